@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What network is meant: a frozen description of a ViT whose FFNs may be mixtures of experts."""
+
+import enum
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+
+BLOCK = 32
+"""Channels that share one operand exponent; every on-chip width is a multiple of it."""
+
+
+class GateKind(enum.Enum):
+    """How gate logits become expert weights.
+
+    ``SOFTMAX_THEN_TOPK``: softmax over all experts, the top k kept and not renormalised (Edge-MoE, ``noisy_vmoe``).
+    ``TOPK_THEN_SOFTMAX``: the k largest logits, softmax over those k (``noisy`` of M3ViT).
+    """
+
+    SOFTMAX_THEN_TOPK = "softmax_then_topk"
+    TOPK_THEN_SOFTMAX = "topk_then_softmax"
+
+
+class ConfigError(ValueError):
+    """A description that no machine could run; the message says what was wanted and what came."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise :class:`ConfigError` with a full sentence unless ``condition`` holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Shape of one vision transformer. All counts are positive integers; images are height x width pixels.
+
+    Blocks listed in ``moe_layers`` hold experts, the others a dense FFN. ``tasks`` names one gate each; a model
+    without experts has the single task ``"default"`` unless told otherwise. Token 0 is the class token, token 1 the
+    distillation token where ``extra_tokens`` is 2.
+    """
+
+    name: str = "m3vit"
+    image_height: int = 128
+    image_width: int = 256
+    patch: int = 16
+    channels: int = 3
+    dim: int = 192
+    depth: int = 12
+    heads: int = 3
+    mlp_hidden: int = 768
+    moe_layers: tuple[int, ...] = (1, 3, 5, 7, 9, 11)
+    experts: int = 16
+    expert_hidden: int = 384
+    top_k: int = 2
+    gate: GateKind = GateKind.SOFTMAX_THEN_TOPK
+    tasks: tuple[str, ...] = ("task0", "task1")
+    extra_tokens: int = 1
+    final_norm: bool = False
+    classes: int = 0
+    eps: float = 1e-6
+    pixel_mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    pixel_std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    pixel_scale: float = 256.0
+    """A pixel code 0..255 means code / pixel_scale before mean and std (Edge-MoE: 256; most others: 255)."""
+
+    def __post_init__(self):
+        for field in ("image_height", "image_width", "patch", "channels", "dim", "depth", "heads", "mlp_hidden",
+                      "extra_tokens"):
+            value = getattr(self, field)
+            require(isinstance(value, int) and not isinstance(value, bool) and value > 0,
+                    f"{field} must be a positive integer, not {value!r}.")
+        require(self.image_height % self.patch == 0 and self.image_width % self.patch == 0,
+                f"The image ({self.image_height} x {self.image_width}) must be a whole number of "
+                f"{self.patch} x {self.patch} patches.")
+        require(self.dim % self.heads == 0, f"dim {self.dim} must be a multiple of heads {self.heads}.")
+        require(self.dim % BLOCK == 0, f"dim must be a multiple of {BLOCK}, not {self.dim}.")
+        require(self.head_dim % BLOCK == 0, f"dim / heads must be a multiple of {BLOCK}, not {self.head_dim}.")
+        require(self.mlp_hidden % BLOCK == 0, f"mlp_hidden must be a multiple of {BLOCK}, not {self.mlp_hidden}.")
+        require(self.extra_tokens in (1, 2), f"extra_tokens must be 1 or 2, not {self.extra_tokens}.")
+        require(len(set(self.moe_layers)) == len(self.moe_layers)
+                and all(0 <= layer < self.depth for layer in self.moe_layers),
+                f"moe_layers must be distinct indices below depth {self.depth}, not {self.moe_layers}.")
+        require(len(self.tasks) > 0 and len(set(self.tasks)) == len(self.tasks),
+                f"tasks must be distinct names, at least one, not {self.tasks}.")
+        if self.moe_layers:
+            require(1 <= self.experts <= 64, f"experts must lie in 1..64, not {self.experts}.")
+            require(1 <= self.top_k <= min(8, self.experts),
+                    f"top_k must lie in 1..{min(8, self.experts)}, not {self.top_k}.")
+            require(self.expert_hidden > 0 and self.expert_hidden % BLOCK == 0,
+                    f"expert_hidden must be a positive multiple of {BLOCK}, not {self.expert_hidden}.")
+        require(self.classes >= 0, f"classes must not be negative, not {self.classes}.")
+        require(self.classes == 0 or self.final_norm, "A classifier head needs final_norm.")
+        require(0 <= self.eps < 1, f"eps must lie in [0, 1), not {self.eps}.")
+        for field in ("pixel_mean", "pixel_std"):
+            require(len(getattr(self, field)) == self.channels,
+                    f"{field} needs one value for each of {self.channels} channels, not {getattr(self, field)}.")
+        require(all(s > 0 for s in self.pixel_std), f"pixel_std must be positive, not {self.pixel_std}.")
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.heads
+
+    @property
+    def patches(self) -> int:
+        return (self.image_height // self.patch) * (self.image_width // self.patch)
+
+    @property
+    def tokens(self) -> int:
+        """Patches plus class (and distillation) tokens."""
+        return self.patches + self.extra_tokens
+
+    @property
+    def patch_dim(self) -> int:
+        """Inputs of the patch embedding, ordered channel, row, column."""
+        return self.channels * self.patch * self.patch
+
+    def is_moe(self, layer: int) -> bool:
+        return layer in self.moe_layers
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of one frame, one task."""
+        n, d = self.tokens, self.dim
+        moe = len(self.moe_layers)
+        return (self.patches * self.patch_dim * d + self.depth * (4 * n * d * d + 2 * n * n * d)
+                + (self.depth - moe) * 2 * n * d * self.mlp_hidden
+                + moe * (n * d * self.experts + self.top_k * 2 * n * d * self.expert_hidden)
+                + (self.extra_tokens * d * self.classes))
+
+    def to_json(self) -> dict:
+        """A JSON-ready dictionary; :meth:`from_json` is its inverse."""
+        data = asdict(self)
+        data["gate"] = self.gate.value
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+
+    @classmethod
+    def from_json(cls, data: dict) -> "ModelConfig":
+        """Build from :meth:`to_json`'s form. Raises :class:`ConfigError` for unknown or missing keys and bad values."""
+        require(isinstance(data, dict), f"A model description must be a JSON object, not {type(data).__name__}.")
+        known = set(cls.__dataclass_fields__)
+        unknown, missing = set(data) - known, known - set(data)
+        require(not unknown, f"The model description has unknown keys {sorted(unknown)}; known are {sorted(known)}.")
+        require(not missing, f"The model description lacks the keys {sorted(missing)}.")
+        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        try:
+            fields["gate"] = GateKind(fields["gate"])
+        except ValueError:
+            raise ConfigError(f"gate must be one of {[g.value for g in GateKind]}, not {data['gate']!r}.") from None
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ConfigError(f"The model description has a value of the wrong type: {error}.") from None
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """64-bit hash of everything above."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+M3VIT_TINY = ModelConfig(name="m3vit-tiny")
+M3VIT_SMALL = ModelConfig(
+    name="m3vit-small", image_height=480, image_width=640, dim=384, heads=12, mlp_hidden=1536, expert_hidden=384,
+    top_k=4, pixel_scale=255.0, pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225))
+DEIT_TINY = ModelConfig(
+    name="deit-tiny", image_height=224, image_width=224, moe_layers=(), experts=0, expert_hidden=0, top_k=0,
+    tasks=("default",), final_norm=True, classes=1000, pixel_scale=255.0,
+    pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225))
+DEIT_SMALL = replace(DEIT_TINY, name="deit-small", dim=384, heads=6, mlp_hidden=1536, extra_tokens=2)
+NANO = ModelConfig(
+    name="nano", image_height=32, image_width=64, patch=8, dim=64, depth=2, heads=2, mlp_hidden=128, moe_layers=(1,),
+    experts=4, expert_hidden=64, top_k=2)
+MODELS = {model.name: model for model in (M3VIT_TINY, M3VIT_SMALL, DEIT_TINY, DEIT_SMALL, NANO)}
