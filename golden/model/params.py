@@ -65,6 +65,30 @@ class NotFinite(ModelFileError):
     """A tensor that holds NaN or infinity."""
 
 
+class MissingFile(ModelFileError):
+    """A file or folder that is not there or cannot be opened."""
+
+
+class TruncatedFile(ModelFileError):
+    """A file with fewer (or more) bytes than its own header or the description promises."""
+
+
+class BadHeader(ModelFileError):
+    """A header that makes no sense: absurd length, broken JSON, offsets that overlap or leave holes."""
+
+
+class PickleRefused(ModelFileError):
+    """A checkpoint that can only be read by executing what it contains; nothing was executed."""
+
+
+class UnknownLayout(ModelFileError):
+    """A checkpoint whose names match no layout known here."""
+
+
+class AmbiguousModel(ModelFileError):
+    """A checkpoint that does not tell something needed; the message names the option to give."""
+
+
 @dataclass(frozen=True)
 class FloatModel:
     """A network and its float32 parameters, checked against :func:`float_schema` on construction.

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What machine is meant: a frozen record of array geometry and memory depths, with its presets."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from golden.spec.model import BLOCK, require
+
+ABI_VERSION = 1
+"""Changes whenever the ISA, the register map, a memory layout or an arithmetic rule changes."""
+
+TN = BLOCK
+"""Output channels of one array tile; one tile of one token is one operand block."""
+SLICE = 16
+"""Inputs (or keys) that operand rows, K/V tiles and softmax chunks count in."""
+LANES = 16
+"""Values a cycle through epilogue and softmax."""
+LINE = 64
+"""Bytes of one stream line, of one operand row and of one residual row."""
+PARAM_BYTES = 12
+"""bias int32, mult uint16, gain int16, offset int32 of one output channel, in this order."""
+PARAM_LINES = TN * PARAM_BYTES // LINE
+"""Stream lines of parameters in front of each tile's weights."""
+NORM_PARAM_BYTES = 6
+"""gain int16, offset int32 of one normalised channel."""
+NORM_PARAM_LINES = BLOCK * NORM_PARAM_BYTES // LINE
+MAX_EXPERTS = 64
+MAX_TOP_K = 8
+MAX_HEADS = LINE // 2
+MAX_NORM_DIM = 1024
+
+
+def _power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineConfig:
+    """Geometry of one bitstream. The array makes ``tm * TN * tk`` multiply-accumulates a cycle.
+
+    ``tm`` token lanes (2, 4 or 8), ``tk`` inputs a cycle (2, 4, 8 or 16), ``ports`` 128-bit weight ports (1, 2, 4).
+    Depths: ``ring_lines`` of weights and ``param_lines`` of parameters in 64-byte lines; ``operand_rows`` and
+    ``residual_rows`` of 64 bytes; ``kv_tiles`` of TN x SLICE bytes for each of K and V; ``lane_rows`` 64-byte rows in
+    each half of a lane buffer; ``max_keys`` a softmax row may have; ``program_depth`` instructions;
+    ``queue_depth`` (token, expert) pairs.
+    """
+
+    name: str
+    tm: int
+    tk: int
+    ports: int
+    ring_lines: int
+    param_lines: int
+    operand_rows: int
+    residual_rows: int
+    kv_tiles: int
+    lane_rows: int
+    max_keys: int
+    program_depth: int
+    queue_depth: int
+
+    def __post_init__(self):
+        require(self.tm in (2, 4, 8), f"tm must be 2, 4 or 8, not {self.tm}.")
+        require(self.tk in (2, 4, 8, 16), f"tk must be 2, 4, 8 or 16, not {self.tk}.")
+        require(self.ports in (1, 2, 4), f"ports must be 1, 2 or 4, not {self.ports}.")
+        for field, low, high in (("ring_lines", 64, 1 << 16), ("param_lines", 16, 1 << 12),
+                                 ("operand_rows", 64, 1 << 16), ("residual_rows", 64, 1 << 16),
+                                 ("kv_tiles", 8, 1 << 10), ("lane_rows", 4, 128), ("max_keys", 16, 2048),
+                                 ("program_depth", 16, 4096), ("queue_depth", 16, 1 << 14)):
+            value = getattr(self, field)
+            require(_power_of_two(value) and low <= value <= high,
+                    f"{field} must be a power of two in {low}..{high}, not {value}.")
+        require(self.ring_lines * LINE >= 2 * self.row_bytes,
+                f"ring_lines {self.ring_lines} must hold at least two rows of {self.row_bytes} bytes.")
+
+    @property
+    def macs_per_cycle(self) -> int:
+        return self.tm * TN * self.tk
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of weights (or K, or V) the array takes a cycle."""
+        return TN * self.tk
+
+    @property
+    def ring_rows(self) -> int:
+        return self.ring_lines * LINE // self.row_bytes
+
+    @property
+    def steps(self) -> int:
+        """Array cycles of one slice of 16 inputs."""
+        return SLICE // self.tk
+
+    @property
+    def kv_rows(self) -> int:
+        return self.kv_tiles * self.steps
+
+    @property
+    def line_bytes_per_port(self) -> int:
+        """Bytes that one weight port carries of each 64-byte line; its plane holds these, line after line."""
+        return LINE // self.ports
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """64-bit hash of this record and :data:`ABI_VERSION`; a program runs only where it equals the register."""
+        text = json.dumps({"abi": ABI_VERSION, **asdict(self)}, sort_keys=True)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+NANO = MachineConfig(
+    name="nano", tm=2, tk=4, ports=1, ring_lines=256, param_lines=64, operand_rows=512, residual_rows=256,
+    kv_tiles=16, lane_rows=8, max_keys=64, program_depth=128, queue_depth=128)
+SMALL = MachineConfig(
+    name="small", tm=2, tk=2, ports=1, ring_lines=512, param_lines=64, operand_rows=1024, residual_rows=512,
+    kv_tiles=64, lane_rows=16, max_keys=256, program_depth=256, queue_depth=512)
+ZCU102 = MachineConfig(
+    name="zcu102", tm=4, tk=16, ports=4, ring_lines=16384, param_lines=512, operand_rows=8192, residual_rows=4096,
+    kv_tiles=512, lane_rows=64, max_keys=256, program_depth=512, queue_depth=1024)
+U280 = MachineConfig(
+    name="u280", tm=8, tk=16, ports=4, ring_lines=32768, param_lines=1024, operand_rows=65536, residual_rows=16384,
+    kv_tiles=1024, lane_rows=64, max_keys=2048, program_depth=1024, queue_depth=8192)
+MACHINES = {machine.name: machine for machine in (NANO, SMALL, ZCU102, U280)}

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The quantized model: names, types and shapes of its integer tensors, and the plan of operand widths."""
+
+from dataclasses import asdict, dataclass
+
+from golden.spec.model import ModelConfig, require
+
+FORMAT = "edge-moe-quantized"
+FORMAT_VERSION = 1
+"""Metadata of the .safetensors: ``format``, ``version``, ``model`` (ModelConfig JSON), ``plan`` (Plan JSON), ``source``."""
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """Which array operands of one block are 16 bit (two passes): norm1's and norm2's result, probabilities, attention
+    output, FFN hidden."""
+
+    norm1: bool = False
+    prob: bool = False
+    attn: bool = False
+    norm2: bool = False
+    hidden: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One :class:`LayerPlan` a block; ``head`` widens the final norm before a classifier."""
+
+    layers: tuple[LayerPlan, ...]
+    head: bool = True
+
+    @classmethod
+    def fast(cls, depth: int) -> "Plan":
+        """Every operand 8 bit."""
+        return cls(tuple(LayerPlan() for _ in range(depth)))
+
+    @classmethod
+    def accurate(cls, depth: int) -> "Plan":
+        """Every operand of a linear, and the probabilities, 16 bit."""
+        return cls(tuple(LayerPlan(True, True, True, True, True) for _ in range(depth)))
+
+    def to_json(self) -> dict:
+        return {"layers": [asdict(layer) for layer in self.layers], "head": self.head}
+
+    @classmethod
+    def from_json(cls, data: dict) -> "Plan":
+        require(isinstance(data, dict) and set(data) == {"layers", "head"} and isinstance(data["layers"], list),
+                f"A plan must be an object with the keys layers and head, not {str(data)[:80]}.")
+        known = set(LayerPlan.__dataclass_fields__)
+        for layer in data["layers"]:
+            require(isinstance(layer, dict) and set(layer) == known and all(isinstance(v, bool) for v in layer.values()),
+                    f"A layer's plan must give true or false to each of {sorted(known)}, not {layer}.")
+        require(isinstance(data["head"], bool), f"A plan's head must be true or false, not {data['head']!r}.")
+        return cls(tuple(LayerPlan(**layer) for layer in data["layers"]), data["head"])
+
+
+def _linear(name: str, outputs: int, inputs: int, lead: tuple[int, ...] = (), affine: bool = False) -> dict:
+    tensors = {
+        f"{name}.weight": ("int8", (*lead, outputs, inputs)),
+        f"{name}.bias": ("int32", (*lead, outputs)),
+        f"{name}.mult": ("uint16", (*lead, outputs)),
+        f"{name}.shift": ("int32", ()),
+    }
+    if affine:
+        tensors |= {f"{name}.gain": ("int16", (*lead, outputs)), f"{name}.offset": ("int32", (*lead, outputs)),
+                    f"{name}.shift2": ("int32", ())}
+    return tensors
+
+
+def _norm(name: str, dim: int) -> dict:
+    return {f"{name}.gain": ("int16", (dim,)), f"{name}.offset": ("int32", (dim,)), f"{name}.shift": ("int32", ()),
+            f"{name}.eps": ("int64", ())}
+
+
+def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name -> (dtype, shape) of every tensor of a quantized model.
+
+    ``weight`` lies in [-127, 127]; ``mult`` is the unsigned first multiplier and ``shift`` its right shift; ``gain``,
+    ``offset``, ``shift2`` are the affine behind GELU (``fc1``) or behind the attention's division (``attn.out``).
+    ``fc2.shift2`` of experts is the right shift behind the multiplication by the expert weight. ``q``, ``k``, ``v``
+    give results of step one operand unit (int8; q with a block exponent). ``gate.<task>.weight`` (int16, at most
+    16319 in magnitude) acts on xhat; its bias is in accumulator units; ``mult``/``shift`` bring a logit to log2 units
+    with 8 fraction bits. ``score_mult`` holds one multiplier a head. ``pos_embed`` is in residual steps (2**-9).
+    ``head.mult``/``head.shift`` bring a logit to steps of 2**-9.
+    """
+    c = config
+    tensors = {"pos_embed": ("int16", (c.tokens, c.dim))} | _linear("patch_embed", c.dim, c.patch_dim)
+    for i in range(c.depth):
+        b = f"blocks.{i}."
+        tensors |= _norm(f"{b}norm1", c.dim) | _norm(f"{b}norm2", c.dim)
+        for part in "qkv":
+            tensors |= _linear(f"{b}attn.{part}", c.dim, c.dim)
+        tensors |= {f"{b}attn.score_mult": ("uint16", (c.heads,)), f"{b}attn.score_shift": ("int32", ()),
+                    f"{b}attn.p_shift": ("int32", ()),
+                    f"{b}attn.out.gain": ("int16", (c.dim,)), f"{b}attn.out.offset": ("int32", (c.dim,)),
+                    f"{b}attn.out.shift2": ("int32", ())}
+        tensors |= _linear(f"{b}attn.proj", c.dim, c.dim)
+        moe = c.is_moe(i)
+        lead, hidden = ((c.experts,), c.expert_hidden) if moe else ((), c.mlp_hidden)
+        tensors |= _linear(f"{b}mlp.fc1", hidden, c.dim, lead, affine=True)
+        tensors |= _linear(f"{b}mlp.fc2", c.dim, hidden, lead)
+        if moe:
+            tensors |= {f"{b}mlp.fc2.shift2": ("int32", ())}
+            for task in c.tasks:
+                g = f"{b}gate.{task}."
+                tensors |= {f"{g}weight": ("int16", (c.experts, c.dim)), f"{g}bias": ("int64", (c.experts,)),
+                            f"{g}mult": ("uint16", ()), f"{g}shift": ("int32", ())}
+    if c.final_norm:
+        tensors |= _norm("norm", c.dim)
+    if c.classes:
+        for head in ("head", "head_dist")[:c.extra_tokens]:
+            tensors |= _linear(head, c.classes, c.dim)
+    return tensors

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constant tables and fixed-point positions that gateware ROMs and integer twins share."""
+
+import math
+
+from golden.spec.model import BLOCK
+
+BLOCK_SHIFT_MAX = 3
+"""Largest exponent of an operand block: its bytes stand for byte * 2**e, e in 0..3."""
+BLOCK_SHIFT_BITS = 2
+WEIGHT_MAX = 127
+"""Weights, K and V are int8 without -128, so that four packed products of a 9-bit operand fit 18 bits."""
+
+RESIDUAL_FRAC = 9
+"""Fraction bits of the residual stream (int16)."""
+XHAT_FRAC = 11
+"""Fraction bits of a normalised channel (int16)."""
+PIXEL_BLOCK = BLOCK
+
+LOG2_FRAC = 8
+"""Fraction bits of a score in log2 units (int16)."""
+EXP_ONE = 65280
+"""2**0 in the exponential's output."""
+EXP_TABLE = tuple(round(EXP_ONE * 2.0 ** (-i / (1 << LOG2_FRAC))) for i in range(1 << LOG2_FRAC))
+"""2**(-i / 256) for the fractional part; the integer part is a right shift."""
+SCORE_REFERENCE_MIN = -128
+"""Running reference of a softmax row before its first chunk."""
+PROB_CARRY_START = 128
+"""Initial rounding remainder of each key lane when 16-bit probabilities are narrowed to 8."""
+
+RECIPROCAL_BITS = 16
+"""A reciprocal is floor((2**31 - 1) / n) of an n normalised to [2**15, 2**16)."""
+RSQRT_RADICAND_BITS = 34
+"""Variances are normalised by a power of four into [2**32, 2**34) before the square root."""
+ATTENTION_FRAC = 8
+"""Fraction bits of an attention output, in steps of V, before its affine."""
+GATE_RADIX_LOG2 = 7
+"""A gate weight is high * 2**7 + low, two array columns."""
+GATE_WEIGHT_MAX = 127 * 128 + 63
+GATE_WEIGHT_FRAC = 16
+"""Fraction bits of an expert's weight (uint16, saturating at 65535)."""
+
+GELU_IN_FRAC = 9
+GELU_OUT_FRAC = 14
+GELU_STEP_LOG2 = 5
+"""Table step 2**-5: 16 input codes."""
+GELU_LIMIT = 5
+"""At abs(x) >= 5 the correction is below half an output step and is taken as 0."""
+
+
+def gelu(x: float) -> float:
+    """Exact GELU, x * Phi(x)."""
+    return 0.5 * x * (1.0 + math.erf(x / math.sqrt(2.0)))
+
+
+GELU_DELTA = tuple(round((max(x, 0.0) - gelu(x)) * (1 << GELU_OUT_FRAC))
+                   for x in (i / (1 << GELU_STEP_LOG2) for i in range(GELU_LIMIT * (1 << GELU_STEP_LOG2) + 1)))
+"""relu(x) - gelu(x), symmetric in x, at x = i / 32 for i in 0..160 (Edge-MoE, section IV-C: the same identity)."""

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How tensors lie in memories and in the weight stream: row, tile and byte order, as index arithmetic.
+
+Operand row: 64 bytes of one token, channels ascending, two blocks of 32 with an exponent each. A wide operand has a
+plane of high bytes (signed) and a plane of low bytes (unsigned). Residual row: 32 int16 of one token, little-endian.
+
+A *step row* is what the array takes in a cycle: TN channels x tk inputs, byte ``c * tk + j`` = channel c, input j.
+Weights, K and V share it: for K the channels are keys and the inputs head channels; for V the channels are head
+channels and the inputs keys. A K or V *tile* is TN x SLICE bytes: ``steps`` step rows.
+
+The weight stream is a sequence of 64-byte lines. LINEAR: for each output tile, PARAM_LINES of parameters (32 channels
+of PARAM_BYTES), then for each slice and step one step row. NORM: for each block NORM_PARAM_LINES. ATTENTION: one line
+of uint16 score multipliers (head order, zero-filled), then PARAM_LINES for each 32 output channels (gain and offset
+used). EXPERTS: for each expert the streams of its body, ``pitch`` lines apart. With P ports, port p carries bytes
+[p * 64 / P, (p + 1) * 64 / P) of each line.
+"""
+
+from golden.spec.machine import (
+    LINE,
+    NORM_PARAM_LINES,
+    PARAM_LINES,
+    SLICE,
+    TN,
+)
+
+SLICES_PER_ROW = LINE // SLICE
+BLOCKS_PER_ROW = LINE // TN
+
+
+def ceil_div(value: int, by: int) -> int:
+    return -(-value // by)
+
+
+def operand_rows(channels: int) -> int:
+    """Operand rows of one token (of one plane, when wide)."""
+    return ceil_div(channels, LINE)
+
+
+def residual_rows(channels: int) -> int:
+    """Residual rows of one token."""
+    return ceil_div(channels, TN)
+
+
+def slices(inputs: int) -> int:
+    """Slices of 16 that ``inputs`` values (or keys) take."""
+    return ceil_div(inputs, SLICE)
+
+
+def tiles(channels: int) -> int:
+    """Tiles of 32 that ``channels`` values (or keys) take."""
+    return ceil_div(channels, TN)
+
+
+def key_tile(base: int, pitch: int, token: int, slice_: int) -> tuple[int, int]:
+    """K tile and column of one token's 16 channels ``slice_``."""
+    return base + token // TN * pitch + slice_, token % TN
+
+
+def value_tile(base: int, pitch: int, token: int, tile: int) -> tuple[int, int]:
+    """V tile and input position of one token's 32 channels ``tile``."""
+    return base + tile * pitch + token // SLICE, token % SLICE
+
+
+def linear_tile_lines(slice_count: int) -> int:
+    """Stream lines of one output tile: parameters and weights."""
+    return PARAM_LINES + slice_count * SLICE * TN // LINE
+
+
+def linear_lines(tile_count: int, slice_count: int) -> int:
+    return tile_count * linear_tile_lines(slice_count)
+
+
+def norm_lines(blocks: int) -> int:
+    return blocks * NORM_PARAM_LINES
+
+
+def attention_lines(heads: int, head_slices: int) -> int:
+    return 1 + heads * head_slices * SLICE // TN * PARAM_LINES
