@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The float reference: a vision transformer whose FFNs may be mixtures of experts, in plain PyTorch.
+
+Shapes: B images, N tokens, D embedding, H heads, d = D / H, E experts, k = top_k, F hidden.
+"""
+
+from collections.abc import MutableMapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from golden.model.params import FloatModel
+from golden.spec.model import GateKind, ModelConfig, require
+
+Probe = MutableMapping[str, Tensor]
+"""Receives named intermediates by item assignment: a dict keeps all of them, another mapping may keep
+statistics.
+"""
+
+
+class Attention(nn.Module):
+    """``softmax(q k^T / sqrt(d)) v`` for each head, then ``proj``. Rows of ``qkv`` are ordered q, k, v;
+    head; dim.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.heads = config.heads
+        self.qkv = nn.Linear(config.dim, 3 * config.dim)
+        self.proj = nn.Linear(config.dim, config.dim)
+
+    def forward(self, x: Tensor, probe: Probe, name: str) -> Tensor:  # [B, N, D] -> [B, N, D]
+        b, n, dim = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # each [B, H, N, d]
+        p = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)  # [B, H, N, N]
+        out = (p @ v).transpose(1, 2).reshape(b, n, dim)  # [B, N, D]
+        probe[f"{name}q"], probe[f"{name}k"], probe[f"{name}v"] = q, k, v
+        probe[f"{name}attn.prob"], probe[f"{name}attn.out"] = p, out
+        return self.proj(out)
+
+
+class Mlp(nn.Module):
+    """``fc2(gelu(fc1(x)))`` with the exact, erf, GELU."""
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor, probe: Probe, name: str) -> Tensor:  # [B, N, D] -> [B, N, D]
+        before = self.fc1(x)  # [B, N, F]
+        hidden = F.gelu(before)
+        probe[f"{name}mlp.fc1"], probe[f"{name}mlp.hidden"] = before, hidden
+        return self.fc2(hidden)
+
+
+class Stacked(nn.Module):
+    """The same linear of all experts: weight [E, outputs, inputs], bias [E, outputs]."""
+
+    def __init__(self, experts: int, outputs: int, inputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(experts, outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(experts, outputs))
+
+
+class Experts(nn.Module):
+    """``sum over the k chosen experts e of score_e * mlp_e(x)``, each expert run on its own tokens only."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.fc1 = Stacked(config.experts, config.expert_hidden, config.dim)
+        self.fc2 = Stacked(config.experts, config.dim, config.expert_hidden)
+
+    def forward(self, x: Tensor, chosen: Tensor, scores: Tensor, probe: Probe, name: str) -> Tensor:
+        b, n, dim = x.shape
+        x, chosen, scores = x.reshape(b * n, dim), chosen.reshape(b * n, -1), scores.reshape(b * n, -1)
+        out = torch.zeros_like(x)  # [B * N, D]
+        for e in range(self.fc1.weight.shape[0]):
+            token, place = torch.where(chosen == e)  # the queue of expert e; place < k
+            if len(token) == 0:
+                continue
+            before = F.linear(x[token], self.fc1.weight[e], self.fc1.bias[e])  # [queue, F]
+            hidden = F.gelu(before)
+            y = F.linear(hidden, self.fc2.weight[e], self.fc2.bias[e])  # [queue, D]
+            out = out.index_add(0, token, y * scores[token, place, None])
+            probe[f"{name}mlp.tokens.{e}"] = token
+            probe[f"{name}mlp.fc1.{e}"], probe[f"{name}mlp.hidden.{e}"], probe[f"{name}mlp.fc2.{e}"] = \
+                before, hidden, y
+        return out.reshape(b, n, dim)
+
+
+def route(logits: Tensor, top_k: int, kind: GateKind) -> tuple[Tensor, Tensor]:
+    """Chosen experts, best first, and their scores, both [..., k], from gate logits [..., E].
+
+    Equal logits go to the lower index. Scores of ``SOFTMAX_THEN_TOPK`` sum to less than 1 on purpose.
+    """
+    ranked, order = logits.sort(-1, descending=True, stable=True)  # torch.topk promises nothing about ties
+    chosen = order[..., :top_k]
+    if kind is GateKind.SOFTMAX_THEN_TOPK:
+        return chosen, logits.softmax(-1).gather(-1, chosen)
+    return chosen, ranked[..., :top_k].softmax(-1)
+
+
+class Block(nn.Module):
+    """``x + attn(norm1(x))``, then ``x + ffn(norm2(x))``; a MoE block's FFN is chosen by the gate of the
+    task.
+    """
+
+    def __init__(self, config: ModelConfig, layer: int):
+        super().__init__()
+        self.config, self.name, self.is_moe = config, f"blocks.{layer}.", config.is_moe(layer)
+        self.norm1 = nn.LayerNorm(config.dim, eps=config.eps)
+        self.attn = Attention(config)
+        self.norm2 = nn.LayerNorm(config.dim, eps=config.eps)
+        if self.is_moe:
+            self.gate = nn.ModuleList(nn.Linear(config.dim, config.experts) for _ in config.tasks)
+        self.mlp = Experts(config) if self.is_moe else Mlp(config.dim, config.mlp_hidden)
+
+    def forward(self, x: Tensor, task: int, probe: Probe) -> Tensor:  # [B, N, D] -> [B, N, D]
+        y = self.norm1(x)
+        x = x + self.attn(y, probe, self.name)
+        z = self.norm2(x)
+        probe[f"{self.name}norm1"], probe[f"{self.name}mid"], probe[f"{self.name}norm2"] = y, x, z
+        if self.is_moe:
+            logits = self.gate[task](z)  # [B, N, E]
+            chosen, scores = route(logits, self.config.top_k, self.config.gate)  # [B, N, k]
+            probe[f"{self.name}gate.logits"] = logits
+            probe[f"{self.name}gate.experts"], probe[f"{self.name}gate.scores"] = chosen, scores
+            x = x + self.mlp(z, chosen, scores, probe, self.name)
+        else:
+            x = x + self.mlp(z, probe, self.name)
+        probe[f"{self.name}out"] = x
+        return x
+
+
+class _Nothing(dict):
+    """The probe of a caller who wants none: forgets what it is given."""
+
+    def __setitem__(self, name, value):
+        pass
+
+
+class M3ViT(nn.Module):
+    """A network with the parameters of a :class:`FloatModel`, of type ``dtype``.
+
+    ``forward(pixels, task)`` takes codes 0..255, uint8 or float, [B, C, height, width], and returns the
+    residual stream after the last block, [B, N, D], *before* the final norm. ``logits(stream)`` is the
+    classifier.
+
+    Named intermediates go to ``probe`` when one is given. ``embed``; for each block, with prefix
+    ``blocks.i.``: ``norm1``, ``q k v`` [B, H, N, d], ``attn.prob`` [B, H, N, N], ``attn.out`` (before
+    ``proj``), ``mid`` (after the first residual add), ``norm2``, ``out``; dense: ``mlp.fc1`` (before GELU),
+    ``mlp.hidden`` (after); MoE: ``gate.logits``, ``gate.experts``, ``gate.scores``, and for each expert e
+    with work ``mlp.tokens.e`` (indices into B * N), ``mlp.fc1.e``, ``mlp.hidden.e``, ``mlp.fc2.e`` (not yet
+    weighted); with a classifier ``norm``.
+    """
+
+    def __init__(self, model: FloatModel, dtype: torch.dtype = torch.float32):
+        super().__init__()
+        self.config = c = model.config
+        with torch.device("meta"):  # no memory, no random initial values: the parameters come below
+            self.patch_embed = nn.Linear(c.patch_dim, c.dim)
+            self.pos_embed = nn.Parameter(torch.zeros(c.tokens, c.dim))
+            self.blocks = nn.ModuleList(Block(c, i) for i in range(c.depth))
+            if c.final_norm:
+                self.norm = nn.LayerNorm(c.dim, eps=c.eps)
+            if c.classes:
+                self.head = nn.Linear(c.dim, c.classes)
+                if c.extra_tokens == 2:
+                    self.head_dist = nn.Linear(c.dim, c.classes)
+        state = {self._ours(name): torch.tensor(array, dtype=dtype) for name, array in model.tensors.items()}
+        self.load_state_dict(state, assign=True)
+
+    def _ours(self, name: str) -> str:
+        """A gate's parameter goes by its task's index here: a task may be named anything."""
+        block, mark, rest = name.partition(".gate.")
+        if not mark:
+            return name
+        task, _, kind = rest.rpartition(".")
+        return f"{block}.gate.{self.config.tasks.index(task)}.{kind}"
+
+    def embed(self, pixels: Tensor) -> Tensor:  # [B, C, height, width] -> [B, N, D]
+        c, weight = self.config, self.patch_embed.weight
+        column = {"dtype": weight.dtype, "device": weight.device}
+        mean, std = (torch.tensor(v, **column)[:, None, None] for v in (c.pixel_mean, c.pixel_std))
+        x = (pixels.to(weight) / c.pixel_scale - mean) / std
+        rows, columns = c.image_height // c.patch, c.image_width // c.patch
+        x = x.reshape(-1, c.channels, rows, c.patch, columns, c.patch).permute(0, 2, 4, 1, 3, 5)
+        x = self.patch_embed(x.reshape(-1, c.patches, c.patch_dim))  # [B, patches, D]
+        extra = x.new_zeros(len(x), c.extra_tokens, c.dim)  # their rows of pos_embed hold token + position
+        return torch.cat([extra, x], dim=1) + self.pos_embed
+
+    def forward(self, pixels: Tensor, task: str | None = None, probe: Probe | None = None) -> Tensor:
+        c, probe = self.config, _Nothing() if probe is None else probe
+        require(pixels.ndim == 4 and tuple(pixels.shape[1:]) == (c.channels, c.image_height, c.image_width),
+                f"pixels must have shape (images, {c.channels}, {c.image_height}, {c.image_width}), "
+                f"not {tuple(pixels.shape)}.")
+        index = task_index(c, task)
+        x = probe["embed"] = self.embed(pixels)
+        for block in self.blocks:
+            x = block(x, index, probe)
+        if c.final_norm and not isinstance(probe, _Nothing):
+            probe["norm"] = self.norm(x)
+        return x
+
+    def logits(self, stream: Tensor) -> Tensor:  # [B, N, D] -> [B, classes]
+        """Class scores from token 0, or the mean of both heads where there is a distillation token."""
+        require(self.config.classes > 0, f"The model {self.config.name!r} has no classifier head.")
+        x = self.norm(stream[:, :self.config.extra_tokens])
+        y = self.head(x[:, 0])
+        return y if self.config.extra_tokens == 1 else (y + self.head_dist(x[:, 1])) / 2
+
+
+def task_index(config: ModelConfig, task: str | None) -> int:
+    """Place of a task in ``config.tasks``; ``None`` means the first."""
+    require(task is None or task in config.tasks, f"task must be one of {list(config.tasks)}, not {task!r}.")
+    return 0 if task is None else config.tasks.index(task)
+
+
+def to_pixels(config: ModelConfig, images: np.ndarray) -> Tensor:
+    """uint8 images [B, height, width, C] (or one image without B) as the codes [B, C, height, width]."""
+    images = np.asarray(images)
+    images = images[None] if images.ndim == 3 else images
+    wanted = (config.image_height, config.image_width, config.channels)
+    require(images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == wanted,
+            f"images must be uint8 of shape (images, {', '.join(map(str, wanted))}), "
+            f"not {images.dtype} {images.shape}.")
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+
+
+@torch.inference_mode()
+def run_float(model: FloatModel, images: np.ndarray, task: str | None = None) -> np.ndarray:
+    """Residual stream after the last block, float32 [B, N, D], of uint8 images [B, height, width, C]."""
+    return M3ViT(model).eval()(to_pixels(model.config, images), task).numpy()
+
+
+@torch.inference_mode()
+def classify_float(model: FloatModel, images: np.ndarray, task: str | None = None) -> np.ndarray:
+    """Class scores, float32 [B, classes], of uint8 images [B, height, width, C]."""
+    net = M3ViT(model).eval()
+    return net.logits(net(to_pixels(model.config, images), task)).numpy()
