@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Payload shapes that travel between units; every stream of the machine carries one of these."""
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data, enum
+
+from golden.spec.isa import INSTRUCTION_BYTES
+from golden.spec.machine import LANES, LINE, SLICE, TN, MachineConfig
+from golden.spec.tables import BLOCK_SHIFT_BITS
+
+LINE_BITS = 8 * LINE
+EXP_BITS = BLOCK_SHIFT_BITS
+TOKEN_BITS = 12
+ROW_BITS = 16
+OPERAND_BITS = 9
+"""A byte of an operand in the array: -128..127 signed or 0..255 unsigned, as 9 bits signed."""
+READ_LATENCY = 2
+"""Cycles from a read request at any on-chip memory to its data: array read, output register."""
+
+
+class Route(enum.Enum, shape=3):
+    """Where a finished tile goes; the first six are ``golden.spec.isa.Dest``."""
+
+    RESIDUAL = 0
+    OPERAND8 = 1
+    OPERAND16 = 2
+    KEY = 3
+    VALUE = 4
+    GATE = 5
+    SOFTMAX = 6
+
+
+ISSUE = data.StructLayout({
+    "word": unsigned(8 * INSTRUCTION_BYTES),  # the instruction, as in hw.shapes.INSTRUCTION
+    "index": unsigned(16),                    # its place in the program
+    "expert": unsigned(6),                    # current expert inside EXPERTS
+    "count": unsigned(TOKEN_BITS),            # that expert's queue length, 0 outside EXPERTS
+})
+
+OPERAND_ROW = data.StructLayout({"data": unsigned(LINE_BITS), "exp": data.ArrayLayout(unsigned(EXP_BITS), 2)})
+OPERAND_WRITE = data.StructLayout({
+    "row": unsigned(ROW_BITS), "mask": unsigned(2),  # one bit a half row (block)
+    "data": unsigned(LINE_BITS), "exp": data.ArrayLayout(unsigned(EXP_BITS), 2),
+})
+RESIDUAL_WRITE = data.StructLayout({
+    "row": unsigned(ROW_BITS), "mask": unsigned(2),  # one bit for each 16 channels
+    "data": unsigned(LINE_BITS),
+})
+KEY_WRITE = data.StructLayout({
+    "tile": unsigned(10), "column": unsigned(5), "data": data.ArrayLayout(signed(8), SLICE),
+})
+VALUE_WRITE = data.StructLayout({
+    "tile": unsigned(10), "position": unsigned(4), "half": unsigned(1), "data": data.ArrayLayout(signed(8), LANES),
+})
+QUEUE_ENTRY = data.StructLayout({"token": unsigned(TOKEN_BITS), "weight": unsigned(16), "last": unsigned(1)})
+GATE_BEAT = data.StructLayout({
+    "value": data.ArrayLayout(signed(32), LANES),
+    "low": unsigned(1),                # 0: the highs of 16 experts, 1: their lows
+    "tile": unsigned(2),               # experts 16 * tile ..
+})
+SOFTMAX_JOB = data.StructLayout({
+    "mult": unsigned(16), "shift1": unsigned(6), "wide": unsigned(1), "p_shift": unsigned(4),
+    "keys": unsigned(12),              # of a row; chunks = ceil(keys / 16)
+})
+SCORE_BEAT_FIELDS = {
+    "value": data.ArrayLayout(signed(32), LANES),
+    "chunk": unsigned(8),              # keys 16 * chunk ..
+}
+
+
+def lane_bits(config: MachineConfig) -> int:
+    return max(1, (config.tm - 1).bit_length())
+
+
+def score_beat(config: MachineConfig) -> data.StructLayout:
+    """16 scores of one query; a row's chunks arrive in ascending order, lanes interleave."""
+    return data.StructLayout(SCORE_BEAT_FIELDS | {"lane": unsigned(lane_bits(config))})
+
+
+def softmax_done(config: MachineConfig) -> data.StructLayout:
+    """A finished job: where its probabilities lie, and each lane's division (reciprocal and right shift 23 + sh)."""
+    return data.StructLayout({
+        "half": unsigned(1),
+        "recip": data.ArrayLayout(unsigned(16), config.tm),
+        "shift": data.ArrayLayout(unsigned(6), config.tm),
+    })
+
+
+def array_beat(config: MachineConfig) -> data.StructLayout:
+    """One array step: tm x tk operand bytes, the block exponents, TN x tk weight bytes (byte c * tk + j)."""
+    return data.StructLayout({
+        "operand": data.ArrayLayout(data.ArrayLayout(signed(OPERAND_BITS), config.tk), config.tm),
+        "exp": data.ArrayLayout(unsigned(EXP_BITS), config.tm),
+        "weight": data.ArrayLayout(data.ArrayLayout(signed(8), config.tk), TN),
+        "first": unsigned(1),          # accumulators start from 0
+        "widen": unsigned(1),          # accumulators shift left by 8 first
+        "last": unsigned(1),           # the tile is complete after this step
+    })
+
+
+def tile_context(config: MachineConfig) -> data.StructLayout:
+    """What becomes of one finished tile; one for each tile, in the order in which tiles complete."""
+    return data.StructLayout({
+        "route": Route,
+        "tile": unsigned(8),           # output tile (LINEAR), key tile (SOFTMAX), output block (attention)
+        "slot": unsigned(2),           # parameter set to use ...
+        "load": unsigned(1),           # ... after pulling it from the parameter stream
+        "gelu": unsigned(1), "affine": unsigned(1), "score": unsigned(1), "accumulate": unsigned(1),
+        "divide": unsigned(1),         # attention: mult and shift1 come from the lanes below
+        "shift1": unsigned(6), "shift2": unsigned(6),
+        "pitch": unsigned(8),          # KEY: slices of a key tile; VALUE: slices of all keys; OPERAND16: plane
+        "base": unsigned(10),          # KEY, VALUE: first tile
+        "final": unsigned(1),          # last tile of its instruction: retire when written
+        "lanes": data.ArrayLayout(data.StructLayout({
+            "present": unsigned(1),
+            "row": unsigned(ROW_BITS),     # RESIDUAL: row of this tile; OPERAND: row that holds this block
+            "token": unsigned(TOKEN_BITS),  # KEY, VALUE: token; SOFTMAX: unused
+            "mult": unsigned(16),          # divide: reciprocal; score: expert weight
+            "shift": unsigned(6),          # divide: right shift
+        }), config.tm),
+    })

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the spec to Amaranth: words become struct layouts, opcodes and destinations become enums."""
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data
+
+from golden.spec.isa import FORMATS, Opcode
+from golden.spec.words import Word
+
+
+def struct_of(word: Word) -> data.StructLayout:
+    """The layout whose bits equal ``word.pack``; reserved bits come last as ``reserved``."""
+    members = {field.name: signed(field.width) if field.signed else unsigned(field.width) for field in word.fields}
+    if word.width > word.used:
+        members["reserved"] = unsigned(word.width - word.used)
+    return data.StructLayout(members)
+
+
+INSTRUCTION: dict[Opcode, data.StructLayout] = {opcode: struct_of(word) for opcode, word in FORMATS.items()}
+"""View of a 256-bit instruction, for each opcode."""
