@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts how often values were clipped, where and of which kind, without touching what the twins compute."""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+
+_active: ContextVar["Census | None"] = ContextVar("census", default=None)
+
+
+class Census:
+    """Clipped and seen values by ``(place, kind)``; filled by the twins that run inside ``with census.at(place):``.
+
+    ``kind`` names the clipping: ``u`` (16 bit behind ``mult``), ``residual``, ``narrow`` (8 bit at the largest block
+    exponent), ``wide``, ``key`` (K and V), ``xhat``, ``score``, ``weight`` (an expert's weight at 65535).
+    """
+
+    def __init__(self):
+        self.counts: dict[tuple[str, str], list[int]] = {}
+        self.place = ""
+
+    @contextmanager
+    def at(self, place: str):
+        """Count everything that is clipped in the body under ``place``."""
+        before, self.place = self.place, place
+        token = _active.set(self)
+        try:
+            yield self
+        finally:
+            _active.reset(token)
+            self.place = before
+
+    def add(self, kind: str, clipped: int, seen: int) -> None:
+        entry = self.counts.setdefault((self.place, kind), [0, 0])
+        entry[0] += clipped
+        entry[1] += seen
+
+    @property
+    def clipped(self) -> int:
+        """All clipped values together."""
+        return sum(clipped for clipped, _ in self.counts.values())
+
+    def table(self) -> list[tuple[str, str, int, int]]:
+        """``(place, kind, clipped, seen)`` in the order in which the places first came."""
+        return [(place, kind, clipped, seen) for (place, kind), (clipped, seen) in self.counts.items()]
+
+
+def note(kind: str, before: np.ndarray, after: np.ndarray) -> None:
+    """Report to the active census, if any, that ``before`` was clipped to ``after``."""
+    census = _active.get()
+    if census is not None:
+        census.add(kind, int(np.count_nonzero(before != after)), int(np.size(after)))

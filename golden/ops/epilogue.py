@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to an accumulator on its way out: bias, multiplier, GELU, affine or expert weight, destination."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.ops.arith import ACC_LIMIT, DomainError, check_range, clip_weight, integers, rsh, sat
+from golden.ops.gelu import gelu as gelu_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epilogue:
+    """Parameters of one LINEAR, named as in the ISA. Per output channel: ``bias`` int32, ``mult`` uint16, ``gain``
+    int16, ``offset`` int32. ``affine`` and ``score`` exclude each other.
+    """
+
+    bias: np.ndarray
+    mult: np.ndarray
+    shift1: int
+    gelu: bool = False
+    affine: bool = False
+    score: bool = False
+    gain: np.ndarray | None = None
+    offset: np.ndarray | None = None
+    shift2: int = 0
+
+    def __post_init__(self):
+        if self.affine and self.score:
+            raise DomainError("An epilogue multiplies by a gain or by an expert weight, not by both.")
+        if self.gelu and self.score:
+            raise DomainError("An expert weight multiplies a result without GELU.")
+        if self.affine and (self.gain is None or self.offset is None):
+            raise DomainError("An affine epilogue needs gain and offset.")
+
+
+def requantize(acc, bias, mult, shift1: int) -> np.ndarray:
+    """``u = sat16(rsh((acc + bias) * mult, shift1))``; acc and acc + bias within +-2**31, mult 0..65535.
+
+    >>> requantize([3, -3, 1 << 30], 0, 1, 1).tolist()  # 1.5 -> 2, -1.5 -> -1, saturated
+    [2, -1, 32767]
+    """
+    s = check_range(integers(acc, "acc") + integers(bias, "bias"), -ACC_LIMIT + 1, ACC_LIMIT - 1, "acc + bias")
+    return sat(rsh(s * check_range(integers(mult, "mult"), 0, 65535, "mult"), shift1), 16, "u")
+
+
+def affine(g, gain, offset, shift2: int) -> np.ndarray:
+    """``v = rsh(g * gain + offset, shift2)``.
+
+    >>> affine([3, -3], 1, 0, 1).tolist(), affine([10], -2, 5, 0).tolist()
+    ([2, -1], [-15])
+    """
+    return rsh(integers(g, "g") * integers(gain, "gain") + integers(offset, "offset"), shift2)
+
+
+def weighted(u, expert_weight, shift2: int) -> np.ndarray:
+    """``v = rsh(u * expert_weight, shift2)``: u [n, O], expert_weight uint16 [n], 16 fraction bits."""
+    weight = check_range(integers(expert_weight, "expert_weight"), 0, 65535, "expert weights")
+    return rsh(integers(u, "u") * weight[:, None], shift2)
+
+
+def epilogue(acc, record: Epilogue, expert_weight=None) -> np.ndarray:
+    """Accumulators int64 [N, O] -> ``v`` int64 [N, O], before the destination's clipping.
+
+    ``expert_weight`` uint16 [N] belongs to ``score`` and to nothing else.
+    """
+    if record.score == (expert_weight is None):
+        raise DomainError("Expert weights are wanted exactly where the epilogue has score set.")
+    u = requantize(acc, record.bias, record.mult, record.shift1)
+    if record.score:
+        return weighted(u, expert_weight, record.shift2)
+    g = gelu_of(u) if record.gelu else u
+    return affine(g, record.gain, record.offset, record.shift2) if record.affine else g
+
+
+def to_residual(v, x=None) -> np.ndarray:
+    """``sat16((x or 0) + v)``, int16."""
+    v = integers(v, "v")
+    return sat(v if x is None else v + integers(x, "x"), 16, "residual").astype(np.int16)
+
+
+def to_key_value(v) -> np.ndarray:
+    """``v`` clipped to [-127, 127], int8: destinations KEY and VALUE."""
+    return clip_weight(v)

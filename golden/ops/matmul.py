@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact integer matrix products on floating-point BLAS, used only where a bound proves every partial sum exact."""
+
+import numpy as np
+
+from golden.ops.arith import ACC_LIMIT, DomainError, check_range
+from golden.ops.operand import Operand
+from golden.spec.tables import WEIGHT_MAX
+
+
+def exact_matmul(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """``x @ w^T`` over the last axes, int64: x ``[..., N, K]``, w ``[..., O, K]`` -> ``[..., N, O]``.
+
+    Every product and every partial sum, in whatever order BLAS takes them, is an integer of magnitude at most
+    ``B >= sum |x| |w|``: exact in float32 while B < 2**24, in float64 while B < 2**53. B is the smallest of three
+    bounds (Hoelder's inequality for 1-inf, inf-1 and 2-2 norms). Raises :class:`DomainError` beyond 2**53.
+    """
+    if x.dtype.kind not in "iu" or w.dtype.kind not in "iu" or x.shape[-1] != w.shape[-1]:
+        raise DomainError(f"An exact product needs integer matrices with the same inputs, not {x.dtype} {x.shape} "
+                          f"and {w.dtype} {w.shape}.")
+    wide = np.matmul if x.ndim > 2 or w.ndim > 2 else np.dot
+    if x.size == 0 or w.size == 0:
+        return wide(x.astype(np.int64), w.swapaxes(-1, -2).astype(np.int64))
+    xf, wf = x.astype(np.float32), w.astype(np.float32)
+    top = max(_peak(x), _peak(w))
+    bound = _bound(xf, wf) if top < 1 << 24 else float("inf")
+    if bound >= 1 << 24:
+        xf, wf = x.astype(np.float64), w.astype(np.float64)
+        if _peak(x) * _peak(w) * x.shape[-1] >= 1 << 53:
+            raise DomainError(f"A product of {x.shape[-1]} inputs up to {_peak(x)} and {_peak(w)} may leave 53 bits.")
+    return wide(xf, wf.swapaxes(-1, -2)).astype(np.int64)
+
+
+def _peak(a: np.ndarray) -> int:
+    return max(abs(int(a.min())), abs(int(a.max())))
+
+
+def _bound(x: np.ndarray, w: np.ndarray) -> float:
+    """An upper bound of ``sum |x| |w|``, enlarged by more than the rounding of its own evaluation."""
+    ax, aw = np.abs(x), np.abs(w)
+    hoelder = min(ax.sum(-1).max() * aw.max(), ax.max() * aw.sum(-1).max(),
+                  float(np.sqrt(np.square(x).sum(-1).max())) * float(np.sqrt(np.square(w).sum(-1).max())))
+    return float(hoelder) * 1.001
+
+
+def matmul(operand: Operand, weight: np.ndarray) -> np.ndarray:
+    """``acc = sum over inputs of (byte << e) * weight``: operand [N, K], weight int8 [O, K] -> int64 [N, O].
+
+    Raises :class:`DomainError` for a weight of -128 and for an accumulator outside +-2**31 (the machine's is int32).
+    """
+    if weight.dtype != np.int8:
+        raise DomainError(f"Weights must be int8, not {weight.dtype}.")
+    check_range(weight, -WEIGHT_MAX, WEIGHT_MAX, "weights")
+    acc = exact_matmul(operand.bytes if operand.wide else operand.values(), weight)
+    return check_range(acc, -ACC_LIMIT + 1, ACC_LIMIT - 1, "accumulators")

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the array's token side reads: bytes in blocks with an exponent, or 16-bit values."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.ops.arith import DomainError, integers, narrow, sat
+from golden.spec.model import BLOCK
+
+
+@dataclass(frozen=True)
+class Operand:
+    """``bytes`` int8 or uint8 ``[N, K]`` with ``exp`` uint8 ``[N, ceil(K / 32)]``, value = byte << e; or, wide,
+    ``bytes`` int16 ``[N, K]`` (two byte planes in the machine) with ``exp`` None.
+    """
+
+    bytes: np.ndarray
+    exp: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.bytes.ndim != 2:
+            raise DomainError(f"An operand is a matrix (tokens, channels), not of shape {self.bytes.shape}.")
+        if self.exp is None:
+            if self.bytes.dtype != np.int16:
+                raise DomainError(f"A wide operand must be int16, not {self.bytes.dtype}.")
+            return
+        wanted = (self.bytes.shape[0], -(-self.bytes.shape[1] // BLOCK))
+        if self.bytes.dtype not in (np.int8, np.uint8) or self.exp.dtype != np.uint8 or self.exp.shape != wanted:
+            raise DomainError(f"A block operand needs int8 or uint8 bytes and uint8 exponents of shape {wanted}, not "
+                              f"{self.bytes.dtype} and {self.exp.dtype} {self.exp.shape}.")
+
+    @classmethod
+    def narrowed(cls, v) -> "Operand":
+        """``v`` [N, K] as blocks: see :func:`golden.ops.arith.narrow`."""
+        return cls(*narrow(v))
+
+    @classmethod
+    def widened(cls, v) -> "Operand":
+        """``sat16(v)``."""
+        return cls(sat(v, 16, "wide").astype(np.int16))
+
+    @classmethod
+    def pixels(cls, codes: np.ndarray) -> "Operand":
+        """Unsigned bytes [N, K] with exponents 0."""
+        return cls(codes, np.zeros((codes.shape[0], -(-codes.shape[1] // BLOCK)), np.uint8))
+
+    @property
+    def wide(self) -> bool:
+        return self.exp is None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.bytes.shape
+
+    def values(self) -> np.ndarray:
+        """The numbers meant, int32 ``[N, K]``."""
+        values = self.bytes.astype(np.int32)
+        if self.exp is None:
+            return values
+        return values << np.repeat(self.exp.astype(np.int32), BLOCK, axis=1)[:, :values.shape[1]]
+
+    def planes(self) -> tuple[np.ndarray, np.ndarray]:
+        """High (int8) and low (uint8) byte planes of a wide operand."""
+        if self.exp is not None:
+            raise DomainError("Only a wide operand has two byte planes.")
+        return (self.bytes >> 8).astype(np.int8), (self.bytes & 255).astype(np.uint8)
+
+    def take(self, tokens) -> "Operand":
+        """The rows ``tokens``, in their order (gather)."""
+        tokens = integers(tokens, "tokens")
+        return Operand(self.bytes[tokens], None if self.exp is None else self.exp[tokens])
+
+
+def widen(v, wide: bool) -> Operand:
+    """``v`` [N, K] as a 16-bit operand when ``wide``, else as blocks."""
+    return Operand.widened(v) if wide else Operand.narrowed(v)
