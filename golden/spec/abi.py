@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program image: instruction lists, weight planes, tables and metadata of one model for one machine.
+
+``golden.spec.container`` lays it out as a file. :meth:`Image.from_bytes` answers any bytes with an :class:`Image` or
+with a subclass of :class:`ProgramError`.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from golden.spec.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
+from golden.spec.isa import INSTRUCTION_BYTES, Opcode
+from golden.spec.machine import LINE, MachineConfig
+from golden.spec.model import ConfigError, ModelConfig
+from golden.spec.quantized import Plan
+from golden.spec.tiling import ceil_div
+
+MAX_METADATA = 1 << 24
+
+
+class BadMetadata(ProgramError):
+    """The metadata are no JSON or lack what a driver needs."""
+
+
+class WrongMachine(ProgramError):
+    """The machine in the metadata is not the one whose fingerprint the header carries."""
+
+
+class WrongModel(ProgramError):
+    """The model in the metadata is not the one whose fingerprint the header carries."""
+
+
+class NoSuchTask(ProgramError):
+    """A task was asked for that the image has no program of."""
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """What one instruction does, in the compiler's words: tensor name, opcode, MACs, estimated cycles, stream and DRAM
+    bytes. Counts inside EXPERTS are for a balanced routing, all passes of the body together."""
+
+    name: str
+    kind: str
+    macs: int = 0
+    cycles: int = 0
+    bytes: int = 0
+
+
+_INPUT_KEYS = {"height", "width", "channels", "patch", "row_bytes", "rows", "bytes"}
+_OUTPUT_KEYS = {"tokens", "dim", "rows", "bytes", "frac", "classes", "heads", "head_offset"}
+
+
+@dataclass(frozen=True)
+class Image:
+    """One compiled model. ``programs`` maps a task (or a group of tasks) to its instructions, ``planes`` holds the
+    bytes of each weight port, ``tables`` what LOAD finds at the table base.
+
+    ``input``: height, width, channels, patch, row_bytes (64), rows (of one patch), bytes (of the buffer).
+    ``output``: tokens, dim, rows (of one token), bytes (of the buffer), frac (fraction bits of its int16), classes, and
+    for classifiers heads and head_offset (64-byte lines from the output base). ``symbols``: one tuple of
+    :class:`Symbol` a program, one symbol an instruction.
+    """
+
+    machine: MachineConfig
+    model: ModelConfig
+    plan: Plan
+    programs: dict[str, bytes]
+    planes: tuple[bytes, ...]
+    tables: bytes
+    symbols: dict[str, tuple[Symbol, ...]]
+    input: dict
+    output: dict
+
+    def __post_init__(self):
+        _check(self)
+
+    def program(self, task: str | None = None) -> bytes:
+        """Instructions of ``task``, of the first one by default. Raises :class:`NoSuchTask`."""
+        name = next(iter(self.programs)) if task is None else task
+        want(name in self.programs, NoSuchTask,
+             f"The image of {self.model.name!r} has programs for {list(self.programs)}, not for {name!r}.")
+        return self.programs[name]
+
+    def words(self, task: str | None = None) -> list[int]:
+        """The same as 256-bit numbers."""
+        data = self.program(task)
+        return [int.from_bytes(data[i:i + INSTRUCTION_BYTES], "little")
+                for i in range(0, len(data), INSTRUCTION_BYTES)]
+
+    @property
+    def stream_lines(self) -> int:
+        """64-byte lines of the weight stream."""
+        return len(self.planes[0]) // self.machine.line_bytes_per_port
+
+    def _metadata(self) -> dict:
+        return {
+            "machine": asdict(self.machine), "model": self.model.to_json(), "plan": self.plan.to_json(),
+            "programs": [{"task": task, "symbols": [list(asdict(s).values()) for s in self.symbols[task]]}
+                         for task in self.programs],
+            "symbol_fields": list(Symbol.__dataclass_fields__), "input": self.input, "output": self.output,
+        }
+
+    def to_bytes(self) -> bytes:
+        """The container; the same image gives the same bytes."""
+        text = json.dumps(self._metadata(), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+        return pack(self.machine.fingerprint, self.model.fingerprint, [
+            (Kind.METADATA, text), *((Kind.PROGRAM, data) for data in self.programs.values()),
+            (Kind.TABLES, self.tables), *((Kind.PLANE, data) for data in self.planes)])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Image":
+        """Inverse of :meth:`to_bytes`. Other bytes raise a subclass of :class:`ProgramError`, never anything else."""
+        machine_print, model_print, sections = unpack(data)
+        meta = _read_json(sections[Kind.METADATA][0])
+        machine, model, plan = _read_configs(meta)
+        want(machine.fingerprint == machine_print, WrongMachine,
+             f"The header names the machine 0x{machine_print:016x}; the metadata describe {machine.name!r}, "
+             f"0x{machine.fingerprint:016x}.")
+        want(model.fingerprint == model_print, WrongModel,
+             f"The header names the model 0x{model_print:016x}; the metadata describe {model.name!r}, "
+             f"0x{model.fingerprint:016x}.")
+        want(meta["symbol_fields"] == list(Symbol.__dataclass_fields__), BadMetadata,
+             f"A symbol has the fields {list(Symbol.__dataclass_fields__)}, not {str(meta['symbol_fields'])[:120]}.")
+        listed = _read_symbols(meta["programs"])
+        bodies = sections.get(Kind.PROGRAM, [])
+        want(len(listed) == len(bodies), BadSection,
+             f"The metadata name {len(listed)} programs; the image holds {len(bodies)}.")
+        return cls(machine, model, plan, dict(zip(listed, bodies, strict=True)), tuple(sections.get(Kind.PLANE, [])),
+                   sections[Kind.TABLES][0], listed, meta["input"], meta["output"])
+
+
+def _no_constant(name: str):
+    raise BadMetadata(f"The metadata hold the number {name}; only finite numbers are meant.")
+
+
+def _read_json(text: bytes) -> dict:
+    want(len(text) <= MAX_METADATA, BadSection, f"Metadata have at most {MAX_METADATA} bytes, not {len(text)}.")
+    try:
+        meta = json.loads(text.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ProgramError):
+            raise
+        raise BadMetadata(f"The metadata are not JSON: {str(error)[:120]}.") from None
+    keys = {"machine", "model", "plan", "programs", "symbol_fields", "input", "output"}
+    want(isinstance(meta, dict) and set(meta) == keys, BadMetadata,
+         f"The metadata must be an object with the keys {sorted(keys)}, not {str(meta)[:120]}.")
+    return meta
+
+
+def _read_configs(meta: dict) -> tuple[MachineConfig, ModelConfig, Plan]:
+    machine = meta["machine"]
+    known = set(MachineConfig.__dataclass_fields__)
+    want(isinstance(machine, dict) and set(machine) == known
+         and all(type(value) is (str if key == "name" else int) for key, value in machine.items()), BadMetadata,
+         f"The machine must be a name and integers called {sorted(known)}, not {str(machine)[:200]}.")
+    try:
+        return MachineConfig(**machine), ModelConfig.from_json(meta["model"]), Plan.from_json(meta["plan"])
+    except ConfigError as error:
+        raise BadMetadata(f"The metadata describe nothing that can exist: {error}") from None
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError, AttributeError) as error:
+        raise BadMetadata(f"The metadata hold a value of the wrong type: {error}.") from None
+
+
+def _read_symbols(programs: object) -> dict[str, tuple[Symbol, ...]]:
+    want(isinstance(programs, list), BadMetadata, f"programs must be a list, not {type(programs).__name__}.")
+    result = {}
+    for program in programs:
+        want(isinstance(program, dict) and set(program) == {"task", "symbols"} and isinstance(program["task"], str)
+             and isinstance(program["symbols"], list), BadMetadata,
+             f"A program's entry must hold a task and its symbols, not {str(program)[:120]}.")
+        want(program["task"] not in result, BadMetadata, f"The metadata name the task {program['task']!r} twice.")
+        for symbol in program["symbols"]:
+            want(isinstance(symbol, list) and [type(v) for v in symbol] == [str, str, int, int, int], BadMetadata,
+                 f"A symbol must be two texts and three integers, not {str(symbol)[:120]}.")
+        result[program["task"]] = tuple(Symbol(*symbol) for symbol in program["symbols"])
+    return result
+
+
+def _check_layout(name: str, layout: object, keys: set[str]) -> None:
+    want(isinstance(layout, dict) and set(layout) == keys and all(type(v) is int and v >= 0 for v in layout.values()),
+         BadMetadata, f"{name} must give a count to each of {sorted(keys)}, not {str(layout)[:200]}.")
+    want(all(value <= MAX_BYTES for value in layout.values()), BadMetadata, f"{name} holds an absurd count: {layout}.")
+
+
+def _check(image: Image) -> None:
+    """What every image obeys, made or read."""
+    machine, model = image.machine, image.model
+    _check_layout("input", image.input, _INPUT_KEYS)
+    _check_layout("output", image.output, _OUTPUT_KEYS)
+    i, o = image.input, image.output
+    shape = {"height": model.image_height, "width": model.image_width, "channels": model.channels, "patch": model.patch,
+             "row_bytes": LINE, "rows": ceil_div(model.patch_dim, LINE)}
+    want(i == shape | {"bytes": model.patches * shape["rows"] * LINE}, BadMetadata,
+         f"The input must be laid out as {shape}; the metadata say {i}.")
+    want((o["tokens"], o["dim"], o["classes"]) == (model.tokens, model.dim, model.classes)
+         and o["rows"] * LINE >= 2 * model.dim and o["bytes"] >= o["tokens"] * o["rows"] * LINE and o["frac"] < 16
+         and o["bytes"] % LINE == 0 and o["heads"] == (model.extra_tokens if model.classes else 0)
+         and o["bytes"] >= (o["head_offset"] + o["heads"] * ceil_div(2 * o["classes"], LINE)) * LINE, BadMetadata,
+         f"The output of {model.name!r} has {model.tokens} tokens of {model.dim} channels and {model.classes} "
+         f"classes; the metadata say {o}.")
+    want(len(image.planes) == machine.ports, BadSection,
+         f"The machine {machine.name!r} has {machine.ports} weight ports; the image holds {len(image.planes)} planes.")
+    sizes = {len(plane) for plane in image.planes}
+    want(len(sizes) == 1 and sizes.pop() % machine.line_bytes_per_port == 0, BadSection,
+         f"Weight planes must have one size, a multiple of {machine.line_bytes_per_port} bytes, not "
+         f"{[len(plane) for plane in image.planes]}.")
+    want(len(image.tables) % LINE == 0, BadSection,
+         f"Tables come in lines of {LINE} bytes, not {len(image.tables)} bytes.")
+    want(set(image.symbols) == set(image.programs) and image.programs, BadMetadata,
+         f"Programs {list(image.programs)} and symbols {list(image.symbols)} must name the same tasks, at least one.")
+    for task, data in image.programs.items():
+        count = len(data) // INSTRUCTION_BYTES
+        want(len(data) % INSTRUCTION_BYTES == 0 and 2 <= count <= machine.program_depth, BadSection,
+             f"The program of {task!r} must be 2 to {machine.program_depth} instructions of {INSTRUCTION_BYTES} "
+             f"bytes, not {len(data)} bytes.")
+        kinds = [data[i * INSTRUCTION_BYTES] & 15 for i in range(count)]
+        names = [Opcode(kind).name if kind in set(Opcode) else "?" for kind in kinds]
+        want([symbol.kind for symbol in image.symbols[task]] == names, BadMetadata,
+             f"The symbols of {task!r} do not name its instructions one by one.")
