@@ -35,7 +35,7 @@ def check_range(values: np.ndarray, low: int, high: int, name: str) -> np.ndarra
 def rsh(v, s) -> np.ndarray:
     """Rounding right shift, ``(v + (1 << s >> 1)) >> s``: floor(v / 2**s + 1/2), ties towards plus infinity.
 
-    Domain: ``|v| <= 2**62``, ``0 <= s <= 62``; ``s`` may be an array.
+    Domain: ``|v| < 2**62`` (not checked: the callers' widths prove it), ``0 <= s <= 63``; ``s`` may be an array.
 
     >>> rsh([5, 6, 7], 2).tolist()  # 1.25, 1.5 (tie), 1.75
     [1, 2, 2]
@@ -47,11 +47,11 @@ def rsh(v, s) -> np.ndarray:
     v = integers(v, "v")
     if np.ndim(s) == 0:
         s = int(s)
-        if not 0 <= s <= 62:
-            raise DomainError(f"A right shift must lie in 0..62, not {s}.")
+        if not 0 <= s <= 63:
+            raise DomainError(f"A right shift must lie in 0..63, not {s}.")
         return (v + (1 << s >> 1)) >> s
-    s = check_range(integers(s, "s"), 0, 62, "right shifts")
-    return (v + (np.int64(1) << s >> 1)) >> s
+    s = check_range(integers(s, "s"), 0, 63, "right shifts")
+    return (v + np.where(s > 0, np.int64(1) << np.maximum(s - 1, 0), 0)) >> s
 
 
 def sat(v, bits: int, kind: str = "") -> np.ndarray:

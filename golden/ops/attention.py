@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``softmax(Q K^T) V`` as the machine makes it: scores never stored, division folded into the output."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.ops.arith import ACC_LIMIT, DomainError, check_range, integers, reciprocal, rsh, sat
+from golden.ops.epilogue import affine
+from golden.ops.matmul import exact_matmul
+from golden.ops.operand import Operand, widen
+from golden.ops.softmax import softmax
+from golden.spec.tables import WEIGHT_MAX
+
+_SHIFT = 23  # 31 of the reciprocal less ATTENTION_FRAC
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention:
+    """Parameters of one ATTENTION, named as in the ISA: ``score_mult`` uint16 [heads]; ``gain`` int16 and ``offset``
+    int32 [heads * head_dim].
+    """
+
+    score_mult: np.ndarray
+    shift1: int
+    gain: np.ndarray
+    offset: np.ndarray
+    shift2: int
+    wide_p: bool = False
+    wide: bool = False
+    p_shift: int = 0
+
+    @property
+    def heads(self) -> int:
+        return len(self.score_mult)
+
+
+def scores(q: np.ndarray, k: np.ndarray, score_mult: int, shift1: int) -> np.ndarray:
+    """``t = sat16(rsh(q.k * score_mult, shift1))`` of one head: q [Q, head_dim] values, k [keys, head_dim]."""
+    acc = check_range(exact_matmul(q, k), -ACC_LIMIT + 1, ACC_LIMIT - 1, "accumulators of q.k")
+    return sat(rsh(acc * int(score_mult), shift1), 16, "score")
+
+
+def mix(p: np.ndarray, total: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """``u = sat16(rsh(sum_k p_k v_k * R, 23 + sh))``: the average of v under p, 8 fraction bits, int64 [Q, head_dim].
+
+    p uint16 [Q, keys], total [Q] its row sums, v int8 [keys, head_dim]. (R, sh) is ``reciprocal(total)``.
+    """
+    acc = check_range(exact_matmul(p, v.T), -ACC_LIMIT + 1, ACC_LIMIT - 1, "accumulators of p.v")
+    r, sh = reciprocal(total)
+    return sat(rsh(acc * r[:, None], _SHIFT + sh[:, None]), 16, "u")
+
+
+def attention(q: Operand, k: np.ndarray, v: np.ndarray, record: Attention,
+              trace: Callable[[str, np.ndarray], None] | None = None) -> Operand:
+    """Operand q [Q, heads * head_dim], k and v int8 [keys, heads * head_dim] -> Operand [Q, heads * head_dim].
+
+    ``trace`` receives ``score`` int16 and ``prob`` uint16 [heads, Q, keys], ``sum`` int64 [heads, Q] and ``mix`` int16
+    [Q, heads * head_dim] before gain and offset.
+    """
+    heads, width = record.heads, q.shape[1]
+    if q.wide or k.dtype != np.int8 or v.dtype != np.int8 or k.shape != v.shape or k.shape[1:] != (width,):
+        raise DomainError("Attention needs an 8-bit q and int8 k and v with the same channels, not "
+                          f"{q.bytes.dtype} {q.shape}, {k.dtype} {k.shape} and {v.dtype} {v.shape}.")
+    if width % heads:
+        raise DomainError(f"{width} channels do not divide into {heads} heads.")
+    check_range(k, -WEIGHT_MAX, WEIGHT_MAX, "k")
+    check_range(v, -WEIGHT_MAX, WEIGHT_MAX, "v")
+    score_mult = check_range(integers(record.score_mult, "score_mult"), 0, 65535, "score_mult")
+    values, dim, found = q.values(), width // heads, []
+    # A head at a time: the scores of one head fit a cache, those of all do not.
+    out = np.empty((q.shape[0], width), np.int64)
+    for h in range(heads):
+        part = slice(h * dim, (h + 1) * dim)
+        t = scores(values[:, part], k[:, part], score_mult[h], record.shift1)
+        rows = softmax(t, wide_p=record.wide_p, p_shift=record.p_shift)
+        out[:, part] = mix(rows.p, rows.total, v[:, part])
+        if trace:
+            found.append((t, rows))
+    if trace:
+        trace("score", np.stack([t for t, _ in found]).astype(np.int16))
+        trace("prob", np.stack([rows.p for _, rows in found]))
+        trace("sum", np.stack([rows.total for _, rows in found]))
+        trace("mix", out.astype(np.int16))
+    return widen(affine(out, record.gain, record.offset, record.shift2), record.wide)

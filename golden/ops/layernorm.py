@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layer norm of residual rows in one pass: two sums, an exact reciprocal square root, an affine per channel."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.ops.arith import INT16, DomainError, check_range, integers, rsh, rsqrt, sat
+from golden.ops.epilogue import affine
+from golden.ops.operand import Operand, widen
+from golden.spec.machine import MAX_NORM_DIM
+from golden.spec.tables import RESIDUAL_FRAC, XHAT_FRAC
+
+_SHIFT = 33 - XHAT_FRAC  # 33 fraction bits of the reciprocal root
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norm:
+    """Parameters of one NORM, named as in the ISA: ``gain`` int16 [D], ``offset`` int32 [D], ``eps`` in steps of
+    4**-9 / D**2.
+    """
+
+    gain: np.ndarray
+    offset: np.ndarray
+    shift: int
+    eps: int
+    wide: bool = False
+
+
+def eps_code(eps: float, dim: int) -> int:
+    """``round(eps * 4**9 * D**2)``: what the float epsilon is in units of V."""
+    return round(eps * (1 << 2 * RESIDUAL_FRAC) * dim * dim)
+
+
+def normalise(x, eps: int) -> np.ndarray:
+    """``xhat`` int16 [N, D], step 2**-11, of residual rows x int16 [N, D].
+
+    S1 = sum x, S2 = sum x^2, V = max(D * S2 - S1^2 + eps, 1), (r, j) = rsqrt(V),
+    ``xhat = sat16(rsh((D * x - S1) * r, 22 - j))``.
+
+    Domain: D at most 1024, 0 <= eps < 2**40.
+    """
+    x = check_range(integers(x, "x"), *INT16, "residuals")
+    dim = x.shape[-1]
+    if not 1 <= dim <= MAX_NORM_DIM:
+        raise DomainError(f"A layer norm spans 1..{MAX_NORM_DIM} channels, not {dim}.")
+    if not 0 <= int(eps) < 1 << 40:
+        raise DomainError(f"eps must lie in 0..2**40 - 1, not {eps}.")
+    s1, s2 = x.sum(-1, keepdims=True), (x * x).sum(-1, keepdims=True)
+    r, j = rsqrt(np.maximum(dim * s2 - s1 * s1 + int(eps), 1))
+    return sat(rsh((dim * x - s1) * r, _SHIFT - j), 16, "xhat").astype(np.int16)
+
+
+def layernorm(x, record: Norm) -> tuple[Operand, np.ndarray]:
+    """Residual rows int16 [N, D] -> (operand of ``v = rsh(xhat * gain + offset, shift)``, xhat int16)."""
+    xhat = normalise(x, record.eps)
+    return widen(affine(xhat, record.gain, record.offset, record.shift), record.wide), xhat

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Expert queues: which tokens an expert works on, in order of arrival, each with its weight; scatter-add back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.ops.arith import DomainError, integers
+from golden.ops.epilogue import to_residual
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Tokens int64 [n] in order of arrival and their weights uint16 [n] for one expert."""
+
+    tokens: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def fill(chosen, weights, experts: int, first_token: int = 0, queues: list[Queue] | None = None) -> list[Queue]:
+    """One :class:`Queue` for each of ``experts``: chosen int [N, k] and weights uint16 [N, k] come row by row.
+
+    ``queues`` are kept in front (``append``); token i is numbered ``first_token + i``.
+    """
+    chosen = integers(chosen, "chosen")
+    if chosen.size and not 0 <= chosen.min() <= chosen.max() < experts:
+        raise DomainError(f"Chosen experts must lie in 0..{experts - 1}, not {chosen.min()}..{chosen.max()}.")
+    if chosen.shape != np.shape(weights):
+        raise DomainError(f"Each choice needs a weight: {chosen.shape} and {np.shape(weights)} differ.")
+    if queues is not None and len(queues) != experts:
+        raise DomainError(f"Cannot append choices among {experts} experts to {len(queues)} queues.")
+    result = []
+    for e in range(experts):
+        token, place = np.nonzero(chosen == e)  # row-major: order of arrival
+        queue = Queue(token + first_token, np.asarray(weights)[token, place].astype(np.uint16))
+        if queues is not None:
+            queue = Queue(np.concatenate([queues[e].tokens, queue.tokens]),
+                          np.concatenate([queues[e].weights, queue.weights]))
+        result.append(queue)
+    return result
+
+
+def scatter_add(x: np.ndarray, tokens, v) -> np.ndarray:
+    """A copy of x int16 [N, D] in which row ``tokens[i]`` became ``sat16(row + v[i])``, one i after the other."""
+    tokens, v, x = integers(tokens, "tokens"), integers(v, "v"), x.copy()
+    left = np.arange(len(tokens))
+    while len(left):  # once, unless a token comes again: then its later contributions wait for the next round
+        first = np.sort(np.unique(tokens[left], return_index=True)[1])
+        now = left[first]
+        x[tokens[now]] = to_residual(v[now], x[tokens[now]])
+        left = np.delete(left, first)
+    return x
