@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The furniture on trial: streams that lie are caught, payloads that do not fit are refused, waits end."""
+
+import cocotb
+import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from sim.payload import pack, unpack
+from sim.runner import run_bench
+from sim.streams import Hang, Sink, Source, bursts, half, start, until
+
+PAIR = data.StructLayout({"a": 8, "b": data.ArrayLayout(4, 2)})
+
+
+class Register(wiring.Component):
+    """One honest stream register, and a dishonest output that changes while stalled and one that gives up."""
+
+    i: In(stream.Signature(PAIR))
+    o: Out(stream.Signature(PAIR))
+    o_restless: Out(stream.Signature(8))
+    o_fickle: Out(stream.Signature(8))
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
+        count = Signal(8)
+        m.d.sync += count.eq(count + 1)
+        m.d.comb += [self.o_restless.valid.eq(1), self.o_restless.payload.eq(count), self.o_fickle.valid.eq(count[0])]
+        return m
+
+
+def test_bench_furniture():
+    run_bench(Register(), module=__name__)
+
+
+def test_pack_refuses_what_does_not_fit():
+    assert unpack(PAIR, pack(PAIR, {"a": 255, "b": [1, 15]})) == {"a": 255, "b": [1, 15]}
+    with pytest.raises(ValueError, match="a: 256 does not fit"):
+        pack(PAIR, {"a": 256})
+    with pytest.raises(ValueError, match="no field"):
+        pack(PAIR, {"c": 0})
+    with pytest.raises(ValueError, match="2 elements"):
+        pack(PAIR, {"b": [1]})
+
+
+@cocotb.test()
+async def passes_values_in_order_under_stalls(dut):
+    await start(dut)
+    values = [{"a": i & 255, "b": [i & 15, 3]} for i in range(200)]
+    sink, source = Sink(dut, "o", PAIR, stall=half), Source(dut, "i", PAIR, stall=bursts())
+    await source.send(values)
+    assert await sink.receive(200, 1000) == values
+
+
+
+
+@cocotb.test(expect_fail=True)
+async def catches_a_payload_that_changes(dut):
+    await start(dut)
+    Sink(dut, "o_restless", 8, stall=half)
+    await until(dut, lambda: False, 60, "nothing")
+
+
+@cocotb.test(expect_fail=True)
+async def catches_a_valid_that_falls(dut):
+    await start(dut)
+    Sink(dut, "o_fickle", 8, stall=half)
+    await until(dut, lambda: False, 60, "nothing")
+
+
+@cocotb.test()
+async def a_wait_ends_with_a_sentence(dut):
+    await start(dut)
+    try:
+        await until(dut, lambda: False, 20, "a thing that never comes")
+    except Hang as error:
+        assert "a thing that never comes did not happen within 20 cycles" in str(error)
+    else:
+        raise AssertionError("until() returned.")
