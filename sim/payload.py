@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stream payloads as plain Python values: dictionaries, lists and integers to bits and back, nothing wrapped silently."""
+"""Stream payloads as plain Python values: dictionaries, lists, integers to bits and back, nothing wrapped silently."""
 
 from amaranth.hdl import Shape
 from amaranth.lib import data

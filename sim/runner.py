@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Emits Verilog, builds it with Verilator once per content, runs a cocotb module on it: the only caller of the runner."""
+"""Emits Verilog, builds it once per content with Verilator, runs a cocotb module on it: only caller of the runner."""
 
 import hashlib
 import json

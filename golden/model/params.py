@@ -89,6 +89,10 @@ class AmbiguousModel(ModelFileError):
     """A checkpoint that does not tell something needed; the message names the option to give."""
 
 
+class UnsupportedModel(ModelFileError):
+    """A network that no description of ours expresses; the message names the part that does not fit."""
+
+
 @dataclass(frozen=True)
 class FloatModel:
     """A network and its float32 parameters, checked against :func:`float_schema` on construction.
