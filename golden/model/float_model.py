@@ -96,7 +96,7 @@ def route(logits: Tensor, top_k: int, kind: GateKind) -> tuple[Tensor, Tensor]:
 
     Equal logits go to the lower index. Scores of ``SOFTMAX_THEN_TOPK`` sum to less than 1 on purpose.
     """
-    ranked, order = logits.sort(-1, descending=True, stable=True)  # torch.topk promises nothing about ties
+    ranked, order = logits.sort(dim=-1, descending=True, stable=True)  # torch.topk promises nothing about ties
     chosen = order[..., :top_k]
     if kind is GateKind.SOFTMAX_THEN_TOPK:
         return chosen, logits.softmax(-1).gather(-1, chosen)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of other projects into one in-memory model, by the names of their tensors."""
+
+import os
+from pathlib import Path
+
+from golden.model.params import FloatModel, UnknownLayout
+from golden.model.store import is_float_file, load_float
+from host.importers.edge_moe_bin import import_edge_moe_bin, is_edge_moe_folder
+from host.importers.huggingface import import_huggingface, is_huggingface
+from host.importers.m3vit import import_m3vit, is_m3vit, strip_prefixes
+from host.importers.options import Options
+from host.importers.ours import adjust
+from host.importers.readers import read_checkpoint, read_json
+from host.importers.timm import import_timm, is_timm
+
+__all__ = ["Options", "import_checkpoint"]
+
+
+def import_checkpoint(path: str | os.PathLike, *, trust_pickle: bool = False, **options) -> FloatModel:
+    """The model in a checkpoint of any known layout.
+
+    Layouts: Edge-MoE's folder of ``.float32.bin``; M3ViT ``.pth``, ``.pth.tar`` or folder of rank shards;
+    timm and DeiT; Hugging Face ViT, DeiT, DINOv2; our own float ``.safetensors``. Containers:
+    ``.safetensors``, or what ``torch.save`` writes, which is never unpickled unless ``trust_pickle``.
+
+    ``options`` are the fields of :class:`Options`; they go before what the checkpoint says. What neither
+    tells is asked for by name: :class:`AmbiguousModel`. Every refusal is a subclass of
+    :class:`ModelFileError`.
+    """
+    path = Path(path)
+    chosen = Options(**options)
+    if is_edge_moe_folder(path):
+        return import_edge_moe_bin(path, chosen)
+    if path.suffix == ".safetensors" and is_float_file(path):
+        return adjust(load_float(path), chosen)
+    tensors = read_checkpoint(path, trust_pickle)
+    chosen = chosen.or_else(name=path.resolve().name.split(".")[0] or "imported")
+    names = set(tensors)
+    if is_m3vit(names):
+        return import_m3vit(strip_prefixes(tensors), chosen)
+    if is_huggingface(names):
+        folder = path if path.is_dir() else path.parent
+        configs = read_json(folder / "config.json"), read_json(folder / "preprocessor_config.json")
+        return import_huggingface(tensors, chosen, configs)
+    plain = strip_prefixes(tensors)
+    if is_timm(set(plain)):
+        return import_timm(plain, chosen)
+    raise UnknownLayout(f"{path} matches no layout known here (Edge-MoE, M3ViT, timm, Hugging Face); its "
+                        f"{len(names)} tensors start with {sorted(names)[:4]}.")

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From tensors under our names to a checked model: infers the description, places positions, asks what is
+missing.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+from golden.model.params import (
+    AmbiguousModel,
+    FloatModel,
+    MissingTensor,
+    NotFinite,
+    UnexpectedTensor,
+    UnsupportedModel,
+    WrongDtype,
+    WrongShape,
+)
+from golden.spec.model import ConfigError, GateKind, ModelConfig
+from host.importers.options import Options
+from host.importers.resize import resize_positions
+
+Tensors = dict[str, np.ndarray]
+
+
+def build(raw: Tensors, options: Options, known_images: Iterable[tuple[int, int]] = ()) -> FloatModel:
+    """A model from tensors under the names of :func:`golden.model.params.float_schema`, except that
+
+    * ``patch_embed.weight`` is (dim, channels, patch, patch),
+    * ``pos_embed`` holds the extra tokens' and the patches' positions only, with or without a leading 1,
+    * ``cls_token`` and, where there is one, ``dist_token`` are separate; both absent: already in
+    ``pos_embed``.
+
+    ``known_images`` are image sizes, height x width, that the layout's published models use. Raises a
+    subclass of :class:`ModelFileError`.
+    """
+    raw = {name: as_float32(name, array) for name, array in raw.items()}
+    patch = need(raw, "patch_embed.weight", 4)
+    dim, channels, size, width = patch.shape
+    if size != width:
+        raise UnsupportedModel(f"Patches must be square, not {size} x {width} ('patch_embed.weight' {patch.shape}).")
+    depth = _depth(raw)
+    moe = tuple(i for i in range(depth) if need(raw, f"blocks.{i}.mlp.fc1.weight").ndim == 3)
+    dense = [raw[f"blocks.{i}.mlp.fc1.weight"] for i in range(depth) if i not in moe]
+    hidden = dense[0].shape[0] if dense and dense[0].ndim == 2 else 4 * dim
+    experts, expert_hidden, top_k, gate, tasks = 0, 0, 0, GateKind.SOFTMAX_THEN_TOPK, ("default",)
+    if moe:
+        experts, expert_hidden, _ = raw[f"blocks.{moe[0]}.mlp.fc1.weight"].shape
+        top_k = 1 if experts == 1 else options.need("top_k", "how many experts a token uses")
+        gate = options.or_else(gate=gate).gate
+        tasks = options.or_else(tasks=tasks).tasks
+    elif options.tasks:
+        tasks = options.tasks
+    positions = need(raw, "pos_embed")
+    if positions.ndim == 3 and positions.shape[0] == 1:
+        positions = positions[0]
+    if positions.ndim != 2 or positions.shape[1] != dim:
+        raise WrongShape(f"'pos_embed' must have shape (tokens, {dim}), not {raw['pos_embed'].shape}.")
+    extra = 2 if "dist_token" in raw else 1
+    if len(positions) <= extra:
+        raise WrongShape(f"'pos_embed' must have more rows than the {extra} extra tokens, not {len(positions)}.")
+    old = source_grid(len(positions) - extra, size, options, known_images)
+    image = options.image or (old[0] * size, old[1] * size)
+    usual = ModelConfig()
+    try:
+        config = ModelConfig(
+            name=options.name or "imported", image_height=image[0], image_width=image[1], patch=size,
+            channels=channels, dim=dim, depth=depth, heads=options.need("heads", "the number of attention heads"),
+            mlp_hidden=hidden, moe_layers=moe, experts=experts, expert_hidden=expert_hidden, top_k=top_k, gate=gate,
+            tasks=tasks, extra_tokens=extra, final_norm="norm.weight" in raw,
+            classes=raw["head.weight"].shape[0] if "head.weight" in raw and raw["head.weight"].ndim else 0,
+            eps=usual.eps if options.eps is None else options.eps,
+            pixel_mean=options.pixel_mean or (0.0,) * channels, pixel_std=options.pixel_std or (1.0,) * channels,
+            pixel_scale=options.pixel_scale or 255.0)
+    except ConfigError as error:
+        raise UnsupportedModel(f"The tensors and options together describe no model that can run: {error}") from None
+    new = image[0] // size, image[1] // size
+    rows = np.concatenate([positions[:extra], resize_positions(positions[extra:], old, new)]).astype(np.float32)
+    for place, token in enumerate(("cls_token", "dist_token")):
+        if token in raw:
+            if raw[token].size != dim:
+                raise WrongShape(f"{token!r} must hold {dim} values, not {raw[token].shape}.")
+            rows[place] += raw[token].reshape(dim)
+    tensors = {name: array for name, array in raw.items() if name not in ("cls_token", "dist_token")}
+    tensors["pos_embed"], tensors["patch_embed.weight"] = rows, patch.reshape(dim, -1)
+    return FloatModel(config, {name: np.ascontiguousarray(array) for name, array in tensors.items()})
+
+
+def source_grid(patches: int, patch: int, options: Options, known_images: Iterable[tuple[int, int]]) -> tuple[int, int]:
+    """Rows and columns of patches that a positional embedding of ``patches`` rows was trained for."""
+    if options.source_image:
+        grid = options.source_image[0] // patch, options.source_image[1] // patch
+        if grid[0] * grid[1] != patches:
+            raise WrongShape(f"A {options.source_image[0]} x {options.source_image[1]} image has {grid[0] * grid[1]} "
+                             f"patches of {patch} x {patch}; the checkpoint's 'pos_embed' has {patches}.")
+        return grid
+    side = math.isqrt(patches)
+    usual = [(h // patch, w // patch) for h, w in known_images] + [(side, side)]
+    found = next((grid for grid in usual if grid[0] * grid[1] == patches), None)
+    if not options.image:
+        if found is None:
+            raise AmbiguousModel(f"The checkpoint does not tell the height and width of its {patches} patches: "
+                                 f"give --image (image=... in Python).")
+        return found
+    wanted = options.image[0] // patch, options.image[1] // patch
+    if wanted[0] * wanted[1] == patches and found is not None and found != wanted:
+        raise AmbiguousModel(f"{patches} patches may be {found[0]} x {found[1]} or, as the image wanted, {wanted[0]} x "
+                             f"{wanted[1]}: give --source-image (source_image=... in Python).")
+    if found is None and wanted[0] * wanted[1] != patches:
+        raise AmbiguousModel(f"The checkpoint does not tell the height and width of its {patches} patches, and those "
+                             f"wanted are others: give --source-image (source_image=... in Python).")
+    return found or wanted
+
+
+def need(raw: Tensors, name: str, ndim: int | None = None) -> np.ndarray:
+    """A tensor that must be there, with ``ndim`` dimensions."""
+    if name not in raw:
+        raise MissingTensor(f"The checkpoint needs a tensor for {name!r}; there is none. Is it of another layout, or "
+                            f"cut short?")
+    if ndim is not None and raw[name].ndim != ndim:
+        raise WrongShape(f"{name!r} must have {ndim} dimensions, not the shape {raw[name].shape}.")
+    return raw[name]
+
+
+def as_float32(name: str, array: np.ndarray) -> np.ndarray:
+    """A floating-point tensor as float32; raises :class:`WrongDtype` for others, :class:`NotFinite` where
+    it overflows.
+    """
+    if array.dtype.kind != "f":
+        raise WrongDtype(f"{name!r} must hold floating-point numbers, not {array.dtype}.")
+    with np.errstate(over="ignore"):
+        result = array.astype(np.float32, copy=False)
+    if not np.isfinite(result).all():
+        raise NotFinite(f"{name!r} holds {int((~np.isfinite(result)).sum())} values that are NaN, infinite or too "
+                        f"large for float32.")
+    return result
+
+
+def fold_layer_scale(raw: Tensors, linear: str, gamma: np.ndarray) -> None:
+    """Multiply the outputs of ``linear``, in place, by LayerScale's ``gamma``, one factor an output."""
+    weight, bias = as_float32(linear, need(raw, f"{linear}.weight", 2)), as_float32(linear, need(raw, f"{linear}.bias"))
+    if gamma.shape != weight.shape[:1]:
+        raise WrongShape(f"The LayerScale of {linear!r} must have shape {weight.shape[:1]}, not {gamma.shape}.")
+    raw[f"{linear}.weight"], raw[f"{linear}.bias"] = weight * gamma[:, None], bias * gamma
+
+
+def fill_qkv_bias(raw: Tensors) -> None:
+    """Zero biases for a network trained without: only where *no* block has one, else one went missing."""
+    weights = [name for name in raw if name.endswith(".attn.qkv.weight")]
+    if not any(name.endswith(".attn.qkv.bias") for name in raw):
+        for name in weights:
+            raw[name.replace("weight", "bias")] = np.zeros(raw[name].shape[:1], np.float32)
+
+
+def task_names(options: Options, count: int) -> tuple[str, ...]:
+    """The names given, which must be ``count``, or task0, task1, ..."""
+    if options.tasks is None:
+        return tuple(f"task{t}" for t in range(count))
+    if len(options.tasks) != count:
+        raise AmbiguousModel(f"The checkpoint has gates for {count} tasks, {len(options.tasks)} names were given "
+                             f"{options.tasks}: give --tasks with {count} names.")
+    return options.tasks
+
+
+def refuse_unknown(names: Iterable[str], layout: str) -> None:
+    """Raise :class:`UnexpectedTensor` unless ``names`` is empty."""
+    names = sorted(names)
+    if names:
+        raise UnexpectedTensor(f"The {layout} checkpoint has tensors without a place in the model: {names[:5]}"
+                               f"{' and others' if len(names) > 5 else ''}.")
+
+
+def _depth(raw: Tensors) -> int:
+    """Number of blocks; their indices must be 0, 1, ... without a gap (a single huge index must not cost
+    memory).
+    """
+    found = {int(m[1]) for name in raw if (m := re.match(r"blocks\.(\d{1,9})\.", name))}
+    for i in range(len(found)):
+        if i not in found:
+            raise MissingTensor(f"The checkpoint has blocks up to {max(found)}, but none of block {i}.")
+    if not found:
+        raise MissingTensor("The checkpoint has no transformer block.")
+    return len(found)

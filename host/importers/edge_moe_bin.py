@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edge-MoE's folder: one raw little-endian float32 file a tensor, row-major, no header."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+from golden.model.params import FloatModel, MissingFile, MissingTensor, TruncatedFile, WrongShape
+from golden.spec.model import M3VIT_TINY
+from host.importers.build import build, refuse_unknown, task_names
+from host.importers.options import Options
+
+SUFFIX = ".float32.bin"
+
+_NOT_PARAMETERS = re.compile(r"image|l\d+_x_post_\w+")
+"""The test image and reference outputs."""
+
+_PARTS = {"norm1": "norm1", "norm2": "norm2", "qkv": "attn.qkv", "attn_proj": "attn.proj", "fc1": "mlp.fc1",
+          "fc2": "mlp.fc2", "htoh4": "mlp.fc1", "h4toh": "mlp.fc2"}
+
+
+def is_edge_moe_folder(path: Path) -> bool:
+    return path.is_dir() and any(path.glob(f"*{SUFFIX}"))
+
+
+def import_edge_moe_bin(path: Path, options: Options) -> FloatModel:
+    """Every dimension follows from the sizes of the biases; layers, experts and tasks from the names.
+
+    Gate matrices are stored transposed with respect to M3ViT's checkpoints: (experts, dim), as ours. Row 0 of
+    ``pos_embed`` is class token + position already. A pixel means code / 256, without mean and std. A
+    folder of the published network's dimensions has its 3 heads and top 2; of others these are asked for.
+    """
+    files = {file.name.removesuffix(SUFFIX): file for file in sorted(path.glob(f"*{SUFFIX}"))}
+    files = {name: file for name, file in files.items() if not _NOT_PARAMETERS.fullmatch(name)}
+    dim = _count(files, "patch_embed_bias")
+    side = math.isqrt(_count(files, "patch_embed_weight") // (3 * dim))
+    tokens = _count(files, "pos_embed") // dim
+    raw = {"patch_embed.weight": _read(files.pop("patch_embed_weight"), (dim, 3, side, side)),
+           "patch_embed.bias": _read(files.pop("patch_embed_bias"), (dim,)),
+           "pos_embed": _read(files.pop("pos_embed"), (tokens, dim))}
+    gates = [m for name in files if (m := re.fullmatch(r"l(\d+)_w_gate_T_(.+)", name))]
+    found = sorted({m[2] for m in gates})
+    tasks = task_names(options, len(found)) if options.tasks else tuple(found)
+    for match in gates:
+        block, task = f"blocks.{match[1]}.", tasks[found.index(match[2])]
+        weight = _read(files[match[0]], (_count(files, match[0]) // dim, dim))
+        raw[f"{block}gate.{task}.weight"], raw[f"{block}gate.{task}.bias"] = weight, np.zeros(len(weight), np.float32)
+        del files[match[0]]
+    hidden = {}
+    for name in files:
+        if match := re.fullmatch(r"l(\d+)_(fc1|htoh4)_bias", name):
+            experts = next((len(raw[key]) for t in tasks if (key := f"blocks.{match[1]}.gate.{t}.weight") in raw), None)
+            if match[2] == "htoh4" and experts is None:
+                raise MissingTensor(f"Layer {match[1]} has experts but no gate: 'l{match[1]}_w_gate_T_<task>{SUFFIX}' "
+                                    f"is not in {path}.")
+            hidden[match[1]] = (experts, _count(files, name) // experts) if match[2] == "htoh4" else \
+                (None, _count(files, name))
+    for name in list(files):
+        if match := re.fullmatch(rf"l(\d+)_({'|'.join(_PARTS)})_(weight|bias)", name):
+            layer, part, kind = match.groups()
+            shape = _shape(part, kind, dim, *hidden.get(layer, (None, 0)))
+            raw[f"blocks.{layer}.{_PARTS[part]}.{kind}"] = _read(files.pop(name), shape)
+    refuse_unknown(files, "Edge-MoE")
+    tiny = M3VIT_TINY
+    if dim == tiny.dim and (tiny.experts, tiny.expert_hidden) in hidden.values():
+        options = options.or_else(heads=tiny.heads, top_k=tiny.top_k)
+    options = options.or_else(tasks=tasks or None, pixel_scale=256.0, eps=1e-6, name=path.resolve().name)
+    return build(raw, options, [(tiny.image_height, tiny.image_width)])
+
+
+def _shape(part: str, kind: str, dim: int, experts: int | None, hidden: int) -> tuple[int, ...]:
+    outputs, inputs = {"norm1": (dim, None), "norm2": (dim, None), "qkv": (3 * dim, dim), "attn_proj": (dim, dim),
+                       "fc1": (hidden, dim), "fc2": (dim, hidden), "htoh4": (hidden, dim),
+                       "h4toh": (dim, hidden)}[part]
+    lead = (experts,) if part in ("htoh4", "h4toh") else ()
+    return (*lead, outputs) if kind == "bias" or inputs is None else (*lead, outputs, inputs)
+
+
+def _count(files: dict[str, Path], name: str) -> int:
+    """Number of float32 values in a file; at least one."""
+    if name not in files:
+        raise MissingTensor(f"The folder needs a file {name + SUFFIX!r}; there is none.")
+    size = files[name].stat().st_size
+    if size == 0 or size % 4:
+        raise TruncatedFile(f"{files[name]} must hold whole float32 values, not {size} bytes. Copy the file again.")
+    return size // 4
+
+
+def _read(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A file of exactly ``shape``."""
+    wanted = 4 * math.prod(shape)
+    try:
+        size = file.stat().st_size
+        if size < wanted:
+            raise TruncatedFile(f"{file} must hold {wanted} bytes for the shape {shape}, not {size}. "
+                                f"Copy the file again.")
+        if size > wanted:
+            raise WrongShape(f"{file} must hold {wanted} bytes for the shape {shape}, not {size}.")
+        return np.fromfile(file, "<f4").reshape(shape).astype(np.float32)
+    except OSError as error:
+        raise MissingFile(f"Cannot read {file}: {error.strerror}.") from None

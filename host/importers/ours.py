@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our own float models: changes that the user asks for at import."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from golden.model.params import FloatModel, UnsupportedModel
+from golden.spec.model import ConfigError
+from host.importers.options import Options
+from host.importers.resize import resize_positions
+
+
+def adjust(model: FloatModel, options: Options) -> FloatModel:
+    """The same parameters under the options given; another image size resizes the positional embedding."""
+    given, config = options.given, model.config
+    given.pop("source_image", None)  # the file tells
+    if "tasks" in given and given["tasks"] != config.tasks:
+        raise UnsupportedModel(f"The file's tasks are {config.tasks}; they are renamed at the first import only.")
+    image = given.pop("image", (config.image_height, config.image_width))
+    try:
+        new = replace(config, **given, image_height=image[0], image_width=image[1])
+    except ConfigError as error:
+        raise UnsupportedModel(f"The model cannot be changed so: {error}") from None
+    grids = [(c.image_height // c.patch, c.image_width // c.patch) for c in (config, new)]
+    rows, extra = model["pos_embed"], config.extra_tokens
+    rows = np.concatenate([rows[:extra], resize_positions(rows[extra:], *grids)])
+    return FloatModel(new, model.tensors | {"pos_embed": rows})
