@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a quantized model must satisfy: names, types, shapes, ranges, and accumulators that cannot wrap."""
+
+import numpy as np
+
+from golden.model.params import MissingTensor, ModelFileError, UnexpectedTensor, WrongDtype, WrongShape
+from golden.ops.arith import ACC_LIMIT
+from golden.ops.gate import split
+from golden.spec.isa import FORMATS, LIMITS, Opcode
+from golden.spec.model import ModelConfig
+from golden.spec.quantized import Plan, quantized_schema
+from golden.spec.tables import BLOCK_SHIFT_MAX, EXP_ONE, GATE_WEIGHT_MAX, WEIGHT_MAX
+
+PIXEL_PEAK = 255
+BLOCK_PEAK = 128 << BLOCK_SHIFT_MAX
+WIDE_PEAK = 1 << 15
+PROB8_PEAK = 255
+
+
+class OutOfRange(ModelFileError):
+    """A tensor with a value that the machine cannot hold, or that could make an accumulator wrap."""
+
+
+def operand_peak(wide: bool) -> int:
+    """Largest magnitude of an element of a 16-bit or a block operand."""
+    return WIDE_PEAK if wide else BLOCK_PEAK
+
+
+def check_quantized(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray]) -> None:
+    """Raise a :class:`ModelFileError` unless ``tensors`` are a quantized model of ``config`` and ``plan``."""
+    if len(plan.layers) != config.depth:
+        raise WrongShape(f"The plan describes {len(plan.layers)} layers; "
+                         f"the model {config.name!r} has {config.depth}.")
+    _check_schema(config, tensors)
+    _check_ranges(config, plan, tensors)
+    for name, peak in linears(config, plan).items():
+        weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        _bound(f"{name}.weight", weight, peak, bias)
+    for name in tensors:
+        if ".gate." in name and name.endswith(".weight"):
+            bias = split(tensors[name.removesuffix("weight") + "bias"])
+            for part, part_bias in zip(split(tensors[name]), bias, strict=True):
+                _bound(name, part, WIDE_PEAK, part_bias)
+    for i, layer in enumerate(plan.layers):
+        shift = int(tensors[f"blocks.{i}.attn.p_shift"])
+        peak = EXP_ONE >> shift if layer.prob else PROB8_PEAK
+        if config.tokens * peak * WEIGHT_MAX >= ACC_LIMIT:
+            raise OutOfRange(f"blocks.{i}.attn.p_shift is {shift}: {config.tokens} probabilities up to {peak} could "
+                             f"bring an accumulator of P V beyond 2**31. Increase p_shift.")
+
+
+def linears(config: ModelConfig, plan: Plan) -> dict[str, int]:
+    """Every linear but the gates, with the largest magnitude of its operand."""
+    peaks = {"patch_embed": PIXEL_PEAK}
+    for i, layer in enumerate(plan.layers):
+        b = f"blocks.{i}."
+        peaks |= {f"{b}attn.{part}": operand_peak(layer.norm1) for part in "qkv"}
+        peaks |= {f"{b}attn.proj": operand_peak(layer.attn), f"{b}mlp.fc1": operand_peak(layer.norm2),
+                  f"{b}mlp.fc2": operand_peak(layer.hidden)}
+    if config.classes:
+        peaks |= {head: operand_peak(plan.head) for head in ("head", "head_dist")[:config.extra_tokens]}
+    return peaks
+
+
+def _check_schema(config: ModelConfig, tensors: dict[str, np.ndarray]) -> None:
+    schema = quantized_schema(config)
+    for name, (dtype, shape) in schema.items():
+        if name not in tensors:
+            raise MissingTensor(f"The quantized model {config.name!r} needs a tensor {name!r}, {dtype} of shape "
+                                f"{shape}; there is none.")
+        array = tensors[name]
+        if array.dtype != np.dtype(dtype):
+            raise WrongDtype(f"{name!r} must be {dtype}, not {array.dtype}.")
+        if array.shape != shape:
+            raise WrongShape(f"{name!r} must have shape {shape}, not {array.shape}.")
+    extra = sorted(set(tensors) - set(schema))
+    if extra:
+        raise UnexpectedTensor(f"The quantized model {config.name!r} has no place for {extra[:5]}"
+                               f"{' and others' if len(extra) > 5 else ''}.")
+
+
+def _check_ranges(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray]) -> None:
+    linear, attention = LIMITS[Opcode.LINEAR], LIMITS[Opcode.ATTENTION]
+    eps = next(field for field in FORMATS[Opcode.NORM].fields if field.name == "eps")
+    for name, array in tensors.items():
+        gate, norm = ".gate." in name, "norm" in name.split(".")[-2:][0]
+        if name.endswith(".weight"):
+            peak = GATE_WEIGHT_MAX if gate else WEIGHT_MAX
+            _within(name, array, -peak, peak)
+        elif name.endswith(".shift"):
+            _within(name, array, *(LIMITS[Opcode.GATE]["shift1"] if gate else LIMITS[Opcode.NORM]["shift"] if norm
+                                   else linear["shift1"]))
+        elif name.endswith("score_shift"):
+            _within(name, array, *attention["shift1"])
+        elif name.endswith(".shift2"):
+            _within(name, array, *linear["shift2"])
+        elif name.endswith(".eps"):
+            _within(name, array, eps.low, eps.high)
+        elif name.endswith("p_shift"):
+            # Beyond 14 a row could be left without any probability.
+            _within(name, array, 0, 14 if plan.layers[int(name.split(".")[1])].prob else 0)
+
+
+def _within(name: str, array: np.ndarray, low: int, high: int) -> None:
+    if array.size and not low <= int(array.min()) <= int(array.max()) <= high:
+        raise OutOfRange(f"{name!r} must lie in {low}..{high}; it lies in {array.min()}..{array.max()}.")
+
+
+def _bound(name: str, weight: np.ndarray, peak: int, bias: np.ndarray) -> None:
+    """``sum |weight| * peak + |bias| < 2**31`` for every output channel."""
+    worst = np.abs(weight.astype(np.int16)).sum(-1, dtype=np.int64) * peak + np.abs(bias.astype(np.int64))
+    if worst.size and worst.max() >= ACC_LIMIT:
+        where = tuple(int(i) for i in np.unravel_index(worst.argmax(), worst.shape))
+        raise OutOfRange(f"{name!r}, channel {where}: sum |weight| * {peak} + |bias| is {worst.max()}, which may wrap "
+                         f"an accumulator (2**31 = {ACC_LIMIT}). Use a larger weight step for this channel.")

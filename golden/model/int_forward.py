@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One frame through the twins, in the order in which the machine does it; nothing here computes, it only composes."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from golden.ops.attention import Attention, attention
+from golden.ops.census import Census
+from golden.ops.epilogue import Epilogue, epilogue, to_key_value, to_residual
+from golden.ops.gate import Gate, gate_logits, route
+from golden.ops.layernorm import Norm, layernorm
+from golden.ops.matmul import matmul
+from golden.ops.operand import Operand, widen
+from golden.ops.queues import fill, scatter_add
+from golden.spec.machine import SLICE
+from golden.spec.model import GateKind, ModelConfig
+from golden.spec.quantized import LayerPlan, Plan
+
+Trace = Callable[[str, np.ndarray], None]
+
+
+def patches(image: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """uint8 image [height, width, channels] -> uint8 [patches, K], K = patch_dim filled with zeros to a multiple of 16.
+
+    Patches row by row; inputs of a patch ordered channel, row, column.
+    """
+    p, c = config.patch, config.channels
+    rows, columns = config.image_height // p, config.image_width // p
+    flat = image.reshape(rows, p, columns, p, c).transpose(0, 2, 4, 1, 3).reshape(config.patches, config.patch_dim)
+    return np.pad(flat, ((0, 0), (0, -config.patch_dim % SLICE)))
+
+
+class Forward:
+    """``tensors`` of :func:`golden.spec.quantized.quantized_schema` applied to one frame."""
+
+    def __init__(self, config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray], trace: Trace | None = None,
+                 census: Census | None = None):
+        self.config, self.plan, self.tensors, self.trace = config, plan, tensors, trace
+        self.census = Census() if census is None else census
+
+    def see(self, name: str, value: np.ndarray | Operand) -> None:
+        """Hand an intermediate to the trace; an operand as its values and, for blocks, its exponents."""
+        if self.trace is None:
+            return
+        if not isinstance(value, Operand):
+            self.trace(name, value)
+            return
+        self.trace(name, value.values())
+        if value.exp is not None:
+            self.trace(f"{name}.exp", value.exp)
+
+    def epilogue(self, name: str, expert: int | None = None, **flags) -> Epilogue:
+        """The parameters of linear ``name``, of one expert where they are stacked."""
+        def channel(field: str):
+            array = self.tensors[f"{name}.{field}"]
+            return array if expert is None else array[expert]
+        affine = {"gain": channel("gain"), "offset": channel("offset")} if flags.get("affine") else {}
+        shift2 = int(self.tensors[f"{name}.shift2"]) if flags.get("affine") or flags.get("score") else 0
+        return Epilogue(bias=channel("bias"), mult=channel("mult"), shift1=int(self.tensors[f"{name}.shift"]),
+                        shift2=shift2, **affine, **flags)
+
+    def linear(self, name: str, operand: Operand, expert: int | None = None, expert_weight=None, **flags) -> np.ndarray:
+        """``v`` int64 of linear ``name``, on its way to a destination."""
+        weight = self.tensors[f"{name}.weight"]
+        weight = weight if expert is None else weight[expert]
+        weight = np.pad(weight, ((0, 0), (0, operand.shape[1] - weight.shape[1])))
+        return epilogue(matmul(operand, weight), self.epilogue(name, expert, **flags), expert_weight)
+
+    def norm(self, name: str, x: np.ndarray, wide: bool) -> tuple[Operand, np.ndarray]:
+        t = self.tensors
+        return layernorm(x, Norm(gain=t[f"{name}.gain"], offset=t[f"{name}.offset"], shift=int(t[f"{name}.shift"]),
+                                 eps=int(t[f"{name}.eps"]), wide=wide))
+
+    def embed(self, image: np.ndarray) -> np.ndarray:
+        """Residual stream int16 [N, D]: rows of ``pos_embed``, the patches added onto theirs."""
+        x = self.tensors["pos_embed"].copy()
+        with self.census.at("embed"):
+            v = self.linear("patch_embed", Operand.pixels(patches(image, self.config)))
+            x[self.config.extra_tokens:] = to_residual(v, x[self.config.extra_tokens:])
+        self.see("embed", x)
+        return x
+
+    def block(self, i: int, x: np.ndarray, task: str) -> np.ndarray:
+        name, plan = f"blocks.{i}", self.plan.layers[i]
+        x = self.attention(f"{name}.", plan, x)
+        with self.census.at(f"{name}.norm2"):
+            operand, xhat = self.norm(f"{name}.norm2", x, plan.norm2)
+        self.see(f"{name}.norm2", operand)
+        ffn = self.experts if self.config.is_moe(i) else self.dense
+        x = ffn(f"{name}.", plan, x, operand, xhat, task)
+        self.see(name, x)
+        return x
+
+    def attention(self, b: str, plan: LayerPlan, x: np.ndarray) -> np.ndarray:
+        t, at = self.tensors, self.census.at
+        with at(f"{b}norm1"):
+            operand, _ = self.norm(f"{b}norm1", x, plan.norm1)
+        self.see(f"{b}norm1", operand)
+        with at(f"{b}attn.q"):
+            q = Operand.narrowed(self.linear(f"{b}attn.q", operand))
+        with at(f"{b}attn.k"):
+            k = to_key_value(self.linear(f"{b}attn.k", operand))
+        with at(f"{b}attn.v"):
+            v = to_key_value(self.linear(f"{b}attn.v", operand))
+        for part, value in (("q", q), ("k", k), ("v", v)):
+            self.see(f"{b}attn.{part}", value)
+        record = Attention(
+            score_mult=t[f"{b}attn.score_mult"], shift1=int(t[f"{b}attn.score_shift"]), gain=t[f"{b}attn.out.gain"],
+            offset=t[f"{b}attn.out.offset"], shift2=int(t[f"{b}attn.out.shift2"]), wide_p=plan.prob, wide=plan.attn,
+            p_shift=int(t[f"{b}attn.p_shift"]))
+        inner = None if self.trace is None else lambda key, value: self.trace(f"{b}attn.{key}", value)
+        with at(f"{b}attn.out"):
+            out = attention(q, k, v, record, inner)
+        self.see(f"{b}attn.out", out)
+        with at(f"{b}attn.proj"):
+            x = to_residual(self.linear(f"{b}attn.proj", out), x)
+        self.see(f"{b}attn.residual", x)
+        return x
+
+    def dense(self, b: str, plan: LayerPlan, x: np.ndarray, operand: Operand, xhat: np.ndarray,
+              task: str) -> np.ndarray:
+        with self.census.at(f"{b}mlp.fc1"):
+            hidden = widen(self.linear(f"{b}mlp.fc1", operand, gelu=True, affine=True), plan.hidden)
+        self.see(f"{b}mlp.hidden", hidden)
+        with self.census.at(f"{b}mlp.fc2"):
+            return to_residual(self.linear(f"{b}mlp.fc2", hidden), x)
+
+    def experts(self, b: str, plan: LayerPlan, x: np.ndarray, operand: Operand, xhat: np.ndarray,
+                task: str) -> np.ndarray:
+        """Experts in ascending order, each adding its rounded contributions to the residual stream before the next."""
+        t, c, g = self.tensors, self.config, f"{b}gate.{task}."
+        self.see(f"{b}norm2.xhat", xhat)
+        with self.census.at(f"{b}gate"):
+            logits = gate_logits(xhat, t[f"{g}weight"], t[f"{g}bias"])
+            chosen, weights = route(logits, Gate(
+                top_k=c.top_k, renormalise=c.gate is GateKind.TOPK_THEN_SOFTMAX, mult=int(t[f"{g}mult"]),
+                shift1=int(t[f"{g}shift"])))
+        for key, value in (("logits", logits), ("experts", chosen), ("weights", weights)):
+            self.see(f"{b}gate.{key}", value)
+        for e, queue in enumerate(fill(chosen, weights, c.experts)):
+            if not len(queue):
+                continue
+            with self.census.at(f"{b}mlp.fc1"):
+                hidden = widen(self.linear(f"{b}mlp.fc1", operand.take(queue.tokens), e, gelu=True, affine=True),
+                               plan.hidden)
+            with self.census.at(f"{b}mlp.fc2"):
+                v = self.linear(f"{b}mlp.fc2", hidden, e, queue.weights, score=True)
+                x = scatter_add(x, queue.tokens, v)
+            self.see(f"{b}mlp.tokens.{e}", queue.tokens)
+            self.see(f"{b}mlp.hidden.{e}", hidden)
+            self.see(f"{b}mlp.out.{e}", v)
+        return x
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """int16 [extra_tokens, classes], step 2**-9, one head for each extra token, of a residual stream."""
+        c = self.config
+        with self.census.at("norm"):
+            operand, _ = self.norm("norm", x[:c.extra_tokens], self.plan.head)
+        self.see("norm", operand)
+        with self.census.at("head"):
+            rows = [to_residual(self.linear(head, operand.take([i])))
+                    for i, head in enumerate(("head", "head_dist")[:c.extra_tokens])]
+        self.see("logits", np.concatenate(rows))
+        return np.concatenate(rows)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The integer network: a quantized model and, to the bit, what the machine makes of an image with it."""
+
+import json
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from golden.model import safetensors_file
+from golden.model.int_checks import check_quantized
+from golden.model.int_forward import Forward, Trace
+from golden.model.params import BadHeader, UnknownLayout
+from golden.ops.census import Census
+from golden.spec.model import ConfigError, ModelConfig, require
+from golden.spec.quantized import FORMAT, FORMAT_VERSION, Plan
+from golden.spec.tables import RESIDUAL_FRAC
+
+
+@dataclass(frozen=True)
+class IntModel:
+    """A quantized network, checked on construction against the schema, the ISA's limits and its accumulators' bounds.
+
+    Raises a subclass of :class:`golden.model.params.ModelFileError` for what does not fit. ``source`` says in words
+    where the model comes from. The residual stream is int16 [tokens, dim], step 2**-9 (:func:`dequantize`).
+
+    Named intermediates go to ``trace(name, array)``: ``embed``; for each block, with prefix ``blocks.i.``: ``norm1``,
+    ``attn.q k v``, ``attn.score``, ``attn.prob``, ``attn.sum``, ``attn.mix`` (before gain), ``attn.out``,
+    ``attn.residual``, ``norm2``; dense: ``mlp.hidden``; MoE: ``norm2.xhat``, ``gate.logits``, ``gate.experts``,
+    ``gate.weights``, and for each expert e with work ``mlp.tokens.e``, ``mlp.hidden.e``, ``mlp.out.e`` (weighted,
+    before the residual); ``blocks.i``, the stream behind the block; with a classifier ``norm`` and ``logits``. An
+    operand comes as int32 values, a block operand also as ``<name>.exp``, its exponents [N, ceil(K / 32)].
+    """
+
+    config: ModelConfig
+    plan: Plan
+    tensors: dict[str, np.ndarray] = field(repr=False)
+    source: str = ""
+
+    def __post_init__(self):
+        check_quantized(self.config, self.plan, self.tensors)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.tensors[name]
+
+    def run(self, image: np.ndarray, task: str | None = None, trace: Trace | None = None,
+            census: Census | None = None) -> np.ndarray:
+        """Residual stream int16 [N, D] behind the last block of a uint8 image [height, width, channels].
+
+        ``task`` None means the first. With a classifier and a trace, ``logits`` are traced too.
+        """
+        forward = Forward(self.config, self.plan, self.tensors, trace, census)
+        x = forward.embed(self._image(image))
+        for i in range(self.config.depth):
+            x = forward.block(i, x, self._task(task))
+        if self.config.classes and trace is not None:
+            forward.logits(x)
+        return x
+
+    def logits(self, residual: np.ndarray, trace: Trace | None = None, census: Census | None = None) -> np.ndarray:
+        """int16 [extra_tokens, classes], step 2**-9, of :meth:`run`'s result; each extra token has its own head."""
+        require(self.config.classes > 0, f"The model {self.config.name!r} has no classifier head.")
+        wanted = (self.config.tokens, self.config.dim)
+        require(residual.dtype == np.int16 and residual.shape == wanted,
+                f"A residual stream must be int16 of shape {wanted}, not {residual.dtype} {residual.shape}.")
+        return Forward(self.config, self.plan, self.tensors, trace, census).logits(residual)
+
+    def _task(self, task: str | None) -> str:
+        require(task is None or task in self.config.tasks,
+                f"task must be one of {list(self.config.tasks)}, not {task!r}.")
+        return self.config.tasks[0] if task is None else task
+
+    def _image(self, image: np.ndarray) -> np.ndarray:
+        image, c = np.asarray(image), self.config
+        wanted = (c.image_height, c.image_width, c.channels)
+        require(image.dtype == np.uint8 and image.shape == wanted,
+                f"An image must be uint8 of shape {wanted}, not {image.dtype} {image.shape}.")
+        return image
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write one .safetensors whose bytes depend on the model only."""
+        safetensors_file.write(path, self.tensors, {
+            "format": FORMAT, "version": str(FORMAT_VERSION), "model": _dump(self.config.to_json()),
+            "plan": _dump(self.plan.to_json()), "source": self.source})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "IntModel":
+        """Inverse of :meth:`save`. Raises a subclass of :class:`golden.model.params.ModelFileError`."""
+        tensors, metadata = safetensors_file.read(path)
+        if metadata.get("format") != FORMAT:
+            raise UnknownLayout(f"{path} is not a quantized model: its format should be {FORMAT!r}, "
+                                f"not {metadata.get('format')!r}. Quantize the checkpoint first.")
+        if metadata.get("version") != str(FORMAT_VERSION):
+            raise UnknownLayout(f"{path} has format version {metadata.get('version')!r}; this program reads version "
+                                f"{FORMAT_VERSION}. Quantize the checkpoint again.")
+        try:
+            config = ModelConfig.from_json(json.loads(metadata.get("model", "null")))
+            plan = Plan.from_json(json.loads(metadata.get("plan", "null")))
+        except (ConfigError, ValueError, RecursionError) as error:
+            raise BadHeader(f"{path}: its metadata does not describe a model and a plan: {error}") from None
+        return cls(config, plan, tensors, metadata.get("source", ""))
+
+
+def dequantize(residual: np.ndarray) -> np.ndarray:
+    """Residual stream (or logits) int16 -> float32, exactly: times 2**-9."""
+    return residual.astype(np.float32) * np.float32(2.0 ** -RESIDUAL_FRAC)
+
+
+def _dump(data: dict) -> str:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random quantized models of sane magnitudes, to test the machine and the compiler with."""
+
+import math
+
+import numpy as np
+
+from golden.model.int_checks import linears
+from golden.model.int_model import IntModel
+from golden.ops.arith import ACC_LIMIT
+from golden.ops.layernorm import eps_code
+from golden.spec.model import ModelConfig
+from golden.spec.quantized import Plan, quantized_schema
+from golden.spec.tables import (
+    ATTENTION_FRAC,
+    GATE_WEIGHT_FRAC,
+    GATE_WEIGHT_MAX,
+    GELU_IN_FRAC,
+    GELU_OUT_FRAC,
+    LOG2_FRAC,
+    RESIDUAL_FRAC,
+    WEIGHT_MAX,
+    XHAT_FRAC,
+)
+
+RMS8, RMS16 = 45.0, 5000.0
+"""Aimed root mean square of block and wide operands: blocks then use every exponent, wide ones seldom clip."""
+
+
+class _Maker:
+    def __init__(self, config: ModelConfig, plan: Plan, seed: int):
+        self.config, self.plan, self.rng = config, plan, np.random.default_rng(seed)
+        self.schema, self.peaks, self.tensors = quantized_schema(config), linears(config, plan), {}
+
+    def put(self, name: str, values) -> None:
+        dtype, shape = self.schema[name]
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        values = np.clip(np.rint(np.asarray(values, np.float64)), low, high)
+        self.tensors[name] = np.broadcast_to(values, shape).astype(dtype)
+
+    def spread(self, shape) -> np.ndarray:
+        """Positive factors around 1, as scales of channels differ."""
+        return np.exp(self.rng.normal(0, 0.4, shape))
+
+    def linear(self, name: str, x_rms: float, out_rms: float, x_mean: float = 0.0) -> None:
+        """Weights, bias and multipliers that bring operands of ``x_rms`` to results of ``out_rms``."""
+        rng, (_, shape) = self.rng, self.schema[f"{name}.weight"]
+        inputs, peak = shape[-1], self.peaks[name]
+        # Three in four of what the accumulators hold, for E |w| = 0.8 rms.
+        rms = min(30.0, 0.75 * ACC_LIMIT / (0.8 * inputs * peak))
+        weight = np.clip(np.rint(rng.normal(0, rms, shape)), -WEIGHT_MAX, WEIGHT_MAX)
+        self.put(f"{name}.weight", weight)
+        acc_rms = rms * x_rms * math.sqrt(inputs)
+        self.put(f"{name}.bias", rng.normal(0, 0.3 * acc_rms, shape[:-1]) - weight.sum(-1) * x_mean)
+        self.scale(f"{name}.mult", f"{name}.shift", out_rms / acc_rms, self.spread(shape[:-1]))
+
+    def scale(self, mult: str, shift: str, factor: float, spread) -> None:
+        """``mult / 2**shift ~ factor * spread`` with the largest multiplier between 2**14 and 2**16."""
+        s = int(15 - math.floor(math.log2(factor * np.max(spread))))
+        s = max(0, min(47, s))
+        self.put(mult, np.minimum(factor * spread * 2.0 ** s, 65535))
+        self.put(shift, s)
+
+    def affine(self, gain: str, offset: str, shift: str, in_rms: float, out_rms: float) -> None:
+        shape = self.schema[gain][1]
+        factor = out_rms / in_rms * self.spread(shape) * self.rng.choice([-1, 1], shape)
+        s = max(0, min(31, int(14 - math.floor(math.log2(np.abs(factor).max())))))
+        self.put(gain, factor * 2.0 ** s)
+        self.put(offset, self.rng.normal(0, 0.4 * out_rms, shape) * 2.0 ** s)
+        self.put(shift, s)
+
+    def norm(self, name: str, wide: bool) -> None:
+        self.affine(f"{name}.gain", f"{name}.offset", f"{name}.shift", 1 << XHAT_FRAC, RMS16 if wide else RMS8)
+        self.put(f"{name}.eps", eps_code(self.config.eps, self.config.dim))
+
+    def block(self, i: int) -> None:
+        c, b, plan, rng = self.config, f"blocks.{i}.", self.plan.layers[i], self.rng
+        norm1, norm2 = (RMS16 if wide else RMS8 for wide in (plan.norm1, plan.norm2))
+        attn, hidden = (RMS16 if wide else RMS8 for wide in (plan.attn, plan.hidden))
+        self.norm(f"{b}norm1", plan.norm1)
+        for part in "qkv":
+            self.linear(f"{b}attn.{part}", norm1, RMS8)
+        self.scale(f"{b}attn.score_mult", f"{b}attn.score_shift",
+                   (1.5 * 2 ** LOG2_FRAC) / (RMS8 ** 2 * math.sqrt(c.head_dim)), self.spread((c.heads,)))
+        self.put(f"{b}attn.p_shift", max(0, math.ceil(math.log2(c.tokens / 256))) if plan.prob else 0)
+        self.affine(f"{b}attn.out.gain", f"{b}attn.out.offset", f"{b}attn.out.shift2", 0.4 * RMS8 * 2 ** ATTENTION_FRAC,
+                    attn)
+        self.linear(f"{b}attn.proj", attn, 0.4 * 2 ** RESIDUAL_FRAC)
+        self.norm(f"{b}norm2", plan.norm2)
+        self.linear(f"{b}mlp.fc1", norm2, 1.2 * 2 ** GELU_IN_FRAC)
+        self.affine(f"{b}mlp.fc1.gain", f"{b}mlp.fc1.offset", f"{b}mlp.fc1.shift2", 0.8 * 2 ** GELU_OUT_FRAC, hidden)
+        if not c.is_moe(i):
+            self.linear(f"{b}mlp.fc2", hidden, 0.4 * 2 ** RESIDUAL_FRAC)
+            return
+        self.linear(f"{b}mlp.fc2", hidden, 4000.0)
+        self.put(f"{b}mlp.fc2.shift2", GATE_WEIGHT_FRAC + 2)
+        for task in c.tasks:
+            g = f"{b}gate.{task}."
+            rms = 3000.0
+            logit = rms * 2 ** XHAT_FRAC * math.sqrt(c.dim)
+            self.put(f"{g}weight", np.clip(rng.normal(0, rms, (c.experts, c.dim)), -GATE_WEIGHT_MAX, GATE_WEIGHT_MAX))
+            self.put(f"{g}bias", rng.normal(0, 0.3 * logit, (c.experts,)))
+            self.scale(f"{g}mult", f"{g}shift", 1.5 * 2 ** LOG2_FRAC / logit, 1.0)
+
+    def make(self) -> IntModel:
+        c = self.config
+        self.linear("patch_embed", 75.0, 0.7 * 2 ** RESIDUAL_FRAC, x_mean=128.0)
+        self.put("pos_embed", self.rng.normal(0, 0.7 * 2 ** RESIDUAL_FRAC, (c.tokens, c.dim)))
+        for i in range(c.depth):
+            self.block(i)
+        if c.final_norm:
+            self.norm("norm", self.plan.head)
+        if c.classes:
+            for head in ("head", "head_dist")[:c.extra_tokens]:
+                self.linear(head, RMS16 if self.plan.head else RMS8, 2.0 * 2 ** RESIDUAL_FRAC)
+        return IntModel(c, self.plan, self.tensors, "random")
+
+
+def random_int_model(config: ModelConfig, plan: Plan | None = None, seed: int = 0) -> IntModel:
+    """A structurally valid model whose tensors follow from ``seed`` alone; ``plan`` None means every operand 8 bit.
+
+    Multipliers and shifts are chosen so that every stage has results of ordinary magnitude for images of independent
+    random bytes: few clip, every block exponent occurs, queues are of unequal length and some may be empty.
+    """
+    return _Maker(config, Plan.fast(config.depth) if plan is None else plan, seed).make()
