@@ -68,7 +68,7 @@ class Operand:
 
     def take(self, tokens) -> "Operand":
         """The rows ``tokens``, in their order (gather)."""
-        tokens = integers(tokens, "tokens")
+        tokens = integers(tokens, "tokens") if np.size(tokens) else np.zeros(0, np.int64)
         return Operand(self.bytes[tokens], None if self.exp is None else self.exp[tokens])
 
 
