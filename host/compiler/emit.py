@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a quantized model to a program image: lowering, regions, waits, instruction words, stream, tables, symbols."""
+
+
+import numpy as np
+
+from golden.spec import isa
+from golden.spec.abi import Image, Symbol
+from golden.spec.isa import Opcode
+from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
+from golden.spec.tables import RESIDUAL_FRAC
+from golden.spec.tiling import operand_rows, residual_rows
+from host.compiler.allocate import allocate
+from host.compiler.estimate import estimate
+from host.compiler.lower import Lowering
+from host.compiler.nodes import Node, NotFitting, Row, flat
+from host.compiler.schedule import set_waits
+from host.compiler.stream import Stream
+
+_CHUNKS = (1, 2, 3, 4, 6, 8, 12, 16)
+"""Token ranges an FFN is cut into, until its hidden operand fits."""
+
+
+def compile_model(model, machine: MachineConfig, joint: bool = True) -> Image:
+    """The image of ``model`` (``config``, ``plan``, ``tensors`` of ``golden.spec.quantized``) for ``machine``.
+
+    One program a task and, with ``joint`` and several tasks, one called ``"a+b"`` that runs all tasks on one image if
+    the machine can hold it. Same input, same bytes. Raises :class:`NotFitting` when not even one task fits.
+    """
+    config, stream = model.config, Stream()
+    groups = [(task,) for task in config.tasks]
+    programs, symbols = {}, {}
+    for group in groups + ([config.tasks] if joint and config.moe_layers and len(config.tasks) > 1 else []):
+        try:
+            nodes = plan_program(model, machine, stream, group)
+        except NotFitting:
+            if len(group) == 1:
+                raise
+            continue
+        name = "+".join(group)
+        programs[name] = isa.assemble(encode(nodes, machine, stream))
+        symbols[name] = tuple(_symbol(node, machine) for node in flat(nodes))
+    lowered = Lowering(model, machine, stream, config.tasks[:1])
+    return Image(machine, config, model.plan, programs, stream.planes(machine), tables(model), symbols,
+                 input_layout(config), output_layout(config, lowered.output_lines))
+
+
+def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...]) -> list[Node]:
+    """Nodes of one program with addresses and waits, in as few FFN chunks as fit."""
+    what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "")
+    refusal = None
+    for chunks in _CHUNKS:
+        nodes = Lowering(model, machine, stream, tasks, chunks).program()
+        try:
+            allocate(nodes, machine, what)
+        except NotFitting as error:
+            refusal = refusal or error
+            continue
+        count = len(flat(nodes))
+        if count > machine.program_depth:
+            raise NotFitting(f"{what} needs {count * isa.INSTRUCTION_BYTES} bytes of program memory; the machine "
+                             f"{machine.name!r} has {machine.program_depth * isa.INSTRUCTION_BYTES}: "
+                             f"{(count - machine.program_depth) * isa.INSTRUCTION_BYTES} too few.")
+        set_waits(nodes)
+        return nodes
+    raise refusal
+
+
+def encode(nodes: list[Node], machine: MachineConfig, stream: Stream) -> list[int]:
+    """256-bit words. A body's ``stream`` counts from its expert's part of the stream."""
+    steps = flat(nodes)
+    words = []
+    for node in steps:
+        fields = {key: value.address if isinstance(value, Row) else int(value) for key, value in node.fields.items()}
+        if node.payload is not None:
+            fields["stream"] = stream[node.payload]
+        if node.opcode is Opcode.BEGIN:
+            fields = {"magic": isa.MAGIC, "abi": ABI_VERSION, "fingerprint": machine.fingerprint, "count": len(steps)}
+        words.append(isa.encode(node.opcode, wait=int(node.wait), **fields))
+    return words
+
+
+def _symbol(node: Node, machine: MachineConfig) -> Symbol:
+    cost = estimate(node, machine)
+    return Symbol(node.name, node.opcode.name, node.macs, round(cost.cycles), round(cost.bytes))
+
+
+def tables(model) -> bytes:
+    """Residual rows of the positional embedding, in the order of the tokens."""
+    c = model.config
+    rows = np.zeros((c.tokens, residual_rows(c.dim) * LINE // 2), "<i2")
+    rows[:, :c.dim] = model.tensors["pos_embed"]
+    return rows.tobytes()
+
+
+def input_layout(config) -> dict:
+    """Where a patch lies in the input buffer: see ``host.driver.layout``."""
+    rows = operand_rows(config.patch_dim)
+    return {"height": config.image_height, "width": config.image_width, "channels": config.channels,
+            "patch": config.patch, "row_bytes": LINE, "rows": rows, "bytes": config.patches * rows * LINE}
+
+
+def output_layout(config, lines: int) -> dict:
+    """Where results lie in the output buffer; a joint program leaves its tasks' results one behind the other."""
+    rows = residual_rows(config.dim)
+    return {"tokens": config.tokens, "dim": config.dim, "rows": rows, "bytes": lines * LINE, "frac": RESIDUAL_FRAC,
+            "classes": config.classes, "heads": config.extra_tokens if config.classes else 0,
+            "head_offset": config.tokens * rows}
+
+

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an instruction costs: cycles in its unit and bytes from or to DRAM, from the geometry of the machine."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from golden.spec.isa import Opcode
+from golden.spec.machine import LANES, LINE, TN, MachineConfig
+from golden.spec.tiling import attention_lines, linear_lines, norm_lines, tiles
+from host.compiler.nodes import Node
+
+MAIN_BYTES = 16
+"""Bytes a cycle of the main port."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cycles in the unit that executes, without waiting for others; bytes of weights, or of LOAD and STORE."""
+
+    cycles: float
+    bytes: float = 0
+
+
+def linear_cycles(machine: MachineConfig, tokens: float, tile_count: int, slice_count: int, wide: bool) -> float:
+    """Array cycles: each tile of each token group takes its steps, or as long as its results take to leave."""
+    groups = ceil(tokens / machine.tm)
+    steps = slice_count * machine.steps * (2 if wide else 1)
+    return tile_count * groups * max(steps, machine.tm * TN // LANES)
+
+
+def attention_cycles(machine: MachineConfig, fields: dict) -> float:
+    """Scores of every key tile, then P V of every output tile, for each head and query group."""
+    drain = machine.tm * TN // LANES
+    groups = ceil(fields["queries"] / machine.tm)
+    scores = tiles(fields["keys"]) * max(fields["head_slices"] * machine.steps, drain)
+    chunks = ceil(fields["keys"] / 16)
+    mixed = ceil(fields["head_slices"] / 2) * max(chunks * machine.steps * (2 if fields["wide_p"] else 1), drain)
+    return fields["heads"] * groups * (scores + mixed)
+
+
+def estimate(node: Node, machine: MachineConfig) -> Cost:
+    """Cost of one node; a body's node is counted for all its passes, EXPERTS itself for nothing."""
+    f = node.fields
+    if node.opcode is Opcode.LINEAR:
+        lines = linear_lines(f["tiles"], f["slices"])
+        cycles = linear_cycles(machine, node.tokens, f["tiles"], f["slices"], bool(f["src_wide"]))
+        return Cost(node.passes * cycles, node.passes * lines * LINE)
+    if node.opcode is Opcode.ATTENTION:
+        return Cost(attention_cycles(machine, f), attention_lines(f["heads"], f["head_slices"]) * LINE)
+    if node.opcode is Opcode.NORM:
+        return Cost(node.tokens * f["blocks"] * (2 if f.get("xhat") else 1), norm_lines(f["blocks"]) * LINE)
+    if node.opcode in (Opcode.LOAD, Opcode.STORE):
+        return Cost(f["rows"] * LINE / MAIN_BYTES, f["rows"] * LINE)
+    if node.opcode is Opcode.COPY:
+        return Cost(f["rows"])
+    if node.opcode is Opcode.GATE:
+        return Cost(node.tokens * (f["top_k"] + 1))
+    return Cost(0)

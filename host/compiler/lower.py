@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a quantized network to instructions without addresses, and to the payloads of the weight stream."""
+
+import numpy as np
+
+from golden.spec.isa import Dest, Index, Opcode
+from golden.spec.isa import Region as Base
+from golden.spec.machine import LINE, SLICE, MachineConfig
+from golden.spec.model import GateKind, ModelConfig
+from golden.spec.tiling import ceil_div, linear_lines, operand_rows, residual_rows, slices, tiles
+from host.compiler import stream as lay
+from host.compiler.nodes import Access, Memory, Node, NotFitting, Region, Row
+
+
+class Lowering:
+    """Builds the program of one task, or of several on one image: these share everything before the first gate, then
+    each has its copy of the residual stream, and an expert's weights serve the tokens of all of them.
+
+    ``model`` has ``config``, ``plan`` and ``tensors`` (``golden.spec.quantized``). ``stream`` collects payloads.
+    ``chunks``: in how many token ranges an FFN is done (its weights come once a range), so that hidden operands fit.
+    """
+
+    def __init__(self, model, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...], chunks: int = 1):
+        self.config: ModelConfig = model.config
+        self.plan, self.tensors = model.plan, model.tensors
+        self.machine, self.stream, self.tasks, self.chunks = machine, stream, tasks, chunks
+        self.nodes: list[Node] = []
+        c = self.config
+        self.first_moe = min(c.moe_layers, default=c.depth)
+        self.copies = 1
+        self.x = Region("residual stream", Memory.RESIDUAL, c.tokens * len(tasks), residual_rows(c.dim))
+        self.logits: list[Region] = []
+        self._check_lanes()
+
+    # -- parts
+
+    def t(self, name: str) -> np.ndarray:
+        return self.tensors[name]
+
+    def number(self, name: str) -> int:
+        return int(self.tensors[name])
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all copies of the residual stream."""
+        return self.config.tokens * self.copies
+
+    def operand(self, name: str, tokens: int, channels: int, wide: bool = False) -> Region:
+        return Region(name, Memory.OPERAND, tokens, operand_rows(channels), 2 if wide else 1)
+
+    def add(self, opcode: Opcode, name: str, **rest) -> Node:
+        node = Node(opcode, name, **rest)
+        self.nodes.append(node)
+        return node
+
+    def _payload(self, name: str, make) -> str:
+        if name not in self.stream:
+            self.stream.add(name, make())
+        return name
+
+    def linear(self, name: str, src: Region, dst: Region | None, dest: Dest, *, outputs: int, inputs: int,
+               tokens: int, src_first: int = 0, dst_first: int = 0, payload: str | None = None, **fields) -> Node:
+        """A LINEAR over ``tokens`` consecutive tokens; extra ``fields`` go to the instruction."""
+        if payload is None:
+            parts = ("gain", "offset") if fields.get("affine") else ()
+            affine = {part: self.t(f"{name}.{part}") for part in parts}
+            payload = self._payload(name, lambda: lay.linear(
+                self.machine, self.t(f"{name}.weight"), self.t(f"{name}.bias"), self.t(f"{name}.mult"), **affine))
+        fields = {"tokens": tokens, "tiles": tiles(outputs), "slices": slices(inputs), "src_row": Row(src, src_first),
+                  "src_stride": src.stride, "src_plane": src.rows if src.wide else 0, "src_wide": int(src.wide),
+                  "dst": int(dest)} | fields
+        reads, writes = [Access(src, src_first, tokens)], []
+        if dst is not None:
+            fields |= {"dst_row": Row(dst, dst_first), "dst_stride": dst.stride}
+            if dest is Dest.OPERAND16:
+                fields["dst_plane"] = dst.rows
+            everything = dest in (Dest.KEY, Dest.VALUE)
+            writes.append(Access(dst) if everything else Access(dst, dst_first, tokens))
+            if fields.get("accumulate"):
+                reads += writes
+        node = Node(Opcode.LINEAR, name, fields, tuple(reads), tuple(writes), payload,
+                    macs=tokens * inputs * outputs, tokens=tokens)
+        return node
+
+    # -- the network
+
+    def program(self) -> list[Node]:
+        """All instructions from BEGIN to END."""
+        c = self.config
+        self.add(Opcode.BEGIN, "begin")
+        self.embed()
+        for i in range(c.depth):
+            self.attention_half(i)
+            if i == self.first_moe:
+                self.fork()
+            self.ffn_half(i)
+        self.finish()
+        self.add(Opcode.END, "end")
+        return self.nodes
+
+    def embed(self) -> None:
+        c, first = self.config, self.config.extra_tokens
+        pixels = self.operand("patches", c.patches, c.patch_dim)
+        stream = Access(self.x, 0, c.tokens)
+        self.add(Opcode.LOAD, "pos_embed", writes=(stream,), fields={
+            "region": int(Base.TABLES), "memory": 1, "row": Row(self.x), "rows": c.tokens * self.x.stride})
+        self.add(Opcode.LOAD, "patches", writes=(Access(pixels),), fields={
+            "region": int(Base.INPUT), "memory": 0, "row": Row(pixels), "rows": pixels.size})
+        self.nodes.append(self.linear(
+            "patch_embed", pixels, self.x, Dest.RESIDUAL, outputs=c.dim, inputs=c.patch_dim, tokens=c.patches,
+            dst_first=first, accumulate=1, src_unsigned=1, shift1=self.number("patch_embed.shift")))
+
+    def norm(self, name: str, wide: bool, tokens: int, first: int = 0, xhat: Region | None = None) -> Region:
+        """A NORM of ``tokens`` rows of the residual stream from ``first``; its result."""
+        c = self.config
+        out = self.operand(name, tokens, c.dim, wide)
+        fields = {"tokens": tokens, "blocks": tiles(c.dim), "src_row": Row(self.x, first), "src_stride": self.x.stride,
+                  "dst_row": Row(out), "dst_stride": out.stride, "dst_plane": out.rows if wide else 0,
+                  "wide": int(wide), "shift": self.number(f"{name}.shift"), "eps": self.number(f"{name}.eps")}
+        writes = [Access(out)]
+        if xhat is not None:
+            fields |= {"xhat": 1, "xhat_row": Row(xhat), "xhat_stride": xhat.stride, "xhat_plane": xhat.rows}
+            writes.append(Access(xhat))
+        payload = self._payload(name, lambda: lay.norm(self.t(f"{name}.gain"), self.t(f"{name}.offset")))
+        self.add(Opcode.NORM, name, fields=fields, reads=(Access(self.x, first, tokens),), writes=tuple(writes),
+                 payload=payload, tokens=tokens)
+        return out
+
+    def attention_half(self, i: int) -> None:
+        c, b, plan = self.config, f"blocks.{i}.", self.plan.layers[i]
+        a = self.norm(f"{b}norm1", plan.norm1, self.tokens)
+        q = self.operand(f"{b}attn.q", self.tokens, c.dim)
+        out = self.operand(f"{b}attn.out", self.tokens, c.dim, plan.attn)
+        whole = {"outputs": c.dim, "inputs": c.dim}
+        self.nodes.append(self.linear(f"{b}attn.q", a, q, Dest.OPERAND8, **whole, tokens=self.tokens,
+                                      shift1=self.number(f"{b}attn.q.shift")))
+        keys = []
+        for copy in range(self.copies):
+            k = Region(f"{b}attn.k", Memory.KEY, tiles(c.tokens), slices(c.dim))
+            v = Region(f"{b}attn.v", Memory.VALUE, tiles(c.dim), slices(c.tokens))
+            keys.append((k, v))
+            for part, dst, dest in (("k", k, Dest.KEY), ("v", v, Dest.VALUE)):
+                self.nodes.append(self.linear(
+                    f"{b}attn.{part}", a, dst, dest, **whole, tokens=c.tokens, src_first=copy * c.tokens,
+                    shift1=self.number(f"{b}attn.{part}.shift")))
+        for copy, (k, v) in enumerate(keys):
+            self.attention(i, q, k, v, out, copy * c.tokens)
+        self.nodes.append(self.linear(f"{b}attn.proj", out, self.x, Dest.RESIDUAL, **whole, tokens=self.tokens,
+                                      accumulate=1, shift1=self.number(f"{b}attn.proj.shift")))
+
+    def attention(self, i: int, q: Region, k: Region, v: Region, out: Region, first: int) -> None:
+        c, b, plan = self.config, f"blocks.{i}.attn", self.plan.layers[i]
+        payload = self._payload(b, lambda: lay.attention(
+            self.t(f"{b}.score_mult"), self.t(f"{b}.out.gain"), self.t(f"{b}.out.offset")))
+        self.add(Opcode.ATTENTION, b, payload=payload, macs=2 * c.tokens * c.tokens * c.dim, tokens=c.tokens,
+                 reads=(Access(q, first, c.tokens), Access(k), Access(v)), writes=(Access(out, first, c.tokens),),
+                 fields={
+                     "heads": c.heads, "head_slices": c.head_dim // SLICE, "queries": c.tokens, "keys": c.tokens,
+                     "q_row": Row(q, first), "q_stride": q.stride, "key_tile": Row(k), "key_pitch": k.stride,
+                     "value_tile": Row(v), "dst_row": Row(out, first), "dst_stride": out.stride,
+                     "dst_plane": out.rows if out.wide else 0, "wide_p": int(plan.prob), "wide": int(plan.attn),
+                     "p_shift": self.number(f"{b}.p_shift") if plan.prob else 0,
+                     "shift1": self.number(f"{b}.score_shift"), "shift2": self.number(f"{b}.out.shift2")})
+
+    def fork(self) -> None:
+        """Behind the shared prefix: one copy of the residual stream a task."""
+        rows = self.config.tokens * self.x.stride
+        for copy in range(1, len(self.tasks)):
+            first = copy * self.config.tokens
+            self.add(Opcode.COPY, f"residual.{self.tasks[copy]}", reads=(Access(self.x, 0, self.config.tokens),),
+                     writes=(Access(self.x, first, self.config.tokens),),
+                     fields={"src_row": Row(self.x), "dst_row": Row(self.x, first), "rows": rows})
+        self.copies = len(self.tasks)
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """First token and number of tokens of each chunk of an FFN."""
+        step = ceil_div(self.tokens, self.chunks)
+        return [(first, min(step, self.tokens - first)) for first in range(0, self.tokens, step)]
+
+    def ffn_half(self, i: int) -> None:
+        c, b, plan = self.config, f"blocks.{i}.", self.plan.layers[i]
+        moe = c.is_moe(i)
+        xhat = self.operand(f"{b}xhat", self.tokens, c.dim, True) if moe else None
+        a = self.norm(f"{b}norm2", plan.norm2, self.tokens, xhat=xhat)
+        width = c.expert_hidden if moe else c.mlp_hidden
+        for first, count in self.ranges():
+            hidden = self.operand(f"{b}mlp.fc1", count, width, plan.hidden)
+            if moe:
+                self.gates(i, xhat, first, count)
+                self.experts(i, a, hidden, count)
+            else:
+                fc1, fc2 = self.ffn(f"{b}mlp", a, hidden, width, count)
+                fc1.fields["src_row"], fc2.fields["dst_row"] = Row(a, first), Row(self.x, first)
+                fc1.reads = (Access(a, first, count),)
+                fc2.reads, fc2.writes = (Access(hidden), Access(self.x, first, count)), (Access(self.x, first, count),)
+                self.nodes += [fc1, fc2]
+
+    def ffn(self, name: str, a: Region, hidden: Region, width: int, tokens: int,
+            payload: str | None = None) -> tuple[Node, Node]:
+        """fc1 and fc2 from and to the first tokens."""
+        c = self.config
+        fc1 = self.linear(f"{name}.fc1", a, hidden, Dest.OPERAND16 if hidden.wide else Dest.OPERAND8, outputs=width,
+                          inputs=c.dim, tokens=tokens, payload=payload, gelu=1, affine=1,
+                          shift1=self.number(f"{name}.fc1.shift"), shift2=self.number(f"{name}.fc1.shift2"))
+        fc2 = self.linear(f"{name}.fc2", hidden, self.x, Dest.RESIDUAL, outputs=c.dim, inputs=width, tokens=tokens,
+                          payload=payload, accumulate=1, shift1=self.number(f"{name}.fc2.shift"))
+        return fc1, fc2
+
+    def gates(self, i: int, xhat: Region, first: int, count: int) -> None:
+        """GATE and its LINEAR for every copy that has tokens in this range; all gates of the layer join the stream."""
+        c, b = self.config, f"blocks.{i}."
+        self.queue = Region(f"{b}queues", Memory.QUEUE, count * c.top_k, 1)
+        for task in c.tasks:
+            self._payload(f"{b}gate.{task}", lambda g=f"{b}gate.{task}": lay.gate(
+                self.machine, self.t(f"{g}.weight"), self.t(f"{g}.bias")))
+        append = 0
+        for copy, task in enumerate(self.tasks):
+            start = max(first, copy * c.tokens)
+            end = min(first + count, (copy + 1) * c.tokens)
+            if start >= end:
+                continue
+            g = f"{b}gate.{task}"
+            self.add(Opcode.GATE, f"{g}.route", writes=(Access(self.queue),), tokens=end - start, fields={
+                "tokens": end - start, "first_token": start, "experts": c.experts, "top_k": c.top_k, "append": append,
+                "renormalise": int(c.gate is GateKind.TOPK_THEN_SOFTMAX), "mult": self.number(f"{g}.mult"),
+                "shift1": self.number(f"{g}.shift")})
+            self.nodes.append(self.linear(g, xhat, None, Dest.GATE, outputs=2 * 16 * ceil_div(c.experts, 16),
+                                          inputs=c.dim, tokens=end - start, src_first=start, payload=g))
+            self.nodes[-1].macs = (end - start) * c.dim * c.experts
+            append = 1
+
+    def experts(self, i: int, a: Region, hidden: Region, count: int) -> None:
+        c, name = self.config, f"blocks.{i}.mlp"
+        width = c.expert_hidden
+        pitch_fc1 = linear_lines(tiles(width), slices(c.dim))
+        pitch = pitch_fc1 + linear_lines(tiles(c.dim), slices(width))
+        payload = self._payload(name, lambda: b"".join(self._expert(name, e) for e in range(c.experts)))
+        fc1, fc2 = self.ffn(name, a, hidden, width, count, payload)
+        fc1.fields |= {"tokens": 0, "stream": 0, "src_index": Index.QUEUE_TOKEN, "dst_index": Index.QUEUE_SLOT}
+        fc2.fields |= {"tokens": 0, "stream": pitch_fc1, "src_index": Index.QUEUE_SLOT, "dst_index": Index.QUEUE_TOKEN,
+                       "score": 1, "shift2": self.number(f"{name}.fc2.shift2")}
+        queue = Access(self.queue)
+        fc1.reads, fc1.writes = (Access(a), queue), (Access(hidden),)
+        fc2.reads, fc2.writes = (Access(hidden), queue, Access(self.x)), (Access(self.x),)
+        for node in (fc1, fc2):
+            node.passes = min(c.experts, count * c.top_k)
+            node.tokens = count * c.top_k / node.passes
+            node.macs *= c.top_k
+            node.payload = None
+        self.add(Opcode.EXPERTS, name, reads=(queue,), payload=payload, body=(fc1, fc2),
+                 fields={"experts": c.experts, "body": 2, "pitch": pitch})
+
+    def _expert(self, name: str, e: int) -> bytes:
+        one, two = f"{name}.fc1", f"{name}.fc2"
+        return (lay.linear(self.machine, self.t(f"{one}.weight")[e], self.t(f"{one}.bias")[e], self.t(f"{one}.mult")[e],
+                           self.t(f"{one}.gain")[e], self.t(f"{one}.offset")[e])
+                + lay.linear(self.machine, self.t(f"{two}.weight")[e], self.t(f"{two}.bias")[e],
+                             self.t(f"{two}.mult")[e]))
+
+    def finish(self) -> None:
+        """Store the residual stream of every copy, then the classifier's logits."""
+        c = self.config
+        for copy, task in enumerate(self.tasks):
+            first, lines = copy * c.tokens, copy * self.output_lines
+            self.store(f"residual.{task}", self.x, first, c.tokens, lines)
+            if not c.classes:
+                continue
+            a = self.norm("norm", self.plan.head, c.extra_tokens, first)
+            for slot, name in enumerate(("head", "head_dist")[:c.extra_tokens]):
+                y = Region(f"{name} logits", Memory.RESIDUAL, 1, residual_rows(c.classes))
+                self.nodes.append(self.linear(name, a, y, Dest.RESIDUAL, outputs=c.classes, inputs=c.dim, tokens=1,
+                                              src_first=slot, shift1=self.number(f"{name}.shift")))
+                self.store(f"{name}.{task}", y, 0, 1, lines + c.tokens * self.x.stride + slot * y.stride)
+
+    @property
+    def output_lines(self) -> int:
+        """64-byte lines of one task's result."""
+        c = self.config
+        return c.tokens * self.x.stride + (c.extra_tokens * residual_rows(c.classes) if c.classes else 0)
+
+    def store(self, name: str, region: Region, first: int, count: int, line: int) -> None:
+        self.add(Opcode.STORE, name, reads=(Access(region, first, count),), fields={
+            "offset": line, "memory": 1, "row": Row(region, first), "rows": count * region.stride})
+
+    def _check_lanes(self) -> None:
+        """Refuse what no region can show: operands longer than a lane buffer, tiles larger than the ring, long rows."""
+        c, m = self.config, self.machine
+        widest = 0
+        for i, plan in enumerate(self.plan.layers):
+            hidden = c.expert_hidden if c.is_moe(i) else c.mlp_hidden
+            widest = max(widest, operand_rows(hidden) * (1 + plan.hidden), operand_rows(c.dim) * (1 + c.is_moe(i)),
+                         operand_rows(c.dim) * (1 + (plan.norm1 | plan.norm2 | plan.attn)))
+        inputs = max(c.patch_dim, c.dim, c.mlp_hidden, c.expert_hidden)
+        gate = ceil_div(c.experts, 16) * slices(c.dim) if c.moe_layers else 0
+        ring = max(slices(inputs), gate) * SLICE * 32
+        for what, need, have in (
+                ("a lane buffer", max(widest, operand_rows(c.patch_dim)) * LINE, m.lane_rows * LINE),
+                ("the weight ring", ring, m.ring_lines * LINE),
+                ("a softmax row", 2 * c.tokens, 2 * m.max_keys)):
+            if need > have:
+                raise NotFitting(f"{c.name!r} needs {need} bytes of {what}; the machine {m.name!r} has {have}: "
+                                 f"{need - have} too few. Take a larger machine or a smaller model.")

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between model and program: on-chip regions without addresses yet, and instructions that name them."""
+
+import enum
+from dataclasses import dataclass, field
+
+from golden.spec.isa import Dest, Opcode, Unit
+
+
+class NotFitting(ValueError):
+    """A model that this machine cannot hold; the sentence names the memory, the need and the excess."""
+
+
+class Memory(enum.Enum):
+    """What holds a region: operand and residual rows of 64 bytes, K and V tiles, the expert queues."""
+
+    OPERAND = "operand memory"
+    RESIDUAL = "residual memory"
+    KEY = "K memory"
+    VALUE = "V memory"
+    QUEUE = "expert queues"
+
+
+@dataclass(eq=False)
+class Region:
+    """``count`` groups (tokens; tiles for K and V) of ``rows`` rows and ``planes`` byte planes; ``base`` is found by
+    ``allocate``."""
+
+    name: str
+    memory: Memory
+    count: int
+    rows: int
+    planes: int = 1
+    base: int | None = None
+
+    @property
+    def stride(self) -> int:
+        """Rows from group to group."""
+        return self.rows * self.planes
+
+    @property
+    def size(self) -> int:
+        return self.count * self.stride
+
+    @property
+    def wide(self) -> bool:
+        return self.planes == 2
+
+    def interval(self, first: int, count: int) -> tuple[int, int]:
+        """Rows [start, end) of groups ``first`` ..."""
+        return self.base + first * self.stride, self.base + (first + count) * self.stride
+
+
+@dataclass(frozen=True)
+class Row:
+    """An address to be filled in: the first row of group ``first`` of a region."""
+
+    region: Region
+    first: int = 0
+
+    @property
+    def address(self) -> int:
+        return self.region.base + self.first * self.region.stride
+
+
+@dataclass(frozen=True)
+class Access:
+    """Groups [first, first + count) of a region that an instruction reads or writes; all of it by default."""
+
+    region: Region
+    first: int = 0
+    count: int | None = None
+
+    @property
+    def interval(self) -> tuple[int, int]:
+        return self.region.interval(self.first, self.region.count if self.count is None else self.count)
+
+
+_UNITS = {Opcode.LOAD: Unit.DMA, Opcode.STORE: Unit.DMA, Opcode.COPY: Unit.DMA, Opcode.NORM: Unit.NORM,
+          Opcode.LINEAR: Unit.ARRAY, Opcode.ATTENTION: Unit.ARRAY, Opcode.GATE: Unit.GATE}
+
+
+@dataclass(eq=False)
+class Node:
+    """One instruction before addresses and ``wait`` are known.
+
+    ``fields`` holds numbers and :class:`Row`; ``payload`` names its part of the weight stream; ``macs`` counts useful
+    multiply-accumulates; ``tokens`` how many tokens pass (the balanced mean a queue inside EXPERTS, in ``passes``
+    passes); ``body`` is what EXPERTS repeats.
+    """
+
+    opcode: Opcode
+    name: str
+    fields: dict = field(default_factory=dict)
+    reads: tuple[Access, ...] = ()
+    writes: tuple[Access, ...] = ()
+    payload: str | None = None
+    macs: int = 0
+    tokens: float = 0
+    passes: int = 1
+    body: tuple["Node", ...] = ()
+    wait: Unit = Unit(0)
+
+    @property
+    def unit(self) -> Unit:
+        """Who executes it; nobody for BEGIN, EXPERTS and END."""
+        return _UNITS.get(self.opcode, Unit(0))
+
+    @property
+    def dest(self) -> Dest | None:
+        return Dest(self.fields["dst"]) if self.opcode is Opcode.LINEAR else None
+
+
+def flat(nodes: list[Node]) -> list[Node]:
+    """Program order: the body of an EXPERTS right behind it."""
+    return [n for node in nodes for n in (node, *node.body)]

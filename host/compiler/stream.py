@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The weight stream: parameters and weights as 64-byte lines in consumption order, split into one plane a port."""
+
+import numpy as np
+
+from golden.ops.gate import split
+from golden.spec.machine import LINE, MAX_HEADS, NORM_PARAM_BYTES, PARAM_BYTES, SLICE, TN, MachineConfig
+from golden.spec.tiling import slices, tiles
+
+_PARAM = np.dtype([("bias", "<i4"), ("mult", "<u2"), ("gain", "<i2"), ("offset", "<i4")])
+_NORM_PARAM = np.dtype([("gain", "<i2"), ("offset", "<i4")])
+assert _PARAM.itemsize == PARAM_BYTES and _NORM_PARAM.itemsize == NORM_PARAM_BYTES
+
+
+def params(outputs: int, bias=0, mult=0, gain=0, offset=0) -> np.ndarray:
+    """Parameters of ``outputs`` channels, zero-filled to whole tiles: uint8 ``[tiles, PARAM_LINES * LINE]``.
+
+    Raises :class:`ValueError` when a value does not fit its field.
+    """
+    record = np.zeros(tiles(outputs) * TN, _PARAM)
+    for name, values in (("bias", bias), ("mult", mult), ("gain", gain), ("offset", offset)):
+        _fill(record, name, values, outputs)
+    return record.view(np.uint8).reshape(tiles(outputs), -1)
+
+
+def _fill(record: np.ndarray, name: str, values, count: int) -> None:
+    values = np.broadcast_to(np.asarray(values, np.int64), (count,))
+    info = np.iinfo(record.dtype[name])
+    if count and not info.min <= values.min() <= values.max() <= info.max:
+        raise ValueError(f"The parameter {name} must lie in {info.min}..{info.max}; "
+                         f"the values lie in {values.min()}..{values.max()}.")
+    record[name][:count] = values
+
+
+def weights(weight: np.ndarray, machine: MachineConfig) -> np.ndarray:
+    """int8 ``[outputs, inputs]`` -> step rows, uint8 ``[tiles, slices * SLICE * TN]``, zero-filled at both ends.
+
+    Step row ``s`` of a tile holds, for channel c and input j, byte ``c * tk + j`` = weight[c, s * tk + j].
+    """
+    outputs, inputs = weight.shape
+    padded = np.zeros((tiles(outputs) * TN, slices(inputs) * SLICE), np.int8)
+    padded[:outputs, :inputs] = weight
+    rows = padded.reshape(tiles(outputs), TN, -1, machine.tk).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(rows).reshape(tiles(outputs), -1).view(np.uint8)
+
+
+def linear(machine: MachineConfig, weight: np.ndarray, bias, mult, gain=0, offset=0) -> bytes:
+    """Stream of one LINEAR: for each tile its parameters, then its weights."""
+    return np.concatenate([params(weight.shape[0], bias, mult, gain, offset), weights(weight, machine)], 1).tobytes()
+
+
+def gate(machine: MachineConfig, weight: np.ndarray, bias: np.ndarray) -> bytes:
+    """Stream of a LINEAR into the gate: int16 ``[experts, inputs]``, int64 ``[experts]``.
+
+    A tile holds 16 experts, their high parts in columns 0..15, their low parts in 16..31; value = high * 128 + low.
+    """
+    half = TN // 2
+    experts, inputs = weight.shape
+    columns = np.zeros((tiles(2 * experts), 2, half, inputs + 1), np.int64)
+    high, low = split(np.concatenate([weight.astype(np.int64), np.asarray(bias, np.int64)[:, None]], 1))
+    for e in range(experts):
+        columns[e // half, 0, e % half], columns[e // half, 1, e % half] = high[e], low[e]
+    columns = columns.reshape(-1, inputs + 1)
+    return linear(machine, columns[:, :-1].astype(np.int8), columns[:, -1], 0)
+
+
+def norm(gain: np.ndarray, offset: np.ndarray) -> bytes:
+    """Stream of one NORM, channels zero-filled to whole blocks."""
+    record = np.zeros(tiles(len(gain)) * TN, _NORM_PARAM)
+    _fill(record, "gain", gain, len(gain))
+    _fill(record, "offset", offset, len(gain))
+    return record.tobytes()
+
+
+def attention(score_mult: np.ndarray, gain: np.ndarray, offset: np.ndarray) -> bytes:
+    """Stream of one ATTENTION: a line of multipliers, then the parameters of its output channels."""
+    line = np.zeros(MAX_HEADS, "<u2")
+    line[:len(score_mult)] = score_mult
+    return line.tobytes() + params(len(gain), gain=gain, offset=offset).tobytes()
+
+
+class Stream:
+    """Payloads laid end to end, each once however often it is asked for."""
+
+    def __init__(self):
+        self._lines: dict[str, int] = {}
+        self._parts: list[bytes] = []
+        self.lines = 0
+
+    def add(self, name: str, data: bytes) -> int:
+        """First line of ``data``, which goes by ``name``."""
+        if name not in self._lines:
+            if len(data) % LINE:
+                raise ValueError(f"{name!r} must be whole lines of {LINE} bytes, not {len(data)} bytes.")
+            self._lines[name] = self.lines
+            self._parts.append(data)
+            self.lines += len(data) // LINE
+        return self._lines[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._lines
+
+    def __getitem__(self, name: str) -> int:
+        return self._lines[name]
+
+    def planes(self, machine: MachineConfig) -> tuple[bytes, ...]:
+        """What each port reads: its part of every line, line after line."""
+        lines = np.frombuffer(b"".join(self._parts), np.uint8).reshape(-1, machine.ports, machine.line_bytes_per_port)
+        return tuple(np.ascontiguousarray(lines[:, p]).tobytes() for p in range(machine.ports))
