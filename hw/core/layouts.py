@@ -61,6 +61,7 @@ GATE_BEAT = data.StructLayout({
 SOFTMAX_JOB = data.StructLayout({
     "mult": unsigned(16), "shift1": unsigned(6), "wide": unsigned(1), "p_shift": unsigned(4),
     "keys": unsigned(12),              # of a row; chunks = ceil(keys / 16)
+    "lanes": unsigned(4),              # queries of this job: lanes 0 .. lanes - 1 send scores
 })
 SCORE_BEAT_FIELDS = {
     "value": data.ArrayLayout(signed(32), LANES),
