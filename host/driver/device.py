@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every device offers, simulated or real, and how to open one by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from host.driver.errors import DeviceNotFound
+
+ENTRY_POINTS = "edge_moe.devices"
+"""Group under which transports register: simulators and boards are found by name, never imported by this package."""
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Device memory: bus ``address`` and a writable uint8 view. Call the ``sync`` functions around device access."""
+
+    address: int
+    view: np.ndarray
+    sync_for_device: Callable[[], None] = lambda: None
+    sync_for_cpu: Callable[[], None] = lambda: None
+
+
+@runtime_checkable
+class Device(Protocol):
+    """A machine with registers, memory and an end-of-job signal. One owner at a time.
+
+    ``name`` is for people; ``clock_hz`` turns cycles into time.
+    """
+
+    name: str
+    clock_hz: float
+
+    def read32(self, offset: int) -> int:
+        """A register's value. Raises BusError when the slave answers with an error."""
+
+    def write32(self, offset: int, value: int) -> None:
+        """Set a register. Raises BusError when the slave answers with an error."""
+
+    def allocate(self, size: int) -> Buffer:
+        """``size`` bytes of device memory, 4096-aligned, contents undefined. Raises OutOfMemory."""
+
+    def free(self) -> None:
+        """Give back every buffer."""
+
+    def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
+        """Wait for the interrupt, at most ``limit`` machine cycles; whether it came."""
+
+    def close(self) -> None:
+        """Stop what runs and let another owner in."""
+
+
+def open_device(name: str = "sim", **options) -> Device:
+    """Open the device called ``name``: ``"sim"`` (the Verilated machine), ``"golden"`` (the instruction-set simulator),
+    ``"uio"`` (a board under Linux). ``options`` go to its constructor. Raises :class:`DeviceNotFound`.
+    """
+    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if name not in found:
+        raise DeviceNotFound(f"There is no device {name!r}; installed are {sorted(found) or 'none'}. "
+                             f"Run `make setup` if the project was not installed.")
+    try:
+        constructor = found[name].load()
+    except ImportError as error:
+        raise DeviceNotFound(f"The device {name!r} needs a package that is not installed: {error}.") from None
+    return constructor(**options)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated board from Python: registers, DRAM, time, and a look inside."""
+
+import ctypes
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from golden.spec.machine import MachineConfig
+from sim.board.build import build_board
+from sim.board.settings import DRAM_BASE, CFault, CSettings, DramSettings, Fault
+from sim.runner import TOP
+
+DRAM_BYTES = 64 << 20
+CHUNK = 20_000
+"""Cycles between two looks at the progress callback."""
+
+
+class BoardError(RuntimeError):
+    """The simulated board did not answer; the message says what was asked."""
+
+
+class Board:
+    """One powered-up simulated board. ``dram`` is its memory as a writable uint8 array, ``DRAM_BASE`` its address.
+
+    Not thread-safe. ``close`` frees it; as a context manager it closes itself.
+    """
+
+    def __init__(self, config: MachineConfig, settings: DramSettings | None = None, *, dram_bytes: int = DRAM_BYTES,
+                 progress: Callable[[str], None] = lambda text: None):
+        self.config = config
+        self._lib = _load(str(build_board(config, progress)))
+        self._board = self._lib.board_create(DRAM_BASE, dram_bytes)
+        memory = ctypes.cast(self._lib.board_dram(self._board), ctypes.POINTER(ctypes.c_uint8 * dram_bytes))
+        self.dram = np.frombuffer(memory.contents, dtype=np.uint8)
+        self.configure(settings or DramSettings())
+        self._watched: list[str] = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self) -> None:
+        if self._board:
+            self.dram = np.zeros(0, np.uint8)
+            self._lib.board_destroy(self._board)
+            self._board = None
+
+    @property
+    def cycle(self) -> int:
+        """Cycles since power-up."""
+        return self._lib.board_cycle(self._board)
+
+    @property
+    def stray_writes(self) -> int:
+        """Bytes written outside what :meth:`allow_writes` allows, counted by the DRAM model itself."""
+        return self._lib.board_stray_writes(self._board)
+
+    @property
+    def interrupt(self) -> bool:
+        return bool(self._lib.board_interrupt(self._board))
+
+    def configure(self, settings: DramSettings) -> None:
+        """Change the DRAM's behaviour and restart its random numbers."""
+        self._lib.board_configure(self._board, ctypes.byref(settings.to_c()))
+
+    def allow_writes(self, lo: int, hi: int) -> None:
+        self._lib.board_allow_writes(self._board, lo, hi)
+
+    def inject(self, faults: Sequence[Fault]) -> None:
+        """Replace all injected faults."""
+        array = (CFault * max(1, len(faults)))(*(fault.to_c() for fault in faults))
+        self._lib.board_faults(self._board, array, len(faults))
+
+    def reset(self) -> None:
+        """Pull ``ap_rst_n`` for a few cycles; DRAM keeps its contents."""
+        self._lib.board_reset(self._board)
+
+    def write32(self, offset: int, value: int) -> int:
+        """Write a register; the AXI response. Raises :class:`BoardError` when the slave does not answer."""
+        response = self._lib.board_write32(self._board, offset, value)
+        if response < 0:
+            raise BoardError(f"The register slave did not answer a write to 0x{offset:03x} within 1000 cycles.")
+        return response
+
+    def read32(self, offset: int) -> tuple[int, int]:
+        """Read a register; (value, AXI response). Raises :class:`BoardError` when the slave does not answer."""
+        value = ctypes.c_uint32()
+        response = self._lib.board_read32(self._board, offset, ctypes.byref(value))
+        if response < 0:
+            raise BoardError(f"The register slave did not answer a read of 0x{offset:03x} within 1000 cycles.")
+        return value.value, response
+
+    def run(self, cycles: int, *, stop_at_interrupt: bool = True,
+            progress: Callable[[int], None] = lambda done: None) -> tuple[int, set[str]]:
+        """Simulate at most ``cycles``; stops at the interrupt or when a watched signal pulses.
+
+        Returns the cycles simulated and the names of the pulses in the last one. ``progress`` hears the cycle count
+        every now and then.
+        """
+        done, pulses = 0, ctypes.c_uint64()
+        while done < cycles:
+            step = self._lib.board_run(self._board, min(CHUNK, cycles - done), stop_at_interrupt, ctypes.byref(pulses))
+            done += step
+            progress(done)
+            if pulses.value or (stop_at_interrupt and self.interrupt):
+                break
+        return done, {name for i, name in enumerate(self._watched) if pulses.value >> i & 1}
+
+    def find(self, unit: str, name: str) -> tuple[int, int, int]:
+        """Pointer, depth and width in bits of a public signal or memory of ``unit`` (a submodule of the top)."""
+        words, bits = ctypes.c_uint32(), ctypes.c_uint32()
+        pointer = self._lib.board_find(self._board, f"TOP.{TOP}.{unit}".encode(), name.encode(), ctypes.byref(words),
+                                       ctypes.byref(bits))
+        if not pointer:
+            raise BoardError(f"The simulated board has no public signal {unit}.{name}.")
+        return pointer, words.value, bits.value
+
+    def watch(self, unit: str, name: str) -> None:
+        """Let :meth:`run` stop when this one-bit signal is high, and report it as ``unit``."""
+        self._lib.board_watch(self._board, self.find(unit, name)[0])
+        self._watched.append(unit)
+
+    def memory(self, unit: str) -> np.ndarray:
+        """A memory of the design as a live uint8 array (rows, bytes a row padded to what the simulator uses)."""
+        pointer, words, bits = self.find(unit, "mem")
+        stride = 1 if bits <= 8 else 2 if bits <= 16 else 4 if bits <= 32 else 8 if bits <= 64 else -(-bits // 32) * 4
+        raw = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_uint8 * (words * stride))).contents
+        return np.frombuffer(raw, dtype=np.uint8).reshape(words, stride)
+
+
+def _load(path: str) -> ctypes.CDLL:
+    lib = ctypes.CDLL(path)
+    u32, u64, pointer = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
+    signatures = {
+        "board_create": (pointer, [u64, u64]), "board_destroy": (None, [pointer]), "board_dram": (pointer, [pointer]),
+        "board_cycle": (u64, [pointer]), "board_stray_writes": (u64, [pointer]),
+        "board_interrupt": (ctypes.c_int, [pointer]),
+        "board_configure": (None, [pointer, ctypes.POINTER(CSettings)]),
+        "board_allow_writes": (None, [pointer, u64, u64]),
+        "board_faults": (None, [pointer, ctypes.POINTER(CFault), u32]), "board_reset": (None, [pointer]),
+        "board_write32": (ctypes.c_int, [pointer, u32, u32]),
+        "board_read32": (ctypes.c_int, [pointer, u32, ctypes.POINTER(u32)]),
+        "board_find": (pointer, [pointer, ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(u32), ctypes.POINTER(u32)]),
+        "board_watch": (u32, [pointer, pointer]),
+        "board_run": (u64, [pointer, u64, ctypes.c_int, ctypes.POINTER(u64)]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    return lib

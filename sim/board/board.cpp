@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+// The simulated board: the Verilated accelerator and a DRAM model, driven through a C interface.
+//
+// One call simulates many cycles; nothing of Python runs per cycle. Every AXI port is answered by a slave of its own;
+// all share the DRAM's bandwidth. A cycle is: sample the design's outputs, rising edge, models advance on the samples,
+// falling edge with the models' new outputs, as registered slaves would behave.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "Vdut.h"
+#include "verilated.h"
+#include "verilated_sym_props.h"
+#include "verilated_syms.h"
+
+namespace {
+
+constexpr int BEAT = 16;
+
+struct ReadPins {
+    QData* araddr;
+    CData *arlen, *arvalid, *arready, *rvalid, *rready, *rlast, *rresp;
+    VlWide<4>* rdata;
+};
+struct WritePins {
+    QData* awaddr;
+    CData *awlen, *awvalid, *awready, *wvalid, *wready, *wlast, *bvalid, *bready, *bresp;
+    SData* wstrb;
+    VlWide<4>* wdata;
+};
+
+struct Random {  // xorshift64*: seeded, fast, the same everywhere
+    uint64_t state;
+    explicit Random(uint64_t seed) : state(seed * 0x9E3779B97F4A7C15ull + 0x1234567ull) {}
+    bool chance(uint32_t per_65536) {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        return ((state * 0x2545F4914F6CDD1Dull) >> 48) < per_65536;
+    }
+};
+
+}  // namespace
+
+#include "pins.inc"  // PORTS, read_pins(), write_pins(): written by the builder for this configuration
+
+extern "C" {
+
+struct BoardSettings {        // mirrored by sim.board.settings
+    uint64_t seed;
+    uint32_t latency;         // cycles from an accepted address to its first beat
+    uint32_t bytes_per_1024;  // DRAM bandwidth: bytes in 1024 cycles, all ports together; 0 = unlimited
+    uint32_t refresh_period;  // every so many cycles ...
+    uint32_t refresh_length;  // ... no data moves for so many; 0 = never
+    uint32_t stall;           // chance of a stall, a channel and cycle, out of 65536
+};
+
+struct BoardFault {           // mirrored by sim.board.settings
+    uint64_t address;         // the beat that holds this byte is answered with ...
+    uint32_t response;        // ... 0 OKAY, 1 EXOKAY, 2 SLVERR, 3 DECERR
+    uint32_t write;           // 1: in its burst's B response, 0: on its R beat
+    uint32_t dead;            // 1: the port never answers again from there
+    uint32_t rlast;           // 1: RLAST of that beat is inverted
+};
+
+}  // extern "C"
+
+namespace {
+
+struct Burst {
+    uint64_t address;
+    uint32_t beats;
+    uint64_t ready_at;
+};
+
+struct ReadSlave {
+    ReadPins pins{};
+    std::deque<Burst> bursts;
+    bool dead = false, address_fired = false, data_fired = false;
+    Burst incoming{};
+    void sample() {
+        address_fired = *pins.arvalid && *pins.arready;
+        data_fired = *pins.rvalid && *pins.rready;
+        incoming = {*pins.araddr, uint32_t(*pins.arlen) + 1, 0};
+    }
+};
+
+struct WriteSlave {
+    WritePins pins{};
+    std::deque<Burst> bursts;
+    std::deque<std::pair<uint64_t, uint32_t>> answers;  // not before this cycle; response
+    uint32_t response = 0;
+    bool dead = false, address_fired = false, data_fired = false, answer_fired = false;
+    Burst incoming{};
+    uint32_t strobe = 0;
+    uint8_t data[BEAT]{};
+    void sample() {
+        address_fired = *pins.awvalid && *pins.awready;
+        data_fired = *pins.wvalid && *pins.wready;
+        answer_fired = *pins.bvalid && *pins.bready;
+        incoming = {*pins.awaddr, uint32_t(*pins.awlen) + 1, 0};
+        strobe = *pins.wstrb;
+        std::memcpy(data, pins.wdata->data(), BEAT);
+    }
+};
+
+struct Board {
+    std::unique_ptr<VerilatedContext> context = std::make_unique<VerilatedContext>();
+    std::unique_ptr<Vdut> top;
+    const uint64_t base;
+    std::vector<uint8_t> dram;
+    BoardSettings settings{};
+    std::vector<BoardFault> faults;
+    Random random{1};
+    uint64_t cycle = 0, stray_writes = 0;
+    uint64_t write_lo = 0, write_hi = ~0ull;  // where the bench allows writes: checked here, whatever the design does
+    int64_t budget = 0;
+    ReadSlave read[1 + PORTS];
+    WriteSlave write;
+    std::vector<CData*> watched;              // pulses that end a run
+
+    Board(uint64_t base, uint64_t bytes)
+        : top(std::make_unique<Vdut>(context.get(), "TOP")), base(base), dram(bytes) {
+        for (int p = 0; p <= PORTS; p++) read[p].pins = read_pins(top.get(), p);
+        write.pins = write_pins(top.get());
+    }
+    const BoardFault* fault(uint64_t address, uint32_t is_write) const {
+        for (const auto& f : faults)
+            if (f.address / BEAT == address / BEAT && f.write == is_write) return &f;
+        return nullptr;
+    }
+    // Where an address lies in DRAM, or null when `bytes` from there would leave it.
+    uint8_t* at(uint64_t address, uint64_t bytes) {
+        return address >= base && address - base + bytes <= dram.size() ? &dram[address - base] : nullptr;
+    }
+    bool stalled() { return settings.stall && random.chance(settings.stall); }
+    bool refreshing() const {
+        return settings.refresh_length && cycle % settings.refresh_period < settings.refresh_length;
+    }
+    bool take_bandwidth() {
+        if (!settings.bytes_per_1024) return true;
+        if (budget < BEAT * 1024) return false;
+        budget -= BEAT * 1024;
+        return true;
+    }
+    void advance(ReadSlave& s);
+    void advance(WriteSlave& s);
+    void step();
+};
+
+void Board::advance(ReadSlave& s) {
+    if (s.data_fired) {
+        s.bursts.front().address += BEAT;
+        if (--s.bursts.front().beats == 0) s.bursts.pop_front();
+    }
+    if (s.address_fired) s.bursts.push_back({s.incoming.address, s.incoming.beats, cycle + settings.latency});
+    *s.pins.arready = s.bursts.size() < 16 && !stalled();
+    if (*s.pins.rvalid && !s.data_fired) return;  // a stalled beat stays as it is
+    *s.pins.rvalid = 0;
+    if (s.dead || s.bursts.empty() || cycle < s.bursts.front().ready_at || refreshing() || stalled()) return;
+    const Burst& burst = s.bursts.front();
+    const BoardFault* f = fault(burst.address, 0);
+    if (f && f->dead) {
+        s.dead = true;
+        return;
+    }
+    if (!take_bandwidth()) return;
+    const uint8_t* source = at(burst.address, BEAT);
+    *s.pins.rvalid = 1;
+    *s.pins.rlast = (burst.beats == 1) != (f && f->rlast);
+    *s.pins.rresp = f ? f->response : source ? 0 : 3;
+    if (source)
+        std::memcpy(s.pins.rdata->data(), source, BEAT);
+    else
+        std::memset(s.pins.rdata->data(), 0xA5, BEAT);
+}
+
+void Board::advance(WriteSlave& s) {
+    if (s.answer_fired) s.answers.pop_front();
+    if (s.address_fired) s.bursts.push_back(s.incoming);
+    if (s.data_fired) {
+        Burst& burst = s.bursts.front();
+        for (int i = 0; i < BEAT; i++) {
+            if (!(s.strobe >> i & 1)) continue;
+            const uint64_t address = burst.address + i;
+            if (address < write_lo || address >= write_hi) stray_writes++;
+            if (uint8_t* byte = at(address, 1)) *byte = s.data[i];
+        }
+        if (!at(burst.address, BEAT)) s.response = 3;
+        if (const BoardFault* f = fault(burst.address, 1)) {
+            s.response = f->response;
+            s.dead = s.dead || f->dead;
+        }
+        burst.address += BEAT;
+        if (--burst.beats == 0) {
+            s.answers.push_back({cycle + settings.latency / 2, s.response});
+            s.response = 0;
+            s.bursts.pop_front();
+        }
+    }
+    // Data is taken only behind its address: legal for a slave, and it keeps the model small.
+    *s.pins.awready = s.bursts.size() < 8 && !stalled();
+    *s.pins.wready = !s.bursts.empty() && !refreshing() && !stalled() && !s.dead && take_bandwidth();
+    if (*s.pins.bvalid && !s.answer_fired) return;
+    *s.pins.bvalid = !s.dead && !s.answers.empty() && s.answers.front().first <= cycle && !stalled();
+    if (*s.pins.bvalid) *s.pins.bresp = s.answers.front().second;
+}
+
+void Board::step() {
+    for (auto& s : read) s.sample();
+    write.sample();
+    top->ap_clk = 1;
+    top->eval();
+    cycle++;
+    if (settings.bytes_per_1024)
+        budget = std::min<int64_t>(budget + settings.bytes_per_1024, 64ll * BEAT * 1024);
+    for (auto& s : read) advance(s);
+    advance(write);
+    top->ap_clk = 0;
+    top->eval();
+}
+
+}  // namespace
+
+extern "C" {
+
+Board* board_create(uint64_t base, uint64_t dram_bytes) {
+    auto* board = new Board(base, dram_bytes);
+    board->top->ap_rst_n = 0;
+    board->top->s_axi_control_awvalid = 0;
+    board->top->s_axi_control_wvalid = 0;
+    board->top->s_axi_control_arvalid = 0;
+    board->top->s_axi_control_bready = 1;
+    board->top->s_axi_control_rready = 1;
+    board->top->s_axi_control_wstrb = 15;
+    board->top->ap_clk = 0;
+    board->top->eval();
+    for (int i = 0; i < 8; i++) board->step();
+    board->top->ap_rst_n = 1;
+    board->step();
+    return board;
+}
+
+void board_destroy(Board* board) {
+    board->top->final();
+    delete board;
+}
+
+uint8_t* board_dram(Board* board) { return board->dram.data(); }
+uint64_t board_cycle(const Board* board) { return board->cycle; }
+uint64_t board_stray_writes(const Board* board) { return board->stray_writes; }
+int board_interrupt(const Board* board) { return board->top->interrupt; }
+
+void board_configure(Board* board, const BoardSettings* settings) {
+    board->settings = *settings;
+    board->random = Random(settings->seed);
+}
+
+void board_allow_writes(Board* board, uint64_t lo, uint64_t hi) {
+    board->write_lo = lo;
+    board->write_hi = hi;
+}
+
+void board_faults(Board* board, const BoardFault* faults, uint32_t count) {
+    board->faults.assign(faults, faults + count);
+    for (auto& s : board->read) s.dead = false;
+    board->write.dead = false;
+}
+
+// Pull the reset pin for some cycles; the slaves forget what they owed, as an interconnect reset with the design would.
+void board_reset(Board* board) {
+    board->top->ap_rst_n = 0;
+    for (auto& s : board->read) {
+        s.bursts.clear();
+        *s.pins.rvalid = 0;
+        s.dead = false;
+    }
+    board->write.bursts.clear();
+    board->write.answers.clear();
+    *board->write.pins.bvalid = 0;
+    board->write.dead = false;
+    for (int i = 0; i < 8; i++) board->step();
+    board->top->ap_rst_n = 1;
+    board->step();
+}
+
+// One register write. Returns the AXI response, or -1 when nothing answered within 1000 cycles.
+int board_write32(Board* board, uint32_t offset, uint32_t value) {
+    auto* top = board->top.get();
+    top->s_axi_control_awaddr = offset;
+    top->s_axi_control_wdata = value;
+    top->s_axi_control_awvalid = top->s_axi_control_wvalid = 1;
+    top->eval();
+    for (int i = 0; i < 1000; i++) {
+        const bool aw = top->s_axi_control_awvalid && top->s_axi_control_awready;
+        const bool w = top->s_axi_control_wvalid && top->s_axi_control_wready;
+        const bool b = top->s_axi_control_bvalid;
+        const int response = top->s_axi_control_bresp;
+        board->step();
+        if (aw) top->s_axi_control_awvalid = 0;
+        if (w) top->s_axi_control_wvalid = 0;
+        top->eval();
+        if (b) return response;
+    }
+    return -1;
+}
+
+// One register read. Returns the AXI response, or -1 when nothing answered within 1000 cycles.
+int board_read32(Board* board, uint32_t offset, uint32_t* value) {
+    auto* top = board->top.get();
+    top->s_axi_control_araddr = offset;
+    top->s_axi_control_arvalid = 1;
+    top->eval();
+    for (int i = 0; i < 1000; i++) {
+        const bool ar = top->s_axi_control_arvalid && top->s_axi_control_arready;
+        const bool r = top->s_axi_control_rvalid;
+        const int response = top->s_axi_control_rresp;
+        *value = top->s_axi_control_rdata;
+        board->step();
+        if (ar) top->s_axi_control_arvalid = 0;
+        top->eval();
+        if (r) return response;
+    }
+    return -1;
+}
+
+// A public signal or memory of the design: pointer to its storage, or null. `words` is its depth, `bits` its width.
+void* board_find(Board* board, const char* scope, const char* name, uint32_t* words, uint32_t* bits) {
+    const VerilatedScope* found = board->context->scopeFind(scope);
+    VerilatedVar* var = found ? found->varFind(name) : nullptr;
+    if (!var) return nullptr;
+    *words = var->udims() ? var->elements(1) : 1;
+    *bits = var->entBits();
+    return var->datap();
+}
+
+// End runs when this one-bit signal is high (a pointer from board_find). Returns its number.
+uint32_t board_watch(Board* board, void* signal) {
+    board->watched.push_back(static_cast<CData*>(signal));
+    return uint32_t(board->watched.size() - 1);
+}
+
+// Simulate until a watched signal is high (bits of *pulses), the interrupt is up, or `limit` cycles have passed.
+// Returns the cycles simulated; *pulses 0 and no interrupt means the limit.
+uint64_t board_run(Board* board, uint64_t limit, int stop_at_interrupt, uint64_t* pulses) {
+    *pulses = 0;
+    for (uint64_t i = 0; i < limit; i++) {
+        if (stop_at_interrupt && board->top->interrupt) return i;
+        board->step();
+        for (size_t w = 0; w < board->watched.size(); w++)
+            if (*board->watched[w]) *pulses |= 1ull << w;
+        if (*pulses) return i + 1;
+    }
+    return limit;
+}
+
+}  // extern "C"

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the simulated board of one machine configuration as a shared library, once per content."""
+
+import hashlib
+import os
+import subprocess
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+from golden.spec.machine import MachineConfig
+from sim.export import sim_verilog
+from sim.runner import BUILD, TOP, toolchain
+
+SOURCE = Path(__file__).with_name("board.cpp")
+READ = ("araddr", "arlen", "arvalid", "arready", "rvalid", "rready", "rlast", "rresp", "rdata")
+WRITE = ("awaddr", "awlen", "awvalid", "awready", "wvalid", "wready", "wlast", "bvalid", "bready", "bresp", "wstrb",
+         "wdata")
+PUBLIC = {  # submodule of the top -> its signals that traces look at
+    "operand": ["mem"], "residual": ["mem"], "key": ["mem"], "value": ["mem"],
+    "epilogue": ["retire"], "norm": ["retire"], "gate": ["retire"], "load_store": ["retire"],
+}
+
+
+class BuildError(RuntimeError):
+    """The simulator could not be built; the message names the log."""
+
+
+def _pins(config: MachineConfig) -> str:
+    def pins(prefix, names):
+        return "{" + ", ".join(f"&top->{prefix}_{name}" for name in names) + "}"
+
+    ports = [pins(f"m_axi_weights{p}", READ) for p in range(config.ports)]
+    cases = "".join(f"        case {p + 1}: return {text};\n" for p, text in enumerate(ports))
+    return (f"constexpr int PORTS = {config.ports};\n"
+            f"static ReadPins read_pins(Vdut* top, int port) {{\n    switch (port) {{\n{cases}"
+            f"        default: return {pins('m_axi_main', READ)};\n    }}\n}}\n"
+            f"static WritePins write_pins(Vdut* top) {{ return {pins('m_axi_main', WRITE)}; }}\n")
+
+
+def _control(text: str) -> str:
+    lines = ["`verilator_config"]
+    for module, names in PUBLIC.items():
+        path = f"{TOP}.{module}"
+        lines += [f'public_flat_rd -module "{path}" -var "{name}"' for name in names if f"\\{path} " in text]
+    return "\n".join(lines) + "\n"
+
+
+def build_board(config: MachineConfig, progress: Callable[[str], None] = lambda text: None) -> Path:
+    """Path of the shared library for ``config``; ``progress`` hears about each step. Raises :class:`BuildError`."""
+    from hw.top import Accelerator
+
+    toolchain(fast=True)
+    progress(f"elaborating {config.name}")
+    text = sim_verilog(Accelerator(config), TOP)
+    pins, control = _pins(config), _control(text)
+    digest = hashlib.sha256("\0".join([text, pins, control, SOURCE.read_text(), os.uname().machine]).encode()).hexdigest()[:16]
+    directory = BUILD / f"board-{config.name}-{digest}"
+    library = directory / "board.so"
+    if library.exists():
+        return library
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "dut.v").write_text(text)
+    (directory / "dut.vlt").write_text(control)
+    (directory / "pins.inc").write_text(pins)
+    progress(f"verilating {config.name}")
+    log = directory / "build.log"
+    objects = directory / "obj"
+    commands = [
+        ["verilator", "--cc", "--build", "-j", "2", "--vpi", "--top-module", TOP, "--prefix", "Vdut", "--Mdir", str(objects),
+         "--output-split", "0", "--output-split-cfuncs", "0", "-Wno-fatal", "-Wno-WIDTH", "--x-initial", "unique",
+         "-O3", "-CFLAGS", "-fPIC -std=c++17", "dut.vlt", "dut.v"],
+        ["g++", "-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-I.", "-Iobj", f"-I{_include()}",
+         f"-I{_include()}/vltstd", str(SOURCE), "-Wl,--whole-archive", "obj/libVdut.a", "-Wl,--no-whole-archive",
+         "obj/libverilated.a", "-lpthread", "-o", "board.so.tmp"],
+    ]
+    with log.open("w") as stream:
+        for command in commands:
+            progress(f"compiling {config.name}" if command[0] == "g++" else f"verilating and compiling {config.name}")
+            done = subprocess.run(command, cwd=directory, stdout=stream, stderr=subprocess.STDOUT, timeout=1800)
+            if done.returncode:
+                stream.flush()
+                tail = "\n".join(log.read_text().splitlines()[-25:])
+                raise BuildError(f"{command[0]} failed while building the simulated board; the end of {log}:\n{tail}")
+    (directory / "board.so.tmp").rename(library)
+    return library
+
+
+def _include() -> Path:
+    return Path(sysconfig.get_paths()["purelib"]) / "verilator" / "include"

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the simulated DRAM behaves: latency, bandwidth, refresh, stalls, faults; all seeded, all from here."""
+
+import ctypes
+import enum
+from dataclasses import dataclass
+
+DRAM_BASE = 0x8_0000_0000
+"""Where DRAM begins on the simulated board: the high DDR of a Zynq UltraScale+, so that 64-bit addresses are used."""
+
+
+class Response(enum.IntEnum):
+    """AXI responses."""
+
+    OKAY = 0
+    EXOKAY = 1
+    SLVERR = 2
+    DECERR = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DramSettings:
+    """``latency`` in cycles from an accepted address to its first beat; ``bytes_per_cycle`` all ports together (None:
+    as fast as the ports); no data moves for ``refresh_length`` cycles in every ``refresh_period``; ``stall`` is the
+    chance of a stall of each channel in each cycle, in [0, 1).
+    """
+
+    latency: int = 100
+    bytes_per_cycle: float | None = None
+    refresh_period: int = 1
+    refresh_length: int = 0
+    stall: float = 0.0
+    seed: int = 1
+
+    def to_c(self) -> "CSettings":
+        bandwidth = 0 if self.bytes_per_cycle is None else round(1024 * self.bytes_per_cycle)
+        return CSettings(self.seed, self.latency, bandwidth, self.refresh_period, self.refresh_length,
+                         round(65536 * self.stall))
+
+
+IDEAL = DramSettings(bytes_per_cycle=64)
+"""64 bytes a cycle, 100 cycles of latency."""
+ZCU102_DDR4 = DramSettings(bytes_per_cycle=17.06e9 / 300e6, latency=120, refresh_period=2340, refresh_length=105)
+"""PS DDR4-2133 x 64 at 300 MHz: 17.06 GB/s peak, a refresh of 350 ns every 7.8 us, 400 ns of latency."""
+DRAM_PRESETS = {"ideal": IDEAL, "zcu102-ddr4": ZCU102_DDR4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One injected bus fault at the beat that holds byte ``address``."""
+
+    address: int
+    response: Response = Response.OKAY
+    write: bool = False
+    dead: bool = False
+    rlast: bool = False
+
+    def to_c(self) -> "CFault":
+        return CFault(self.address, self.response, self.write, self.dead, self.rlast)
+
+
+class CSettings(ctypes.Structure):
+    """Mirror of BoardSettings in board.cpp."""
+
+    _fields_ = [("seed", ctypes.c_uint64), ("latency", ctypes.c_uint32), ("bytes_per_1024", ctypes.c_uint32),
+                ("refresh_period", ctypes.c_uint32), ("refresh_length", ctypes.c_uint32), ("stall", ctypes.c_uint32)]
+
+
+class CFault(ctypes.Structure):
+    """Mirror of BoardFault in board.cpp."""
+
+    _fields_ = [("address", ctypes.c_uint64), ("response", ctypes.c_uint32), ("write", ctypes.c_uint32),
+                ("dead", ctypes.c_uint32), ("rlast", ctypes.c_uint32)]
