@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration images: seeded crops, flips and resizes of the photographs that scikit-image and scikit-learn carry."""
+
+from importlib.resources import as_file, files
+
+import numpy as np
+
+from golden.spec.model import ModelConfig, require
+
+PHOTOGRAPHS = {
+    "astronaut": "skimage.data:astronaut.png", "brick": "skimage.data:brick.png", "camera": "skimage.data:camera.png",
+    "chelsea": "skimage.data:chelsea.png", "china": "sklearn.datasets.images:china.jpg",
+    "coffee": "skimage.data:coffee.png", "coins": "skimage.data:coins.png",
+    "flower": "sklearn.datasets.images:flower.jpg", "grass": "skimage.data:grass.png",
+    "gravel": "skimage.data:gravel.png", "hubble": "skimage.data:hubble_deep_field.jpg", "ihc": "skimage.data:ihc.png",
+    "moon": "skimage.data:moon.png", "motorcycle": "skimage.data:motorcycle_left.png",
+    "retina": "skimage.data:retina.jpg", "rocket": "skimage.data:rocket.jpg",
+}
+"""Name -> package:file of every photograph; grey ones get three equal channels."""
+
+
+def photograph(name: str) -> np.ndarray:
+    """One photograph as uint8 [height, width, 3]. Raises :class:`ConfigError` for an unknown name."""
+    require(name in PHOTOGRAPHS, f"There is no photograph {name!r}; known are {sorted(PHOTOGRAPHS)}.")
+    from skimage.io import imread
+    package, file = PHOTOGRAPHS[name].split(":")
+    with as_file(files(package) / file) as path:
+        pixels = np.asarray(imread(path))
+    pixels = np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+    return np.ascontiguousarray(pixels[:, :, :3])
+
+
+def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """``image`` (uint8) at another size, antialiased, uint8."""
+    if image.shape[:2] == (height, width):
+        return np.ascontiguousarray(image)
+    from skimage.transform import resize
+    out = resize(image.astype(np.float32), (height, width), order=1, anti_aliasing=True, preserve_range=True)
+    return np.clip(np.rint(out), 0, 255).astype(np.uint8)
+
+
+def crop(image: np.ndarray, config: ModelConfig, scale: float, y: float, x: float, flip: bool = False) -> np.ndarray:
+    """The window of the model's aspect whose size is ``scale`` (0..1) of the largest one that fits, resized.
+
+    ``y`` and ``x`` in 0..1 place it between the edges; ``flip`` mirrors left and right.
+    """
+    height, width = image.shape[:2]
+    fit = min(height / config.image_height, width / config.image_width) * scale
+    rows, columns = max(1, round(config.image_height * fit)), max(1, round(config.image_width * fit))
+    top, left = round(y * (height - rows)), round(x * (width - columns))
+    window = image[top:top + rows, left:left + columns]
+    return resized(window[:, ::-1] if flip else window, config.image_height, config.image_width)
+
+
+def exposed(image: np.ndarray, gain: float, gamma: float, saturation: float) -> np.ndarray:
+    """``image`` darker or brighter (``gain``), with another tone curve, and more or less colourful."""
+    tone = gain * (image.astype(np.float32) / 255) ** gamma
+    grey = tone.mean(axis=2, keepdims=True)
+    return np.clip(np.rint(255 * (grey + saturation * (tone - grey))), 0, 255).astype(np.uint8)
+
+
+def views(config: ModelConfig, count: int = 32, seed: int = 0, exclude: tuple[str, ...] = ()) -> list[np.ndarray]:
+    """``count`` uint8 images [height, width, 3] of the model's size, from all photographs in turn but ``exclude``.
+
+    The first view of a photograph is its largest centred window as it is; later ones are random windows, half of
+    them mirrored, with random exposure, so that darker and flatter scenes than the photographs are seen too.
+    """
+    require(config.channels == 3, f"Photographs have 3 channels, the model {config.name!r} wants {config.channels}.")
+    names = [name for name in PHOTOGRAPHS if name not in exclude]
+    rng, out = np.random.default_rng(seed), []
+    sources = {name: photograph(name) for name in names[:count]}
+    for i in range(count):
+        source = sources[names[i % len(names)]]
+        if i < len(names):
+            out.append(crop(source, config, 1.0, 0.5, 0.5))
+            continue
+        window = crop(source, config, rng.uniform(0.35, 1.0), rng.random(), rng.random(), rng.random() < 0.5)
+        out.append(exposed(window, rng.uniform(0.5, 1.1), rng.uniform(0.7, 1.5), rng.uniform(0.3, 1.2)))
+    return out
