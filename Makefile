@@ -1,4 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-PY := .venv/bin/python
-test:
-	$(PY) -m pytest -q
+# The only front door. Every target makes the virtual environment by itself; `make help` lists the verbs.
+
+SHELL  := /bin/bash
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/installed
+CONFIG ?= zcu102
+UNIT   ?=
+OUT    ?= out
+ARGS   ?=
+
+# Two cores are what we promise for; BLAS threads beyond them only get in each other's way.
+export OMP_NUM_THREADS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint test sim check demo demo-nano accuracy verilog synth bench docs clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
+
+setup: $(STAMP) ## make the virtual environment from pinned versions
+
+$(STAMP): pyproject.toml
+	@echo "[1/3] virtual environment"; $(PYTHON) -m venv $(VENV)
+	@echo "[2/3] torch (the CPU build; the largest piece, about a minute)"; $(PY) -m pip install -q --disable-pip-version-check torch==2.13.0
+	@echo "[3/3] everything else"; $(PY) -m pip install -q --disable-pip-version-check -e '.[golden,host,hw,dev]'
+	@touch $@
+
+lint: $(STAMP) ## style and who may import whom
+	$(VENV)/bin/ruff check .
+	PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo
+
+test: $(STAMP) ## every test: spec, golden, host, benches on Verilator
+	$(PY) -m pytest -q $(ARGS)
+
+sim: $(STAMP) ## benches on Verilator, with a table; UNIT=softmax for one, WAVES=1 for a waveform
+	$(PY) -m sim.table $(if $(UNIT),--unit $(UNIT)) $(ARGS)
+
+check: lint test ## all that CI runs
+
+demo: $(STAMP) ## a real picture, both tasks, every layer of M3ViT-Tiny in RTL, compared bit by bit
+	$(PY) -m host.demo --out $(OUT)/demo $(ARGS)
+
+demo-nano: $(STAMP) ## the same with a nano model on a nano machine, in seconds
+	$(PY) -m host.demo --model nano --machine nano --out $(OUT)/demo-nano $(ARGS)
+
+accuracy: $(STAMP) ## the integer model against float, layer by layer, beside the bars
+	$(PY) -m host.report.accuracy --out $(OUT)/accuracy $(ARGS)
+
+verilog: $(STAMP) ## synthesizable Verilog of CONFIG (nano, small, zcu102, u280)
+	$(PY) -m hw.verilog --config $(CONFIG) -o build/verilog/$(CONFIG)
+
+synth: $(STAMP) ## resources of CONFIG by Yosys for UltraScale+
+	$(PY) -m sim.synth --config $(CONFIG) $(ARGS)
+
+docs: $(STAMP) ## regenerate the tables inside the README files
+	$(PY) -m host.report.pages
+
+clean: ## forget builds and outputs, keep the virtual environment
+	rm -rf build $(OUT)

@@ -40,8 +40,8 @@ class SimDevice:
     def allocate(self, size: int) -> Buffer:
         begin, end = self._next, self._next + -(-size // PAGE) * PAGE
         if end > len(self.board.dram):
-            raise OutOfMemory(f"{size} bytes do not fit: {len(self.board.dram) - begin} of {len(self.board.dram)} bytes "
-                              f"of simulated DRAM are free. Give SimDevice a larger dram_bytes.")
+            raise OutOfMemory(f"{size} bytes do not fit: {len(self.board.dram) - begin} of {len(self.board.dram)} "
+                              f"bytes of simulated DRAM are free. Give SimDevice a larger dram_bytes.")
         self._next = end
         return Buffer(DRAM_BASE + begin, self.board.dram[begin:begin + size])
 

@@ -5,9 +5,10 @@ from golden.spec.status import MEANING, Status
 
 
 class AccelError(Exception):
-    """Base of all driver errors. After a job: ``status`` (golden.spec.status), ``address``, ``index`` and ``run_id``."""
+    """Base of all driver errors. After a job: ``status`` (golden.spec.status), ``address``, ``index``, ``run_id``."""
 
-    def __init__(self, message: str, *, status: Status | None = None, address: int = 0, index: int = 0, run_id: int = 0):
+    def __init__(self, message: str, *, status: Status | None = None, address: int = 0, index: int = 0,
+                 run_id: int = 0):
         super().__init__(message)
         self.status, self.address, self.index, self.run_id = status, address, index, run_id
 
@@ -62,5 +63,5 @@ def error_of(status: Status, *, address: int, index: int, run_id: int, drained: 
     kind = (BusError if status in _BUS else VersionMismatch if status in _VERSION else Aborted
             if status is Status.ABORTED else DeviceTimeout if status is Status.JOB_TIMEOUT else ProgramRefused)
     tail = "" if drained else " The bus did not drain: reset the device before the next job."
-    return kind(f"Job {run_id} ended with {status.name}: {MEANING[status]} (instruction {index}, address 0x{address:x})."
-                f"{tail}", status=status, address=address, index=index, run_id=run_id)
+    return kind(f"Job {run_id} ended with {status.name}: {MEANING[status]} (instruction {index}, "
+                f"address 0x{address:x}).{tail}", status=status, address=address, index=index, run_id=run_id)

@@ -54,7 +54,8 @@ class Session:
     small; the device is untouched then. A session stays valid until another session loads into the same device.
     """
 
-    def __init__(self, image: Image | str | Path, device: Device, *, job_limit: int = 1 << 31, bus_limit: int = 1 << 16):
+    def __init__(self, image: Image | str | Path, device: Device, *, job_limit: int = 1 << 31,
+                 bus_limit: int = 1 << 16):
         self.image = image if isinstance(image, Image) else Image.from_bytes(Path(image).read_bytes())
         self.device, self.regs = device, Registers(device)
         self.job_limit, self.bus_limit = job_limit, bus_limit

@@ -72,11 +72,12 @@ class UioDevice:
         begin, end = self._next, self._next + -(-size // PAGE) * PAGE
         if end > self._size:
             raise OutOfMemory(f"The program needs {size} more bytes; {self._size - begin} of the {self._size} bytes of "
-                              f"{self._sys.name} are free. Load u-dma-buf with a larger size, and boot with cma= to match.")
+                              f"{self._sys.name} are free. Load u-dma-buf with a larger size, and boot with cma= "
+                              f"to match.")
         self._next = end
-        sync = (lambda which, begin=begin, size=size: self._sync(which, begin, size))
         return Buffer(self._base + begin, self._bytes[begin:begin + size],
-                      lambda: sync("sync_for_device"), lambda: sync("sync_for_cpu"))
+                      lambda: self._sync("sync_for_device", begin, size),
+                      lambda: self._sync("sync_for_cpu", begin, size))
 
     def free(self) -> None:
         self._next = 0
@@ -119,7 +120,7 @@ class UioDevice:
             raise DeviceBusy(f"The device {self.name} belongs to process {pid}. Wait for it or stop it.") from None
 
     def _sync(self, which: str, begin: int, size: int) -> None:
-        # offset [63:32], size [31:4] and direction 0 (both ways) [3:2] in one write, bit 0 = do it: u-dma-buf's protocol
+        # u-dma-buf takes it in one write: offset [63:32], size [31:4], direction 0 (both ways) [3:2], do it [0].
         (self._sys / which).write_text(f"0x{begin << 32 | (size + 15 & ~15) | 1:x}")
 
 
@@ -129,7 +130,8 @@ def _open(path: Path, hint: str) -> int:
     except FileNotFoundError:
         raise DeviceNotFound(f"There is no {path}. {hint}") from None
     except PermissionError:
-        raise DeviceNotFound(f"{path} may not be opened. Run as root, or give this user access by a udev rule.") from None
+        raise DeviceNotFound(f"{path} may not be opened. Run as root, or give this user access by a udev rule."
+                             ) from None
 
 
 def _read_int(path: Path) -> int:

@@ -54,7 +54,8 @@ def build_board(config: MachineConfig, progress: Callable[[str], None] = lambda 
     progress(f"elaborating {config.name}")
     text = sim_verilog(Accelerator(config), TOP)
     pins, control = _pins(config), _control(text)
-    digest = hashlib.sha256("\0".join([text, pins, control, SOURCE.read_text(), os.uname().machine]).encode()).hexdigest()[:16]
+    content = "\0".join([text, pins, control, SOURCE.read_text(), os.uname().machine])
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     directory = BUILD / f"board-{config.name}-{digest}"
     library = directory / "board.so"
     if library.exists():
@@ -67,8 +68,8 @@ def build_board(config: MachineConfig, progress: Callable[[str], None] = lambda 
     log = directory / "build.log"
     objects = directory / "obj"
     commands = [
-        ["verilator", "--cc", "--build", "-j", "2", "--vpi", "--top-module", TOP, "--prefix", "Vdut", "--Mdir", str(objects),
-         "--output-split", "0", "--output-split-cfuncs", "0", "-Wno-fatal", "-Wno-WIDTH", "--x-initial", "unique",
+        ["verilator", "--cc", "--build", "-j", "2", "--vpi", "--top-module", TOP, "--prefix", "Vdut",
+         "--Mdir", str(objects), "--output-split", "0", "--output-split-cfuncs", "0", "-Wno-fatal", "-Wno-WIDTH", "--x-initial", "unique",
          "-O3", "-CFLAGS", "-fPIC -std=c++17", "dut.vlt", "dut.v"],
         ["g++", "-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-I.", "-Iobj", f"-I{_include()}",
          f"-I{_include()}/vltstd", str(SOURCE), "-Wl,--whole-archive", "obj/libVdut.a", "-Wl,--no-whole-archive",
