@@ -23,7 +23,7 @@ def gelu(u) -> np.ndarray:
     """int16 codes with 9 fraction bits -> int64 with 14: ``(max(u, 0) << 5) - delta(|u|)``.
 
     >>> gelu([512, -512, 0, 32767, -32768]).tolist()  # 1, -1, 0 and both ends: 0.8413, -0.1587, 0, u, 0
-    [13785, -2599, 0, 1048544, 0]
+    [13784, -2600, 0, 1048544, 0]
     """
     u = check_range(integers(u, "u"), *INT16, "GELU inputs")
     return (np.maximum(u, 0) << _GAP) - gelu_delta(np.abs(u))
