@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``edge-moe``: import, quantize, compile, run, accuracy, info, disasm.
+
+Exit status: 0 done; 1 the device or the job failed; 2 the input was refused. Errors are one sentence on stderr;
+``--json`` prints one JSON object on stdout instead of tables.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from golden.model.params import ModelFileError
+from golden.spec.container import ProgramError
+from golden.spec.machine import MACHINES
+from golden.spec.model import ConfigError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Run multi-task vision transformers on the open accelerator, simulated or real.")
+out = Console()
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
+Machine = Annotated[str, typer.Option(help=f"Machine configuration: {', '.join(MACHINES)}.")]
+
+
+class UsageError(ValueError):
+    """An argument that makes no sense; the message says what was wanted."""
+
+
+def _show(as_json: bool, title: str, facts: dict) -> None:
+    if as_json:
+        print(json.dumps(facts))
+        return
+    table = Table(title=title, show_header=False)
+    for key, value in facts.items():
+        table.add_row(key.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+    out.print(table)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+        return height, width
+    except ValueError:
+        raise UsageError(f"An image size is HEIGHTxWIDTH, like 128x256, not {text!r}.") from None
+
+
+@app.command("import")
+def import_(path: Path, output: Output, heads: int | None = None, top_k: int | None = None, gate: str | None = None,
+            tasks: Annotated[str | None, typer.Option(help="Task names, comma-separated.")] = None,
+            image: Annotated[str | None, typer.Option(help="Wanted image size, HEIGHTxWIDTH.")] = None,
+            source_image: Annotated[str | None, typer.Option(help="Image size the checkpoint was trained for.")] = None,
+            name: str | None = None,
+            trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Unpickle the file: it can run any "
+                                                       "code. Only for files of your own.")] = False,
+            json_: Json = False):
+    """Read a checkpoint of any known layout and write one float .safetensors."""
+    from golden.model.store import save_float
+    from host.importers import import_checkpoint
+
+    model = import_checkpoint(path, trust_pickle=trust_pickle, heads=heads, top_k=top_k, gate=gate, name=name,
+                              tasks=None if tasks is None else tuple(tasks.split(",")), image=_size(image),
+                              source_image=_size(source_image))
+    save_float(model, output)
+    _show(json_, f"{path} -> {output}", _describe(model.config) | {
+        "parameters": sum(t.size for t in model.tensors.values()), "written": str(output)})
+
+
+@app.command()
+def quantize(path: Path, output: Output, plan: Annotated[str, typer.Option(help="fast, accurate or mixed.")] = "fast",
+             images: Annotated[list[Path] | None, typer.Option(help="Calibration pictures; photographs that come "
+                                                               "with the packages when none are given.")] = None,
+             views: Annotated[int, typer.Option(help="How many calibration views to make of them.")] = 32,
+             cycle_budget: Annotated[int | None, typer.Option(help="Cycles a frame may take (mixed).")] = None,
+             json_: Json = False):
+    """Turn a float model (or a checkpoint that needs no questions) into an integer one."""
+    from host.compiler.quantize import quantize as quantized
+    from host.compiler.views import views as photographs
+    from host.importers import import_checkpoint
+    from host.pictures import fitted, read_picture
+    from host.progress import steps
+
+    model = import_checkpoint(path)
+    pictures = ([fitted(read_picture(image), model.config) for image in images] if images
+                else photographs(model.config, views))
+    with steps(f"quantize {model.config.name}") as report:
+        result = quantized(model, pictures, plan, progress=report, cycle_budget=cycle_budget)
+    result.save(output)
+    _show(json_, f"{path} -> {output}", _describe(result.config) | {
+        "plan": plan, "calibration_views": len(pictures), "bytes": output.stat().st_size, "written": str(output)})
+
+
+@app.command("compile")
+def compile_(path: Path, output: Output, machine: Machine = "zcu102", json_: Json = False):
+    """Lower a quantized model to a program image for one machine."""
+    from host.program import machine_named, program_of
+
+    image = program_of(path, machine_named(machine))
+    output.write_bytes(image.to_bytes())
+    _show(json_, f"{path} -> {output}", _describe(image.model) | {
+        "machine": image.machine.name, "fingerprint": f"0x{image.machine.fingerprint:016x}",
+        "programs": ", ".join(f"{task} ({len(symbols)} instructions, about {sum(s.cycles for s in symbols):,} cycles)"
+                              for task, symbols in image.symbols.items()),
+        "weight_bytes": sum(len(plane) for plane in image.planes), "written": str(output)})
+
+
+@app.command()
+def run(path: Path, picture: Path, device: Annotated[str, typer.Option(help="golden, sim or uio.")] = "golden",
+        machine: Machine = "zcu102", task: str | None = None,
+        output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the features as .npy.")] = None,
+        json_: Json = False):
+    """Run one picture (cropped and resized to the model's size) through a model or a program image."""
+    import numpy as np
+
+    from host.driver.device import open_device
+    from host.driver.session import Session
+    from host.pictures import fitted, read_picture
+    from host.program import machine_named, program_of
+    from host.progress import cycles
+
+    image = program_of(path, machine_named(machine))
+    pixels = fitted(read_picture(picture), image.model)
+    options = {} if device == "uio" else {"machine": image.machine}
+    board = open_device(device, **options)
+    try:
+        session = Session(image, board)
+        name = next(iter(image.programs)) if task is None else task
+        expected = sum(symbol.cycles for symbol in image.symbols.get(name, ()))
+        with cycles(f"{image.model.name} {name} on {board.name}", expected) as report:
+            result = session.frame(pixels, task, progress=report)
+        milliseconds = result.cycles / board.clock_hz * 1e3
+    finally:
+        board.close()
+    if output is not None:
+        np.save(output, result.features)
+    facts = {"device": board.name, "task": name, "placement": "backbone: accelerator 100 % of MACs; host: resize",
+             "features": list(result.features.shape), "mean": round(float(result.features.mean()), 5),
+             "deviation": round(float(result.features.std()), 5), "cycles": result.cycles,
+             "milliseconds": round(milliseconds, 3)}
+    if result.logits is not None:
+        best = np.argsort(-result.logits, kind="stable")[:5]
+        facts["top_classes"] = ", ".join(f"{index} ({result.logits[index]:.2f})" for index in best)
+    _show(json_, f"{path} on {picture}", facts)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def accuracy(context: typer.Context):
+    """The integer model against float, layer by layer; all arguments go to `python -m host.report.accuracy`."""
+    from host.report.accuracy import main as report
+
+    raise typer.Exit(report(context.args) or 0)
+
+
+@app.command()
+def disasm(path: Path, task: str | None = None):
+    """List the instructions of a program image."""
+    from golden.spec.abi import Image
+    from host.compiler.disasm import listing
+
+    print(listing(Image.from_bytes(path.read_bytes()), task))
+
+
+@app.command()
+def info(path: Annotated[Path | None, typer.Argument(help="A model, a program image or a checkpoint.")] = None,
+         json_: Json = False):
+    """Tell what a file is; without a file, which machines and devices there are."""
+    from importlib.metadata import entry_points
+
+    from host.driver.device import ENTRY_POINTS
+
+    if path is None:
+        _show(json_, "edge-moe", {
+            "devices": ", ".join(sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))),
+            "machines": ", ".join(f"{m.name} ({m.macs_per_cycle} MAC/cycle, 0x{m.fingerprint:016x})"
+                                  for m in MACHINES.values())})
+        return
+    _show(json_, str(path), _info(path))
+
+
+def _info(path: Path) -> dict:
+    from golden.model.int_model import IntModel
+    from golden.model.safetensors_file import inspect
+    from golden.spec.abi import Image
+    from golden.spec.quantized import FORMAT
+    from host.importers import import_checkpoint
+
+    if path.suffix == ".emoe":
+        image = Image.from_bytes(path.read_bytes())
+        return {"kind": "program image", **_describe(image.model), "machine": image.machine.name,
+                "programs": ", ".join(image.programs)}
+    if path.suffix == ".safetensors" and inspect(path)[1].get("format") == FORMAT:
+        model = IntModel.load(path)
+        wide = sum(sum(vars(layer).values()) for layer in model.plan.layers)
+        return {"kind": "quantized model", **_describe(model.config), "wide_operands": wide, "source": model.source}
+    return {"kind": "float model", **_describe(import_checkpoint(path).config)}
+
+
+def _describe(config) -> dict:
+    return {"model": config.name, "image": f"{config.image_height}x{config.image_width}", "tokens": config.tokens,
+            "dim": config.dim, "depth": config.depth, "heads": config.heads, "moe_layers": len(config.moe_layers),
+            "experts": config.experts, "top_k": config.top_k, "tasks": ", ".join(config.tasks), "macs": config.macs}
+
+
+def main() -> None:
+    """Entry point: refusals become one sentence and exit status 2, failed jobs exit status 1."""
+    from host.driver.errors import AccelError, InputError, VersionMismatch
+
+    try:
+        app()
+    except (ModelFileError, ProgramError, ConfigError, InputError, VersionMismatch, ValueError) as error:
+        print(f"edge-moe: {type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        print(f"edge-moe: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except AccelError as error:
+        print(f"edge-moe: {type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()
