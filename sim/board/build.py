@@ -69,8 +69,8 @@ def build_board(config: MachineConfig, progress: Callable[[str], None] = lambda 
     objects = directory / "obj"
     commands = [
         ["verilator", "--cc", "--build", "-j", "2", "--vpi", "--top-module", TOP, "--prefix", "Vdut",
-         "--Mdir", str(objects), "--output-split", "0", "--output-split-cfuncs", "0", "-Wno-fatal", "-Wno-WIDTH", "--x-initial", "unique",
-         "-O3", "-CFLAGS", "-fPIC -std=c++17", "dut.vlt", "dut.v"],
+         "--Mdir", str(objects), "--output-split", "0", "--output-split-cfuncs", "0", "-Wno-fatal", "-Wno-WIDTH",
+         "--x-initial", "unique", "-O3", "-CFLAGS", "-fPIC -std=c++17", "dut.vlt", "dut.v"],
         ["g++", "-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-I.", "-Iobj", f"-I{_include()}",
          f"-I{_include()}/vltstd", str(SOURCE), "-Wl,--whole-archive", "obj/libVdut.a", "-Wl,--no-whole-archive",
          "obj/libverilated.a", "-lpthread", "-o", "board.so.tmp"],
