@@ -81,6 +81,16 @@ class Image:
              f"The image of {self.model.name!r} has programs for {list(self.programs)}, not for {name!r}.")
         return self.programs[name]
 
+    def tasks(self, program: str | None = None) -> tuple[str, ...]:
+        """Tasks that a program computes, in the order of their results: one, or several joined by ``+``."""
+        self.program(program)
+        name = next(iter(self.programs)) if program is None else program
+        return (name,) if name in self.model.tasks else tuple(name.split("+"))
+
+    def output_bytes(self, program: str | None = None) -> int:
+        """Size of the output buffer of a program."""
+        return len(self.tasks(program)) * self.output["bytes"]
+
     def words(self, task: str | None = None) -> list[int]:
         """The same as 256-bit numbers."""
         data = self.program(task)

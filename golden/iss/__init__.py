@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instruction-set simulator: runs an assembled program on the twins, memories are the state."""
+
+from golden.iss.dram import Dram
+from golden.iss.faults import IssFault
+from golden.iss.machine import Machine
+from golden.iss.run import placed, run_image
+from golden.iss.trace import Entry, Write
+
+__all__ = ["Dram", "Entry", "IssFault", "Machine", "Write", "placed", "run_image"]

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One function an opcode: fields and memories in, memories changed, what was written out."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from golden.iss.faults import check
+from golden.iss.memories import Memories
+from golden.iss.stream import Stream
+from golden.iss.trace import Write
+from golden.ops import gate as gate_twin
+from golden.ops import queues as queue_twin
+from golden.ops.arith import ACC_LIMIT, DomainError, check_range
+from golden.ops.attention import Attention, attention
+from golden.ops.epilogue import Epilogue, epilogue, to_key_value, to_residual
+from golden.ops.layernorm import Norm, layernorm
+from golden.ops.matmul import matmul
+from golden.ops.operand import Operand, widen
+from golden.spec.isa import Dest, Index
+from golden.spec.machine import LINE, SLICE, TN
+from golden.spec.status import Status
+from golden.spec.tiling import slices as slices_of
+from golden.spec.tiling import tiles as tiles_of
+
+Result = tuple[tuple[Write, ...], dict]
+"""Writes and further fields of the trace's entry."""
+
+
+@dataclass
+class GateState:
+    """The gate between GATE and the LINEARs that feed it: its instruction's fields, tokens still to come, queues."""
+
+    fields: dict | None = None
+    left: int = 0
+    queues: list[queue_twin.Queue] = field(default_factory=list)
+
+
+def norm(f: dict, memories: Memories, stream: Stream) -> Result:
+    tokens = np.arange(f["tokens"])
+    params = stream.norm(f["stream"], f["blocks"])
+    x = memories.read_residual(f["src_row"], tokens, f["src_stride"], f["blocks"])
+    out, xhat = layernorm(x, Norm(gain=params["gain"], offset=params["offset"], shift=f["shift"], eps=f["eps"],
+                                  wide=bool(f["wide"])))
+    writes = [memories.write_operand(f["dst_row"], tokens, f["dst_stride"], f["dst_plane"], out)]
+    if f["xhat"]:
+        writes.append(memories.write_operand(f["xhat_row"], tokens, f["xhat_stride"], f["xhat_plane"], Operand(xhat)))
+    return tuple(writes), {}
+
+
+def linear(f: dict, memories: Memories, stream: Stream, gate: GateState, expert: int) -> Result:
+    """``expert`` -1 stands for no expert: queues are then empty."""
+    queued = Index.QUEUE_TOKEN in (f["src_index"], f["dst_index"]) or Index.QUEUE_SLOT in (f["src_index"],
+                                                                                           f["dst_index"])
+    none = queue_twin.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16))
+    queue = gate.queues[expert] if expert >= 0 else none
+    slots = np.arange(len(queue) if queued else f["tokens"])
+
+    def index(kind: int) -> np.ndarray:
+        return queue.tokens if kind == Index.QUEUE_TOKEN else slots
+
+    source = stream.linear(f["stream"], f["tiles"], f["slices"])
+    operand = memories.read_operand(f["src_row"], index(f["src_index"]), f["src_stride"], f["slices"], f["src_plane"],
+                                    wide=bool(f["src_wide"]), unsigned=bool(f["src_unsigned"]))
+    extra = {"tokens": queue.tokens} if queued else {}
+    acc = matmul(operand, source.weight)
+    if f["dst"] == Dest.GATE:
+        return route(acc + source.params["bias"], memories, gate)
+    v = epilogue(acc, Epilogue(
+        bias=source.params["bias"], mult=source.params["mult"], shift1=f["shift1"], gelu=bool(f["gelu"]),
+        affine=bool(f["affine"]), score=bool(f["score"]), gain=source.params["gain"], offset=source.params["offset"],
+        shift2=f["shift2"]), queue.weights if f["score"] else None)
+    target = index(f["dst_index"])
+    return (_store(Dest(f["dst"]), f, memories, target, v),), extra
+
+
+def _store(dest: Dest, f: dict, memories: Memories, target: np.ndarray, v: np.ndarray) -> Write:
+    where = f["dst_row"], f["dst_stride"]
+    if dest is Dest.RESIDUAL:
+        rows = memories.residual_rows(where[0], target, where[1], f["tiles"])
+        if f["accumulate"] and np.unique(rows).size != rows.size:
+            raise DomainError("A LINEAR must not accumulate twice into one residual row.")
+        before = memories.read_residual(where[0], target, where[1], f["tiles"]) if f["accumulate"] else None
+        return memories.write_residual(where[0], target, where[1], to_residual(v, before))
+    if dest is Dest.KEY:
+        return memories.write_key(*where, target, to_key_value(v))
+    if dest is Dest.VALUE:
+        return memories.write_value(*where, target, to_key_value(v))
+    return memories.write_operand(where[0], target, where[1], f["dst_plane"], widen(v, dest is Dest.OPERAND16))
+
+
+def start_gate(f: dict, gate: GateState) -> None:
+    empty = [queue_twin.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16)) for _ in range(f["experts"])]
+    kept = gate.queues[:f["experts"]] if f["append"] else []
+    gate.fields, gate.left, gate.queues = f, f["tokens"], kept + empty[len(kept):]
+
+
+def route(s: np.ndarray, memories: Memories, gate: GateState) -> Result:
+    """Raw accumulators int64 [tokens, 32 * tiles] of a LINEAR into the gate."""
+    check_range(s, -ACC_LIMIT + 1, ACC_LIMIT - 1, "gate accumulators")
+    f = gate.fields
+    if f is None or len(s) > gate.left:
+        raise DomainError(f"The gate waits for {gate.left} tokens; a LINEAR brings {len(s)}.")
+    pairs = s.reshape(len(s), -1, 2, TN // 2)
+    both = [pairs[:, :, part].reshape(len(s), -1)[:, :f["experts"]] for part in (0, 1)]
+    logits = gate_twin.combine(*both)
+    if logits.shape[1] < f["experts"]:
+        raise DomainError(f"The gate chooses among {f['experts']} experts; a LINEAR brings {logits.shape[1]} logits.")
+    chosen, weights = gate_twin.route(logits, gate_twin.Gate(
+        top_k=f["top_k"], renormalise=bool(f["renormalise"]), mult=f["mult"], shift1=f["shift1"]))
+    first = f["first_token"] + f["tokens"] - gate.left
+    gate.queues = queue_twin.fill(chosen, weights, f["experts"], first, gate.queues)
+    gate.left -= len(s)
+    check(sum(len(q) for q in gate.queues) <= memories.config.queue_depth, Status.RANGE_LOCAL, memories.index,
+          f"more than {memories.config.queue_depth} entries in the expert queues")
+    return (), {"logits": logits, "queues": tuple(gate.queues)}
+
+
+def attend(f: dict, memories: Memories, stream: Stream) -> Result:
+    width = f["head_slices"] * SLICE
+    if width % TN:
+        raise DomainError(f"A head must have a multiple of {TN} channels, not {width}.")
+    check(f["keys"] <= memories.config.max_keys, Status.RANGE_LOCAL, memories.index,
+          f"{f['keys']} keys of {memories.config.max_keys}")
+    mult, params = stream.attention(f["stream"], f["heads"], f["head_slices"])
+    queries = np.arange(f["queries"])
+    q = memories.read_operand(f["q_row"], queries, f["q_stride"], f["heads"] * f["head_slices"])
+    k = memories.read_key(f["key_tile"], f["key_pitch"], f["keys"], f["heads"] * f["head_slices"])
+    v = memories.read_value(f["value_tile"], slices_of(f["keys"]), f["keys"], tiles_of(f["heads"] * width))
+    out = attention(q, k, v, Attention(
+        score_mult=mult, shift1=f["shift1"], gain=params["gain"], offset=params["offset"], shift2=f["shift2"],
+        wide_p=bool(f["wide_p"]), wide=bool(f["wide"]), p_shift=f["p_shift"]))
+    return (memories.write_operand(f["dst_row"], queries, f["dst_stride"], f["dst_plane"], out),), {}
+
+
+def load(f: dict, memories: Memories, lines: np.ndarray) -> Result:
+    """``lines`` uint8 [rows, 64] come from DRAM."""
+    none, rows = np.zeros(1, np.int64), f["rows"]
+    if f["memory"] == 0:
+        where = memories.operand_rows(f["row"], none, 0, rows)[0]
+        memories.operand[where], memories.exp[where] = lines, 0
+        return (Write("operand", where, lines.copy(), np.ones(lines.shape, bool), memories.exp[where]),), {}
+    where = memories.residual_rows(f["row"], none, 0, rows)[0]
+    memories.residual[where] = np.ascontiguousarray(lines).view("<i2")
+    return (memories.residual_write(where),), {}
+
+
+def store(f: dict, memories: Memories) -> tuple[np.ndarray, Result]:
+    """uint8 [rows, 64] for DRAM, and the trace's part."""
+    none, rows = np.zeros(1, np.int64), f["rows"]
+    if f["memory"] == 0:
+        lines = memories.operand[memories.operand_rows(f["row"], none, 0, rows)[0]]
+    else:
+        lines = memories.residual[memories.residual_rows(f["row"], none, 0, rows)[0]].astype("<i2").view(np.uint8)
+    assert lines.shape == (rows, LINE)
+    return lines, ((Write("output", f["offset"] + np.arange(rows), lines.copy(), np.ones(lines.shape, bool)),), {})
+
+
+def copy(f: dict, memories: Memories) -> Result:
+    none, rows = np.zeros(1, np.int64), f["rows"]
+    src = memories.residual_rows(f["src_row"], none, 0, rows)[0]
+    dst = memories.residual_rows(f["dst_row"], none, 0, rows)[0]
+    memories.residual[dst] = memories.residual[src]
+    return (memories.residual_write(dst),), {}

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machine as software sees it: registers in, memories changed, the same refusals with the same codes."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from golden.iss import execute
+from golden.iss.dram import Dram
+from golden.iss.faults import IssFault, check
+from golden.iss.memories import Memories
+from golden.iss.stream import Stream
+from golden.iss.trace import Entry
+from golden.spec import isa
+from golden.spec.isa import FORMATS, LIMITS, Opcode, Region
+from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
+from golden.spec.model import ConfigError
+from golden.spec.status import Status
+
+ADDRESSES = ("PROGRAM_ADDR", "TABLE_ADDR", "INPUT_ADDR", "OUTPUT_ADDR",
+             "WEIGHT_ADDR0", "WEIGHT_ADDR1", "WEIGHT_ADDR2", "WEIGHT_ADDR3")
+_BASE = {Region.TABLES: "TABLE_ADDR", Region.INPUT: "INPUT_ADDR"}
+
+
+class Machine:
+    """One machine of ``config`` with its memories; jobs run one after the other without a reset between them.
+
+    Instructions run one at a time in program order, ``wait`` is ignored: a program whose waits are complete gives the
+    same on the machine. What is undefined there raises :class:`golden.ops.arith.DomainError` here.
+    """
+
+    def __init__(self, config: MachineConfig, dram: Dram | None = None):
+        self.config = config
+        self.dram = Dram() if dram is None else dram
+        self.memories = Memories(config)
+        self.gate = execute.GateState()
+        self.retired = 0
+
+    def run(self, registers: dict[str, int], trace: Callable[[Entry], None] | None = None) -> None:
+        """One job. ``registers``: the address registers of ``golden.spec.regs``, missing ones 0.
+
+        Raises :class:`IssFault` with the status and instruction index of the first error.
+        """
+        self.registers = {name: 0 for name in (*ADDRESSES, "READ_LO", "READ_HI", "WRITE_LO", "WRITE_HI", "WEIGHT_LO",
+                                               "WEIGHT_HI")} | registers
+        self.trace, self.retired = trace, 0
+        self.gate = execute.GateState()
+        self.stream = Stream(self.config, self._stream_lines)
+        self._check_registers()
+        words = self._fetch()
+        position = 1
+        while position < len(words):
+            opcode, fields = self._decode(words, position)
+            if opcode is Opcode.END:
+                check(self.gate.left == 0, Status.JOB_TIMEOUT, position, f"the gate waits for {self.gate.left} tokens")
+                self._retire(position, opcode, fields, -1, ((), {}))
+                return
+            if opcode is Opcode.EXPERTS:
+                self._experts(words, position, fields)
+                position += fields["body"]
+            else:
+                self._step(position, opcode, fields)
+            position += 1
+        raise IssFault(Status.NO_END, max(0, len(words) - 1))
+
+    # -- before the first instruction
+
+    def _check_registers(self) -> None:
+        r = self.registers
+        for window in ("READ", "WRITE", "WEIGHT"):
+            check(r[f"{window}_LO"] < r[f"{window}_HI"], Status.RANGE_UNSET, 0, f"the {window} window is empty")
+        for name in (*ADDRESSES[:4], *ADDRESSES[4:4 + self.config.ports]):
+            check(r[name] % LINE == 0, Status.MISALIGNED, 0, f"{name} is 0x{r[name]:x}")
+
+    def _fetch(self) -> list[int]:
+        """Instruction words after BEGIN was found good."""
+        base = self.registers["PROGRAM_ADDR"]
+        first = self._word(base, 0)
+        try:
+            opcode, begin = isa.decode(first)
+        except ConfigError:
+            opcode, begin = None, {}
+        check(opcode is Opcode.BEGIN, Status.BAD_OPCODE, 0, "a program begins with BEGIN")
+        check(begin["magic"] == isa.MAGIC and begin["abi"] == ABI_VERSION, Status.BAD_VERSION, 0,
+              f"ABI {begin['abi']}, this machine has {ABI_VERSION}")
+        check(begin["fingerprint"] == self.config.fingerprint, Status.BAD_CONFIG, 0,
+              f"0x{begin['fingerprint']:016x}, this machine is 0x{self.config.fingerprint:016x}")
+        check(2 <= begin["count"] <= self.config.program_depth, Status.BAD_FIELD, 0, f"count {begin['count']}")
+        self._retire(0, Opcode.BEGIN, begin, -1, ((), {}))
+        return [first] + [self._word(base, i) for i in range(1, begin["count"])]
+
+    def _word(self, base: int, index: int) -> int:
+        data = self._read(base + index * isa.INSTRUCTION_BYTES, isa.INSTRUCTION_BYTES, "READ", index)
+        return int.from_bytes(data.tobytes(), "little")
+
+    # -- memory outside
+
+    def _read(self, address: int, size: int, window: str, index: int) -> np.ndarray:
+        low, high = self.registers[f"{window}_LO"], self.registers[f"{window}_HI"]
+        check(low <= address and address + size <= high, Status.RANGE_READ, index,
+              f"0x{address:x} .. 0x{address + size:x}", address)
+        try:
+            return self.dram.view(address, size)
+        except IndexError as error:
+            raise IssFault(Status.R_DECERR, index, str(error), address) from None
+
+    def _stream_lines(self, first: int, count: int) -> np.ndarray:
+        part = self.config.line_bytes_per_port
+        planes = [self._read(self.registers[f"WEIGHT_ADDR{p}"] + first * part, count * part, "WEIGHT",
+                             self.memories.index).reshape(count, part) for p in range(self.config.ports)]
+        return np.concatenate(planes, axis=1)
+
+    # -- instructions
+
+    def _decode(self, words: list[int], position: int) -> tuple[Opcode, dict]:
+        word = words[position]
+        check(word & 15 in set(Opcode), Status.BAD_OPCODE, position, f"opcode {word & 15}")
+        opcode = Opcode(word & 15)
+        check(opcode is not Opcode.BEGIN, Status.BAD_OPCODE, position, "BEGIN stands first only")
+        check(word >> FORMATS[opcode].used == 0, Status.BAD_FIELD, position, "reserved bits are set")
+        _, fields = isa.decode(word)
+        for name, (low, high) in LIMITS.get(opcode, {}).items():
+            check(low <= fields[name] <= high, Status.BAD_FIELD, position,
+                  f"{name} is {fields[name]}, not {low}..{high}")
+        return opcode, fields
+
+    def _experts(self, words: list[int], position: int, fields: dict) -> None:
+        """Each expert with a queue runs the body; its LINEARs' streams count from the expert's part."""
+        check(position + fields["body"] < len(words), Status.NO_END, position, "the body leaves the program")
+        self._retire(position, Opcode.EXPERTS, fields, -1, ((), {}))
+        for expert in range(min(fields["experts"], len(self.gate.queues))):
+            if not len(self.gate.queues[expert]):
+                continue
+            for step in range(position + 1, position + 1 + fields["body"]):
+                opcode, inner = self._decode(words, step)
+                check(opcode not in (Opcode.END, Opcode.EXPERTS), Status.BAD_OPCODE, step, f"{opcode.name} in a body")
+                self._step(step, opcode, inner, expert, fields["stream"] + expert * fields["pitch"])
+
+    def _step(self, index: int, opcode: Opcode, fields: dict, expert: int = -1, stream: int = 0) -> None:
+        memories, f = self.memories, fields
+        memories.index = index
+        if stream and "stream" in f:
+            f = f | {"stream": f["stream"] + stream}
+        if opcode is Opcode.LINEAR:
+            result = execute.linear(f, memories, self.stream, self.gate, expert)
+        elif opcode is Opcode.ATTENTION:
+            result = execute.attend(f, memories, self.stream)
+        elif opcode is Opcode.NORM:
+            result = execute.norm(f, memories, self.stream)
+        elif opcode is Opcode.GATE:
+            execute.start_gate(f, self.gate)
+            result = ((), {})
+        elif opcode is Opcode.LOAD:
+            address = self.registers[_BASE[Region(f["region"])]] + f["offset"] * LINE
+            result = execute.load(f, memories, self._read(address, f["rows"] * LINE, "READ", index).reshape(-1, LINE))
+        elif opcode is Opcode.STORE:
+            result = self._store(f, index)
+        else:
+            result = execute.copy(f, memories)
+        self._retire(index, opcode, fields, expert, result)
+
+    def _store(self, f: dict, index: int) -> execute.Result:
+        lines, result = execute.store(f, self.memories)
+        address = self.registers["OUTPUT_ADDR"] + f["offset"] * LINE
+        low, high = self.registers["WRITE_LO"], self.registers["WRITE_HI"]
+        check(low <= address and address + lines.size <= high, Status.RANGE_WRITE, index,
+              f"0x{address:x} .. 0x{address + lines.size:x}", address)
+        try:
+            self.dram.view(address, lines.size)[:] = lines.reshape(-1)
+        except IndexError as error:
+            raise IssFault(Status.B_DECERR, index, str(error), address) from None
+        return result
+
+    def _retire(self, index: int, opcode: Opcode, fields: dict, expert: int, result: execute.Result) -> None:
+        self.retired += 1
+        if self.trace is not None:
+            writes, extra = result
+            self.trace(Entry(index, opcode, fields, expert, writes, **extra))

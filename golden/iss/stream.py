@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters and weights as the array sees them, read back from the bytes of the weight planes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.spec.machine import LINE, NORM_PARAM_LINES, PARAM_LINES, SLICE, TN, MachineConfig
+from golden.spec.tiling import attention_lines, linear_lines, linear_tile_lines, norm_lines
+
+_PARAM = np.dtype([("bias", "<i4"), ("mult", "<u2"), ("gain", "<i2"), ("offset", "<i4")])
+_NORM_PARAM = np.dtype([("gain", "<i2"), ("offset", "<i4")])
+
+
+@dataclass(frozen=True)
+class LinearStream:
+    """``params`` with bias, mult, gain, offset of each output channel; ``weight`` int8 [32 * tiles, 16 * slices]."""
+
+    params: np.ndarray
+    weight: np.ndarray
+
+
+class Stream:
+    """Lines of the weight stream; ``read(first, count)`` gives uint8 [count, 64]."""
+
+    def __init__(self, config: MachineConfig, read: Callable[[int, int], np.ndarray]):
+        self.config, self._read = config, read
+
+    def linear(self, first: int, tiles: int, slices: int) -> LinearStream:
+        c = self.config
+        lines = self._read(first, linear_lines(tiles, slices)).reshape(tiles, linear_tile_lines(slices) * LINE)
+        params = np.ascontiguousarray(lines[:, :PARAM_LINES * LINE]).reshape(-1).view(_PARAM)
+        steps = lines[:, PARAM_LINES * LINE:].reshape(tiles, slices * c.steps, TN, c.tk)
+        weight = steps.transpose(0, 2, 1, 3).reshape(tiles * TN, slices * SLICE).view(np.int8)
+        return LinearStream(params, weight)
+
+    def norm(self, first: int, blocks: int) -> np.ndarray:
+        """Record array with gain and offset of each channel."""
+        assert norm_lines(blocks) == blocks * NORM_PARAM_LINES
+        return self._read(first, norm_lines(blocks)).reshape(-1).view(_NORM_PARAM)
+
+    def attention(self, first: int, heads: int, head_slices: int) -> tuple[np.ndarray, np.ndarray]:
+        """Score multipliers uint16 [heads] and the parameters of the output channels."""
+        lines = self._read(first, attention_lines(heads, head_slices))
+        return lines[0].view("<u2")[:heads], lines[1:].reshape(-1).view(_PARAM)
