@@ -23,7 +23,7 @@ from golden.spec.tables import (
     XHAT_FRAC,
 )
 
-RMS8, RMS16 = 45.0, 5000.0
+RMS8, RMS16 = 45.0, 3000.0
 """Aimed root mean square of block and wide operands: blocks then use every exponent, wide ones seldom clip."""
 
 
