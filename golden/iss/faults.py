@@ -10,7 +10,8 @@ class IssFault(Exception):
 
     def __init__(self, status: Status, index: int = 0, detail: str = "", address: int = 0):
         self.status, self.index, self.address = status, index, address
-        super().__init__(f"{status.name} at instruction {index}: {MEANING[status]}" + (f" ({detail})" if detail else ""))
+        more = f" ({detail})" if detail else ""
+        super().__init__(f"{status.name} at instruction {index}: {MEANING[status]}{more}")
 
 
 def check(condition: bool, status: Status, index: int, detail: str = "", address: int = 0) -> None:
