@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Machine and model descriptions: presets, fingerprints, JSON, refusals in sentences."""
+
+import json
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from golden.spec import machine
+from golden.spec.machine import MACHINES, MachineConfig
+from golden.spec.model import DEIT_TINY, M3VIT_SMALL, M3VIT_TINY, MODELS, ConfigError, ModelConfig
+
+
+@pytest.mark.parametrize("config", MACHINES.values(), ids=MACHINES)
+def test_machine_presets(config):
+    assert config.row_bytes * config.ring_rows == config.ring_lines * machine.LINE
+    assert config.line_bytes_per_port * config.ports == machine.LINE
+    assert config.steps * config.tk == machine.SLICE
+    assert replace(config).fingerprint == config.fingerprint
+    assert replace(config, name="other").fingerprint != config.fingerprint
+    with pytest.raises(FrozenInstanceError):
+        config.tm = 8
+
+
+def test_fingerprints_differ():
+    for presets in (MACHINES, MODELS):
+        assert len({config.fingerprint for config in presets.values()}) == len(presets)
+        assert all(0 <= config.fingerprint < 1 << 64 for config in presets.values())
+
+
+def test_the_reference_machine():
+    assert MACHINES["zcu102"].macs_per_cycle == 2048 and MACHINES["zcu102"].row_bytes == 512
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"tm": 3}, "tm must be 2, 4 or 8, not 3"), ({"tk": 32}, "tk must be"), ({"ports": 3}, "ports must be"),
+    ({"operand_rows": 500}, "operand_rows must be a power of two"), ({"max_keys": 4096}, "max_keys"),
+    ({"ring_lines": 32}, "ring_lines"), ({"kv_tiles": 2048}, "kv_tiles")])
+def test_impossible_machines_are_refused(change, words):
+    with pytest.raises(ConfigError, match=words):
+        replace(MACHINES["nano"], **change)
+
+
+def test_machine_configurations_are_built_by_name_only():
+    with pytest.raises(TypeError):
+        MachineConfig("nano", 2, 4)
+
+
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
+def test_model_presets_survive_json(config):
+    again = ModelConfig.from_json(json.loads(json.dumps(config.to_json())))
+    assert again == config and again.fingerprint == config.fingerprint
+
+
+def test_the_models_that_the_field_compares():
+    assert (M3VIT_TINY.tokens, M3VIT_TINY.head_dim, M3VIT_TINY.patch_dim) == (129, 64, 768)
+    assert round(M3VIT_TINY.macs / 1e6, 1) == 782.7
+    assert M3VIT_SMALL.tokens == 1201 and DEIT_TINY.tokens == 197 and MODELS["deit-small"].tokens == 198
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"dim": 200}, "dim"), ({"dim": 0}, "dim must be a positive integer"), ({"depth": True}, "depth must be"),
+    ({"heads": 5}, "multiple of heads"), ({"heads": 12}, "dim / heads must be a multiple of 32"),
+    ({"image_height": 100}, "whole number of"), ({"mlp_hidden": 100}, "mlp_hidden"), ({"extra_tokens": 3}, "1 or 2"),
+    ({"moe_layers": (1, 1)}, "distinct"), ({"moe_layers": (12,)}, "below depth"), ({"experts": 65}, "1..64"),
+    ({"top_k": 9}, "top_k"), ({"top_k": 0}, "top_k"), ({"expert_hidden": 31}, "expert_hidden"),
+    ({"tasks": ()}, "tasks"), ({"tasks": ("a", "a")}, "tasks must be distinct"),
+    ({"classes": 10}, "needs final_norm"), ({"classes": -1}, "classes"),
+    ({"eps": 1.0}, "eps"), ({"pixel_std": (1.0, 0.0, 1.0)}, "pixel_std"), ({"pixel_mean": (0.0,)}, "pixel_mean")])
+def test_impossible_models_are_refused(change, words):
+    with pytest.raises(ConfigError, match=words):
+        replace(M3VIT_TINY, **change)
+
+
+@pytest.mark.parametrize(("edit", "words"), [
+    (lambda d: [d], "JSON object"), (lambda d: d | {"colour": 1}, "unknown keys \\['colour'\\]"),
+    (lambda d: {k: v for k, v in d.items() if k != "dim"}, "lacks the keys \\['dim'\\]"),
+    (lambda d: d | {"gate": "maybe"}, "gate must be one of"), (lambda d: d | {"eps": "small"}, "wrong type")])
+def test_strange_model_descriptions_are_refused(edit, words):
+    with pytest.raises(ConfigError, match=words):
+        ModelConfig.from_json(edit(M3VIT_TINY.to_json()))

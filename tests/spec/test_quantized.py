@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans, the quantized schema and the constant tables."""
+
+import json
+
+import pytest
+
+from golden.spec import tables
+from golden.spec.model import M3VIT_TINY, MODELS, ConfigError
+from golden.spec.quantized import LayerPlan, Plan, quantized_schema
+
+
+def test_plans_survive_json():
+    for plan in (Plan.fast(3), Plan.accurate(2), Plan((LayerPlan(prob=True), LayerPlan(hidden=True)), head=False)):
+        assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+@pytest.mark.parametrize(("data", "words"), [
+    ([], "must be an object"), ({"layers": []}, "must be an object"),
+    ({"layers": {}, "head": True}, "must be an object"), ({"layers": [], "head": 1}, "head must be true or false"),
+    ({"layers": [{"norm1": True}], "head": True}, "true or false"),
+    ({"layers": [dict.fromkeys(LayerPlan.__dataclass_fields__, 1)], "head": True}, "true or false")])
+def test_strange_plans_are_refused(data, words):
+    with pytest.raises(ConfigError, match=words):
+        Plan.from_json(data)
+
+
+def test_the_quantized_schema_has_a_gate_for_each_task_and_stacked_experts():
+    schema = quantized_schema(M3VIT_TINY)
+    assert schema["blocks.1.mlp.fc1.weight"] == ("int8", (16, 384, 192))
+    assert schema["blocks.0.mlp.fc1.weight"] == ("int8", (768, 192))
+    assert {name for name in schema if name.startswith("blocks.3.gate.") and name.endswith("weight")} == {
+        "blocks.3.gate.task0.weight", "blocks.3.gate.task1.weight"}
+    assert "blocks.0.gate.task0.weight" not in schema and "head.weight" not in schema
+    assert quantized_schema(MODELS["deit-small"])["head_dist.weight"] == ("int8", (1000, 384))
+
+
+def test_tables_have_their_ends():
+    assert tables.EXP_TABLE[0] == tables.EXP_ONE == 65280 and len(tables.EXP_TABLE) == 256
+    assert list(tables.EXP_TABLE) == sorted(tables.EXP_TABLE, reverse=True) and tables.EXP_TABLE[-1] > 65280 // 2
+    assert tables.EXP_ONE + 255 < 1 << 16  # a carry added, it still has 8 bits above the carry
+    assert len(tables.GELU_DELTA) == 161 and tables.GELU_DELTA[0] == tables.GELU_DELTA[-1] == 0
+    assert tables.gelu(1.0) == pytest.approx(0.8413447, abs=1e-7)
