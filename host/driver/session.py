@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from golden.spec.abi import Image
-from golden.spec.machine import ABI_VERSION, LINE, MACHINES
+from golden.spec.machine import ABI_VERSION, MACHINES
 from golden.spec.regs import ID, Cause, Ctrl, StatusBits
 from golden.spec.status import Status
 from golden.spec.tiling import ceil_div
 from host.driver.device import Buffer, Device
 from host.driver.errors import DeviceLost, DeviceTimeout, InputError, VersionMismatch, error_of
-from host.driver.layout import prepare_input
+from host.driver.layout import prepare_input, read_logits, read_output
 from host.driver.registers import Registers
 
 PAGE = 4096
@@ -28,23 +28,37 @@ def _silent(_: int) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """One frame's answer. ``residual`` int16 (tokens, dim) in steps of 2**-frac; ``logits`` float32 or None;
-    ``counters`` of the hardware; ``run_id`` of the device."""
+    """One frame's answer. ``residuals``: task -> int16 (tokens, dim) in steps of 2**-frac; ``scores``: task -> int16
+    (heads, classes) in the same steps, empty without a classifier; ``counters`` of the hardware; ``run_id`` of the
+    device."""
 
-    residual: np.ndarray
+    residuals: dict[str, np.ndarray]
+    scores: dict[str, np.ndarray]
     frac: int
-    logits: np.ndarray | None
     counters: dict[str, int]
     run_id: int
 
     @property
     def features(self) -> np.ndarray:
-        """Encoder output as float32 (tokens, dim)."""
-        return self.residual.astype(np.float32) * np.float32(2.0 ** -self.frac)
+        """Encoder output of the (first) task as float32 (tokens, dim)."""
+        return self._scaled(next(iter(self.residuals.values())))
+
+    @property
+    def by_task(self) -> dict[str, np.ndarray]:
+        """Encoder output of every task that ran, float32 (tokens, dim)."""
+        return {task: self._scaled(residual) for task, residual in self.residuals.items()}
+
+    @property
+    def logits(self) -> np.ndarray | None:
+        """Class scores of the (first) task, float32, averaged over the heads; None without a classifier."""
+        return self._scaled(next(iter(self.scores.values()))).mean(axis=0) if self.scores else None
 
     @property
     def cycles(self) -> int:
         return self.counters["CYCLES"]
+
+    def _scaled(self, codes: np.ndarray) -> np.ndarray:
+        return codes.astype(np.float32) * np.float32(2.0 ** -self.frac)
 
 
 class Session:
@@ -64,7 +78,10 @@ class Session:
 
     def run(self, picture: np.ndarray, task: str | None = None, *,
             progress: Callable[[int], None] = _silent) -> np.ndarray:
-        """Features of one picture (uint8, height x width x 3): float32 (tokens, dim). See :meth:`frame`."""
+        """Features of one picture (uint8, height x width x 3): float32 (tokens, dim). See :meth:`frame`.
+
+        A program named ``"a+b"`` runs the tasks a and b on one picture; :meth:`frame` gives both.
+        """
         return self.frame(picture, task, progress=progress).features
 
     def frame(self, picture: np.ndarray, task: str | None = None, *,
@@ -74,8 +91,8 @@ class Session:
         Raises InputError before any register is touched, or the AccelError that tells how the job ended. Ends within
         ``job_limit`` cycles and a grace. Ctrl-C aborts the job, waits for the drain and passes on.
         """
-        data = self._checked(picture, task)
-        self.start(data, task)
+        self._task(task)
+        self.start(prepare_input(picture, self.image.input), task)
         try:
             self._wait(progress)
         except BaseException:
@@ -84,11 +101,12 @@ class Session:
             raise
         return self.finish()
 
-    def start(self, data: np.ndarray, task: str | None = None) -> None:
+    def start(self, data: bytes, task: str | None = None) -> None:
         """Write prepared input bytes and start the job, without waiting. For tools that watch the machine work."""
-        self._input.view[:len(data)] = data
+        self._running = self._task(task)
+        self._input.view[:len(data)] = np.frombuffer(data, np.uint8)
         self._input.sync_for_device()
-        self.regs["PROGRAM_ADDR"] = self._programs[self._task(task)]
+        self.regs["PROGRAM_ADDR"] = self._programs[self._running]
         self.regs["ISR"] = self.regs["ISR"]  # toggle on write: clears what is set
         self.regs["CTRL"] = Ctrl.START
 
@@ -101,37 +119,17 @@ class Session:
             raise error_of(status, address=self.regs["ERR_ADDR"], index=self.regs["ERR_INDEX"], run_id=run_id,
                            drained=bool(bits & StatusBits.DRAINED))
         self._output.sync_for_cpu()
-        out = self.image.output
-        rows = self._output.view[:out["tokens"] * out["rows"] * LINE].view("<i2")
-        residual = rows.reshape(out["tokens"], -1)[:, :out["dim"]].copy()
-        return Result(residual, out["frac"], self._logits(), self.regs.counters(), run_id)
-
-    def _logits(self) -> np.ndarray | None:
-        out = self.image.output
-        if not out["classes"]:
-            return None
-        lines = ceil_div(2 * out["classes"], LINE)
-        begin = out["head_offset"] * LINE
-        data = self._output.view[begin:begin + out["heads"] * lines * LINE].view("<i2").reshape(out["heads"], -1)
-        return data[:, :out["classes"]].astype(np.float32).mean(axis=0) * np.float32(2.0 ** -out["frac"])
+        data, out = self._output.view.tobytes(), self.image.output
+        tasks = list(enumerate(self._running.split("+")))
+        return Result({task: read_output(data, out, i) for i, task in tasks},
+                      {task: read_logits(data, out, i) for i, task in tasks} if out["classes"] else {},
+                      out["frac"], self.regs.counters(), run_id)
 
     def _task(self, task: str | None) -> str:
         known = list(self.image.programs)
         if task is not None and task not in known:
             raise InputError(f"This program knows the tasks {known}, not {task!r}.")
         return known[0] if task is None else task
-
-    def _checked(self, picture: np.ndarray, task: str | None) -> np.ndarray:
-        self._task(task)
-        want = tuple(self.image.input[key] for key in ("height", "width", "channels"))
-        if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
-            came = picture.dtype if isinstance(picture, np.ndarray) else type(picture).__name__
-            raise InputError(f"A picture must be a uint8 array of shape {want} with codes 0..255, not {came}. "
-                             f"Floats must be scaled and rounded first.")
-        if picture.shape != want:
-            raise InputError(f"This program takes pictures of shape {want} (height, width, channels), "
-                             f"not {picture.shape}.")
-        return prepare_input(picture, self.image)
 
     def _identify(self) -> None:
         regs, machine = self.regs, self.image.machine
@@ -151,7 +149,7 @@ class Session:
         sizes = [_pages(len(data)) for data in image.programs.values()]
         tables, input_bytes = _pages(len(image.tables)), _pages(image.input["bytes"])
         main = self.device.allocate(sum(sizes) + tables + input_bytes)
-        self._output = self.device.allocate(_pages(image.output["bytes"]))
+        self._output = self.device.allocate(_pages(max(image.output_bytes(task) for task in image.programs)))
         plane = _pages(len(image.planes[0]))
         weights = self.device.allocate(plane * len(image.planes))
         offset, self._programs = 0, {}

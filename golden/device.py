@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The instruction-set simulator behind registers: the host driver runs on it as on a board, without any RTL.
+
+It speaks the driver's device protocol by shape, not by inheritance, so that the truth depends on nothing it judges.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.iss.dram import Dram
+from golden.iss.faults import IssFault
+from golden.iss.machine import Machine
+from golden.spec.machine import ABI_VERSION, MACHINES, ZCU102, MachineConfig
+from golden.spec.regs import BY_NAME, REGISTERS, Access, Cause, Ctrl, StatusBits
+
+
+@dataclass(frozen=True)
+class GoldenBuffer:
+    """Memory of the simulated machine; nothing needs to be synchronised."""
+
+    address: int
+    view: np.ndarray
+
+    def sync_for_device(self) -> None:
+        """Nothing to do: there is no cache."""
+
+    def sync_for_cpu(self) -> None:
+        """Nothing to do: there is no cache."""
+
+
+class GoldenDevice:
+    """``machine``: a configuration or its name. Jobs run to their end inside the write that starts them; cycle counters
+    stay 0, since this machine knows no time. ``trace`` is called with an Entry for each retired instruction.
+    """
+
+    clock_hz = 300e6
+
+    def __init__(self, machine: MachineConfig | str = ZCU102, *, trace: Callable | None = None, **_: object):
+        config = MACHINES[machine] if isinstance(machine, str) else machine
+        self.name = f"golden:{config.name}"
+        self.trace = trace
+        self._dram = Dram()
+        self._machine = Machine(config, self._dram)
+        self._words = {register.offset + 4 * high: register.reset >> 32 * high & 0xFFFF_FFFF
+                       for register in REGISTERS for high in range(1 + register.wide)}
+        self._set("ABI", ABI_VERSION)
+        self._set("FINGERPRINT", config.fingerprint)
+        self._set("CTRL", Ctrl.IDLE)
+
+    def _get(self, name: str) -> int:
+        register = BY_NAME[name]
+        low = self._words[register.offset]
+        return low | self._words[register.offset + 4] << 32 if register.wide else low
+
+    def _set(self, name: str, value: int) -> None:
+        register = BY_NAME[name]
+        self._words[register.offset] = value & 0xFFFF_FFFF
+        if register.wide:
+            self._words[register.offset + 4] = value >> 32
+
+    def read32(self, offset: int) -> int:
+        """A register's value; unmapped ones are a programming error here."""
+        value = self._words[offset]
+        if offset == BY_NAME["CTRL"].offset:
+            self._words[offset] = value & ~(Ctrl.DONE | Ctrl.READY)
+        return value
+
+    def write32(self, offset: int, value: int) -> None:
+        """Set a register; CTRL's start bit runs the job."""
+        register = next((r for r in REGISTERS if r.offset <= offset < r.offset + 4 + 4 * r.wide), None)
+        if register is None or register.access is Access.RO:
+            raise ValueError(f"Register 0x{offset:03x} cannot be written.")
+        if register.name == "CTRL":
+            if value & Ctrl.START:
+                self._start()
+        elif register.access is Access.TOW:
+            self._words[offset] ^= value
+        else:
+            self._words[offset] = value & 0xFFFF_FFFF
+
+    def _start(self) -> None:
+        self._set("RUN_ID", self._get("RUN_ID") + 1)
+        addresses = {register.name: self._get(register.name) for register in REGISTERS
+                     if 0x40 <= register.offset < 0x100}
+        status = index = address = 0
+        try:
+            self._machine.run(addresses, self.trace)
+        except IssFault as fault:
+            status, index, address = int(fault.status), fault.index, fault.address
+        self._set("STATUS", status | StatusBits.DRAINED)
+        self._set("ERR_INDEX", index)
+        self._set("ERR_ADDR", address)
+        self._set("RETIRED", self._machine.retired)
+        self._set("CTRL", Ctrl.DONE | Ctrl.IDLE | Ctrl.READY)
+        causes = Cause.DONE | Cause.READY | (Cause.ERROR if status else 0)
+        self._set("ISR", self._get("ISR") | (causes & self._get("IER")))
+
+    def allocate(self, size: int) -> GoldenBuffer:
+        """``size`` bytes of new memory."""
+        address = self._dram.allocate(size)
+        return GoldenBuffer(address, self._dram.view(address, size))
+
+    def free(self) -> None:
+        """Forget every buffer."""
+        self._dram = self._machine.dram = Dram()
+
+    def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
+        """Jobs have always ended already."""
+        return bool(self._get("GIER") & 1 and self._get("ISR"))
+
+    def close(self) -> None:
+        """Nothing runs."""
