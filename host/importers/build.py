@@ -86,7 +86,8 @@ def build(raw: Tensors, options: Options, known_images: Iterable[tuple[int, int]
             rows[place] += raw[token].reshape(dim)
     tensors = {name: array for name, array in raw.items() if name not in ("cls_token", "dist_token")}
     tensors["pos_embed"], tensors["patch_embed.weight"] = rows, patch.reshape(dim, -1)
-    return FloatModel(config, {name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    return FloatModel(config, {name: array if array.flags.c_contiguous else np.ascontiguousarray(array)
+                               for name, array in tensors.items()})  # a scalar would become a vector
 
 
 def source_grid(patches: int, patch: int, options: Options, known_images: Iterable[tuple[int, int]]) -> tuple[int, int]:

@@ -4,6 +4,7 @@
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -55,7 +56,9 @@ def read_torch(path: Path, trust_pickle: bool = False) -> Tensors:
 
     _refuse_what_torch_did_not_write(path)
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about pickle protocols, before the refusal below
+            payload = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         if not trust_pickle:
             raise _explain(path, error) from None
@@ -86,9 +89,19 @@ def _refuse_what_torch_did_not_write(path: Path) -> None:
     with open(path, "rb") as file:
         lead = file.read(4)
     if lead.startswith(b"PK"):
-        if not zipfile.is_zipfile(path):  # the directory lies at the end
-            raise TruncatedFile(f"{path} starts as a zip archive and has no directory at its end; it is cut short. "
-                                f"Copy the file again.")
+        try:
+            if not zipfile.is_zipfile(path):  # the directory lies at the end
+                raise TruncatedFile(f"{path} starts as a zip archive and has no directory at its end; it is cut "
+                                    f"short. Copy the file again.")
+            with zipfile.ZipFile(path) as archive:
+                content = sum(item.file_size for item in archive.infolist())
+        except ModelFileError:
+            raise
+        except Exception as error:  # zipfile lets several kinds leave for damaged directories
+            raise BadHeader(f"{path}: the zip directory is damaged: {_first_line(error)}.") from None
+        if content > path.stat().st_size:  # torch stores without compression
+            raise BadHeader(f"{path} claims {content} bytes of content in a file of {path.stat().st_size}; wanted: an "
+                            f"archive without compression, as torch.save writes.")
     elif not lead.startswith(b"\x80"):
         raise UnknownLayout(f"{path} is no checkpoint known here: wanted .safetensors, a file of torch.save, or a "
                             f"folder; it starts with {lead!r}.")
