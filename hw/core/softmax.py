@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Single-pass softmax: scores become probabilities for the array and a reciprocal for each lane."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.machine import LANES, SLICE, MachineConfig
+from golden.spec.tables import ATTENTION_FRAC, LOG2_FRAC, PROB_CARRY_START, RECIPROCAL_BITS, SCORE_REFERENCE_MIN
+from hw.core.exponential import DISTANCE_BITS, EXPONENTIAL_BITS, Exponential
+from hw.core.layouts import SCORE_BEAT_FIELDS, SOFTMAX_JOB, lane_bits, score_beat, softmax_done
+from hw.core.reciprocal import Reciprocal
+from hw.core.round_shift import LATENCY as ROUND_SHIFT_LATENCY
+from hw.core.round_shift import round_shift
+
+REFERENCE = signed(9)
+"""A whole power of two, -128..128."""
+CHUNK_BITS = SCORE_BEAT_FIELDS["chunk"].width
+LANE_SHIFT = 31 - ATTENTION_FRAC - RECIPROCAL_BITS
+"""``23 + sh`` is the total's bit length plus this."""
+
+
+class Softmax(wiring.Component):
+    r"""Attention's probabilities, formula in golden/README.md; jobs alternate between two halves of each memory.
+
+    ::
+
+        A: i -> [x mult, 3] -> [>> shift1, 3] -> [ceil] -> [max tree, 2] -> [m] -> [m - ceil] -> [EXP, 3] -> scored rows
+                                                      one cycle loop, by lane ^                 (16 exponentials, m)
+        C: scored rows -> [read, 2] -> [m_last - m] -> [>>] -> [+ carry or >> p_shift] -> P memory -> p_data
+                                                                   ^ one cycle loop  \-> [sum, 5] -> reciprocal -> o
+
+    Timing: A takes a beat a cycle and C a row a cycle; A of a job runs beside C of the job before it. With n beats in
+    a job and nothing in the way, ``o`` is valid LATENCY + n cycles after the transfer of the job's last beat. ``i``
+    waits only for its job, and that for the half it needs; C waits until the half it writes was released.
+    Domain: 1 <= keys <= ``cfg.max_keys``; beats of lanes 0 .. lanes - 1, chunks ascending within a lane, none empty.
+    Plane 0 of P holds the 8-bit probabilities or the high bytes of the 16-bit ones, plane 1 the low bytes. Lanes from
+    ``lanes`` on read as 0; their reciprocals mean nothing.
+    Twin: ``golden.ops.softmax.softmax`` and ``golden.ops.arith.reciprocal``.
+    Members: ``i_job`` In(stream SOFTMAX_JOB), ``i`` In(stream score_beat), ``o`` Out(stream softmax_done); ``p_half,
+    p_chunk, p_plane, p_en`` In -> ``p_data`` Out(tm x 16 bytes) READ_LATENCY later; ``p_release`` In(1), a pulse frees
+    the oldest half; ``idle`` Out(1), no job accepted whose half is not released.
+    """
+
+    A_LATENCY = 3 + ROUND_SHIFT_LATENCY + 5 + Exponential.LATENCY
+    """From the transfer of a beat to the write of its exponentials."""
+    C_LATENCY = 5 + 5
+    """From a row's last read to its total."""
+    LATENCY = A_LATENCY + C_LATENCY + Reciprocal.LATENCY + 2
+    II = 1
+
+    i_job: stream.Interface
+    i: stream.Interface
+    o: stream.Interface
+    p_half: Signal
+    p_chunk: Signal
+    p_plane: Signal
+    p_en: Signal
+    p_data: data.View
+    p_release: Signal
+    idle: Signal
+
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
+        self.chunks = cfg.max_keys // SLICE
+        super().__init__({
+            "i_job": In(stream.Signature(SOFTMAX_JOB)), "i": In(stream.Signature(score_beat(cfg))),
+            "o": Out(stream.Signature(softmax_done(cfg))),
+            "p_half": In(1), "p_chunk": In(CHUNK_BITS), "p_plane": In(1), "p_en": In(1),
+            "p_data": Out(data.ArrayLayout(data.ArrayLayout(unsigned(8), SLICE), cfg.tm)), "p_release": In(1),
+            "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        # A job of each half, from its acceptance until C has read its rows.
+        job = Array(Signal(SOFTMAX_JOB, name=f"job{half}") for half in range(2))
+        last = Array(Signal(range(self.cfg.max_keys), name=f"last{half}") for half in range(2))  # last key
+        self.job, self.last = job, last
+        taken, fed, scored = (Signal(2, name=name) for name in ("taken", "fed", "scored"))
+        used = Signal(2)  # halves of P, from C's last read until the release
+        in_half, a_half, c_half, free_half = Signal(), Signal(), Signal(), Signal()
+
+        accept = Signal()
+        m.d.comb += [self.i_job.ready.eq(~taken.bit_select(in_half, 1)),
+                     accept.eq(self.i_job.valid & self.i_job.ready)]
+        with m.If(accept):
+            m.d.sync += [job[in_half].eq(self.i_job.payload), last[in_half].eq(self.i_job.payload.keys - 1),
+                         taken.bit_select(in_half, 1).eq(1), in_half.eq(~in_half)]
+
+        store = m.submodules.scored_rows = memory.Memory(
+            shape=unsigned(LANES * EXPONENTIAL_BITS + REFERENCE.width), init=[],
+            depth=2 * self.cfg.tm * self.chunks)
+        finals = [[Signal(REFERENCE, name=f"final{half}_{lane}") for lane in range(self.cfg.tm)] for half in range(2)]
+
+        # Stage A: the job's beats go in; its half is scored when the last of them is in memory.
+        m.d.comb += self.i.ready.eq((taken & ~fed).bit_select(a_half, 1))
+        a_end, a_end_half, fed_now = self._score(m, a_half, store.write_port(), finals)
+        with m.If(fed_now):
+            m.d.sync += [fed.bit_select(a_half, 1).eq(1), a_half.eq(~a_half)]
+        with m.If(a_end):
+            m.d.sync += scored.bit_select(a_end_half, 1).eq(1)
+
+        # Stage C.
+        reading = Signal()
+        m.d.comb += reading.eq((scored & ~used).bit_select(c_half, 1))
+        read_now = self._narrow(m, c_half, reading, store.read_port(), finals)
+        with m.If(read_now):
+            m.d.sync += [part.bit_select(c_half, 1).eq(0) for part in (taken, fed, scored)]
+            m.d.sync += [used.bit_select(c_half, 1).eq(1), c_half.eq(~c_half)]
+        with m.If(self.p_release):
+            m.d.sync += [used.bit_select(free_half, 1).eq(0), free_half.eq(~free_half)]
+
+        m.d.sync += self.idle.eq(~accept & (taken == 0) & (used == 0))
+        return m
+
+    def _row(self, half, lane, chunk):
+        return Cat(chunk[:(self.chunks - 1).bit_length()], lane, half)
+
+    def _score(self, m, a_half, port, finals):
+        """Stage A. (a job's last row is written now, its half, its last beat is accepted now)"""
+        beat = self.i.payload
+        job = self.job[a_half]
+        transfer, row_ends, fed_now = Signal(), Signal(), Signal()
+        rows = Signal(4)
+        last_key = self.last[a_half]
+        m.d.comb += [transfer.eq(self.i.valid & self.i.ready), row_ends.eq(beat.chunk == last_key[4:]),
+                     fed_now.eq(transfer & row_ends & (rows + 1 == job.lanes))]
+        with m.If(transfer & row_ends):
+            m.d.sync += rows.eq(Mux(fed_now, 0, rows + 1))
+
+        def staged(value, count, name, reset_less=True):
+            """``value`` after 1..count registers, as a list that starts with the value itself."""
+            found = [value]
+            for stage in range(1, count + 1):
+                held = Signal(value.shape(), name=f"s{stage}_{name}", reset_less=reset_less)
+                m.d.sync += held.eq(found[-1])
+                found.append(held)
+            return found
+
+        total = self.A_LATENCY
+        half, lane, chunk = staged(a_half, total, "half"), staged(beat.lane, total, "lane"), \
+            staged(beat.chunk, total, "chunk")
+        valid = staged(transfer, total, "valid", reset_less=False)
+        end, ends = staged(fed_now, total, "end", reset_less=False), staged(row_ends, 10, "row_ends")
+        shift = staged(job.shift1, 3, "shift")
+
+        # Stages 1..3: multiply, as two products of 16 x 16 bits.
+        s1_mult = Signal(16, reset_less=True)
+        m.d.sync += s1_mult.eq(job.mult)
+        scaled = []
+        for k in range(LANES):
+            s1_score = Signal(signed(32), name=f"s1_score{k}", reset_less=True)
+            s2_high = Signal(signed(32), name=f"s2_high{k}", reset_less=True)
+            s2_low = Signal(32, name=f"s2_low{k}", reset_less=True)
+            s3_scaled = Signal(signed(48), name=f"s3_scaled{k}", reset_less=True)
+            m.d.sync += [s1_score.eq(beat.value[k]),
+                         s2_high.eq(s1_score[16:].as_signed() * s1_mult), s2_low.eq(s1_score[:16] * s1_mult),
+                         s3_scaled.eq(Cat(s2_low[:16], (s2_high + s2_low[16:])[:32].as_signed()).as_signed())]
+            scaled.append(s3_scaled)
+
+        # Stages 4..6: shift, round, clip.
+        scores = round_shift(m, "t", scaled, shift[3], 16)
+
+        # Stage 7: whole part rounded up and fraction below it; keys beyond the last do not count.
+        s6_live = Signal(LANES, reset_less=True)
+        live_now = Signal(LANES)
+        within = self.last[half[5]]
+        m.d.comb += live_now.eq(Mux(ends[5], (2 << within[:4]) - 1, -1))
+        m.d.sync += s6_live.eq(live_now)
+        live = staged(s6_live, 4, "live")  # of stages 6..10
+        wholes, fractions = [], []
+        for k, t in enumerate(scores):
+            s7_whole = Signal(REFERENCE, name=f"s7_whole{k}", reset_less=True)
+            s7_fraction = Signal(LOG2_FRAC, name=f"s7_fraction{k}", reset_less=True)
+            m.d.sync += [s7_whole.eq(Mux(live[0][k], (t >> LOG2_FRAC) + t[:LOG2_FRAC].any(), SCORE_REFERENCE_MIN)),
+                         s7_fraction.eq(-t)]
+            wholes.append(staged(s7_whole, 3, f"whole{k}"))
+            fractions.append(staged(s7_fraction, 4, f"fraction{k}"))
+
+        # Stages 8, 9: the chunk's maximum. Stage 10: the lane's reference.
+        tops = [column[0] for column in wholes]
+        for stage in (8, 9):
+            tops = [_top(m, tops[i:i + 4], f"s{stage}_top{i // 4}") for i in range(0, len(tops), 4)]
+        references = Array(Signal(REFERENCE, name=f"reference{i}") for i in range(1 << lane_bits(self.cfg)))
+        before, reference, s9_first = Signal(REFERENCE), Signal(REFERENCE), Signal(reset_less=True)
+        m.d.sync += s9_first.eq(chunk[8] == 0)
+        m.d.comb += [before.eq(Mux(s9_first, SCORE_REFERENCE_MIN, references[lane[9]])),
+                     reference.eq(Mux(tops[0] > before, tops[0], before))]
+        with m.If(valid[9]):
+            m.d.sync += references[lane[9]].eq(reference)
+            for h, row in enumerate(finals):
+                for i, final in enumerate(row):
+                    with m.If(ends[9] & (half[9] == h) & (lane[9] == i)):
+                        m.d.sync += final.eq(reference)
+        s10_reference = Signal(REFERENCE, reset_less=True)
+        m.d.sync += s10_reference.eq(reference)
+        reference_of_row = staged(s10_reference, total - 10, "row_reference")
+
+        # Stage 11: distance below the reference; a dead key is too far. Stages 12..14: exponentials.
+        exponential = m.submodules.exponential = Exponential(LANES)
+        for k in range(LANES):
+            s11_distance = Signal(DISTANCE_BITS, name=f"s11_distance{k}", reset_less=True)
+            m.d.sync += s11_distance.eq(Mux(live[4][k], s10_reference - wholes[k][3], EXPONENTIAL_BITS))
+            m.d.comb += [exponential.i[k].whole.eq(s11_distance), exponential.i[k].fraction.eq(fractions[k][4])]
+
+        m.d.comb += [port.addr.eq(self._row(half[total], lane[total], chunk[total])), port.en.eq(valid[total]),
+                     port.data.eq(Cat(exponential.o, reference_of_row[-1]))]
+        return end[total], half[total], fed_now
+
+    def _narrow(self, m, c_half, reading, port, finals):
+        """Stage C, and the P memory. Whether a job's last row is read now."""
+        tm = self.cfg.tm
+        job, last_chunk = self.job[c_half], self.last[c_half][4:]
+        lane, chunk = Signal(lane_bits(self.cfg)), Signal(CHUNK_BITS)
+        row_ends, end = Signal(), Signal()
+        m.d.comb += [row_ends.eq(chunk == last_chunk), end.eq(reading & row_ends & (lane + 1 == job.lanes)),
+                     port.addr.eq(self._row(c_half, lane, chunk)), port.en.eq(reading)]
+        with m.If(reading):
+            m.d.sync += chunk.eq(Mux(row_ends, 0, chunk + 1))
+            with m.If(row_ends):
+                m.d.sync += lane.eq(Mux(end, 0, lane + 1))
+
+        # What travels with a row.
+        tag = data.StructLayout({"half": 1, "lane": lane_bits(self.cfg), "chunk": CHUNK_BITS, "first": 1, "ends": 1,
+                                 "wide": 1, "p_shift": 4})
+        tags, valids = [Signal(tag, name="c0_tag")], [reading]
+        m.d.comb += [tags[0].half.eq(c_half), tags[0].lane.eq(lane), tags[0].chunk.eq(chunk),
+                     tags[0].first.eq(chunk == 0), tags[0].ends.eq(row_ends), tags[0].wide.eq(job.wide),
+                     tags[0].p_shift.eq(job.p_shift)]
+        for stage in range(1, self.C_LATENCY):
+            c_tag, c_valid = Signal(tag, name=f"c{stage}_tag", reset_less=True), Signal(name=f"c{stage}_valid")
+            m.d.sync += [c_tag.eq(tags[-1]), c_valid.eq(valids[-1])]
+            tags.append(c_tag)
+            valids.append(c_valid)
+
+        # Stages 1, 2: read. Stage 3: how far the reference rose since.
+        c2_row, c2_final = Signal.like(port.data, name="c2_row", reset_less=True), Signal(REFERENCE, reset_less=True)
+        final = Array(final for row in finals for final in row)[Cat(tags[1].lane, tags[1].half)]
+        c3_distance, rise = Signal(range(EXPONENTIAL_BITS + 1), reset_less=True), Signal(DISTANCE_BITS)
+        m.d.comb += rise.eq(c2_final - c2_row[LANES * EXPONENTIAL_BITS:].as_signed())
+        m.d.sync += [c2_row.eq(port.data), c2_final.eq(final),
+                     c3_distance.eq(Mux(rise >= EXPONENTIAL_BITS, EXPONENTIAL_BITS, rise))]
+
+        # Stage 4: rescale. Stage 5: narrow with the carry of the key's lane, or shift.
+        p = []
+        for k in range(LANES):
+            c3_exp = Signal(EXPONENTIAL_BITS, name=f"c3_exp{k}", reset_less=True)
+            c4_q = Signal(EXPONENTIAL_BITS, name=f"c4_q{k}", reset_less=True)
+            c5_p = Signal(EXPONENTIAL_BITS, name=f"c5_p{k}", reset_less=True)
+            carry, total = Signal(8, name=f"carry{k}", reset_less=True), Signal(EXPONENTIAL_BITS, name=f"carried{k}")
+            m.d.comb += total.eq(c4_q + Mux(tags[4].first, PROB_CARRY_START, carry))
+            m.d.sync += [c3_exp.eq(c2_row.word_select(k, EXPONENTIAL_BITS)), c4_q.eq(c3_exp >> c3_distance),
+                         c5_p.eq(Mux(tags[4].wide, c4_q >> tags[4].p_shift, total[8:]))]
+            with m.If(valids[4]):
+                m.d.sync += carry.eq(total[:8])
+            p.append(c5_p)
+
+        # P memory: a lane's 16 bytes in each of two planes.
+        store = m.submodules.p = memory.Memory(shape=data.ArrayLayout(unsigned(8 * SLICE), 2 * tm), init=[],
+                                               depth=2 * self.chunks)
+        write, read = store.write_port(granularity=1), store.read_port()
+        address_bits = (self.chunks - 1).bit_length()
+        high = Cat(Mux(tags[5].wide, value[8:], value[:8]) for value in p)
+        m.d.comb += [write.addr.eq(Cat(tags[5].chunk[:address_bits], tags[5].half)),
+                     read.addr.eq(Cat(self.p_chunk[:address_bits], self.p_half)), read.en.eq(self.p_en)]
+        for i in range(tm):
+            hit = valids[5] & (tags[5].lane == i)
+            m.d.comb += [write.data[2 * i].eq(high), write.data[2 * i + 1].eq(Cat(value[:8] for value in p)),
+                         write.en[2 * i].eq(hit), write.en[2 * i + 1].eq(hit & tags[5].wide)]
+        p_lanes = Array(Signal(4, name=f"p_lanes{half}") for half in range(2))
+        with m.If(reading & tags[0].first & (lane == 0)):
+            m.d.sync += p_lanes[c_half].eq(job.lanes)
+        s1_half, s1_plane = Signal(), Signal()
+        m.d.sync += [s1_half.eq(self.p_half), s1_plane.eq(self.p_plane)]
+        for i in range(tm):
+            byte = Mux(s1_plane, read.data[2 * i + 1], read.data[2 * i])
+            m.d.sync += self.p_data[i].eq(Mux(i < p_lanes[s1_half], byte, 0))
+
+        # Stages 6..9: sum of the row's beat. Stage 10: of the row.
+        terms, stage = p, 6
+        while len(terms) > 1:
+            sums = [Signal(len(terms[0]) + 1, name=f"c{stage}_sum{i}", reset_less=True) for i in range(len(terms) // 2)]
+            m.d.sync += [s.eq(terms[2 * i] + terms[2 * i + 1]) for i, s in enumerate(sums)]
+            terms, stage = sums, stage + 1
+        c10_total, c10_valid = Signal(Reciprocal.WIDTH, reset_less=True), Signal()
+        with m.If(valids[9]):
+            m.d.sync += c10_total.eq(Mux(tags[9].first, 0, c10_total) + terms[0])
+        m.d.sync += c10_valid.eq(valids[9] & tags[9].ends)
+        self._divide(m, c10_total, c10_valid, p_lanes)
+        return end
+
+    def _divide(self, m, total, valid, p_lanes):
+        """Reciprocals of the lanes, in order; a job is done with the last of them."""
+        reciprocal = m.submodules.reciprocal = Reciprocal()
+        m.d.comb += [reciprocal.i_total.eq(total), reciprocal.i_valid.eq(valid)]
+        half, lane = Signal(), Signal(lane_bits(self.cfg))
+        results = [[Signal(RECIPROCAL_BITS + 6, name=f"result{h}_{i}", reset_less=True) for i in range(self.cfg.tm)]
+                   for h in range(2)]
+        shift = Signal(6)
+        m.d.comb += shift.eq(reciprocal.o_length + LANE_SHIFT)
+        done, o_half = Signal(2), Signal()
+        with m.If(reciprocal.o_valid):
+            for h in range(2):
+                for i, result in enumerate(results[h]):
+                    with m.If((half == h) & (lane == i)):
+                        m.d.sync += result.eq(Cat(reciprocal.o_recip, shift))
+            m.d.sync += lane.eq(lane + 1)
+            with m.If(lane + 1 == p_lanes[half]):
+                m.d.sync += [lane.eq(0), half.eq(~half), done.bit_select(half, 1).eq(1)]
+
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += [self.o.valid.eq(done.bit_select(o_half, 1)), self.o.payload.half.eq(o_half)]
+            for i in range(self.cfg.tm):
+                chosen = Mux(o_half, results[1][i], results[0][i])
+                m.d.sync += [self.o.payload.recip[i].eq(chosen[:RECIPROCAL_BITS]),
+                             self.o.payload.shift[i].eq(chosen[RECIPROCAL_BITS:])]
+            with m.If(done.bit_select(o_half, 1)):
+                m.d.sync += [done.bit_select(o_half, 1).eq(0), o_half.eq(~o_half)]
+
+
+def _top(m, values, name):
+    """The largest of four, a cycle later."""
+    a, b = (Mux(x > y, x, y) for x, y in (values[:2], values[2:]))
+    top = Signal(values[0].shape(), name=name, reset_less=True)
+    m.d.sync += top.eq(Mux(a > b, a, b))
+    return top
