@@ -2,6 +2,7 @@
 """The simulated board from Python: registers, DRAM, time, and a look inside."""
 
 import ctypes
+import json
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,7 +10,6 @@ import numpy as np
 from golden.spec.machine import MachineConfig
 from sim.board.build import build_board
 from sim.board.settings import DRAM_BASE, CFault, CSettings, DramSettings, Fault
-from sim.runner import TOP
 
 DRAM_BYTES = 64 << 20
 CHUNK = 20_000
@@ -29,7 +29,9 @@ class Board:
     def __init__(self, config: MachineConfig, settings: DramSettings | None = None, *, dram_bytes: int = DRAM_BYTES,
                  progress: Callable[[str], None] = lambda text: None):
         self.config = config
-        self._lib = _load(str(build_board(config, progress)))
+        library = build_board(config, progress)
+        self._lib = _load(str(library))
+        self._paths = json.loads(library.with_name("units.json").read_text())
         self._board = self._lib.board_create(DRAM_BASE, dram_bytes)
         memory = ctypes.cast(self._lib.board_dram(self._board), ctypes.POINTER(ctypes.c_uint8 * dram_bytes))
         self.dram = np.frombuffer(memory.contents, dtype=np.uint8)
@@ -112,7 +114,8 @@ class Board:
     def find(self, unit: str, name: str) -> tuple[int, int, int]:
         """Pointer, depth and width in bits of a public signal or memory of ``unit`` (a submodule of the top)."""
         words, bits = ctypes.c_uint32(), ctypes.c_uint32()
-        pointer = self._lib.board_find(self._board, f"TOP.{TOP}.{unit}".encode(), name.encode(), ctypes.byref(words),
+        scope = f"TOP.{self._paths.get(unit, unit)}"
+        pointer = self._lib.board_find(self._board, scope.encode(), name.encode(), ctypes.byref(words),
                                        ctypes.byref(bits))
         if not pointer:
             raise BoardError(f"The simulated board has no public signal {unit}.{name}.")
@@ -123,9 +126,14 @@ class Board:
         self._lib.board_watch(self._board, self.find(unit, name)[0])
         self._watched.append(unit)
 
-    def memory(self, unit: str) -> np.ndarray:
+    def unwatch(self) -> None:
+        """Forget all watched signals."""
+        self._lib.board_unwatch(self._board)
+        self._watched.clear()
+
+    def memory(self, unit: str, name: str) -> np.ndarray:
         """A memory of the design as a live uint8 array (rows, bytes a row padded to what the simulator uses)."""
-        pointer, words, bits = self.find(unit, "mem")
+        pointer, words, bits = self.find(unit, name)
         stride = 1 if bits <= 8 else 2 if bits <= 16 else 4 if bits <= 32 else 8 if bits <= 64 else -(-bits // 32) * 4
         raw = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_uint8 * (words * stride))).contents
         return np.frombuffer(raw, dtype=np.uint8).reshape(words, stride)
@@ -145,6 +153,7 @@ def _load(path: str) -> ctypes.CDLL:
         "board_read32": (ctypes.c_int, [pointer, u32, ctypes.POINTER(u32)]),
         "board_find": (pointer, [pointer, ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(u32), ctypes.POINTER(u32)]),
         "board_watch": (u32, [pointer, pointer]),
+        "board_unwatch": (None, [pointer]),
         "board_run": (u64, [pointer, u64, ctypes.c_int, ctypes.POINTER(u64)]),
     }
     for name, (result, arguments) in signatures.items():

@@ -345,6 +345,8 @@ uint32_t board_watch(Board* board, void* signal) {
     return uint32_t(board->watched.size() - 1);
 }
 
+void board_unwatch(Board* board) { board->watched.clear(); }
+
 // Simulate until a watched signal is high (bits of *pulses), the interrupt is up, or `limit` cycles have passed.
 // Returns the cycles simulated; *pulses 0 and no interrupt means the limit.
 uint64_t board_run(Board* board, uint64_t limit, int stop_at_interrupt, uint64_t* pulses) {

@@ -2,7 +2,9 @@
 """Builds the simulated board of one machine configuration as a shared library, once per content."""
 
 import hashlib
+import json
 import os
+import re
 import subprocess
 import sysconfig
 from collections.abc import Callable
@@ -16,10 +18,8 @@ SOURCE = Path(__file__).with_name("board.cpp")
 READ = ("araddr", "arlen", "arvalid", "arready", "rvalid", "rready", "rlast", "rresp", "rdata")
 WRITE = ("awaddr", "awlen", "awvalid", "awready", "wvalid", "wready", "wlast", "bvalid", "bready", "bresp", "wstrb",
          "wdata")
-PUBLIC = {  # submodule of the top -> its signals that traces look at
-    "operand": ["mem"], "residual": ["mem"], "key": ["mem"], "value": ["mem"],
-    "epilogue": ["retire"], "norm": ["retire"], "gate": ["retire"], "load_store": ["retire"],
-}
+UNITS = ("operand", "residual", "key", "value", "epilogue", "norm", "gate", "load_store")
+"""Submodules of the machine that traces look at: their memories, and their ``retire`` pulses."""
 
 
 class BuildError(RuntimeError):
@@ -38,11 +38,20 @@ def _pins(config: MachineConfig) -> str:
             f"static WritePins write_pins(Vdut* top) {{ return {pins('m_axi_main', WRITE)}; }}\n")
 
 
+def unit_paths(text: str) -> dict[str, str]:
+    """Unit -> module path in the Verilog ``text``, which is also its path of instances."""
+    paths = re.findall(r"^module \\?([\w.]+)", text, re.MULTILINE)
+    return {unit: path for unit in UNITS for path in paths if path.rpartition(".")[2] == unit}
+
+
 def _control(text: str) -> str:
+    """Makes each unit's ``retire`` and memories public; nothing else, since public signals cost speed."""
     lines = ["`verilator_config"]
-    for module, names in PUBLIC.items():
-        path = f"{TOP}.{module}"
-        lines += [f'public_flat_rd -module "{path}" -var "{name}"' for name in names if f"\\{path} " in text]
+    for unit, path in unit_paths(text).items():
+        body = re.search(rf"^module \\?{re.escape(path)}\b.*?^endmodule", text, re.MULTILINE | re.DOTALL)[0]
+        names = re.findall(r"^  reg \[\d+:0\] (\w+) \[\d+:0\];", body, re.MULTILINE)
+        names += ["retire"] if re.search(r"\bretire\b", body) else []
+        lines += [f'public_flat_rd -module "{path}" -var "{name}"' for name in names]
     return "\n".join(lines) + "\n"
 
 
@@ -64,6 +73,7 @@ def build_board(config: MachineConfig, progress: Callable[[str], None] = lambda 
     (directory / "dut.v").write_text(text)
     (directory / "dut.vlt").write_text(control)
     (directory / "pins.inc").write_text(pins)
+    (directory / "units.json").write_text(json.dumps(unit_paths(text)))
     progress(f"verilating {config.name}")
     log = directory / "build.log"
     objects = directory / "obj"

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watches the simulated machine retire its instructions and compares each one's rows with the instruction-set simulator.
+
+Units retire in order, each for itself; which unit retires an instruction follows from its opcode. A pulse is looked at
+SETTLE cycles later, when the last write has reached its memory; rows an instruction wrote are not written again
+before whoever reads them, so they still stand.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from golden.iss.trace import Entry, Write
+from golden.spec.isa import Opcode
+from golden.spec.machine import LANES, TN, MachineConfig
+from sim.board import Board
+
+SETTLE = 24
+RETIRED_BY = {Opcode.LINEAR: "epilogue", Opcode.ATTENTION: "epilogue", Opcode.NORM: "norm", Opcode.GATE: "gate",
+              Opcode.LOAD: "load_store", Opcode.STORE: "load_store", Opcode.COPY: "load_store"}
+
+
+class Mismatch(AssertionError):
+    """The machine and the instruction-set simulator disagree; the message names the first wrong byte."""
+
+
+class Memories:
+    """The design's memories in the layout of ``golden.iss``: rows as they are now."""
+
+    def __init__(self, board: Board):
+        config: MachineConfig = board.config
+        self._operand = [board.memory("operand", f"half{half}") for half in range(2)]
+        self._residual = [board.memory("residual", f"half{half}") for half in range(2)]
+        self._key = board.memory("key", "store")
+        self._value = [[board.memory("value", f"key{key}_half{half}") for half in range(TN // LANES)]
+                       for key in range(config.tk)]
+
+    def operand(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        halves = [memory[rows] for memory in self._operand]
+        return (np.concatenate([half[:, :TN] for half in halves], axis=1),
+                np.stack([half[:, TN] & 3 for half in halves], axis=1))
+
+    def residual(self, rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([memory[rows][:, :2 * LANES] for memory in self._residual], axis=1)
+
+    def key(self, rows: np.ndarray) -> np.ndarray:
+        return self._key[rows]
+
+    def value(self, rows: np.ndarray) -> np.ndarray:
+        keys = [np.concatenate([memory[rows][:, :LANES] for memory in halves], axis=1) for halves in self._value]
+        return np.stack(keys, axis=2).reshape(len(rows), -1)
+
+
+@dataclass
+class Retired:
+    """One retired instruction: its golden entry, and the machine's cycle when it retired."""
+
+    entry: Entry
+    cycle: int
+
+
+@dataclass
+class Tracer:
+    """Compares a run with ``entries``, the golden trace of the same job on the same input.
+
+    ``run`` simulates to the interrupt; ``retired`` lists what was compared, in order of retirement. Raises
+    :class:`Mismatch` at the first difference, or when an instruction retires that golden did not.
+    """
+
+    board: Board
+    entries: list[Entry]
+    retired: list[Retired] = field(default_factory=list)
+
+    def __post_init__(self):
+        self._memories = Memories(self.board)
+        self._due = {unit: deque(e for e in self.entries if RETIRED_BY.get(e.opcode) == unit)
+                     for unit in set(RETIRED_BY.values())}
+        self._base = self.board.cycle
+
+    def run(self, limit: int, progress: Callable[[int], None] = lambda done: None) -> None:
+        """Simulate at most ``limit`` cycles; the job has ended when the interrupt is up."""
+        for unit in self._due:
+            self.board.watch(unit, "retire")
+        pending: deque[tuple[int, str]] = deque()
+        try:
+            while self.board.cycle - self._base < limit:
+                stop = pending[0][0] if pending else self.board.cycle + 20_000
+                _, pulses = self.board.run(max(1, stop - self.board.cycle))
+                pending.extend((self.board.cycle + SETTLE, unit) for unit in sorted(pulses))
+                progress(self.board.cycle - self._base)
+                ended = self.board.interrupt
+                while pending and (ended or pending[0][0] <= self.board.cycle):
+                    due, unit = pending.popleft()
+                    self._compare(unit, due - SETTLE)
+                if ended:
+                    break
+        finally:
+            self.board.unwatch()
+        left = [entry.index for queue in self._due.values() for entry in queue]
+        if left and self.board.interrupt:
+            raise Mismatch(f"The job ended, but the instructions {sorted(left)[:8]} never retired.")
+
+    def _compare(self, unit: str, cycle: int) -> None:
+        if not self._due[unit]:
+            raise Mismatch(f"{unit} retired one instruction more than golden did.")
+        entry = self._due[unit].popleft()
+        for write in entry.writes:
+            self._check(entry, write)
+        self.retired.append(Retired(entry, cycle - self._base))
+
+    def _check(self, entry: Entry, write: Write) -> None:
+        if write.memory == "output" or not len(write.rows):
+            return
+        came = getattr(self._memories, write.memory)(write.rows)
+        exp = None
+        if write.memory == "operand":
+            came, exp = came
+        wrong = (came != write.data) & write.mask
+        where = f"instruction {entry.index} ({entry.opcode.name}, expert {entry.expert})"
+        if wrong.any():
+            i, j = (int(v[0]) for v in np.nonzero(wrong))
+            raise Mismatch(f"{where}: {int(wrong.sum())} of {int(write.mask.sum())} bytes differ in {write.memory}; "
+                           f"first at row {int(write.rows[i])}, byte {j}: golden {write.data[i, j]:#04x}, "
+                           f"machine {came[i, j]:#04x}.")
+        if exp is not None:
+            used = write.mask.reshape(len(write.rows), 2, TN).any(axis=2)
+            off = (exp != write.exp) & used
+            if off.any():
+                i, j = (int(v[0]) for v in np.nonzero(off))
+                raise Mismatch(f"{where}: {int(off.sum())} block exponents differ; first at operand row "
+                               f"{int(write.rows[i])}, block {j}: golden {write.exp[i, j]}, machine {exp[i, j]}.")
