@@ -157,8 +157,9 @@ def census(jobs: list[Job]) -> None:
     raw = np.concatenate([rsh(job.scores * job.mult, job.shift1).ravel() for job in jobs])
     moved = sum(int((np.diff(softmax(job.t(), wide_p=True, references=True).reference) > 0).sum()) for job in jobs)
     ragged = sum(job.scores.shape[1] % SLICE != 0 for job in jobs)
-    print(f"census: {len(t)} scores, {np.sum(raw != t)} saturated, {np.sum(t < 0)} negative, {np.sum(t % 256 == 0)} whole,"
-          f" {moved} references raised, {ragged} ragged rows, {sum(job.wide for job in jobs)} wide jobs")
+    print(f"census: {len(t)} scores, {np.sum(raw != t)} saturated, {np.sum(t < 0)} negative, "
+          f"{np.sum(t % 256 == 0)} whole, {moved} references raised, {ragged} ragged rows, "
+          f"{sum(job.wide for job in jobs)} wide jobs")
     assert np.sum(raw != t) > 10 and np.sum(t < 0) > 100 and np.sum(t % 256 == 0) > 100
     assert moved > 20 and ragged > 5 and any(job.wide for job in jobs)
 
@@ -194,7 +195,7 @@ async def handles_corner_rows(dut):
     rng, jobs = seeded(), []
     for keys in (1, 2, 15, 16, 17, 33, CFG.max_keys, min(129, CFG.max_keys - 1)):
         for shape in ("equal", "rising", "falling", "lowest"):
-            row = {"equal": [77] * keys, "rising": [min(-32768 + 4096 * (k // 16) + 300 * k, 32767) for k in range(keys)],
+            row = {"equal": [77] * keys, "rising": [min(556 * k - 32768, 32767) for k in range(keys)],
                    "falling": [32767 - 256 * k for k in range(keys)], "lowest": [-32768] * keys}[shape]
             lanes = rng.randint(1, CFG.tm)
             jobs += [job_from_t(rng, [row] * lanes, wide=wide) for wide in (False, True)]
