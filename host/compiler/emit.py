@@ -9,7 +9,7 @@ from golden.spec.abi import Image, Symbol
 from golden.spec.isa import Opcode
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
 from golden.spec.tables import RESIDUAL_FRAC
-from golden.spec.tiling import operand_rows, residual_rows
+from golden.spec.tiling import ceil_div, operand_rows, residual_rows
 from host.compiler.allocate import allocate
 from host.compiler.estimate import estimate
 from host.compiler.lower import Lowering
@@ -17,8 +17,8 @@ from host.compiler.nodes import Node, NotFitting, Row, flat
 from host.compiler.schedule import set_waits
 from host.compiler.stream import Stream
 
-_CHUNKS = (1, 2, 3, 4, 6, 8, 12, 16)
-"""Token ranges an FFN is cut into, until its hidden operand fits."""
+_RANGES = (1, 2, 3, 4, 6, 8, 12, 16)
+"""Token ranges that an FFN is cut into, until its hidden operand fits."""
 
 
 def compile_model(model, machine: MachineConfig, joint: bool = True) -> Image:
@@ -46,11 +46,12 @@ def compile_model(model, machine: MachineConfig, joint: bool = True) -> Image:
 
 
 def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...]) -> list[Node]:
-    """Nodes of one program with addresses and waits, in as few FFN chunks as fit."""
+    """Nodes of one program with addresses and waits, with FFNs in as few ranges as fit."""
     what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "")
     refusal = None
-    for chunks in _CHUNKS:
-        nodes = Lowering(model, machine, stream, tasks, chunks).program()
+    for ranges in _RANGES:
+        span = ceil_div(model.config.tokens * len(tasks), ranges)
+        nodes = Lowering(model, machine, stream, tasks, span).program()
         try:
             allocate(nodes, machine, what)
         except NotFitting as error:

@@ -17,13 +17,13 @@ class Lowering:
     each has its copy of the residual stream, and an expert's weights serve the tokens of all of them.
 
     ``model`` has ``config``, ``plan`` and ``tensors`` (``golden.spec.quantized``). ``stream`` collects payloads.
-    ``chunks``: in how many token ranges an FFN is done (its weights come once a range), so that hidden operands fit.
+    ``span``: most tokens an FFN takes at a time (its weights come once a range), so that hidden operands fit.
     """
 
-    def __init__(self, model, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...], chunks: int = 1):
+    def __init__(self, model, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...], span: int = 4095):
         self.config: ModelConfig = model.config
         self.plan, self.tensors = model.plan, model.tensors
-        self.machine, self.stream, self.tasks, self.chunks = machine, stream, tasks, chunks
+        self.machine, self.stream, self.tasks, self.span = machine, stream, tasks, span
         self.nodes: list[Node] = []
         c = self.config
         self.first_moe = min(c.moe_layers, default=c.depth)
@@ -173,8 +173,8 @@ class Lowering:
         self.copies = len(self.tasks)
 
     def ranges(self) -> list[tuple[int, int]]:
-        """First token and number of tokens of each chunk of an FFN."""
-        step = ceil_div(self.tokens, self.chunks)
+        """First token and number of tokens of each range of an FFN: as few and as even ones as ``span`` allows."""
+        step = ceil_div(self.tokens, ceil_div(self.tokens, self.span))
         return [(first, min(step, self.tokens - first)) for first in range(0, self.tokens, step)]
 
     def ffn_half(self, i: int) -> None:
