@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden.ops.arith import ACC_LIMIT, DomainError, check_range, integers, reciprocal, rsh, sat
+from golden.ops.census import note
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand
 from golden.ops.softmax import ceil_log2, exp2_below
@@ -79,5 +80,7 @@ def route(logits, record: Gate) -> tuple[np.ndarray, np.ndarray]:
     r, sh = reciprocal(p.sum(-1, keepdims=True))
     if not record.renormalise:
         p = np.take_along_axis(p, chosen, -1)
-    weight = np.minimum(rsh(p * r, RECIPROCAL_BITS - 1 + sh), 65535)
+    exact = rsh(p * r, RECIPROCAL_BITS - 1 + sh)
+    weight = np.minimum(exact, 65535)
+    note("weight", exact, weight)
     return chosen, weight.astype(np.uint16)
