@@ -43,7 +43,8 @@ def main() -> int:
     for column in table.columns[1:4]:
         column.justify = "right"
     for bench, (tests, failed, cycles, seconds) in sorted(totals.items()):
-        table.add_row(bench, str(tests), f"{cycles:,}", f"{cycles / max(seconds, 1e-9):,.0f}", "no" if failed else "yes")
+        speed = cycles / max(seconds, 1e-9)
+        table.add_row(bench, str(tests), f"{cycles:,}", f"{speed:,.0f}", "no" if failed else "yes")
     Console().print(table)
     return 1 if status else 0
 

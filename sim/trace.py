@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watches the simulated machine retire its instructions and compares each one's rows with the instruction-set simulator.
+"""Watches the simulated machine retire its instructions and compares each with the instruction-set simulator.
 
 Units retire in order, each for itself; which unit retires an instruction follows from its opcode. A pulse is looked at
 SETTLE cycles later, when the last write has reached its memory; rows an instruction wrote are not written again

@@ -47,7 +47,7 @@ def unit_paths(text: str) -> dict[str, str]:
 def _control(text: str) -> str:
     """Makes each unit's ``retire`` and memories public; nothing else, since public signals cost speed."""
     lines = ["`verilator_config"]
-    for unit, path in unit_paths(text).items():
+    for path in unit_paths(text).values():
         body = re.search(rf"^module \\?{re.escape(path)}\b.*?^endmodule", text, re.MULTILINE | re.DOTALL)[0]
         names = re.findall(r"^  reg \[\d+:0\] (\w+) \[\d+:0\];", body, re.MULTILINE)
         names += ["retire"] if re.search(r"\bretire\b", body) else []

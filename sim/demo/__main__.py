@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the demonstration and prints what it showed. Exit status 1 when anything differs by a bit."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from golden.device import GoldenDevice
+from golden.model.float_model import run_float
+from golden.spec.abi import Image
+from golden.spec.machine import MACHINES
+from golden.spec.model import MODELS
+from host.compiler.emit import compile_model
+from host.driver.layout import prepare_input
+from host.driver.session import Session
+from host.progress import console as notes
+from host.progress import cycles, steps
+from sim.board.settings import DRAM_PRESETS
+from sim.demo import models, pictures
+from sim.demo.layers import Layer, layers
+from sim.device import SimDevice
+from sim.trace import Mismatch, Tracer
+
+out = Console()
+
+
+def run_task(image: Image, device: SimDevice, pixels: np.ndarray, task: str):
+    """One task on golden and on the simulated board. Returns (golden result, machine result, layers, entries)."""
+    entries = []
+    golden = Session(image, GoldenDevice(image.machine, trace=entries.append)).frame(pixels, task)
+    device.free()
+    session = Session(image, device)
+    session.start(prepare_input(pixels, image.input), task)
+    tracer = Tracer(device.board, entries)
+    expected = sum(symbol.cycles for symbol in image.symbols[task])
+    with cycles(f"{task} on {device.name}", expected) as report:
+        tracer.run(session.job_limit, report)
+    return golden, session.finish(), layers(tracer.retired, image.symbols[task]), entries
+
+
+def layer_table(task: str, rows: list[Layer], image: Image) -> Table:
+    table = Table("layer", "cycles", "MAC use", "DRAM bytes", "experts hit", "tokens/expert", title=task)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        queues = row.queues.values()
+        table.add_row(row.name, f"{row.cycles:,}", f"{100 * row.use(image.machine):.1f} %", f"{row.bytes:,}",
+                      f"{len(queues)}/{image.model.experts}" if queues else "",
+                      f"{min(queues)}..{max(queues)}" if queues else "")
+    return table
+
+
+def shown(value) -> str:
+    """A figure as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--model", default="m3vit-tiny", choices=sorted(MODELS))
+    parser.add_argument("--machine", default="zcu102", choices=sorted(MACHINES))
+    parser.add_argument("--plan", default="fast", choices=("fast", "accurate"))
+    parser.add_argument("--dram", default="ideal", choices=sorted(DRAM_PRESETS))
+    parser.add_argument("--picture", type=Path, help="a picture file of your own")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"))
+    parser.add_argument("--json", action="store_true", help="also print one JSON object")
+    options = parser.parse_args(arguments)
+
+    model, source = models.float_model(options.model)
+    config = model.config
+    pixels, picture_name = models.picture(options.picture, config, source)
+    with steps(f"quantize {config.name}") as report:
+        integer = models.quantized(model, options.plan, report)
+    image = compile_model(integer, MACHINES[options.machine])
+    out.print(f"model {config.name} ({source}), plan {options.plan}; picture: {picture_name}", highlight=False)
+    out.print("placement: accelerator 100 % of the backbone's MACs; host: crop, resize, patch order", highlight=False)
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    pictures.save_input(pixels, options.out / "input.png")
+    chosen, features, summary = {}, {}, {}
+    device = SimDevice(image.machine, DRAM_PRESETS[options.dram],
+                       progress=lambda text: notes.print(f"simulated board: {text}", highlight=False))
+    try:
+        for task in config.tasks:
+            golden, machine, rows, entries = run_task(image, device, pixels, task)
+            exact = np.array_equal(machine.residuals[task], golden.residuals[task])
+            reference = run_float(model, pixels[None], task)[0]
+            error = machine.features - reference
+            intermediate = {}
+            integer.run(pixels, task, trace=intermediate.__setitem__)
+            chosen[task] = {layer: intermediate[f"blocks.{layer}.gate.experts"] for layer in config.moe_layers}
+            features[task] = machine.features
+            out.print(layer_table(task, rows, image))
+            useful = sum(row.macs for row in rows) / (machine.cycles * image.machine.macs_per_cycle)
+            summary[task] = {
+                "cycles": machine.cycles, "milliseconds_at_300_MHz": round(machine.cycles / 300e3, 3),
+                "array_use": round(useful, 4), "instructions_compared": len(entries), "bit_exact": bool(exact),
+                "mse_against_float": float(np.mean(error ** 2)), "mae_against_float": float(np.abs(error).mean())}
+            table = Table(title=f"{task}: frame", show_header=False)
+            for key, value in summary[task].items():
+                table.add_row(key.replace("_", " "), shown(value))
+            out.print(table)
+            if not exact:
+                return 1
+    except Mismatch as error:
+        print(f"The machine differs from golden: {error}", file=sys.stderr)
+        return 1
+    finally:
+        device.close()
+    if config.moe_layers:
+        pictures.save_experts(pixels, config, chosen, options.out / "experts.png")
+    pictures.save_features(config, features, options.out / "features.png")
+    (options.out / "summary.json").write_text(json.dumps(summary, indent=1))
+    names = ", ".join(sorted(path.name for path in options.out.glob("*.png")))
+    out.print(f"pictures in {options.out}: {names}", highlight=False)
+    if options.json:
+        print(json.dumps(summary))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

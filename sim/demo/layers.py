@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From retired instructions to one line a layer: cycles, MAC use, DRAM bytes, experts."""
+
+from dataclasses import dataclass, field
+
+from golden.iss.trace import Entry
+from golden.spec.isa import Opcode
+from golden.spec.machine import LINE, SLICE, TN, MachineConfig
+from golden.spec.tiling import attention_lines, linear_lines, norm_lines
+from sim.trace import Retired
+
+
+def macs(entry: Entry) -> int:
+    """Useful multiply-accumulates of one instruction; both passes of a wide operand count once."""
+    f = entry.fields
+    if entry.opcode is Opcode.LINEAR:
+        tokens = f["tokens"] if entry.tokens is None else len(entry.tokens)
+        return tokens * f["tiles"] * TN * f["slices"] * SLICE
+    if entry.opcode is Opcode.ATTENTION:
+        return 2 * f["heads"] * f["head_slices"] * SLICE * f["queries"] * f["keys"]
+    return 0
+
+
+def stream_bytes(entry: Entry) -> int:
+    """Bytes of weights and parameters that one instruction takes from DRAM."""
+    f = entry.fields
+    lines = {Opcode.LINEAR: lambda: linear_lines(f["tiles"], f["slices"]), Opcode.NORM: lambda: norm_lines(f["blocks"]),
+             Opcode.ATTENTION: lambda: attention_lines(f["heads"], f["head_slices"])}.get(entry.opcode, lambda: 0)()
+    rows = f["rows"] if entry.opcode in (Opcode.LOAD, Opcode.STORE) else 0
+    return (lines + rows) * LINE
+
+
+@dataclass
+class Layer:
+    """What the instructions of one layer took together. ``queues``: tokens of each expert that was hit."""
+
+    name: str
+    cycles: int = 0
+    macs: int = 0
+    bytes: int = 0
+    queues: dict[int, int] = field(default_factory=dict)
+
+    def use(self, machine: MachineConfig) -> float:
+        """Useful MACs over what the array could have done in these cycles."""
+        return self.macs / max(1, self.cycles * machine.macs_per_cycle)
+
+
+def layers(retired: list[Retired], symbols) -> list[Layer]:
+    """One :class:`Layer` for each block and for what comes before and after, in program order.
+
+    An instruction's cycles run from the latest retirement before it in program order to its own, so that they add up
+    to the whole frame although units overlap.
+    """
+    found: dict[str, Layer] = {}
+    last = 0
+    for item in sorted(retired, key=lambda r: r.cycle):
+        parts = symbols[item.entry.index].name.split(".")
+        name = ".".join(parts[:2]) if parts[0] == "blocks" else parts[0]
+        layer = found.setdefault(name, Layer(name))
+        layer.cycles += max(0, item.cycle - last)
+        last = max(last, item.cycle)
+        layer.macs += macs(item.entry)
+        layer.bytes += stream_bytes(item.entry)
+        if item.entry.expert >= 0 and item.entry.tokens is not None:
+            layer.queues[item.entry.expert] = len(item.entry.tokens)
+    return list(found.values())
