@@ -4,7 +4,7 @@
 from dataclasses import dataclass, fields, replace
 
 from golden.model.params import AmbiguousModel
-from golden.spec.model import GateKind
+from golden.spec.model import GateKind, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +13,7 @@ class Options:
 
     ``image`` and ``source_image`` are (height, width) in pixels: of the model wanted, and of the images
     that the checkpoint's positional embedding was trained for. Where they differ the embedding is resized.
+    Raises :class:`ConfigError` for values of the wrong kind.
     """
 
     name: str | None = None
@@ -29,10 +30,19 @@ class Options:
 
     def __post_init__(self):
         if self.gate is not None:
-            object.__setattr__(self, "gate", GateKind(self.gate))
+            kinds = {kind.value: kind for kind in GateKind}
+            gate = self.gate.value if isinstance(self.gate, GateKind) else self.gate
+            require(gate in kinds, f"gate must be one of {list(kinds)}, not {self.gate!r}.")
+            object.__setattr__(self, "gate", kinds[gate])
         for field in ("tasks", "image", "source_image", "pixel_mean", "pixel_std"):
-            if getattr(self, field) is not None:
-                object.__setattr__(self, field, tuple(getattr(self, field)))
+            value = getattr(self, field)
+            if value is not None:
+                require(not isinstance(value, str), f"{field} must be a sequence, not the text {value!r}.")
+                object.__setattr__(self, field, tuple(value))
+        for field in ("image", "source_image"):
+            value = getattr(self, field)
+            require(value is None or len(value) == 2 and all(isinstance(v, int) and v > 0 for v in value),
+                    f"{field} must be a height and a width in pixels, not {value!r}.")
 
     def or_else(self, **usual) -> "Options":
         """A copy in which fields that are ``None`` take the value of ``usual``."""

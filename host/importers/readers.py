@@ -20,6 +20,7 @@ from golden.model.params import (
     UnexpectedTensor,
     UnknownLayout,
     WrongDtype,
+    WrongShape,
 )
 
 Tensors = dict[str, np.ndarray]
@@ -177,13 +178,15 @@ def _join_ranks(path: Path, ranks: dict[int, Path], trust_pickle: bool) -> Tenso
         raise MissingFile(f"{path} holds the shards {sorted(ranks)}; {absent}.pth is missing.")
     tensors = read_torch(ranks[0], trust_pickle)
     slices = {name: [array] for name, array in tensors.items() if _EXPERT_SHARD.fullmatch(name)}
+    if flat := [name for name, (array,) in slices.items() if array.ndim == 0]:
+        raise WrongShape(f"{ranks[0]}: {flat[0]!r} must have a dimension for the experts, not the shape ().")
     for rank in range(1, len(ranks)):
         for name, array in read_torch(ranks[rank], trust_pickle).items():
             if name not in slices:
                 raise UnexpectedTensor(f"{ranks[rank]} must hold slices of rank 0's experts only, not {name!r}.")
-            if array.shape[1:] != slices[name][0].shape[1:] or array.ndim == 0:
-                raise UnexpectedTensor(f"{ranks[rank]}: {name!r} of shape {array.shape} cannot follow rank 0's "
-                                       f"{slices[name][0].shape}.")
+            if array.ndim == 0 or array.shape[1:] != slices[name][0].shape[1:]:
+                raise WrongShape(f"{ranks[rank]}: {name!r} must have shape (experts, "
+                                 f"{', '.join(map(str, slices[name][0].shape[1:]))}) as in rank 0, not {array.shape}.")
             slices[name].append(array)
     for name, arrays in slices.items():
         if len(arrays) != len(ranks):

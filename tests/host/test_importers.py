@@ -23,7 +23,7 @@ from golden.model.params import (
 )
 from golden.model.store import save_float
 from golden.model.synthetic import synthetic_model
-from golden.spec.model import DEIT_TINY, NANO, GateKind, ModelConfig
+from golden.spec.model import DEIT_TINY, NANO, ConfigError, GateKind, ModelConfig
 from host.importers import import_checkpoint
 from host.importers.resize import resize_positions
 from tests.host import layouts
@@ -196,6 +196,22 @@ class TestM3vit:
         (folder / "2.pth").unlink()
         with pytest.raises((WrongShape, UnsupportedModel)):
             import_checkpoint(folder, **GIVEN)
+
+    @pytest.mark.parametrize("change, error, words", [
+        (lambda s: s.update({"blocks.0.norm1.bias": np.zeros(64, "f4")}), UnexpectedTensor, "slices of rank 0's"),
+        (lambda s: s.pop("blocks.3.mlp.experts.h4toh.bias"), MissingFile, "is in 1 of 2 shards"),
+        (lambda s: s.update({"blocks.1.mlp.experts.htoh4.bias": np.zeros((2, 9), "f4")}), WrongShape, "(experts, 64)"),
+        (lambda s: s.update({"blocks.1.mlp.experts.htoh4.bias": np.zeros((), "f4")}), WrongShape, "not ()"),
+    ], ids=["foreign", "incomplete", "other_shape", "scalar"])
+    def test_shards_that_do_not_fit_are_refused(self, change, error, words, tmp_path):
+        state = layouts.m3vit(made(MOE))
+        shard = {name: array[2:] for name, array in state.items() if "experts." in name}
+        change(shard)
+        save_pth(tmp_path / "0.pth", {n: array[:2] if "experts." in n else array for n, array in state.items()})
+        save_pth(tmp_path / "1.pth", shard)
+        with pytest.raises(error) as caught:
+            import_checkpoint(tmp_path, **GIVEN)
+        assert words in str(caught.value)
 
     def test_cityscapes_size_and_pixels_are_known(self, tmp_path):
         model = made(replace(MOE, image_height=128, image_width=256))
@@ -378,6 +394,13 @@ def test_unknown_names_are_refused(tmp_path):
         import_checkpoint(tmp_path / "empty")
     with pytest.raises(MissingFile, match="There is no file or folder"):
         import_checkpoint(tmp_path / "absent.pth")
+
+
+@pytest.mark.parametrize("bad", [{"gate": "best"}, {"image": (64,)}, {"image": "64x64"}, {"source_image": (0, 64)},
+                                 {"tasks": "depth"}], ids=str)
+def test_options_of_the_wrong_kind_are_refused(bad, tmp_path):
+    with pytest.raises(ConfigError, match=f"{next(iter(bad))} must be"):
+        import_checkpoint(tmp_path, **bad)
 
 
 def test_impossible_heads_are_refused(tmp_path):
