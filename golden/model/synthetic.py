@@ -29,7 +29,7 @@ LOUD_GAIN, USUAL_GAIN = 12.0, 2.0
 def synthetic_model(config: ModelConfig, seed: int = 0) -> FloatModel:
     """A network of ``config`` with float32 weights that depend on ``seed`` and each tensor's name only.
 
-    On photographs the residual stream stays within +-40 and no attention head is uniform or one-hot throughout.
+    The residual stream stays within about +-45 and no attention head is uniform or one-hot throughout.
     """
     shapes = float_schema(config)
     tensors = {name: np.empty(0) for name in shapes}
