@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AXI signatures, the constants the machine drives on them, and the payloads that lead to bursts."""
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data, enum, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.machine import LINE
+
+ADDRESS_BITS = 64
+BEAT_BYTES = 16
+BEAT_BITS = 8 * BEAT_BYTES
+LINE_BEATS = LINE // BEAT_BYTES
+MAX_BURST = 64
+"""Beats; a burst never crosses a multiple of 1024 bytes, hence never one of 4096."""
+LITE_ADDRESS_BITS = 12
+
+SIZE = (BEAT_BYTES - 1).bit_length()
+INCR = 0b01
+CACHE = 0b0011
+"""Normal, not cacheable, bufferable: what a port beside the caches expects."""
+PROT = 0b000
+
+
+class Response(enum.Enum, shape=2):
+    """RRESP and BRESP."""
+
+    OKAY = 0
+    EXOKAY = 1
+    SLVERR = 2
+    DECERR = 3
+
+
+BEATS_BITS = 19
+"""Of a transfer: 2**16 lines, and one bit to say so."""
+TRANSFER = data.StructLayout({"addr": unsigned(ADDRESS_BITS), "beats": unsigned(BEATS_BITS)})
+"""Bytes ``addr`` .. ``addr + 16 * beats``, of any length; becomes bursts."""
+BURST_BITS = MAX_BURST.bit_length()
+BURST = data.StructLayout({"addr": unsigned(ADDRESS_BITS), "beats": unsigned(BURST_BITS)})
+"""One burst of 1..64 beats."""
+
+
+def _address_channel(prefix: str) -> dict:
+    return {
+        f"{prefix}addr": Out(ADDRESS_BITS), f"{prefix}len": Out(8), f"{prefix}size": Out(3, init=SIZE),
+        f"{prefix}burst": Out(2, init=INCR), f"{prefix}cache": Out(4, init=CACHE), f"{prefix}prot": Out(3, init=PROT),
+        f"{prefix}valid": Out(1), f"{prefix}ready": In(1),
+    }
+
+
+READ_MEMBERS = _address_channel("ar") | {
+    "rdata": In(BEAT_BITS), "rresp": In(2), "rlast": In(1), "rvalid": In(1), "rready": Out(1),
+}
+WRITE_MEMBERS = _address_channel("aw") | {
+    "wdata": Out(BEAT_BITS), "wstrb": Out(BEAT_BYTES), "wlast": Out(1), "wvalid": Out(1), "wready": In(1),
+    "bresp": In(2), "bvalid": In(1), "bready": Out(1),
+}
+LITE_MEMBERS = {
+    "awaddr": Out(LITE_ADDRESS_BITS), "awprot": Out(3), "awvalid": Out(1), "awready": In(1),
+    "wdata": Out(32), "wstrb": Out(4), "wvalid": Out(1), "wready": In(1),
+    "bresp": In(2), "bvalid": In(1), "bready": Out(1),
+    "araddr": Out(LITE_ADDRESS_BITS), "arprot": Out(3), "arvalid": Out(1), "arready": In(1),
+    "rdata": In(32), "rresp": In(2), "rvalid": In(1), "rready": Out(1),
+}
+
+AxiRead = wiring.Signature(READ_MEMBERS)
+"""Read channels, seen from the manager. No identifiers: answers come in order."""
+AxiWrite = wiring.Signature(WRITE_MEMBERS)
+"""Write channels, seen from the manager."""
+AxiLite = wiring.Signature(LITE_MEMBERS)
+"""A register bus, seen from the manager."""
+
+
+def flat(prefix: str, members: dict, *, subordinate: bool = False) -> dict:
+    """Ports named ``prefix_araddr`` and so on, as integrators expect them."""
+    return {f"{prefix}_{name}": member.flip() if subordinate else member for name, member in members.items()}
+
+
+def connect_flat(m, prefix: str, members: dict, outer, inner, *, subordinate: bool = False) -> None:
+    """Wire flat ports of ``outer`` to interface ``inner`` of a unit."""
+    for name, member in members.items():
+        port, pin = getattr(outer, f"{prefix}_{name}"), getattr(inner, name)
+        outgoing = (member.flow == Out) != subordinate
+        m.d.comb += port.eq(pin) if outgoing else pin.eq(port)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refuses instructions that cannot be meant, before anything of the program runs."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, LIMITS, Opcode
+from golden.spec.status import Status
+from hw.shapes import INSTRUCTION
+
+
+class InstructionChecker(wiring.Component):
+    """Looks at the instructions after BEGIN one by one; the first wrong one is reported, those after END are ignored.
+
+    BAD_OPCODE: no such opcode, a second BEGIN, or EXPERTS or END inside a body of EXPERTS. BAD_FIELD: a field outside
+    ``isa.LIMITS``, or a reserved bit that is set.
+
+    ::
+
+        word -> [opcode, out of bounds?, reserved bits?, for each opcode] -> [body left, ended] -> fault
+
+    Timing: LATENCY cycles from ``valid`` to ``fault`` and ``ended``; II = 1.
+    Domain: any word.
+    Twin: ``golden.spec.isa``.
+
+    Members: ``valid``, ``word``, ``at`` In; ``fault``, ``fault_code``, ``fault_index`` Out; ``ended`` Out, END came.
+    """
+
+    LATENCY = 2
+    II = 1
+
+    valid: Signal
+    word: Signal
+    at: Signal
+    fault: Signal
+    fault_code: Signal
+    fault_index: Signal
+    ended: Signal
+
+    def __init__(self):
+        super().__init__({
+            "valid": In(1), "word": In(8 * INSTRUCTION_BYTES), "at": In(16),
+            "fault": Out(1), "fault_code": Out(8), "fault_index": Out(16), "ended": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+
+        # Stage 1: every opcode's own rules.
+        s1_valid, s1_at, s1_opcode, s1_body = Signal(), Signal(16), Signal(4), Signal(4)
+        s1_bad = Signal(16)
+        m.d.sync += [
+            s1_valid.eq(self.valid), s1_at.eq(self.at), s1_opcode.eq(self.word[:4]),
+            s1_body.eq(INSTRUCTION[Opcode.EXPERTS](self.word).body),
+        ]
+        for opcode, layout in INSTRUCTION.items():
+            view = layout(self.word)
+            wrong = [self.word[FORMATS[opcode].used:].any()]
+            for name, (low, high) in LIMITS.get(opcode, {}).items():
+                field = view[name]
+                if low > 0:
+                    wrong.append(field < low)
+                if high < (1 << len(field)) - 1:
+                    wrong.append(field > high)
+            bad = wrong[0]
+            for term in wrong[1:]:
+                bad = bad | term
+            m.d.sync += s1_bad[opcode].eq(bad)
+
+        # Stage 2: where it stands.
+        body_left, unknown, misplaced = Signal(4), Signal(), Signal()
+        known = sum(1 << opcode for opcode in FORMATS)
+        m.d.comb += [
+            unknown.eq(~(known >> s1_opcode)[0]),
+            misplaced.eq((s1_opcode == Opcode.BEGIN)
+                         | (body_left != 0) & ((s1_opcode == Opcode.EXPERTS) | (s1_opcode == Opcode.END))),
+        ]
+        m.d.sync += self.fault.eq(0)
+        with m.If(s1_valid & ~self.ended):
+            m.d.sync += [
+                self.fault.eq(unknown | misplaced | (s1_bad >> s1_opcode)[0]), self.fault_index.eq(s1_at),
+                self.fault_code.eq(Mux(unknown | misplaced, Status.BAD_OPCODE, Status.BAD_FIELD)),
+                body_left.eq(Mux(body_left != 0, body_left - 1, Mux(s1_opcode == Opcode.EXPERTS, s1_body, 0))),
+                self.ended.eq(s1_opcode == Opcode.END),
+            ]
+        return m

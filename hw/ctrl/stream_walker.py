@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs ahead through the program and asks for every line of the weight stream before anybody needs it."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.isa import INSTRUCTION_BYTES, Opcode
+from golden.spec.machine import LINE, MAX_EXPERTS, NORM_PARAM_LINES, PARAM_LINES, SLICE, TN, MachineConfig
+from hw.ctrl.credits import Credits
+from hw.dma.layouts import CHUNK, CHUNK_LINES, LINE_NUMBER_BITS, ROUTE, Destination
+from hw.shapes import INSTRUCTION
+
+SLICE_LINES = SLICE * TN // LINE
+"""Lines of one slice of one tile's weights."""
+READ_CYCLES = 2
+"""From a program index to its instruction."""
+
+
+class StreamWalker(wiring.Component):
+    """For each instruction that consumes the weight stream, requests its lines and says where they go, in order.
+
+    LINEAR: for each tile PARAM_LINES to PARAM, then 8 lines a slice to RING. NORM: NORM_PARAM_LINES a block to NORM.
+    ATTENTION: a line to MULTS, then PARAM_LINES for each 32 output channels to PARAM. EXPERTS: waits for the mask of
+    non-empty queues and walks the body once for each set bit, from ``stream + expert * pitch`` on without a break.
+
+    ::
+
+        program[index] -> [decoded] -> segments (destination, lines) -> o_route
+                                           \\-> chunks of up to 8 lines, against the destination's credit -> o_chunk
+
+    A credit is a free line at the destination: taken with the chunk, given back when the consumer frees the line. So
+    nothing is ever requested that could not be stored, and the bus is never held up by a full queue.
+
+    Timing: one chunk a cycle inside a segment; two cycles between segments, about six between instructions.
+    Domain: programs that passed ``hw.ctrl.checker``; the consumers take lines in program order.
+    Twin: the stream order of ``golden.spec.tiling``, followed by ``golden.iss``.
+
+    Members: ``start`` In; ``index`` Out, ``word`` In, READ_CYCLES later; ``i_mask`` In(stream of a bit an expert);
+    ``o_chunk``, ``o_route`` Out(streams); ``ring_release`` In, rows, with ``ring_release_en``; ``param_release``,
+    ``norm_release``, ``mults_release`` In, one line each; ``halt`` In.
+    """
+
+    start: Signal
+    index: Signal
+    word: Signal
+    i_mask: stream.Interface
+    o_chunk: stream.Interface
+    o_route: stream.Interface
+    ring_release: Signal
+    ring_release_en: Signal
+    param_release: Signal
+    norm_release: Signal
+    mults_release: Signal
+    halt: Signal
+
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
+        super().__init__({
+            "start": In(1), "index": Out(range(cfg.program_depth)), "word": In(8 * INSTRUCTION_BYTES),
+            "i_mask": In(stream.Signature(MAX_EXPERTS)),
+            "o_chunk": Out(stream.Signature(CHUNK)), "o_route": Out(stream.Signature(ROUTE)),
+            "ring_release": In(range(cfg.ring_rows + 1)), "ring_release_en": In(1),
+            "param_release": In(1), "norm_release": In(1), "mults_release": In(1), "halt": In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        view = {opcode: layout(self.word) for opcode, layout in INSTRUCTION.items()}
+
+        # The instruction at work. `stream` is where it starts, `line` the next line not yet asked for.
+        opcode = Signal(4)
+        start_line, line, fresh = Signal(LINE_NUMBER_BITS), Signal(LINE_NUMBER_BITS), Signal(init=1)
+        tiles, slices, blocks = Signal(8), Signal(9), Signal(10)
+        # EXPERTS: what remains of the mask, the line of the expert under its lowest bit, and the body.
+        mask, expert_line, pitch = Signal(MAX_EXPERTS), Signal(LINE_NUMBER_BITS), Signal(LINE_NUMBER_BITS)
+        in_body, entered = Signal(), Signal()
+        body, body_left, body_index = Signal(4), Signal(4), Signal.like(self.index)
+
+        # The segment at work.
+        destination, left = Signal(Destination), Signal(ROUTE["lines"].width)
+        jump = Signal()
+        m.d.comb += [self.o_route.payload.destination.eq(destination), self.o_route.payload.lines.eq(left)]
+
+        m.submodules.credit = credit = Credits(self.cfg)
+        m.d.comb += [
+            credit.ring_release.eq(Mux(self.ring_release_en, self.ring_release, 0)),
+            credit.param_release.eq(self.param_release), credit.norm_release.eq(self.norm_release),
+            credit.mults_release.eq(self.mults_release),
+        ]
+        lines = Signal(range(CHUNK_LINES + 1))
+        m.d.comb += [
+            lines.eq(Mux(left >= CHUNK_LINES, CHUNK_LINES, left[:3])),
+            self.o_chunk.payload.line.eq(line), self.o_chunk.payload.lines.eq(lines),
+            self.o_chunk.payload.jump.eq(jump), credit.destination.eq(destination),
+        ]
+
+        wait = Signal(range(READ_CYCLES + 1))
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [self.index.eq(1), wait.eq(READ_CYCLES), fresh.eq(1), in_body.eq(0)]
+                with m.If(self.start):
+                    m.next = "FETCH"
+
+            with m.State("FETCH"):
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(wait == 1):
+                    m.next = "DECODE"
+            with m.State("DECODE"):
+                m.d.sync += opcode.eq(self.word[:4])
+                with m.Switch(self.word[:4]):
+                    with m.Case(Opcode.LINEAR):
+                        v = view[Opcode.LINEAR]
+                        m.d.sync += [start_line.eq(v.stream), tiles.eq(v.tiles), slices.eq(v.slices)]
+                        m.next = "PLACE"
+                    with m.Case(Opcode.NORM):
+                        v = view[Opcode.NORM]
+                        m.d.sync += [start_line.eq(v.stream), blocks.eq(v.blocks)]
+                        m.next = "PLACE"
+                    with m.Case(Opcode.ATTENTION):
+                        v = view[Opcode.ATTENTION]
+                        m.d.sync += [start_line.eq(v.stream), blocks.eq(v.heads * v.head_slices * SLICE // TN)]
+                        m.next = "PLACE"
+                    with m.Case(Opcode.EXPERTS):
+                        v = view[Opcode.EXPERTS]
+                        m.d.sync += [expert_line.eq(v.stream), pitch.eq(v.pitch), body.eq(v.body),
+                                     body_index.eq(self.index + 1)]
+                        m.next = "MASK"
+                    with m.Case(Opcode.LOAD, Opcode.STORE, Opcode.COPY, Opcode.GATE):
+                        m.next = "NEXT"
+                    with m.Default():
+                        m.next = "END"
+
+            # Where its lines begin: inside a body they follow those of the instruction before.
+            with m.State("PLACE"):
+                with m.If(in_body):
+                    m.d.sync += [start_line.eq(Mux(entered, expert_line, line)), entered.eq(0)]
+                m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.d.sync += [line.eq(start_line), jump.eq(fresh | (start_line != line)), fresh.eq(0)]
+                with m.Switch(opcode):
+                    with m.Case(Opcode.LINEAR):
+                        m.d.sync += [destination.eq(Destination.PARAM), left.eq(PARAM_LINES)]
+                    with m.Case(Opcode.NORM):
+                        m.d.sync += [destination.eq(Destination.NORM), left.eq(blocks * NORM_PARAM_LINES)]
+                    with m.Default():
+                        m.d.sync += [destination.eq(Destination.MULTS), left.eq(1)]
+                m.next = "ROUTE"
+
+            # Segments.
+            with m.State("ROUTE"):
+                m.d.comb += self.o_route.valid.eq(1)
+                with m.If(self.o_route.ready):
+                    m.next = "CHUNK"
+            with m.State("CHUNK"):
+                m.d.comb += self.o_chunk.valid.eq(credit.possible & ~self.halt)
+                with m.If(self.o_chunk.valid & self.o_chunk.ready):
+                    m.d.comb += credit.taken.eq(lines)
+                    m.d.sync += [left.eq(left - lines), line.eq(line + lines), jump.eq(0)]
+                    with m.If(left <= CHUNK_LINES):
+                        m.next = "SEGMENT"
+            with m.State("SEGMENT"):
+                m.next = "ROUTE"
+                with m.If((opcode == Opcode.LINEAR) & (destination == Destination.PARAM)):
+                    m.d.sync += [destination.eq(Destination.RING), left.eq(slices * SLICE_LINES), tiles.eq(tiles - 1)]
+                with m.Elif((opcode == Opcode.LINEAR) & (tiles != 0)):
+                    m.d.sync += [destination.eq(Destination.PARAM), left.eq(PARAM_LINES)]
+                with m.Elif((opcode == Opcode.ATTENTION) & (destination == Destination.MULTS)):
+                    m.d.sync += [destination.eq(Destination.PARAM), left.eq(blocks * PARAM_LINES)]
+                with m.Else():
+                    m.next = "NEXT"
+
+            with m.State("NEXT"):
+                m.d.sync += [self.index.eq(self.index + 1), wait.eq(READ_CYCLES), body_left.eq(body_left - 1)]
+                m.next = "FETCH"
+                with m.If(in_body & (body_left == 1)):
+                    m.d.sync += [mask.eq(mask >> 1), expert_line.eq(expert_line + pitch)]
+                    m.next = "SCAN"
+
+            # EXPERTS.
+            with m.State("MASK"):
+                m.d.comb += self.i_mask.ready.eq(1)
+                m.d.sync += mask.eq(self.i_mask.payload)
+                with m.If(self.i_mask.valid):
+                    m.next = "SCAN"
+            with m.State("SCAN"):
+                m.d.sync += [wait.eq(READ_CYCLES), body_left.eq(body), self.index.eq(body_index)]
+                with m.If(mask == 0):
+                    m.d.sync += [in_body.eq(0), self.index.eq(body_index + body)]
+                    m.next = "FETCH"
+                with m.Elif(mask[0]):
+                    m.d.sync += [in_body.eq(1), entered.eq(1)]
+                    m.next = "FETCH"
+                with m.Else():
+                    m.d.sync += [mask.eq(mask >> 1), expert_line.eq(expert_line + pitch)]
+            with m.State("END"):
+                pass
+        return m

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Payloads between the stream walker and the weight ports."""
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data, enum
+
+from hw.axi import LINE_BEATS, MAX_BURST
+
+LINE_NUMBER_BITS = 32
+CHUNK_LINES = 8
+"""Most lines the walker asks for at once: one slice of a tile's weights."""
+
+
+class Destination(enum.Enum, shape=2):
+    """Where a line of the weight stream goes."""
+
+    RING = 0
+    PARAM = 1
+    NORM = 2
+    MULTS = 3
+
+
+CHUNK = data.StructLayout({
+    "line": unsigned(LINE_NUMBER_BITS), "lines": unsigned(CHUNK_LINES.bit_length()),
+    "jump": unsigned(1),       # `line` does not follow the last chunk's last line
+})
+ROUTE = data.StructLayout({"destination": Destination, "lines": unsigned(13)})
+"""The next ``lines`` lines go to ``destination``."""
+RANGE = data.StructLayout({"line": unsigned(LINE_NUMBER_BITS), "lines": unsigned(MAX_BURST.bit_length())})
+"""Lines to be read by every port, at most one burst."""
+
+
+def beats_per_line(ports: int) -> int:
+    """Beats that each of ``ports`` weight ports brings of a line."""
+    return LINE_BEATS // ports

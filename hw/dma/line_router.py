@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts lines together from the ports' shares and sends each where the walker said."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.machine import MachineConfig
+from hw.core.layouts import LINE_BITS
+from hw.dma.layouts import ROUTE, Destination
+
+
+class LineRouter(wiring.Component):
+    """A line is the shares of all ports side by side; the next ``lines`` lines of a route go to its destination.
+
+    ::
+
+        i[0..P-1] --all valid--> [line, destination] -> o_ring | o_param | o_norm | o_mults
+        i_route -> [destination, lines left] --^
+
+    Timing: LATENCY cycles from the last share to the destination; II = 1, also across routes. A stalled
+    destination stops everything behind it; it never stalls for long, since the walker asks only for what fits.
+    Domain: routes of at least one line.
+    Twin: none.
+
+    Members: ``i[ports]`` In(stream of a share), ``i_route`` In(stream of ROUTE), four Out(stream of LINE_BITS).
+    """
+
+    LATENCY = 1
+    II = 1
+
+    i: list[stream.Interface]
+    i_route: stream.Interface
+    o_ring: stream.Interface
+    o_param: stream.Interface
+    o_norm: stream.Interface
+    o_mults: stream.Interface
+
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
+        line = stream.Signature(LINE_BITS)
+        super().__init__({
+            "i": In(stream.Signature(LINE_BITS // cfg.ports)).array(cfg.ports), "i_route": In(stream.Signature(ROUTE)),
+            "o_ring": Out(line), "o_param": Out(line), "o_norm": Out(line), "o_mults": Out(line),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        outputs = {Destination.RING: self.o_ring, Destination.PARAM: self.o_param,
+                   Destination.NORM: self.o_norm, Destination.MULTS: self.o_mults}
+
+        # The route in force; the next one is loaded with the last line of this one.
+        destination, left = Signal(Destination), Signal(ROUTE["lines"].width)
+        active, last, take = Signal(), Signal(), Signal()
+        m.d.comb += self.i_route.ready.eq(~active | take & last)
+        with m.If(self.i_route.ready):
+            m.d.sync += [
+                destination.eq(self.i_route.payload.destination), left.eq(self.i_route.payload.lines),
+                last.eq(self.i_route.payload.lines == 1), active.eq(self.i_route.valid),
+            ]
+        with m.Elif(take):
+            m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
+
+        # One line, registered, with a valid bit for each destination.
+        valid, line = Signal(len(outputs)), Signal(LINE_BITS, reset_less=True)
+        stalled, complete = Signal(), Signal()
+        m.d.comb += [
+            stalled.eq(Cat(valid[d.value] & ~out.ready for d, out in outputs.items()).any()),
+            complete.eq(Cat(port.valid for port in self.i).all()),
+            take.eq(complete & active & ~stalled),
+        ]
+        m.d.comb += [port.ready.eq(take) for port in self.i]
+        for d, out in outputs.items():
+            m.d.comb += [out.valid.eq(valid[d.value]), out.payload.eq(line)]
+        with m.If(~stalled):
+            m.d.sync += [line.eq(Cat(port.payload for port in self.i)), valid.eq(0)]
+            with m.If(take):
+                m.d.sync += valid.eq(1 << destination.as_value())
+        return m

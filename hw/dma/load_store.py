@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LOAD, STORE and COPY: rows between DRAM and the operand and residual memories."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.isa import Memory, Opcode, Region
+from golden.spec.machine import LINE, MachineConfig
+from golden.spec.status import Status
+from hw.axi import ADDRESS_BITS, BEAT_BITS, LINE_BEATS, TRANSFER
+from hw.core.layouts import ISSUE, LINE_BITS, OPERAND_ROW, OPERAND_WRITE, READ_LATENCY, RESIDUAL_WRITE, ROW_BITS
+from hw.lib.queue import Queue
+from hw.shapes import INSTRUCTION
+
+ROWS_BITS = 17
+ROW_QUEUE = 8
+"""Rows between the side that brings them and the side that takes them; covers the memories' latency."""
+LAND = 3
+"""Cycles from a row's transfer at a memory to its being readable."""
+
+
+class LoadStore(wiring.Component):
+    """Moves ``rows`` rows of 64 bytes; operand rows that are loaded get exponent 0.
+
+    ::
+
+        LOAD:         i_data, 4 beats a row --\\                /--> o_operand_write | o_residual_write
+        STORE, COPY:  read client, latency 2 --> [8 rows] -----<
+                                                                \\--> 4 beats a row -> o_data
+
+    The local rows are checked first: a range that leaves its memory moves nothing (RANGE_LOCAL). The DRAM range is
+    checked as a whole by the engines (RANGE_READ, RANGE_WRITE).
+
+    Timing: LOAD and STORE 4 cycles a row, COPY 1; LATENCY cycles from an instruction to the first request.
+    Domain: instructions that passed the checker.
+    Twin: ``golden.iss``.
+
+    Members: ``i`` In(stream of ISSUE); ``table_addr``, ``input_addr``, ``output_addr`` In; ``o_load``, ``o_store``
+    Out(stream of TRANSFER), ``i_data`` In, ``o_data`` Out(streams of a beat), ``stored`` In, no write is under way;
+    ``o_operand_read``, ``o_residual_read`` Out(stream of row), ``i_operand_row``, ``i_residual_row`` In, READ_LATENCY
+    after the transfer; ``o_operand_write``, ``o_residual_write`` Out(streams); ``idle``, ``retire``; ``fault``,
+    ``fault_code`` Out.
+    """
+
+    LATENCY = 4
+
+    i: stream.Interface
+    table_addr: Signal
+    input_addr: Signal
+    output_addr: Signal
+    o_load: stream.Interface
+    o_store: stream.Interface
+    i_data: stream.Interface
+    o_data: stream.Interface
+    stored: Signal
+    o_operand_read: stream.Interface
+    o_residual_read: stream.Interface
+    i_residual_row: Signal
+    o_operand_write: stream.Interface
+    o_residual_write: stream.Interface
+    idle: Signal
+    retire: Signal
+    fault: Signal
+    fault_code: Signal
+
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
+        super().__init__({
+            "i": In(stream.Signature(ISSUE)),
+            **{name: In(ADDRESS_BITS) for name in ("table_addr", "input_addr", "output_addr")},
+            "o_load": Out(stream.Signature(TRANSFER)), "o_store": Out(stream.Signature(TRANSFER)),
+            "i_data": In(stream.Signature(BEAT_BITS)), "o_data": Out(stream.Signature(BEAT_BITS)), "stored": In(1),
+            "o_operand_read": Out(stream.Signature(ROW_BITS)), "i_operand_row": In(OPERAND_ROW),
+            "o_residual_read": Out(stream.Signature(ROW_BITS)), "i_residual_row": In(LINE_BITS),
+            "o_operand_write": Out(stream.Signature(OPERAND_WRITE)),
+            "o_residual_write": Out(stream.Signature(RESIDUAL_WRITE)),
+            "idle": Out(1), "retire": Out(1), "fault": Out(1), "fault_code": Out(8, init=Status.RANGE_LOCAL),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        view = {code: INSTRUCTION[code](self.i.payload.word) for code in (Opcode.LOAD, Opcode.STORE, Opcode.COPY)}
+        load, store, copy = view.values()
+
+        # The instruction: where it reads and writes locally, and its DRAM address, half by half.
+        is_load, is_store, is_copy, residual = Signal(), Signal(), Signal(), Signal()
+        source, target, rows = Signal(ROW_BITS), Signal(ROW_BITS), Signal(ROWS_BITS)
+        source_end, target_end = Signal(ROWS_BITS + 1), Signal(ROWS_BITS + 1)
+        half = ADDRESS_BITS // 2
+        base, offset, carry = Signal(ADDRESS_BITS), Signal(32), Signal()
+        addr = Signal(ADDRESS_BITS)
+        request = {"addr": addr, "beats": rows * LINE_BEATS}
+        for out, mine in ((self.o_load, is_load), (self.o_store, is_store)):
+            m.d.comb += [out.payload[name].eq(value) for name, value in request.items()]
+
+        to_read, to_write, land = Signal(ROWS_BITS), Signal(ROWS_BITS), Signal(range(LAND + 1))
+        running = Signal()
+        beyond = Signal()
+        limit = Mux(residual, self.cfg.residual_rows, self.cfg.operand_rows)
+        m.d.comb += beyond.eq((source_end > limit) & ~is_load | (target_end > limit) & ~is_store)
+        m.d.sync += [self.retire.eq(0), self.fault.eq(0)]
+        m.d.comb += self.fault_code.eq(Status.RANGE_LOCAL)
+
+        with m.FSM():
+            with m.State("ACCEPT"):
+                m.d.comb += [self.i.ready.eq(1), self.idle.eq(1)]
+                opcode = load.opcode
+                m.d.sync += [
+                    is_load.eq(opcode == Opcode.LOAD), is_store.eq(opcode == Opcode.STORE),
+                    is_copy.eq(opcode == Opcode.COPY),
+                ]
+                with m.Switch(opcode):
+                    with m.Case(Opcode.LOAD):
+                        m.d.sync += [
+                            offset.eq(load.offset), target.eq(load.row), rows.eq(load.rows),
+                            residual.eq(load.memory == Memory.RESIDUAL),
+                            base.eq(Mux(load.region == Region.INPUT, self.input_addr, self.table_addr)),
+                        ]
+                    with m.Case(Opcode.STORE):
+                        m.d.sync += [
+                            offset.eq(store.offset), source.eq(store.row), rows.eq(store.rows),
+                            residual.eq(store.memory == Memory.RESIDUAL), base.eq(self.output_addr),
+                        ]
+                    with m.Default():
+                        m.d.sync += [source.eq(copy.src_row), target.eq(copy.dst_row), rows.eq(copy.rows),
+                                     residual.eq(1)]
+                with m.If(self.i.valid):
+                    m.next = "ENDS"
+            with m.State("ENDS"):
+                m.d.sync += [
+                    source_end.eq(source + rows), target_end.eq(target + rows),
+                    Cat(addr[:half], carry).eq(base[:half] + (offset * LINE)[:half]),
+                ]
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.sync += [
+                    addr[half:].eq(base[half:] + (offset * LINE)[half:] + carry), to_read.eq(rows), to_write.eq(rows),
+                    land.eq(LAND),
+                ]
+                m.next = "REQUEST"
+                with m.If(beyond):
+                    m.d.sync += self.fault.eq(1)
+                    m.next = "REFUSED"
+            with m.State("REQUEST"):
+                m.d.comb += [self.o_load.valid.eq(is_load), self.o_store.valid.eq(is_store)]
+                with m.If(is_copy | is_load & self.o_load.ready | is_store & self.o_store.ready):
+                    m.next = "MOVE"
+            with m.State("MOVE"):
+                m.d.comb += running.eq(1)
+                with m.If(to_write == 0):
+                    m.next = "LAND"
+            # The last row must be readable, and every store acknowledged, before anybody believes it.
+            with m.State("LAND"):
+                with m.If(land != 0):
+                    m.d.sync += land.eq(land - 1)
+                with m.Elif(~is_store | self.stored):
+                    m.d.sync += self.retire.eq(1)
+                    m.next = "ACCEPT"
+            with m.State("REFUSED"):
+                pass
+
+        m.submodules.rows = queue = Queue(LINE_BITS, ROW_QUEUE)
+        self._bring(m, queue, running, is_load, residual, source, to_read)
+        self._take(m, queue, running, is_store, residual, target, to_write)
+        return m
+
+    def _bring(self, m, queue, running, is_load, residual, source, to_read):
+        """Rows into the queue: gathered from beats, or read from a memory while the queue has room for the answers."""
+        beats, beat_count = Signal(LINE_BITS), Signal(range(LINE_BEATS))
+        gathered = Signal()
+        room = Signal()
+        m.d.comb += [room.eq(~gathered | queue.i.ready), self.i_data.ready.eq(running & is_load & room)]
+        with m.If(room):
+            m.d.sync += gathered.eq(0)
+            with m.If(self.i_data.valid & running & is_load):
+                m.d.sync += [
+                    beats.eq(Cat(beats[BEAT_BITS:], self.i_data.payload)), beat_count.eq(beat_count + 1),
+                    gathered.eq(beat_count == LINE_BEATS - 1),
+                ]
+
+        free = Signal(range(ROW_QUEUE + 1), init=ROW_QUEUE)
+        want, asked = Signal(), Signal()
+        m.d.comb += want.eq(running & ~is_load & (to_read != 0) & (free != 0))
+        for out, mine in ((self.o_operand_read, ~residual), (self.o_residual_read, residual)):
+            m.d.comb += [out.valid.eq(want & mine), out.payload.eq(source)]
+        m.d.comb += asked.eq(want & Mux(residual, self.o_residual_read.ready, self.o_operand_read.ready))
+        with m.If(asked):
+            m.d.sync += [source.eq(source + 1), to_read.eq(to_read - 1)]
+        m.d.sync += free.eq(free - asked + (queue.o.valid & queue.o.ready & ~is_load))
+
+        on_its_way = Signal(READ_LATENCY)
+        m.d.sync += on_its_way.eq(Cat(asked, on_its_way))
+        with m.If(is_load):
+            m.d.comb += [queue.i.valid.eq(gathered), queue.i.payload.eq(beats)]
+        with m.Else():
+            m.d.comb += [
+                queue.i.valid.eq(on_its_way[-1]),
+                queue.i.payload.eq(Mux(residual, self.i_residual_row, self.i_operand_row.data)),
+            ]
+
+    def _take(self, m, queue, running, is_store, residual, target, to_write):
+        """Rows out of the queue: into a memory, or as beats to the write engine."""
+        writes = ((self.o_operand_write, ~residual), (self.o_residual_write, residual))
+        for out, mine in writes:
+            m.d.comb += [
+                out.valid.eq(queue.o.valid & running & ~is_store & mine),
+                out.payload.row.eq(target), out.payload.mask.eq(0b11), out.payload.data.eq(queue.o.payload),
+            ]
+        beat_count, sent = Signal(range(LINE_BEATS)), Signal()
+        m.d.comb += [
+            self.o_data.valid.eq(queue.o.valid & running & is_store),
+            self.o_data.payload.eq(queue.o.payload.word_select(beat_count, BEAT_BITS)),
+            sent.eq(self.o_data.valid & self.o_data.ready & (beat_count == LINE_BEATS - 1)),
+        ]
+        with m.If(self.o_data.valid & self.o_data.ready):
+            m.d.sync += beat_count.eq(beat_count + 1)
+        written = Signal()
+        m.d.comb += [
+            written.eq(Cat(out.valid & out.ready for out, _ in writes).any()),
+            queue.o.ready.eq(Mux(is_store, sent, written)),
+        ]
+        with m.If(queue.o.valid & queue.o.ready):
+            m.d.sync += [target.eq(target + 1), to_write.eq(to_write - 1)]

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads DRAM: transfers in, beats out, several bursts outstanding."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.status import Status
+from hw.axi import ADDRESS_BITS, BEAT_BITS, BURST, MAX_BURST, SIZE, TRANSFER, AxiRead, Response
+from hw.dma.bus_timer import BusTimer
+from hw.dma.splitter import SPAN_BITS, BurstSplitter
+from hw.dma.window_guard import WindowGuard
+from hw.lib.queue import Queue
+
+
+class ReadEngine(wiring.Component):
+    """Reads ``beats`` beats from ``addr`` on for each transfer, in order.
+
+    ::
+
+        i -> [guard: whole transfer] -> [splitter] -> [guard: on the wire] -> [AR register] -> AR
+                                                                 \\-> [bursts outstanding]
+        R -> [register] -> response, RLAST against the oldest burst -> [data queue] -> o
+
+    A burst is issued only when the queue has room for all of it, so RREADY is always high. After the first fault, and
+    while ``halt``, no burst is issued and what still arrives is counted and dropped.
+
+    Timing: one beat a cycle, as long as ``depth`` beats cover the bus's latency. LATENCY cycles from a transfer at
+    ``i`` to ARVALID when nothing is before it. A stalled ``o`` stops new bursts, never RREADY.
+    Domain: addresses and lengths of whole beats; anything else is refused by the guards.
+    Twin: the DRAM of the simulated board.
+
+    Members: ``i`` In(stream of TRANSFER), ``o`` Out(stream of a beat), ``lo``, ``hi`` In, the window; ``limit`` In, of
+    the bus timer; ``halt`` In; ``quiet`` Out, the bus owes nothing; ``expired`` Out, the bus timer's pulse;
+    ``fault``, ``fault_code``, ``fault_addr`` Out; ``beat`` Out, a pulse for each beat read; ``axi`` Out(AxiRead).
+    """
+
+    LATENCY = 2 * WindowGuard.LATENCY + BurstSplitter.LATENCY + 1
+
+    i: stream.Interface
+    o: stream.Interface
+    lo: Signal
+    hi: Signal
+    limit: Signal
+    halt: Signal
+    quiet: Signal
+    expired: Signal
+    fault: Signal
+    fault_code: Signal
+    fault_addr: Signal
+    beat: Signal
+    axi: wiring.PureInterface
+
+    def __init__(self, *, depth: int = 512, bursts: int = 16):
+        if depth < 2 * MAX_BURST:
+            raise ValueError(f"A read engine holds at least two bursts, {2 * MAX_BURST} beats, not {depth}.")
+        self.depth = depth
+        self.bursts = bursts
+        super().__init__({
+            "i": In(stream.Signature(TRANSFER)), "o": Out(stream.Signature(BEAT_BITS)),
+            "lo": In(ADDRESS_BITS), "hi": In(ADDRESS_BITS), "limit": In(32), "halt": In(1),
+            "quiet": Out(1), "expired": Out(1),
+            "fault": Out(1), "fault_code": Out(8), "fault_addr": Out(ADDRESS_BITS),
+            "beat": Out(1), "axi": Out(AxiRead),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        axi = self.axi
+        m.submodules.check = check = WindowGuard(TRANSFER)
+        m.submodules.splitter = splitter = BurstSplitter()
+        m.submodules.guard = guard = WindowGuard(BURST)
+        m.submodules.issued = issued = Queue(BURST, self.bursts)
+        m.submodules.data = queue = Queue(BEAT_BITS, self.depth)
+        m.submodules.timer = timer = BusTimer()
+        wiring.connect(m, wiring.flipped(self.i), check.i)
+        wiring.connect(m, check.o, splitter.i)
+        wiring.connect(m, splitter.o, guard.i)
+        wiring.connect(m, wiring.flipped(self.o), queue.o)
+        for unit in (check, guard):
+            m.d.comb += [unit.lo.eq(self.lo), unit.hi.eq(self.hi)]
+
+        # Address channel: a register; a burst enters when the data queue has room for all of it.
+        space, enough = Signal(range(self.depth + 1), init=self.depth), Signal()
+        outstanding = Signal(range(self.bursts + 3))
+        poisoned, take = Signal(), Signal()
+        m.d.comb += [
+            take.eq(guard.o.valid & guard.o.ready),
+            guard.o.ready.eq(enough & ~axi.arvalid & issued.i.ready & ~self.halt & ~poisoned),
+            issued.i.payload.eq(guard.o.payload), issued.i.valid.eq(take),
+        ]
+        with m.If(axi.arready):
+            m.d.sync += axi.arvalid.eq(0)
+        with m.If(take):
+            m.d.sync += [axi.arvalid.eq(1), axi.araddr.eq(guard.o.payload.addr),
+                         axi.arlen.eq(guard.o.payload.beats - 1)]
+        # The guard needs several cycles a burst, so `enough` is never stale when it offers one.
+        popped = Signal()
+        m.d.comb += popped.eq(queue.o.valid & queue.o.ready)
+        m.d.sync += [space.eq(space + popped - Mux(take, guard.o.payload.beats, 0)), enough.eq(space >= MAX_BURST)]
+
+        # Stage 1: the data channel, registered.
+        s1_valid, s1_last, s1_resp = Signal(), Signal(), Signal(Response.as_shape())
+        s1_data = Signal(BEAT_BITS, reset_less=True)
+        m.d.comb += axi.rready.eq(1)
+        m.d.sync += [s1_valid.eq(axi.rvalid), s1_last.eq(axi.rlast), s1_resp.eq(axi.rresp), s1_data.eq(axi.rdata)]
+
+        # Stage 2: against the oldest burst.
+        current, current_valid = Signal(BURST, reset_less=True), Signal()
+        ends = Signal()
+        m.d.comb += [ends.eq(s1_valid & s1_last), issued.o.ready.eq(~current_valid | ends)]
+        with m.If(issued.o.ready):
+            m.d.sync += [current.eq(issued.o.payload), current_valid.eq(issued.o.valid)]
+        with m.Elif(s1_valid):
+            m.d.sync += [current.beats.eq(current.beats - 1),
+                         current.addr[SIZE:SPAN_BITS].eq(current.addr[SIZE:SPAN_BITS] + 1)]
+        m.d.sync += outstanding.eq(outstanding + take - (ends & current_valid))
+
+        wrong, code = Signal(), Signal(8)
+        m.d.comb += [wrong.eq(s1_valid), code.eq(Status.BAD_RESPONSE)]
+        with m.If(~current_valid):
+            pass
+        with m.Elif(s1_resp == Response.SLVERR.value):
+            m.d.comb += code.eq(Status.R_SLVERR)
+        with m.Elif(s1_resp == Response.DECERR.value):
+            m.d.comb += code.eq(Status.R_DECERR)
+        with m.Elif(s1_resp == Response.EXOKAY.value):
+            m.d.comb += code.eq(Status.EXOKAY)
+        with m.Elif(s1_last == (current.beats == 1)):
+            m.d.comb += wrong.eq(0)
+        m.d.comb += [queue.i.payload.eq(s1_data), queue.i.valid.eq(s1_valid & ~wrong & ~self.halt & ~poisoned)]
+        m.d.sync += self.beat.eq(s1_valid)
+
+        # Faults; a response goes before a refusal.
+        m.d.sync += self.fault.eq(wrong | check.fault | guard.fault)
+        with m.If(wrong | check.fault | guard.fault):
+            m.d.sync += poisoned.eq(1)
+        m.d.sync += [self.fault_code.eq(Status.RANGE_READ),
+                     self.fault_addr.eq(Mux(guard.fault, guard.fault_addr, check.fault_addr))]
+        with m.If(wrong):
+            m.d.sync += [self.fault_code.eq(code), self.fault_addr.eq(current.addr)]
+
+        m.d.comb += [
+            timer.limit.eq(self.limit), timer.halt.eq(self.halt), self.expired.eq(timer.expired),
+            timer.owed.eq(axi.arvalid | (outstanding != 0)), timer.moved.eq(axi.arvalid & axi.arready | axi.rvalid),
+        ]
+        m.d.sync += self.quiet.eq(~axi.arvalid & (outstanding == 0) & ~take & ~axi.rvalid & ~s1_valid)
+        return m

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One weight port: ranges of lines in, this port's share of each line out."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.machine import MachineConfig
+from hw.axi import ADDRESS_BITS, BEAT_BITS, TRANSFER, AxiRead
+from hw.dma.layouts import RANGE, beats_per_line
+from hw.dma.read_engine import ReadEngine
+
+
+class WeightPort(wiring.Component):
+    """Reads bytes ``base + line * B`` .. of its plane, B = 64 / ports, and gives B bytes for each line.
+
+    ::
+
+        i -> [low half of the address] -> [high half] -> [read engine] -> [B / 16 beats to a share] -> o
+
+    Timing: one beat a cycle, so one line in B / 16 cycles. LATENCY cycles from a transfer at ``i`` to ARVALID. A
+    stalled ``o`` stops new bursts once the engine's data queue is full; RREADY stays high.
+    Domain: ``base`` a multiple of 16; what leaves the window is refused.
+    Twin: the planes of ``golden.spec.abi``.
+
+    Members: ``i`` In(stream of RANGE), ``base`` In, ``o`` Out(stream of a share); the others as at ReadEngine.
+    """
+
+    LATENCY = ReadEngine.LATENCY + 2
+
+    i: stream.Interface
+    o: stream.Interface
+    base: Signal
+    lo: Signal
+    hi: Signal
+    limit: Signal
+    halt: Signal
+    quiet: Signal
+    expired: Signal
+    fault: Signal
+    fault_code: Signal
+    fault_addr: Signal
+    beat: Signal
+    axi: wiring.PureInterface
+
+    def __init__(self, cfg: MachineConfig, *, depth: int = 512):
+        self.cfg = cfg
+        self.depth = depth
+        self.beats = beats_per_line(cfg.ports)
+        super().__init__({
+            "i": In(stream.Signature(RANGE)), "o": Out(stream.Signature(8 * cfg.line_bytes_per_port)),
+            "base": In(ADDRESS_BITS), "lo": In(ADDRESS_BITS), "hi": In(ADDRESS_BITS), "limit": In(32), "halt": In(1),
+            "quiet": Out(1), "expired": Out(1),
+            "fault": Out(1), "fault_code": Out(8), "fault_addr": Out(ADDRESS_BITS),
+            "beat": Out(1), "axi": Out(AxiRead),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.engine = engine = ReadEngine(depth=self.depth)
+        wiring.connect(m, wiring.flipped(self.axi), engine.axi)
+        for name in ("lo", "hi", "limit", "halt"):
+            m.d.comb += getattr(engine, name).eq(getattr(self, name))
+        for name in ("quiet", "expired", "fault", "fault_code", "fault_addr", "beat"):
+            m.d.comb += getattr(self, name).eq(getattr(engine, name))
+
+        # Address: base + line * B, half by half.
+        half = ADDRESS_BITS // 2
+        offset, carry = Signal(ADDRESS_BITS), Signal()
+        transfer = Signal(TRANSFER, reset_less=True)
+        m.d.comb += [
+            offset.eq(self.i.payload.line * self.cfg.line_bytes_per_port), engine.i.payload.eq(transfer),
+        ]
+        offset_high = Signal(half)
+        with m.FSM():
+            with m.State("ACCEPT"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [
+                    Cat(transfer.addr[:half], carry).eq(self.base[:half] + offset[:half]),
+                    offset_high.eq(offset[half:]),
+                    transfer.beats.eq(self.i.payload.lines * self.beats),
+                ]
+                with m.If(self.i.valid):
+                    m.next = "HIGH"
+            with m.State("HIGH"):
+                m.d.sync += transfer.addr[half:].eq(self.base[half:] + offset_high + carry)
+                m.next = "SEND"
+            with m.State("SEND"):
+                m.d.comb += engine.i.valid.eq(1)
+                with m.If(engine.i.ready):
+                    m.next = "ACCEPT"
+
+        # Beats to shares, lowest bytes first.
+        if self.beats == 1:
+            wiring.connect(m, engine.o, wiring.flipped(self.o))
+            return m
+        count = Signal(range(self.beats))
+        gathered = Signal(BEAT_BITS * self.beats, reset_less=True)
+        room = Signal()
+        m.d.comb += [room.eq(~self.o.valid | self.o.ready), engine.o.ready.eq(room), self.o.payload.eq(gathered)]
+        with m.If(room):
+            m.d.sync += self.o.valid.eq(0)
+            with m.If(engine.o.valid):
+                m.d.sync += [
+                    gathered.eq(Cat(gathered[BEAT_BITS:], engine.o.payload)), count.eq(count + 1),
+                    self.o.valid.eq(count == self.beats - 1),
+                ]
+        return m

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The weight stream: from the walker's grants to lines at their destinations, through all weight ports."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.machine import MachineConfig
+from hw.axi import ADDRESS_BITS, AxiRead
+from hw.core.layouts import LINE_BITS
+from hw.dma.layouts import CHUNK, ROUTE
+from hw.dma.line_router import LineRouter
+from hw.dma.range_builder import RangeBuilder
+from hw.dma.weight_port import WeightPort
+from hw.lib.queue import Queue
+
+ROUTES = 64
+"""Segments between request and arrival; a LINEAR with one slice has 7 lines a segment."""
+
+
+class WeightStream(wiring.Component):
+    """Wires range builder, ports and router together.
+
+    ::
+
+        i_chunk -> [range builder] -> [weight port] x P -> [line router] -> o_ring | o_param | o_norm | o_mults
+        i_route -> [queue] ----------------------------------^
+
+    Timing: one line a cycle with 4 ports, one in 2 (4) cycles with 2 (1).
+    Twin: none.
+
+    Members: ``i_chunk``, ``i_route`` In(streams); ``base[ports]``, ``lo``, ``hi``, ``limit``, ``halt`` In; four Out(stream
+    of LINE_BITS); for each port ``axi``, ``quiet``, ``expired``, ``fault``, ``fault_code``, ``fault_addr``, ``beat`` Out.
+    """
+
+    i_chunk: stream.Interface
+    i_route: stream.Interface
+    lo: Signal
+    hi: Signal
+    limit: Signal
+    halt: Signal
+    o_ring: stream.Interface
+    o_param: stream.Interface
+    o_norm: stream.Interface
+    o_mults: stream.Interface
+
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
+        line, ports = stream.Signature(LINE_BITS), cfg.ports
+        super().__init__({
+            "i_chunk": In(stream.Signature(CHUNK)), "i_route": In(stream.Signature(ROUTE)),
+            "base": In(ADDRESS_BITS).array(ports), "lo": In(ADDRESS_BITS), "hi": In(ADDRESS_BITS),
+            "limit": In(32), "halt": In(1),
+            "o_ring": Out(line), "o_param": Out(line), "o_norm": Out(line), "o_mults": Out(line),
+            "axi": Out(AxiRead).array(ports),
+            **{name: Out(1).array(ports) for name in ("quiet", "expired", "fault", "beat")},
+            "fault_code": Out(8).array(ports), "fault_addr": Out(ADDRESS_BITS).array(ports),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.builder = builder = RangeBuilder(self.cfg)
+        m.submodules.routes = routes = Queue(ROUTE, ROUTES)
+        m.submodules.router = router = LineRouter(self.cfg)
+        wiring.connect(m, wiring.flipped(self.i_chunk), builder.i)
+        wiring.connect(m, wiring.flipped(self.i_route), routes.i)
+        wiring.connect(m, routes.o, router.i_route)
+        for name in ("o_ring", "o_param", "o_norm", "o_mults"):
+            wiring.connect(m, getattr(router, name), wiring.flipped(getattr(self, name)))
+        for p in range(self.cfg.ports):
+            m.submodules[f"port{p}"] = port = WeightPort(self.cfg)
+            wiring.connect(m, builder.o[p], port.i)
+            wiring.connect(m, port.o, router.i[p])
+            wiring.connect(m, wiring.flipped(self.axi[p]), port.axi)
+            m.d.comb += [port.base.eq(self.base[p]), port.lo.eq(self.lo), port.hi.eq(self.hi),
+                         port.limit.eq(self.limit), port.halt.eq(self.halt)]
+            m.d.comb += [getattr(self, name)[p].eq(getattr(port, name))
+                         for name in ("quiet", "expired", "fault", "fault_code", "fault_addr", "beat")]
+        m.d.comb += builder.starving.eq(Cat(self.quiet).all())
+        return m
