@@ -91,7 +91,8 @@ FORMATS: dict[Opcode, Word] = {
     # First instruction of every program. Refused with BAD_VERSION or BAD_CONFIG before anything moves.
     Opcode.BEGIN: _word(
         "BEGIN", Field("magic", 32, "0x454F4D45"), Field("abi", 16, "ABI version"),
-        Field("fingerprint", 64, "of the machine configuration"), Field("count", 16, "instructions, BEGIN and END included")),
+        Field("fingerprint", 64, "of the machine configuration"),
+        Field("count", 16, "instructions, BEGIN and END included")),
     # DRAM to on-chip rows. Operand rows get exponent 0.
     Opcode.LOAD: _word(
         "LOAD", Field("region", 1, "base address: tables or input"), Field("offset", 32, "64-byte lines from there"),
@@ -116,7 +117,8 @@ FORMATS: dict[Opcode, Word] = {
         "LINEAR", _STREAM, Field("tokens", 12, "how many, for DIRECT"), Field("tiles", 8, "32-channel output tiles"),
         Field("slices", 9, "16-input slices"), Field("src_index", 2, "rows of the operands: Index"),
         Field("src_row", 16, "operand row of index 0"), Field("src_stride", 8, "operand rows from index to index"),
-        Field("src_plane", 8, "rows from high to low bytes when wide"), Field("src_wide", 1, "16-bit operands, two passes"),
+        Field("src_plane", 8, "rows from high to low bytes when wide"),
+        Field("src_wide", 1, "16-bit operands, two passes"),
         Field("src_unsigned", 1, "bytes are 0..255 (8-bit operands only)"),
         Field("dst", 3, "Dest"), Field("dst_index", 2, "rows of the results: Index (RESIDUAL and OPERAND only)"),
         Field("dst_row", 16, "row of index 0; for KEY and VALUE the first tile"),
@@ -135,7 +137,7 @@ FORMATS: dict[Opcode, Word] = {
         Field("dst_stride", 8), Field("dst_plane", 8), Field("wide_p", 1, "16-bit probabilities, two passes"),
         Field("wide", 1, "16-bit result"), Field("p_shift", 4, "extra right shift of 16-bit probabilities"),
         Field("shift1", 6, "right shift after a score's multiplication"), _SHIFT2),
-    # Empties the queues (unless append) and sets the gate for the next LINEAR with dst GATE, which brings `tokens` tokens.
+    # Empties the queues (unless append); sets the gate for the next LINEAR with dst GATE, which brings `tokens` tokens.
     Opcode.GATE: _word(
         "GATE", Field("tokens", 12), Field("first_token", 12, "number of the first token that will come"),
         Field("experts", 7), Field("top_k", 4), Field("renormalise", 1, "softmax over the chosen experts only"),
@@ -176,7 +178,8 @@ def assemble(words: list[int]) -> bytes:
 
 def disassemble(data: bytes) -> list[tuple[Opcode, dict[str, int]]]:
     """Inverse of :func:`assemble`, decoded."""
-    require(len(data) % INSTRUCTION_BYTES == 0, f"A program is a multiple of {INSTRUCTION_BYTES} bytes, not {len(data)}.")
+    require(len(data) % INSTRUCTION_BYTES == 0,
+            f"A program is a multiple of {INSTRUCTION_BYTES} bytes, not {len(data)}.")
     return [decode(int.from_bytes(data[i:i + INSTRUCTION_BYTES], "little"))
             for i in range(0, len(data), INSTRUCTION_BYTES)]
 
@@ -189,7 +192,7 @@ LIMITS: dict[Opcode, dict[str, tuple[int, int]]] = {
     Opcode.LINEAR: {"tokens": (0, 4095), "tiles": (1, 255), "slices": (1, 511), "src_index": (0, 2), "dst": (0, 5),
                     "dst_index": (0, 2), "shift1": (0, 47), "shift2": (0, 40)},
     Opcode.ATTENTION: {"heads": (1, MAX_HEADS), "head_slices": (2, 8), "queries": (1, 4095), "keys": (1, 2048),
-                       "shift1": (0, 47), "shift2": (0, 40)},
+                       "p_shift": (0, 14), "shift1": (0, 47), "shift2": (0, 40)},
     Opcode.GATE: {"tokens": (1, 4095), "experts": (1, MAX_EXPERTS), "top_k": (1, MAX_TOP_K), "shift1": (0, 63)},
     Opcode.EXPERTS: {"experts": (1, MAX_EXPERTS), "body": (1, 15)},
 }

@@ -7,7 +7,7 @@ from golden.spec.model import ModelConfig, require
 
 FORMAT = "edge-moe-quantized"
 FORMAT_VERSION = 1
-"""Metadata of the .safetensors: ``format``, ``version``, ``model`` (ModelConfig JSON), ``plan`` (Plan JSON), ``source``."""
+"""Metadata of the .safetensors: ``format``, ``version``, ``model`` and ``plan`` (both JSON), ``source``."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Plan:
                 f"A plan must be an object with the keys layers and head, not {str(data)[:80]}.")
         known = set(LayerPlan.__dataclass_fields__)
         for layer in data["layers"]:
-            require(isinstance(layer, dict) and set(layer) == known and all(isinstance(v, bool) for v in layer.values()),
+            require(isinstance(layer, dict) and set(layer) == known
+                    and all(isinstance(v, bool) for v in layer.values()),
                     f"A layer's plan must give true or false to each of {sorted(known)}, not {layer}.")
         require(isinstance(data["head"], bool), f"A plan's head must be true or false, not {data['head']!r}.")
         return cls(tuple(LayerPlan(**layer) for layer in data["layers"]), data["head"])

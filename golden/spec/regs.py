@@ -71,7 +71,8 @@ _CONTROL = [
     Register("ERR_ADDR", 0x28, _RO, "bus address of the first error", wide=True),
     Register("RUN_ID", 0x30, _RO, "jobs started since reset"),
     Register("JOB_LIMIT", 0x34, _RW, "watchdog: most cycles a job may take", reset=1 << 31, locked=True),
-    Register("BUS_LIMIT", 0x38, _RW, "most cycles without a handshake while the bus owes one", reset=1 << 16, locked=True),
+    Register("BUS_LIMIT", 0x38, _RW, "most cycles without a handshake while the bus owes one", reset=1 << 16,
+             locked=True),
 ]
 _ADDRESSES = [
     Register(name, 0x40 + 8 * i, _RW, about, wide=True, locked=True)
