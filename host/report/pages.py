@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``make docs``: writes the tables that README pages carry between markers, from the spec; typed by nobody.
+
+A page holds ``<!-- begin NAME -->`` and ``<!-- end NAME -->``; what stands between is replaced.
+``tests/meta/test_pages.py`` fails when a page is not what this would write.
+"""
+
+import re
+from pathlib import Path
+
+from golden.spec.isa import FORMATS, LIMITS
+from golden.spec.machine import MACHINES
+from golden.spec.model import M3VIT_TINY
+from golden.spec.quantized import quantized_schema
+from golden.spec.regs import REGISTERS
+from golden.spec.status import MEANING, Status
+from golden.spec.words import Word
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "golden/README.md", "hw/README.md")
+
+
+def _table(head: list[str], rows: list[list[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def registers() -> str:
+    """The register map."""
+    return _table(["offset", "name", "bits", "access", "meaning"], [
+        [f"0x{r.offset:03X}", r.name, 64 if r.wide else 32, r.access.value.upper() + (", locked" if r.locked else ""),
+         r.about] for r in REGISTERS])
+
+
+def statuses() -> str:
+    """The status codes."""
+    return _table(["code", "name", "meaning"], [[f"0x{int(s):02X}", s.name, MEANING[s]] for s in Status])
+
+
+def instructions() -> str:
+    """Every instruction's fields with their bit positions and limits."""
+    parts = []
+    for opcode, word in FORMATS.items():
+        limits = LIMITS.get(opcode, {})
+        rows = [[_bits(word, f.name), f.name, f.about, "..".join(map(str, limits.get(f.name, ())))]
+                for f in word.fields[2:]]
+        parts.append(f"**{opcode.name}** (opcode {int(opcode)})"
+                     + (f"\n\n{_table(['bits', 'field', 'meaning', 'limits'], rows)}" if rows else ""))
+    return "\n\n".join(parts)
+
+
+def _bits(word: Word, name: str) -> str:
+    low = word.offsets[name]
+    width = next(field.width for field in word.fields if field.name == name)
+    return f"{low + width - 1}:{low}" if width > 1 else str(low)
+
+
+def machines() -> str:
+    """The presets of machine configurations."""
+    return _table(
+        ["machine", "MAC/cycle", "tm x 32 x tk", "weight ports", "ring KiB", "operand KiB", "residual KiB", "K, V KiB",
+         "fingerprint"],
+        [[m.name, m.macs_per_cycle, f"{m.tm} x 32 x {m.tk}", m.ports, m.ring_lines // 16, m.operand_rows // 16,
+          m.residual_rows // 16, f"2 x {m.kv_tiles // 2}", f"`{m.fingerprint:016x}`"] for m in MACHINES.values()])
+
+
+def tensors() -> str:
+    """The tensors of a quantized model, with the shapes they have in M3ViT-Tiny; one block of each kind."""
+    shown = [(name, spec) for name, spec in quantized_schema(M3VIT_TINY).items()
+             if not name.startswith("blocks.") or name.startswith(("blocks.0.", "blocks.1.mlp", "blocks.1.gate.task0"))]
+    return _table(["tensor", "type", "shape"], [[f"`{name}`", dtype, " x ".join(map(str, shape)) or "scalar"]
+                                               for name, (dtype, shape) in shown])
+
+
+SECTIONS = {"registers": registers, "statuses": statuses, "instructions": instructions, "machines": machines,
+            "tensors": tensors}
+
+
+def rewritten(text: str) -> str:
+    """``text`` with every generated section as it should be. Raises KeyError for a section nobody generates."""
+    def fill(match: re.Match) -> str:
+        return f"<!-- begin {match[1]} -->\n\n{SECTIONS[match[1]]()}\n\n<!-- end {match[1]} -->"
+
+    return re.sub(r"<!-- begin ([\w-]+) -->.*?<!-- end \1 -->", fill, text, flags=re.DOTALL)
+
+
+def main() -> int:
+    """Rewrite the pages; prints the ones that changed."""
+    for page in PAGES:
+        path = ROOT / page
+        old = path.read_text()
+        new = rewritten(old)
+        if new != old:
+            path.write_text(new)
+            print(f"rewrote {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
