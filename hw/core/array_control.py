@@ -16,6 +16,7 @@ from hw.core.layouts import (
     LINE_BITS,
     OPERAND_ROW,
     QUEUE_ENTRY,
+    READ_LATENCY,
     ROW_BITS,
     SOFTMAX_JOB,
     array_beat,
@@ -70,6 +71,7 @@ class ArrayControl(wiring.Component):
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
+        self.LATENCY = 1 + OperandLoader.LATENCY + 2 * (cfg.tm - 1) + READ_LATENCY + 2 + BeatIssue.LATENCY
         kv_row, weights = range(cfg.kv_rows), 8 * cfg.row_bytes
         super().__init__({
             "i": In(stream.Signature(ISSUE)), "o_beat": Out(stream.Signature(array_beat(cfg))),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Beat issuer: lets a planned beat go when its operands, weights and drain bank are there, and fetches its data."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -144,7 +144,8 @@ class BeatIssue(wiring.Component):
             valid, tag = next_valid, next_tag
 
         # Stage 4: the beat. Lane buffers zero absent lanes themselves.
-        beat = self.o_beat.p
+        beat = Signal(array_beat(cfg), reset_less=True)
+        m.d.comb += self.o_beat.p.eq(beat)
         m.d.sync += [
             self.o_beat.valid.eq(valid), beat.first.eq(tag.first), beat.widen.eq(tag.widen), beat.last.eq(tag.last),
             self.p_release.eq(valid & tag.p_release), self.retired.eq(valid & tag.final),
@@ -157,13 +158,11 @@ class BeatIssue(wiring.Component):
                 m.d.sync += beat.weight.as_value().eq(self.value_data)
         from_lanes = tag.source != Source.VALUE
         for n in range(cfg.tm):
-            step = Signal(8 * cfg.tk, name=f"p_step{n}")
-            with m.Switch(tag.step[:(cfg.steps - 1).bit_length()]):
-                for place in range(cfg.steps):
-                    with m.Case(*([place] if cfg.steps > 1 else [])):
-                        m.d.comb += step.eq(self.p_data[n].as_value().word_select(place, 8 * cfg.tk))
+            steps = [self.p_data[n].as_value().word_select(place, 8 * cfg.tk) for place in range(cfg.steps)]
+            p_step = Signal(8 * cfg.tk, name=f"p_step{n}")
+            m.d.comb += p_step.eq(Array(steps)[tag.step[:(cfg.steps - 1).bit_length()]] if cfg.steps > 1 else steps[0])
             m.d.sync += beat.exp[n].eq(Mux(from_lanes, self.lane_exp[n], 0))
             for j in range(cfg.tk):
                 m.d.sync += beat.operand[n][j].eq(
-                    Mux(from_lanes, self.lane_operand[n][j], Mux(tag.present[n], step[8 * j:8 * j + 8], 0)))
+                    Mux(from_lanes, self.lane_operand[n][j], Mux(tag.present[n], p_step[8 * j:8 * j + 8], 0)))
         return m

@@ -13,7 +13,7 @@ from hw.core.token_walk import WALK, TokenWalk
 from hw.lib.queue import Queue
 
 GROUPS_AHEAD = 8
-ORDERS_AHEAD = 4
+ORDERS_AHEAD = 2
 
 
 class OperandLoader(wiring.Component):
@@ -26,8 +26,8 @@ class OperandLoader(wiring.Component):
            lane_* <- [ w: row, lane ] <- i_operand_row <- (READ_LATENCY) <---------------------------'
 
     Lane rows are a circle of 2 * lane_rows in every lane; row n of a group lies at the same place in all lanes.
-    Timing: LATENCY = TokenWalk.LATENCY + tm + 3 from ``i`` to the first read request of a full group, READ_LATENCY +
-    2 more until ``loaded`` counts it; II = 1 row of 64 bytes, across groups, tiles and instructions.
+    Timing: LATENCY + n - 1 from ``i`` to the first read request of a group of n tokens; READ_LATENCY + 2 from a row's
+    last transfer until ``loaded`` counts it; II = 1 row of 64 bytes, across groups, tiles and instructions.
     Domain: a group that is read more than once (dst GATE, ATTENTION) has at most 2 * lane_rows rows, planes counted.
     Twin: none, it changes nothing.
 
@@ -37,6 +37,7 @@ class OperandLoader(wiring.Component):
     ``free`` In, pointers to the end and the start of the lane rows in use.
     """
 
+    LATENCY = TokenWalk.LATENCY + 3
     II = 1
 
     i: stream.Interface
@@ -47,7 +48,6 @@ class OperandLoader(wiring.Component):
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
-        self.LATENCY = TokenWalk.LATENCY + cfg.tm + 3
         pointer = pointer_bits(cfg)
         super().__init__({
             "i": In(stream.Signature(ISSUE)), "o_walk": Out(stream.Signature(WALK)),
@@ -113,9 +113,10 @@ class OperandLoader(wiring.Component):
             moved, where = next_moved, next_where
 
         # Stage w: write. A row counts as loaded when its last lane is written.
-        w_last = Signal()
+        w_last, w_data = Signal(), Signal(OPERAND_ROW, reset_less=True)
+        m.d.comb += self.lane_data.eq(w_data)
         m.d.sync += [
-            self.lane_data.eq(self.i_operand_row), self.lane_row.eq(where.row), w_last.eq(moved & where.last),
+            w_data.eq(self.i_operand_row), self.lane_row.eq(where.row), w_last.eq(moved & where.last),
             self.lane_en.eq(Mux(moved, 1 << where.lane, 0)), self.loaded.eq(self.loaded + w_last),
         ]
         return m

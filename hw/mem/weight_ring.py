@@ -87,6 +87,8 @@ class WeightRing(wiring.Component):
                 read_port.addr.eq(address), read_port.en.eq(self.ring_en),
             ]
             words.append(read_port.data)
+        s2_row = Signal(8 * self.cfg.row_bytes, reset_less=True)
+        m.d.comb += self.ring_data.eq(s2_row)
         with m.If(s1_en):
-            m.d.sync += self.ring_data.eq(Cat(words))
+            m.d.sync += s2_row.eq(Cat(words))
         return m
