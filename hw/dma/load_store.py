@@ -43,7 +43,7 @@ class LoadStore(wiring.Component):
     ``fault_code`` Out.
     """
 
-    LATENCY = 4
+    LATENCY = 3
 
     i: stream.Interface
     table_addr: Signal
@@ -90,9 +90,8 @@ class LoadStore(wiring.Component):
         half = ADDRESS_BITS // 2
         base, offset, carry = Signal(ADDRESS_BITS), Signal(32), Signal()
         addr = Signal(ADDRESS_BITS)
-        request = {"addr": addr, "beats": rows * LINE_BEATS}
-        for out, mine in ((self.o_load, is_load), (self.o_store, is_store)):
-            m.d.comb += [out.payload[name].eq(value) for name, value in request.items()]
+        for out in (self.o_load, self.o_store):
+            m.d.comb += [out.payload.addr.eq(addr), out.payload.beats.eq(rows * LINE_BEATS)]
 
         to_read, to_write, land = Signal(ROWS_BITS), Signal(ROWS_BITS), Signal(range(LAND + 1))
         running = Signal()

@@ -42,7 +42,8 @@ class MainPort(wiring.Component):
     def __init__(self):
         transfer, beat = stream.Signature(TRANSFER), stream.Signature(BEAT_BITS)
         super().__init__({
-            "fetching": In(1), "i_fetch": In(transfer), "i_load": In(transfer), "o_fetch": Out(beat), "o_load": Out(beat),
+            "fetching": In(1), "i_fetch": In(transfer), "i_load": In(transfer),
+            "o_fetch": Out(beat), "o_load": Out(beat),
             "i_store": In(transfer), "i_data": In(beat), "stored": Out(1),
             **{name: In(ADDRESS_BITS) for name in ("read_lo", "read_hi", "write_lo", "write_hi")},
             "limit": In(32), "halt": In(1), "read": Out(AxiRead), "write": Out(AxiWrite),
@@ -63,13 +64,14 @@ class MainPort(wiring.Component):
 
         wiring.connect(m, wiring.flipped(self.i_store), writer.i)
         wiring.connect(m, wiring.flipped(self.i_data), writer.i_data)
+        load, fetch = ~self.fetching, self.fetching
         m.d.comb += [
             self.stored.eq(writer.idle),
-            reader.i.payload.eq(Mux(self.fetching, self.i_fetch.payload, self.i_load.payload)),
-            reader.i.valid.eq(Mux(self.fetching, self.i_fetch.valid, self.i_load.valid)),
-            self.i_fetch.ready.eq(reader.i.ready & self.fetching), self.i_load.ready.eq(reader.i.ready & ~self.fetching),
+            reader.i.payload.eq(Mux(fetch, self.i_fetch.payload, self.i_load.payload)),
+            reader.i.valid.eq(Mux(fetch, self.i_fetch.valid, self.i_load.valid)),
+            self.i_fetch.ready.eq(reader.i.ready & fetch), self.i_load.ready.eq(reader.i.ready & load),
             self.o_fetch.payload.eq(reader.o.payload), self.o_load.payload.eq(reader.o.payload),
-            self.o_fetch.valid.eq(reader.o.valid & self.fetching), self.o_load.valid.eq(reader.o.valid & ~self.fetching),
-            reader.o.ready.eq(Mux(self.fetching, self.o_fetch.ready, self.o_load.ready)),
+            self.o_fetch.valid.eq(reader.o.valid & fetch), self.o_load.valid.eq(reader.o.valid & load),
+            reader.o.ready.eq(Mux(fetch, self.o_fetch.ready, self.o_load.ready)),
         ]
         return m

@@ -29,8 +29,9 @@ class WeightStream(wiring.Component):
     Timing: one line a cycle with 4 ports, one in 2 (4) cycles with 2 (1).
     Twin: none.
 
-    Members: ``i_chunk``, ``i_route`` In(streams); ``base[ports]``, ``lo``, ``hi``, ``limit``, ``halt`` In; four Out(stream
-    of LINE_BITS); for each port ``axi``, ``quiet``, ``expired``, ``fault``, ``fault_code``, ``fault_addr``, ``beat`` Out.
+    Members: ``i_chunk``, ``i_route`` In(streams); ``base[ports]``, ``lo``, ``hi``, ``limit``, ``halt`` In; four
+    Out(stream of LINE_BITS); for each port ``axi``, ``quiet``, ``expired``, ``fault``, ``fault_code``, ``fault_addr``,
+    ``beat`` Out.
     """
 
     i_chunk: stream.Interface

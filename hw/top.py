@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The accelerator: wiring only."""
+
+from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetInserter, ResetSignal, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.machine import MachineConfig
+from hw.axi import LITE_MEMBERS, READ_MEMBERS, WRITE_MEMBERS, connect_flat, flat
+from hw.core.array import MatrixArray
+from hw.core.array_control import ArrayControl
+from hw.core.epilogue import Epilogue
+from hw.core.gate import Gate
+from hw.core.layouts import LINE_BITS
+from hw.core.norm import LayerNorm
+from hw.core.softmax import Softmax
+from hw.ctrl.activity import Activity
+from hw.ctrl.credits import MULT_LINES, NORM_LINES
+from hw.ctrl.csr import COUNTERS, Csr
+from hw.ctrl.front_end import FrontEnd
+from hw.ctrl.sequencer import Sequencer
+from hw.ctrl.stream_walker import StreamWalker
+from hw.ctrl.supervisor import Supervisor
+from hw.dma.load_store import LoadStore
+from hw.dma.main_port import MainPort
+from hw.dma.weight_stream import WeightStream
+from hw.lib.queue import Queue
+from hw.mem.key_memory import KeyMemory
+from hw.mem.operand import OperandMemory
+from hw.mem.residual import ResidualMemory
+from hw.mem.value_memory import ValueMemory
+from hw.mem.weight_ring import WeightRing
+
+
+def ports(cfg: MachineConfig) -> dict:
+    """The pins, by the names integrators expect."""
+    weights = {}
+    for p in range(cfg.ports):
+        weights |= flat(f"m_axi_weights{p}", READ_MEMBERS)
+    return {
+        "ap_clk": In(1), "ap_rst_n": In(1), "interrupt": Out(1),
+        **flat("s_axi_control", LITE_MEMBERS, subordinate=True),
+        **flat("m_axi_main", READ_MEMBERS | WRITE_MEMBERS), **weights,
+    }
+
+
+class Accelerator(wiring.Component):
+    """The units of ``hw/README.md`` and the wires between them; the picture is there.
+
+    Timing: everything in domain ``sync``, clocked by ``ap_clk``; ``ap_rst_n`` is synchronous and registered once.
+    Domain: programs for the machine ``cfg``; anything else ends in a named status.
+    Twin: ``golden.iss``.
+
+    Members: :func:`ports`.
+    """
+
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
+        super().__init__(ports(cfg))
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self.cfg
+        m.domains.sync = ClockDomain()
+        reset = Signal(init=1, reset_less=True)
+        m.d.sync += reset.eq(~self.ap_rst_n)
+        m.d.comb += [ClockSignal().eq(self.ap_clk), ResetSignal().eq(reset)]
+
+        # Control survives the reset at the end of a job; everything else is cleared by it.
+        local_units = 4
+        m.submodules.csr = csr = Csr(cfg)
+        m.submodules.supervisor = boss = Supervisor(cfg, engines=cfg.ports + 2, locals_=local_units)
+
+        def unit(name, component):
+            m.submodules[name] = ResetInserter(boss.reset)(component)
+            return component
+
+        main = unit("main", MainPort())
+        weights = unit("weights", WeightStream(cfg))
+        front_end = unit("front_end", FrontEnd(cfg))
+        sequencer = unit("sequencer", Sequencer(cfg))
+        walker = unit("walker", StreamWalker(cfg))
+        activity = unit("activity", Activity())
+        load_store = unit("load_store", LoadStore(cfg))
+        norm = unit("norm", LayerNorm(cfg))
+        gate = unit("gate", Gate(cfg))
+        control = unit("control", ArrayControl(cfg))
+        array = unit("array", MatrixArray(cfg))
+        epilogue = unit("epilogue", Epilogue(cfg))
+        softmax = unit("softmax", Softmax(cfg))
+        operand = unit("operand", OperandMemory(cfg))
+        residual = unit("residual", ResidualMemory(cfg))
+        key = unit("key", KeyMemory(cfg))
+        value = unit("value", ValueMemory(cfg))
+        ring = unit("ring", WeightRing(cfg))
+        params = unit("params", Queue(LINE_BITS, cfg.param_lines))
+        norm_params = unit("norm_params", Queue(LINE_BITS, NORM_LINES))
+        mults = unit("mults", Queue(LINE_BITS, MULT_LINES))
+
+        def join(*pairs):
+            for source, destination in pairs:
+                wiring.connect(m, source, destination)
+
+        def assign(target, source, **names):
+            m.d.comb += [getattr(target, mine).eq(getattr(source, theirs)) for mine, theirs in names.items()]
+
+        # Pins.
+        connect_flat(m, "s_axi_control", LITE_MEMBERS, self, csr.axi, subordinate=True)
+        connect_flat(m, "m_axi_main", READ_MEMBERS, self, main.read)
+        connect_flat(m, "m_axi_main", WRITE_MEMBERS, self, main.write)
+        for p in range(cfg.ports):
+            connect_flat(m, f"m_axi_weights{p}", READ_MEMBERS, self, weights.axi[p])
+        m.d.comb += self.interrupt.eq(csr.interrupt)
+
+        # Registers and supervisor.
+        for name in (*boss.bases, *boss.bounds, "job_limit"):
+            m.d.comb += getattr(boss, name).eq(getattr(csr, name))
+        assign(boss, csr, start="start", abort="abort")
+        assign(csr, boss, busy="busy", done="done", code="code", drained="drained", err_index="err_index",
+               err_addr="err_addr", run_id="run_id", clear="clear")
+        assign(main, csr, limit="bus_limit", read_lo="read_lo", read_hi="read_hi", write_lo="write_lo", write_hi="write_hi")
+        assign(weights, csr, limit="bus_limit", lo="weight_lo", hi="weight_hi")
+        assign(load_store, csr, table_addr="table_addr", input_addr="input_addr", output_addr="output_addr")
+        assign(front_end, csr, addr="program_addr")
+        m.d.comb += [weights.base[p].eq(getattr(csr, f"weight_addr{p}")) for p in range(cfg.ports)]
+        for engine in (main, weights, walker):
+            m.d.comb += engine.halt.eq(boss.halt)
+
+        for n, (prefix, side) in enumerate((("read_", main), ("write_", main))):
+            fault = boss.bus_fault[n]
+            assign(fault, side, valid=f"{prefix}fault", code=f"{prefix}fault_code", addr=f"{prefix}fault_addr")
+            m.d.comb += [boss.expired[n].eq(getattr(side, f"{prefix}expired")),
+                         boss.quiet[n].eq(getattr(side, f"{prefix}quiet"))]
+        for p in range(cfg.ports):
+            fault = boss.bus_fault[2 + p]
+            m.d.comb += [
+                fault.valid.eq(weights.fault[p]), fault.code.eq(weights.fault_code[p]),
+                fault.addr.eq(weights.fault_addr[p]),
+                boss.expired[2 + p].eq(weights.expired[p]), boss.quiet[2 + p].eq(weights.quiet[p]),
+            ]
+        for n, source in enumerate((load_store, operand, residual, gate)):
+            assign(boss.local_fault[n], source, valid="fault", code="fault_code")
+        assign(boss, front_end, program_fault="fault", program_code="fault_code", program_index="fault_index")
+        assign(boss, sequencer, finished="finished", at="at")
+
+        # Program.
+        assign(front_end, boss, start="begin")
+        assign(main, front_end, fetching="fetching")
+        join((front_end.o_request, main.i_fetch), (main.o_fetch, front_end.i_data))
+        assign(front_end, walker, walker_index="index")
+        assign(front_end, sequencer, sequencer_index="index")
+        assign(walker, front_end, word="walker_word", start="loaded")
+        assign(sequencer, front_end, word="sequencer_word", start="loaded")
+        assign(sequencer, activity, idle="idle")
+        assign(sequencer, gate, nonempty="o_nonempty", count="o_count")
+        assign(gate, sequencer, i_count_expert="count_expert")
+        join((sequencer.o_mask, walker.i_mask), (sequencer.o_dma, load_store.i), (sequencer.o_norm, norm.i),
+             (sequencer.o_array, control.i), (sequencer.o_gate, gate.i))
+        assign(activity, control, control="idle_issue")
+        m.d.comb += activity.context.eq(control.o_context.valid)
+        for name, source in (("dma", load_store), ("norm", norm), ("gate", gate), ("array", array),
+                             ("epilogue", epilogue), ("softmax", softmax)):
+            m.d.comb += getattr(activity, name).eq(source.idle)
+
+        # Weight stream.
+        join((walker.o_chunk, weights.i_chunk), (walker.o_route, weights.i_route), (weights.o_ring, ring.i),
+             (weights.o_param, params.i), (weights.o_norm, norm_params.i), (weights.o_mults, mults.i),
+             (params.o, epilogue.i_param), (norm_params.o, norm.i_param), (mults.o, control.i_mults))
+        assign(walker, control, ring_release="ring_release", ring_release_en="ring_release_en")
+        m.d.comb += [
+            walker.param_release.eq(params.o.valid & params.o.ready),
+            walker.norm_release.eq(norm_params.o.valid & norm_params.o.ready),
+            walker.mults_release.eq(mults.o.valid & mults.o.ready),
+        ]
+        assign(control, ring, ring_level="ring_level", ring_data="ring_data")
+        assign(ring, control, ring_row="ring_row", ring_en="ring_en", ring_release="ring_release",
+               ring_release_en="ring_release_en")
+
+        # Load and store.
+        join((load_store.o_load, main.i_load), (main.o_load, load_store.i_data), (load_store.o_store, main.i_store),
+             (load_store.o_data, main.i_data))
+        assign(load_store, main, stored="stored")
+
+        # Memories.
+        join((control.o_operand_read, operand.i_read[0]), (load_store.o_operand_read, operand.i_read[1]),
+             (epilogue.o_operand, operand.i_write[0]), (norm.o, operand.i_write[1]),
+             (load_store.o_operand_write, operand.i_write[2]),
+             (epilogue.o_residual_read, residual.i_read[0]), (norm.o_read, residual.i_read[1]),
+             (load_store.o_residual_read, residual.i_read[2]),
+             (epilogue.o_residual, residual.i_write[0]), (load_store.o_residual_write, residual.i_write[1]),
+             (epilogue.o_key, key.i), (epilogue.o_value, value.i))
+        m.d.comb += [
+            control.i_operand_row.eq(operand.o_row[0]), load_store.i_operand_row.eq(operand.o_row[1]),
+            epilogue.i_residual_row.eq(residual.o_row[0]), norm.i_row.eq(residual.o_row[1]),
+            load_store.i_residual_row.eq(residual.o_row[2]),
+        ]
+        assign(key, control, row="key_row", en="key_en")
+        assign(value, control, row="value_row", en="value_en")
+        assign(control, key, key_data="o")
+        assign(control, value, value_data="o")
+
+        # Array, epilogue, softmax, gate.
+        m.d.comb += [array.i.payload.eq(control.o_beat.payload), array.i.valid.eq(control.o_beat.valid),
+                     control.o_beat.ready.eq(1)]
+        assign(control, array, release="release")
+        join((array.o, epilogue.i), (control.o_context, epilogue.i_context),
+             (epilogue.o_score, softmax.i), (epilogue.o_gate, gate.i_logits),
+             (control.o_softmax_job, softmax.i_job), (softmax.o, control.i_softmax_done),
+             (control.o_walk, gate.i_walk), (gate.o_entry, control.i_entry))
+        assign(softmax, control, p_half="p_half", p_chunk="p_chunk", p_plane="p_plane", p_en="p_en", p_release="p_release")
+        assign(control, softmax, p_data="p_data")
+
+        # Counters.
+        retired = [sequencer.retire, load_store.retire, norm.retire, epilogue.retire, gate.retire]
+        events = {
+            "CYCLES": boss.busy, "RETIRED": sum(retired[1:], retired[0]), "ARRAY_BUSY": control.busy,
+            "ARRAY_WEIGHTS": control.wait_weights, "ARRAY_OPERANDS": control.wait_operands,
+            "ARRAY_DRAIN": control.wait_drain, "NORM_BUSY": ~norm.idle, "DMA_BUSY": ~load_store.idle,
+            "MAIN_READ": main.read_beat, "MAIN_WRITTEN": main.write_beat,
+            **{f"WEIGHT_READ{p}": weights.beat[p] for p in range(cfg.ports)},
+        }
+        m.d.comb += [csr.event[n].eq(events.get(counter.name, 0)) for n, counter in enumerate(COUNTERS)]
+        return m
