@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole nano frame in RTL through the host driver equals golden, under every legal bus timing and after every fault."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from golden.device import GoldenDevice
+from golden.model.random_int_model import random_int_model
+from golden.spec import isa
+from golden.spec.machine import NANO
+from golden.spec.model import MODELS, ModelConfig
+from golden.spec.quantized import Plan
+from golden.spec.status import Status
+from host.compiler.emit import compile_model
+from host.driver.errors import AccelError
+from host.driver.layout import prepare_input
+from host.driver.session import Session
+from sim.board.settings import DRAM_BASE, DramSettings, Fault, Response
+from sim.trace import Tracer
+
+pytestmark = pytest.mark.rtl
+LIMIT = 2_000_000
+STALL_SEEDS = 50
+
+
+def load(image, device, **options):
+    """A fresh session on the shared board, with a calm DRAM."""
+    device.free()
+    device.board.configure(DramSettings(latency=20))
+    device.board.inject([])
+    return Session(image, device, job_limit=LIMIT, **options)
+
+
+def expected(image, picture, task):
+    return Session(image, GoldenDevice(image.machine)).frame(picture, task).residuals
+
+
+def same(a, b):
+    return list(a) == list(b) and all(np.array_equal(a[key], b[key]) for key in a)
+
+
+def test_every_task_equals_golden(image, device, picture):
+    session = load(image, device)
+    for task in image.programs:
+        assert same(session.frame(picture, task).residuals, expected(image, picture, task)), task
+
+
+def test_every_instruction_equals_the_instruction_set_simulator(image, device, picture):
+    for task in image.programs:
+        entries = []
+        Session(image, GoldenDevice(image.machine, trace=entries.append)).frame(picture, task)
+        session = load(image, device)
+        session.start(prepare_input(picture, image.input), task)
+        tracer = Tracer(device.board, entries)
+        tracer.run(LIMIT)
+        session.finish()
+        written = [entry for entry in entries if entry.writes]
+        assert len(tracer.retired) >= len(written) > 15
+
+
+@pytest.mark.parametrize("seed", range(STALL_SEEDS))
+def test_stalls_change_time_but_no_bit(seed, device, picture):
+    config = MODELS["nano"]
+    image = compile_model(random_int_model(config, Plan.fast(config.depth), seed=1), NANO)
+    session = load(image, device)
+    rng = np.random.default_rng(seed)
+    device.board.configure(DramSettings(
+        latency=int(rng.integers(1, 200)), stall=float(rng.uniform(0, 0.7)), seed=seed,
+        bytes_per_cycle=float(rng.uniform(2, 32)), refresh_period=500, refresh_length=int(rng.integers(0, 100))))
+    assert same(session.frame(picture).residuals, expected(image, picture, None))
+
+
+def test_two_models_one_after_the_other(device, picture):
+    """Depth, width, heads, tokens and experts are data: nothing is rebuilt between two networks."""
+    nano = MODELS["nano"]
+    plain = ModelConfig(name="plain", image_height=16, image_width=48, patch=8, dim=32, depth=3, heads=1, mlp_hidden=96,
+                        moe_layers=(), experts=0, expert_hidden=0, top_k=0, tasks=("default",), final_norm=True,
+                        classes=10)
+    for _ in range(2):
+        for config in (nano, plain):
+            image = compile_model(random_int_model(config, Plan.fast(config.depth), seed=3), NANO)
+            pixels = picture[:config.image_height, :config.image_width]
+            result = load(image, device).frame(pixels)
+            golden = Session(image, GoldenDevice(NANO)).frame(pixels)
+            assert same(result.residuals, golden.residuals) and same(result.scores, golden.scores), config.name
+
+
+FAULTS = [
+    (Response.SLVERR, False, Status.R_SLVERR), (Response.DECERR, False, Status.R_DECERR),
+    (Response.EXOKAY, False, Status.EXOKAY), (Response.SLVERR, True, Status.B_SLVERR),
+    (Response.DECERR, True, Status.B_DECERR),
+]
+
+
+@pytest.mark.parametrize("response, write, status", FAULTS, ids=lambda value: getattr(value, "name", str(value)))
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+def test_a_bus_error_ends_in_its_name_and_the_next_run_is_exact(response, write, status, place, device, picture):
+    config = MODELS["nano"]
+    image = compile_model(random_int_model(config, Plan.fast(config.depth), seed=1), NANO)
+    session = load(image, device)
+    base, size = _region("OUTPUT_ADDR" if write else "WEIGHT_ADDR0", session, image, write)
+    address = base + int(place * (size - 16)) // 16 * 16
+    device.board.inject([Fault(address=address, response=response, write=write)])
+    with pytest.raises(AccelError) as caught:
+        session.frame(picture)
+    assert caught.value.status is status
+    device.board.inject([])
+    assert same(session.frame(picture).residuals, expected(image, picture, None))
+
+
+@pytest.mark.parametrize("register", ["PROGRAM_ADDR", "TABLE_ADDR", "INPUT_ADDR"])
+def test_an_error_on_the_main_port_ends_in_its_name(register, device, picture):
+    config = MODELS["nano"]
+    image = compile_model(random_int_model(config, Plan.fast(config.depth), seed=1), NANO)
+    session = load(image, device)
+    session.regs["PROGRAM_ADDR"] = session._programs["task0"]
+    device.board.inject([Fault(address=session.regs[register] + 32, response=Response.SLVERR)])
+    with pytest.raises(AccelError) as caught:
+        session.frame(picture)
+    assert caught.value.status is Status.R_SLVERR
+    assert caught.value.address // 4096 == session.regs[register] // 4096
+    device.board.inject([])
+    assert same(session.frame(picture).residuals, expected(image, picture, None))
+
+
+def test_a_dead_bus_ends_in_time(device, picture):
+    config = MODELS["nano"]
+    image = compile_model(random_int_model(config, Plan.fast(config.depth), seed=1), NANO)
+    session = load(image, device, bus_limit=2000)
+    device.board.inject([Fault(address=session.regs["WEIGHT_ADDR0"] + 4096, dead=True)])
+    with pytest.raises(AccelError) as caught:
+        session.frame(picture)
+    assert caught.value.status in (Status.BUS_TIMEOUT, Status.DRAIN_TIMEOUT)
+    device.board.reset()
+    assert same(load(image, device).frame(picture).residuals, expected(image, picture, None))
+
+
+def test_a_watchdog_ends_a_job_that_takes_too_long(image, device, picture):
+    device.free()
+    session = Session(image, device, job_limit=3000)
+    with pytest.raises(AccelError) as caught:
+        session.frame(picture)
+    assert caught.value.status is Status.JOB_TIMEOUT
+    assert same(load(image, device).frame(picture).residuals, expected(image, picture, None))
+
+
+def _region(register, session, image, write):
+    return session.regs[register], image.output["bytes"] if write else len(image.planes[0])
+
+
+def _with_word(image, opcode, change):
+    """The image with the first ``opcode`` of its first program changed."""
+    task = next(iter(image.programs))
+    words = image.words(task)
+    at = next(i for i, word in enumerate(words) if word & 15 == opcode)
+    words[at] = change(words[at])
+    return replace(image, programs={**image.programs, task: isa.assemble(words)}), at
+
+
+def _fields(**new):
+    def change(word):
+        opcode, fields = isa.decode(word)
+        return isa.encode(opcode, **(fields | new))
+    return change
+
+
+BAD_PROGRAMS = [
+    (isa.Opcode.STORE, _fields(offset=1 << 20), Status.RANGE_WRITE),
+    (isa.Opcode.STORE, _fields(offset=(1 << 32) - 1), Status.RANGE_WRITE),
+    (isa.Opcode.LOAD, _fields(offset=1 << 28), Status.RANGE_READ),
+    (isa.Opcode.LINEAR, _fields(stream=1 << 28), Status.RANGE_READ),
+    (isa.Opcode.LINEAR, _fields(tiles=0), Status.BAD_FIELD),
+    (isa.Opcode.NORM, _fields(blocks=0), Status.BAD_FIELD),
+    (isa.Opcode.STORE, lambda word: word | 1 << 255, Status.BAD_FIELD),
+    (isa.Opcode.STORE, _fields(row=0xFFFF), Status.RANGE_LOCAL),
+    (isa.Opcode.LOAD, _fields(row=0xFFF0), Status.RANGE_LOCAL),
+]
+
+
+@pytest.mark.parametrize("opcode, change, status", BAD_PROGRAMS, ids=[f"{o.name}-{s.name}-{i}" for i, (o, _, s)
+                                                                      in enumerate(BAD_PROGRAMS)])
+def test_a_bad_program_is_refused_by_name_and_writes_nothing_outside(opcode, change, status, device, picture):
+    config = MODELS["nano"]
+    good = compile_model(random_int_model(config, Plan.fast(config.depth), seed=1), NANO)
+    bad, at = _with_word(good, opcode, change)
+    session = load(bad, device)
+    low, high = session.regs["WRITE_LO"], session.regs["WRITE_HI"]
+    device.board.allow_writes(low, high)
+    outside = device.board.dram.copy()
+    with pytest.raises(AccelError) as caught:
+        session.frame(picture)
+    assert caught.value.status is status, caught.value
+    assert device.board.stray_writes == 0
+    moved = np.flatnonzero(outside != device.board.dram)
+    inside = range(low - DRAM_BASE, high - DRAM_BASE)
+    input_at = session.regs["INPUT_ADDR"] - DRAM_BASE
+    given = range(input_at, input_at + bad.input["bytes"])
+    assert all(int(i) in inside or int(i) in given for i in moved[:1000])
+    assert same(load(good, device).frame(picture).residuals, expected(good, picture, None))
