@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole nano frame in RTL through the host driver equals golden, under every legal bus timing and after every fault."""
+"""A whole nano frame in RTL through the host driver equals golden, whatever the bus does, and after every fault."""
 
 from dataclasses import replace
 
