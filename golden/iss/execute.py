@@ -54,12 +54,16 @@ def linear(f: dict, memories: Memories, stream: Stream, gate: GateState, expert:
                                                                                            f["dst_index"])
     none = queue_twin.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16))
     queue = gate.queues[expert] if expert >= 0 else none
+    if f["score"] and not queued:
+        raise DomainError("Expert weights belong to a LINEAR over a queue.")
     slots = np.arange(len(queue) if queued else f["tokens"])
 
     def index(kind: int) -> np.ndarray:
         return queue.tokens if kind == Index.QUEUE_TOKEN else slots
 
     source = stream.linear(f["stream"], f["tiles"], f["slices"])
+    if not len(slots):
+        return (), {}
     operand = memories.read_operand(f["src_row"], index(f["src_index"]), f["src_stride"], f["slices"], f["src_plane"],
                                     wide=bool(f["src_wide"]), unsigned=bool(f["src_unsigned"]))
     extra = {"tokens": queue.tokens} if queued else {}

@@ -6,6 +6,7 @@ with a subclass of :class:`ProgramError`.
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass
 
 from golden.spec.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
@@ -28,6 +29,10 @@ class WrongMachine(ProgramError):
 
 class WrongModel(ProgramError):
     """The model in the metadata is not the one whose fingerprint the header carries."""
+
+
+class NoFile(ProgramError):
+    """The file is not there or cannot be read or written."""
 
 
 class NoSuchTask(ProgramError):
@@ -137,6 +142,27 @@ class Image:
              f"The metadata name {len(listed)} programs; the image holds {len(bodies)}.")
         return cls(machine, model, plan, dict(zip(listed, bodies, strict=True)), tuple(sections.get(Kind.PLANE, [])),
                    sections[Kind.TABLES][0], listed, meta["input"], meta["output"])
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the container. Raises :class:`NoFile`."""
+        try:
+            with open(path, "wb") as file:
+                file.write(self.to_bytes())
+        except OSError as error:
+            raise NoFile(f"The program image {os.fspath(path)!r} cannot be written: {error.strerror}.") from None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Image":
+        """Read a container, at most :data:`golden.spec.container.MAX_BYTES`. Raises a :class:`ProgramError`."""
+        try:
+            with open(path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                want(size <= MAX_BYTES, BadSection,
+                     f"{os.fspath(path)!r} has {size} bytes; a program image has at most {MAX_BYTES}.")
+                data = file.read()
+        except OSError as error:
+            raise NoFile(f"The program image {os.fspath(path)!r} cannot be read: {error.strerror}.") from None
+        return cls.from_bytes(data)
 
 
 def _no_constant(name: str):

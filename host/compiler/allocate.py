@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where regions lie: on-chip rows are lent from a region's first use to its last, or the model is refused."""
 
+import random
+from collections.abc import Iterator
+
 from golden.spec.machine import LINE, SLICE, TN, MachineConfig
 from host.compiler.nodes import Memory, Node, NotFitting, Region, flat
+
+_SHUFFLES = 50
 
 
 def capacity(machine: MachineConfig, memory: Memory) -> tuple[int, int]:
@@ -67,6 +72,16 @@ def _try(regions: list[Region], lives: dict, limit: int, *, oldest: bool) -> boo
     return True
 
 
+def _orders(regions: list[Region], lives: dict) -> Iterator[list[Region]]:
+    """Orders worth trying when memory is tight: as they come, long lives first, large ones first, then at random."""
+    yield regions
+    yield sorted(regions, key=lambda r: (lives[r][0] - lives[r][1], lives[r]))
+    yield sorted(regions, key=lambda r: (-r.size, lives[r]))
+    rng = random.Random(0)  # the same program every time
+    for _ in range(_SHUFFLES):
+        yield rng.sample(regions, len(regions))
+
+
 def allocate(nodes: list[Node], machine: MachineConfig, what: str) -> dict[Memory, int]:
     """Set the base of every region in ``nodes``; the most rows (tiles, entries) used of each memory.
 
@@ -83,9 +98,8 @@ def allocate(nodes: list[Node], machine: MachineConfig, what: str) -> dict[Memor
                 f"{what} needs {need * unit} bytes of {memory.value} ({', '.join(_size(r, unit) for r in alive)}); "
                 f"the machine {machine.name!r} has {limit * unit}: {(need - limit) * unit} too few. "
                 "Take a larger machine or a smaller image.")
-        by_size = sorted(regions, key=lambda r: (-r.size, lives[r]))
-        if not (_try(regions, lives, limit, oldest=True) or _try(regions, lives, limit, oldest=False)
-                or _try(by_size, lives, limit, oldest=False)):
+        if not (_try(regions, lives, limit, oldest=True)
+                or any(_try(order, lives, limit, oldest=False) for order in _orders(regions, lives))):
             raise NotFitting(
                 f"{what} needs {need * unit} of the {limit * unit} bytes of {memory.value} of the machine "
                 f"{machine.name!r}, but its regions do not pack into it without gaps. Take a larger machine.")

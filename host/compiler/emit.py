@@ -55,7 +55,7 @@ def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str
         try:
             allocate(nodes, machine, what)
         except NotFitting as error:
-            refusal = refusal or error
+            refusal = error  # of the thriftiest attempt, if none fits
             continue
         count = len(flat(nodes))
         if count > machine.program_depth:

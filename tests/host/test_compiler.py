@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lowering, regions, waits, the weight stream, refusals: what the compiler promises about every program."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from golden.iss import run_image
+from golden.model.random_int_model import random_int_model
+from golden.spec import isa, machine, model
+from golden.spec.abi import Image
+from golden.spec.isa import Dest, Index, Opcode, Unit
+from golden.spec.machine import LINE
+from golden.spec.quantized import Plan
+from golden.spec.tiling import ceil_div, linear_lines, slices, tiles
+from host.compiler import allocate as allocation
+from host.compiler import stream as lay
+from host.compiler.allocate import allocate
+from host.compiler.disasm import disassemble
+from host.compiler.emit import compile_model
+from host.compiler.nodes import Access, Memory, Node, NotFitting, Region
+from host.driver.layout import InputError, prepare_input, read_logits, read_output
+
+PLANS = {"fast": Plan.fast, "accurate": Plan.accurate}
+SMALL_DEIT = replace(model.DEIT_SMALL, depth=2)
+TINY = replace(model.M3VIT_TINY, depth=4, moe_layers=(1, 3))
+
+
+def compiled(config, target, plan="fast", seed=0):
+    network = random_int_model(config, PLANS[plan](config.depth), seed)
+    return network, compile_model(network, target)
+
+
+def picture(config, seed=1):
+    shape = (config.image_height, config.image_width, config.channels)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+# -- shapes
+
+@pytest.mark.parametrize("config, target", [
+    (replace(model.DEIT_TINY, depth=2), machine.ZCU102), (SMALL_DEIT, machine.ZCU102), (TINY, machine.U280),
+], ids=lambda v: v.name)
+@pytest.mark.parametrize("plan", PLANS)
+def test_vit_shapes_run(config, target, plan):
+    network, image = compiled(config, target, plan)
+    pixels = picture(config)
+    out = run_image(image, prepare_input(pixels, image.input))
+    wanted = network.run(pixels)
+    np.testing.assert_array_equal(read_output(out, image.output), wanted)
+    if config.classes:
+        np.testing.assert_array_equal(read_logits(out, image.output), network.logits(wanted))
+
+
+@pytest.mark.parametrize("config, target", [
+    (model.M3VIT_TINY, machine.ZCU102), (model.DEIT_TINY, machine.ZCU102), (model.DEIT_SMALL, machine.ZCU102),
+    (model.NANO, machine.NANO), (model.NANO, machine.SMALL)], ids=lambda v: v.name)
+@pytest.mark.parametrize("plan", PLANS)
+def test_reference_models_fit(config, target, plan):
+    _, image = compiled(config, target, plan)
+    assert len(image.programs) == (3 if config.moe_layers else 1)
+
+
+def test_the_largest_model_fits_the_largest_machine():
+    config = replace(model.M3VIT_SMALL, depth=2, moe_layers=(1,))
+    for plan in PLANS:
+        _, image = compiled(config, machine.U280, plan)
+        assert list(image.programs) == ["task0", "task1"]  # both at once would need twice the residual stream
+
+
+def test_long_hidden_operands_are_cut_into_token_ranges():
+    _, image = compiled(SMALL_DEIT, machine.ZCU102, "accurate")
+    linears = [fields for word in image.words() for opcode, fields in [isa.decode(word)] if opcode is Opcode.LINEAR]
+    up = [f["tokens"] for f in linears if f["gelu"]]
+    assert up == [99, 99] * 2 and len({f["stream"] for f in linears if f["gelu"]}) == 2
+    _, image = compiled(SMALL_DEIT, machine.U280, "accurate")
+    assert [isa.decode(w)[1].get("tokens") for w in image.words() if isa.decode(w)[1].get("gelu")] == [198, 198]
+
+
+# -- refusals
+
+@pytest.mark.parametrize("config, target, words", [
+    (model.M3VIT_SMALL, machine.ZCU102,
+     "'m3vit-small' needs 2402 bytes of a softmax row; the machine 'zcu102' has 512: 1890 too few"),
+    (model.M3VIT_TINY, machine.NANO, "needs 768 bytes of a lane buffer; the machine 'nano' has 512: 256 too few"),
+    (model.NANO, replace(machine.NANO, residual_rows=64),
+     r"needs 4224 bytes of residual memory \(residual stream 4224\); the machine 'nano' has 4096: 128 too few"),
+    (model.NANO, replace(machine.NANO, operand_rows=64),
+     r"needs 6528 bytes of operand memory \(blocks.1.xhat 4224, blocks.1.norm2 2112, blocks.1.mlp.fc1 192\); "
+     "the machine 'nano' has 4096: 2432 too few"),
+    (model.NANO, replace(machine.NANO, operand_rows=128), None),
+    (model.NANO, replace(machine.NANO, kv_tiles=8), None),
+    (replace(model.NANO, dim=128), replace(machine.NANO, kv_tiles=8, operand_rows=4096, residual_rows=1024),
+     "needs 8192 bytes of K memory .*has 4096: 4096 too few"),
+    (model.NANO, replace(machine.NANO, queue_depth=16), None),
+    (model.NANO, replace(machine.NANO, program_depth=16), "program memory; .*has 512: 352 too few"),
+    (replace(model.NANO, mlp_hidden=1024), machine.NANO, "lane buffer"),
+    (replace(model.NANO, patch=32, image_height=64), replace(machine.NANO, lane_rows=128),
+     "needs 98304 bytes of the weight ring; .*has 16384: 81920 too few"),
+], ids=lambda v: v if isinstance(v, str) else getattr(v, "name", "fits"))
+def test_what_does_not_fit_is_refused_in_a_sentence(config, target, words):
+    network = random_int_model(config)
+    if words is None:  # smaller than comfortable, and still enough
+        compile_model(network, target)
+        return
+    with pytest.raises(NotFitting, match=words):
+        compile_model(network, target)
+
+
+def uses(*sets):
+    return [Node(Opcode.NORM, "n", writes=tuple(map(Access, regions))) for regions in sets]
+
+
+def region(name, size):
+    return Region(name, Memory.OPERAND, size, 1)
+
+
+def test_regions_alive_together_do_not_meet():
+    rng = np.random.default_rng(8)
+    for _ in range(50):
+        regions = [region(f"r{i}", int(rng.integers(1, 30))) for i in range(12)]
+        starts, lengths = rng.integers(0, 20, 12), rng.integers(1, 6, 12)
+        nodes = uses(*[[r for r, s, n in zip(regions, starts, lengths, strict=True) if s <= t < s + n]
+                       for t in range(26)])
+        used = allocate(nodes, replace(machine.NANO, operand_rows=256), "It")
+        assert used[Memory.OPERAND] <= 256
+        for node in nodes:
+            spans = sorted(access.interval for access in node.writes)
+            assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+
+
+def test_tight_memory_is_packed_or_refused_in_words(monkeypatch):
+    tight = replace(machine.NANO, operand_rows=64)
+    regions = [region(name, size) for name, size in zip("abcde", (16, 16, 32, 24, 24), strict=True)]
+    a, b, c, d, e = regions
+    nodes = uses((a,), (c, e), (b, d, e), (d, e))
+    assert allocate(nodes, tight, "It")[Memory.OPERAND] == 64  # not in the order in which they come
+    monkeypatch.setattr(allocation, "_orders", lambda regions, lives: [])
+    with pytest.raises(NotFitting, match="It needs 4096 of the 4096 bytes of operand memory .* do not pack"):
+        allocate(nodes, tight, "It")
+
+
+# -- regions and waits, from the instruction words alone
+
+def rows(base, index, tokens, queue, stride, count):
+    """Rows [start, end) an operand or result may touch; a queue may name any of ``queue`` tokens."""
+    n = queue if index else tokens
+    return (base, base + (n - 1) * stride + count)
+
+
+def touches(image, fields, opcode, task_tokens):
+    """(reads, writes) as (memory, start, end) of one instruction."""
+    f, reads, writes = fields, [], []
+    if opcode in (Opcode.LOAD, Opcode.STORE):
+        (writes if opcode is Opcode.LOAD else reads).append((f["memory"], f["row"], f["row"] + f["rows"]))
+    elif opcode is Opcode.COPY:
+        reads.append((1, f["src_row"], f["src_row"] + f["rows"]))
+        writes.append((1, f["dst_row"], f["dst_row"] + f["rows"]))
+    elif opcode is Opcode.NORM:
+        count = ceil_div(f["blocks"], 2)
+        reads.append((1, *rows(f["src_row"], 0, f["tokens"], 0, f["src_stride"], f["blocks"])))
+        for on, row, stride, plane in ((1, f["dst_row"], f["dst_stride"], f["dst_plane"] if f["wide"] else 0),
+                                       (f["xhat"], f["xhat_row"], f["xhat_stride"], f["xhat_plane"])):
+            if on:
+                writes.append((0, *rows(row, 0, f["tokens"], 0, stride, count + plane)))
+    elif opcode is Opcode.LINEAR:
+        plane = f["src_plane"] if f["src_wide"] else 0
+        reads.append((0, *rows(f["src_row"], f["src_index"], f["tokens"], task_tokens, f["src_stride"],
+                               ceil_div(f["slices"], 4) + plane)))
+        dest = Dest(f["dst"])
+        if dest is Dest.RESIDUAL:
+            span = (1, *rows(f["dst_row"], f["dst_index"], f["tokens"], task_tokens, f["dst_stride"], f["tiles"]))
+            writes.append(span)
+            reads += [span] if f["accumulate"] else []
+        elif dest in (Dest.OPERAND8, Dest.OPERAND16):
+            plane = f["dst_plane"] if dest is Dest.OPERAND16 else 0
+            writes.append((0, *rows(f["dst_row"], f["dst_index"], f["tokens"], task_tokens, f["dst_stride"],
+                                    ceil_div(f["tiles"], 2) + plane)))
+        elif dest is Dest.KEY:
+            writes.append((2, f["dst_row"], f["dst_row"] + tiles(f["tokens"]) * f["dst_stride"]))
+        elif dest is Dest.VALUE:
+            writes.append((3, f["dst_row"], f["dst_row"] + f["tiles"] * f["dst_stride"]))
+        if f["src_index"] or f["dst_index"]:
+            reads.append((4, 0, 1))
+    elif opcode is Opcode.ATTENTION:
+        width = f["heads"] * f["head_slices"]
+        reads += [(0, *rows(f["q_row"], 0, f["queries"], 0, f["q_stride"], ceil_div(width, 4))),
+                  (2, f["key_tile"], f["key_tile"] + tiles(f["keys"]) * f["key_pitch"]),
+                  (3, f["value_tile"], f["value_tile"] + width // 2 * slices(f["keys"]))]
+        writes.append((0, *rows(f["dst_row"], 0, f["queries"], 0, f["dst_stride"],
+                                ceil_div(width, 4) + (f["dst_plane"] if f["wide"] else 0))))
+    elif opcode is Opcode.GATE:
+        writes.append((4, 0, 1))
+    elif opcode is Opcode.EXPERTS:
+        reads.append((4, 0, 1))
+    return reads, writes
+
+
+UNIT = {Opcode.LOAD: Unit.DMA, Opcode.STORE: Unit.DMA, Opcode.COPY: Unit.DMA, Opcode.NORM: Unit.NORM,
+        Opcode.LINEAR: Unit.ARRAY, Opcode.ATTENTION: Unit.ARRAY, Opcode.GATE: Unit.GATE}
+
+
+def unrolled(words):
+    """Instructions in the order of execution, the body of EXPERTS twice."""
+    decoded = [isa.decode(word) for word in words]
+    at = 0
+    while at < len(decoded):
+        yield at, *decoded[at]
+        if decoded[at][0] is Opcode.EXPERTS:
+            body = range(at + 1, at + 1 + decoded[at][1]["body"])
+            for step in (*body, *body):
+                yield step, *decoded[step]
+            at = body[-1]
+        at += 1
+
+
+def hazards(image, words, tokens):
+    """Pairs (earlier, later) of instructions that could meet in flight, although one needs the other's outcome."""
+    flying, found = {unit: [] for unit in Unit}, []
+    for at, opcode, fields in unrolled(words):
+        for unit in Unit(fields["wait"]):
+            flying[unit].clear()
+        reads, writes = touches(image, fields, opcode, tokens)
+        mine = UNIT.get(opcode)
+        for unit, earlier in flying.items():
+            for other, (other_reads, other_writes) in earlier:
+                def meet(one, two):
+                    return any(a[0] == b[0] and a[1] < b[2] and b[1] < a[2] for a in one for b in two)
+
+                after_write = [r for r in reads if not (unit is mine is Unit.ARRAY and r[0] == 1)]
+                if meet(after_write, other_writes) or (
+                        unit is not mine and (meet(writes, other_reads) or meet(writes, other_writes))):
+                    found.append((other, at))
+        if mine:
+            flying[mine].append((at, (reads, writes)))
+    return found
+
+
+@pytest.mark.parametrize("config, target", [(model.NANO, machine.NANO), (TINY, machine.ZCU102),
+                                            (SMALL_DEIT, machine.ZCU102)], ids=lambda v: v.name)
+@pytest.mark.parametrize("plan", PLANS)
+def test_waits_keep_every_dependence_and_no_more(config, target, plan):
+    _, image = compiled(config, target, plan)
+    for task in image.programs:
+        words, tokens = image.words(task), config.tokens * len(image.tasks(task))
+        assert hazards(image, words, tokens) == []
+        for at, word in enumerate(words):
+            opcode, fields = isa.decode(word)
+            for unit in Unit(fields["wait"]):
+                fewer = isa.encode(opcode, **(fields | {"wait": fields["wait"] & ~unit}))
+                assert hazards(image, [*words[:at], fewer, *words[at + 1:]], tokens), (task, at, unit)
+
+
+def test_independent_linears_overlap():
+    _, image = compiled(model.M3VIT_TINY, machine.ZCU102)
+    waits = {symbol.name: isa.decode(word)[1]["wait"]
+             for symbol, word in zip(image.symbols["task0"], image.words("task0"), strict=True)}
+    assert waits["blocks.3.attn.k"] == waits["blocks.3.attn.v"] == 0 and waits["blocks.3.mlp.fc1"] == 0
+    assert waits["blocks.3.attn.q"] == Unit.NORM and waits["blocks.3.attn"] == Unit.ARRAY
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_no_instruction_destroys_what_is_still_needed(plan):
+    """Every operand row read was written by the instruction that the network means, not by a later one."""
+    _, image = compiled(TINY, machine.ZCU102, plan)
+    for task in image.programs:
+        names = [symbol.name for symbol in image.symbols[task]]
+        owner = np.full(machine.ZCU102.operand_rows, -1)
+        tokens = TINY.tokens * len(image.tasks(task))
+        for at, word in enumerate(image.words(task)):
+            opcode, fields = isa.decode(word)
+            reads, writes = touches(image, fields, opcode, tokens)
+            for memory, start, end in reads:
+                if memory == 0:
+                    makers = {names[i] for i in owner[start:end] if i >= 0}
+                    assert len(makers) == 1, (names[at], makers)
+                    assert makers <= {"patches", *(names[i] for i in range(at))}
+            for memory, start, end in writes:
+                if memory == 0:
+                    owner[start:end] = at
+
+
+# -- the stream and the image
+
+def test_weights_come_once_in_consumption_order():
+    config = model.M3VIT_TINY
+    _, image = compiled(config, machine.ZCU102)
+    position, skipped = 0, 0
+    for word in image.words("task0"):
+        opcode, f = isa.decode(word)
+        if "stream" not in f or f["src_index" if opcode is Opcode.LINEAR else "stream"] and opcode is Opcode.LINEAR:
+            continue
+        skipped += f["stream"] - position
+        assert f["stream"] >= position
+        lines = {Opcode.NORM: lambda f: 3 * f["blocks"], Opcode.LINEAR: lambda f: linear_lines(f["tiles"], f["slices"]),
+                 Opcode.ATTENTION: lambda f: 1 + f["heads"] * f["head_slices"] // 2 * 6,
+                 Opcode.EXPERTS: lambda f: f["experts"] * f["pitch"]}[opcode](f)
+        position = f["stream"] + lines
+    gates = len(config.moe_layers) * linear_lines(1, slices(config.dim))
+    assert position == image.stream_lines and skipped == gates  # the other task's gates
+
+
+def test_tasks_share_everything_but_their_gates():
+    _, image = compiled(model.M3VIT_TINY, machine.ZCU102)
+    one, two = image.words("task0"), image.words("task1")
+    differing = {symbol.name.split(".")[2] for a, b, symbol in zip(one, two, image.symbols["task0"], strict=True)
+                 if a != b}
+    assert differing == {"gate"}
+
+
+def test_joint_program_loads_each_expert_once():
+    config = model.M3VIT_TINY
+    _, image = compiled(config, machine.ZCU102)
+    decoded = [isa.decode(word) for word in image.words("task0+task1")]
+    assert sum(opcode is Opcode.EXPERTS for opcode, _ in decoded) == len(config.moe_layers)
+    assert sum(opcode is Opcode.COPY for opcode, _ in decoded) == 1
+    first = next(i for i, (opcode, _) in enumerate(decoded) if opcode is Opcode.COPY)
+    assert image.symbols["task0+task1"][first - 1].name == "blocks.1.attn.proj"
+    cycles = {task: sum(s.cycles for s in symbols) for task, symbols in image.symbols.items()}
+    assert cycles["task0+task1"] < 1.85 * cycles["task0"]
+
+
+@pytest.mark.parametrize("target", [machine.NANO, machine.SMALL, machine.ZCU102, machine.U280], ids=lambda m: m.name)
+def test_step_rows_and_planes(target):
+    """The bytes of one LINEAR, taken apart by the definition of ``golden.spec.tiling``."""
+    rng = np.random.default_rng(4)
+    weight = rng.integers(-127, 128, (40, 24), dtype=np.int8)
+    bias, mult = rng.integers(-9**9, 9**9, 40), rng.integers(0, 65536, 40)
+    data = lay.linear(target, weight, bias, mult, gain=-5, offset=7)
+    assert len(data) == linear_lines(2, 2) * LINE
+    stream = lay.Stream()
+    stream.add("first", bytes(LINE))
+    assert stream.add("x", data) == 1 and stream.add("x", b"") == 1
+    planes = stream.planes(target)
+    part = target.line_bytes_per_port
+    for _ in range(300):
+        channel, inp = rng.integers(0, 64), rng.integers(0, 32)
+        tile, c = divmod(channel, 32)
+        step, j = divmod(inp, target.tk)
+        place = (1 + tile * linear_lines(1, 2) + 6) * LINE + step * target.row_bytes + c * target.tk + j
+        line, byte = divmod(place, LINE)
+        got = np.int8(np.uint8(planes[byte // part][line * part + byte % part]).view(np.int8))
+        assert got == (weight[channel, inp] if channel < 40 and inp < 24 else 0)
+    record = data[linear_lines(1, 2) * LINE:][12 * 7:12 * 8]  # channel 39
+    assert int.from_bytes(record[:4], "little", signed=True) == bias[39]
+    assert int.from_bytes(record[4:6], "little") == mult[39]
+    assert int.from_bytes(record[6:8], "little", signed=True) == -5 and record[8] == 7
+
+
+def test_gate_columns():
+    weight = np.array([[16319], [-16319], [64], [-65]], np.int16)
+    data = np.frombuffer(lay.gate(machine.NANO, weight, np.array([1000, -1, 64, -64])), np.uint8)
+    tile = data[6 * LINE:].view(np.int8).reshape(4, 32, 4)[0, :, 0].reshape(2, 16)
+    np.testing.assert_array_equal(tile[:, :5], [[127, -127, 1, -1, 0], [63, -63, -64, 63, 0]])
+    bias = data[:6 * LINE].reshape(32, 12)[:, :4].copy().view("<i4").reshape(2, 16)
+    np.testing.assert_array_equal(bias[:, :4] * [[128], [1]], [[1024, 0, 128, 0], [-24, -1, -64, -64]])
+
+
+def test_parameters_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="mult must lie in 0..65535; the values lie in 65536..65536"):
+        lay.params(3, mult=65536)
+    with pytest.raises(ValueError, match="whole lines"):
+        lay.Stream().add("x", b"abc")
+
+
+def test_same_input_same_bytes():
+    network, image = compiled(model.NANO, machine.NANO, "accurate")
+    again = compile_model(random_int_model(model.NANO, Plan.accurate(2)), machine.NANO)
+    assert image.to_bytes() == again.to_bytes() == Image.from_bytes(image.to_bytes()).to_bytes()
+    other = compile_model(random_int_model(model.NANO, Plan.accurate(2), seed=1), machine.NANO)
+    assert other.planes != image.planes
+    assert network.config == image.model and network.plan == image.plan
+
+
+def test_symbols_account_for_every_multiply_accumulate():
+    config = model.M3VIT_TINY
+    _, image = compiled(config, machine.ZCU102)
+    symbols = image.symbols["task0"]
+    assert sum(symbol.macs for symbol in symbols) == config.macs
+    bound = config.macs / machine.ZCU102.macs_per_cycle
+    assert bound < sum(symbol.cycles for symbol in symbols) < 1.4 * bound
+    weights = sum(symbol.bytes for symbol in symbols if symbol.kind not in ("LOAD", "STORE"))
+    gates = len(config.moe_layers) * linear_lines(1, slices(config.dim)) * LINE
+    assert weights == image.stream_lines * LINE - gates
+
+
+def test_listing_names_everything():
+    _, image = compiled(model.NANO, machine.NANO)
+    text = disassemble(image)
+    for task, symbols in image.symbols.items():
+        assert f"program {task!r}" in text and all(symbol.name in text for symbol in symbols)
+    assert "dst_index=queue_token" in text and "fingerprint=0x" in text and " array " in text
+    assert disassemble(image) == text
+
+
+# -- the driver's half
+
+def test_input_layout():
+    config = replace(model.NANO, patch=4, image_height=8, image_width=12)
+    _, image = compiled(config, machine.ZCU102)
+    pixels = picture(config)
+    data = np.frombuffer(prepare_input(pixels, image.input), np.uint8).reshape(6, 64)
+    for patch in range(6):
+        for inp in range(48):
+            channel, row, column = inp // 16, inp // 4 % 4, inp % 4
+            assert data[patch, inp] == pixels[patch // 3 * 4 + row, patch % 3 * 4 + column, channel]
+    assert not data[:, 48:].any()
+
+
+@pytest.mark.parametrize("bad", [None, [[1]], np.zeros((32, 64, 3), np.float32), np.zeros((64, 32, 3), np.uint8),
+                                 np.zeros((32, 64), np.uint8)], ids=["none", "list", "float", "turned", "grey"])
+def test_wrong_images_are_refused(bad):
+    _, image = compiled(model.NANO, machine.NANO)
+    with pytest.raises(InputError, match=r"uint8 image of shape \(32, 64, 3\)"):
+        prepare_input(bad, image.input)
+
+
+def test_output_refusals():
+    _, image = compiled(model.NANO, machine.NANO)
+    with pytest.raises(InputError, match="classifier"):
+        read_logits(bytes(10), image.output)
+    with pytest.raises(InputError, match="ends at byte"):
+        read_output(bytes(image.output["bytes"]), image.output, 1)
+
+
+def test_index_kinds_in_bodies():
+    _, image = compiled(model.NANO, machine.NANO)
+    words = image.words("task0")
+    at = next(i for i, word in enumerate(words) if word & 15 == Opcode.EXPERTS)
+    (_, experts), (_, up), (_, down) = map(isa.decode, words[at:at + 3])
+    assert (up["src_index"], up["dst_index"], up["stream"]) == (Index.QUEUE_TOKEN, Index.QUEUE_SLOT, 0)
+    assert (down["src_index"], down["dst_index"]) == (Index.QUEUE_SLOT, Index.QUEUE_TOKEN)
+    assert down["stream"] == linear_lines(up["tiles"], up["slices"])
+    assert experts["pitch"] == down["stream"] + linear_lines(down["tiles"], down["slices"])
