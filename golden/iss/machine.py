@@ -14,7 +14,6 @@ from golden.iss.trace import Entry
 from golden.spec import isa
 from golden.spec.isa import FORMATS, LIMITS, Opcode, Region
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
-from golden.spec.model import ConfigError
 from golden.spec.status import Status
 
 ADDRESSES = ("PROGRAM_ADDR", "TABLE_ADDR", "INPUT_ADDR", "OUTPUT_ADDR",
@@ -47,21 +46,18 @@ class Machine:
         self.gate = execute.GateState()
         self.stream = Stream(self.config, self._stream_lines)
         self._check_registers()
-        words = self._fetch()
-        position = 1
-        while position < len(words):
-            opcode, fields = self._decode(words, position)
-            if opcode is Opcode.END:
-                check(self.gate.left == 0, Status.JOB_TIMEOUT, position, f"the gate waits for {self.gate.left} tokens")
-                self._retire(position, opcode, fields, -1, ((), {}))
-                return
+        program = self._decoded(self._fetch())
+        position = 0
+        while program[position][0] is not Opcode.END:
+            opcode, fields = program[position]
             if opcode is Opcode.EXPERTS:
-                self._experts(words, position, fields)
+                self._experts(program, position)
                 position += fields["body"]
             else:
                 self._step(position, opcode, fields)
             position += 1
-        raise IssFault(Status.NO_END, max(0, len(words) - 1))
+        check(self.gate.left == 0, Status.JOB_TIMEOUT, position, f"the gate waits for {self.gate.left} tokens")
+        self._retire(position, *program[position], -1, ((), {}))
 
     # -- before the first instruction
 
@@ -76,18 +72,32 @@ class Machine:
         """Instruction words after BEGIN was found good."""
         base = self.registers["PROGRAM_ADDR"]
         first = self._word(base, 0)
-        try:
-            opcode, begin = isa.decode(first)
-        except ConfigError:
-            opcode, begin = None, {}
-        check(opcode is Opcode.BEGIN, Status.BAD_OPCODE, 0, "a program begins with BEGIN")
+        check(first & 15 == Opcode.BEGIN, Status.BAD_OPCODE, 0, "a program begins with BEGIN")
+        used = FORMATS[Opcode.BEGIN].used
+        begin = FORMATS[Opcode.BEGIN].unpack(first & (1 << used) - 1)
         check(begin["magic"] == isa.MAGIC and begin["abi"] == ABI_VERSION, Status.BAD_VERSION, 0,
               f"ABI {begin['abi']}, this machine has {ABI_VERSION}")
         check(begin["fingerprint"] == self.config.fingerprint, Status.BAD_CONFIG, 0,
               f"0x{begin['fingerprint']:016x}, this machine is 0x{self.config.fingerprint:016x}")
-        check(2 <= begin["count"] <= self.config.program_depth, Status.BAD_FIELD, 0, f"count {begin['count']}")
-        self._retire(0, Opcode.BEGIN, begin, -1, ((), {}))
+        check(2 <= begin["count"] <= self.config.program_depth and not first >> used, Status.BAD_FIELD, 0,
+              f"count {begin['count']} or reserved bits")
         return [first] + [self._word(base, i) for i in range(1, begin["count"])]
+
+    def _decoded(self, words: list[int]) -> list[tuple[Opcode, dict]]:
+        """Instructions up to END. Nothing runs unless every one of them is legal."""
+        program, body = [isa.decode(words[0])], 0
+        for position in range(1, len(words)):
+            opcode, fields = self._decode(words[position], position)
+            check(not body or opcode not in (Opcode.END, Opcode.EXPERTS), Status.BAD_OPCODE, position,
+                  f"{opcode.name} in a body")
+            for name, (low, high) in LIMITS.get(opcode, {}).items():
+                check(low <= fields[name] <= high, Status.BAD_FIELD, position,
+                      f"{name} is {fields[name]}, not {low}..{high}")
+            program.append((opcode, fields))
+            if opcode is Opcode.END:
+                return program
+            body = fields["body"] if opcode is Opcode.EXPERTS else max(0, body - 1)
+        raise IssFault(Status.NO_END, len(words))
 
     def _word(self, base: int, index: int) -> int:
         data = self._read(base + index * isa.INSTRUCTION_BYTES, isa.INSTRUCTION_BYTES, "READ", index)
@@ -112,33 +122,29 @@ class Machine:
 
     # -- instructions
 
-    def _decode(self, words: list[int], position: int) -> tuple[Opcode, dict]:
-        word = words[position]
+    def _decode(self, word: int, position: int) -> tuple[Opcode, dict]:
         check(word & 15 in set(Opcode), Status.BAD_OPCODE, position, f"opcode {word & 15}")
         opcode = Opcode(word & 15)
         check(opcode is not Opcode.BEGIN, Status.BAD_OPCODE, position, "BEGIN stands first only")
         check(word >> FORMATS[opcode].used == 0, Status.BAD_FIELD, position, "reserved bits are set")
-        _, fields = isa.decode(word)
-        for name, (low, high) in LIMITS.get(opcode, {}).items():
-            check(low <= fields[name] <= high, Status.BAD_FIELD, position,
-                  f"{name} is {fields[name]}, not {low}..{high}")
-        return opcode, fields
+        return isa.decode(word)
 
-    def _experts(self, words: list[int], position: int, fields: dict) -> None:
+    def _experts(self, program: list[tuple[Opcode, dict]], position: int) -> None:
         """Each expert with a queue runs the body; its LINEARs' streams count from the expert's part."""
-        check(position + fields["body"] < len(words), Status.NO_END, position, "the body leaves the program")
-        self._retire(position, Opcode.EXPERTS, fields, -1, ((), {}))
+        fields = program[position][1]
         for expert in range(min(fields["experts"], len(self.gate.queues))):
             if not len(self.gate.queues[expert]):
                 continue
             for step in range(position + 1, position + 1 + fields["body"]):
-                opcode, inner = self._decode(words, step)
-                check(opcode not in (Opcode.END, Opcode.EXPERTS), Status.BAD_OPCODE, step, f"{opcode.name} in a body")
-                self._step(step, opcode, inner, expert, fields["stream"] + expert * fields["pitch"])
+                self._step(step, *program[step], expert, fields["stream"] + expert * fields["pitch"])
+        self._retire(position, Opcode.EXPERTS, fields, -1, ((), {}))
 
     def _step(self, index: int, opcode: Opcode, fields: dict, expert: int = -1, stream: int = 0) -> None:
         memories, f = self.memories, fields
         memories.index = index
+        if opcode is Opcode.BEGIN:
+            self._retire(index, opcode, fields, expert, ((), {}))
+            return
         if stream and "stream" in f:
             f = f | {"stream": f["stream"] + stream}
         if opcode is Opcode.LINEAR:
