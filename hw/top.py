@@ -101,8 +101,9 @@ class Accelerator(wiring.Component):
             for source, destination in pairs:
                 wiring.connect(m, source, destination)
 
-        def assign(target, source, **names):
-            m.d.comb += [getattr(target, mine).eq(getattr(source, theirs)) for mine, theirs in names.items()]
+        def assign(target, source, *same, **renamed):
+            names = dict.fromkeys(same) | renamed
+            m.d.comb += [getattr(target, mine).eq(getattr(source, theirs or mine)) for mine, theirs in names.items()]
 
         # Pins.
         connect_flat(m, "s_axi_control", LITE_MEMBERS, self, csr.axi, subordinate=True)
@@ -115,12 +116,11 @@ class Accelerator(wiring.Component):
         # Registers and supervisor.
         for name in (*boss.bases, *boss.bounds, "job_limit"):
             m.d.comb += getattr(boss, name).eq(getattr(csr, name))
-        assign(boss, csr, start="start", abort="abort")
-        assign(csr, boss, busy="busy", done="done", code="code", drained="drained", err_index="err_index",
-               err_addr="err_addr", run_id="run_id", clear="clear")
-        assign(main, csr, limit="bus_limit", read_lo="read_lo", read_hi="read_hi", write_lo="write_lo", write_hi="write_hi")
+        assign(boss, csr, "start", "abort")
+        assign(csr, boss, "busy", "done", "code", "drained", "err_index", "err_addr", "run_id", "clear")
+        assign(main, csr, "read_lo", "read_hi", "write_lo", "write_hi", limit="bus_limit")
         assign(weights, csr, limit="bus_limit", lo="weight_lo", hi="weight_hi")
-        assign(load_store, csr, table_addr="table_addr", input_addr="input_addr", output_addr="output_addr")
+        assign(load_store, csr, "table_addr", "input_addr", "output_addr")
         assign(front_end, csr, addr="program_addr")
         m.d.comb += [weights.base[p].eq(getattr(csr, f"weight_addr{p}")) for p in range(cfg.ports)]
         for engine in (main, weights, walker):
@@ -129,29 +129,30 @@ class Accelerator(wiring.Component):
         for n, (prefix, side) in enumerate((("read_", main), ("write_", main))):
             fault = boss.bus_fault[n]
             assign(fault, side, valid=f"{prefix}fault", code=f"{prefix}fault_code", addr=f"{prefix}fault_addr")
-            m.d.comb += [boss.expired[n].eq(getattr(side, f"{prefix}expired")),
+            m.d.comb += [fault.index.eq(load_store.at), boss.expired[n].eq(getattr(side, f"{prefix}expired")),
                          boss.quiet[n].eq(getattr(side, f"{prefix}quiet"))]
         for p in range(cfg.ports):
             fault = boss.bus_fault[2 + p]
             m.d.comb += [
                 fault.valid.eq(weights.fault[p]), fault.code.eq(weights.fault_code[p]),
-                fault.addr.eq(weights.fault_addr[p]),
+                fault.addr.eq(weights.fault_addr[p]), fault.index.eq(sequencer.at),
                 boss.expired[2 + p].eq(weights.expired[p]), boss.quiet[2 + p].eq(weights.quiet[p]),
             ]
         for n, source in enumerate((load_store, operand, residual, gate)):
             assign(boss.local_fault[n], source, valid="fault", code="fault_code")
+            m.d.comb += boss.local_fault[n].index.eq((load_store if source is load_store else sequencer).at)
         assign(boss, front_end, program_fault="fault", program_code="fault_code", program_index="fault_index")
-        assign(boss, sequencer, finished="finished", at="at")
+        assign(boss, sequencer, "finished", "at")
 
         # Program.
         assign(front_end, boss, start="begin")
-        assign(main, front_end, fetching="fetching")
+        assign(main, front_end, "fetching")
         join((front_end.o_request, main.i_fetch), (main.o_fetch, front_end.i_data))
         assign(front_end, walker, walker_index="index")
         assign(front_end, sequencer, sequencer_index="index")
         assign(walker, front_end, word="walker_word", start="loaded")
         assign(sequencer, front_end, word="sequencer_word", start="loaded")
-        assign(sequencer, activity, idle="idle")
+        assign(sequencer, activity, "idle")
         assign(sequencer, gate, nonempty="o_nonempty", count="o_count")
         assign(gate, sequencer, i_count_expert="count_expert")
         join((sequencer.o_mask, walker.i_mask), (sequencer.o_dma, load_store.i), (sequencer.o_norm, norm.i),
@@ -166,20 +167,19 @@ class Accelerator(wiring.Component):
         join((walker.o_chunk, weights.i_chunk), (walker.o_route, weights.i_route), (weights.o_ring, ring.i),
              (weights.o_param, params.i), (weights.o_norm, norm_params.i), (weights.o_mults, mults.i),
              (params.o, epilogue.i_param), (norm_params.o, norm.i_param), (mults.o, control.i_mults))
-        assign(walker, control, ring_release="ring_release", ring_release_en="ring_release_en")
+        assign(walker, control, "ring_release", "ring_release_en")
         m.d.comb += [
             walker.param_release.eq(params.o.valid & params.o.ready),
             walker.norm_release.eq(norm_params.o.valid & norm_params.o.ready),
             walker.mults_release.eq(mults.o.valid & mults.o.ready),
         ]
-        assign(control, ring, ring_level="ring_level", ring_data="ring_data")
-        assign(ring, control, ring_row="ring_row", ring_en="ring_en", ring_release="ring_release",
-               ring_release_en="ring_release_en")
+        assign(control, ring, "ring_level", "ring_data")
+        assign(ring, control, "ring_row", "ring_en", "ring_release", "ring_release_en")
 
         # Load and store.
         join((load_store.o_load, main.i_load), (main.o_load, load_store.i_data), (load_store.o_store, main.i_store),
              (load_store.o_data, main.i_data))
-        assign(load_store, main, stored="stored")
+        assign(load_store, main, "stored")
 
         # Memories.
         join((control.o_operand_read, operand.i_read[0]), (load_store.o_operand_read, operand.i_read[1]),
@@ -202,13 +202,13 @@ class Accelerator(wiring.Component):
         # Array, epilogue, softmax, gate.
         m.d.comb += [array.i.payload.eq(control.o_beat.payload), array.i.valid.eq(control.o_beat.valid),
                      control.o_beat.ready.eq(1)]
-        assign(control, array, release="release")
+        assign(control, array, "release")
         join((array.o, epilogue.i), (control.o_context, epilogue.i_context),
              (epilogue.o_score, softmax.i), (epilogue.o_gate, gate.i_logits),
              (control.o_softmax_job, softmax.i_job), (softmax.o, control.i_softmax_done),
              (control.o_walk, gate.i_walk), (gate.o_entry, control.i_entry))
-        assign(softmax, control, p_half="p_half", p_chunk="p_chunk", p_plane="p_plane", p_en="p_en", p_release="p_release")
-        assign(control, softmax, p_data="p_data")
+        assign(softmax, control, "p_half", "p_chunk", "p_plane", "p_en", "p_release")
+        assign(control, softmax, "p_data")
 
         # Counters.
         retired = [sequencer.retire, load_store.retire, norm.retire, epilogue.retire, gate.retire]

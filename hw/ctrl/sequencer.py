@@ -179,8 +179,7 @@ class Sequencer(wiring.Component):
                     m.next = "FETCH"
 
             with m.State("END"):
-                m.d.sync += self.at.eq(issue.index)
                 with m.If(~(busy & wait).any()):
-                    m.d.sync += [self.retire.eq(1), self.finished.eq(1)]
+                    m.d.sync += [self.at.eq(issue.index), self.retire.eq(1), self.finished.eq(1)]
                     m.next = "IDLE"
         return m

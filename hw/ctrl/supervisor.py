@@ -9,8 +9,10 @@ from golden.spec.machine import LINE, MachineConfig
 from golden.spec.status import Status
 from hw.axi import ADDRESS_BITS
 
-BUS_FAULT = data.StructLayout({"valid": 1, "code": unsigned(8), "addr": unsigned(ADDRESS_BITS)})
-LOCAL_FAULT = data.StructLayout({"valid": 1, "code": unsigned(8)})
+BUS_FAULT = data.StructLayout({
+    "valid": 1, "code": unsigned(8), "index": unsigned(16), "addr": unsigned(ADDRESS_BITS),
+})
+LOCAL_FAULT = data.StructLayout({"valid": 1, "code": unsigned(8), "index": unsigned(16)})
 WINDOWS = ("read", "write", "weight")
 CHECK_CYCLES = 3
 DRAIN_CYCLES = 4
@@ -85,10 +87,10 @@ class Supervisor(wiring.Component):
         raised(timeout, Status.JOB_TIMEOUT)
         raised(self.expired.any(), Status.BUS_TIMEOUT)
         for fault in self.local_fault:
-            raised(fault.valid, fault.code)
+            raised(fault.valid, fault.code, s1_index.eq(fault.index))
         raised(self.program_fault, self.program_code, s1_index.eq(self.program_index))
         for fault in reversed(list(self.bus_fault)):
-            raised(fault.valid, fault.code, s1_addr.eq(fault.addr))
+            raised(fault.valid, fault.code, s1_addr.eq(fault.addr), s1_index.eq(fault.index))
 
         code, err_index, err_addr = Signal(8), Signal(16), Signal(ADDRESS_BITS)
         ticks, left = Signal(range(max(CHECK_CYCLES, DRAIN_CYCLES, RESET_CYCLES) + 1)), Signal(32)

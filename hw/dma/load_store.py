@@ -40,7 +40,7 @@ class LoadStore(wiring.Component):
     Out(stream of TRANSFER), ``i_data`` In, ``o_data`` Out(streams of a beat), ``stored`` In, no write is under way;
     ``o_operand_read``, ``o_residual_read`` Out(stream of row), ``i_operand_row``, ``i_residual_row`` In, READ_LATENCY
     after the transfer; ``o_operand_write``, ``o_residual_write`` Out(streams); ``idle``, ``retire``; ``fault``,
-    ``fault_code`` Out.
+    ``fault_code`` Out; ``at`` Out, index of the instruction at work.
     """
 
     LATENCY = 3
@@ -63,6 +63,7 @@ class LoadStore(wiring.Component):
     retire: Signal
     fault: Signal
     fault_code: Signal
+    at: Signal
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
@@ -76,6 +77,7 @@ class LoadStore(wiring.Component):
             "o_operand_write": Out(stream.Signature(OPERAND_WRITE)),
             "o_residual_write": Out(stream.Signature(RESIDUAL_WRITE)),
             "idle": Out(1), "retire": Out(1), "fault": Out(1), "fault_code": Out(8, init=Status.RANGE_LOCAL),
+            "at": Out(16),
         })
 
     def elaborate(self, platform):
@@ -106,7 +108,8 @@ class LoadStore(wiring.Component):
                 m.d.comb += [self.i.ready.eq(1), self.idle.eq(1)]
                 opcode = load.opcode
                 m.d.sync += [
-                    is_load.eq(opcode == Opcode.LOAD), is_store.eq(opcode == Opcode.STORE),
+                    self.at.eq(self.i.payload.index), is_load.eq(opcode == Opcode.LOAD),
+                    is_store.eq(opcode == Opcode.STORE),
                     is_copy.eq(opcode == Opcode.COPY),
                 ]
                 with m.Switch(opcode):
