@@ -22,7 +22,7 @@ class StreamWalker(wiring.Component):
 
     LINEAR: for each tile PARAM_LINES to PARAM, then 8 lines a slice to RING. NORM: NORM_PARAM_LINES a block to NORM.
     ATTENTION: a line to MULTS, then PARAM_LINES for each 32 output channels to PARAM. EXPERTS: waits for the mask of
-    non-empty queues and walks the body once for each set bit, from ``stream + expert * pitch`` on without a break.
+    non-empty queues and walks the body once for each set bit; its streams count from ``stream + expert * pitch``.
 
     ::
 
@@ -74,8 +74,7 @@ class StreamWalker(wiring.Component):
         tiles, slices, blocks = Signal(8), Signal(9), Signal(10)
         # EXPERTS: what remains of the mask, the line of the expert under its lowest bit, and the body.
         mask, expert_line, pitch = Signal(MAX_EXPERTS), Signal(LINE_NUMBER_BITS), Signal(LINE_NUMBER_BITS)
-        in_body, entered = Signal(), Signal()
-        body, body_left, body_index = Signal(4), Signal(4), Signal.like(self.index)
+        in_body, body, body_left, body_index = Signal(), Signal(4), Signal(4), Signal.like(self.index)
 
         # The segment at work.
         destination, left = Signal(Destination), Signal(ROUTE["lines"].width)
@@ -131,10 +130,10 @@ class StreamWalker(wiring.Component):
                     with m.Default():
                         m.next = "END"
 
-            # Where its lines begin: inside a body they follow those of the instruction before.
+            # Where its lines begin: a body's streams count from the expert's part.
             with m.State("PLACE"):
                 with m.If(in_body):
-                    m.d.sync += [start_line.eq(Mux(entered, expert_line, line)), entered.eq(0)]
+                    m.d.sync += start_line.eq(start_line + expert_line)
                 m.next = "COMPARE"
             with m.State("COMPARE"):
                 m.d.sync += [line.eq(start_line), jump.eq(fresh | (start_line != line)), fresh.eq(0)]
@@ -189,7 +188,7 @@ class StreamWalker(wiring.Component):
                     m.d.sync += [in_body.eq(0), self.index.eq(body_index + body)]
                     m.next = "FETCH"
                 with m.Elif(mask[0]):
-                    m.d.sync += [in_body.eq(1), entered.eq(1)]
+                    m.d.sync += in_body.eq(1)
                     m.next = "FETCH"
                 with m.Else():
                     m.d.sync += [mask.eq(mask >> 1), expert_line.eq(expert_line + pitch)]
