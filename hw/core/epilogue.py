@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From finished accumulators to the memories: bias, multiplier, GELU, gain and offset, narrowing, destination."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from golden.spec.machine import LANES, SLICE, TN, MachineConfig
+from golden.spec.status import Status
+from golden.spec.tables import WEIGHT_MAX
+from hw.core.array import drain_beat
+from hw.core.epilogue_params import EpilogueParams
+from hw.core.gelu import Gelu
+from hw.core.layouts import (
+    GATE_BEAT,
+    KEY_WRITE,
+    LINE_BITS,
+    OPERAND_WRITE,
+    RESIDUAL_WRITE,
+    ROW_BITS,
+    TOKEN_BITS,
+    VALUE_WRITE,
+    Route,
+    lane_bits,
+    score_beat,
+    tile_context,
+)
+from hw.core.logit_order import LogitOrder, logit_beat
+from hw.core.narrow import Narrow
+from hw.core.requant import Affine, Requant
+from hw.core.write_back import FINISHED, TILE_BITS, WriteBack
+from hw.lib.queue import Queue
+
+
+class Epilogue(wiring.Component):
+    """16 accumulators a cycle, from the drain banks to wherever their tile's context says (golden/README.md,
+    Linear). ::
+
+        i_context, i_param -> EpilogueParams -> queue -> [active context]
+        i + lane's context -> [in] -> Requant -> Gelu -> Affine -> Narrow -> queue -> WriteBack -> memories
+                                        | s = acc + bias
+                                        +-> queue -> o_score | LogitOrder -> o_gate
+
+    The arithmetic never stalls: a beat enters only when the queue behind it has a place for it. Beats of SOFTMAX and
+    GATE leave early; an empty one walks on for them, so that instructions retire in order.
+    Timing: LATENCY cycles from a beat at ``i`` to ``o_key``, ``o_value`` and (half 1) ``o_operand``; RAW_LATENCY to
+    ``o_score``; RESIDUAL_LATENCY to ``o_residual``. II = 1 beat, also from tile to tile.
+    Domain: ``i.valid`` does not fall between the halves of a lane (MatrixArray keeps that). Accumulator plus bias
+    within int32. K and V tiles below ``cfg.kv_tiles``, rows within 16 bits: others are not written and ``fault`` pulses
+    with RANGE_LOCAL. A GATE context's ``tile`` is below 4.
+    Twin: ``golden.ops.epilogue``.
+
+    Members: as in hw/README.md; ``idle`` is high when nothing is held, no context or beat waits at the inputs, and
+    every write has landed.
+    """
+
+    QUEUE_DEPTH = 32
+    RAW_DEPTH = 16
+    CONTEXTS_AHEAD = 4
+    """Tiles by which loading parameters runs ahead."""
+    ARITHMETIC = 1 + Requant.LATENCY + Gelu.LATENCY + Affine.LATENCY + Narrow.LATENCY
+    LATENCY = ARITHMETIC + 2 + WriteBack.LATENCY
+    RAW_LATENCY = 1 + Requant.S_LATENCY + 2
+    RESIDUAL_LATENCY = ARITHMETIC + 2 + 7
+    II = 1
+
+    i: stream.Interface
+    i_context: stream.Interface
+    i_param: stream.Interface
+    o_residual_read: stream.Interface
+    i_residual_row: Signal
+    o_residual: stream.Interface
+    o_operand: stream.Interface
+    o_key: stream.Interface
+    o_value: stream.Interface
+    o_gate: stream.Interface
+    o_score: stream.Interface
+    idle: Signal
+    retire: Signal
+    fault: Signal
+    fault_code: Signal
+
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
+        super().__init__({
+            "i": In(stream.Signature(drain_beat(cfg))), "i_context": In(stream.Signature(tile_context(cfg))),
+            "i_param": In(stream.Signature(LINE_BITS)),
+            "o_residual_read": Out(stream.Signature(ROW_BITS)), "i_residual_row": In(LINE_BITS),
+            "o_residual": Out(stream.Signature(RESIDUAL_WRITE)), "o_operand": Out(stream.Signature(OPERAND_WRITE)),
+            "o_key": Out(stream.Signature(KEY_WRITE)), "o_value": Out(stream.Signature(VALUE_WRITE)),
+            "o_gate": Out(stream.Signature(GATE_BEAT)), "o_score": Out(stream.Signature(score_beat(cfg))),
+            "idle": Out(1), "retire": Out(1), "fault": Out(1), "fault_code": Out(8),
+        })
+
+    def tag(self) -> data.StructLayout:
+        """What a beat takes along: its tile's context, its lane's part of it."""
+        context = tile_context(self.cfg)
+        lane = context.members["lanes"].elem_shape
+        members = {name: shape for name, shape in context.members.items() if name not in ("lanes", "load")}
+        return data.StructLayout(members | lane.members | {
+            "lane": unsigned(lane_bits(self.cfg)), "half": 1, "last": 1})
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self.cfg
+        m.d.comb += self.fault_code.eq(Status.RANGE_LOCAL)
+
+        # The active context: replaced in the cycle in which its last beat enters.
+        params = m.submodules.params = EpilogueParams(cfg)
+        ahead = m.submodules.ahead = Queue(tile_context(cfg), self.CONTEXTS_AHEAD)
+        connect(m, flipped(self.i_context), params.i_context)
+        connect(m, flipped(self.i_param), params.i_param)
+        connect(m, params.o_context, ahead.i)
+        context, active = Signal(tile_context(cfg)), Signal()
+        enters, ends_tile = Signal(), Signal()
+        m.d.comb += [
+            ends_tile.eq(enters & self.i.p.half & (self.i.p.lane == cfg.tm - 1)),
+            ahead.o.ready.eq(~active | ends_tile),
+        ]
+        with m.If(ahead.o.ready):
+            m.d.sync += [active.eq(ahead.o.valid), context.eq(ahead.o.p)]
+
+        # Entry. Half 1 always follows half 0, so half 0 asks for two places.
+        second, held = Signal(), Signal(range(self.QUEUE_DEPTH + 1))
+        raw_room, is_raw = Signal(), Signal()
+        m.d.comb += [
+            is_raw.eq((context.route == Route.SOFTMAX) | (context.route == Route.GATE)),
+            self.i.ready.eq(second | (active & (held <= self.QUEUE_DEPTH - 2) & (raw_room | ~is_raw))),
+            enters.eq(self.i.valid & self.i.ready),
+        ]
+        m.d.sync += second.eq(second ^ enters)
+        s0 = Signal(self.tag())
+        for name in s0.shape().members:
+            if name in context.shape().members:
+                m.d.comb += s0[name].eq(context[name])
+        lane = context.lanes[self.i.p.lane]
+        m.d.comb += [
+            s0.lane.eq(self.i.p.lane), s0.half.eq(self.i.p.half), s0.last.eq(ends_tile),
+            s0.present.eq(lane.present), s0.row.eq(lane.row), s0.token.eq(lane.token), s0.mult.eq(lane.mult),
+            s0.shift.eq(lane.shift), params.early_slot.eq(context.slot), params.early_half.eq(self.i.p.half),
+        ]
+        tags, valid = [s0], [enters]
+        for stage in range(1, self.ARITHMETIC + 1):
+            register, flag = Signal(self.tag(), name=f"s{stage}", reset_less=True), Signal(name=f"s{stage}_valid")
+            m.d.sync += [register.eq(tags[-1]), flag.eq(valid[-1])]
+            tags.append(register)
+            valid.append(flag)
+
+        # Stage 1: bias and multiplier, from the parameters or, when attention divides, from the lane.
+        requant = m.submodules.requant = Requant()
+        s1, s1_value = tags[1], Signal(data.ArrayLayout(signed(32), LANES), reset_less=True)
+        m.d.sync += s1_value.eq(self.i.p.value)
+        plain = s1.divide | (s1.route == Route.SOFTMAX)
+        m.d.comb += [requant.acc.eq(s1_value), requant.shift.eq(Mux(s1.divide, s1.shift, s1.shift1))]
+        for n in range(LANES):
+            m.d.comb += [
+                requant.bias[n].eq(Mux(plain, 0, params.early[n].bias)),
+                requant.mult[n].eq(Mux(s1.divide, s1.mult, params.early[n].mult)),
+            ]
+        raw_at = 1 + Requant.S_LATENCY
+        self._raw_exits(m, valid[raw_at], tags[raw_at], requant.s, raw_room)
+
+        # GELU. Gain and offset are fetched beside its last two stages.
+        at = 1 + Requant.LATENCY
+        gelu = m.submodules.gelu = Gelu()
+        m.d.comb += [gelu.u.eq(requant.o), gelu.enable.eq(tags[at].gelu)]
+        at += Gelu.LATENCY
+        fetch, select = tags[at - 2], tags[at - 1]
+        m.d.comb += [
+            params.late_slot.eq(fetch.slot), params.late_half.eq(fetch.half),
+            params.done.eq(valid[at - 2] & fetch.last),
+        ]
+        affine = m.submodules.affine = Affine()
+        m.d.comb += [affine.g.eq(gelu.o)]
+        shift2 = Signal(6, reset_less=True)
+        m.d.sync += shift2.eq(Mux(select.affine | select.score, select.shift2, 0))
+        m.d.comb += affine.shift.eq(shift2)
+        for n in range(LANES):
+            factor = Signal(affine.factor.shape().elem_shape, name=f"factor_{n}", reset_less=True)
+            offset = Signal(signed(32), name=f"offset_{n}", reset_less=True)
+            m.d.sync += [
+                factor.eq(Mux(select.affine, params.late[n].gain, Mux(select.score, select.mult, 1))),
+                offset.eq(Mux(select.affine, params.late[n].offset, 0)),
+            ]
+            m.d.comb += [affine.factor[n].eq(factor), affine.offset[n].eq(offset)]
+
+        # Narrowing, and the other destinations' clipping beside it.
+        at += Affine.LATENCY
+        narrow = m.submodules.narrow = Narrow()
+        m.d.comb += [narrow.v.eq(affine.o), narrow.half.eq(tags[at].half)]
+        clipped = self._clip(m, affine.o, tags[at], Narrow.LATENCY)
+        place = self._address(m, tags, self.ARITHMETIC)
+
+        # The queue; entries that write nothing and retire nothing are dropped here.
+        done, done_valid = tags[-1], valid[-1]
+        queue = m.submodules.queue = Queue(FINISHED, self.QUEUE_DEPTH)
+        finished, dropped, popped = queue.i.p, Signal(), Signal()
+        raw = (done.route == Route.SOFTMAX) | (done.route == Route.GATE)
+        wanted = done.present & ~raw
+        m.d.comb += [
+            finished.route.eq(done.route), finished.write.eq(wanted & ~place.beyond), finished.half.eq(done.half),
+            finished.end.eq(done.final & done.last), finished.odd.eq(done.tile[0]),
+            finished.accumulate.eq(done.accumulate), finished.row.eq(done.row), finished.low_row.eq(place.low_row),
+            finished.tile.eq(place.tile), finished.place.eq(place.place), finished.exp.eq(narrow.exp),
+            queue.i.valid.eq(done_valid & (finished.write | finished.end)),
+            dropped.eq(done_valid & ~queue.i.valid), popped.eq(queue.o.valid & queue.o.ready),
+        ]
+        for n in range(LANES):
+            m.d.comb += finished.value[n].eq(Mux(done.route == Route.OPERAND8, narrow.byte[n], clipped[n]))
+        m.d.sync += [held.eq(held + enters - dropped - popped), self.fault.eq(done_valid & wanted & place.beyond)]
+
+        # Exits.
+        back = m.submodules.back = WriteBack(cfg)
+        connect(m, queue.o, back.i)
+        for name in ("o_residual_read", "o_residual", "o_operand", "o_key", "o_value"):
+            connect(m, getattr(back, name), flipped(getattr(self, name)))
+        m.d.comb += [
+            back.i_residual_row.eq(self.i_residual_row), back.hold.eq(self.raw_busy), self.retire.eq(back.retire),
+        ]
+
+        # A K write takes `steps` cycles behind its transfer, all others less.
+        landing = Signal(range(cfg.steps + 2))
+        with m.If(back.moved):
+            m.d.sync += landing.eq(cfg.steps + 1)
+        with m.Elif(landing != 0):
+            m.d.sync += landing.eq(landing - 1)
+        waiting = self.i.valid | self.i_context.valid | ~params.idle | (ahead.level != 0) | active
+        leaving = (held != 0) | ~back.idle | back.moved | (landing != 0) | self.raw_busy
+        m.d.sync += self.idle.eq(~(waiting | leaving))
+        return m
+
+    def _raw_exits(self, m, valid, tag, values, raw_room):
+        """Scores as they are, gate accumulators with their bias; sets ``raw_room`` and ``self.raw_busy``."""
+        shape = data.StructLayout({"gate": 1, "chunk": 8} | logit_beat(self.cfg).members)
+        queue = m.submodules.raw_queue = Queue(shape, self.RAW_DEPTH)
+        order = m.submodules.order = LogitOrder(self.cfg)
+        into, out = queue.i.p, queue.o.p
+        is_score, is_gate = tag.route == Route.SOFTMAX, tag.route == Route.GATE
+        chunk = Cat(tag.half, tag.tile)
+        first_key = Cat(Const(0, SLICE.bit_length() - 1), chunk)
+        m.d.comb += [
+            queue.i.valid.eq(valid & (is_gate | is_score & tag.present & (first_key < tag.token))),
+            into.gate.eq(is_gate), into.chunk.eq(chunk), into.value.eq(values), into.lane.eq(tag.lane),
+            into.half.eq(tag.half), into.tile.eq(tag.tile), into.present.eq(tag.present),
+            into.end.eq(tag.final & tag.last),
+            # Beats between the entry and this queue, and the level's own delay.
+            raw_room.eq(queue.level <= self.RAW_DEPTH - 4 - Requant.S_LATENCY),
+        ]
+        m.d.comb += [
+            self.o_score.valid.eq(queue.o.valid & ~out.gate), order.i.valid.eq(queue.o.valid & out.gate),
+            queue.o.ready.eq(Mux(out.gate, order.i.ready, self.o_score.ready)),
+            self.o_score.p.value.eq(out.value), self.o_score.p.chunk.eq(out.chunk), self.o_score.p.lane.eq(out.lane),
+        ]
+        for name in logit_beat(self.cfg).members:
+            m.d.comb += order.i.p[name].eq(out[name])
+        connect(m, order.o, flipped(self.o_gate))
+        self.raw_busy = Signal()
+        m.d.comb += self.raw_busy.eq((queue.level != 0) | ~order.idle)
+
+    @staticmethod
+    def _clip(m, values, tag, latency: int):
+        """``sat16`` for OPERAND16, [-127, 127] for KEY and VALUE, ``latency`` cycles later; RESIDUAL keeps 17 bits."""
+        is_byte = (tag.route == Route.KEY) | (tag.route == Route.VALUE)
+        is_word = tag.route == Route.OPERAND16
+        results = []
+        for n, value in enumerate(values):
+            high = Mux(is_byte, WEIGHT_MAX, Mux(is_word, (1 << 15) - 1, (1 << 16) - 1))
+            low = Mux(is_byte, -WEIGHT_MAX, Mux(is_word, -(1 << 15), -(1 << 16)))
+            stages = [Signal.like(value, name=f"clip_s{stage + 1}_{n}", reset_less=True) for stage in range(latency)]
+            m.d.sync += stages[0].eq(Mux(value > high, high, Mux(value < low, low, value)))
+            m.d.sync += [after.eq(before) for before, after in zip(stages, stages[1:], strict=False)]
+            results.append(stages[-1])
+        return results
+
+    def _address(self, m, tags, at: int):
+        """K and V tile and place within it, row of the low plane, for the beat at stage ``at``; three stages before."""
+        shape = data.StructLayout({"tile": TILE_BITS, "place": 5, "low_row": ROW_BITS, "beyond": 1})
+        s1, s2, s3 = tags[at - 3], tags[at - 2], tags[at - 1]
+        s2_a, s2_b = Signal(8, reset_less=True), Signal(8, reset_less=True)
+        s3_product, result = Signal(16, reset_less=True), Signal(shape, reset_less=True)
+        is_key = s1.route == Route.KEY
+        key_log2, value_log2 = TN.bit_length() - 1, SLICE.bit_length() - 1
+        m.d.sync += [s2_a.eq(Mux(is_key, s1.token[key_log2:], s1.tile)), s2_b.eq(s1.pitch), s3_product.eq(s2_a * s2_b)]
+        s3_key = s3.route == Route.KEY
+        s3_inner = Signal(TOKEN_BITS, reset_less=True)
+        m.d.sync += s3_inner.eq(Mux(s2.route == Route.KEY, Cat(s2.half, s2.tile), s2.token[value_log2:]) + s2.base)
+        tile, low_row = Signal(17), Signal(ROW_BITS + 1)
+        m.d.comb += [tile.eq(s3_product + s3_inner), low_row.eq(s3.row + s3.pitch)]
+        m.d.sync += [
+            result.tile.eq(tile), result.low_row.eq(low_row),
+            result.place.eq(Mux(s3_key, s3.token[:key_log2], s3.token[:value_log2])),
+            result.beyond.eq(Mux(s3_key | (s3.route == Route.VALUE), tile >= self.cfg.kv_tiles,
+                                 (s3.route == Route.OPERAND16) & low_row[-1])),
+        ]
+        return result
+
