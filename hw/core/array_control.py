@@ -50,7 +50,7 @@ class ArrayControl(wiring.Component):
     lost between groups, tiles and LINEARs as long as loading a group (one row of 64 bytes a cycle:
     tm * ceil(slices / 4)) takes no longer than computing it (slices * steps), each twice when wide. Bytes fetched a
     cycle from ring, K and V do not depend on tm. The array is always ready; ``release`` returns drain banks.
-    Domain: fields within ``golden.spec.isa.LIMITS``; at least one token; a tile's weights fit the ring (GATE: all).
+    Domain: fields within ``golden.spec.isa.LIMITS``; a tile's weights fit the ring (GATE: all).
     Twin: the loops of ``golden.iss``.
 
     Members: as in ``hw/README.md``. ``idle_issue``: no instruction was accepted whose last beat has not left.

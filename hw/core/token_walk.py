@@ -19,7 +19,8 @@ _PLACE = data.StructLayout({
 })
 """A row before it is computed: ``row + offset + token * stride``."""
 _TOKEN = data.StructLayout({
-    "valid": 1, "lane": 3, "first": 1, "last": 1, "done": 1, "mult": 16, "rows_last": 7, "wide": 1, "plane": 8,
+    "valid": 1, "lane": 3, "first": 1, "last": 1, "done": 1, "empty": 1, "mult": 16, "rows_last": 7, "wide": 1,
+    "plane": 8,
 })
 assert SLICES_PER_ROW == 4, "Quarters of a row are counted in two bits."
 
@@ -37,7 +38,8 @@ class TokenWalk(wiring.Component):
     dst_row + token * dst_stride, plus the tile (RESIDUAL) or half of it (operand rows hold two blocks).
     Timing: LATENCY = 5 from ``i`` to ``o`` with tm = 1 token (one more for each further one); II = 1 token, across
     groups, passes and instructions. A stalled ``o`` stops the walk.
-    Domain: fields within ``golden.spec.isa.LIMITS``, at least one token.
+    Domain: fields within ``golden.spec.isa.LIMITS``. A LINEAR without tokens still walks its passes, with one group in
+    which no lane is present (it loads row 0), so that its weights, parameters and contexts are used up.
     Twin: the loops of ``golden.iss``.
 
     Members: ``i`` In(stream ISSUE); ``o_walk`` Out(stream), one for each pass over a queue; ``i_entry`` In(stream
@@ -65,7 +67,7 @@ class TokenWalk(wiring.Component):
         advance, done = Signal(), Signal()
 
         # Instruction.
-        valid, attention, residual, operand, walks = Signal(), Signal(), Signal(), Signal(), Signal()
+        valid, empty, attention, residual, operand, walks = Signal(), Signal(), Signal(), Signal(), Signal(), Signal()
         src_by_entry, dst_by_entry, wide = Signal(), Signal(), Signal()
         passes_last, tokens_last = Signal(8), Signal(TOKEN_BITS)
         rows_last, plane, head_last = Signal(7), Signal(8), Signal(3)
@@ -74,6 +76,8 @@ class TokenWalk(wiring.Component):
         heads = INSTRUCTION[Opcode.ATTENTION](self.i.p.word)
         by_entry = (linear.src_index == Index.QUEUE_TOKEN) | (linear.dst_index == Index.QUEUE_TOKEN) | linear.score
         queued = (linear.src_index != Index.DIRECT) | (linear.dst_index != Index.DIRECT)
+        linear_count = Mux(queued, self.i.p.count, linear.tokens)
+        linear_empty = linear_count == 0
         linear_passes_last = Mux(linear.dst == Route.GATE.value, 0, linear.tiles - 1)
         walks_left, expert = Signal(8), Signal(6)
         more_walks = Signal()
@@ -87,8 +91,8 @@ class TokenWalk(wiring.Component):
         with m.If(self.i.valid & self.i.ready):
             with m.If(linear.opcode == Opcode.ATTENTION):
                 m.d.sync += [
-                    attention.eq(1), residual.eq(0), operand.eq(0), walks.eq(0), src_by_entry.eq(0), dst_by_entry.eq(0),
-                    wide.eq(0), passes_last.eq(heads.heads - 1), tokens_last.eq(heads.queries - 1),
+                    attention.eq(1), empty.eq(0), residual.eq(0), operand.eq(0), walks.eq(0), src_by_entry.eq(0),
+                    dst_by_entry.eq(0), wide.eq(0), passes_last.eq(heads.heads - 1), tokens_last.eq(heads.queries - 1),
                     head_last.eq(heads.head_slices - 1), src.row.eq(heads.q_row), src.stride.eq(heads.q_stride),
                     dst.row.eq(heads.dst_row), dst.stride.eq(heads.dst_stride),
                 ]
@@ -96,13 +100,14 @@ class TokenWalk(wiring.Component):
                 m.d.sync += [
                     attention.eq(0), residual.eq(linear.dst == Route.RESIDUAL.value),
                     operand.eq((linear.dst == Route.OPERAND8.value) | (linear.dst == Route.OPERAND16.value)),
-                    walks.eq(by_entry), more_walks.eq(by_entry), walks_left.eq(linear_passes_last),
+                    empty.eq(linear_empty), walks.eq(by_entry & ~linear_empty),
+                    more_walks.eq(by_entry & ~linear_empty), walks_left.eq(linear_passes_last),
                     src_by_entry.eq(linear.src_index == Index.QUEUE_TOKEN),
                     dst_by_entry.eq(linear.dst_index == Index.QUEUE_TOKEN), wide.eq(linear.src_wide),
                     passes_last.eq(linear_passes_last),
-                    tokens_last.eq(Mux(queued, self.i.p.count, linear.tokens) - 1),
-                    rows_last.eq((linear.slices - 1) >> 2), plane.eq(linear.src_plane),
-                    src.row.eq(linear.src_row), src.stride.eq(linear.src_stride),
+                    tokens_last.eq(Mux(linear_empty, 0, linear_count - 1)),
+                    rows_last.eq((linear.slices - 1) >> 2), plane.eq(Mux(linear_empty, 0, linear.src_plane)),
+                    src.row.eq(Mux(linear_empty, 0, linear.src_row)), src.stride.eq(linear.src_stride),
                     dst.row.eq(linear.dst_row), dst.stride.eq(linear.dst_stride),
                 ]
             m.d.sync += [valid.eq(1), expert.eq(self.i.p.expert)]
@@ -135,7 +140,8 @@ class TokenWalk(wiring.Component):
                 s1_src.offset.eq(Mux(attention, slice_[2:], 0)),
                 s1_dst.offset.eq(Mux(residual, pass_, Mux(operand, pass_[1:], 0))),
                 s1_token.valid.eq(ready), s1_token.lane.eq(lane), s1_token.first.eq(token < self.cfg.tm),
-                s1_token.last.eq(pass_done), s1_token.done.eq(group_done), s1_token.mult.eq(self.i_entry.p.weight),
+                s1_token.last.eq(pass_done), s1_token.done.eq(group_done), s1_token.empty.eq(empty),
+                s1_token.mult.eq(self.i_entry.p.weight),
                 s1_token.rows_last.eq(Mux(attention, end_slice[2:] - slice_[2:], rows_last)),
                 s1_token.wide.eq(wide), s1_token.plane.eq(plane),
             ]
@@ -173,5 +179,5 @@ class TokenWalk(wiring.Component):
                             out.group.lanes[n].mult.eq(s3_token.mult), out.load.address[n].eq(s3_rows[0]),
                         ]
                     with m.If(s3_token.lane <= n):
-                        m.d.sync += out.group.lanes[n].present.eq(s3_token.lane == n)
+                        m.d.sync += out.group.lanes[n].present.eq((s3_token.lane == n) & ~s3_token.empty)
         return m

@@ -91,15 +91,16 @@ class Loops:
         count = issue["count"] if queued else f["tokens"]
         entries = self.world.queues.get(issue["expert"], [])
         named = Index.QUEUE_TOKEN in (f["src_index"], f["dst_index"]) or f["score"]
+        named = named and count > 0
         gate = f["dst"] == Dest.GATE
-        groups = [range(g, min(g + cfg.tm, count)) for g in range(0, count, cfg.tm)]
+        groups = [range(g, min(g + cfg.tm, count)) for g in range(0, count, cfg.tm)] or [range(0)]
         tile_rows = f["slices"] * cfg.steps
         passes = 1 if gate else f["tiles"]
         if named:
             self.walks += [issue["expert"]] * passes
             self.entries += [{"token": t, "weight": w, "last": int(n == len(entries) - 1)}
                              for n, (t, w) in enumerate(entries)] * passes
-        self.loads += passes * count * ceil_div(f["slices"], SLICES_PER_ROW) * (1 + f["src_wide"])
+        self.loads += passes * max(count, 1) * ceil_div(f["slices"], SLICES_PER_ROW) * (1 + f["src_wide"])
 
         def row_of(which: str, i: int) -> int:
             token = entries[i][0] if f[f"{which}_index"] == Index.QUEUE_TOKEN else i

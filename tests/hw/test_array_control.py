@@ -40,7 +40,7 @@ def random_linear(rng, world: World) -> dict:
     dst = rng.choice(list(Dest))
     wide = rng.random() < 0.4
     fields = {
-        "tokens": rng.randint(1, 3 * CFG.tm + 1), "tiles": rng.randint(1, 3),
+        "tokens": max(0, rng.randint(-1, 3 * CFG.tm + 1)), "tiles": rng.randint(1, 3),
         "slices": rng.choice([1, 2, 3, 4, 5, 8, 9]),
         "src_row": rng.randrange(1 << 16), "src_stride": rng.randrange(256), "src_plane": rng.randrange(256),
         "src_wide": wide, "src_unsigned": not wide and rng.random() < 0.3, "dst": dst,
