@@ -2,6 +2,7 @@
 """Writes the Verilog that users put into their design: ``python -m hw.verilog --config zcu102``."""
 
 import argparse
+import re
 import warnings
 from pathlib import Path
 
@@ -65,11 +66,33 @@ def wrapper(cfg: MachineConfig) -> str:
             + "\n  );\nendmodule\n")
 
 
+_CONSTANT_BLOCK = re.compile(r"^  always @\*\n    (.* = \d+'[hbd][0-9a-fx_]+;)$", re.MULTILINE)
+_HEAD = """\
+// SPDX-License-Identifier: Apache-2.0
+// Operands are extended, results cut and cases completed by a default in front, as in the Amaranth sources:
+/* verilator lint_off WIDTHEXPAND */
+/* verilator lint_off WIDTHTRUNC */
+/* verilator lint_off CASEINCOMPLETE */
+/* verilator lint_off SYMRSVDWORD */
+"""
+
+
+def wake_constants(text: str) -> str:
+    """Give ``always @*`` blocks that assign a constant something to wake up for; in an event-driven simulator they
+    would never run, and their bits would stay unknown."""
+    parts = re.split(r"(?m)^(?=module )", text)
+    for n, part in enumerate(parts):
+        woken, count = _CONSTANT_BLOCK.subn(r"  always @* begin\n    if (once) begin end\n    \1\n  end", part)
+        if count:
+            head, tail = woken.split(";\n", 1)
+            parts[n] = f"{head};\n  reg once = 0;\n{tail}"
+    return "".join(parts)
+
+
 def shipped_verilog(cfg: MachineConfig) -> str:
     """Verilog-2001 of the accelerator; its top module is ``edge_moe``."""
     core = verilog.convert(Accelerator(cfg), name=f"{NAME}_core", emit_src=False, strip_internal_attrs=True)
-    head = "// SPDX-License-Identifier: Apache-2.0\n"
-    return f"{head}{wrapper(cfg)}\n{core}"
+    return f"{_HEAD}{wrapper(cfg)}\n{wake_constants(core)}"
 
 
 def main(arguments: list[str] | None = None) -> None:
