@@ -66,14 +66,14 @@ class MatrixArray(wiring.Component):
         self.REACH = self.SUM_STAGES + 4
         self.QUEUE_DEPTH = max(32, 2 * HALVES * cfg.tm)
         self.LATENCY = self.REACH + 3  # bank, queue
-        super().__init__({"i": In(stream.Signature(array_beat(cfg), always_ready=True)),
+        super().__init__({"i": In(stream.Signature(array_beat(cfg))),
                           "o": Out(stream.Signature(drain_beat(cfg))), "release": Out(1), "idle": Out(1),
                           "fault": Out(1), "fault_code": Out(8)})
 
     def elaborate(self, platform):
         m = Module()
         cfg, beat = self.cfg, self.i.p
-        m.d.comb += [self.fault_code.eq(Status.INTERNAL)]
+        m.d.comb += [self.i.ready.eq(1), self.fault_code.eq(Status.INTERNAL)]
 
         # Stage 1: operands packed by pairs of lanes, weights.
         s1_x = [[Signal(signed(FIELD + OPERAND_BITS), name=f"s1_x_{pair}_{j}", reset_less=True)
