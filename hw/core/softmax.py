@@ -181,7 +181,7 @@ class Softmax(wiring.Component):
         # Stages 8, 9: the chunk's maximum. Stage 10: the lane's reference.
         tops = [column[0] for column in wholes]
         for stage in (8, 9):
-            tops = [_top(m, tops[i:i + 4], f"s{stage}_top{i // 4}") for i in range(0, len(tops), 4)]
+            tops = [top_of_four(m, tops[i:i + 4], f"s{stage}_top{i // 4}") for i in range(0, len(tops), 4)]
         references = Array(Signal(REFERENCE, name=f"reference{i}") for i in range(1 << lane_bits(self.cfg)))
         before, reference, s9_first = Signal(REFERENCE), Signal(REFERENCE), Signal(reset_less=True)
         m.d.sync += s9_first.eq(chunk[8] == 0)
@@ -319,7 +319,7 @@ class Softmax(wiring.Component):
                 m.d.sync += [done.bit_select(o_half, 1).eq(0), o_half.eq(~o_half)]
 
 
-def _top(m, values, name):
+def top_of_four(m, values, name):
     """The largest of four, a cycle later."""
     a, b = (Mux(x > y, x, y) for x, y in (values[:2], values[2:]))
     top = Signal(values[0].shape(), name=name, reset_less=True)
