@@ -254,7 +254,8 @@ void board_destroy(Board* board) {
 uint8_t* board_dram(Board* board) { return board->dram.data(); }
 uint64_t board_cycle(const Board* board) { return board->cycle; }
 uint64_t board_stray_writes(const Board* board) { return board->stray_writes; }
-int board_interrupt(const Board* board) { return board->top->interrupt; }
+// Verilator renames the pin: the bare word is reserved in some C++ environments.
+int board_interrupt(const Board* board) { return board->top->__SYM__interrupt; }
 
 void board_configure(Board* board, const BoardSettings* settings) {
     board->settings = *settings;
@@ -352,7 +353,7 @@ void board_unwatch(Board* board) { board->watched.clear(); }
 uint64_t board_run(Board* board, uint64_t limit, int stop_at_interrupt, uint64_t* pulses) {
     *pulses = 0;
     for (uint64_t i = 0; i < limit; i++) {
-        if (stop_at_interrupt && board->top->interrupt) return i;
+        if (stop_at_interrupt && board->top->__SYM__interrupt) return i;
         board->step();
         for (size_t w = 0; w < board->watched.size(); w++)
             if (*board->watched[w]) *pulses |= 1ull << w;

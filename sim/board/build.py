@@ -38,42 +38,52 @@ def _pins(config: MachineConfig) -> str:
             f"static WritePins write_pins(Vdut* top) {{ return {pins('m_axi_main', WRITE)}; }}\n")
 
 
-def unit_paths(text: str) -> dict[str, str]:
-    """Unit -> module path in the Verilog ``text``, which is also its path of instances."""
-    paths = re.findall(r"^module \\?([\w.]+)", text, re.MULTILINE)
-    return {unit: path for unit in UNITS for path in paths if path.rpartition(".")[2] == unit}
+def units(text: str) -> dict[str, tuple[str, str]]:
+    """Unit -> (module, instance path) in the Verilog ``text``.
+
+    Both are called as the unit is, with a number behind it where a wire of the top has that name already.
+    """
+    found = re.findall(rf"^  \\?({TOP}\.(\w+)(?:\$\d+)?)\s+\\?(\S+)\s*\(", text, re.MULTILINE)
+    return {unit: (module, f"{TOP}.{instance}") for module, unit, instance in found if unit in UNITS}
 
 
 def _control(text: str) -> str:
     """Makes each unit's ``retire`` and memories public; nothing else, since public signals cost speed."""
     lines = ["`verilator_config"]
-    for path in unit_paths(text).values():
-        body = re.search(rf"^module \\?{re.escape(path)}\b.*?^endmodule", text, re.MULTILINE | re.DOTALL)[0]
+    for module, _ in units(text).values():
+        body = re.search(rf"^module \\?{re.escape(module)}[ (].*?^endmodule", text, re.MULTILINE | re.DOTALL)[0]
         names = re.findall(r"^  reg \[\d+:0\] (\w+) \[\d+:0\];", body, re.MULTILINE)
         names += ["retire"] if re.search(r"\bretire\b", body) else []
-        lines += [f'public_flat_rd -module "{path}" -var "{name}"' for name in names]
+        lines += [f'public_flat_rd -module "{module}" -var "{name}"' for name in names]
     return "\n".join(lines) + "\n"
+
+
+def sources() -> str:
+    """Content of everything the simulator is made from: gateware, spec, exporter, this package's C++ and flags."""
+    root = SOURCE.parents[2]
+    files = [*(root / "hw").rglob("*.py"), *(root / "golden" / "spec").glob("*.py"), root / "sim" / "export.py", SOURCE,
+             Path(__file__)]
+    return "\0".join(f"{path.relative_to(root)}\0{path.read_text()}" for path in sorted(files))
 
 
 def build_board(config: MachineConfig, progress: Callable[[str], None] = lambda text: None) -> Path:
     """Path of the shared library for ``config``; ``progress`` hears about each step. Raises :class:`BuildError`."""
-    from hw.top import Accelerator
-
-    toolchain(fast=True)
-    progress(f"elaborating {config.name}")
-    text = sim_verilog(Accelerator(config), TOP)
-    pins, control = _pins(config), _control(text)
-    content = "\0".join([text, pins, control, SOURCE.read_text(), os.uname().machine])
+    content = f"{sources()}\0{config}\0{os.uname().machine}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     directory = BUILD / f"board-{config.name}-{digest}"
     library = directory / "board.so"
     if library.exists():
         return library
+    from hw.top import Accelerator  # late: a cached simulator needs no gateware
+
+    toolchain(fast=True)
+    progress(f"elaborating {config.name}")
+    text = sim_verilog(Accelerator(config), TOP)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "dut.v").write_text(text)
-    (directory / "dut.vlt").write_text(control)
-    (directory / "pins.inc").write_text(pins)
-    (directory / "units.json").write_text(json.dumps(unit_paths(text)))
+    (directory / "dut.vlt").write_text(_control(text))
+    (directory / "pins.inc").write_text(_pins(config))
+    (directory / "units.json").write_text(json.dumps({unit: path for unit, (_, path) in units(text).items()}))
     progress(f"verilating {config.name}")
     log = directory / "build.log"
     objects = directory / "obj"

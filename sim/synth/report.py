@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synthesises units and lays their areas and depths beside a board's."""
+
+import re
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from golden.spec.boards import Board
+from golden.spec.machine import MachineConfig
+from sim.synth import depth, flow, units
+from sim.synth.resources import COLUMNS, bram36, resources
+
+MUST = {"DSP": 1754, "LUT": 156_000, "BRAM36": 638, "levels": 8}
+"""What the whole zcu102 machine, and each of its paths, must stay within."""
+_RAM_CELL = re.compile(r"(.*?)(?:\\.\\d+){1,3}$")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One unit: :data:`COLUMNS`, longest path of each kind, and what its memories became."""
+
+    unit: str
+    resources: Counter
+    paths: dict[tuple[str, str], depth.Path]
+    memories: dict[str, tuple[int, int]] = field(default_factory=dict)
+    parts: dict[str, Counter] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def levels(self) -> int:
+        """Depth from register to register."""
+        path = self.paths.get((depth.REGISTER, depth.REGISTER))
+        return path.levels if path else 0
+
+    def as_json(self) -> dict:
+        return {"unit": self.unit, "resources": dict(self.resources), "bram36": bram36(self.resources),
+                "paths": {f"{a} to {b}": asdict(path) for (a, b), path in self.paths.items()},
+                "memories": self.memories, "parts": {name: dict(count) for name, count in self.parts.items()}}
+
+
+def measure(name: str, cfg: MachineConfig, progress=None) -> Result:
+    """Synthesise one unit, or the whole machine as :data:`units.TOP`."""
+    began = time.perf_counter()
+    text = flow.to_rtlil(units.component(name, cfg))
+    keep = flow.children(text) if name == units.TOP else []
+    stat, netlist = flow.synthesise(text, keep=keep, progress=progress)
+    return Result(
+        unit=name, resources=resources(stat["design"]["num_cells_by_type"]), paths=depth.longest_paths(flow.load(netlist)),
+        memories=flow.memories(text), parts={part.removeprefix(f"{flow.NAME}."): resources(
+            stat["modules"][f"\\{part}"]["num_cells_by_type"]) for part in keep if f"\\{part}" in stat["modules"]},
+        seconds=time.perf_counter() - began)
+
+
+def table(results: list[Result], cfg: MachineConfig, board: Board) -> str:
+    """Markdown: a row a unit; the machine's, when it was measured, beside the board."""
+    head = ["unit", "LUT", "of them RAM", "FF", "DSP", "BRAM36", "URAM", "CARRY8", "levels", "in", "out", "through"]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    for result in results:
+        lines.append([result.unit, *_areas(result.resources), result.levels, *(
+            _level(result, kind) for kind in depth.KINDS[1:])])
+        lines += [[f". {part}", *_areas(count), "", "", "", ""] for part, count in result.parts.items()]
+    have = {"LUT": board.lut, "FF": board.ff, "DSP": board.dsp, "BRAM36": board.bram36, "URAM": board.uram}
+    lines.append([f"{board.name} has", f"{have['LUT']:,}", "", f"{have['FF']:,}", have["DSP"], have["BRAM36"], have["URAM"],
+                  "", "", "", "", ""])
+    whole = next((result for result in results if result.unit == units.TOP), None)
+    if whole:
+        used = whole.resources | Counter()
+        used["BRAM36"] = bram36(whole.resources)
+        share = {name: f"{100 * used[name] / count:.0f} %" if count else "" for name, count in have.items()}
+        lines.append(["used", share["LUT"], "", share["FF"], share["DSP"], share["BRAM36"], share["URAM"],
+                      "", "", "", "", ""])
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def path_lines(results: list[Result], above: int) -> list[str]:
+    """The longest register-to-register path of each unit; any other kind of path when deeper than ``above``."""
+    lines = []
+    for result in results:
+        for kind in depth.KINDS:
+            path = result.paths.get(kind)
+            if path and (kind == depth.KINDS[0] or path.levels > above):
+                lines.append(f"{result.unit}, {kind[0]} to {kind[1]}, {path.levels} levels: {path}")
+    return lines
+
+
+def violations(results: list[Result]) -> list[str]:
+    """What breaks :data:`MUST`, one sentence each."""
+    found = [f"{result.unit}: {path.levels} levels from {a} to {b}, {MUST['levels']} allowed."
+             for result in results for (a, b), path in result.paths.items() if path.levels > MUST["levels"]]
+    for result in results:
+        if result.unit == units.TOP:
+            used = {"DSP": result.resources["DSP"], "LUT": result.resources["LUT"], "BRAM36": bram36(result.resources)}
+            found += [f"whole machine: {count:,.0f} {name}, {MUST[name]:,} allowed."
+                      for name, count in used.items() if count > MUST[name]]
+    return found
+
+
+def _areas(count: Counter) -> list[str]:
+    shown = {name: count[name] for name in COLUMNS} | {"BRAM36": bram36(count)}
+    return [f"{shown[name]:,.0f}" if shown[name] == int(shown[name]) else f"{shown[name]:,.1f}"
+            for name in COLUMNS if name != "BRAM18"]
+
+
+def _level(result: Result, kind) -> str:
+    path = result.paths.get(kind)
+    return str(path.levels) if path else "-"
+
+
+def save(text: str, path: Path) -> None:
+    """Write ``text`` and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
