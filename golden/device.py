@@ -12,8 +12,13 @@ import numpy as np
 from golden.iss.dram import Dram
 from golden.iss.faults import IssFault
 from golden.iss.machine import Machine
+from golden.iss.trace import Entry
 from golden.spec.machine import ABI_VERSION, MACHINES, ZCU102, MachineConfig
+from golden.spec.model import require
 from golden.spec.regs import BY_NAME, REGISTERS, Access, Cause, Ctrl, StatusBits
+
+_BY_OFFSET = {register.offset + 4 * high: register for register in REGISTERS for high in range(1 + register.wide)}
+_CAUSES = Cause.DONE | Cause.READY | Cause.ERROR
 
 
 @dataclass(frozen=True)
@@ -33,18 +38,23 @@ class GoldenBuffer:
 class GoldenDevice:
     """``machine``: a configuration or its name. Jobs run to their end inside the write that starts them; cycle counters
     stay 0, since this machine knows no time. ``trace`` is called with an Entry for each retired instruction.
+
+    A program that does what the machine leaves undefined raises :class:`golden.ops.arith.DomainError` from that write.
     """
 
     clock_hz = 300e6
 
-    def __init__(self, machine: MachineConfig | str = ZCU102, *, trace: Callable | None = None, **_: object):
+    def __init__(self, machine: MachineConfig | str = ZCU102, *, trace: Callable[[Entry], None] | None = None):
+        require(not isinstance(machine, str) or machine in MACHINES,
+                f"There is no machine {machine!r}; there are {', '.join(MACHINES)}.")
         config = MACHINES[machine] if isinstance(machine, str) else machine
         self.name = f"golden:{config.name}"
         self.trace = trace
         self._dram = Dram()
         self._machine = Machine(config, self._dram)
-        self._words = {register.offset + 4 * high: register.reset >> 32 * high & 0xFFFF_FFFF
-                       for register in REGISTERS for high in range(1 + register.wide)}
+        self._words = dict.fromkeys(_BY_OFFSET, 0)
+        for register in REGISTERS:
+            self._set(register.name, register.reset)
         self._set("ABI", ABI_VERSION)
         self._set("FINGERPRINT", config.fingerprint)
         self._set("CTRL", Ctrl.IDLE)
@@ -61,22 +71,23 @@ class GoldenDevice:
             self._words[register.offset + 4] = value >> 32
 
     def read32(self, offset: int) -> int:
-        """A register's value; unmapped ones are a programming error here."""
+        """A register's value. Raises ValueError where there is none."""
+        require(offset in _BY_OFFSET, f"There is no register at 0x{offset:03x}.")
         value = self._words[offset]
-        if offset == BY_NAME["CTRL"].offset:
+        if _BY_OFFSET[offset].name == "CTRL":
             self._words[offset] = value & ~(Ctrl.DONE | Ctrl.READY)
         return value
 
     def write32(self, offset: int, value: int) -> None:
-        """Set a register; CTRL's start bit runs the job."""
-        register = next((r for r in REGISTERS if r.offset <= offset < r.offset + 4 + 4 * r.wide), None)
-        if register is None or register.access is Access.RO:
-            raise ValueError(f"Register 0x{offset:03x} cannot be written.")
+        """Set a register; CTRL's start bit runs the job. Raises ValueError where nothing can be written."""
+        register = _BY_OFFSET.get(offset)
+        require(register is not None and register.access is not Access.RO,
+                f"There is no writable register at 0x{offset:03x}.")
         if register.name == "CTRL":
             if value & Ctrl.START:
                 self._start()
         elif register.access is Access.TOW:
-            self._words[offset] ^= value
+            self._words[offset] ^= value & _CAUSES
         else:
             self._words[offset] = value & 0xFFFF_FFFF
 

@@ -8,16 +8,20 @@ Exit status: 0 done; 1 the device or the job failed; 2 the input was refused. Er
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from golden.model.params import ModelFileError
 from golden.spec.container import ProgramError
 from golden.spec.machine import MACHINES
-from golden.spec.model import ConfigError
+from golden.spec.model import ConfigError, ModelConfig
+from host.compiler.nodes import NotFitting
+from host.driver.errors import AccelError, InputError, VersionMismatch
+from host.pictures import PictureError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Run multi-task vision transformers on the open accelerator, simulated or real.")
@@ -25,7 +29,8 @@ out = Console()
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
-Machine = Annotated[str, typer.Option(help=f"Machine configuration: {', '.join(MACHINES)}.")]
+Source = Annotated[Path, typer.Argument(help="File or folder to read.")]
+Machine = Annotated[str | None, typer.Option(help=f"Machine configuration: {', '.join(MACHINES)}.")]
 
 
 class UsageError(ValueError):
@@ -36,9 +41,10 @@ def _show(as_json: bool, title: str, facts: dict) -> None:
     if as_json:
         print(json.dumps(facts))
         return
-    table = Table(title=title, show_header=False)
+    table = Table(title=escape(title), show_header=False)
     for key, value in facts.items():
-        table.add_row(key.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+        shown = "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+        table.add_row(key.replace("_", " "), escape(shown))
     out.print(table)
 
 
@@ -53,11 +59,14 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 @app.command("import")
-def import_(path: Path, output: Output, heads: int | None = None, top_k: int | None = None, gate: str | None = None,
+def import_(path: Source, output: Output,
+            heads: Annotated[int | None, typer.Option(help="Attention heads.")] = None,
+            top_k: Annotated[int | None, typer.Option(help="Experts that a token goes to.")] = None,
+            gate: Annotated[str | None, typer.Option(help="softmax_then_topk or topk_then_softmax.")] = None,
             tasks: Annotated[str | None, typer.Option(help="Task names, comma-separated.")] = None,
             image: Annotated[str | None, typer.Option(help="Wanted image size, HEIGHTxWIDTH.")] = None,
             source_image: Annotated[str | None, typer.Option(help="Image size the checkpoint was trained for.")] = None,
-            name: str | None = None,
+            name: Annotated[str | None, typer.Option(help="What to call the model.")] = None,
             trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Unpickle the file: it can run any "
                                                        "code. Only for files of your own.")] = False,
             json_: Json = False):
@@ -74,7 +83,8 @@ def import_(path: Path, output: Output, heads: int | None = None, top_k: int | N
 
 
 @app.command()
-def quantize(path: Path, output: Output, plan: Annotated[str, typer.Option(help="fast, accurate or mixed.")] = "fast",
+def quantize(path: Source, output: Output,
+             plan: Annotated[str, typer.Option(help="fast, accurate or mixed.")] = "fast",
              images: Annotated[list[Path] | None, typer.Option(help="Calibration pictures; photographs that come "
                                                                "with the packages when none are given.")] = None,
              views: Annotated[int, typer.Option(help="How many calibration views to make of them.")] = 32,
@@ -85,8 +95,11 @@ def quantize(path: Path, output: Output, plan: Annotated[str, typer.Option(help=
     from host.compiler.views import views as photographs
     from host.importers import import_checkpoint
     from host.pictures import fitted, read_picture
+    from host.program import is_quantized
     from host.progress import steps
 
+    if is_quantized(path):
+        raise UsageError(f"{path} is quantized already; give the float model it was made from.")
     model = import_checkpoint(path)
     pictures = ([fitted(read_picture(image), model.config) for image in images] if images
                 else photographs(model.config, views))
@@ -98,10 +111,12 @@ def quantize(path: Path, output: Output, plan: Annotated[str, typer.Option(help=
 
 
 @app.command("compile")
-def compile_(path: Path, output: Output, machine: Machine = "zcu102", json_: Json = False):
+def compile_(path: Source, output: Output, machine: Machine = "zcu102", json_: Json = False):
     """Lower a quantized model to a program image for one machine."""
-    from host.program import machine_named, program_of
+    from host.program import is_program, machine_named, program_of
 
+    if is_program(path):
+        raise UsageError(f"{path} is a program image already; give the quantized model it was made from.")
     image = program_of(path, machine_named(machine))
     output.write_bytes(image.to_bytes())
     _show(json_, f"{path} -> {output}", _describe(image.model) | {
@@ -112,59 +127,63 @@ def compile_(path: Path, output: Output, machine: Machine = "zcu102", json_: Jso
 
 
 @app.command()
-def run(path: Path, picture: Path, device: Annotated[str, typer.Option(help="golden, sim or uio.")] = "golden",
-        machine: Machine = "zcu102", task: str | None = None,
-        output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the features as .npy.")] = None,
+def run(path: Source, picture: Annotated[Path, typer.Argument(help="Picture file.")],
+        device: Annotated[str, typer.Option(help="golden, sim or uio.")] = "golden", machine: Machine = None,
+        task: Annotated[str | None, typer.Option(help="Which program to run; the first when none is named.")] = None,
+        output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the features as .npy: tokens x dim, "
+                                                    "or tasks x tokens x dim where several ran.")] = None,
         json_: Json = False):
-    """Run one picture (cropped and resized to the model's size) through a model or a program image."""
+    """Run one picture (cropped and resized to the model's size) through a quantized model or a program image."""
     import numpy as np
 
-    from host.driver.device import open_device
-    from host.driver.session import Session
+    from host.driver import Session, open_device
     from host.pictures import fitted, read_picture
     from host.program import machine_named, program_of
     from host.progress import cycles
 
-    image = program_of(path, machine_named(machine))
+    image = program_of(path, None if machine is None else machine_named(machine))
     pixels = fitted(read_picture(picture), image.model)
-    options = {} if device == "uio" else {"machine": image.machine}
-    board = open_device(device, **options)
+    name = next(iter(image.programs)) if task is None else task
+    expected = sum(symbol.cycles for symbol in image.symbols.get(name, ()))
+    board = open_device(device, **({} if device == "uio" else {"machine": image.machine}))
     try:
         session = Session(image, board)
-        name = next(iter(image.programs)) if task is None else task
-        expected = sum(symbol.cycles for symbol in image.symbols.get(name, ()))
         with cycles(f"{image.model.name} {name} on {board.name}", expected) as report:
             result = session.frame(pixels, task, progress=report)
-        milliseconds = result.cycles / board.clock_hz * 1e3
     finally:
         board.close()
-    if output is not None:
-        np.save(output, result.features)
-    facts = {"device": board.name, "task": name, "placement": "backbone: accelerator 100 % of MACs; host: resize",
-             "features": list(result.features.shape), "mean": round(float(result.features.mean()), 5),
-             "deviation": round(float(result.features.std()), 5), "cycles": result.cycles,
-             "milliseconds": round(milliseconds, 3)}
+    features = np.stack(list(result.by_task.values())) if len(result.by_task) > 1 else result.features
+    facts = {"device": board.name, "task": name, "placement": "accelerator: 100 % of MACs; host: crop, resize",
+             "features": list(features.shape), "mean": round(float(features.mean()), 5),
+             "deviation": round(float(features.std()), 5), "cycles": result.cycles or None,
+             "milliseconds": round(result.cycles / board.clock_hz * 1e3, 3) or None}
     if result.logits is not None:
         best = np.argsort(-result.logits, kind="stable")[:5]
         facts["top_classes"] = ", ".join(f"{index} ({result.logits[index]:.2f})" for index in best)
+    if output is not None:
+        with output.open("wb") as file:  # np.save would add a suffix to the name
+            np.save(file, features)
+        facts["written"] = str(output)
     _show(json_, f"{path} on {picture}", facts)
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def accuracy(context: typer.Context):
-    """The integer model against float, layer by layer; all arguments go to `python -m host.report.accuracy`."""
+    """The integer model against float, layer by layer; `edge-moe accuracy --help` tells the options."""
     from host.report.accuracy import main as report
 
     raise typer.Exit(report(context.args) or 0)
 
 
 @app.command()
-def disasm(path: Path, task: str | None = None):
+def disasm(path: Source,
+           task: Annotated[str | None, typer.Option(help="Which program; all when none is named.")] = None):
     """List the instructions of a program image."""
     from golden.spec.abi import Image
-    from host.compiler.disasm import listing
+    from host.compiler.disasm import disassemble, listing
 
-    print(listing(Image.from_bytes(path.read_bytes()), task))
+    image = Image.from_bytes(path.read_bytes())
+    print(disassemble(image) if task is None else "\n".join(listing(image, task)))
 
 
 @app.command()
@@ -186,43 +205,44 @@ def info(path: Annotated[Path | None, typer.Argument(help="A model, a program im
 
 def _info(path: Path) -> dict:
     from golden.model.int_model import IntModel
-    from golden.model.safetensors_file import inspect
     from golden.spec.abi import Image
-    from golden.spec.quantized import FORMAT
     from host.importers import import_checkpoint
+    from host.program import is_program, is_quantized
 
-    if path.suffix == ".emoe":
+    if is_program(path):
         image = Image.from_bytes(path.read_bytes())
         return {"kind": "program image", **_describe(image.model), "machine": image.machine.name,
                 "programs": ", ".join(image.programs)}
-    if path.suffix == ".safetensors" and inspect(path)[1].get("format") == FORMAT:
+    if is_quantized(path):
         model = IntModel.load(path)
         wide = sum(sum(vars(layer).values()) for layer in model.plan.layers)
         return {"kind": "quantized model", **_describe(model.config), "wide_operands": wide, "source": model.source}
     return {"kind": "float model", **_describe(import_checkpoint(path).config)}
 
 
-def _describe(config) -> dict:
+def _describe(config: ModelConfig) -> dict:
     return {"model": config.name, "image": f"{config.image_height}x{config.image_width}", "tokens": config.tokens,
             "dim": config.dim, "depth": config.depth, "heads": config.heads, "moe_layers": len(config.moe_layers),
             "experts": config.experts, "top_k": config.top_k, "tasks": ", ".join(config.tasks), "macs": config.macs}
 
 
-def main() -> None:
-    """Entry point: refusals become one sentence and exit status 2, failed jobs exit status 1."""
-    from host.driver.errors import AccelError, InputError, VersionMismatch
-
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Entry point: a refusal becomes one sentence and exit status 2, a device or job that failed exit status 1."""
     try:
-        app()
-    except (ModelFileError, ProgramError, ConfigError, InputError, VersionMismatch, ValueError) as error:
-        print(f"edge-moe: {type(error).__name__}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except OSError as error:
-        print(f"edge-moe: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        app(arguments)
+    except (UsageError, PictureError, ModelFileError, ProgramError, ConfigError, NotFitting, InputError,
+            VersionMismatch) as error:
+        _end(2, f"{type(error).__name__}: {error}")
     except AccelError as error:
-        print(f"edge-moe: {type(error).__name__}: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        _end(1, f"{type(error).__name__}: {error}")
+    except OSError as error:
+        _end(2, f"{error.filename or 'file'}: {error.strerror or error}.")
+    raise SystemExit(0)
+
+
+def _end(status: int, message: str) -> NoReturn:
+    print(f"edge-moe: {message}", file=sys.stderr)
+    raise SystemExit(status)
 
 
 if __name__ == "__main__":

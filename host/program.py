@@ -3,11 +3,17 @@
 
 from pathlib import Path
 
+from golden.model import safetensors_file
 from golden.model.int_model import IntModel
 from golden.spec.abi import Image
-from golden.spec.machine import MACHINES, MachineConfig
+from golden.spec.container import MAGIC
+from golden.spec.machine import MACHINES, ZCU102, MachineConfig
 from golden.spec.model import require
+from golden.spec.quantized import FORMAT
 from host.compiler.emit import compile_model
+from host.driver.errors import VersionMismatch
+
+SUFFIX = ".emoe"
 
 
 def machine_named(name: str) -> MachineConfig:
@@ -16,9 +22,33 @@ def machine_named(name: str) -> MachineConfig:
     return MACHINES[name]
 
 
-def program_of(path: str | Path, machine: MachineConfig) -> Image:
-    """The image in a ``.emoe`` file, or a quantized ``.safetensors`` compiled for ``machine``."""
+def is_program(path: str | Path) -> bool:
+    """Whether a file is, or by its name should be, a program image. Raises OSError where it cannot be read."""
     path = Path(path)
-    if path.suffix == ".emoe":
-        return Image.from_bytes(path.read_bytes())
-    return compile_model(IntModel.load(path), machine)
+    if path.is_dir():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC or path.suffix == SUFFIX
+
+
+def is_quantized(path: str | Path) -> bool:
+    """Whether a file says that it is a quantized model. Raises ModelFileError for a damaged ``.safetensors``."""
+    path = Path(path)
+    return path.suffix == ".safetensors" and safetensors_file.inspect(path)[1].get("format") == FORMAT
+
+
+def program_of(path: str | Path, machine: MachineConfig | None = None) -> Image:
+    """The image in a file, or a quantized model compiled for ``machine`` (None: what the image says, or zcu102).
+
+    Raises VersionMismatch for an image made for another machine, ProgramError, ModelFileError or NotFitting for a file
+    that cannot be used, OSError for one that cannot be read.
+    """
+    path = Path(path)
+    if not is_program(path):
+        return compile_model(IntModel.load(path), machine or ZCU102)
+    image = Image.from_bytes(path.read_bytes())
+    if machine is not None and machine.fingerprint != image.machine.fingerprint:
+        raise VersionMismatch(f"{path} was compiled for the machine {image.machine.name!r} "
+                              f"(0x{image.machine.fingerprint:016x}), not for {machine.name!r} "
+                              f"(0x{machine.fingerprint:016x}). Compile the model for that one.")
+    return image

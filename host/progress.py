@@ -16,25 +16,14 @@ PLAIN_SECONDS = 5.0
 @contextmanager
 def steps(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """A function ``report(done, total, what)`` that shows how far ``title`` has come and how long the rest may take."""
-    began = last = time.monotonic()
-    if console.is_terminal:
-        with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-                      TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[what]}"),
-                      console=console, transient=True) as bar:
-            task = bar.add_task(title, total=None, what="")
-            yield lambda done, total, what="": bar.update(task, completed=done, total=total, what=what)
+    if not console.is_terminal:
+        yield _Lines(title)
         return
-
-    def plain(done: int, total: int, what: str = "") -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last < PLAIN_SECONDS and done < total:
-            return
-        last = now
-        left = (now - began) / done * (total - done) if done else 0.0
-        console.print(f"{title}: {done}/{total} {what}  {now - began:.0f} s, about {left:.0f} s left", highlight=False)
-
-    yield plain
+    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+                  TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[what]}"),
+                  console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None, what="")
+        yield lambda done, total, what="": bar.update(task, completed=done, total=total, what=what)
 
 
 @contextmanager
@@ -46,3 +35,20 @@ def cycles(title: str, expected: int) -> Iterator[Callable[[int], None]]:
             speed = done / max(time.monotonic() - began, 1e-9)
             report(done, max(expected, done), f"{speed / 1000:.0f} kcycles/s")
         yield told
+
+
+class _Lines:
+    """A line every PLAIN_SECONDS; work that takes less says nothing."""
+
+    def __init__(self, title: str):
+        self.title = title
+        self.began = self.last = time.monotonic()
+
+    def __call__(self, done: int, total: int, what: str = "") -> None:
+        now = time.monotonic()
+        if now - self.last < PLAIN_SECONDS:
+            return
+        self.last = now
+        left = f", about {(now - self.began) / done * (total - done):.0f} s left" if done else ""
+        console.print(f"{self.title}: {done}/{total} {what}  {now - self.began:.0f} s{left}", highlight=False,
+                      markup=False, soft_wrap=True)

@@ -14,9 +14,15 @@ ENTRY_POINTS = "edge_moe.devices"
 """Group under which transports register: simulators and boards are found by name, never imported by this package."""
 
 
+def silent(_: int) -> None:
+    """Progress that nobody looks at."""
+
+
 @dataclass(frozen=True)
 class Buffer:
-    """Device memory: bus ``address`` and a writable uint8 view. Call the ``sync`` functions around device access."""
+    """Device memory: bus ``address`` and a writable uint8 view. Whoever touches the bytes says so before:
+    ``sync_for_cpu`` before the host reads what the device wrote, ``sync_for_device`` before the device is started.
+    """
 
     address: int
     view: np.ndarray
@@ -28,17 +34,18 @@ class Buffer:
 class Device(Protocol):
     """A machine with registers, memory and an end-of-job signal. One owner at a time.
 
-    ``name`` is for people; ``clock_hz`` turns cycles into time.
+    ``name`` is for people; ``clock_hz`` turns cycles into time. A device may also tell its ``condition``, a text with
+    whatever it knows of clock and temperature; it is put into the text of time-outs.
     """
 
     name: str
     clock_hz: float
 
     def read32(self, offset: int) -> int:
-        """A register's value. Raises BusError when the slave answers with an error."""
+        """A register's value, in one 32-bit access. Raises BusError when the slave answers with an error."""
 
     def write32(self, offset: int, value: int) -> None:
-        """Set a register. Raises BusError when the slave answers with an error."""
+        """Set a register, in one 32-bit access. Raises BusError when the slave answers with an error."""
 
     def allocate(self, size: int) -> Buffer:
         """``size`` bytes of device memory, 4096-aligned, contents undefined. Raises OutOfMemory."""
@@ -47,7 +54,8 @@ class Device(Protocol):
         """Give back every buffer."""
 
     def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
-        """Wait for the interrupt, at most ``limit`` machine cycles; whether it came."""
+        """Wait until the machine wants an interrupt (ISR is not zero), at most ``limit`` machine cycles; whether it
+        did. ``progress`` hears now and then how many cycles have passed."""
 
     def close(self) -> None:
         """Stop what runs and let another owner in."""
@@ -59,7 +67,7 @@ def open_device(name: str = "sim", **options) -> Device:
     """
     found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     if name not in found:
-        raise DeviceNotFound(f"There is no device {name!r}; installed are {sorted(found) or 'none'}. "
+        raise DeviceNotFound(f"There is no device {name!r}; installed are {', '.join(sorted(found)) or 'none'}. "
                              f"Run `make setup` if the project was not installed.")
     try:
         constructor = found[name].load()

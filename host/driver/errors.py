@@ -18,11 +18,11 @@ class DeviceNotFound(AccelError):
 
 
 class DeviceBusy(AccelError):
-    """Somebody else owns the device."""
+    """Somebody else owns the device, or it runs a job."""
 
 
 class DeviceLost(AccelError):
-    """The device no longer answers as it did when it was opened."""
+    """The device no longer answers as it did when it was opened, or never was what it should be."""
 
 
 class OutOfMemory(AccelError):
@@ -30,7 +30,7 @@ class OutOfMemory(AccelError):
 
 
 class VersionMismatch(AccelError):
-    """Device and program were not made for each other."""
+    """Device, driver and program were not made for each other."""
 
 
 class InputError(AccelError):
@@ -38,7 +38,7 @@ class InputError(AccelError):
 
 
 class ProgramRefused(AccelError):
-    """The machine refused an instruction."""
+    """The machine refused an instruction or an address."""
 
 
 class BusError(AccelError):
@@ -53,15 +53,28 @@ class Aborted(AccelError):
     """The job was aborted."""
 
 
-_BUS = {Status.R_SLVERR, Status.R_DECERR, Status.B_SLVERR, Status.B_DECERR, Status.BAD_RESPONSE, Status.EXOKAY,
-        Status.BUS_TIMEOUT, Status.DRAIN_TIMEOUT}
-_VERSION = {Status.BAD_VERSION, Status.BAD_CONFIG}
+class IntegrityError(AccelError):
+    """The machine found itself in a state that cannot be."""
 
 
-def error_of(status: Status, *, address: int, index: int, run_id: int, drained: bool) -> AccelError:
-    """The exception for a job that ended with ``status``."""
-    kind = (BusError if status in _BUS else VersionMismatch if status in _VERSION else Aborted
-            if status is Status.ABORTED else DeviceTimeout if status is Status.JOB_TIMEOUT else ProgramRefused)
+KIND: dict[Status, type[AccelError]] = {
+    Status.BAD_VERSION: VersionMismatch, Status.BAD_CONFIG: VersionMismatch,
+    **dict.fromkeys((Status.BAD_OPCODE, Status.BAD_FIELD, Status.MISALIGNED, Status.RANGE_READ, Status.RANGE_WRITE,
+                     Status.RANGE_LOCAL, Status.RANGE_UNSET, Status.NO_END), ProgramRefused),
+    **dict.fromkeys((Status.R_SLVERR, Status.R_DECERR, Status.B_SLVERR, Status.B_DECERR, Status.BAD_RESPONSE,
+                     Status.EXOKAY, Status.BUS_TIMEOUT, Status.DRAIN_TIMEOUT), BusError),
+    Status.JOB_TIMEOUT: DeviceTimeout, Status.ABORTED: Aborted, Status.INTERNAL: IntegrityError,
+}
+"""The exception for each way in which a job can fail."""
+
+
+def error_of(status: Status, *, address: int, index: int, run_id: int, drained: bool, where: str = "",
+             condition: str = "") -> AccelError:
+    """The exception for a job that ended with ``status``: ``where`` names its instruction, ``condition`` tells the
+    device's clock and temperature, which slow bitstreams and hot boards make worth knowing after a time-out.
+    """
+    place = f"instruction {index}" + (f" ({where})" if where else "")
+    timed_out = f" [{condition}]" if condition and KIND[status] is DeviceTimeout else ""
     tail = "" if drained else " The bus did not drain: reset the device before the next job."
-    return kind(f"Job {run_id} ended with {status.name}: {MEANING[status]} (instruction {index}, "
-                f"address 0x{address:x}).{tail}", status=status, address=address, index=index, run_id=run_id)
+    return KIND[status](f"Job {run_id} ended with {status.name}: {MEANING[status]}; {place}, address 0x{address:x}"
+                        f"{timed_out}.{tail}", status=status, address=address, index=index, run_id=run_id)

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Registers by name."""
+"""Registers by name, and the few sequences of accesses that mean something together."""
 
-from golden.spec.regs import BY_NAME, REGISTERS
-from host.driver.device import Device
+from golden.spec.regs import BY_NAME, ID, REGISTERS, Access, Cause, Ctrl
+from host.driver.device import Device, silent
+from host.driver.errors import DeviceLost
+
+ENDED = Cause.DONE | Cause.ERROR
+"""Causes that tell the end of a job, good or bad; the driver lets these interrupt."""
+GRACE = 100_000
+"""Cycles the driver waits beyond every limit that the machine itself keeps, before it gives the machine up."""
 
 
 class Registers:
-    """Read and write the registers of ``device`` by the names of :mod:`golden.spec.regs`; 64-bit ones whole."""
+    """Read and write the registers of ``device`` by the names of :mod:`golden.spec.regs`; 64-bit ones whole, low word
+    first (that captures a counter)."""
 
     def __init__(self, device: Device):
         self._device = device
@@ -18,9 +25,41 @@ class Registers:
 
     def __setitem__(self, name: str, value: int) -> None:
         register = BY_NAME[name]
+        bits = 64 if register.wide else 32
+        if register.access is Access.RO or not 0 <= value < 1 << bits:
+            raise ValueError(f"Register {name} ({register.access.value}, {bits} bits) cannot be set to {value}.")
         self._device.write32(register.offset, value & 0xFFFF_FFFF)
         if register.wide:
             self._device.write32(register.offset + 4, value >> 32)
+
+    @property
+    def idle(self) -> bool:
+        """Whether a job could be started."""
+        return bool(self["CTRL"] & Ctrl.IDLE)
+
+    @property
+    def ended(self) -> bool:
+        """Whether a job has ended since the last :meth:`acknowledge`."""
+        return bool(self["ISR"] & ENDED)
+
+    def acknowledge(self) -> None:
+        """Clear what the ISR shows, and nothing that comes up meanwhile: it toggles where ones are written."""
+        self["ISR"] = self["ISR"]
+
+    def abort(self) -> bool:
+        """Stop what runs and wait until the bus is drained, a bounded time; whether the machine is idle then."""
+        self.acknowledge()
+        if not self.idle:
+            self["CTRL"] = Ctrl.ABORT
+            self._device.wait(self["BUS_LIMIT"] + GRACE, silent)
+            self.acknowledge()
+        return self.idle
+
+    def require_id(self) -> None:
+        """Raise DeviceLost unless the accelerator answers at all."""
+        if (found := self["ID"]) != ID:
+            raise DeviceLost(f"The device {self._device.name!r} answers with ID 0x{found:08x}, not 0x{ID:08x}: "
+                             f"is the bitstream loaded?")
 
     def counters(self) -> dict[str, int]:
         """All hardware counters of the last job."""

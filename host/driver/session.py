@@ -1,143 +1,177 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model loaded into a device, ready to run pictures: the same code for a board, the simulated board and golden."""
 
+import threading
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from golden.spec.abi import Image
+from golden.spec.container import MAGIC, BadMagic
 from golden.spec.machine import ABI_VERSION, MACHINES
-from golden.spec.regs import ID, Cause, Ctrl, StatusBits
+from golden.spec.regs import Ctrl, StatusBits
 from golden.spec.status import Status
 from golden.spec.tiling import ceil_div
-from host.driver.device import Buffer, Device
-from host.driver.errors import DeviceLost, DeviceTimeout, InputError, VersionMismatch, error_of
+from host.driver.device import Device, silent
+from host.driver.errors import (
+    AccelError,
+    DeviceBusy,
+    DeviceLost,
+    DeviceTimeout,
+    InputError,
+    OutOfMemory,
+    VersionMismatch,
+    error_of,
+)
 from host.driver.layout import prepare_input, read_logits, read_output
-from host.driver.registers import Registers
+from host.driver.registers import ENDED, GRACE, Registers
+from host.driver.result import Result
 
 PAGE = 4096
-GRACE = 100_000
-"""Cycles the driver waits beyond the watchdog's limit before it gives the device up."""
+WORD = 1 << 32
 
 
-def _silent(_: int) -> None:
-    """Progress that nobody looks at."""
+class _Turn:
+    """Whose turn a device is: one thread's at a time, and of the session that was loaded last."""
+
+    def __init__(self):
+        self.lock = threading.RLock()
+        self.session: Callable[[], Session | None] = lambda: None
 
 
-@dataclass(frozen=True)
-class Result:
-    """One frame's answer. ``residuals``: task -> int16 (tokens, dim) in steps of 2**-frac; ``scores``: task -> int16
-    (heads, classes) in the same steps, empty without a classifier; ``counters`` of the hardware; ``run_id`` of the
-    device."""
-
-    residuals: dict[str, np.ndarray]
-    scores: dict[str, np.ndarray]
-    frac: int
-    counters: dict[str, int]
-    run_id: int
-
-    @property
-    def features(self) -> np.ndarray:
-        """Encoder output of the (first) task as float32 (tokens, dim)."""
-        return self._scaled(next(iter(self.residuals.values())))
-
-    @property
-    def by_task(self) -> dict[str, np.ndarray]:
-        """Encoder output of every task that ran, float32 (tokens, dim)."""
-        return {task: self._scaled(residual) for task, residual in self.residuals.items()}
-
-    @property
-    def logits(self) -> np.ndarray | None:
-        """Class scores of the (first) task, float32, averaged over the heads; None without a classifier."""
-        return self._scaled(next(iter(self.scores.values()))).mean(axis=0) if self.scores else None
-
-    @property
-    def cycles(self) -> int:
-        return self.counters["CYCLES"]
-
-    def _scaled(self, codes: np.ndarray) -> np.ndarray:
-        return codes.astype(np.float32) * np.float32(2.0 ** -self.frac)
+_TURNS: weakref.WeakKeyDictionary[Device, _Turn] = weakref.WeakKeyDictionary()
 
 
 class Session:
     """Load ``image`` (an Image or the path of one) into ``device`` and run pictures on it.
 
-    Raises VersionMismatch when device and program do not belong together, OutOfMemory when the device's memory is too
-    small; the device is untouched then. A session stays valid until another session loads into the same device.
+    ``job_limit``: most cycles of a job; ``bus_limit``: most cycles without an answer of the bus. Raises
+    VersionMismatch when device and program do not belong together, OutOfMemory when the device's memory is too small;
+    no register was written then. Loading gives back all memory of the device: a session ends where the next one on
+    the same device begins. Frames of several threads run one after the other.
     """
 
     def __init__(self, image: Image | str | Path, device: Device, *, job_limit: int = 1 << 31,
                  bus_limit: int = 1 << 16):
-        self.image = image if isinstance(image, Image) else Image.from_bytes(Path(image).read_bytes())
+        self.image = image if isinstance(image, Image) else _read(Path(image))
         self.device, self.regs = device, Registers(device)
         self.job_limit, self.bus_limit = job_limit, bus_limit
-        self._identify()
-        self._load()
+        for name, limit in (("job_limit", job_limit), ("bus_limit", bus_limit)):
+            if not 0 < limit < WORD:
+                raise InputError(f"{name} must lie in 1..{WORD - 1} cycles, not {limit}.")
+        self._turn = _TURNS.setdefault(device, _Turn())
+        with self._turn.lock:
+            self._identify()
+            self._load()
+            self._turn.session = weakref.ref(self)
 
     def run(self, picture: np.ndarray, task: str | None = None, *,
-            progress: Callable[[int], None] = _silent) -> np.ndarray:
-        """Features of one picture (uint8, height x width x 3): float32 (tokens, dim). See :meth:`frame`.
+            progress: Callable[[int], None] = silent) -> np.ndarray:
+        """Features of one picture (uint8, height x width x channels): float32 (tokens, dim). See :meth:`frame`.
 
         A program named ``"a+b"`` runs the tasks a and b on one picture; :meth:`frame` gives both.
         """
         return self.frame(picture, task, progress=progress).features
 
     def frame(self, picture: np.ndarray, task: str | None = None, *,
-              progress: Callable[[int], None] = _silent) -> Result:
-        """Run one picture through ``task`` (the first task when None); ``progress`` hears cycle counts.
+              progress: Callable[[int], None] = silent) -> Result:
+        """Run one picture through ``task`` (the first when None); ``progress`` hears cycle counts.
 
         Raises InputError before any register is touched, or the AccelError that tells how the job ended. Ends within
-        ``job_limit`` cycles and a grace. Ctrl-C aborts the job, waits for the drain and passes on.
+        ``job_limit + bus_limit`` cycles and a grace. Whatever interrupts it, Ctrl-C say, passes on when the job is
+        aborted and the bus is drained.
         """
-        self._task(task)
-        self.start(prepare_input(picture, self.image.input), task)
-        try:
-            self._wait(progress)
-        except BaseException:
-            self.regs["CTRL"] = Ctrl.ABORT
-            self.device.wait(GRACE, _silent)
-            raise
-        return self.finish()
+        self._name(task)
+        data = prepare_input(picture, self.image.input)
+        with self._turn.lock:
+            self._check_ready()
+            before = self._run_id
+            try:
+                self._start(data, task)
+                self.device.wait(self.job_limit + self.bus_limit + GRACE, progress)
+                return self.finish()
+            except BaseException:
+                with suppress(AccelError):  # what went wrong first is what the caller must hear
+                    self.regs.abort()
+                    if (run_id := self.regs["RUN_ID"]) in (before, (before + 1) % WORD):
+                        self._run_id = run_id  # whether the start came through or not, nobody else was here
+                raise
 
     def start(self, data: bytes, task: str | None = None) -> None:
         """Write prepared input bytes and start the job, without waiting. For tools that watch the machine work."""
-        self._running = self._task(task)
-        self._input.view[:len(data)] = np.frombuffer(data, np.uint8)
-        self._input.sync_for_device()
+        self._name(task)
+        if len(data) != self.image.input["bytes"]:
+            raise InputError(f"The input buffer has {self.image.input['bytes']} bytes; {len(data)} came.")
+        self._check_ready()
+        self._start(data, task)
+
+    def _start(self, data: bytes, task: str | None) -> None:
+        self._running = self._name(task)
+        self._main.view[self._input:self._input + len(data)] = np.frombuffer(data, np.uint8)
+        self._main.sync_for_device()
+        self._output.sync_for_device()
         self.regs["PROGRAM_ADDR"] = self._programs[self._running]
-        self.regs["ISR"] = self.regs["ISR"]  # toggle on write: clears what is set
+        self.regs.acknowledge()  # or an old interrupt would end the wait for this job
+        self._run_id = (self._run_id + 1) % WORD
         self.regs["CTRL"] = Ctrl.START
 
     def finish(self) -> Result:
-        """Check how the job ended and read its answer. Raises the AccelError that its status names."""
-        bits = self.regs["STATUS"]
-        status, run_id = Status(bits & 0xFF), self.regs["RUN_ID"]
-        self.regs["ISR"] = self.regs["ISR"]
+        """How the job ended: its answer, or the AccelError that its status names. DeviceTimeout while it still runs."""
+        regs = self.regs
+        if not regs.ended:
+            raise DeviceTimeout(f"The device {self.device.name!r} has neither finished nor reported an error; it was "
+                                f"given {self.job_limit} cycles [{self._condition()}].", status=Status.JOB_TIMEOUT,
+                                run_id=self._run_id)
+        bits, run_id = regs["STATUS"], regs["RUN_ID"]
+        regs.acknowledge()
+        status = self._status(bits & 0xFF)
         if status is not Status.OK:
-            raise error_of(status, address=self.regs["ERR_ADDR"], index=self.regs["ERR_INDEX"], run_id=run_id,
-                           drained=bool(bits & StatusBits.DRAINED))
+            index, symbols = regs["ERR_INDEX"], self.image.symbols[self._running]
+            raise error_of(status, address=regs["ERR_ADDR"], index=index, run_id=run_id,
+                           drained=bool(bits & StatusBits.DRAINED), condition=self._condition(),
+                           where=symbols[index].name if index < len(symbols) else "")
+        if run_id != self._run_id:
+            raise DeviceLost(f"Job {self._run_id} was started, but the device {self.device.name!r} answers for job "
+                             f"{run_id}: its result is not this picture's. Load the program again.")
         self._output.sync_for_cpu()
         data, out = self._output.view.tobytes(), self.image.output
-        tasks = list(enumerate(self._running.split("+")))
+        tasks = list(enumerate(self.image.tasks(self._running)))
         return Result({task: read_output(data, out, i) for i, task in tasks},
                       {task: read_logits(data, out, i) for i, task in tasks} if out["classes"] else {},
-                      out["frac"], self.regs.counters(), run_id)
+                      out["frac"], regs.counters(), run_id)
 
-    def _task(self, task: str | None) -> str:
+    # -- before a job
+
+    def _name(self, task: str | None) -> str:
         known = list(self.image.programs)
         if task is not None and task not in known:
-            raise InputError(f"This program knows the tasks {known}, not {task!r}.")
+            raise InputError(f"This program knows the tasks {', '.join(known)}, not {task!r}.")
         return known[0] if task is None else task
+
+    def _check_ready(self) -> None:
+        """Raise unless the device still is as :meth:`_load` or the last job left it."""
+        if self._turn.session() is not self:
+            raise DeviceLost(f"Another program was loaded into the device {self.device.name!r} since; make a new "
+                             f"Session of {self.image.model.name!r} first.")
+        if (run_id := self.regs["RUN_ID"]) != self._run_id:
+            raise DeviceLost(f"The device {self.device.name!r} counts {run_id} jobs, not {self._run_id}: it was reset, "
+                             f"loaded anew or used by somebody else. Make a new Session.")
+        if not self.regs.idle:
+            raise DeviceBusy(f"The device {self.device.name!r} still runs job {run_id}.")
+        if not self.regs["STATUS"] & StatusBits.DRAINED:
+            raise DeviceLost(f"The bus of the device {self.device.name!r} never drained after an error: reset it.")
+
+    # -- loading
 
     def _identify(self) -> None:
         regs, machine = self.regs, self.image.machine
-        if regs["ID"] != ID:
-            raise DeviceLost(f"The device {self.device.name!r} answers with ID 0x{regs['ID']:08x}, not 0x{ID:08x}: "
-                             f"is the bitstream loaded?")
-        if regs["ABI"] != ABI_VERSION:
-            raise VersionMismatch(f"The device speaks ABI version {regs['ABI']}, this driver {ABI_VERSION}.")
+        regs.require_id()
+        if (found := regs["ABI"]) != ABI_VERSION:
+            raise VersionMismatch(f"The device {self.device.name!r} speaks ABI version {found}, this driver "
+                                  f"{ABI_VERSION}: take the driver that came with the bitstream.")
         if (found := regs["FINGERPRINT"]) != machine.fingerprint:
             names = {config.fingerprint: config.name for config in MACHINES.values()}
             raise VersionMismatch(
@@ -145,41 +179,65 @@ class Session:
                 f"{self.device.name!r} is {names.get(found, 'another')!r} (0x{found:016x}). Compile it for that one.")
 
     def _load(self) -> None:
-        image, regs = self.image, self.regs
-        sizes = [_pages(len(data)) for data in image.programs.values()]
-        tables, input_bytes = _pages(len(image.tables)), _pages(image.input["bytes"])
-        main = self.device.allocate(sum(sizes) + tables + input_bytes)
-        self._output = self.device.allocate(_pages(max(image.output_bytes(task) for task in image.programs)))
-        plane = _pages(len(image.planes[0]))
-        weights = self.device.allocate(plane * len(image.planes))
-        offset, self._programs = 0, {}
-        for (task, data), size in zip(image.programs.items(), sizes, strict=True):
-            self._programs[task] = main.address + offset
-            main.view[offset:offset + len(data)] = np.frombuffer(data, np.uint8)
-            offset += size
-        main.view[offset:offset + len(image.tables)] = np.frombuffer(image.tables, np.uint8)
-        regs["TABLE_ADDR"] = main.address + offset
-        offset += tables
-        self._input = Buffer(main.address + offset, main.view[offset:], main.sync_for_device, main.sync_for_cpu)
-        for port, data in enumerate(image.planes):
-            weights.view[port * plane:port * plane + len(data)] = np.frombuffer(data, np.uint8)
-            regs[f"WEIGHT_ADDR{port}"] = weights.address + port * plane
-        for buffer in (main, weights, self._output):
+        """Place everything in memory, then set the registers. Buffers of one window lie side by side in it."""
+        image, device, regs = self.image, self.device, self.regs
+        self._programs, self._input, readable = {}, 0, b""
+        for task, data in image.programs.items():
+            self._programs[task] = len(readable)
+            readable += _padded(data)
+        tables, self._input = len(readable), len(readable) + len(_padded(image.tables))
+        readable += _padded(image.tables) + bytes(_pages(image.input["bytes"]))
+        planes = b"".join(_padded(plane) for plane in image.planes)
+        sizes = (len(readable), _pages(max(image.output_bytes(task) for task in image.programs)), len(planes))
+        self._turn.session = lambda: None  # the one before loses its memory
+        device.free()
+        try:
+            self._main, self._output, weights = (device.allocate(size) for size in sizes)
+        except OutOfMemory as error:
+            device.free()
+            raise OutOfMemory(f"The program of {image.model.name!r} needs {sum(sizes)} bytes of device memory. "
+                              f"{error}") from None
+        if not regs.abort():
+            raise DeviceBusy(f"The device {device.name!r} runs a job that cannot be aborted: reset it.")
+        for buffer, data in ((self._main, readable), (weights, planes)):
+            buffer.view[:] = np.frombuffer(data, np.uint8)
             buffer.sync_for_device()
-        regs["INPUT_ADDR"], regs["OUTPUT_ADDR"] = self._input.address, self._output.address
-        for name, buffer in (("READ", main), ("WRITE", self._output), ("WEIGHT", weights)):
+        main = self._main.address
+        self._programs = {task: main + offset for task, offset in self._programs.items()}
+        regs["TABLE_ADDR"], regs["INPUT_ADDR"], regs["OUTPUT_ADDR"] = main + tables, main + self._input, \
+            self._output.address
+        for port in range(len(image.planes)):
+            regs[f"WEIGHT_ADDR{port}"] = weights.address + port * (len(planes) // len(image.planes))
+        for name, buffer in (("READ", self._main), ("WRITE", self._output), ("WEIGHT", weights)):
             regs[f"{name}_LO"], regs[f"{name}_HI"] = buffer.address, buffer.address + len(buffer.view)
         regs["JOB_LIMIT"], regs["BUS_LIMIT"] = self.job_limit, self.bus_limit
-        regs["GIER"], regs["IER"] = 1, Cause.DONE | Cause.ERROR
+        regs["IER"], regs["GIER"] = ENDED, 1
+        self._run_id = regs["RUN_ID"]
 
-    def _wait(self, progress: Callable[[int], None]) -> None:
-        if self.device.wait(self.job_limit + GRACE, progress) or self.regs["CTRL"] & (Ctrl.DONE | Ctrl.IDLE):
-            return
-        raise DeviceTimeout(f"The device {self.device.name!r} neither finished nor reported an error within "
-                            f"{self.job_limit + GRACE} cycles.", status=Status.JOB_TIMEOUT, run_id=self.regs["RUN_ID"])
+    # -- words
+
+    def _status(self, code: int) -> Status:
+        try:
+            return Status(code)
+        except ValueError:
+            raise DeviceLost(f"The device {self.device.name!r} reports the status 0x{code:02x}, which no machine of "
+                             f"this ABI knows: reset it.") from None
+
+    def _condition(self) -> str:
+        return getattr(self.device, "condition", f"clock {self.device.clock_hz / 1e6:.0f} MHz")
+
+
+def _read(path: Path) -> Image:
+    data = path.read_bytes()
+    if path.suffix == ".safetensors" and not data.startswith(MAGIC):
+        raise BadMagic(f"{path} is a model, not a program for a machine: compile it with `edge-moe compile {path} "
+                       f"--machine NAME -o PROGRAM.emoe`, or in Python with host.program.program_of.")
+    return Image.from_bytes(data)
 
 
 def _pages(size: int) -> int:
     return max(1, ceil_div(size, PAGE)) * PAGE
 
 
+def _padded(data: bytes) -> bytes:
+    return data.ljust(_pages(len(data)), b"\0")

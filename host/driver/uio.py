@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A board under Linux: registers through UIO, memory through u-dma-buf. Needs numpy only.
+"""A board under Linux: registers and interrupt through UIO, memory through u-dma-buf. Needs numpy only.
 
 The device tree gives the accelerator a ``generic-uio`` node (its registers are map 0, its interrupt the UIO's) and
-the ``u-dma-buf`` module a contiguous buffer. Files used, below ``dev`` and ``sysfs``:
-``uioN``; ``class/uio/uioN/{name,maps/map0/size}``; ``udmabufN``; ``class/u-dma-buf/udmabufN/{phys_addr,size,
-sync_mode,sync_for_cpu,sync_for_device}``.
+the ``u-dma-buf`` module a contiguous buffer. Files used, below ``/dev``: ``uioN``, ``udmabufN``; below ``/sys/class``:
+``uio/uioN/maps/map0/size``, ``u-dma-buf/udmabufN/{phys_addr,size,sync_for_cpu,sync_for_device}``, and the thermometers.
 """
 
 import fcntl
@@ -12,70 +11,77 @@ import mmap
 import os
 import select
 import struct
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from golden.spec.regs import BY_NAME, MAP_BYTES, Ctrl
+from golden.spec.regs import BY_NAME, MAP_BYTES
+from golden.spec.tiling import ceil_div
 from host.driver.device import Buffer
-from host.driver.errors import DeviceBusy, DeviceLost, DeviceNotFound, OutOfMemory
+from host.driver.errors import AccelError, DeviceBusy, DeviceLost, DeviceNotFound, OutOfMemory
+from host.driver.registers import Registers
 
 PAGE = 4096
 POLL_SECONDS = 0.05
-"""How often registers are looked at while waiting, so that a lost interrupt costs little."""
+"""How often registers are looked at beside the interrupt, so that a lost one costs little."""
+BUSY_POLL_SECONDS = 0.0005
+"""How often where there is no interrupt."""
+SYNC_LIMIT = 1 << 32
+"""Bytes that the offset of a u-dma-buf sync command reaches."""
+ENABLE_INTERRUPT = struct.pack("=I", 1)
 
 
 class UioDevice:
-    """Open ``/dev/<uio>`` and ``/dev/<buffer>``.
+    """Open ``/dev/<uio>`` and ``/dev/<buffer>``, and stop what a crashed owner may have left running.
 
     ``clock_hz`` is the accelerator's clock, which turns cycle limits into seconds. ``dev`` and ``sysfs`` are roots, so
     that tests can lay out stand-ins. Raises DeviceNotFound when a file is missing or may not be opened, DeviceBusy with
-    the owner's process number when another process holds the device, DeviceLost when the register map is too small.
+    the owner's process number when somebody else holds the device, DeviceLost when what is there is no accelerator or
+    cannot be stopped.
     """
 
     def __init__(self, uio: str = "uio0", buffer: str = "udmabuf0", *, clock_hz: float = 300e6, dev: str = "/dev",
                  sysfs: str = "/sys"):
         self.name, self.clock_hz = f"uio:{uio}", clock_hz
-        self._sys = Path(sysfs) / "class" / "u-dma-buf" / buffer
-        uio_sys = Path(sysfs) / "class" / "uio" / uio
-        self._regs = self._memory = None
-        self._fd = _open(Path(dev) / uio, "Is the device-tree overlay loaded (compatible = \"generic-uio\")?")
-        self._dma_fd = -1
+        self._class, self._buffer = Path(sysfs) / "class", Path(sysfs) / "class" / "u-dma-buf" / buffer
+        self._pid, self._next, self._interrupts = os.getpid(), 0, True
+        self._fd = self._dma_fd = -1
+        self._words = self._bytes = None
         try:
+            self._fd = _open(Path(dev) / uio, 'Is the device-tree overlay loaded (compatible = "generic-uio")?')
             self._own()
-            size = _read_int(uio_sys / "maps" / "map0" / "size")
+            size = _number(self._class / "uio" / uio / "maps" / "map0" / "size", 16)
             if size < MAP_BYTES:
                 raise DeviceLost(f"{uio} maps {size} bytes of registers; the accelerator has {MAP_BYTES}.")
-            self._regs = mmap.mmap(self._fd, size)
-            self._words = np.frombuffer(self._regs, dtype="<u4")
+            self._words = _map(self._fd, size, uio).view("<u4")
             self._dma_fd = _open(Path(dev) / buffer, "Is the u-dma-buf module loaded with a size?")
-            self._base = _read_int(self._sys / "phys_addr")
-            self._size = _read_int(self._sys / "size")
-            self._memory = mmap.mmap(self._dma_fd, self._size)
-            self._bytes = np.frombuffer(self._memory, dtype=np.uint8)
+            self._base = _number(self._buffer / "phys_addr", 16)
+            self._size = _number(self._buffer / "size", 10)
+            self._bytes = _map(self._dma_fd, self._size, buffer)
+            self._recover()
         except BaseException:
-            self.close()
+            self._release()
             raise
-        self._next = 0
-        if not self.read32(BY_NAME["CTRL"].offset) & Ctrl.IDLE:  # a crashed owner left a job behind
-            self.write32(BY_NAME["CTRL"].offset, Ctrl.ABORT)
-            self.wait(10_000_000, lambda done: None)
 
     def read32(self, offset: int) -> int:
-        return int(self._words[offset // 4])
+        return int(self._mapped(self._words)[offset // 4])
 
     def write32(self, offset: int, value: int) -> None:
-        self._words[offset // 4] = value & 0xFFFF_FFFF
+        self._mapped(self._words)[offset // 4] = value
 
     def allocate(self, size: int) -> Buffer:
-        begin, end = self._next, self._next + -(-size // PAGE) * PAGE
-        if end > self._size:
-            raise OutOfMemory(f"The program needs {size} more bytes; {self._size - begin} of the {self._size} bytes of "
-                              f"{self._sys.name} are free. Load u-dma-buf with a larger size, and boot with cma= "
-                              f"to match.")
+        memory = self._mapped(self._bytes)
+        begin, end = self._next, self._next + ceil_div(size, PAGE) * PAGE
+        limit = min(self._size, SYNC_LIMIT)
+        if end > limit:
+            raise OutOfMemory(f"{size} bytes do not fit: {limit - begin} of the {self._size} bytes of "
+                              f"{self._buffer.name} are free. Load u-dma-buf with a larger size, and boot with a "
+                              f"cma= to match.")
         self._next = end
-        return Buffer(self._base + begin, self._bytes[begin:begin + size],
+        return Buffer(self._base + begin, memory[begin:begin + size],
                       lambda: self._sync("sync_for_device", begin, size),
                       lambda: self._sync("sync_for_cpu", begin, size))
 
@@ -83,45 +89,92 @@ class UioDevice:
         self._next = 0
 
     def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
-        """Interrupt or polling, whichever sees the end first; re-enables the interrupt each time it waits."""
-        seconds, waited = limit / self.clock_hz, 0.0
-        while True:
-            os.write(self._fd, struct.pack("<I", 1))
-            step = min(POLL_SECONDS, max(0.0, seconds - waited))
-            ready, _, _ = select.select([self._fd], [], [], step)
-            if ready and len(os.read(self._fd, 4)) == 4:
-                return True
-            if self.read32(BY_NAME["CTRL"].offset) & Ctrl.IDLE:
-                return True
-            waited += step
-            progress(int(waited * self.clock_hz))
+        """The ISR decides; the UIO's interrupt only says when to look, so one too many or one lost does no harm."""
+        began, seconds = time.monotonic(), limit / self.clock_hz
+        while not self.read32(BY_NAME["ISR"].offset):
+            waited = time.monotonic() - began
             if waited >= seconds:
                 return False
+            progress(int(waited * self.clock_hz))
+            self._sleep(min(POLL_SECONDS, seconds - waited))
+        return True
+
+    @property
+    def condition(self) -> str:
+        """Clock, and the hottest thermometer in degrees Celsius where there is one."""
+        found = []
+        for path in (*self._class.glob("hwmon/hwmon*/temp*_input"), *self._class.glob("thermal/thermal_zone*/temp")):
+            with suppress(OSError, ValueError):
+                found.append(int(path.read_text()) / 1000)
+        return f"clock {self.clock_hz / 1e6:.0f} MHz" + (f", {max(found):.0f} degrees C" if found else "")
 
     def close(self) -> None:
-        self._words = self._bytes = None
-        for mapped in (self._regs, self._memory):
-            if mapped is not None:
-                try:
-                    mapped.close()
-                except BufferError:  # somebody still holds a view; the map goes when the view does
-                    pass
+        """Stop what runs, then let another owner in. Does nothing the second time, or in a forked child."""
+        if self._words is not None and self._pid == os.getpid():
+            with suppress(AccelError):
+                Registers(self).abort()
+        self._release()
+
+    # -- one owner
+
+    def _own(self) -> None:
+        try:  # belongs to this opening of the file: neither a second one in this process nor a close of it breaks it
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = _locked_by(self._fd)
+            owner = "another process" if pid is None else f"process {pid}"
+            raise DeviceBusy(f"The device {self.name} belongs to {owner}. Wait for it or stop it.") from None
+
+    def _recover(self) -> None:
+        regs = Registers(self)
+        regs.require_id()
+        if not regs.abort():
+            raise DeviceLost(f"The device {self.name} runs a job of an earlier owner and does not stop: load the "
+                             f"bitstream again.")
+
+    def _mapped(self, array: np.ndarray | None) -> np.ndarray:
+        if array is None:
+            raise DeviceLost(f"The device {self.name} was closed.")
+        if self._pid != os.getpid():
+            raise DeviceBusy(f"The device {self.name} belongs to process {self._pid}, which forked this one: open it "
+                             f"again there or here, not in both.")
+        return array
+
+    def _release(self) -> None:
+        self._words = self._bytes = None  # the maps go when the last view of them does
         for fd in (self._fd, self._dma_fd):
             if fd >= 0:
                 os.close(fd)
         self._fd = self._dma_fd = -1
 
-    def _own(self) -> None:
+    # -- interrupt and caches
+
+    def _interrupt_fd(self) -> int:
+        """What is written to enable the interrupt and read when it came: the UIO itself, or a test's stand-in."""
+        return self._fd
+
+    def _sleep(self, seconds: float) -> None:
+        """Until the interrupt comes, at most ``seconds``. UIO masks it when it comes, so it is enabled each time."""
+        if not self._interrupts:
+            time.sleep(min(seconds, BUSY_POLL_SECONDS))
+            return
+        fd = self._interrupt_fd()
         try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-            pid = struct.unpack("hhqqi", fcntl.fcntl(self._fd, fcntl.F_GETLK, holder))[-1]
-            raise DeviceBusy(f"The device {self.name} belongs to process {pid}. Wait for it or stop it.") from None
+            os.write(fd, ENABLE_INTERRUPT)
+            if select.select([fd], [], [], seconds)[0]:
+                os.read(fd, len(ENABLE_INTERRUPT))
+        except OSError:  # the node has none: then polling must do
+            self._interrupts = False
 
     def _sync(self, which: str, begin: int, size: int) -> None:
-        # u-dma-buf takes it in one write: offset [63:32], size [31:4], direction 0 (both ways) [3:2], do it [0].
-        (self._sys / which).write_text(f"0x{begin << 32 | (size + 15 & ~15) | 1:x}")
+        # One write tells all: offset [63:32], size [31:4] (in bytes, a multiple of 16), direction [3:2] (0: both), do
+        # it [0].
+        self._mapped(self._bytes)
+        command = begin << 32 | ceil_div(size, 16) * 16 | 1
+        try:
+            (self._buffer / which).write_text(f"0x{command:016x}")
+        except OSError as error:
+            raise DeviceLost(f"{self._buffer / which} cannot be written: {error.strerror}.") from None
 
 
 def _open(path: Path, hint: str) -> int:
@@ -132,10 +185,31 @@ def _open(path: Path, hint: str) -> int:
     except PermissionError:
         raise DeviceNotFound(f"{path} may not be opened. Run as root, or give this user access by a udev rule."
                              ) from None
+    except OSError as error:
+        raise DeviceNotFound(f"{path} cannot be opened: {error.strerror}. {hint}") from None
 
 
-def _read_int(path: Path) -> int:
+def _map(fd: int, size: int, name: str) -> np.ndarray:
     try:
-        return int(path.read_text().split()[0], 0)
-    except (OSError, ValueError, IndexError) as error:
+        return np.frombuffer(mmap.mmap(fd, size), np.uint8)
+    except (OSError, ValueError) as error:
+        raise DeviceLost(f"{size} bytes of {name} cannot be mapped: {error}.") from None
+
+
+def _number(path: Path, base: int) -> int:
+    try:
+        return int(path.read_text(), base)
+    except (OSError, ValueError) as error:
         raise DeviceNotFound(f"{path} does not tell a number: {error}.") from None
+
+
+def _locked_by(fd: int) -> int | None:
+    """The process that holds the lock on this file, where the kernel tells."""
+    status = os.fstat(fd)
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()  # number, kind, ADVISORY, READ or WRITE, process, place, begin, end
+            if len(words) > 5 and words[1] == "FLOCK" and words[5] == place:
+                return int(words[4])
+    return None
