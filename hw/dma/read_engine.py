@@ -108,7 +108,8 @@ class ReadEngine(wiring.Component):
         # Stage 2: against the oldest burst.
         current, current_valid = Signal(BURST, reset_less=True), Signal()
         ends = Signal()
-        m.d.comb += [ends.eq(s1_valid & s1_last), issued.o.ready.eq(~current_valid | ends)]
+        # A burst is over at RLAST or after its last beat, whichever comes first: a drain never waits for a lost RLAST.
+        m.d.comb += [ends.eq(s1_valid & (s1_last | (current.beats == 1))), issued.o.ready.eq(~current_valid | ends)]
         with m.If(issued.o.ready):
             m.d.sync += [current.eq(issued.o.payload), current_valid.eq(issued.o.valid)]
         with m.Elif(s1_valid):
