@@ -2,6 +2,8 @@
 """From a quantized model to a program image: lowering, regions, waits, instruction words, stream, tables, symbols."""
 
 
+import itertools
+
 import numpy as np
 
 from golden.spec import isa
@@ -14,6 +16,7 @@ from host.compiler.allocate import allocate
 from host.compiler.estimate import estimate
 from host.compiler.lower import Lowering
 from host.compiler.nodes import Node, NotFitting, Row, flat
+from host.compiler.overlap import overlap, patch_ranges
 from host.compiler.schedule import set_waits
 from host.compiler.stream import Stream
 
@@ -21,18 +24,19 @@ _RANGES = (1, 2, 3, 4, 6, 8, 12, 16)
 """Token ranges that an FFN is cut into, until its hidden operand fits."""
 
 
-def compile_model(model, machine: MachineConfig, joint: bool = True) -> Image:
+def compile_model(model, machine: MachineConfig, joint: bool = True, hide: bool = True) -> Image:
     """The image of ``model`` (``config``, ``plan``, ``tensors`` of ``golden.spec.quantized``) for ``machine``.
 
     One program a task and, with ``joint`` and several tasks, one called ``"a+b"`` that runs all tasks on one image if
-    the machine can hold it. Same input, same bytes. Raises :class:`NotFitting` when not even one task fits.
+    the machine can hold it. ``hide``: cut norms so that they run beside the array. Same input, same bytes. Raises
+    :class:`NotFitting` when not even one task fits.
     """
     config, stream = model.config, Stream()
     groups = [(task,) for task in config.tasks]
     programs, symbols = {}, {}
     for group in groups + ([config.tasks] if joint and config.moe_layers and len(config.tasks) > 1 else []):
         try:
-            nodes = plan_program(model, machine, stream, group)
+            nodes = plan_program(model, machine, stream, group, hide)
         except NotFitting:
             if len(group) == 1:
                 raise
@@ -45,26 +49,37 @@ def compile_model(model, machine: MachineConfig, joint: bool = True) -> Image:
                  input_layout(config), output_layout(config, lowered.output_lines))
 
 
-def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...]) -> list[Node]:
-    """Nodes of one program with addresses and waits, with FFNs in as few ranges as fit."""
+def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...], hide: bool) -> list[Node]:
+    """Nodes of one program with addresses and waits: FFNs in as few ranges as fit, norms hidden if even that fits."""
     what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "")
     refusal = None
-    for ranges in _RANGES:
+    for ranges, hidden in itertools.product(_RANGES, (True, False) if hide else (False,)):
         span = ceil_div(model.config.tokens * len(tasks), ranges)
-        nodes = Lowering(model, machine, stream, tasks, span).program()
+        cuts = patch_ranges(model.config, machine) if hidden else 1
+        nodes = Lowering(model, machine, stream, tasks, span, cuts).program()
+        nodes = overlap(nodes, machine) if hidden else nodes
+        if too_long := _too_long(nodes, machine, what):
+            if hidden:
+                continue
+            raise refusal or too_long  # more ranges need more instructions still
         try:
             allocate(nodes, machine, what)
         except NotFitting as error:
             refusal = error  # of the thriftiest attempt, if none fits
             continue
-        count = len(flat(nodes))
-        if count > machine.program_depth:
-            raise NotFitting(f"{what} needs {count * isa.INSTRUCTION_BYTES} bytes of program memory; the machine "
-                             f"{machine.name!r} has {machine.program_depth * isa.INSTRUCTION_BYTES}: "
-                             f"{(count - machine.program_depth) * isa.INSTRUCTION_BYTES} too few.")
         set_waits(nodes)
         return nodes
     raise refusal
+
+
+def _too_long(nodes: list[Node], machine: MachineConfig, what: str) -> NotFitting | None:
+    """The refusal of a program with too many instructions."""
+    over = len(flat(nodes)) - machine.program_depth
+    if over <= 0:
+        return None
+    have, size = machine.program_depth * isa.INSTRUCTION_BYTES, isa.INSTRUCTION_BYTES
+    return NotFitting(f"{what} needs {have + over * size} bytes of program memory; the machine {machine.name!r} has "
+                      f"{have}: {over * size} too few. Take a larger machine.")
 
 
 def encode(nodes: list[Node], machine: MachineConfig, stream: Stream) -> list[int]:
@@ -74,7 +89,7 @@ def encode(nodes: list[Node], machine: MachineConfig, stream: Stream) -> list[in
     for node in steps:
         fields = {key: value.address if isinstance(value, Row) else int(value) for key, value in node.fields.items()}
         if node.payload is not None:
-            fields["stream"] = stream[node.payload]
+            fields["stream"] = stream[node.payload] + node.lines
         if node.opcode is Opcode.BEGIN:
             fields = {"magic": isa.MAGIC, "abi": ABI_VERSION, "fingerprint": machine.fingerprint, "count": len(steps)}
         words.append(isa.encode(node.opcode, wait=int(node.wait), **fields))

@@ -11,6 +11,8 @@ from host.compiler.nodes import Node
 
 MAIN_BYTES = 16
 """Bytes a cycle of the main port."""
+PORT_BYTES = 16
+"""Bytes a cycle of a weight port."""
 
 
 @dataclass(frozen=True)

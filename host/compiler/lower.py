@@ -17,13 +17,16 @@ class Lowering:
     each has its copy of the residual stream, and an expert's weights serve the tokens of all of them.
 
     ``model`` has ``config``, ``plan`` and ``tensors`` (``golden.spec.quantized``). ``stream`` collects payloads.
-    ``span``: most tokens an FFN takes at a time (its weights come once a range), so that hidden operands fit.
+    ``span``: most tokens an FFN takes at a time (its weights come once a range), so that hidden operands fit;
+    ``patch_ranges``: in how many ranges of tokens the image is loaded and embedded.
     """
 
-    def __init__(self, model, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...], span: int = 4095):
+    def __init__(self, model, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...], span: int = 4095,
+                 patch_ranges: int = 1):
         self.config: ModelConfig = model.config
         self.plan, self.tensors = model.plan, model.tensors
-        self.machine, self.stream, self.tasks, self.span = machine, stream, tasks, span
+        self.machine, self.stream, self.tasks = machine, stream, tasks
+        self.span, self.patch_ranges = span, patch_ranges
         self.nodes: list[Node] = []
         c = self.config
         self.first_moe = min(c.moe_layers, default=c.depth)
@@ -99,16 +102,25 @@ class Lowering:
         return self.nodes
 
     def embed(self) -> None:
-        c, first = self.config, self.config.extra_tokens
+        """Positions and patches come in, a range of tokens at a time; the array works on one while the next loads."""
+        c, extra = self.config, self.config.extra_tokens
         pixels = self.operand("patches", c.patches, c.patch_dim)
-        stream = Access(self.x, 0, c.tokens)
-        self.add(Opcode.LOAD, "pos_embed", writes=(stream,), fields={
-            "region": int(Base.TABLES), "memory": 1, "row": Row(self.x), "rows": c.tokens * self.x.stride})
-        self.add(Opcode.LOAD, "patches", writes=(Access(pixels),), fields={
-            "region": int(Base.INPUT), "memory": 0, "row": Row(pixels), "rows": pixels.size})
-        self.nodes.append(self.linear(
-            "patch_embed", pixels, self.x, Dest.RESIDUAL, outputs=c.dim, inputs=c.patch_dim, tokens=c.patches,
-            dst_first=first, accumulate=1, src_unsigned=1, shift1=self.number("patch_embed.shift")))
+        step = ceil_div(c.patches, self.patch_ranges)
+        for first in range(0, c.patches, step):
+            count = min(step, c.patches - first)
+            row = first + extra if first else 0  # the extra tokens come with the first range
+            self.load("pos_embed", Base.TABLES, self.x, row, first + count + extra - row)
+            self.load("patches", Base.INPUT, pixels, first, count)
+            self.nodes.append(self.linear(
+                "patch_embed", pixels, self.x, Dest.RESIDUAL, outputs=c.dim, inputs=c.patch_dim, tokens=count,
+                src_first=first, dst_first=first + extra, accumulate=1, src_unsigned=1,
+                shift1=self.number("patch_embed.shift")))
+
+    def load(self, name: str, base: Base, region: Region, first: int, count: int) -> None:
+        """A LOAD of groups [first, first + count) of a region that lies in DRAM as it does on chip."""
+        self.add(Opcode.LOAD, name, writes=(Access(region, first, count),), fields={
+            "region": int(base), "offset": first * region.stride, "memory": int(region.memory is Memory.RESIDUAL),
+            "row": Row(region, first), "rows": count * region.stride})
 
     def norm(self, name: str, wide: bool, tokens: int, first: int = 0, xhat: Region | None = None) -> Region:
         """A NORM of ``tokens`` rows of the residual stream from ``first``; its result."""

@@ -53,14 +53,19 @@ class Region:
 
 @dataclass(frozen=True)
 class Row:
-    """An address to be filled in: the first row of group ``first`` of a region."""
+    """An address to be filled in: row ``extra`` of group ``first`` of a region."""
 
     region: Region
     first: int = 0
+    extra: int = 0
 
     @property
     def address(self) -> int:
-        return self.region.base + self.first * self.region.stride
+        return self.region.base + self.first * self.region.stride + self.extra
+
+    def moved(self, groups: int, rows: int = 0) -> "Row":
+        """The address so many groups and rows further."""
+        return Row(self.region, self.first + groups, self.extra + rows)
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,9 @@ _UNITS = {Opcode.LOAD: Unit.DMA, Opcode.STORE: Unit.DMA, Opcode.COPY: Unit.DMA, 
 class Node:
     """One instruction before addresses and ``wait`` are known.
 
-    ``fields`` holds numbers and :class:`Row`; ``payload`` names its part of the weight stream; ``macs`` counts useful
-    multiply-accumulates; ``tokens`` how many tokens pass (the balanced mean a queue inside EXPERTS, in ``passes``
-    passes); ``body`` is what EXPERTS repeats.
+    ``fields`` holds numbers and :class:`Row`; ``payload`` names its part of the weight stream, of which it uses what
+    begins at ``lines``; ``macs`` counts useful multiply-accumulates; ``tokens`` how many tokens pass (the balanced mean
+    a queue inside EXPERTS, in ``passes`` passes); ``body`` is what EXPERTS repeats.
     """
 
     opcode: Opcode
@@ -95,6 +100,7 @@ class Node:
     reads: tuple[Access, ...] = ()
     writes: tuple[Access, ...] = ()
     payload: str | None = None
+    lines: int = 0
     macs: int = 0
     tokens: float = 0
     passes: int = 1

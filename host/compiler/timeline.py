@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When each instruction runs: the sequencer, the units, the weight stream and the bus, followed a tile at a time."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+
+from golden.spec import isa
+from golden.spec.isa import Dest, Index, Opcode, Unit
+from golden.spec.machine import LANES, LINE, PARAM_LINES, TN, MachineConfig
+from golden.spec.tiling import SLICES_PER_ROW, attention_lines, norm_lines
+from host.compiler.estimate import MAIN_BYTES, PORT_BYTES
+
+WEIGHT_LINES = 8
+"""Stream lines of one slice of one tile."""
+
+
+@dataclass(frozen=True)
+class Dram:
+    """Memory outside: bytes a cycle for all ports together, cycles from a request to its first data."""
+
+    bytes_per_cycle: float = 64.0
+    latency: int = 100
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Cycles that gateware takes besides its work; each is the sum of its units' ``LATENCY``."""
+
+    fetch: int = 6
+    """From one issue to the next."""
+    issue: int = 4
+    """From a unit's ``idle`` to the issue of what waited for it."""
+    load: int = 22
+    """From an issue to the first array beat: operand rows into the lanes."""
+    array: int = 10
+    """From a tile's last beat to its first result."""
+    epilogue: int = 34
+    """From a result to its write."""
+    norm: int = 82
+    softmax: int = 70
+    """From the last score of a group to its first probability."""
+    gate: int = 60
+    """From a token's last logit to its queue entries."""
+    experts: int = 16
+    """From the gate's ``idle`` to the first body instruction, and the walker's first request."""
+    expert: int = 12
+    """More from one expert to the next."""
+
+
+def pass_cycles(machine: MachineConfig, fields: dict) -> int:
+    """Cycles of one tile of one token group: its steps, the loading of its rows, or the leaving of its results."""
+    passes = 2 if fields["src_wide"] else 1
+    rows = machine.tm * ceil(fields["slices"] / SLICES_PER_ROW) * passes
+    return max(fields["slices"] * machine.steps * passes, machine.tm * TN // LANES, rows)
+
+
+@dataclass(frozen=True)
+class Span:
+    """One instruction's stay in its unit: ``start`` to ``end``, when its last write has landed. ``waited``: cycles the
+    array then stood still for weights."""
+
+    index: int
+    expert: int
+    start: float
+    end: float
+    waited: float = 0
+
+
+@dataclass
+class _Stream:
+    """The weight ring: what has been asked for, when it is there, when its space is free again."""
+
+    lines_per_cycle: float
+    latency: int
+    ring: int
+    fetched: float = 0.0
+    held: list[tuple[float, int]] = field(default_factory=list)
+    """Lines in the ring by the time at which they are released."""
+    level: int = 0
+
+    def hold_back(self, until: float) -> None:
+        """Nothing is requested before ``until``."""
+        self.fetched = max(self.fetched, until)
+
+    def parameters(self, lines: int) -> float:
+        """Arrival of lines that take no room in the ring."""
+        self.fetched += lines / self.lines_per_cycle
+        return self.fetched + self.latency
+
+    def weights(self, lines: int) -> float:
+        """Arrival of the last of ``lines`` that go to the ring."""
+        while self.level + lines > self.ring and self.held:
+            free, count = self.held.pop(0)
+            # The last of the freed lines comes back as fresh data a latency later.
+            self.fetched = max(self.fetched, free)
+            self.level -= count
+        self.level += lines
+        self.fetched += lines / self.lines_per_cycle
+        return self.fetched + self.latency
+
+    def release(self, when: float, lines: int) -> None:
+        self.held.append((when, lines))
+
+
+class Timeline:
+    """Follows one program."""
+
+    def __init__(self, machine: MachineConfig, dram: Dram | None = None, latencies: Latencies | None = None):
+        self.machine, self.dram = machine, dram or Dram()
+        self.latency = latencies or Latencies()
+        rate = min(self.dram.bytes_per_cycle, PORT_BYTES * machine.ports) / LINE
+        self.stream = _Stream(rate, self.dram.latency, machine.ring_lines)
+        self.now = 0.0
+        self.idle = {unit: 0.0 for unit in Unit}
+        self.array_free = 0.0
+        self.gate_tokens = 0
+        self.queue_total = 0
+
+    def run(self, words: Sequence[int], queues: Iterable[Sequence[int]] = ()) -> list[Span]:
+        """Spans in order of issue; the last one's ``end`` is the job's.
+
+        ``queues``: for each EXPERTS in turn the queue lengths by expert; balanced ones where they are missing.
+        """
+        program, routes = [isa.decode(word) for word in words], iter(queues)
+        # Fetch of BEGIN, then of the rest, through the main port.
+        self.now = 2 * self.dram.latency + len(words) * isa.INSTRUCTION_BYTES / MAIN_BYTES + 20
+        self.stream.hold_back(self.now)
+        spans, at = [], 0
+        while at < len(program):
+            opcode, fields = program[at]
+            if opcode is Opcode.EXPERTS:
+                body = program[at + 1:at + 1 + fields["body"]]
+                spans += self._experts(at, fields, body, next(routes, None))
+                at += fields["body"]
+            else:
+                spans.append(self._step(at, opcode, fields))
+            at += 1
+        return spans
+
+    def _issue(self, fields: dict) -> float:
+        waits = [self.idle[unit] + self.latency.issue for unit in Unit(fields["wait"])]
+        self.now = max([self.now + self.latency.fetch, *waits])
+        return self.now
+
+    def _experts(self, at: int, fields: dict, body: list, counts: Sequence[int] | None) -> Iterator[Span]:
+        if counts is None:
+            share = ceil(self.queue_total / fields["experts"])
+            counts = [share] * min(fields["experts"], self.queue_total)
+        start = max(self._issue(fields), self.idle[Unit.GATE]) + self.latency.experts
+        self.now = start
+        self.stream.hold_back(start)
+        for expert, count in enumerate(counts):
+            if not count:
+                continue
+            self.now += self.latency.expert
+            for step, (opcode, inner) in enumerate(body):
+                yield self._step(at + 1 + step, opcode, inner, expert, count)
+        yield Span(at, -1, start, self.now)
+
+    def _step(self, at: int, opcode: Opcode, f: dict, expert: int = -1, count: int = 0) -> Span:
+        issue = self._issue(f)
+        if opcode is Opcode.LINEAR:
+            tokens = count if Index.DIRECT not in (f["src_index"], f["dst_index"]) else f["tokens"]
+            return self._linear(at, f, issue, tokens, expert)
+        if opcode is Opcode.ATTENTION:
+            return self._attention(at, f, issue)
+        if opcode is Opcode.NORM:
+            return self._norm(at, f, issue)
+        if opcode in (Opcode.LOAD, Opcode.STORE, Opcode.COPY):
+            beats = f["rows"] * (LINE // MAIN_BYTES if opcode is not Opcode.COPY else 1)
+            extra = self.dram.latency if opcode is not Opcode.COPY else 8
+            start = max(issue, self.idle[Unit.DMA])
+            self.idle[Unit.DMA] = start + beats + extra
+            return Span(at, -1, start, self.idle[Unit.DMA])
+        if opcode is Opcode.GATE:
+            self.gate_tokens = f["tokens"]
+            self.queue_total = (self.queue_total if f["append"] else 0) + f["tokens"] * f["top_k"]
+            self.idle[Unit.GATE] = float("inf")
+            return Span(at, -1, issue, issue)
+        if opcode is Opcode.END:
+            end = max(issue, *(idle for idle in self.idle.values())) + self.latency.issue
+            return Span(at, -1, issue, end)
+        return Span(at, -1, issue, issue)
+
+    def _linear(self, at: int, f: dict, issue: float, tokens: int, expert: int) -> Span:
+        m, lat = self.machine, self.latency
+        groups, one, drain = max(1, ceil(tokens / m.tm)), pass_cycles(m, f), m.tm * TN // LANES
+        lines, gate = f["slices"] * WEIGHT_LINES, f["dst"] == Dest.GATE
+        start = max(issue + lat.load, self.array_free)
+        when, waited, kept = start, 0.0, []
+        for _ in range(f["tiles"]):
+            self.stream.parameters(PARAM_LINES)
+            there = self.stream.weights(lines)
+            # The first group can only end when all weights are there; the others find them.
+            stall = max(0.0, there - (when + one))
+            waited += stall
+            when += stall + groups * one
+            kept.append(lines)
+            if not gate:
+                self.stream.release(when, lines)
+        if gate:
+            self.stream.release(when, sum(kept))
+        self.array_free = when
+        self.idle[Unit.ARRAY] = end = when + lat.array + drain + lat.epilogue
+        if gate:
+            self.idle[Unit.GATE] = end + lat.gate
+        return Span(at, expert, start, end, waited)
+
+    def _attention(self, at: int, f: dict, issue: float) -> Span:
+        m, lat = self.machine, self.latency
+        drain = m.tm * TN // LANES
+        self.stream.parameters(attention_lines(f["heads"], f["head_slices"]))
+        groups = f["heads"] * ceil(f["queries"] / m.tm)
+        scores = ceil(f["keys"] / TN) * max(f["head_slices"] * m.steps, drain)
+        mixed = ceil(f["head_slices"] / 2) * max(ceil(f["keys"] / 16) * m.steps * (2 if f["wide_p"] else 1), drain)
+        # Outputs of a group come behind the scores of the next: with short rows the softmax shows.
+        pace = max(scores + mixed, lat.softmax - scores + mixed)
+        start = max(issue + lat.load, self.array_free)
+        self.array_free = start + groups * pace + lat.softmax
+        self.idle[Unit.ARRAY] = end = self.array_free + lat.array + drain + lat.epilogue
+        return Span(at, -1, start, end)
+
+    def _norm(self, at: int, f: dict, issue: float) -> Span:
+        there = self.stream.parameters(norm_lines(f["blocks"]))
+        start = max(issue, self.idle[Unit.NORM], there - norm_lines(f["blocks"]))
+        planes = (2 if f["wide"] else 1) + (2 if f["xhat"] else 0)
+        work = (f["tokens"] + 1) * ceil(f["blocks"] * max(2, planes) / 2)
+        self.idle[Unit.NORM] = end = start + self.latency.norm + work
+        return Span(at, -1, start, end)
+
+
+def predict(image, task: str | None = None, queues: Iterable[Sequence[int]] = (),
+            dram: Dram | None = None) -> list[Span]:
+    """Spans of one program of an image."""
+    return Timeline(image.machine, dram).run(image.words(task), queues)
