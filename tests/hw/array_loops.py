@@ -46,7 +46,8 @@ class World:
 
 @dataclass
 class Loops:
-    """Runs instructions; collects ``beats``, ``contexts``, ``jobs``, ``walks``, ``releases`` and ``loads`` (counts)."""
+    """Runs instructions; collects ``beats``, ``contexts``, ``jobs``, ``walks``, ``releases``, ``loads`` (a count) and
+    ``ends``, the number of beats up to each instruction's last."""
 
     world: World
     beats: list[dict] = field(default_factory=list)
@@ -54,6 +55,7 @@ class Loops:
     jobs: list[dict] = field(default_factory=list)
     walks: list[int] = field(default_factory=list)
     releases: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
     loads: int = 0
     ring: int = 0
     attentions: int = 0
@@ -63,6 +65,7 @@ class Loops:
         opcode, f = isa.decode(issue["word"])
         self.linear(f, issue) if opcode == Opcode.LINEAR else self.attention(f)
         self.contexts[-1]["final"] = 1
+        self.ends.append(len(self.beats))
 
     def lane_slices(self, rows: list[int | None], slice_: int, step: int) -> tuple[list, list]:
         """Bytes and exponents of one step of every lane; ``rows``: each token's first row, None when absent."""

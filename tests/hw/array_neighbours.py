@@ -45,7 +45,7 @@ class Neighbours:
         self.filled = min(manners.ring_start, self.cfg.ring_rows)
         self.releases, self.loads, self.weight_reads, self.p_released, self.half_job = [], 0, {}, 0, {}
         self.counts = {"busy": 0, "wait_weights": 0, "wait_operands": 0, "wait_drain": 0}
-        self.scores_seen, self.accepted, self.finals = 0, 0, 0
+        self.scores_seen, self.accepted, self.finished = 0, 0, 0
         self.key_tiles = [ceil_div(job["keys"], TN) for job in self.loops.jobs]
         self.contexts = Sink(dut, "o_context", tile_context(self.cfg), stall=manners.context)
         self.walks = Sink(dut, "o_walk", WALK, stall=manners.walk)
@@ -153,6 +153,10 @@ class Neighbours:
                     self.outstanding += 1
                     assert self.outstanding <= 2, "A tile was finished while both drain banks were full."
                     self.free_at.append(max([self.cycle + rng.randint(*manners.release), *self.free_at[-1:]]) + 1)
+            self.finished += self.finished < len(self.loops.ends) and len(self.beats) == self.loops.ends[self.finished]
+            assert not int(d.idle_issue.value) or self.accepted == self.finished, (
+                f"idle_issue is high; of {self.accepted} instructions {self.finished} have had their last beat.")
+            self.accepted += int(d.i__valid.value) and int(d.i__ready.value)
             uses = [name for name in self.counts if int(getattr(d, name).value)]
             assert len(uses) <= 1, f"One cycle was counted as {uses}."
             for name in uses:

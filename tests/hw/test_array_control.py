@@ -141,6 +141,17 @@ async def programs_match_under_stalls(dut):
 
 
 @cocotb.test()
+async def gate_keeps_its_weights_for_all_groups(dut):
+    """Token groups outside, tiles inside, wide operands: each group's rows and all weights are read again and again."""
+    await start(dut)
+    slices = min(8, CFG.ring_rows // (3 * CFG.steps))
+    issues = [linear(tokens=tokens, tiles=tiles, slices=slices, src_row=7, src_stride=5, src_plane=2, src_wide=1,
+                     dst=Dest.GATE) for tokens, tiles in ((2 * CFG.tm + 1, 3), (1, 2), (CFG.tm, 1))]
+    got = await run(dut, issues, Manners(ring_start=CFG.ring_rows // 2, ring_rate=0.2))
+    assert got.releases == [tiles * slices * CFG.steps for tiles in (3, 2, 1)]
+
+
+@cocotb.test()
 async def works_after_a_reset_in_mid_stream(dut):
     rng = seeded("reset")
     await start(dut)
