@@ -224,7 +224,7 @@ class Session:
                              f"this ABI knows: reset it.") from None
 
     def _condition(self) -> str:
-        return getattr(self.device, "condition", f"clock {self.device.clock_hz / 1e6:.0f} MHz")
+        return getattr(self.device, "condition", f"clock {self.device.clock_hz / 1e6:g} MHz")
 
 
 def _read(path: Path) -> Image:

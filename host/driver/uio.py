@@ -106,7 +106,7 @@ class UioDevice:
         for path in (*self._class.glob("hwmon/hwmon*/temp*_input"), *self._class.glob("thermal/thermal_zone*/temp")):
             with suppress(OSError, ValueError):
                 found.append(int(path.read_text()) / 1000)
-        return f"clock {self.clock_hz / 1e6:.0f} MHz" + (f", {max(found):.0f} degrees C" if found else "")
+        return f"clock {self.clock_hz / 1e6:g} MHz" + (f", {max(found):.0f} degrees C" if found else "")
 
     def close(self) -> None:
         """Stop what runs, then let another owner in. Does nothing the second time, or in a forked child."""
@@ -198,9 +198,12 @@ def _map(fd: int, size: int, name: str) -> np.ndarray:
 
 def _number(path: Path, base: int) -> int:
     try:
-        return int(path.read_text(), base)
+        value = int(path.read_text(), base)
     except (OSError, ValueError) as error:
         raise DeviceNotFound(f"{path} does not tell a number: {error}.") from None
+    if value <= 0:
+        raise DeviceNotFound(f"{path} must tell a positive number, not {value}.")
+    return value
 
 
 def _locked_by(fd: int) -> int | None:

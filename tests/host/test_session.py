@@ -209,9 +209,8 @@ def test_what_does_not_belong_together_is_refused_before_any_write(name, value, 
 
 
 def test_too_little_memory_is_told_before_any_write():
-    image = compiled()[1]
-    with pytest.raises(OutOfMemory, match=r"program of 'nano' needs \d{6} bytes of device memory\. \d+ bytes do not fit"):
-        Session(image, board := Small(100_000))
+    with pytest.raises(OutOfMemory, match=r"'nano' needs \d{6} bytes of device memory\. \d+ bytes do not fit"):
+        Session(compiled()[1], board := Small(100_000))
     assert not board.writes() and board.left == board.size
 
 
