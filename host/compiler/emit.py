@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a quantized model to a program image: lowering, regions, waits, instruction words, stream, tables, symbols."""
 
-
 import itertools
 
 import numpy as np

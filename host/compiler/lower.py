@@ -3,16 +3,18 @@
 
 import numpy as np
 
-from golden.spec.isa import Dest, Index, Opcode
+from golden.spec.isa import Dest, Opcode
 from golden.spec.isa import Region as Base
-from golden.spec.machine import LINE, SLICE, MachineConfig
-from golden.spec.model import GateKind, ModelConfig
-from golden.spec.tiling import ceil_div, linear_lines, operand_rows, residual_rows, slices, tiles
+from golden.spec.machine import SLICE, MachineConfig
+from golden.spec.model import ModelConfig
+from golden.spec.tiling import ceil_div, operand_rows, residual_rows, slices, tiles
 from host.compiler import stream as lay
-from host.compiler.nodes import Access, Memory, Node, NotFitting, Region, Row
+from host.compiler.experts import ExpertsLowering
+from host.compiler.limits import check_limits
+from host.compiler.nodes import Access, Memory, Node, Region, Row
 
 
-class Lowering:
+class Lowering(ExpertsLowering):
     """Builds the program of one task, or of several on one image: these share everything before the first gate, then
     each has its copy of the residual stream, and an expert's weights serve the tokens of all of them.
 
@@ -33,7 +35,7 @@ class Lowering:
         self.copies = 1
         self.x = Region("residual stream", Memory.RESIDUAL, c.tokens * len(tasks), residual_rows(c.dim))
         self.logits: list[Region] = []
-        self._check_lanes()
+        check_limits(self.config, self.plan, machine)
 
     # -- parts
 
@@ -218,57 +220,6 @@ class Lowering:
                           payload=payload, accumulate=1, shift1=self.number(f"{name}.fc2.shift"))
         return fc1, fc2
 
-    def gates(self, i: int, xhat: Region, first: int, count: int) -> None:
-        """GATE and its LINEAR for every copy that has tokens in this range; all gates of the layer join the stream."""
-        c, b = self.config, f"blocks.{i}."
-        self.queue = Region(f"{b}queues", Memory.QUEUE, count * c.top_k, 1)
-        for task in c.tasks:
-            self._payload(f"{b}gate.{task}", lambda g=f"{b}gate.{task}": lay.gate(
-                self.machine, self.t(f"{g}.weight"), self.t(f"{g}.bias")))
-        append = 0
-        for copy, task in enumerate(self.tasks):
-            start = max(first, copy * c.tokens)
-            end = min(first + count, (copy + 1) * c.tokens)
-            if start >= end:
-                continue
-            g = f"{b}gate.{task}"
-            self.add(Opcode.GATE, f"{g}.route", writes=(Access(self.queue),), tokens=end - start, fields={
-                "tokens": end - start, "first_token": start, "experts": c.experts, "top_k": c.top_k, "append": append,
-                "renormalise": int(c.gate is GateKind.TOPK_THEN_SOFTMAX), "mult": self.number(f"{g}.mult"),
-                "shift1": self.number(f"{g}.shift")})
-            self.nodes.append(self.linear(g, xhat, None, Dest.GATE, outputs=2 * 16 * ceil_div(c.experts, 16),
-                                          inputs=c.dim, tokens=end - start, src_first=start, payload=g))
-            self.nodes[-1].macs = (end - start) * c.dim * c.experts
-            append = 1
-
-    def experts(self, i: int, a: Region, hidden: Region, count: int) -> None:
-        c, name = self.config, f"blocks.{i}.mlp"
-        width = c.expert_hidden
-        pitch_fc1 = linear_lines(tiles(width), slices(c.dim))
-        pitch = pitch_fc1 + linear_lines(tiles(c.dim), slices(width))
-        payload = self._payload(name, lambda: b"".join(self._expert(name, e) for e in range(c.experts)))
-        fc1, fc2 = self.ffn(name, a, hidden, width, count, payload)
-        fc1.fields |= {"tokens": 0, "stream": 0, "src_index": Index.QUEUE_TOKEN, "dst_index": Index.QUEUE_SLOT}
-        fc2.fields |= {"tokens": 0, "stream": pitch_fc1, "src_index": Index.QUEUE_SLOT, "dst_index": Index.QUEUE_TOKEN,
-                       "score": 1, "shift2": self.number(f"{name}.fc2.shift2")}
-        queue = Access(self.queue)
-        fc1.reads, fc1.writes = (Access(a), queue), (Access(hidden),)
-        fc2.reads, fc2.writes = (Access(hidden), queue, Access(self.x)), (Access(self.x),)
-        for node in (fc1, fc2):
-            node.passes = min(c.experts, count * c.top_k)
-            node.tokens = count * c.top_k / node.passes
-            node.macs *= c.top_k
-            node.payload = None
-        self.add(Opcode.EXPERTS, name, reads=(queue,), payload=payload, body=(fc1, fc2),
-                 fields={"experts": c.experts, "body": 2, "pitch": pitch})
-
-    def _expert(self, name: str, e: int) -> bytes:
-        one, two = f"{name}.fc1", f"{name}.fc2"
-        return (lay.linear(self.machine, self.t(f"{one}.weight")[e], self.t(f"{one}.bias")[e], self.t(f"{one}.mult")[e],
-                           self.t(f"{one}.gain")[e], self.t(f"{one}.offset")[e])
-                + lay.linear(self.machine, self.t(f"{two}.weight")[e], self.t(f"{two}.bias")[e],
-                             self.t(f"{two}.mult")[e]))
-
     def finish(self) -> None:
         """Store the residual stream of every copy, then the classifier's logits."""
         c = self.config
@@ -293,22 +244,3 @@ class Lowering:
     def store(self, name: str, region: Region, first: int, count: int, line: int) -> None:
         self.add(Opcode.STORE, name, reads=(Access(region, first, count),), fields={
             "offset": line, "memory": 1, "row": Row(region, first), "rows": count * region.stride})
-
-    def _check_lanes(self) -> None:
-        """Refuse what no region can show: operands longer than a lane buffer, tiles larger than the ring, long rows."""
-        c, m = self.config, self.machine
-        widest = 0
-        for i, plan in enumerate(self.plan.layers):
-            hidden = c.expert_hidden if c.is_moe(i) else c.mlp_hidden
-            widest = max(widest, operand_rows(hidden) * (1 + plan.hidden), operand_rows(c.dim) * (1 + c.is_moe(i)),
-                         operand_rows(c.dim) * (1 + (plan.norm1 | plan.norm2 | plan.attn)))
-        inputs = max(c.patch_dim, c.dim, c.mlp_hidden, c.expert_hidden)
-        gate = ceil_div(c.experts, 16) * slices(c.dim) if c.moe_layers else 0
-        ring = max(slices(inputs), gate) * SLICE * 32
-        for what, need, have in (
-                ("a lane buffer", max(widest, operand_rows(c.patch_dim)) * LINE, m.lane_rows * LINE),
-                ("the weight ring", ring, m.ring_lines * LINE),
-                ("a softmax row", 2 * c.tokens, 2 * m.max_keys)):
-            if need > have:
-                raise NotFitting(f"{c.name!r} needs {need} bytes of {what}; the machine {m.name!r} has {have}: "
-                                 f"{need - have} too few. Take a larger machine or a smaller model.")
