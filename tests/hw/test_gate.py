@@ -101,11 +101,14 @@ class Bench:
     async def feed(self, case, group):
         before = self.retired
         beats = cocotb.start_soon(self.logits.send(case.beats(self.rng, group)))
-        await self.issue.send([{"word": case.word()}])
-        assert not int(self.dut.idle.value)
-        await until(self.dut, lambda: self.retired > before, 100_000, "retire")
-        await until(self.dut, lambda: int(self.dut.idle.value), 3, "idle")
-        await beats
+        try:
+            await self.issue.send([{"word": case.word()}])
+            assert not int(self.dut.idle.value)
+            await until(self.dut, lambda: self.retired > before, 100_000, "retire")
+            await until(self.dut, lambda: int(self.dut.idle.value), 3, "idle")
+            assert beats.done(), "retired before all beats were taken"
+        finally:
+            beats.cancel()
 
     async def run(self, case: Case, *, group: int = 1, walks: int = 1) -> None:
         await self.feed(case, group)
@@ -242,6 +245,7 @@ async def starts_clean_after_reset(dut):
         task = cocotb.start_soon(bench.run(Case(rng, 20, 20, 3)))
         await cycles(dut, cut)
         task.cancel()
+        await cycles(dut, 1)  # lets it stop driving
         dut.i__valid.value = dut.i_logits__valid.value = dut.i_walk__valid.value = 0
         await reset(dut)
         assert int(dut.o_nonempty.value) == 0

@@ -139,11 +139,14 @@ class Bench:
         before, count, asked = self.retired, len(self.writes.values), len(self.rows.asked)
         self.rows.rows = case.residual_rows()
         params = cocotb.start_soon(self.params.send(case.param_lines()))
-        await self.issue.send([{"word": case.word()}])
-        assert not int(self.dut.idle.value), "idle right after an instruction was accepted"
-        await until(self.dut, lambda: self.retired > before, 200_000, "retire")
-        await until(self.dut, lambda: int(self.dut.idle.value), 3, "idle")
-        await params
+        try:
+            await self.issue.send([{"word": case.word()}])
+            assert not int(self.dut.idle.value), "idle right after an instruction was accepted"
+            await until(self.dut, lambda: self.retired > before, 200_000, "retire")
+            await until(self.dut, lambda: int(self.dut.idle.value), 3, "idle")
+            assert params.done(), "retired before all parameters were taken"
+        finally:
+            params.cancel()
         assert len(self.rows.asked) - asked == case.tokens * case.blocks, "each row is read once"
         self.compare(case, self.writes.values[count:])
 
@@ -259,6 +262,7 @@ async def starts_clean_after_reset(dut):
         task = cocotb.start_soon(bench.run(case))
         await cycles(dut, cut)
         task.cancel()
+        await cycles(dut, 1)  # lets it stop driving
         dut.i__valid.value = dut.i_param__valid.value = 0
         await reset(dut)
         for part in (bench.rows, bench.writes):
