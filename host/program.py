@@ -5,6 +5,7 @@ from pathlib import Path
 
 from golden.model import safetensors_file
 from golden.model.int_model import IntModel
+from golden.model.params import UnknownLayout
 from golden.spec.abi import Image
 from golden.spec.container import MAGIC
 from golden.spec.machine import MACHINES, ZCU102, MachineConfig
@@ -45,6 +46,9 @@ def program_of(path: str | Path, machine: MachineConfig | None = None) -> Image:
     """
     path = Path(path)
     if not is_program(path):
+        if not is_quantized(path):
+            raise UnknownLayout(f"{path} is neither a program image nor a quantized model (.safetensors). Quantize the "
+                                f"checkpoint first: edge-moe quantize {path} -o MODEL.safetensors.")
         return compile_model(IntModel.load(path), machine or ZCU102)
     image = Image.from_bytes(path.read_bytes())
     if machine is not None and machine.fingerprint != image.machine.fingerprint:
