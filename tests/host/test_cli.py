@@ -214,7 +214,7 @@ REFUSALS = {
     "words to describe": (("info", "words.txt"), "words.txt"),
     "nothing to describe": (("info", "none"), "none"),
     "an empty file": (("info", "empty"), "empty"),
-    "a float model run": (("run", "float.safetensors", "cat.png"), "nor a quantized model (.safetensors). Quantize the"),
+    "a float model run": (("run", "float.safetensors", "cat.png"), "nor a quantized model (.safetensors). Quantize"),
     "a checkpoint run": (("run", "checkpoint.pth", "cat.png"), "checkpoint.pth is neither a program image nor a"),
     "a float model compiled": (("compile", "float.safetensors", "-o", "x"), "edge-moe quantize float.safetensors -o"),
     "a program compiled": (("compile", "nano.emoe", "-o", "x"), "nano.emoe is a program image already"),
