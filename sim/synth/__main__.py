@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--unit", nargs="+", metavar="NAME", help="these units, or `top`; all of both by default")
     parser.add_argument("--board", choices=sorted(BOARDS), help="lay the areas beside this board")
     parser.add_argument("--json", action="store_true", help="results as JSON on standard output")
-    parser.add_argument("--strict", action="store_true", help="fail when a depth or the machine's area is over its limit")
+    parser.add_argument("--strict", action="store_true", help="fail when a depth or the area is over its limit")
     options = parser.parse_args(arguments)
     cfg, known = MACHINES[options.config], units.units()
     names = options.unit or [name for name in known if name in units.MACHINE or name == units.TOP]
@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
               f"{result.seconds:.0f} s", file=sys.stderr, flush=True)
     over = report.violations(results)
     text = "\n".join([report.table(results, cfg, BOARDS[options.board or BOARD_OF[cfg.name]]), "",
-                      *report.path_lines(results, report.MUST["levels"]), *(["", *over] if over else [])])
+                      *report.path_lines(results, report.MUST["levels"]), "",
+                      *report.inference_lines(results), *(["", *over] if over else [])])
     report.save(text + "\n", flow.BUILD / f"{cfg.name}.md")
     print(json.dumps([result.as_json() for result in results], indent=1) if options.json else text)
     return 1 if failed or (options.strict and over) else 0

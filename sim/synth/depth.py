@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from sim.synth.resources import FLIP_FLOPS, LUTS_OF
 
 DSP_LEVELS = 4
-"""An unregistered DSP48E2 multiplies in about 2.2 ns (-2 grade), four LUT levels with their wires at half a nanosecond."""
+"""An unregistered DSP48E2 multiplies in about 2.2 ns (-2 grade): four LUTs with their wires at half a nanosecond."""
 REGISTER, PORT = "register", "port"
 KINDS = ((REGISTER, REGISTER), (PORT, REGISTER), (REGISTER, PORT), (PORT, PORT))
 _FREE = ("INV", "MUXF7", "MUXF8", "MUXF9", "BUF", "BUFG", "IBUF", "OBUF")
@@ -99,7 +99,7 @@ class _Netlist:
             else:
                 self._through(inputs, output, DSP_LEVELS, kind)
         elif kind not in ("GND", "VCC"):
-            raise ValueError(f"Cell {name!r} is a {kind!r}, of which sim/synth/depth.py does not know the depth; add it.")
+            raise ValueError(f"Cell {name!r} is a {kind!r}, whose depth sim/synth/depth.py does not know; add it.")
 
     def _through(self, inputs, output, levels, kind):
         for sources in inputs.values():

@@ -17,6 +17,9 @@ from amaranth.hdl import UnusedElaboratable
 
 BUILD = Path(os.environ.get("EDGE_MOE_BUILD", Path(__file__).parents[2] / "build")) / "synth"
 NAME = "dut"
+WIRE_DELAY = 4000
+"""Picoseconds a wire is said to cost, so that the mapper counts levels rather than the speed of each LUT pin. Its own
+300 lets slack turn into chains of small LUTs: deeper and larger."""
 LIMIT_SECONDS = 3600
 """Longest that one synthesis may take."""
 
@@ -73,6 +76,11 @@ def memories(text: str) -> dict[str, tuple[int, int]]:
     return found
 
 
+def products(text: str) -> int:
+    """Multiplications that an RTLIL text asks for, those by constants included."""
+    return len(re.findall(r"^  cell \$mul ", text, re.M))
+
+
 def synthesise(text: str, *, keep: list[str] = (), progress=None) -> tuple[dict, Path]:
     """(Yosys' statistics, path of the gzipped JSON netlist) of an RTLIL text; ``keep``: modules counted apart.
 
@@ -80,7 +88,7 @@ def synthesise(text: str, *, keep: list[str] = (), progress=None) -> tuple[dict,
     ``progress`` is called before Yosys starts; not when the result was there already.
     """
     marks = "\n".join(f"setattr -mod -set keep_hierarchy 1 {name}" for name in keep)
-    script = _SCRIPT.format(top=NAME, keep=marks, wire=os.environ.get("W","300"))
+    script = _SCRIPT.format(top=NAME, keep=marks, wire=WIRE_DELAY)
     version = importlib.metadata.version("pyosys")
     digest = hashlib.sha256("\0".join([text, script, version]).encode()).hexdigest()[:16]
     directory = BUILD / digest

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synthesises units and lays their areas and depths beside a board's."""
 
-import re
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -14,17 +13,17 @@ from sim.synth.resources import COLUMNS, bram36, resources
 
 MUST = {"DSP": 1754, "LUT": 156_000, "BRAM36": 638, "levels": 8}
 """What the whole zcu102 machine, and each of its paths, must stay within."""
-_RAM_CELL = re.compile(r"(.*?)(?:\\.\\d+){1,3}$")
 
 
 @dataclass(frozen=True)
 class Result:
-    """One unit: :data:`COLUMNS`, longest path of each kind, and what its memories became."""
+    """One unit: areas, longest path of each kind, what its memories became, how many products it asked for."""
 
     unit: str
     resources: Counter
     paths: dict[tuple[str, str], depth.Path]
-    memories: dict[str, tuple[int, int]] = field(default_factory=dict)
+    memories: dict[str, str] = field(default_factory=dict)
+    products: int = 0
     parts: dict[str, Counter] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -37,7 +36,8 @@ class Result:
     def as_json(self) -> dict:
         return {"unit": self.unit, "resources": dict(self.resources), "bram36": bram36(self.resources),
                 "paths": {f"{a} to {b}": asdict(path) for (a, b), path in self.paths.items()},
-                "memories": self.memories, "parts": {name: dict(count) for name, count in self.parts.items()}}
+                "memories": self.memories, "products": self.products,
+                "parts": {name: dict(count) for name, count in self.parts.items()}}
 
 
 def measure(name: str, cfg: MachineConfig, progress=None) -> Result:
@@ -46,11 +46,25 @@ def measure(name: str, cfg: MachineConfig, progress=None) -> Result:
     text = flow.to_rtlil(units.component(name, cfg))
     keep = flow.children(text) if name == units.TOP else []
     stat, netlist = flow.synthesise(text, keep=keep, progress=progress)
+    module = flow.load(netlist)
+    cells = stat["modules"]
     return Result(
-        unit=name, resources=resources(stat["design"]["num_cells_by_type"]), paths=depth.longest_paths(flow.load(netlist)),
-        memories=flow.memories(text), parts={part.removeprefix(f"{flow.NAME}."): resources(
-            stat["modules"][f"\\{part}"]["num_cells_by_type"]) for part in keep if f"\\{part}" in stat["modules"]},
+        unit=name, resources=resources(stat["design"]["num_cells_by_type"]), paths=depth.longest_paths(module),
+        memories=_homes(flow.memories(text), module["cells"]), products=flow.products(text),
+        parts={part.removeprefix(f"{flow.NAME}."): resources(cells[f"\\{part}"]["num_cells_by_type"])
+               for part in keep if f"\\{part}" in cells},
         seconds=time.perf_counter() - began)
+
+
+def _homes(memories: dict[str, tuple[int, int]], cells: dict) -> dict[str, str]:
+    """What became of each memory: ``width x rows: cells``."""
+    found = {}
+    for name, (width, rows) in memories.items():
+        kinds = Counter(cell["type"] for label, cell in cells.items()
+                        if label.startswith(f"{name}.") and cell["type"].startswith(("RAM", "URAM")))
+        became = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "logic or registers"
+        found[name] = f"{width} x {rows}: {became}"
+    return found
 
 
 def table(results: list[Result], cfg: MachineConfig, board: Board) -> str:
@@ -62,8 +76,8 @@ def table(results: list[Result], cfg: MachineConfig, board: Board) -> str:
             _level(result, kind) for kind in depth.KINDS[1:])])
         lines += [[f". {part}", *_areas(count), "", "", "", ""] for part, count in result.parts.items()]
     have = {"LUT": board.lut, "FF": board.ff, "DSP": board.dsp, "BRAM36": board.bram36, "URAM": board.uram}
-    lines.append([f"{board.name} has", f"{have['LUT']:,}", "", f"{have['FF']:,}", have["DSP"], have["BRAM36"], have["URAM"],
-                  "", "", "", "", ""])
+    lines.append([f"{board.name} has", f"{have['LUT']:,}", "", f"{have['FF']:,}", have["DSP"], have["BRAM36"],
+                  have["URAM"], "", "", "", "", ""])
     whole = next((result for result in results if result.unit == units.TOP), None)
     if whole:
         used = whole.resources | Counter()
@@ -82,6 +96,20 @@ def path_lines(results: list[Result], above: int) -> list[str]:
             path = result.paths.get(kind)
             if path and (kind == depth.KINDS[0] or path.levels > above):
                 lines.append(f"{result.unit}, {kind[0]} to {kind[1]}, {path.levels} levels: {path}")
+    return lines
+
+
+def inference_lines(results: list[Result]) -> list[str]:
+    """Memories and products of each unit and what they were mapped to; small memories that look alike in one line."""
+    lines = []
+    for result in results:
+        alike = {}
+        for name, home in result.memories.items():
+            alike.setdefault(home, []).append(name)
+        lines += [f"{result.unit}, {names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}, {home}"
+                  for home, names in alike.items()]
+        if result.products:
+            lines.append(f"{result.unit}, {result.products} products: {result.resources['DSP']} DSP48E2")
     return lines
 
 

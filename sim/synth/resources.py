@@ -17,9 +17,9 @@ _IGNORED = ("INV", "MUXF7", "MUXF8", "MUXF9", "GND", "VCC", "BUFG", "IBUF", "OBU
 def resources(cells: dict[str, int]) -> Counter:
     """:data:`COLUMNS` of a count of cell types.
 
-    LUT holds LUTRAM (memories and shift registers). An upper bound: no two small LUTs share a site, inverters are taken into
-    their readers. Two CARRY4, which is what Yosys writes for this family, are one CARRY8. Raises ``ValueError`` for a cell type
-    it does not know.
+    LUT holds LUTRAM (memories and shift registers). An upper bound: no two small LUTs share a site; inverters vanish
+    into their readers. Two CARRY4, which is what Yosys writes for this family, are one CARRY8. Raises ``ValueError``
+    for a cell type it does not know.
     """
     total = Counter()
     for kind, count in cells.items():
