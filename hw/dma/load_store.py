@@ -108,8 +108,7 @@ class LoadStore(wiring.Component):
                 m.d.comb += [self.i.ready.eq(1), self.idle.eq(1)]
                 opcode = load.opcode
                 m.d.sync += [
-                    self.at.eq(self.i.payload.index), is_load.eq(opcode == Opcode.LOAD),
-                    is_store.eq(opcode == Opcode.STORE),
+                    is_load.eq(opcode == Opcode.LOAD), is_store.eq(opcode == Opcode.STORE),
                     is_copy.eq(opcode == Opcode.COPY),
                 ]
                 with m.Switch(opcode):
@@ -128,6 +127,7 @@ class LoadStore(wiring.Component):
                         m.d.sync += [source.eq(copy.src_row), target.eq(copy.dst_row), rows.eq(copy.rows),
                                      residual.eq(1)]
                 with m.If(self.i.valid):
+                    m.d.sync += self.at.eq(self.i.payload.index)
                     m.next = "ENDS"
             with m.State("ENDS"):
                 m.d.sync += [
