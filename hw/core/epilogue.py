@@ -176,8 +176,8 @@ class Epilogue(wiring.Component):
         m.d.sync += shift2.eq(Mux(select.affine | select.score, select.shift2, 0))
         m.d.comb += affine.shift.eq(shift2)
         for n in range(LANES):
-            factor = Signal(affine.factor.shape().elem_shape, name=f"factor_{n}", reset_less=True)
-            offset = Signal(signed(32), name=f"offset_{n}", reset_less=True)
+            factor = Signal(affine.factor.shape().elem_shape, name=f"chosen_factor_{n}", reset_less=True)
+            offset = Signal(signed(32), name=f"chosen_offset_{n}", reset_less=True)
             m.d.sync += [
                 factor.eq(Mux(select.affine, params.late[n].gain, Mux(select.score, select.mult, 1))),
                 offset.eq(Mux(select.affine, params.late[n].offset, 0)),
