@@ -155,7 +155,7 @@ class ArrayControl(wiring.Component):
         wiring.connect(m, attention.o_softmax_job, wiring.flipped(self.o_softmax_job))
         wiring.connect(m, wiring.flipped(self.i_softmax_done), attention.i_softmax_done)
         wiring.connect(m, issue.o_beat, wiring.flipped(self.o_beat))
-        m.d.comb += [loader.i_operand_row.eq(self.i_operand_row), attention.p_release.eq(issue.p_release)]
+        m.d.comb += loader.i_operand_row.eq(self.i_operand_row)
         for name in ("release", "ring_level", "ring_data", "key_data", "value_data", "p_data"):
             m.d.comb += getattr(issue, name).eq(getattr(self, name))
         for name in ("ring_row", "ring_en", "ring_release", "ring_release_en", "key_row", "key_en", "value_row",

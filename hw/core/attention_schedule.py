@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Order of the array beats of ATTENTION instructions: scores of one query group before outputs of the one before."""
+"""Order of the array beats of ATTENTION instructions: scores of query groups ahead of the outputs of earlier ones."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -13,8 +13,12 @@ from hw.core.layouts import ISSUE, LINE_BITS, SOFTMAX_JOB, Route, softmax_done, 
 from hw.lib.queue import Queue
 from hw.shapes import INSTRUCTION
 
-HALVES = 2
-"""Jobs the softmax holds probabilities of."""
+AHEAD = 2
+"""Query groups whose scores are computed before a group's outputs are.
+
+No circle of waiting comes of it: for the scores of group g + 2 the softmax needs only to have read those of g, which
+waits for nothing but the outputs of g - 2, and these were planned long before.
+"""
 
 
 class AttentionSchedule(wiring.Component):
@@ -24,21 +28,20 @@ class AttentionSchedule(wiring.Component):
 
         i -> [ instruction ]    i_mults -> [ multipliers ]
         i_group -> (head) -> [ scores:  key tile | slice | step | K row ] --.
-                     '-> [ two groups waiting for their outputs ]            +-> o, context
+                     '-> [ groups waiting for their outputs ]                +-> o, context
         i_softmax_done -> [ queue ] -> [ outputs: tile | plane | chunk | step | V row ] '
         o_softmax_job <- [ job ]
 
-    Outputs of a group come behind the scores of the next one, which hide its softmax.
+    Outputs of a group come behind the scores of the AHEAD groups after it, which hide its softmax.
     Timing: LATENCY = 1 from ``i`` to ``o`` (with a group and the multipliers there); II = 1 beat within scores and
     outputs and from one to the other. A stalled ``o`` holds.
-    Domain: fields within ``golden.spec.isa.LIMITS``, even ``head_slices``. A job is sent only while fewer than HALVES
-    are not released: neither unit ever waits for the other in a circle.
+    Domain: fields within ``golden.spec.isa.LIMITS``, even ``head_slices``.
     Twin: the loops of ATTENTION in ``golden.iss``.
 
     Members: ``i`` In(stream ISSUE), ``i_group`` In(stream group), ``i_mults`` In(stream of LINE_BITS), ``o`` Out(stream
     beat_plan), ``context`` Out, the tile's context while ``o`` carries its last beat; ``o_softmax_job`` Out(stream),
-    ``i_softmax_done`` In(stream), ``p_release`` In, the softmax was told that a half is free; ``busy`` Out, an
-    instruction is in progress; ``no_mults`` Out, it waits for its multipliers.
+    ``i_softmax_done`` In(stream); ``busy`` Out, an instruction is in progress; ``no_mults`` Out, it waits for its
+    multipliers.
     """
 
     LATENCY = 1
@@ -57,8 +60,7 @@ class AttentionSchedule(wiring.Component):
             "i": In(stream.Signature(ISSUE)), "i_group": In(stream.Signature(group(cfg))),
             "i_mults": In(stream.Signature(LINE_BITS)), "o": Out(stream.Signature(beat_plan(cfg))),
             "context": Out(tile_context(cfg)), "o_softmax_job": Out(stream.Signature(SOFTMAX_JOB)),
-            "i_softmax_done": In(stream.Signature(softmax_done(cfg))), "p_release": In(1), "busy": Out(1),
-            "no_mults": Out(1),
+            "i_softmax_done": In(stream.Signature(softmax_done(cfg))), "busy": Out(1), "no_mults": Out(1),
         })
 
     def elaborate(self, platform):
@@ -73,8 +75,8 @@ class AttentionSchedule(wiring.Component):
             m.d.sync += step.eq(Mux(step_last, 0, step + 1))
 
         # Groups whose scores are under way or done, and finished softmax jobs.
-        waiting = m.submodules.waiting = Queue(group(cfg), HALVES)
-        finished = m.submodules.finished = Queue(softmax_done(cfg), HALVES)
+        waiting = m.submodules.waiting = Queue(group(cfg), AHEAD + 1)
+        finished = m.submodules.finished = Queue(softmax_done(cfg), 2)
         wiring.connect(m, wiring.flipped(self.i_softmax_done), finished.i)
 
         # Which of the two: `outputs` while a group's outputs are computed.
@@ -82,7 +84,7 @@ class AttentionSchedule(wiring.Component):
         scores_done, outputs_done, last_scores, done = Signal(), Signal(), Signal(), Signal()
         m.d.comb += done.eq(outputs_done & scores_over & (waiting.level == 1))
         with m.If(scores_done):
-            m.d.sync += [outputs.eq(last_scores | (waiting.level != 0)), scores_over.eq(last_scores)]
+            m.d.sync += [outputs.eq(last_scores | (waiting.level >= AHEAD)), scores_over.eq(last_scores)]
         with m.If(outputs_done):
             m.d.sync += outputs.eq(scores_over)
         with m.If(done):
@@ -123,11 +125,9 @@ class AttentionSchedule(wiring.Component):
                     first_slice.eq(first_slice + slices_last + 1), mults.eq(mults >> 16),
                 ]
 
-        # The job goes when a half is free; its first beats need not wait for that.
-        halves = Signal(range(HALVES + 1))
+        # The job leaves beside the first beat of its scores.
         job_sent = self.o_softmax_job.valid & self.o_softmax_job.ready
-        m.d.comb += [self.o_softmax_job.valid.eq(job_full & (halves != HALVES)), job_free.eq(~job_full)]
-        m.d.sync += halves.eq(halves + job_sent - self.p_release)
+        m.d.comb += [self.o_softmax_job.valid.eq(job_full), job_free.eq(~job_full)]
         with m.If(job_sent):
             m.d.sync += job_full.eq(0)
         with m.If(score_take & first_score):

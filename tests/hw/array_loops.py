@@ -10,6 +10,9 @@ from golden.spec.machine import LINE, SLICE, TN, MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW, ceil_div
 from hw.core.layouts import Route
 
+AHEAD = 2
+"""Query groups whose scores come before a group's outputs."""
+
 
 def noise(kind: str, *place: int, bits: int) -> int:
     """The same random bits for the same place."""
@@ -86,7 +89,7 @@ class Loops:
         signed = [[0] * tk if lane is None else [b if unsigned or b < 128 else b - 256 for b in lane]
                   for lane in operands]
         self.beats.append({"operand": signed, "exp": exps, "weight": weight, "first": int(first), "widen": int(widen),
-                           "last": int(last), "kind": kind})
+                           "last": int(last), "kind": kind, "job": len(self.jobs) - 1 if kind == "key" else -1})
 
     def linear(self, f: dict, issue: dict) -> None:
         cfg = self.world.config
@@ -155,9 +158,10 @@ class Loops:
             for group in groups:
                 pending.append((head, group, len(self.jobs)))
                 self.scores(f, head, group, mults[head], key_tiles)
-                if len(pending) == 2:
+                if len(pending) > AHEAD:
                     self.outputs(f, *pending.pop(0), chunks)
-        self.outputs(f, *pending.pop(), chunks)
+        for left in pending:
+            self.outputs(f, *left, chunks)
 
     def scores(self, f, head, group, mult, key_tiles) -> None:
         cfg, hs = self.world.config, f["head_slices"]

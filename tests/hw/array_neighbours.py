@@ -45,11 +45,12 @@ class Neighbours:
         self.filled = min(manners.ring_start, self.cfg.ring_rows)
         self.releases, self.loads, self.weight_reads, self.p_released, self.half_job = [], 0, {}, 0, {}
         self.counts = {"busy": 0, "wait_weights": 0, "wait_operands": 0, "wait_drain": 0}
-        self.scores_seen, self.accepted, self.finished = 0, 0, 0
+        self.scores_seen, self.scores_read, self.accepted, self.finished = 0, 0, 0, 0
         self.key_tiles = [ceil_div(job["keys"], TN) for job in self.loops.jobs]
         self.contexts = Sink(dut, "o_context", tile_context(self.cfg), stall=manners.context)
         self.walks = Sink(dut, "o_walk", WALK, stall=manners.walk)
-        self.jobs = Sink(dut, "o_softmax_job", SOFTMAX_JOB, stall=manners.job)
+        self.jobs = Sink(dut, "o_softmax_job", SOFTMAX_JOB,
+                         stall=lambda rng: len(self.jobs.values) >= self.scores_read + 2 or manners.job(rng))
         self.issue = Source(dut, "i", ISSUE, stall=manners.issue)
         self.entry = Source(dut, "i_entry", QUEUE_ENTRY, stall=manners.entry)
         self.mults = Source(dut, "i_mults", LINE_BITS)
@@ -83,11 +84,14 @@ class Neighbours:
     async def softmax(self) -> None:
         """Job after job: done some time after the array sent the last of its score tiles."""
         for job in range(len(self.loops.jobs)):
+            while job - self.p_released >= 2:  # its half of P still holds the job before the last
+                await FallingEdge(self.dut.clk)
             while self.scores_seen < sum(self.key_tiles[:job + 1]) or len(self.jobs.values) <= job:
                 await FallingEdge(self.dut.clk)
             for _ in range(self.rng.randint(*self.manners.done)):
                 await FallingEdge(self.dut.clk)
             self.half_job[job % 2] = job
+            self.scores_read += 1
             ratios = [self.world.ratio(job, lane) for lane in range(self.cfg.tm)]
             await self.done.send([{"half": job % 2, "recip": [r for r, _ in ratios], "shift": [s for _, s in ratios]}])
 
@@ -111,8 +115,10 @@ class Neighbours:
         while True:
             ready = not manners.operand(rng)
             d.o_operand_read__ready.value = int(ready)
-            d.release.value = int(bool(self.free_at) and self.free_at[0] <= self.cycle)
-            releasing = bool(self.free_at) and self.free_at[0] <= self.cycle
+            # Scores leave their bank once the softmax has taken their job.
+            releasing = (bool(self.free_at) and self.free_at[0][0] <= self.cycle
+                         and self.free_at[0][1] < len(self.jobs.values))
+            d.release.value = int(releasing)
             await RisingEdge(d.clk)
             if int(d.rst.value):
                 await FallingEdge(d.clk)
@@ -133,7 +139,6 @@ class Neighbours:
                 asked.append((d.p_data, self.probabilities(*(int(s.value) for s in (d.p_half, d.p_chunk, d.p_plane)))))
             if int(d.p_release.value):
                 self.p_released += 1
-            assert len(self.jobs.values) - self.p_released <= 2, "More jobs were sent than the softmax has halves."
             if int(d.ring_release_en.value):
                 self.releases.append(int(d.ring_release.value))
                 self.tail += self.releases[-1]
@@ -142,17 +147,18 @@ class Neighbours:
                 self.filled += 1
             # Banks: a release is worth a credit from the next cycle on.
             if releasing:
-                self.free_at.pop(0)
+                self.scores_seen += self.free_at.pop(0)[1] >= 0
                 self.outstanding -= 1
             if int(d.o_beat__valid.value):
                 bits = int(d.o_beat__payload.value)
-                if len(self.beats) < len(self.loops.beats):
-                    self.scores_seen += bool(bits & last_beat) and self.loops.beats[len(self.beats)]["kind"] == "key"
                 self.beats.append((self.cycle, bits))
                 if bits & last_beat:
                     self.outstanding += 1
                     assert self.outstanding <= 2, "A tile was finished while both drain banks were full."
-                    self.free_at.append(max([self.cycle + rng.randint(*manners.release), *self.free_at[-1:]]) + 1)
+                    known = len(self.beats) <= len(self.loops.beats)
+                    job = self.loops.beats[len(self.beats) - 1]["job"] if known else -1
+                    before = self.free_at[-1][0] if self.free_at else 0
+                    self.free_at.append((max(self.cycle + rng.randint(*manners.release), before) + 1, job))
             self.finished += self.finished < len(self.loops.ends) and len(self.beats) == self.loops.ends[self.finished]
             assert not int(d.idle_issue.value) or self.accepted == self.finished, (
                 f"idle_issue is high; of {self.accepted} instructions {self.finished} have had their last beat.")
