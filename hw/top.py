@@ -123,7 +123,7 @@ class Accelerator(wiring.Component):
         assign(load_store, csr, "table_addr", "input_addr", "output_addr")
         assign(front_end, csr, addr="program_addr")
         m.d.comb += [weights.base[p].eq(getattr(csr, f"weight_addr{p}")) for p in range(cfg.ports)]
-        for engine in (main, weights, walker):
+        for engine in (main, weights):
             m.d.comb += engine.halt.eq(boss.halt)
 
         for n, (prefix, side) in enumerate((("read_", main), ("write_", main))):

@@ -38,7 +38,7 @@ class StreamWalker(wiring.Component):
 
     Members: ``start`` In; ``index`` Out, ``word`` In, READ_CYCLES later; ``i_mask`` In(stream of a bit an expert);
     ``o_chunk``, ``o_route`` Out(streams); ``ring_release`` In, rows, with ``ring_release_en``; ``param_release``,
-    ``norm_release``, ``mults_release`` In, one line each; ``halt`` In.
+    ``norm_release``, ``mults_release`` In, one line each.
     """
 
     start: Signal
@@ -52,7 +52,6 @@ class StreamWalker(wiring.Component):
     param_release: Signal
     norm_release: Signal
     mults_release: Signal
-    halt: Signal
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
@@ -61,7 +60,7 @@ class StreamWalker(wiring.Component):
             "i_mask": In(stream.Signature(MAX_EXPERTS)),
             "o_chunk": Out(stream.Signature(CHUNK)), "o_route": Out(stream.Signature(ROUTE)),
             "ring_release": In(range(cfg.ring_rows + 1)), "ring_release_en": In(1),
-            "param_release": In(1), "norm_release": In(1), "mults_release": In(1), "halt": In(1),
+            "param_release": In(1), "norm_release": In(1), "mults_release": In(1),
         })
 
     def elaborate(self, platform):
@@ -152,7 +151,7 @@ class StreamWalker(wiring.Component):
                 with m.If(self.o_route.ready):
                     m.next = "CHUNK"
             with m.State("CHUNK"):
-                m.d.comb += self.o_chunk.valid.eq(credit.possible & ~self.halt)
+                m.d.comb += self.o_chunk.valid.eq(credit.possible)
                 with m.If(self.o_chunk.valid & self.o_chunk.ready):
                     m.d.comb += credit.taken.eq(lines)
                     m.d.sync += [left.eq(left - lines), line.eq(line + lines), jump.eq(0)]
