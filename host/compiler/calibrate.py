@@ -1,72 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps and offsets of operands from the values that calibration images produce."""
+"""Steps and offsets of operands, from the values that calibration images produce and the weights they meet."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from golden.spec.model import BLOCK
 from golden.spec.tables import BLOCK_SHIFT_MAX, WEIGHT_MAX
 from host.compiler.folds import Scale
+
+INT16_MAX = 32767
+BYTE_REACH = 127.5
+"""What a block of exponent 0 reaches on either side."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How ranges become steps.
-
-    ``finer``: the whole calibrated range of a channel is ``2**finer`` times what a block of exponent 0 holds, so
-    that ordinary tokens use finer steps and only outliers coarser ones. ``margin``: room for images unlike the
-    calibration's where no exponent helps (K, V, wide operands).
+    """How ranges become steps. ``key_margin``, ``wide_margin``: room for images unlike the calibration's where no block
+    exponent helps; ``headroom``: how far beyond its calibrated range a block operand must reach at the largest exponent.
     """
 
-    finer: float = 1.0
-    margin: float = 1.4
-    wide_margin: float = 2.0
-    min_ratio: float = 1e-3
+    key_margin: float = 1.4
+    wide_margin: float = 8.0
+    headroom: float = 4.0
+    ratio: float = 1e-2
     """Narrowest range that gets a step of its own, relative to the widest of the tensor."""
+    hidden_ratio: float = 0.15
+    """The same behind GELU, where a neuron that calibration never woke may be woken by the next image."""
+    flatness: tuple[float, ...] = (1.0, 0.85, 0.7, 0.5, 0.25, 0.0)
+    """Candidates for g in ``step ~ range ** g``: 1 favours the operand, 0 the weights it meets."""
+    finer: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+    """Candidates for log2 of how much finer the steps are than the calibrated range needs without exponents."""
+    compensation: float = 0.3
+    """Noise of compensated rounding relative to rounding to nearest."""
+    tokens: int = 4096
 
 
-def extent(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre and half range (float64) of each channel of ``values`` [..., channels]."""
-    flat = values.flatten(0, -2)
-    low, high = flat.amin(0).double(), flat.amax(0).double()
-    return (low + high) / 2, (high - low) / 2
-
-
-def _bounded(half: Tensor, ratio: float) -> Tensor:
-    return half.clamp(min=max(float(half.max()) * ratio, 1e-9))
-
-
-def block_scale(values: Tensor, policy: Policy) -> Scale:
-    """Scale of an 8-bit block operand."""
-    centre, half = extent(values)
-    finer = 2.0 ** min(policy.finer, BLOCK_SHIFT_MAX)
-    return Scale(_bounded(half, policy.min_ratio) / (127.5 * finer), centre)
-
-
-def wide_scale(values: Tensor, policy: Policy) -> Scale:
-    """Scale of a 16-bit operand."""
-    centre, half = extent(values)
-    return Scale(_bounded(half, policy.min_ratio) * policy.wide_margin / 32767, centre)
+def extent(values: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+    """Centre and half range (float64) of each channel of ``values`` [T, C]; ranges at least ``ratio`` of the widest."""
+    low, high = values.amin(0).double(), values.amax(0).double()
+    half = (high - low) / 2
+    return (low + high) / 2, half.clamp(min=max(float(half.max()) * ratio, 1e-9))
 
 
 def key_scale(values: Tensor, policy: Policy) -> Scale:
     """Scale of K or V: int8 without exponent."""
-    centre, half = extent(values)
-    return Scale(_bounded(half, policy.min_ratio) * policy.margin / WEIGHT_MAX, centre)
+    centre, half = extent(values, policy.ratio)
+    return Scale(half * policy.key_margin / WEIGHT_MAX, centre)
 
 
-def operand_scale(values: Tensor, wide: bool, policy: Policy) -> Scale:
-    return wide_scale(values, policy) if wide else block_scale(values, policy)
+def operand_scale(values: Tensor, weight: Tensor, wide: bool, policy: Policy, hidden: bool = False) -> Scale:
+    """Scale of an operand with calibrated ``values`` [T, C] (real) that meets ``weight`` [O, C].
+
+    Coarse steps for channels of wide range make the operand exact and the weights uneven, equal steps the other way
+    round; the candidate with the least expected noise at the linear's output is taken.
+    """
+    centre, half = extent(values, policy.hidden_ratio if hidden else policy.ratio)
+    few = values[::max(1, len(values) // policy.tokens)].double() - centre
+    variance, gain = few.var(0, unbiased=False), weight.square().sum(0)
+    best, least = None, float("inf")
+    for flat in policy.flatness:
+        shape = half ** flat
+        shape = shape * (half / shape).max()
+        size = few.abs() / shape
+        for finer in (0.0,) if wide else policy.finer:
+            if wide:
+                step = shape * policy.wide_margin / INT16_MAX
+                noise = (gain * step.square()).sum() / 12
+            else:
+                step = shape / (BYTE_REACH * 2.0 ** finer)
+                if float((half / step).max()) * policy.headroom > BYTE_REACH * 2 ** BLOCK_SHIFT_MAX:
+                    continue
+                top = size.unflatten(-1, (-1, BLOCK)).amax(-1) * 2.0 ** finer
+                power = 4.0 ** torch.ceil(torch.log2(top.clamp(min=1e-9))).clamp(0, BLOCK_SHIFT_MAX)
+                noise = (power.mean(0) * (gain * step.square()).unflatten(-1, (-1, BLOCK)).sum(-1)).sum() / 12
+            rows = (weight.abs() * step).amax(1) / WEIGHT_MAX
+            noise = noise + policy.compensation * rows.square().sum() / 12 * (variance / step.square()).sum()
+            if float(noise) < least:
+                best, least = Scale(step, centre), float(noise)
+    return best
 
 
-def gain_grid(scale: Scale, unit: float, limit: int) -> tuple[Tensor, Tensor, int, Scale]:
+def gain_grid(scale: Scale, unit: Tensor | float, limit: int) -> tuple[Tensor, Tensor, int, Scale]:
     """``gain``, ``offset``, ``shift`` of ``v = rsh(g * gain + offset, shift)`` for g in steps of ``unit``, and the scale
-    that these integers really make (its step re-derived from the rounded gain, so that rounding it costs nothing).
+    that these integers make: its step is re-derived from the rounded gain, so that rounding it costs nothing.
     """
     ratio = unit / scale.step
-    shift = int(torch.floor(torch.log2(32767 / ratio.max())).clamp(0, limit))
-    gain = torch.round(ratio * 2.0 ** shift).clamp(1, 32767)
+    shift = int(torch.floor(torch.log2(INT16_MAX / ratio.max())).clamp(0, limit))
+    gain = torch.round(ratio * 2.0 ** shift).clamp(1, INT16_MAX)
     step = unit * 2.0 ** shift / gain
     offset = torch.round(-scale.offset / step * 2.0 ** shift).clamp(-(2.0 ** 31), 2.0 ** 31 - 1)
     return gain, offset, shift, Scale(step, -offset * step / 2.0 ** shift)

@@ -21,7 +21,7 @@ class Rounding:
     """
 
     compensate: bool = True
-    damping: float = 0.01
+    damping: float = 0.1
     refit: float = 0.0
     ridge: float = 0.1
     prior: float = 0.05

@@ -23,8 +23,8 @@ from golden.spec.tables import (
     WEIGHT_MAX,
     XHAT_FRAC,
 )
-from host.compiler import batch, folds
-from host.compiler.calibrate import Policy, gain_grid, key_scale, operand_scale
+from host.compiler import batch, folds, rotate
+from host.compiler.calibrate import BYTE_REACH, Policy, gain_grid, key_scale, operand_scale
 from host.compiler.fit import BLOCK_MAX, MULT_SHIFT_MAX, PIXEL_MAX, WIDE_MAX, LinearCodes, Rounding, Samples, fit_linear
 from host.compiler.folds import Scale
 
@@ -45,6 +45,8 @@ class Options:
     background: int = 512
     float_operands: bool = False
     follow: bool = True
+    turn: bool = True
+    turn_floor: float = 1e-2
 
 
 class Quantizer:
@@ -100,15 +102,15 @@ class Quantizer:
         x_float = torch.cat([extra, target.unflatten(0, pixels.shape[:2])], 1) + pos
         return x_float, batch.sat16(torch.cat([extra, u.unflatten(0, pixels.shape[:2])], 1) + codes)
 
-    def norm(self, name: str, x_float: Tensor, x: Tensor, wide: bool):
+    def norm(self, name: str, x_float: Tensor, x: Tensor, wide: bool, following: Tensor):
         """-> float result, xhat codes and operand values, each [T, D], and the operand's scale (of xhat)."""
         c = self.config
-        weight, bias = (t.float() for t in self.weights(name))
-        y = F.layer_norm(x_float, (c.dim,), weight, bias, c.eps).flatten(0, 1)
+        weight, bias = self.weights(name)
+        y = F.layer_norm(x_float, (c.dim,), weight.float(), bias.float(), c.eps).flatten(0, 1)
         xhat = batch.xhat(x, c.eps * 4.0 ** RESIDUAL_FRAC).flatten(0, 1)
         unit = 2.0 ** -XHAT_FRAC
-        gain, offset, shift, scale = gain_grid(operand_scale(xhat * unit, wide, self.options.policy), unit,
-                                               NORM_SHIFT_MAX)
+        scale = operand_scale(xhat * unit, following * weight, wide, self.options.policy)
+        gain, offset, shift, scale = gain_grid(scale, unit, NORM_SHIFT_MAX)
         self.put_affine(name, gain, offset, shift, "shift")
         self.put(f"{name}.eps", round(c.eps * 4 ** RESIDUAL_FRAC * c.dim ** 2))
         return y, xhat, self.operand(batch.affine(xhat, gain.float(), offset.float(), shift), wide), scale
@@ -118,10 +120,13 @@ class Quantizer:
 
     def attention(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         c, plan, b, policy = self.config, self.plan.layers[i], f"blocks.{i}.", self.options.policy
-        y, _, a, scale = self.norm(f"{b}norm1", x_float, x, plan.norm1)
-        limit = WIDE_MAX if plan.norm1 else BLOCK_MAX
         weight, bias = self.weights(f"{b}attn.qkv")
+        y, _, a, scale = self.norm(f"{b}norm1", x_float, x, plan.norm1, weight)
+        limit = WIDE_MAX if plan.norm1 else BLOCK_MAX
         q, k, v = (y @ weight.T.float() + bias.float()).chunk(3, -1)
+        proj, proj_bias = self.weights(f"{b}attn.proj")
+        if self.options.turn:
+            weight, bias, proj, (q, k, v) = self.turned(weight, bias, proj, q, k, v)
         weight, bias = folds.fold_input(*folds.fold_norm(self.model, f"{b}norm1", weight, bias), scale)
         part = {name: (weight[j * c.dim:(j + 1) * c.dim], bias[j * c.dim:(j + 1) * c.dim])
                 for j, name in enumerate("qkv")}
@@ -142,19 +147,34 @@ class Quantizer:
         q, k, v = (self.heads(t, len(x)) for t in (q, k, v))
         out = ((q @ k.mT * c.head_dim ** -0.5).softmax(-1) @ v).transpose(1, 2).reshape(-1, c.dim)
         unit = scale_v.step / 2 ** ATTENTION_FRAC
-        gain, offset, shift, scale = gain_grid(operand_scale(u * unit.float(), plan.attn, policy), unit,
+        gain, offset, shift, scale = gain_grid(operand_scale(u * unit.float(), proj, plan.attn, policy), unit,
                                                AFFINE_SHIFT_MAX)
         self.put_affine(f"{b}attn.out", gain, offset, shift)
         a = self.operand(batch.affine(u, gain.float(), offset.float(), shift), plan.attn)
-        weight, bias = self.weights(f"{b}attn.proj")
+        weight, bias = proj, proj_bias
         target = out @ weight.T.float() + bias.float()
         weight, bias = folds.fold_input(weight, bias + weight @ scale_v.offset, scale)
         return self.add(f"{b}attn.proj", x_float, x, a, target, weight, bias, WIDE_MAX if plan.attn else BLOCK_MAX)
 
+    def turned(self, weight, bias, proj, q, k, v):
+        """Everything of one attention in the heads' balanced bases (:mod:`host.compiler.rotate`)."""
+        heads, floor = self.config.heads, self.options.turn_floor
+        gram = rotate.head_moments(proj, heads, False)
+        pairs = [rotate.balance(x, y, floor) for x, y in zip(rotate.head_moments(q, heads, False),
+                                                             rotate.head_moments(k, heads, True), strict=True)]
+        basis_q, basis_k = (torch.stack(t) for t in zip(*pairs, strict=True))
+        pairs = [rotate.balance(x, y, floor) for x, y in zip(rotate.head_moments(v, heads, True), gram, strict=True)]
+        basis_v, dual = (torch.stack(t) for t in zip(*pairs, strict=True))
+        bases = basis_q, basis_k, basis_v
+        rows = [rotate.turn_rows(w, r, basis) for w, r, basis in zip(weight.chunk(3), bias.chunk(3), bases, strict=True)]
+        weight, bias = (torch.cat(t) for t in zip(*rows, strict=True))
+        turned = [rotate.turn(t, basis) for t, basis in zip((q, k, v), bases, strict=True)]
+        return weight, bias, rotate.turn_columns(proj, dual), turned
+
     def score_steps(self, block: str, q: Tensor, scale_k: Scale) -> tuple[Tensor, Tensor]:
         """Steps of Q [D] and the score scale [H]: in a head, q_step * k_step is the same for all channels."""
         c = self.config
-        top = q.abs().amax(0).double() / (127.5 * 2 ** self.options.policy.finer)
+        top = q.abs().amax(0).double() / BYTE_REACH
         scale = (top * scale_k.step).reshape(c.heads, -1).amax(1) * folds.log2_scale(c)
         shift = int(torch.floor(torch.log2(MULT_MAX / scale.max())).clamp(0, MULT_SHIFT_MAX))
         mult = torch.round(scale * 2.0 ** shift).clamp(1, MULT_MAX)
@@ -171,22 +191,19 @@ class Quantizer:
         u = self.linear(name, a, wanted.flatten(0, 1), weight, bias + extra, RESIDUAL_STEP, limit)
         return x_float + target, batch.sat16(x + u.view_as(x))
 
-    def hidden_scale(self, g: Tensor, wide: bool):
-        scale = operand_scale(g * GELU_OUT_STEP, wide, self.options.policy)
-        return gain_grid(scale, GELU_OUT_STEP, AFFINE_SHIFT_MAX)
-
     def dense(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         b, plan = f"blocks.{i}.", self.plan.layers[i]
-        z, _, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2)
         weight, bias = self.weights(f"{b}mlp.fc1")
+        z, _, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2, weight)
         target = z @ weight.T.float() + bias.float()
         weight, bias = folds.fold_input(*folds.fold_norm(self.model, f"{b}norm2", weight, bias), scale)
         g = batch.gelu(self.linear(f"{b}mlp.fc1", a, target, weight, bias, GELU_IN_STEP,
                                    WIDE_MAX if plan.norm2 else BLOCK_MAX))
-        gain, offset, shift, scale = self.hidden_scale(g, plan.hidden)
+        weight, bias = self.weights(f"{b}mlp.fc2")
+        scale = operand_scale(g * GELU_OUT_STEP, weight, plan.hidden, self.options.policy, True)
+        gain, offset, shift, scale = gain_grid(scale, GELU_OUT_STEP, AFFINE_SHIFT_MAX)
         self.put_affine(f"{b}mlp.fc1", gain, offset, shift)
         a = self.operand(batch.affine(g, gain.float(), offset.float(), shift), plan.hidden)
-        weight, bias = self.weights(f"{b}mlp.fc2")
         target = F.gelu(target) @ weight.T.float() + bias.float()
         return self.add(f"{b}mlp.fc2", x_float, x, a, target, *folds.fold_input(weight, bias, scale),
                         WIDE_MAX if plan.hidden else BLOCK_MAX)
@@ -215,12 +232,12 @@ class Quantizer:
 
     def experts(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         c, b, plan = self.config, f"blocks.{i}.", self.plan.layers[i]
-        z, xhat, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2)
+        w1, b1 = self.weights(f"{b}mlp.fc1")
+        w2, b2 = self.weights(f"{b}mlp.fc2")
+        z, xhat, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2, w1.flatten(0, 1))
         per_task = len(z) // len(c.tasks)
         routes = [self.gate(i, xhat, z, task, slice(t * per_task, (t + 1) * per_task)) for t, task in enumerate(c.tasks)]
         chosen_float, score_float, chosen, score = (torch.cat([r[s][p] for r in routes]) for s in (0, 1) for p in (0, 1))
-        w1, b1 = self.weights(f"{b}mlp.fc1")
-        w2, b2 = self.weights(f"{b}mlp.fc2")
         out_float = torch.zeros_like(z)
         for e in range(c.experts):
             token, place = torch.where(chosen_float == e)
@@ -237,8 +254,8 @@ class Quantizer:
         hidden, g = [], []
         for e, (t, _) in enumerate(queues):
             g.append(batch.gelu(codes1.run(a[torch.cat([t, few])], e)))
-        scales = [operand_scale((h if len(h) < len(few) + 64 else h[:-len(few)]) * GELU_OUT_STEP, plan.hidden,
-                                self.options.policy) for h in g]
+        scales = [operand_scale((h if len(h) < len(few) + 64 else h[:-len(few)]) * GELU_OUT_STEP, w2[e], plan.hidden,
+                                self.options.policy, True) for e, h in enumerate(g)]
         stacked = Scale(torch.stack([s.step for s in scales]), torch.stack([s.offset for s in scales]))
         gain, offset, shift, stacked = gain_grid(stacked, GELU_OUT_STEP, AFFINE_SHIFT_MAX)
         self.put_affine(f"{b}mlp.fc1", gain, offset, shift)
@@ -268,8 +285,10 @@ class Quantizer:
         if not c.final_norm:
             return
         x_float, x = (x_float[:, :n], x[:, :n]) if c.classes else (x_float, x)
-        y, _, a, scale = self.norm("norm", x_float.contiguous(), x.contiguous(), self.plan.head)
-        for j, name in enumerate(("head", "head_dist")[:n] if c.classes else ()):
+        names = ("head", "head_dist")[:n] if c.classes else ()
+        following = torch.cat([self.weights(name)[0] for name in names]) if names else torch.eye(c.dim).double()
+        y, _, a, scale = self.norm("norm", x_float.contiguous(), x.contiguous(), self.plan.head, following)
+        for j, name in enumerate(names):
             weight, bias = self.weights(name)
             target = y[j::n] @ weight.T.float() + bias.float()
             weight, bias = folds.fold_input(*folds.fold_norm(self.model, "norm", weight, bias), scale)
