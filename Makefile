@@ -41,7 +41,7 @@ sim: $(STAMP) ## benches on Verilator, with a table; UNIT=softmax for one, WAVES
 check: lint test ## all that CI runs
 
 demo: $(STAMP) ## a real picture, both tasks, every layer of M3ViT-Tiny in RTL, compared bit by bit
-	$(PY) -m sim.demo --out $(OUT)/demo $(ARGS)
+	$(PY) -m sim.demo --then deit-tiny --out $(OUT)/demo $(ARGS)
 
 demo-nano: $(STAMP) ## the same with a nano model on a nano machine, in seconds
 	$(PY) -m sim.demo --model nano --machine nano --out $(OUT)/demo-nano $(ARGS)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from golden.device import GoldenDevice
 from golden.model.float_model import run_float
+from golden.model.random_int_model import random_int_model
 from golden.spec.abi import Image
 from golden.spec.machine import MACHINES
 from golden.spec.model import MODELS
@@ -43,6 +44,23 @@ def run_task(image: Image, device: SimDevice, pixels: np.ndarray, task: str):
     return golden, session.finish(), layers(tracer.retired, image.symbols[task]), entries
 
 
+def another_model(name: str, device: SimDevice) -> dict:
+    """A second network on the same simulated bitstream, seeded integer weights: depth, width and tokens are data."""
+    config = MODELS[name]
+    image = compile_model(random_int_model(config, seed=1), device.board.config)
+    pixels = np.random.default_rng(1).integers(0, 256, (config.image_height, config.image_width, 3), dtype=np.uint8)
+    golden = Session(image, GoldenDevice(image.machine)).frame(pixels)
+    device.free()
+    session = Session(image, device)
+    task = next(iter(image.programs))
+    with cycles(f"{name} on {device.name}", sum(symbol.cycles for symbol in image.symbols[task])) as report:
+        machine = session.frame(pixels, task, progress=report)
+    exact = [np.array_equal(machine.residuals[t], golden.residuals[t]) for t in golden.residuals]
+    exact += [np.array_equal(machine.scores[t], golden.scores[t]) for t in golden.scores]
+    return {"cycles": machine.cycles, "milliseconds_at_300_MHz": round(machine.cycles / 300e3, 3),
+            "bit_exact": all(exact)}
+
+
 def layer_table(task: str, rows: list[Layer], image: Image) -> Table:
     table = Table("layer", "cycles", "MAC use", "DRAM bytes", "experts hit", "tokens/expert", title=task)
     for column in table.columns[1:]:
@@ -53,6 +71,13 @@ def layer_table(task: str, rows: list[Layer], image: Image) -> Table:
                       f"{len(queues)}/{image.model.experts}" if queues else "",
                       f"{min(queues)}..{max(queues)}" if queues else "")
     return table
+
+
+def print_facts(title: str, facts: dict) -> None:
+    table = Table(title=title, show_header=False)
+    for key, value in facts.items():
+        table.add_row(key.replace("_", " "), shown(value))
+    out.print(table)
 
 
 def shown(value) -> str:
@@ -68,6 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--machine", default="zcu102", choices=sorted(MACHINES))
     parser.add_argument("--plan", default="fast", choices=("fast", "accurate"))
     parser.add_argument("--dram", default="ideal", choices=sorted(DRAM_PRESETS))
+    parser.add_argument("--then", choices=sorted(MODELS), help="another model to run on the same bitstream afterwards")
     parser.add_argument("--picture", type=Path, help="a picture file of your own")
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
     parser.add_argument("--json", action="store_true", help="also print one JSON object")
@@ -103,11 +129,13 @@ def main(arguments: list[str] | None = None) -> int:
                 "cycles": machine.cycles, "milliseconds_at_300_MHz": round(machine.cycles / 300e3, 3),
                 "array_use": round(useful, 4), "instructions_compared": len(entries), "bit_exact": bool(exact),
                 "mse_against_float": float(np.mean(error ** 2)), "mae_against_float": float(np.abs(error).mean())}
-            table = Table(title=f"{task}: frame", show_header=False)
-            for key, value in summary[task].items():
-                table.add_row(key.replace("_", " "), shown(value))
-            out.print(table)
+            print_facts(f"{task}: frame", summary[task])
             if not exact:
+                return 1
+        if options.then:
+            summary[options.then] = another_model(options.then, device)
+            print_facts(f"then {options.then} (seeded integer weights), same bitstream", summary[options.then])
+            if not summary[options.then]["bit_exact"]:
                 return 1
     except Mismatch as error:
         print(f"The machine differs from golden: {error}", file=sys.stderr)

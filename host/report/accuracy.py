@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``make accuracy``: the integer model against float, layer by layer and at the output, beside the bars.
+
+Calibration sees photographs only, some of them held out; never a picture that is measured. The reference folder is
+measured when it is there, seeded weights always. Exit status 1 when a bar is missed.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from golden.model.params import FloatModel
+from golden.model.reference_data import reference_folder, reference_image
+from golden.model.synthetic import synthetic_model
+from golden.spec.model import M3VIT_TINY
+from host.compiler.quantize import quantize
+from host.compiler.views import views
+from host.importers import import_checkpoint
+from host.pictures import fitted, read_picture
+from host.progress import steps
+from host.report.bars import HELD_OUT, Bar, held_out, reference_bars, street_views
+from host.report.compare import Comparer, Comparison
+from host.report.error_pictures import save_error_by_layer
+
+SEEDED = replace(M3VIT_TINY, name="m3vit-seeded", image_width=128, depth=4, moe_layers=(1, 3), experts=8)
+SEEDED_SQNR = {"fast": 22.0, "mixed": 22.0, "accurate": 30.0}
+"""dB at the output of seeded weights, the worst held-out photograph."""
+out = Console()
+
+
+def measure(model: FloatModel, plan: str, pictures: dict[str, np.ndarray], count: int = 32,
+            cycle_budget: int | None = None) -> list[Comparison]:
+    """Quantize ``model`` on photographs (not the held-out ones) and compare it on every picture and task."""
+    config = model.config
+    with steps(f"quantize {config.name}, {plan}") as report:
+        integer = quantize(model, views(config, count, exclude=HELD_OUT), plan, progress=report,
+                           cycle_budget=cycle_budget)
+    comparer = Comparer(model, integer)
+    pairs = [(name, task) for name in pictures for task in config.tasks]
+    with steps(f"compare {config.name}, {plan}") as report:
+        results = []
+        for i, (name, task) in enumerate(pairs):
+            results.append(comparer.compare(name, pictures[name], task))
+            report(i + 1, len(pairs), f"{name}, {task}")
+    return results
+
+
+def layer_table(result: Comparison, title: str) -> Table:
+    table = Table("behind", "MSE", "MAE", "cosine", "SQNR dB", "range", "experts changed",
+                  title=f"{title}: {result.picture}, {result.task}")
+    for layer in result.layers:
+        e = layer.error
+        table.add_row(layer.name, f"{e.mse:.2e}", f"{e.mae:.4f}", f"{e.cosine:.6f}", f"{e.sqnr:.1f}",
+                      f"{layer.low:.1f}..{layer.high:.1f}",
+                      "" if layer.changed is None else f"{100 * layer.changed:.1f} %")
+    return table
+
+
+def output_table(results: Iterable[Comparison], title: str) -> Table:
+    table = Table("picture", "task", "MSE", "MAE", "cosine", "SQNR dB", "experts changed", "clipped values", title=title)
+    for r in results:
+        table.add_row(r.picture, r.task, f"{r.output.mse:.2e}", f"{r.output.mae:.4f}", f"{r.output.cosine:.6f}",
+                      f"{r.output.sqnr:.1f}", f"{100 * r.changed:.1f} %",
+                      f"{sum(clipped for _, _, clipped, _ in r.saturations):,}")
+    return table
+
+
+def saturation_table(results: Iterable[Comparison]) -> Table:
+    """Where values were clipped, all pictures together, most first."""
+    totals: dict[tuple[str, str], list[int]] = {}
+    for r in results:
+        for place, kind, clipped, seen in r.saturations:
+            entry = totals.setdefault((place, kind), [0, 0])
+            entry[0] += clipped
+            entry[1] += seen
+    table = Table("place", "kind", "clipped", "of", title="saturations, most first")
+    for (place, kind), (clipped, seen) in sorted(totals.items(), key=lambda item: -item[1][0])[:12]:
+        table.add_row(place, kind, f"{clipped:,}", f"{seen:,}")
+    return table
+
+
+def bar_table(bars: list[Bar], title: str) -> Table:
+    table = Table("figure", "bar", "measured", "met", title=title)
+    for bar in bars:
+        table.add_row(bar.what, f"{'>=' if bar.at_least else '<='} {bar.limit:g}", f"{bar.measured:.4g}",
+                      "yes" if bar.met else "NO")
+    return table
+
+
+def report(title: str, slug: str, results: list[Comparison], bars: list[Bar], folder: Path) -> dict:
+    """Print the tables, save the picture; the figures as a JSON-ready dictionary."""
+    out.print(layer_table(results[0], title))
+    out.print(output_table(results, title))
+    out.print(saturation_table(results))
+    out.print(bar_table(bars, f"{title}: bars"))
+    folder.mkdir(parents=True, exist_ok=True)
+    save_error_by_layer(title, results, folder / f"{slug}.png")
+    return {"bars": [vars(bar) | {"met": bar.met} for bar in bars],
+            "pictures": [{"picture": r.picture, "task": r.task, "changed": r.changed, **vars(r.output)} for r in results]}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make accuracy", description=__doc__)
+    parser.add_argument("--model", type=Path, help="a checkpoint of your own instead of the reference folder")
+    parser.add_argument("--images", type=Path, nargs="*", help="pictures to measure on, with --model")
+    parser.add_argument("--plan", default="all", choices=("fast", "accurate", "mixed", "all"))
+    parser.add_argument("--cycle-budget", type=int, help="cycles a frame may take (mixed)")
+    parser.add_argument("--views", type=int, default=32, help="calibration views")
+    parser.add_argument("--only", choices=("seeded", "reference"), help="leave out the other one")
+    parser.add_argument("--out", type=Path, default=Path("out/accuracy"))
+    parser.add_argument("--json", action="store_true", help="also print one JSON object")
+    options = parser.parse_args(arguments)
+    plans = ("fast", "accurate") if options.plan == "all" else (options.plan,)
+    figures: dict[str, dict] = {}
+
+    folder = options.model or reference_folder()
+    if folder is not None and options.only != "seeded":
+        model = import_checkpoint(folder)
+        config = model.config
+        own = options.model is not None
+        if own:
+            pictures = {str(path): fitted(read_picture(path), config) for path in options.images or ()}
+            pictures = pictures or held_out(config)
+        else:
+            street = reference_image(folder)
+            pictures = {"street": street, **street_views(street, config), **held_out(config)}
+        for plan in plans:
+            results = measure(model, plan, pictures, options.views, options.cycle_budget)
+            bars = [] if own or plan == "mixed" else reference_bars(plan, results, config.tasks[0])
+            title = f"{config.name}, {plan}"
+            figures[title] = report(title, f"{config.name}-{plan}", results, bars, options.out)
+    elif options.only != "seeded":
+        out.print("the reference folder is not here: only seeded weights are measured", highlight=False)
+    if options.only != "reference" and options.model is None:
+        model = synthetic_model(SEEDED, seed=1)
+        for plan in plans:
+            results = measure(model, plan, held_out(SEEDED), options.views, options.cycle_budget)
+            bars = [Bar("held-out photographs: worst SQNR, dB", SEEDED_SQNR[plan],
+                        min(r.output.sqnr for r in results), True)]
+            title = f"{SEEDED.name}, {plan}"
+            figures[title] = report(title, f"{SEEDED.name}-{plan}", results, bars, options.out)
+    out.print(f"pictures in {options.out}", highlight=False)
+    if options.json:
+        print(json.dumps(figures))
+    return 0 if all(bar["met"] for case in figures.values() for bar in case["bars"]) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
