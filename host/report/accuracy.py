@@ -63,7 +63,8 @@ def layer_table(result: Comparison, title: str) -> Table:
 
 
 def output_table(results: Iterable[Comparison], title: str) -> Table:
-    table = Table("picture", "task", "MSE", "MAE", "cosine", "SQNR dB", "experts changed", "clipped values", title=title)
+    table = Table("picture", "task", "MSE", "MAE", "cosine", "SQNR dB", "experts changed", "clipped values",
+                  title=title)
     for r in results:
         table.add_row(r.picture, r.task, f"{r.output.mse:.2e}", f"{r.output.mae:.4f}", f"{r.output.cosine:.6f}",
                       f"{r.output.sqnr:.1f}", f"{100 * r.changed:.1f} %",
@@ -102,7 +103,8 @@ def report(title: str, slug: str, results: list[Comparison], bars: list[Bar], fo
     folder.mkdir(parents=True, exist_ok=True)
     save_error_by_layer(title, results, folder / f"{slug}.png")
     return {"bars": [vars(bar) | {"met": bar.met} for bar in bars],
-            "pictures": [{"picture": r.picture, "task": r.task, "changed": r.changed, **vars(r.output)} for r in results]}
+            "pictures": [{"picture": r.picture, "task": r.task, "changed": r.changed, **vars(r.output)}
+                         for r in results]}
 
 
 def main(arguments: list[str] | None = None) -> int:
