@@ -120,12 +120,13 @@ class Epilogue(wiring.Component):
         with m.If(ahead.o.ready):
             m.d.sync += [active.eq(ahead.o.valid), context.eq(ahead.o.p)]
 
-        # Entry. Half 1 always follows half 0, so half 0 asks for two places.
-        second, held = Signal(), Signal(range(self.QUEUE_DEPTH + 1))
+        # Entry. Half 1 always follows half 0, so half 0 asks for two places; the answers are a cycle old.
+        second, held, room = Signal(), Signal(range(self.QUEUE_DEPTH + 1)), Signal()
         raw_room, is_raw = Signal(), Signal()
+        m.d.sync += room.eq(held <= self.QUEUE_DEPTH - 3)
         m.d.comb += [
             is_raw.eq((context.route == Route.SOFTMAX) | (context.route == Route.GATE)),
-            self.i.ready.eq(second | (active & (held <= self.QUEUE_DEPTH - 2) & (raw_room | ~is_raw))),
+            self.i.ready.eq(second | (active & room & (raw_room | ~is_raw))),
             enters.eq(self.i.valid & self.i.ready),
         ]
         m.d.sync += second.eq(second ^ enters)
@@ -243,9 +244,9 @@ class Epilogue(wiring.Component):
             into.gate.eq(is_gate), into.chunk.eq(chunk), into.value.eq(values), into.lane.eq(tag.lane),
             into.half.eq(tag.half), into.tile.eq(tag.tile), into.present.eq(tag.present),
             into.end.eq(tag.final & tag.last),
-            # Beats between the entry and this queue, and the level's own delay.
-            raw_room.eq(queue.level <= self.RAW_DEPTH - 4 - Requant.S_LATENCY),
         ]
+        # Two places asked for, beats between the entry and this queue, and the delays of level and room.
+        m.d.sync += raw_room.eq(queue.level <= self.RAW_DEPTH - 5 - Requant.S_LATENCY)
         m.d.comb += [
             self.o_score.valid.eq(queue.o.valid & ~out.gate), order.i.valid.eq(queue.o.valid & out.gate),
             queue.o.ready.eq(Mux(out.gate, order.i.ready, self.o_score.ready)),

@@ -46,7 +46,6 @@ class Gelu(wiring.Component):
         m = Module()
         rows = [{"point": point, "slope": slope} for point, slope in zip(GELU_DELTA, _SLOPES, strict=False)]
         rows += [{"point": 0, "slope": 0}] * ((1 << _INDEX_BITS) - _POINTS)
-        table = m.submodules.table = memory.Memory(shape=_ENTRY, depth=len(rows), init=rows)
 
         enable = self.enable
         for stage in range(1, self.LATENCY):
@@ -64,7 +63,9 @@ class Gelu(wiring.Component):
             s1_a = register("s1_a", 16)
             m.d.sync += s1_a.eq(Mux(self.u[n] < 0, -self.u[n], self.u[n]))
 
-            # Stage 2: table; from the limit on the correction is 0.
+            # Stage 2: table, one for two lanes (block memories have two ports); from the limit on the correction is 0.
+            if n % 2 == 0:
+                table = m.submodules[f"table{n // 2}"] = memory.Memory(shape=_ENTRY, depth=len(rows), init=rows)
             port = table.read_port()
             s2_f, s2_over = register("s2_f", STEP), register("s2_over", 1)
             m.d.comb += port.addr.eq(s1_a[STEP:])

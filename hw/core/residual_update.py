@@ -57,17 +57,18 @@ class ResidualUpdate(wiring.Component):
         landed = Signal()
         m.d.comb += landed.eq(self.o_write.valid & self.o_write.ready)
 
-        h0, h0_full, h0_go = Signal(UPDATE), Signal(), Signal()
+        # Two places in h0, so that the wait does not reach back through `i.ready`.
+        waiting = m.submodules.h0 = Queue(UPDATE, 2)
+        connect(m, flipped(self.i), waiting.i)
+        h0, h0_full, h0_go = waiting.o.p, waiting.o.valid, waiting.o.ready
         h1, h1_full, h1_read, h1_go = Signal(UPDATE), Signal(), Signal(), Signal()
         key = Cat(h0.half, h0.row)
         hazard = Cat(entry.valid & (entry.key == key) for entry in flying).any()
         m.d.comb += [
             h1_go.eq(h1_full & (~h1_read | self.o_read.ready)),
             h0_go.eq(h0_full & (~h1_full | h1_go) & ~hazard & ~Array(entry.valid for entry in flying)[newest]),
-            self.i.ready.eq(~h0_full | h0_go), self.o_read.valid.eq(h1_read), self.o_read.p.eq(h1.row),
+            self.o_read.valid.eq(h1_read), self.o_read.p.eq(h1.row),
         ]
-        with m.If(self.i.ready):
-            m.d.sync += [h0.eq(self.i.p), h0_full.eq(self.i.valid)]
         with m.If(~h1_full | h1_go):
             m.d.sync += [h1.eq(h0), h1_full.eq(h0_go), h1_read.eq(h0_go & h0.accumulate)]
         for n, entry in enumerate(flying):
@@ -85,8 +86,9 @@ class ResidualUpdate(wiring.Component):
             tag, valid = next_tag, next_valid
 
         # Stage 3: add, saturate. The queue cannot overflow: it has a place for each that may fly.
-        queue = m.submodules.queue = Queue(RESIDUAL_WRITE, self.DEPTH)
-        s3, s3_valid = Signal(RESIDUAL_WRITE), Signal()
+        updated = data.StructLayout({"row": ROW_BITS, "half": 1, "data": HALF_BITS})
+        queue = m.submodules.queue = Queue(updated, self.DEPTH)
+        s3, s3_valid = Signal(updated, reset_less=True), Signal()
         old = Mux(tag.half, self.i_row[HALF_BITS:], self.i_row[:HALF_BITS])
         results = []
         for n in range(LANES):
@@ -96,10 +98,13 @@ class ResidualUpdate(wiring.Component):
             limit = Cat((~total[-1]).replicate(15), total[-1])
             results.append(Mux((total[15:] == 0) | total[15:].all(), total[:16], limit))
         m.d.sync += [
-            s3.row.eq(tag.row), s3.mask.eq(Cat(~tag.half, tag.half)), s3.data.eq(Cat(*results, *results)),
-            s3_valid.eq(valid),
+            s3.row.eq(tag.row), s3.half.eq(tag.half), s3.data.eq(Cat(results)), s3_valid.eq(valid),
         ]
-        m.d.comb += [queue.i.valid.eq(s3_valid), queue.i.p.eq(s3)]
-        connect(m, queue.o, flipped(self.o_write))
+        write = self.o_write
+        m.d.comb += [
+            queue.i.valid.eq(s3_valid), queue.i.p.eq(s3), write.valid.eq(queue.o.valid), queue.o.ready.eq(write.ready),
+            write.p.row.eq(queue.o.p.row), write.p.mask.eq(Cat(~queue.o.p.half, queue.o.p.half)),
+            write.p.data.eq(queue.o.p.data.replicate(2)),
+        ]
         m.d.comb += self.idle.eq(~(h0_full | Cat(entry.valid for entry in flying).any()))
         return m
