@@ -6,10 +6,17 @@ the whole design into Verilator's input-combinational region. A plain ``proc`` f
 3 to 11 times faster. ``tests/hw/test_export.py`` shows that both give the same results.
 """
 
+import re
+
 from amaranth._toolchain.yosys import find_yosys  # private: amaranth is pinned
 from amaranth.back import rtlil
 
 _SCRIPT = "read_rtlil <<rtlil\n{il}\nrtlil\nproc\nmemory_collect\nopt_clean\nwrite_verilog -norename -noattr\n"
+
+
+_ZERO_INIT = re.compile(r"^  initial begin\n(?:    \S+\[\d+\] = \d+'h0+;\n)+  end\n", re.MULTILINE)
+"""A memory set to zero word by word. Simulation does not need it: the simulator picks what memories hold at first, so a
+design that depends on it is found out. Tens of thousands of lines that would take minutes to compile."""
 
 
 def port_names(component) -> list[str]:
@@ -29,4 +36,4 @@ def sim_verilog(component, name: str) -> str:
     """Verilog text of ``component`` as module ``name``; ports keep their Amaranth names."""
     il = rtlil.convert(component, name=name, emit_src=False)
     yosys = find_yosys(lambda version: version >= (0, 40))
-    return yosys.run(["-q", "-"], _SCRIPT.format(il=il), ignore_warnings=True)
+    return _ZERO_INIT.sub("", yosys.run(["-q", "-"], _SCRIPT.format(il=il), ignore_warnings=True))

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import warnings
@@ -17,6 +18,8 @@ from amaranth.hdl import UnusedElaboratable
 
 BUILD = Path(os.environ.get("EDGE_MOE_BUILD", Path(__file__).parents[2] / "build")) / "synth"
 NAME = "dut"
+MEMORY_BYTES = 5 << 30
+"""What one synthesis may take: a netlist that explodes ends by itself, not by taking the machine with it."""
 WIRE_DELAY = 4000
 """Picoseconds a wire is said to cost, so that the mapper counts levels rather than the speed of each LUT pin. Its own
 300 lets slack turn into chains of small LUTs: deeper and larger."""
@@ -44,6 +47,10 @@ for line in open(sys.argv[1]).read().splitlines():
     if line:
         libyosys.run_pass(line, design)
 """
+
+
+def _bounded() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
 
 def to_rtlil(component) -> str:
@@ -102,7 +109,8 @@ def synthesise(text: str, *, keep: list[str] = (), progress=None) -> tuple[dict,
         with open(directory / "yosys.log", "w") as log:
             try:
                 done = subprocess.run([sys.executable, "-c", _WORKER, "script.ys"], cwd=directory, stdout=log,
-                                      stderr=log, timeout=LIMIT_SECONDS).returncode
+                                      stderr=log, timeout=LIMIT_SECONDS,
+                                      preexec_fn=_bounded).returncode
             except subprocess.TimeoutExpired:
                 done = f"a time-out of {LIMIT_SECONDS} s"
         if done != 0:
