@@ -106,7 +106,7 @@ class GoldenDevice:
         self._set("RETIRED", self._machine.retired)
         self._set("CTRL", Ctrl.DONE | Ctrl.IDLE | Ctrl.READY)
         causes = Cause.DONE | Cause.READY | (Cause.ERROR if status else 0)
-        self._set("ISR", self._get("ISR") | (causes & self._get("IER")))
+        self._set("ISR", self._get("ISR") | causes)
 
     def allocate(self, size: int) -> GoldenBuffer:
         """``size`` bytes of new memory."""
@@ -119,7 +119,7 @@ class GoldenDevice:
 
     def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
         """Jobs have always ended already."""
-        return bool(self._get("GIER") & 1 and self._get("ISR"))
+        return bool(self._get("GIER") & 1 and self._get("ISR") & self._get("IER"))
 
     def close(self) -> None:
         """Nothing runs."""

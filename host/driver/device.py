@@ -54,8 +54,8 @@ class Device(Protocol):
         """Give back every buffer."""
 
     def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
-        """Wait until the machine wants an interrupt (ISR is not zero), at most ``limit`` machine cycles; whether it
-        did. ``progress`` hears now and then how many cycles have passed."""
+        """Wait until the machine interrupts or the ISR shows a cause, at most ``limit`` machine cycles; whether one of
+        them did. ``progress`` hears now and then how many cycles have passed."""
 
     def close(self) -> None:
         """Stop what runs and let another owner in."""

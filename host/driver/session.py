@@ -162,7 +162,7 @@ class Session:
         if not self.regs.idle:
             raise DeviceBusy(f"The device {self.device.name!r} still runs job {run_id}.")
         if not self.regs["STATUS"] & StatusBits.DRAINED:
-            raise DeviceLost(f"The bus of the device {self.device.name!r} never drained after an error: reset it.")
+            raise DeviceLost(f"The bus of the device {self.device.name!r} has not drained after an error: reset it.")
 
     # -- loading
 

@@ -86,25 +86,27 @@ def test_done_and_ready_clear_when_read_and_idle_stays(ready):
 def test_isr_toggles_where_ones_are_written(ready):
     device, _, _ = ready
     device.write32(CTRL, Ctrl.START)
-    assert device.read32(ISR) == Cause.DONE
+    assert device.read32(ISR) == Cause.DONE | Cause.READY
     device.write32(ISR, 0)
-    assert device.read32(ISR) == Cause.DONE
+    assert device.read32(ISR) == Cause.DONE | Cause.READY
     device.write32(ISR, Cause.DONE)
-    assert device.read32(ISR) == 0 and not device.wait(10, print)
+    assert device.read32(ISR) == Cause.READY and not device.wait(10, print)
+    device.write32(ISR, Cause.READY)
+    assert device.read32(ISR) == 0
     device.write32(ISR, Cause.DONE | Cause.READY)
     assert device.read32(ISR) == Cause.DONE | Cause.READY
     device.write32(ISR, 0xFFFF_FFFF)
     assert device.read32(ISR) == Cause.ERROR, "bits that are no causes stay 0"
 
 
-@pytest.mark.parametrize("gier, ier, isr, interrupt", [
-    (1, 7, 3, True), (1, 2, 2, True), (1, 4, 0, False), (0, 7, 3, False), (1, 0, 0, False)])
-def test_causes_are_gated_by_their_enables(ready, gier, ier, isr, interrupt):
+@pytest.mark.parametrize("gier, ier, interrupt", [
+    (1, 7, True), (1, 2, True), (1, 4, False), (0, 7, False), (1, 0, False)])
+def test_enables_gate_the_interrupt_and_not_the_causes(ready, gier, ier, interrupt):
     device, _, _ = ready
     put(device, "GIER", gier)
     put(device, "IER", ier)
     device.write32(CTRL, Ctrl.START)
-    assert device.read32(ISR) == isr and device.wait(10, print) == interrupt
+    assert device.read32(ISR) == Cause.DONE | Cause.READY and device.wait(10, print) == interrupt
 
 
 def test_a_fault_shows_in_the_registers_and_the_next_job_is_exact(ready, network, image):
@@ -112,7 +114,7 @@ def test_a_fault_shows_in_the_registers_and_the_next_job_is_exact(ready, network
     high = wide(device, "WRITE_HI")
     put(device, "WRITE_HI", high - 64)
     device.write32(CTRL, Ctrl.START)
-    assert device.read32(ISR) == Cause.DONE | Cause.ERROR
+    assert device.read32(ISR) == Cause.DONE | Cause.READY | Cause.ERROR
     assert device.read32(BY_NAME["STATUS"].offset) == Status.RANGE_WRITE | StatusBits.DRAINED
     index = device.read32(BY_NAME["ERR_INDEX"].offset)
     assert image.symbols["task1"][index].kind == Opcode.STORE.name
@@ -121,7 +123,7 @@ def test_a_fault_shows_in_the_registers_and_the_next_job_is_exact(ready, network
     put(device, "WRITE_HI", high)
     device.write32(CTRL, Ctrl.START)
     assert device.read32(BY_NAME["STATUS"].offset) == Status.OK | StatusBits.DRAINED
-    assert device.read32(ISR) == Cause.DONE and device.read32(BY_NAME["RUN_ID"].offset) == 2
+    assert device.read32(ISR) == Cause.DONE | Cause.READY and device.read32(BY_NAME["RUN_ID"].offset) == 2
     assert device.read32(BY_NAME["ERR_INDEX"].offset) == 0 == wide(device, "ERR_ADDR")
     np.testing.assert_array_equal(read_output(device._dram.read(address, size), image.output),
                                   network.run(pixels, "task1"))

@@ -124,4 +124,4 @@ class Slow(Recorded):
     def _end(self, status):
         self._set("STATUS", status | StatusBits.DRAINED)
         self._set("CTRL", Ctrl.DONE | Ctrl.IDLE)
-        self._set("ISR", self._get("ISR") | (Cause.DONE | Cause.ERROR) & self._get("IER"))
+        self._set("ISR", self._get("ISR") | Cause.DONE | Cause.READY | Cause.ERROR)

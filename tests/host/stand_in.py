@@ -19,7 +19,7 @@ from golden.spec.status import Status
 from host.driver.uio import UioDevice
 
 PHYS_ADDR, DMA_BYTES = 0x8_0010_0000, 1 << 20
-CTRL, GIER, ISR = (BY_NAME[name].offset // 4 for name in ("CTRL", "GIER", "ISR"))
+CTRL, GIER, IER, ISR = (BY_NAME[name].offset // 4 for name in ("CTRL", "GIER", "IER", "ISR"))
 
 
 def lay_out(root: Path, registers: int = MAP_BYTES, dma_bytes: int = DMA_BYTES) -> dict[str, str]:
@@ -61,6 +61,7 @@ class Board(threading.Thread):
         self.words, self.memory = (np.frombuffer(_mapped(root / "dev" / name), dtype)
                                    for name, dtype in (("uio0", "<u4"), ("udmabuf0", np.uint8)))
         self.events, self._mine = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        self.events.setblocking(False)  # a dead board must not hang the driver
         self.lock = threading.Lock()
         self.hangs = self.mute = False
         self.jobs = self.aborts = self.enables = self.fired = 0
@@ -86,7 +87,7 @@ class Board(threading.Thread):
                 self._enabled = True
             with self.lock:
                 self._step()
-            if self._enabled and self.words[GIER] & 1 and self.words[ISR] and not self.mute:
+            if self._enabled and self.words[GIER] & 1 and self.words[ISR] & self.words[IER] and not self.mute:
                 self._enabled = False
                 self.fire()
 
@@ -120,9 +121,8 @@ class Board(threading.Thread):
         self._end(Status(golden._get("STATUS") & 0xFF))
 
     def _end(self, status):
-        causes = Cause.DONE | (Cause.ERROR if status else 0)
         self.words[BY_NAME["STATUS"].offset // 4] = int(status | StatusBits.DRAINED)
-        self.words[ISR] |= int(causes & int(self.words[BY_NAME["IER"].offset // 4]))
+        self.words[ISR] |= int(Cause.DONE | Cause.READY | (Cause.ERROR if status else 0))
         self.words[CTRL] = int(Ctrl.DONE | Ctrl.IDLE)
 
 

@@ -250,12 +250,16 @@ def test_a_job_that_hangs_is_aborted_and_the_next_is_exact(board, opened, tmp_pa
 def test_ctrl_c_while_waiting_aborts_and_the_next_is_exact(board, opened):
     session = loaded(opened)
     board.hangs = True
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background shells let it be ignored
 
     def pressed(done):
         if done:
             signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        session.frame(picture(), progress=pressed)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            session.frame(picture(), progress=pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert board.aborts == 1
     board.hangs = False
     works(session)
@@ -282,6 +286,12 @@ device.write32(0, 1)
 print("running", flush=True)
 time.sleep(60)
 """
+
+
+def test_locks_of_other_files_name_no_owner(opened, tmp_path):
+    with open(tmp_path / "dev/udmabuf0") as other:
+        assert uio._locked_by(other.fileno()) is None
+    assert uio._locked_by(opened._fd) == os.getpid()
 
 
 def test_a_killed_owner_leaves_a_device_that_works(board):
