@@ -30,6 +30,14 @@ def stream_bytes(entry: Entry) -> int:
     return (lines + rows) * LINE
 
 
+def _layer_of(symbol: str) -> str:
+    """``blocks.3.attn.q`` -> ``blocks.3``; loads and patch embedding overlap and are one layer."""
+    parts = symbol.split(".")
+    if parts[0] == "blocks":
+        return ".".join(parts[:2])
+    return "embedding" if parts[0] in ("pos_embed", "patches", "patch_embed") else parts[0]
+
+
 @dataclass
 class Layer:
     """What the instructions of one layer took together. ``queues``: tokens of each expert that was hit."""
@@ -54,8 +62,7 @@ def layers(retired: list[Retired], symbols) -> list[Layer]:
     found: dict[str, Layer] = {}
     last = 0
     for item in sorted(retired, key=lambda r: r.cycle):
-        parts = symbols[item.entry.index].name.split(".")
-        name = ".".join(parts[:2]) if parts[0] == "blocks" else parts[0]
+        name = _layer_of(symbols[item.entry.index].name)
         layer = found.setdefault(name, Layer(name))
         layer.cycles += max(0, item.cycle - last)
         last = max(last, item.cycle)
