@@ -3,9 +3,7 @@
 
 import numpy as np
 
-
-class InputError(ValueError):
-    """An image that the compiled program cannot take."""
+from host.driver.errors import InputError
 
 
 def prepare_input(image: np.ndarray, layout: dict) -> bytes:
