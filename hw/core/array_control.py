@@ -31,7 +31,7 @@ from hw.shapes import INSTRUCTION
 
 INSTRUCTIONS_AHEAD = 2
 PLANS_AHEAD = 4
-CONTEXTS_AHEAD = 4
+CONTEXTS_AHEAD = 2
 
 
 class ArrayControl(wiring.Component):

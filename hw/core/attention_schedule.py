@@ -94,14 +94,15 @@ class AttentionSchedule(wiring.Component):
         mults, mults_there = Signal(LINE_BITS), Signal()
         head, key_tile, slice_, first_slice = Signal(6), Signal(8), Signal(4), Signal(8)
         key, key_start, key_head = Signal(row_bits), Signal(row_bits), Signal(row_bits)
-        keys_last, heads_last, slices_last, pitch = Signal(8), Signal(6), Signal(3), Signal(row_bits)
-        slice_last, key_last, tile_done, place = Signal(), Signal(), Signal(), Signal(8)
+        heads_last, slices_last, pitch = Signal(6), Signal(3), Signal(row_bits)
+        slice_last, tile_done, place = Signal(), Signal(), Signal(8)
+        key_last, key_single, key_before = Signal(), Signal(), Signal(8)  # this tile is; all are one; last but one
         first_score, job_free, job_full = Signal(), Signal(), Signal()
         group_ = self.i_group.p
         score_take = take & ~outputs
         m.d.comb += [
             self.i_mults.ready.eq(self.busy & ~mults_there), self.no_mults.eq(self.busy & ~mults_there),
-            slice_last.eq(slice_ == slices_last), key_last.eq(key_tile == keys_last), place.eq(first_slice + slice_),
+            slice_last.eq(slice_ == slices_last), place.eq(first_slice + slice_),
             tile_done.eq(step_last & slice_last), first_score.eq((key_tile == 0) & (slice_ == 0) & (step == 0)),
             scores_done.eq(score_take & tile_done & key_last), self.i_group.ready.eq(scores_done),
             last_scores.eq(group_.last & (head == heads_last)),
@@ -114,7 +115,8 @@ class AttentionSchedule(wiring.Component):
             with m.If(step_last):
                 m.d.sync += slice_.eq(Mux(slice_last, 0, slice_ + 1))
             with m.If(tile_done):
-                m.d.sync += [key_tile.eq(Mux(key_last, 0, key_tile + 1)), key.eq(key_start + pitch),
+                m.d.sync += [key_tile.eq(Mux(key_last, 0, key_tile + 1)),
+                             key_last.eq(Mux(key_last, key_single, key_tile == key_before)), key.eq(key_start + pitch),
                              key_start.eq(key_start + pitch)]
         with m.If(scores_done):
             m.d.sync += [key.eq(key_head), key_start.eq(key_head)]
@@ -137,13 +139,13 @@ class AttentionSchedule(wiring.Component):
 
         # Outputs: block = output block of all heads, tile = of this head.
         block, block_head, tile, tiles_last = Signal(8), Signal(8), Signal(3), Signal(3)
-        plane, chunk, chunks_last = Signal(), Signal(8), Signal(8)
+        plane, chunk, chunk_before = Signal(), Signal(8), Signal(8)
         value, value_start, value_head = Signal(row_bits), Signal(row_bits), Signal(row_bits)
-        chunk_last, plane_done, block_done = Signal(), Signal(), Signal()
+        chunk_last, chunk_single, plane_done, block_done = Signal(), Signal(), Signal(), Signal()
         mixed, ratio = waiting.o.p, finished.o.p
         output_take = take & outputs
         m.d.comb += [
-            chunk_last.eq(chunk == chunks_last), plane_done.eq(step_last & chunk_last),
+            plane_done.eq(step_last & chunk_last),
             block_done.eq(plane_done & (plane | ~word.wide_p)),
             outputs_done.eq(output_take & block_done & (tile == tiles_last)),
             waiting.o.ready.eq(outputs_done), finished.o.ready.eq(outputs_done),
@@ -151,7 +153,8 @@ class AttentionSchedule(wiring.Component):
         with m.If(output_take):
             m.d.sync += value.eq(value + 1)
             with m.If(step_last):
-                m.d.sync += chunk.eq(Mux(chunk_last, 0, chunk + 1))
+                m.d.sync += [chunk.eq(Mux(chunk_last, 0, chunk + 1)),
+                             chunk_last.eq(Mux(chunk_last, chunk_single, chunk == chunk_before))]
             with m.If(plane_done):
                 m.d.sync += [plane.eq(word.wide_p & ~plane), value.eq(value_start)]
             with m.If(block_done):
@@ -166,10 +169,12 @@ class AttentionSchedule(wiring.Component):
         # Instruction.
         m.d.comb += self.i.ready.eq(~self.busy)
         with m.If(self.i.ready & self.i.valid):
+            tiles, chunks = (after.keys - 1)[5:12], (after.keys - 1)[4:12]  # less one
             key_base, value_base = after.key_tile << step_bits, after.value_tile << step_bits
             m.d.sync += [
                 self.busy.eq(1), word.as_value().eq(self.i.p.word), mults_there.eq(0),
-                keys_last.eq((after.keys - 1)[5:12]), chunks_last.eq((after.keys - 1)[4:12]),
+                key_before.eq(tiles - 1), key_single.eq(tiles == 0), key_last.eq(tiles == 0),
+                chunk_before.eq(chunks - 1), chunk_single.eq(chunks == 0), chunk_last.eq(chunks == 0),
                 heads_last.eq(after.heads - 1), slices_last.eq(after.head_slices - 1),
                 tiles_last.eq((after.head_slices >> 1) - 1), pitch.eq(after.key_pitch << step_bits),
                 head.eq(0), first_slice.eq(0), key.eq(key_base), key_start.eq(key_base), key_head.eq(key_base),
