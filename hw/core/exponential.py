@@ -47,7 +47,8 @@ class Exponential(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         for pair in range(self.lanes // 2):
-            table = memory.Memory(shape=EXPONENTIAL_BITS, depth=len(EXP_TABLE), init=EXP_TABLE)
+            table = memory.Memory(shape=EXPONENTIAL_BITS, depth=len(EXP_TABLE), init=EXP_TABLE,
+                                  attrs={"rom_style": "block"})
             m.submodules[f"table{pair}"] = table
             for lane in (2 * pair, 2 * pair + 1):
                 # Stages 1 and 2: the table and its output register, beside them the shift amount.

@@ -147,11 +147,12 @@ class Gate(wiring.Component):
         beat = self.i_logits.payload
         opened = Array(Signal(self.count_bits, name=f"opened{tile}") for tile in range(1 << TILE_BITS))
         left, room, accept = Signal(TOKEN_BITS), Signal(), Signal()
-        # Later tiles of a token have its slot already.
+        # A cycle late: behind a low beat that is only a high beat, which needs no room. Of the tokens that take the
+        # room, more than tm are complete when it is full, so it comes back whatever waits here.
         full = [self._distance(opened[0], finished) == self.slots,
                 *(self._distance(opened[0], reader) == self.logit_slots for reader in readers)]
-        m.d.comb += [room.eq(~Cat(full).any() | (beat.tile != 0)),
-                     self.i_logits.ready.eq((left != 0) & room),
+        m.d.sync += room.eq(~Cat(full).any())
+        m.d.comb += [self.i_logits.ready.eq((left != 0) & room),
                      accept.eq(self.i_logits.valid & self.i_logits.ready)]
 
         s1_valid, s1_ends, s1_address = Signal(), Signal(), Signal.like(port.addr, reset_less=True)
@@ -293,8 +294,9 @@ class Gate(wiring.Component):
     def _weigh(self, m, chosen, powers, divisions, append, finished, ended):
         """Weights of the chosen experts, one every two cycles, into the queues."""
         place, pause, token = Signal(range(MAX_TOP_K)), Signal(), Signal(TOKEN_BITS)
-        go, token_ends = Signal(), Signal()
-        m.d.comb += [go.eq(divisions.valid & ~pause), token_ends.eq(go & (place + 1 == self.gate.top_k)),
+        go, token_ends, last_place, last_token = Signal(), Signal(), Signal(range(MAX_TOP_K)), Signal(TOKEN_BITS)
+        m.d.sync += [last_place.eq(self.gate.top_k - 1), last_token.eq(self.gate.tokens - 1)]
+        m.d.comb += [go.eq(divisions.valid & ~pause), token_ends.eq(go & (place == last_place)),
                      divisions.ready.eq(token_ends)]
         m.d.sync += pause.eq(go)
         with m.If(go):
@@ -306,7 +308,7 @@ class Gate(wiring.Component):
 
         stages = 5 + ROUND_SHIFT_LATENCY
         valid = self._delay(m, go, stages, "weigh_valid", control=True)
-        final = self._delay(m, token_ends & (token + 1 == self.gate.tokens), stages + 2, "weigh_final", control=True)
+        final = self._delay(m, token_ends & (token == last_token), stages + 2, "weigh_final", control=True)
         number = self._delay(m, (token + self.gate.first_token)[:TOKEN_BITS], stages, "weigh_token")
         slot = self._delay(m, self._slot(finished), 1, "weigh_slot")
         recip = self._delay(m, divisions.payload.recip, 3, "weigh_recip")

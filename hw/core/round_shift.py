@@ -28,12 +28,15 @@ def round_shift(m, name: str, values: list, shift, bits: int) -> list[Signal]:
         def register(stage, shape=1, suffix="", lane=lane):
             return Signal(shape, name=f"{name}_s{stage}{suffix}_{lane}", reset_less=True)
 
-        # Stage 1: multiples of 8. Whatever lies above `reach` decides only whether the value fits.
+        # Stage 1: multiples of 8. What lies above `reach` decides only whether the value fits: bytes that differ from
+        # the sign do so wherever they go, so they are found beside the shift.
         half = Signal(signed(max(len(value) + 1, reach)), name=f"{name}_half_{lane}")
         moved = Signal.like(half, name=f"{name}_moved_{lane}")
         s1_y, s1_over, s1_sign = register(1, signed(reach), "_y"), register(1, 1, "_over"), register(1, 1, "_sign")
+        above = [(half[first:first + (1 << FINE)] ^ half[-1:].replicate(len(half[first:first + (1 << FINE)]))).any()
+                 for first in range(reach - 1, len(half), 1 << FINE)]
         m.d.comb += [half.eq(Cat(0, value).as_signed()), moved.eq(half >> coarse)]
-        m.d.sync += [s1_y.eq(moved), s1_over.eq(_differ(moved[reach - 1:])), s1_sign.eq(half[-1])]
+        m.d.sync += [s1_y.eq(moved), s1_over.eq((Cat(above) >> shift[FINE:]).any()), s1_sign.eq(half[-1])]
 
         # Stage 2: 0..7 places.
         fine = Signal(signed(reach), name=f"{name}_fine_{lane}")

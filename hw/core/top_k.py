@@ -29,7 +29,7 @@ class TopK(wiring.Component):
 
     Timing: a round takes T + 2 cycles for T tiles of 16 experts, a token ``top_k`` rounds without a gap, the next token
     follows at once. LATENCY = 3 from the last tile of a round in ``row`` to ``o_valid``. Results cannot be stalled.
-    Domain: 1 <= top_k <= experts <= 64; logits of 40 bits. Both numbers stay while a token is at work.
+    Domain: 1 <= top_k <= experts <= 64, both there two cycles before ``pending`` and until the token's choices came.
     Twin: the choice of ``golden.ops.gate.route``.
     Members: ``experts``, ``top_k`` In; ``pending`` In, a token's rows are there (its row 0 could be read a cycle
     before); ``token`` Out (counts tokens, wraps) and ``tile`` Out address a synchronous read, ``row`` In its answer a
@@ -59,14 +59,16 @@ class TopK(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        last_tile, last_phase = Signal(TILE_BITS), Signal(3)
-        m.d.sync += [last_tile.eq((self.experts - 1) >> 4), last_phase.eq(((self.experts - 1) >> 4) + 2)]
+        last_tile, last_phase, last_turn = Signal(TILE_BITS), Signal(3), Signal(range(MAX_TOP_K))
+        last_usable = Signal(LANES)
+        m.d.sync += [last_tile.eq((self.experts - 1) >> 4), last_phase.eq(last_tile + 2),
+                     last_turn.eq(self.top_k - 1), last_usable.eq((2 << (self.experts - 1)[:4]) - 1)]
 
         # A round: a tile a phase, and two phases until its choice is known.
         phase, turn = Signal(3), Signal(range(MAX_TOP_K))
         round_ends, token_ends, live = Signal(), Signal(), Signal()
         m.d.comb += [round_ends.eq(self.pending & (phase == last_phase)),
-                     token_ends.eq(round_ends & (turn + 1 == self.top_k)), live.eq(self.pending & (phase <= last_tile)),
+                     token_ends.eq(round_ends & (turn == last_turn)), live.eq(self.pending & (phase <= last_tile)),
                      self.token.eq(self.current + token_ends),
                      self.tile.eq(Mux(self.pending & ~round_ends, phase + 1, 0))]
         with m.If(self.pending):
@@ -89,8 +91,7 @@ class TopK(wiring.Component):
 
         # Stage 1: best of each four. Stage 2: best of the tile.
         usable = Signal(LANES)
-        last_tile_usable = (2 << (self.experts - 1)[:4]) - 1
-        m.d.comb += usable.eq(~here & Mux(phase[:TILE_BITS] == last_tile, last_tile_usable, -1))
+        m.d.comb += usable.eq(~here & Mux(phase[:TILE_BITS] == last_tile, last_usable, -1))
         s1_best = [_best(m, f"s1_{first}", [(self.row[k], usable[k], Const(k - first, 2))
                                             for k in range(first, first + GROUP)])
                    for first in range(0, LANES, GROUP)]
@@ -101,7 +102,7 @@ class TopK(wiring.Component):
         s1 = Signal(data.StructLayout({"live": 1, "first": 1, "last": 1, "ends": 1, "tile": unsigned(TILE_BITS)}))
         s2, s3_done, s3_ends = Signal.like(s1), Signal(), Signal()
         m.d.sync += [s1.live.eq(live), s1.first.eq(phase == 0), s1.last.eq(phase == last_tile),
-                     s1.ends.eq(turn + 1 == self.top_k), s1.tile.eq(phase), s2.eq(s1),
+                     s1.ends.eq(turn == last_turn), s1.tile.eq(phase), s2.eq(s1),
                      s3_done.eq(s2.live & s2.last), s3_ends.eq(s2.ends)]
         better = s2.first | (s2_any & (~best_any | (s2_value > best)))
         with m.If(s2.live & better):

@@ -72,17 +72,18 @@ class ExpertQueues(wiring.Component):
         table_write, entry_write, link_write = table.write_port(), entries.write_port(), links.write_port()
         old_port, free = table.read_port(), Signal(place_bits + 1)
         old = old_port.data
-        s1_valid, s1, take, fresh, full = Signal(), Signal(APPEND, reset_less=True), Signal(), Signal(), Signal()
+        s1_valid, s1, take, s1_fresh, full = Signal(), Signal(APPEND, reset_less=True), Signal(), Signal(), Signal()
         m.d.comb += [self.i_append.ready.eq(~s1_valid), old_port.addr.eq(self.i_append.payload.expert)]
         m.d.sync += [s1_valid.eq(self.i_append.valid & ~s1_valid), s1.eq(self.i_append.payload),
+                     s1_fresh.eq(~self.o_nonempty.bit_select(self.i_append.payload.expert, 1)),
                      self.fault.eq(s1_valid & full)]
         m.d.comb += [
-            full.eq(free[-1]), take.eq(s1_valid & ~full), fresh.eq(~self.o_nonempty.bit_select(s1.expert, 1)),
+            full.eq(free[-1]), take.eq(s1_valid & ~full),
             entry_write.addr.eq(free), entry_write.data.eq(Cat(s1.token, s1.weight)), entry_write.en.eq(take),
-            link_write.addr.eq(old.tail), link_write.data.eq(free), link_write.en.eq(take & ~fresh),
+            link_write.addr.eq(old.tail), link_write.data.eq(free), link_write.en.eq(take & ~s1_fresh),
             table_write.addr.eq(s1.expert), table_write.en.eq(take), table_write.data.tail.eq(free),
-            table_write.data.head.eq(Mux(fresh, free, old.head)),
-            table_write.data.count.eq(Mux(fresh, 0, old.count) + 1),
+            table_write.data.head.eq(Mux(s1_fresh, free, old.head)),
+            table_write.data.count.eq(Mux(s1_fresh, 0, old.count) + 1),
         ]
         with m.If(take):
             m.d.sync += [free.eq(free + 1), self.o_nonempty.bit_select(s1.expert, 1).eq(1)]
