@@ -13,6 +13,7 @@ from pathlib import Path
 from cocotb_tools.runner import get_runner
 
 from sim.export import port_names, sim_verilog
+from sim.lock import exclusive
 
 BUILD = Path(os.environ.get("EDGE_MOE_BUILD", Path(__file__).parents[1] / "build")) / "sim"
 TOP = "dut"
@@ -46,8 +47,9 @@ def build(component, name: str, *, fast: bool = False, waves: bool = False):
     directory = BUILD / f"{name}-{digest}"
     runner = get_runner("verilator")
     done = directory / "built"
-    if not done.exists():
-        directory.mkdir(parents=True, exist_ok=True)
+    with exclusive(directory):
+        if done.exists():
+            return runner, directory
         (directory / "dut.v").write_text(text)
         (directory / "dut.vlt").write_text(control)
         runner.build(sources=[directory / "dut.vlt", directory / "dut.v"], hdl_toplevel=TOP, build_dir=directory,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from golden.spec.machine import MachineConfig
 from sim.export import sim_verilog
+from sim.lock import exclusive
 from sim.runner import BUILD, TOP, toolchain
 
 SOURCE = Path(__file__).with_name("board.cpp")
@@ -74,12 +75,18 @@ def build_board(config: MachineConfig, progress: Callable[[str], None] = lambda 
     library = directory / "board.so"
     if library.exists():
         return library
+    with exclusive(directory):
+        if not library.exists():
+            _build(config, directory, progress)
+    return library
+
+
+def _build(config: MachineConfig, directory: Path, progress: Callable[[str], None]) -> None:
     from hw.top import Accelerator  # late: a cached simulator needs no gateware
 
     toolchain(fast=True)
     progress(f"elaborating {config.name}")
     text = sim_verilog(Accelerator(config), TOP)
-    directory.mkdir(parents=True, exist_ok=True)
     (directory / "dut.v").write_text(text)
     (directory / "dut.vlt").write_text(_control(text))
     (directory / "pins.inc").write_text(_pins(config))
@@ -103,8 +110,7 @@ def build_board(config: MachineConfig, progress: Callable[[str], None] = lambda 
                 stream.flush()
                 tail = "\n".join(log.read_text().splitlines()[-25:])
                 raise BuildError(f"{command[0]} failed while building the simulated board; the end of {log}:\n{tail}")
-    (directory / "board.so.tmp").rename(library)
-    return library
+    (directory / "board.so.tmp").rename(directory / "board.so")
 
 
 def _include() -> Path:
