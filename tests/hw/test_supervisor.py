@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The supervisor: every way a job can end, exactly one outcome each, and a machine that is ready for the next."""
+
+import cocotb
+import pytest
+from cocotb.triggers import FallingEdge, RisingEdge
+
+from golden.spec.machine import NANO
+from golden.spec.status import Status
+from hw.ctrl.supervisor import BUS_FAULT, LOCAL_FAULT, RESET_CYCLES, Supervisor
+from sim.payload import pack
+from sim.runner import run_bench
+from sim.streams import cycles, seeded, start, until
+
+pytestmark = pytest.mark.rtl
+ENGINES, LOCALS = 3, 4
+BASES = ("program_addr", "table_addr", "input_addr", "output_addr", "weight_addr0")
+WINDOWS = ("read", "write", "weight")
+
+
+def test_supervisor():
+    run_bench(Supervisor(NANO, engines=ENGINES, locals_=LOCALS), module=__name__)
+
+
+class World:
+    """The units around it: engines that owe answers for a while after a halt, and a log of what the supervisor does."""
+
+    def __init__(self, dut):
+        self.dut, self.rng = dut, seeded("world")
+        for name in (*BASES, "start", "abort", "finished", "expired", "program_fault", "program_code", "program_index"):
+            getattr(dut, name).value = 0
+        for window in WINDOWS:
+            getattr(dut, f"{window}_lo").value, getattr(dut, f"{window}_hi").value = 0x8_0000_0000, 0x9_0000_0000
+        dut.job_limit.value, dut.at.value = 1 << 20, 11
+        for n in range(ENGINES):
+            getattr(dut, f"bus_fault__{n}").value = 0
+        for n in range(LOCALS):
+            getattr(dut, f"local_fault__{n}").value = 0
+        self.owed, self.done, self.begun, self.reset_cycles, self.results = 0, 0, 0, 0, None
+        dut.quiet.value = (1 << ENGINES) - 1
+        self.task = cocotb.start_soon(self._run())
+
+    async def _run(self):
+        dut, halted = self.dut, 0
+        while True:
+            await RisingEdge(dut.clk)
+            self.begun += int(dut.begin.value)
+            self.reset_cycles += int(dut.reset.value)
+            halted = halted + 1 if int(dut.halt.value) else 0
+            if int(dut.reset.value) and self.begun:
+                assert halted, "The units are reset while a job runs."
+            if int(dut.done.value):
+                self.done += 1
+                self.results = [int(getattr(dut, name).value) for name in ("code", "drained", "err_index", "err_addr")]
+            await FallingEdge(dut.clk)
+            dut.quiet.value = (1 << ENGINES) - 1 if halted > self.owed or not (halted or self.owed) else 0b101
+
+    async def pulse(self, **pins):
+        await FallingEdge(self.dut.clk)
+        for name, value in pins.items():
+            getattr(self.dut, name).value = value
+        await FallingEdge(self.dut.clk)
+        for name in pins:
+            getattr(self.dut, name).value = 0
+
+    async def begin(self):
+        """Start a job and wait until the front end may begin."""
+        self.done, self.begun, self.results, self.reset_cycles = 0, 0, None, 0
+        await self.pulse(start=1)
+        assert int(self.dut.busy.value)
+        await until(self.dut, lambda: self.begun or self.done, 50, "begin or done")
+
+    async def ended(self, limit=1000):
+        """(code, drained, index, address) of the one outcome."""
+        await until(self.dut, lambda: self.done, limit, "done")
+        await cycles(self.dut, 20)
+        assert self.done == 1 and not int(self.dut.busy.value)
+        return tuple(self.results)
+
+
+def bus(code, addr=0, index=5):
+    return pack(BUS_FAULT, {"valid": 1, "code": code, "addr": addr, "index": index})
+
+
+def local(code, index=6):
+    return pack(LOCAL_FAULT, {"valid": 1, "code": code, "index": index})
+
+
+async def ready(dut):
+    await start(dut)
+    return World(dut)
+
+
+@cocotb.test()
+async def a_good_job_ends_with_ok_and_fresh_units(dut):
+    world = await ready(dut)
+    for run in range(1, 6):
+        await world.begin()
+        assert world.begun == 1 and int(dut.run_id.value) == run
+        await cycles(dut, 100)
+        assert int(dut.busy.value) and not int(dut.halt.value)
+        await world.pulse(finished=1)
+        assert await world.ended() == (Status.OK, 1, 0, 0)
+        assert world.reset_cycles >= RESET_CYCLES and not int(dut.reset.value) and not int(dut.halt.value)
+
+
+@cocotb.test()
+async def settings_are_checked_before_anything_moves(dut):
+    world = await ready(dut)
+    for window in WINDOWS:
+        for lo, hi in ((0, 0), (0x1000, 0x1000), (0x2000, 0x1000), (2 << 32, 1 << 32), (1 << 32, 0xFFFF_FFFF)):
+            getattr(dut, f"{window}_lo").value, getattr(dut, f"{window}_hi").value = lo, hi
+            await world.begin()
+            assert await world.ended() == (Status.RANGE_UNSET, 1, 0, 0) and not world.begun
+        getattr(dut, f"{window}_lo").value, getattr(dut, f"{window}_hi").value = 0xFFFF_FFFF, 1 << 32
+    for base in BASES:
+        for low in (1, 16, 32, 63):
+            getattr(dut, base).value = 0x8_0000_0000 + low
+            await world.begin()
+            assert await world.ended() == (Status.MISALIGNED, 1, 0, 0) and not world.begun
+        getattr(dut, base).value = 0x8_0000_0040
+    await world.begin()
+    await world.pulse(finished=1)
+    assert (await world.ended())[0] == Status.OK
+
+
+@cocotb.test()
+async def every_fault_ends_in_its_name(dut):
+    world = await ready(dut)
+    cases = []
+    for n in range(ENGINES):
+        for code in (Status.R_SLVERR, Status.BAD_RESPONSE, Status.RANGE_WRITE):
+            addr = world.rng.getrandbits(64)
+            cases.append(({f"bus_fault__{n}": bus(code, addr, n)}, (code, 1, n, addr)))
+    cases += [({f"local_fault__{n}": local(Status.RANGE_LOCAL, n)}, (Status.RANGE_LOCAL, 1, n, 0))
+              for n in range(LOCALS)]
+    cases.append(({"program_fault": 1, "program_code": Status.NO_END, "program_index": 99}, (Status.NO_END, 1, 99, 0)))
+    cases += [({"expired": 1 << n}, (Status.BUS_TIMEOUT, 1, 11, 0)) for n in range(ENGINES)]
+    cases.append(({"abort": 1}, (Status.ABORTED, 1, 11, 0)))
+    for owed in (0, 30):
+        for pins, expected in cases:
+            world.owed = owed
+            await world.begin()
+            await cycles(dut, world.rng.randint(0, 20))
+            await world.pulse(**pins)
+            assert await world.ended() == expected, pins
+            # What comes while it drains changes nothing; the next job is good.
+            world.owed = 0
+            await world.begin()
+            await world.pulse(finished=1)
+            assert (await world.ended())[0] == Status.OK
+
+
+@cocotb.test()
+async def the_first_of_several_faults_wins_in_a_fixed_order(dut):
+    world = await ready(dut)
+    order = [("bus_fault__0", bus(Status.R_DECERR)), ("bus_fault__1", bus(Status.B_SLVERR)),
+             ("program_fault", 1), ("local_fault__0", local(Status.RANGE_LOCAL)), ("expired", 1), ("abort", 1)]
+    codes = [Status.R_DECERR, Status.B_SLVERR, Status.BAD_FIELD, Status.RANGE_LOCAL, Status.BUS_TIMEOUT, Status.ABORTED]
+    dut.program_code.value = Status.BAD_FIELD
+    for first in range(len(order)):
+        for _ in range(4):
+            others = world.rng.sample(order[first:], world.rng.randint(1, len(order) - first))
+            await world.begin()
+            await world.pulse(**dict([order[first], *others]))
+            await world.pulse(bus_fault__2=bus(Status.EXOKAY))  # later, hence never
+            assert (await world.ended())[0] == codes[first]
+
+
+@cocotb.test()
+async def an_abort_or_an_end_in_any_cycle_has_one_outcome(dut):
+    world = await ready(dut)
+    outcomes = set()
+    for gap in range(-6, 7):
+        for finish_at in (1, 5):
+            world.owed = 7
+            world.done, world.begun, world.results = 0, 0, None
+            await world.pulse(start=1)
+            await cycles(dut, 12 + finish_at)
+
+            async def later(delay, **pins):
+                await cycles(dut, delay)
+                await world.pulse(**pins)
+
+            tasks = [cocotb.start_soon(later(6, finished=1)), cocotb.start_soon(later(6 + gap, abort=1))]
+            for task in tasks:
+                await task
+            code, drained, *_ = await world.ended()
+            assert code in (Status.OK, Status.ABORTED) and drained
+            assert code == Status.OK if gap > 2 else gap > -2 or code == Status.ABORTED
+            outcomes.add(code)
+    assert outcomes == {Status.OK, Status.ABORTED}
+    # Before the job has even begun.
+    for delay in range(12):
+        world.done, world.begun = 0, 0
+        await world.pulse(start=1)
+        await cycles(dut, delay)
+        await world.pulse(abort=1)
+        assert (await world.ended())[0] == Status.ABORTED, delay
+    # When nothing runs it means nothing, now or later.
+    await world.pulse(abort=1)
+    await world.begin()
+    await cycles(dut, 20)
+    await world.pulse(finished=1)
+    assert (await world.ended())[0] == Status.OK
+
+
+@cocotb.test()
+async def the_watchdog_counts_exactly(dut):
+    world = await ready(dut)
+    for limit in (0, 1, 50, 300):
+        dut.job_limit.value = limit
+        await world.begin()
+        waited = await until(dut, lambda: int(dut.halt.value) == 1, limit + 20, "halt")
+        assert limit <= waited <= limit + 4, (limit, waited)
+        assert (await world.ended())[0] == Status.JOB_TIMEOUT
+
+
+@cocotb.test()
+async def a_bus_that_does_not_drain_is_reported_and_may_recover(dut):
+    world = await ready(dut)
+    world.owed = 10_000
+    await world.begin()
+    await world.pulse(bus_fault__0=bus(Status.R_SLVERR, 0x40, 3))
+    await cycles(dut, 30)
+    assert not world.done
+    await world.pulse(expired=2)
+    assert await world.ended() == (Status.DRAIN_TIMEOUT, 0, 3, 0x40)
+    assert int(dut.halt.value), "It must not start anything on a bus that still owes answers."
+    # A start is answered at once, with the same name.
+    world.done, world.begun = 0, 0
+    await world.pulse(start=1)
+    assert (await world.ended())[:2] == (Status.DRAIN_TIMEOUT, 0) and not world.begun
+    # The bus comes to rest after all.
+    world.owed = 0
+    await until(dut, lambda: int(dut.drained.value) == 1, 50, "drained")
+    await cycles(dut, 5)
+    assert not int(dut.halt.value) and not int(dut.busy.value) and world.done == 1
+    await world.begin()
+    await world.pulse(finished=1)
+    assert (await world.ended())[:2] == (Status.OK, 1)
+
+
+@cocotb.test()
+async def a_start_in_any_cycle_of_the_recovery_is_not_lost(dut):
+    world = await ready(dut)
+    for delay in range(14):
+        world.owed = 10_000
+        await world.begin()
+        await world.pulse(abort=1)
+        await cycles(dut, 10)
+        await world.pulse(expired=1)
+        await world.ended()
+        world.owed, world.done, world.begun = 0, 0, 0
+        await cycles(dut, delay)
+        await world.pulse(start=1)
+        await until(dut, lambda: world.begun or world.done, 60, "begin or done")
+        if world.begun:
+            await world.pulse(finished=1)
+            assert (await world.ended())[:2] == (Status.OK, 1)
+        else:
+            assert (await world.ended())[0] == Status.DRAIN_TIMEOUT
+            await until(dut, lambda: int(dut.drained.value) == 1, 50, "drained")
+            await cycles(dut, 5)
