@@ -8,6 +8,7 @@ import numpy as np
 
 from golden.device import GoldenDevice
 from golden.iss.faults import IssFault
+from golden.model.int_model import dequantize
 from golden.model.random_int_model import random_int_model
 from golden.spec import machine
 from golden.spec.model import NANO
@@ -32,6 +33,23 @@ def compiled(config=NANO, plan="fast", seed=0):
 def picture(config=NANO, seed=1):
     shape = (config.image_height, config.image_width, config.channels)
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def exact(result, network, pixels, task):
+    """The result is, bit for bit, what the integer network says."""
+    assert list(result.residuals) == task.split("+")
+    for name, residual in result.residuals.items():
+        wanted = network.run(pixels, name)
+        assert residual.dtype == np.int16
+        np.testing.assert_array_equal(residual, wanted)
+        np.testing.assert_array_equal(result.by_task[name], dequantize(wanted))
+
+
+def works(session, network, seed=7):
+    """The session's first task is exact on some picture."""
+    pixels = picture(session.image.model, seed)
+    task = next(iter(session.image.programs))
+    exact(session.frame(pixels), network, pixels, task)
 
 
 class Recorded(GoldenDevice):

@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from golden.iss.dram import Dram
 from golden.spec.machine import NANO
 from golden.spec.regs import BY_NAME, MAP_BYTES, REGISTERS, Cause, Ctrl, StatusBits
 from golden.spec.status import Status
+from host.driver import Session
 from host.driver.uio import UioDevice
+from tests.host.devices import compiled, picture
 
 PHYS_ADDR, DMA_BYTES = 0x8_0010_0000, 1 << 20
 CTRL, GIER, IER, ISR = (BY_NAME[name].offset // 4 for name in ("CTRL", "GIER", "IER", "ISR"))
@@ -150,3 +153,22 @@ def _mapped(path: Path) -> mmap.mmap:
         return mmap.mmap(fd, path.stat().st_size)
     finally:
         os.close(fd)
+
+
+def loaded(device, job_limit=3_000_000):
+    """A session of the nano model; 3 million cycles are 10 s of StandIn's clock."""
+    return Session(compiled()[1], device, job_limit=job_limit)
+
+
+def running(board):
+    """Wait until the board has begun a job."""
+    deadline = time.monotonic() + 10
+    while not board.jobs and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert board.jobs and not board.words[0] & Ctrl.IDLE
+
+
+def works(session, seed=1, task="task0"):
+    """A frame is, bit for bit, what the integer network says."""
+    wanted = compiled()[0].run(picture(seed=seed), task)
+    np.testing.assert_array_equal(session.frame(picture(seed=seed), task).residuals[task], wanted)
