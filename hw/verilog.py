@@ -89,10 +89,15 @@ def wake_constants(text: str) -> str:
     return "".join(parts)
 
 
+def plain_names(text: str) -> str:
+    """Underscores for brackets inside escaped names: tools take ``\\x[0]`` and bit 0 of ``x`` for the same wire."""
+    return re.sub(r"\\\S*\[\d+\]\S*(?=\s)", lambda name: name[0].replace("[", "_").replace("]", ""), text)
+
+
 def shipped_verilog(cfg: MachineConfig) -> str:
     """Verilog-2001 of the accelerator; its top module is ``edge_moe``."""
     core = verilog.convert(Accelerator(cfg), name=f"{NAME}_core", emit_src=False, strip_internal_attrs=True)
-    return f"{_HEAD}{wrapper(cfg)}\n{wake_constants(core)}"
+    return f"{_HEAD}{wrapper(cfg)}\n{wake_constants(plain_names(core))}"
 
 
 def main(arguments: list[str] | None = None) -> None:
