@@ -50,7 +50,7 @@ accuracy: $(STAMP) ## the integer model against float, layer by layer, beside th
 	$(PY) -m host.report.accuracy --out $(OUT)/accuracy $(ARGS)
 
 verilog: $(STAMP) ## synthesizable Verilog of CONFIG (nano, small, zcu102, u280)
-	$(PY) -m hw.verilog --config $(CONFIG) -o build/verilog/$(CONFIG)
+	$(PY) -m hw.verilog --config $(CONFIG)
 
 synth: $(STAMP) ## resources of CONFIG by Yosys for UltraScale+
 	$(PY) -m sim.synth --config $(CONFIG) $(ARGS)
