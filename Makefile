@@ -55,6 +55,9 @@ verilog: $(STAMP) ## synthesizable Verilog of CONFIG (nano, small, zcu102, u280)
 synth: $(STAMP) ## resources of CONFIG by Yosys for UltraScale+
 	$(PY) -m sim.synth --config $(CONFIG) $(ARGS)
 
+bench: $(STAMP) ## cycles, array use, DRAM bytes of the full frame in RTL beside their bars; pictures and a trace
+	$(PY) -m sim.bench --out $(OUT)/bench $(ARGS)
+
 docs: $(STAMP) ## regenerate the tables inside the README files
 	$(PY) -m host.report.pages
 

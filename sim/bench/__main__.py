@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs every case on the simulated board; prints the figures beside what they must reach. Exit status 1 if one fails."""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from golden.device import GoldenDevice
+from golden.spec.abi import Image
+from golden.spec.machine import MACHINES
+from golden.spec.model import MODELS
+from host.compiler import timeline
+from host.compiler.emit import compile_model
+from host.driver.layout import prepare_input
+from host.driver.session import Session
+from host.progress import console as notes
+from host.progress import cycles, steps
+from sim.bench.cases import (
+    CASES,
+    LEAST_ARRAY_USE,
+    MOST_DRAM_RATIO,
+    MOST_MODEL_ERROR,
+    MOST_TASKS_RATIO,
+    Case,
+    moved_bytes,
+    needed_bytes,
+)
+from sim.bench.perfetto import save_trace
+from sim.bench.pictures import save_cycle_stack, save_expert_load, save_roofline
+from sim.board.settings import DRAM_PRESETS
+from sim.demo import models
+from sim.demo.layers import Layer, layers
+from sim.device import SimDevice
+from sim.trace import Retired, Tracer
+
+out = Console()
+
+
+@dataclass
+class Run:
+    """One measured case."""
+
+    case: Case
+    counters: dict[str, int]
+    layers: list[Layer]
+    retired: list[Retired]
+    exact: bool
+    use: float
+    dram_ratio: float
+    predicted: float
+    seconds: float
+
+    @property
+    def cycles(self) -> int:
+        return self.counters["CYCLES"]
+
+
+def run(case: Case, image: Image, device: SimDevice, pixels: np.ndarray) -> Run:
+    """One case: every instruction compared with golden, then the counters read."""
+    task = "+".join(image.model.tasks[:case.tasks])
+    entries = []
+    golden = Session(image, GoldenDevice(image.machine, trace=entries.append)).frame(pixels, task)
+    device.free()
+    dram = DRAM_PRESETS[case.dram]
+    device.board.configure(dram)
+    session = Session(image, device)
+    session.start(prepare_input(pixels, image.input), task)
+    tracer = Tracer(device.board, entries)
+    began = time.perf_counter()
+    with cycles(f"{case.name} on {device.name}", sum(symbol.cycles for symbol in image.symbols[task])) as report:
+        tracer.run(session.job_limit, report)
+    seconds = time.perf_counter() - began
+    result = session.finish()
+    exact = all(np.array_equal(result.residuals[key], golden.residuals[key]) for key in golden.residuals)
+    found = layers(tracer.retired, image.symbols[task])
+    queues = [[layer.queues.get(expert, 0) for expert in range(image.model.experts)] for layer in found if layer.queues]
+    spans = timeline.predict(image, task, queues, timeline.Dram(dram.bytes_per_cycle or 64.0, dram.latency))
+    return Run(case, result.counters, found, tracer.retired, exact,
+               sum(layer.macs for layer in found) / (result.cycles * image.machine.macs_per_cycle),
+               moved_bytes(result.counters) / needed_bytes(image, task, entries), spans[-1].end, seconds)
+
+
+def figures(runs: dict[str, Run]) -> list[tuple[str, str, str, bool]]:
+    """(figure, must, measured, met) of everything that has a bar."""
+    rows = [(f"cycles, {run.case.name}", f"<= {run.case.most_cycles:,}", f"{run.cycles:,}",
+             run.cycles <= run.case.most_cycles) for run in runs.values() if run.case.most_cycles]
+    first = runs.get(CASES[0].name)
+    if first:
+        rows += [("array use over the whole frame", f">= {LEAST_ARRAY_USE}", f"{first.use:.3f}",
+                  first.use >= LEAST_ARRAY_USE),
+                 ("DRAM bytes over needed bytes", f"<= {MOST_DRAM_RATIO}", f"{first.dram_ratio:.3f}",
+                  first.dram_ratio <= MOST_DRAM_RATIO)]
+    both = runs.get(CASES[-1].name)
+    if first and both:
+        ratio = both.cycles / first.cycles
+        rows.append(("both tasks over one, cycles", f"<= {MOST_TASKS_RATIO}", f"{ratio:.3f}",
+                     ratio <= MOST_TASKS_RATIO))
+    for run in runs.values():
+        error = abs(run.predicted / run.cycles - 1)
+        rows.append((f"performance model against RTL, {run.case.name}", f"<= {MOST_MODEL_ERROR:.0%}", f"{error:.1%}",
+                     error <= MOST_MODEL_ERROR))
+    rows += [(f"bit-exact, {run.case.name}", "yes", "yes" if run.exact else "NO", run.exact) for run in runs.values()]
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--model", default="m3vit-tiny", choices=sorted(MODELS))
+    parser.add_argument("--machine", default="zcu102", choices=sorted(MACHINES))
+    parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="one case, or several")
+    parser.add_argument("--out", type=Path, default=Path("out/bench"))
+    parser.add_argument("--json", action="store_true", help="also print one JSON object")
+    options = parser.parse_args(arguments)
+
+    model, source = models.float_model(options.model)
+    pixels, picture = models.picture(None, model.config, source)
+    out.print(f"model {model.config.name} ({source}); picture: {picture}", highlight=False)
+    machine = MACHINES[options.machine]
+    device = SimDevice(machine, progress=lambda text: notes.print(f"simulated board: {text}", highlight=False))
+    runs: dict[str, Run] = {}
+    images: dict[str, Image] = {}
+    try:
+        for case in CASES:
+            if options.case and case.name not in options.case:
+                continue
+            if case.plan not in images:
+                with steps(f"quantize {model.config.name}, {case.plan}") as report:
+                    images[case.plan] = compile_model(models.quantized(model, case.plan, report), machine)
+            if "+".join(model.config.tasks[:case.tasks]) not in images[case.plan].programs:
+                out.print(f"{case.name}: {machine.name} cannot hold all tasks at once; left out", highlight=False)
+                continue
+            runs[case.name] = run(case, images[case.plan], device, pixels)
+    finally:
+        device.close()
+
+    table = Table("case", "cycles", "ms at 300 MHz", "array use", "DRAM bytes / needed", "predicted", "simulated in",
+                  title=f"{model.config.name} on {machine.name}")
+    for name, measured in runs.items():
+        table.add_row(name, f"{measured.cycles:,}", f"{measured.cycles / 300e3:.3f}", f"{measured.use:.3f}",
+                      f"{measured.dram_ratio:.3f}", f"{measured.predicted:,.0f}", f"{measured.seconds:.1f} s")
+    out.print(table)
+    options.out.mkdir(parents=True, exist_ok=True)
+    save_cycle_stack({name: measured.counters for name, measured in runs.items()}, options.out / "cycle-stack.png")
+    shown = next(iter(runs.values()))
+    bytes_per_cycle = DRAM_PRESETS[shown.case.dram].bytes_per_cycle or 16.0 * machine.ports
+    save_roofline(shown.layers, machine, bytes_per_cycle, options.out / "roofline.png")
+    if model.config.moe_layers:
+        save_expert_load(shown.layers, model.config.experts, options.out / "experts.png")
+    task = "+".join(model.config.tasks[:shown.case.tasks])
+    save_trace(shown.retired, images[shown.case.plan].symbols[task], device.clock_hz, options.out / "trace.json")
+    rows = figures(runs)
+    table = Table("figure", "must", "measured", "met")
+    for figure, must, measured, met in rows:
+        table.add_row(figure, must, measured, "yes" if met else "NO")
+    if options.model == "m3vit-tiny" and options.machine == "zcu102":
+        out.print(table)
+    out.print(f"pictures and trace.json (open it in Perfetto) in {options.out}", highlight=False)
+    if options.json:
+        print(json.dumps({name: {"cycles": r.cycles, "use": r.use, "dram_ratio": r.dram_ratio, "exact": r.exact,
+                                 "predicted": r.predicted} for name, r in runs.items()}))
+    bars = options.model == "m3vit-tiny" and options.machine == "zcu102"
+    return 0 if all(r.exact for r in runs.values()) and (not bars or all(met for *_, met in rows)) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

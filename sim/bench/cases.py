@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured, and what each measurement must reach."""
+
+from dataclasses import dataclass
+
+from golden.iss.trace import Entry
+from golden.spec.abi import Image
+from golden.spec.isa import Opcode
+from golden.spec.machine import LINE
+from sim.demo.layers import stream_bytes
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: a name for tables, plan, DRAM preset, program (a task, or all of them joined by +), most cycles."""
+
+    name: str
+    plan: str
+    dram: str
+    tasks: int
+    most_cycles: int | None
+
+
+CASES = (
+    Case("fast, ideal DRAM", "fast", "ideal", 1, 600_000),
+    Case("fast, ZCU102 DDR4", "fast", "zcu102-ddr4", 1, 700_000),
+    Case("accurate, ideal DRAM", "accurate", "ideal", 1, 1_200_000),
+    Case("fast, all tasks, ideal DRAM", "fast", "ideal", 2, None),
+)
+LEAST_ARRAY_USE = 0.65
+MOST_DRAM_RATIO = 1.05
+MOST_TASKS_RATIO = 1.7
+MOST_MODEL_ERROR = 0.03
+
+
+def needed_bytes(image: Image, task: str, entries: list[Entry]) -> int:
+    """Bytes one frame cannot do without: every weight and parameter line it uses, once; program, tables, image, result.
+
+    Experts nobody chose are not in ``entries`` and do not count.
+    """
+    lines: set[int] = set()
+    experts: dict[str, int] = {}
+    for entry in entries:
+        if entry.opcode is Opcode.EXPERTS:
+            experts = entry.fields
+        elif "stream" in entry.fields:
+            first = entry.fields["stream"]
+            if entry.expert >= 0:  # a body's stream counts from its expert's part
+                first += experts["stream"] + entry.expert * experts["pitch"]
+            lines.update(range(first, first + stream_bytes(entry) // LINE))
+    return (len(lines) * LINE + len(image.program(task)) + len(image.tables) + image.input["bytes"]
+            + image.output_bytes(task))
+
+
+def moved_bytes(counters: dict[str, int]) -> int:
+    """Bytes that crossed the pins, by the hardware's own counters."""
+    beats = sum(value for name, value in counters.items()
+                if name.startswith("WEIGHT_READ") or name in ("MAIN_READ", "MAIN_WRITTEN"))
+    return 16 * beats
