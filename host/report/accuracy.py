@@ -29,8 +29,9 @@ from host.report.compare import Comparer, Comparison
 from host.report.error_pictures import save_error_by_layer
 
 SEEDED = replace(M3VIT_TINY, name="m3vit-seeded", image_width=128, depth=4, moe_layers=(1, 3), experts=8)
-SEEDED_SQNR = {"fast": 27.0, "mixed": 27.0, "accurate": 33.0}
-"""dB at the output of seeded weights, the worst held-out photograph."""
+SEEDED_SQNR = {"fast": 31.0, "mixed": 31.0, "accurate": 36.0}
+"""dB at the output of seeded weights, the median over held-out photographs and tasks: a single token whose experts change
+decides the worst one."""
 out = Console()
 
 
@@ -143,8 +144,8 @@ def main(arguments: list[str] | None = None) -> int:
         model = synthetic_model(SEEDED, seed=1)
         for plan in plans:
             results = measure(model, plan, held_out(SEEDED), options.views, options.cycle_budget)
-            bars = [Bar("held-out photographs: worst SQNR, dB", SEEDED_SQNR[plan],
-                        min(r.output.sqnr for r in results), True)]
+            bars = [Bar("held-out photographs: median SQNR, dB", SEEDED_SQNR[plan],
+                        float(np.median([r.output.sqnr for r in results])), True)]
             title = f"{SEEDED.name}, {plan}"
             figures[title] = report(title, f"{SEEDED.name}-{plan}", results, bars, options.out)
     out.print(f"pictures in {options.out}", highlight=False)

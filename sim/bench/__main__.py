@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs every case on the simulated board; prints the figures beside what they must reach. Exit status 1 if one fails."""
+"""Runs every case on the simulated board; prints the figures beside their bars. Exit status 1 when one is missed."""
 
 import argparse
 import json
