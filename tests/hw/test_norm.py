@@ -232,6 +232,26 @@ async def normalises_the_widest_sums(dut):
 
 
 @cocotb.test()
+async def narrows_at_every_boundary(dut):
+    """One value decides a block: v = offset (gain 0, shift 0) at the ends of each exponent's range and beside them."""
+    await start(dut)
+    rng = seeded()
+    bench = Bench(dut)
+    edges = [side * (128 << e) + d for e in range(4) for side in (-1, 1) for d in range(-6, 7)]
+    edges += [-32768, 32767, -32769, 32768, -(1 << 31), (1 << 31) - 1]
+    exps = set()
+    for first in range(0, len(edges), 32):
+        part = edges[first:first + 32]
+        case = Case(rng, 1, len(part), wide=False, xhat=False)
+        case.shift, case.gain[:], case.offset = 0, 0, np.zeros(len(case.gain), np.int64)
+        for block, edge in enumerate(part):
+            case.offset[block * BLOCK + rng.randrange(BLOCK)] = edge
+        exps |= set(layernorm(case.x, case.record())[0].exp.ravel().tolist())
+        await bench.run(case)
+    assert exps == {0, 1, 2, 3}
+
+
+@cocotb.test()
 async def keeps_its_latency_and_interval(dut):
     """32 channels a cycle: (T + 1) * B + LATENCY cycles from the issue to the last write; also with xhat."""
     await start(dut)
