@@ -30,7 +30,7 @@ from host.report.error_pictures import save_error_by_layer
 
 SEEDED = replace(M3VIT_TINY, name="m3vit-seeded", image_width=128, depth=4, moe_layers=(1, 3), experts=8)
 SEEDED_SQNR = {"fast": 31.0, "mixed": 31.0, "accurate": 36.0}
-"""dB at the output of seeded weights, the median over held-out photographs and tasks: a single token whose experts change
+"""dB at the output of seeded weights, the median over held-out photographs and tasks: one token whose experts change
 decides the worst one."""
 out = Console()
 
