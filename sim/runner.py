@@ -84,7 +84,8 @@ def run_bench(component, *, module: str, name: str | None = None, seed: int = 1,
     wall = time.perf_counter() - began
     cases = list(ElementTree.parse(results).iter("testcase")) if results.exists() else []
     failed = [case.get("name") for case in cases if case.find("failure") is not None or case.find("error") is not None]
-    nanoseconds = sum(float(case.get("sim_time_ns", 0)) for case in cases)
+    nanoseconds = sum(float(value.get("value")) for case in cases for value in case.iter("property")
+                      if value.get("name") == "sim_time_duration")
     record = {"bench": name, "tests": len(cases), "failed": len(failed), "cycles": round(nanoseconds / 10),
               "seconds": wall, "seed": seed}
     (BUILD / "results").mkdir(exist_ok=True)
