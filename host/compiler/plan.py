@@ -56,8 +56,8 @@ def mixed(fast: IntModel, accurate: IntModel, images: np.ndarray, reference: Cal
     depth, base, found = fast.config.depth, error(fast), []
     for i in range(depth):
         widened = joined(fast, accurate, {i})
-        cost = max(1, frame_cycles(widened, machine) - least)
-        found.append(((base - error(widened)) / cost, cost, i))
+        cost = frame_cycles(widened, machine) - least
+        found.append(((base - error(widened)) / max(1, cost), cost, i))
         progress(i + 1, depth, f"gain of block {i}")
     wide, spent = set(), least
     for gain, cost, i in sorted(found, key=lambda entry: (-entry[0], entry[2])):
