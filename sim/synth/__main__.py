@@ -4,6 +4,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from golden.spec.boards import BOARD_OF, BOARDS
 from golden.spec.machine import MACHINES
@@ -17,6 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--unit", nargs="+", metavar="NAME", help="these units, or `top`; all of both by default")
     parser.add_argument("--board", choices=sorted(BOARDS), help="lay the areas beside this board")
     parser.add_argument("--json", action="store_true", help="results as JSON on standard output")
+    parser.add_argument("--page", type=Path, help="write the table into this page, between its `measured synth` marks")
     parser.add_argument("--strict", action="store_true", help="fail when a depth or the area is over its limit")
     options = parser.parse_args(arguments)
     cfg, known = MACHINES[options.config], units.units()
@@ -39,7 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{head}: {result.resources['LUT']:,} LUT, {result.resources['DSP']} DSP, {result.levels} levels, "
               f"{result.seconds:.0f} s", file=sys.stderr, flush=True)
     over = report.violations(results)
-    text = "\n".join([report.table(results, cfg, BOARDS[options.board or BOARD_OF[cfg.name]]), "",
+    table = report.table(results, cfg, BOARDS[options.board or BOARD_OF[cfg.name]])
+    if options.page and not failed:
+        options.page.write_text(report.rewritten(options.page.read_text(), f"synth {cfg.name}", table))
+    text = "\n".join([table, "",
                       *report.path_lines(results, report.MUST["levels"]), "",
                       *report.inference_lines(results), *(["", *over] if over else [])])
     report.save(text + "\n", flow.BUILD / f"{cfg.name}.md")

@@ -16,6 +16,8 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.hdl import UnusedElaboratable
 
+from sim.lock import exclusive
+
 BUILD = Path(os.environ.get("EDGE_MOE_BUILD", Path(__file__).parents[2] / "build")) / "synth"
 NAME = "dut"
 MEMORY_BYTES = 5 << 30
@@ -103,28 +105,34 @@ def synthesise(text: str, *, keep: list[str] = (), progress=None) -> tuple[dict,
     if not netlist.exists():
         if progress:
             progress()
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "design.il").write_text(text)
-        (directory / "script.ys").write_text(script)
-        with open(directory / "yosys.log", "w") as log:
-            try:
-                done = subprocess.run([sys.executable, "-c", _WORKER, "script.ys"], cwd=directory, stdout=log,
-                                      stderr=log, timeout=LIMIT_SECONDS,
-                                      preexec_fn=_bounded).returncode
-            except subprocess.TimeoutExpired:
-                done = f"a time-out of {LIMIT_SECONDS} s"
-        if done != 0:
-            tail = "\n".join((directory / "yosys.log").read_text(errors="replace").splitlines()[-15:])
-            raise RuntimeError(f"Yosys ended with {done}; the end of {directory / 'yosys.log'}:\n{tail}")
-        raw = directory / "netlist.json"
-        with open(raw, "rb") as source, gzip.open(directory / "part.gz", "wb", compresslevel=1) as packed:
-            while block := source.read(1 << 20):
-                packed.write(block)
-        raw.unlink()
-        (directory / "yosys.log").unlink()
-        (directory / "part.gz").rename(netlist)
+        with exclusive(BUILD):  # one Yosys at a time: it takes a core and gigabytes
+            if not netlist.exists():
+                _run(text, script, directory, netlist)
     found = stat.read_text()
     return json.loads(found[found.index("{"):]), netlist
+
+
+def _run(text: str, script: str, directory: Path, netlist: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "design.il").write_text(text)
+    (directory / "script.ys").write_text(script)
+    with open(directory / "yosys.log", "w") as log:
+        try:
+            done = subprocess.run([sys.executable, "-c", _WORKER, "script.ys"], cwd=directory, stdout=log,
+                                  stderr=log, timeout=LIMIT_SECONDS,
+                                  preexec_fn=_bounded).returncode
+        except subprocess.TimeoutExpired:
+            done = f"a time-out of {LIMIT_SECONDS} s"
+    if done != 0:
+        tail = "\n".join((directory / "yosys.log").read_text(errors="replace").splitlines()[-15:])
+        raise RuntimeError(f"Yosys ended with {done}; the end of {directory / 'yosys.log'}:\n{tail}")
+    raw = directory / "netlist.json"
+    with open(raw, "rb") as source, gzip.open(directory / "part.gz", "wb", compresslevel=1) as packed:
+        while block := source.read(1 << 20):
+            packed.write(block)
+    raw.unlink()
+    (directory / "yosys.log").unlink()
+    (directory / "part.gz").rename(netlist)
 
 
 def load(netlist: Path) -> dict:

@@ -136,6 +136,17 @@ def _level(result: Result, kind) -> str:
     return str(path.levels) if path else "-"
 
 
+def rewritten(page: str, name: str, text: str) -> str:
+    """``page`` with ``text`` between ``<!-- measured NAME -->`` and ``<!-- end measured NAME -->``.
+
+    Raises ``ValueError`` when the page has no such marks.
+    """
+    head, tail = f"<!-- measured {name} -->", f"<!-- end measured {name} -->"
+    if head not in page or tail not in page:
+        raise ValueError(f"The page has no place for {name}; put {head} and {tail} where the table shall stand.")
+    return page[:page.index(head) + len(head)] + f"\n\n{text}\n\n" + page[page.index(tail):]
+
+
 def save(text: str, path: Path) -> None:
     """Write ``text`` and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -190,6 +190,14 @@ def test_a_failed_synthesis_says_what_yosys_said(tmp_path, monkeypatch):
         flow.synthesise("module \\dut\n  this is not RTLIL\nend\n")
 
 
+def test_a_page_is_rewritten_between_its_marks():
+    page = "a\n<!-- measured synth zcu102 -->\nold\n<!-- end measured synth zcu102 -->\nz"
+    new = report.rewritten(page, "synth zcu102", "| t |")
+    assert "old" not in new and "| t |" in new and report.rewritten(new, "synth zcu102", "| t |") == new
+    with pytest.raises(ValueError, match="no place for synth small"):
+        report.rewritten(page, "synth small", "| t |")
+
+
 def test_limits_are_told_in_sentences():
     deep = longest_paths(netlist([flop("0", 2), *(cell("LUT1", I0=n, O=n + 1) for n in range(2, 11)), flop(11, 12)]))
     result = report.Result("top", Counter(DSP=2000, LUT=1000, BRAM36=600, BRAM18=100), deep)
