@@ -39,14 +39,13 @@ def needed_bytes(image: Image, task: str, entries: list[Entry]) -> int:
     Experts nobody chose are not in ``entries`` and do not count.
     """
     lines: set[int] = set()
-    experts: dict[str, int] = {}
+    loops = {entry.index: entry.fields for entry in entries if entry.opcode is Opcode.EXPERTS}
     for entry in entries:
-        if entry.opcode is Opcode.EXPERTS:
-            experts = entry.fields
-        elif "stream" in entry.fields:
+        if "stream" in entry.fields and entry.opcode is not Opcode.EXPERTS:
             first = entry.fields["stream"]
             if entry.expert >= 0:  # a body's stream counts from its expert's part
-                first += experts["stream"] + entry.expert * experts["pitch"]
+                loop = loops[max(index for index in loops if index < entry.index)]
+                first += loop["stream"] + entry.expert * loop["pitch"]
             lines.update(range(first, first + stream_bytes(entry) // LINE))
     return (len(lines) * LINE + len(image.program(task)) + len(image.tables) + image.input["bytes"]
             + image.output_bytes(task))
