@@ -9,6 +9,7 @@ from torch import Tensor
 from golden.spec.model import BLOCK
 from golden.spec.tables import BLOCK_SHIFT_MAX, WEIGHT_MAX
 from host.compiler.folds import Scale
+from host.compiler.noise import Noise
 
 INT16_MAX = 32767
 BYTE_REACH = 127.5
@@ -32,8 +33,8 @@ class Policy:
     """Candidates for g in ``step ~ range ** g``: 1 favours the operand, 0 the weights it meets."""
     finer: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
     """Candidates for log2 of how much finer the steps are than the calibrated range needs without exponents."""
-    compensation: float = 0.3
-    """Noise of compensated rounding relative to rounding to nearest."""
+    descent: int = 60
+    """Steps of the gradient descent that refines operand steps."""
     tokens: int = 4096
 
 
@@ -50,36 +51,37 @@ def key_scale(values: Tensor, policy: Policy) -> Scale:
     return Scale(half * policy.key_margin / WEIGHT_MAX, centre)
 
 
+def query_finer(values: Tensor, heads: int, policy: Policy) -> Tensor:
+    """log2 [H] of how much finer than its range a head's Q is best stepped, for ``values`` [T, H * d] scaled to at most
+    1 in magnitude.
+    """
+    few = values[::max(1, len(values) // policy.tokens)].double()
+    size = few.abs().unflatten(-1, (heads, -1, BLOCK)).amax(-1).clamp(min=1e-9)  # [T, H, blocks]
+    finer = torch.tensor(policy.finer, dtype=torch.float64)
+    power = torch.ceil(torch.log2(size[..., None]) + finer).clamp(0, BLOCK_SHIFT_MAX)
+    noise = (4.0 ** (power - finer)).mean((0, 2))  # [H, candidates]
+    return finer[noise.argmin(-1)]
+
+
 def operand_scale(values: Tensor, weight: Tensor, wide: bool, policy: Policy, hidden: bool = False) -> Scale:
     """Scale of an operand with calibrated ``values`` [T, C] (real) that meets ``weight`` [O, C].
 
-    Coarse steps for channels of wide range make the operand exact and the weights uneven, equal steps the other way
-    round; the candidate with the least expected noise at the linear's output is taken.
+    Steps that follow the channels' ranges make the operand exact and the weights uneven, equal steps the other way
+    round. The best of a few compromises ``step ~ range ** flatness`` starts a gradient descent on the noise expected
+    at the linear's output (:class:`host.compiler.noise.Noise`).
     """
     centre, half = extent(values, policy.hidden_ratio if hidden else policy.ratio)
-    few = values[::max(1, len(values) // policy.tokens)].double() - centre
-    variance, gain = few.var(0, unbiased=False), weight.square().sum(0)
-    best, least = None, float("inf")
+    noise = Noise.of(values, centre, weight, wide)
+    reach, room = (INT16_MAX, policy.wide_margin) if wide else (BYTE_REACH * 2 ** BLOCK_SHIFT_MAX, policy.headroom)
+    floor = half * room / reach
+    candidates = []
     for flat in policy.flatness:
         shape = half ** flat
         shape = shape * (half / shape).max()
-        size = few.abs() / shape
-        for finer in (0.0,) if wide else policy.finer:
-            if wide:
-                step = shape * policy.wide_margin / INT16_MAX
-                noise = (gain * step.square()).sum() / 12
-            else:
-                step = shape / (BYTE_REACH * 2.0 ** finer)
-                if float((half / step).max()) * policy.headroom > BYTE_REACH * 2 ** BLOCK_SHIFT_MAX:
-                    continue
-                top = size.unflatten(-1, (-1, BLOCK)).amax(-1) * 2.0 ** finer
-                power = 4.0 ** torch.ceil(torch.log2(top.clamp(min=1e-9))).clamp(0, BLOCK_SHIFT_MAX)
-                noise = (power.mean(0) * (gain * step.square()).unflatten(-1, (-1, BLOCK)).sum(-1)).sum() / 12
-            rows = (weight.abs() * step).amax(1) / WEIGHT_MAX
-            noise = noise + policy.compensation * rows.square().sum() / 12 * (variance / step.square()).sum()
-            if float(noise) < least:
-                best, least = Scale(step, centre), float(noise)
-    return best
+        candidates += [torch.maximum(shape / (reach if wide else BYTE_REACH * 2.0 ** finer), floor)
+                       for finer in ((0.0,) if wide else policy.finer)]
+    best = min(candidates, key=lambda step: float(noise.expected(step)))
+    return Scale(noise.descend(best, floor, policy.descent), centre)
 
 
 def gain_grid(scale: Scale, unit: Tensor | float, limit: int) -> tuple[Tensor, Tensor, int, Scale]:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from golden.model.float_model import run_float
 from golden.model.int_model import IntModel
 from golden.model.params import FloatModel
 from golden.spec.model import GateKind, require
@@ -24,9 +25,10 @@ from golden.spec.tables import (
     XHAT_FRAC,
 )
 from host.compiler import batch, folds, rotate
-from host.compiler.calibrate import BYTE_REACH, Policy, gain_grid, key_scale, operand_scale
+from host.compiler.calibrate import BYTE_REACH, Policy, gain_grid, key_scale, operand_scale, query_finer
 from host.compiler.fit import BLOCK_MAX, MULT_SHIFT_MAX, PIXEL_MAX, WIDE_MAX, LinearCodes, Rounding, Samples, fit_linear
 from host.compiler.folds import Scale
+from host.compiler.plan import mixed
 
 RESIDUAL_STEP = 2.0 ** -RESIDUAL_FRAC
 GELU_IN_STEP = 2.0 ** -GELU_IN_FRAC
@@ -174,8 +176,10 @@ class Quantizer:
     def score_steps(self, block: str, q: Tensor, scale_k: Scale) -> tuple[Tensor, Tensor]:
         """Steps of Q [D] and the score scale [H]: in a head, q_step * k_step is the same for all channels."""
         c = self.config
-        top = q.abs().amax(0).double() / BYTE_REACH
-        scale = (top * scale_k.step).reshape(c.heads, -1).amax(1) * folds.log2_scale(c)
+        needed = q.double() * scale_k.step
+        top = needed.abs().amax(0).reshape(c.heads, -1).amax(1)
+        finer = query_finer(needed / top.repeat_interleave(c.head_dim), c.heads, self.options.policy)
+        scale = top / (BYTE_REACH * 2.0 ** finer) * folds.log2_scale(c)
         shift = int(torch.floor(torch.log2(MULT_MAX / scale.max())).clamp(0, MULT_SHIFT_MAX))
         mult = torch.round(scale * 2.0 ** shift).clamp(1, MULT_MAX)
         self.put(f"{block}attn.score_mult", mult)
@@ -331,9 +335,13 @@ def quantize(model: FloatModel, images, plan: Plan | str = "fast", *, progress=N
     require(len(images) > 0 and images.dtype == np.uint8 and images.shape[1:] == wanted,
             f"Calibration wants at least one uint8 image of shape {wanted}, not {images.dtype} {images.shape[1:]}.")
     named = {"fast": Plan.fast, "accurate": Plan.accurate}
+    require(cycle_budget is None or plan == "mixed", f"A cycle budget belongs to the mixed plan, not to {plan!r}.")
+    if plan == "mixed":
+        fast, accurate = (quantize(model, images, name, progress=progress, options=options) for name in named)
+        return mixed(fast, accurate, images, lambda probes: run_float(model, probes), cycle_budget, progress=progress)
     if isinstance(plan, str):
-        require(plan in named, f"plan must be one of {sorted(named)} or a Plan, not {plan!r}.")
+        require(plan in named, f"plan must be one of {sorted([*named, 'mixed'])} or a Plan, not {plan!r}.")
         plan = named[plan](c.depth)
-    with torch.inference_mode():
+    with torch.no_grad():
         tensors = Quantizer(model, plan, options or Options()).run(images, progress)
     return IntModel(c, plan, tensors, source=f"{c.name}, {len(images)} calibration images")
