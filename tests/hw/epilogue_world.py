@@ -257,8 +257,8 @@ class World:
         elif kind == "gate":
             self.gate(tiles, groups, count)
         else:
-            self.attention(rng.randint(1, 2), groups, rng.randint(1, 2), rng.randint(1, 64), count,
-                           bool(rng.randrange(2)))
+            keys = rng.choice((16, 48, rng.randint(1, 64)))
+            self.attention(rng.randint(1, 2), groups, rng.randint(1, 2), keys, count, bool(rng.randrange(2)))
 
 
 def _row(values, half: int) -> list[int]:

@@ -57,13 +57,14 @@ def whole_lanes(policy):
 class Bench:
     """Feeds a world's stimulus, keeps the residual memory, watches every exit and every cycle."""
 
-    def __init__(self, dut, world: World, *, stall=lambda: never, read_stall=None):
+    def __init__(self, dut, world: World, *, stall=lambda: never, exit_stall=None):
         self.dut, self.world = dut, world
         self.beats = Source(dut, "i", drain_beat(CFG), stall=whole_lanes(stall()))
         self.contexts = Source(dut, "i_context", tile_context(CFG), stall=stall())
         self.lines = Source(dut, "i_param", LINE_BITS, stall=stall())
-        self.sinks = {name: Sink(dut, f"o_{name}", shape, stall=stall()) for name, shape in EXITS.items()}
-        self.reads = Sink(dut, "o_residual_read", ROW_BITS, stall=stall())
+        shut_ = exit_stall or stall
+        self.sinks = {name: Sink(dut, f"o_{name}", shape, stall=shut_()) for name, shape in EXITS.items()}
+        self.reads = Sink(dut, "o_residual_read", ROW_BITS, stall=shut_())
         self.rows = [sum((int(x) & 0xFFFF) << 16 * n for n, x in enumerate(row)) for row in world.initial]
         self.entered, self.retired, self.faults, self.cycle = [], [], 0, 0
         self.tasks = [cocotb.start_soon(self.watch())]
@@ -137,14 +138,14 @@ def _payload(name: str, value: dict) -> dict:
     return value | ({"exp": value["exp"][half_]} if name == "operand" else {"half": half_})
 
 
-async def play(dut, build, *, stall=lambda: never, salt="", begin=True) -> Bench:
+async def play(dut, build, *, stall=lambda: never, exit_stall=None, salt="", begin=True) -> Bench:
     if begin:
         await start(dut)
     world = World(CFG, seeded(salt))
     census = Census()
     with census.at(""):
         build(world)
-    bench = Bench(dut, world, stall=stall)
+    bench = Bench(dut, world, stall=stall, exit_stall=exit_stall)
     bench.census = {kind: (clipped, seen) for _, kind, clipped, seen in census.table()}
     await bench.run()
     bench.stop()
@@ -174,6 +175,23 @@ async def matches_golden(dut):
 async def matches_golden_under_stalls(dut):
     for n, stall in enumerate((lambda: half, bursts)):
         await play(dut, many(16), stall=stall, salt=f"stall{n}", begin=n == 0)
+
+
+def shut():
+    """A policy that shuts for long enough to fill everything behind it, then opens for a while."""
+    state = {"cycle": 0}
+
+    def policy(_):
+        state["cycle"] += 1
+        return state["cycle"] % 150 < 100
+
+    return policy
+
+
+@cocotb.test()
+async def loses_nothing_while_the_exits_are_shut(dut):
+    """Beats press in without a pause: the queues fill to the last place."""
+    await play(dut, many(30), exit_stall=shut, salt="shut")
 
 
 @cocotb.test()
