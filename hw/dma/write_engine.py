@@ -82,11 +82,11 @@ class WriteEngine(wiring.Component):
             m.d.comb += [unit.lo.eq(self.lo), unit.hi.eq(self.hi)]
 
         # Address channel: a register.
-        outstanding, full = Signal(range(self.bursts + 3)), Signal()
+        outstanding = Signal(range(self.bursts + 1))
         poisoned, take = Signal(), Signal()
         m.d.comb += [
             take.eq(guard.o.valid & guard.o.ready),
-            guard.o.ready.eq(~full & ~axi.awvalid & started.i.ready & issued.i.ready & ~self.halt & ~poisoned),
+            guard.o.ready.eq(~axi.awvalid & started.i.ready & issued.i.ready & ~self.halt & ~poisoned),
             started.i.payload.eq(guard.o.payload.beats), started.i.valid.eq(take),
             issued.i.payload.eq(guard.o.payload.addr), issued.i.valid.eq(take),
         ]
@@ -123,7 +123,7 @@ class WriteEngine(wiring.Component):
         m.d.sync += [s1_valid.eq(axi.bvalid), s1_resp.eq(axi.bresp)]
         answered = Signal()
         m.d.comb += [answered.eq(s1_valid & (outstanding != 0)), issued.o.ready.eq(answered)]
-        m.d.sync += [outstanding.eq(outstanding + take - answered), full.eq(outstanding >= self.bursts - 1)]
+        m.d.sync += outstanding.eq(outstanding + take - answered)
         wrong, code = Signal(), Signal(8)
         m.d.comb += [wrong.eq(s1_valid), code.eq(Status.BAD_RESPONSE)]
         with m.If(outstanding == 0):

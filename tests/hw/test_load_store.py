@@ -11,6 +11,7 @@ from golden.spec.status import Status
 from hw.axi import BEAT_BITS, BEAT_BYTES, LINE_BEATS, TRANSFER
 from hw.core.layouts import ISSUE, OPERAND_ROW, OPERAND_WRITE, READ_LATENCY, RESIDUAL_WRITE
 from hw.dma.load_store import LoadStore
+from hw.mem.row_memory import RowMemory
 from sim.payload import pack
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
@@ -87,6 +88,18 @@ class World:
 
 def beats_of(rows):
     return [row >> 8 * BEAT_BYTES * n & (1 << BEAT_BITS) - 1 for row in rows for n in range(LINE_BEATS)]
+
+
+@cocotb.test()
+async def is_busy_until_the_last_row_can_be_read(dut):
+    await start(dut)
+    world = World(dut)
+    for memory in Memory:
+        sink = world.writes[memory]
+        cocotb.start_soon(world.beats.send(beats_of([5] * 3)))
+        await world.run(1, Opcode.LOAD, memory=memory, rows=3)
+        # `run` returns two cycles after idle rose.
+        assert sink.cycle - 2 - sink.times[-1] > RowMemory.WRITE_LATENCY
 
 
 def check_writes(sink, memory, first, rows):

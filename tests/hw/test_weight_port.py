@@ -21,8 +21,8 @@ pytestmark = pytest.mark.rtl
 LO, HI = 0x8_0000_0000, 0xA_0000_0000
 OUTPUTS = {Destination.RING: "o_ring", Destination.PARAM: "o_param", Destination.NORM: "o_norm",
            Destination.MULTS: "o_mults"}
-STREAM = ["delivers_every_line_where_it_belongs", "sustains_its_rate", "joins_chunks_into_long_bursts",
-          "hands_out_a_short_grant_in_time", "refuses_what_leaves_the_window"]
+STREAM = ["delivers_every_line_where_it_belongs", "takes_grants_at_any_moment", "sustains_its_rate",
+          "joins_chunks_into_long_bursts", "hands_out_a_short_grant_in_time", "refuses_what_leaves_the_window"]
 
 
 @pytest.mark.parametrize("ports", [1, 2, 4])
@@ -110,6 +110,29 @@ async def delivers_every_line_where_it_belongs(dut):
         await world.ask(segments)
         await world.arrived(segments)
         world.stop()
+
+
+@cocotb.test()
+async def takes_grants_at_any_moment(dut):
+    """Single chunks that follow or jump, with pauses of every length in between."""
+    await start(dut)
+    await reset(dut)
+    rng = seeded("moments")
+    world = World(dut, latency=1)
+    line, segments = 0, []
+    for n in range(400):
+        line = line if n % 2 else rng.randrange(1 << 16)
+        segments.append((Destination.RING, rng.randint(1, CHUNK_LINES), line))
+        line += segments[-1][1]
+    following = None
+    routes = cocotb.start_soon(world.routes.send({"destination": 0, "lines": lines} for _, lines, _ in segments))
+    for n, (_, lines, line) in enumerate(segments):
+        # Pairs: a chunk that follows comes any time after its predecessor, a jump right behind it.
+        await cycles(dut, 0 if n % 2 == 0 else rng.choice([0, 1, 2, 3, 20, rng.randint(0, 40)]))
+        await world.chunks.send([{"line": line, "lines": lines, "jump": int(line != following)}])
+        following = line + lines
+    await routes
+    await world.arrived(segments)
 
 
 @cocotb.test()

@@ -15,11 +15,12 @@ from tests.hw.axi_world import BEAT, WriteMemory, bursts_of
 pytestmark = pytest.mark.rtl
 LO, HI = 0x8_0000_0000, 0x9_0000_0000
 LIMIT = 300
+BURSTS = 16
 AGENTS = []
 
 
 def test_write_engine():
-    run_bench(WriteEngine(), module=__name__)
+    run_bench(WriteEngine(bursts=BURSTS), module=__name__)
 
 
 async def engine(dut, *, limit=1 << 20, **options):
@@ -138,6 +139,21 @@ async def keeps_its_latency_and_offers_data_before_the_address_is_taken(dut):
     memory.dead.clear()
     await until(dut, lambda: int(dut.idle.value) == 1, 20, "idle")
     assert memory.answered == 1
+
+
+@cocotb.test()
+async def stops_issuing_when_enough_is_owed(dut):
+    await start(dut)
+    memory, source, source_data = await engine(dut)
+    memory.dead.add("b")
+    transfers = [(LO + 0x1000 * n, 2) for n in range(40)]
+    data, expected = words(transfers)
+    send(transfers, data, source, source_data)
+    await cycles(dut, 1000)
+    assert len(memory.bursts) == BURSTS
+    memory.dead.clear()
+    await until(dut, lambda: memory.answered == 40, 2000, "all responses")
+    assert memory.memory == expected
 
 
 @cocotb.test()
