@@ -9,6 +9,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(stderr=True)
+PLAIN_WIDTH = 120
+"""Columns of tables when nobody's terminal says how wide it is."""
+
+
+def printer() -> Console:
+    """A console for results on stdout, whose tables stay readable in a pipe or a file."""
+    result = Console()
+    return result if result.is_terminal else Console(width=PLAIN_WIDTH)
+
+
 PLAIN_SECONDS = 5.0
 """Seconds between two plain lines."""
 

@@ -9,9 +9,9 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from host.progress import printer
 from sim.runner import BUILD
 
 TESTS = Path(__file__).parents[1] / "tests"
@@ -45,7 +45,7 @@ def main() -> int:
     for bench, (tests, failed, cycles, seconds) in sorted(totals.items()):
         speed = cycles / max(seconds, 1e-9)
         table.add_row(bench, str(tests), f"{cycles:,}", f"{speed:,.0f}", "no" if failed else "yes")
-    Console().print(table)
+    printer().print(table)
     return 1 if status else 0
 
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from golden.model.params import FloatModel
@@ -23,7 +22,7 @@ from host.compiler.quantize import quantize
 from host.compiler.views import views
 from host.importers import import_checkpoint
 from host.pictures import fitted, read_picture
-from host.progress import steps
+from host.progress import printer, steps
 from host.report.bars import HELD_OUT, Bar, held_out, reference_bars, street_views
 from host.report.compare import Comparer, Comparison
 from host.report.error_pictures import save_error_by_layer
@@ -32,7 +31,7 @@ SEEDED = replace(M3VIT_TINY, name="m3vit-seeded", image_width=128, depth=4, moe_
 SEEDED_SQNR = {"fast": 31.0, "mixed": 31.0, "accurate": 36.0}
 """dB at the output of seeded weights, the median over held-out photographs and tasks: one token whose experts change
 decides the worst one."""
-out = Console()
+out = printer()
 
 
 def measure(model: FloatModel, plan: str, pictures: dict[str, np.ndarray], count: int = 32,

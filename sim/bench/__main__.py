@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from golden.device import GoldenDevice
@@ -20,7 +19,7 @@ from host.compiler.emit import compile_model
 from host.driver.layout import prepare_input
 from host.driver.session import Session
 from host.progress import console as notes
-from host.progress import cycles, steps
+from host.progress import cycles, printer, steps
 from sim.bench.cases import (
     CASES,
     LEAST_ARRAY_USE,
@@ -39,7 +38,7 @@ from sim.demo.layers import Layer, layers
 from sim.device import SimDevice
 from sim.trace import Retired, Tracer
 
-out = Console()
+out = printer()
 
 
 @dataclass
@@ -80,7 +79,7 @@ def run(case: Case, image: Image, device: SimDevice, pixels: np.ndarray) -> Run:
     exact = all(np.array_equal(result.residuals[key], golden.residuals[key]) for key in golden.residuals)
     found = layers(tracer.retired, image.symbols[task])
     queues = [[layer.queues.get(expert, 0) for expert in range(image.model.experts)] for layer in found if layer.queues]
-    spans = timeline.predict(image, task, queues, timeline.Dram(dram.bytes_per_cycle or 64.0, dram.latency))
+    spans = timeline.predict(image, task, queues, timeline.Dram(dram.sustained or 64.0, dram.latency))
     return Run(case, result.counters, found, tracer.retired, exact,
                sum(layer.macs for layer in found) / (result.cycles * image.machine.macs_per_cycle),
                moved_bytes(result.counters) / needed_bytes(image, task, entries), spans[-1].end, seconds)

@@ -32,6 +32,13 @@ class DramSettings:
     stall: float = 0.0
     seed: int = 1
 
+    @property
+    def sustained(self) -> float | None:
+        """Bytes a cycle that refresh leaves."""
+        if self.bytes_per_cycle is None:
+            return None
+        return self.bytes_per_cycle * (1 - self.refresh_length / self.refresh_period)
+
     def to_c(self) -> "CSettings":
         bandwidth = 0 if self.bytes_per_cycle is None else round(1024 * self.bytes_per_cycle)
         return CSettings(self.seed, self.latency, bandwidth, self.refresh_period, self.refresh_length,

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from golden.device import GoldenDevice
@@ -20,14 +19,14 @@ from host.compiler.emit import compile_model
 from host.driver.layout import prepare_input
 from host.driver.session import Session
 from host.progress import console as notes
-from host.progress import cycles, steps
+from host.progress import cycles, printer, steps
 from sim.board.settings import DRAM_PRESETS
 from sim.demo import models, pictures
 from sim.demo.layers import Layer, layers
 from sim.device import SimDevice
 from sim.trace import Mismatch, Tracer
 
-out = Console()
+out = printer()
 
 
 def run_task(image: Image, device: SimDevice, pixels: np.ndarray, task: str):
