@@ -16,8 +16,6 @@ from hw.shapes import INSTRUCTION
 ROWS_BITS = 17
 ROW_QUEUE = 8
 """Rows between the side that brings them and the side that takes them; covers the memories' latency."""
-LAND = 3
-"""Cycles from a row's transfer at a memory to its being readable."""
 
 
 class LoadStore(wiring.Component):
@@ -95,7 +93,7 @@ class LoadStore(wiring.Component):
         for out in (self.o_load, self.o_store):
             m.d.comb += [out.payload.addr.eq(addr), out.payload.beats.eq(rows * LINE_BEATS)]
 
-        to_read, to_write, land = Signal(ROWS_BITS), Signal(ROWS_BITS), Signal(range(LAND + 1))
+        to_read, to_write = Signal(ROWS_BITS), Signal(ROWS_BITS)
         running = Signal()
         beyond = Signal()
         limit = Mux(residual, self.cfg.residual_rows, self.cfg.operand_rows)
@@ -138,7 +136,6 @@ class LoadStore(wiring.Component):
             with m.State("CHECK"):
                 m.d.sync += [
                     addr[half:].eq(base[half:] + (offset * LINE)[half:] + carry), to_read.eq(rows), to_write.eq(rows),
-                    land.eq(LAND),
                 ]
                 m.next = "REQUEST"
                 with m.If(beyond):
@@ -152,11 +149,9 @@ class LoadStore(wiring.Component):
                 m.d.comb += running.eq(1)
                 with m.If(to_write == 0):
                     m.next = "LAND"
-            # The last row must be readable, and every store acknowledged, before anybody believes it.
+            # Every store must be acknowledged before anybody believes it; a row has landed meanwhile in any case.
             with m.State("LAND"):
-                with m.If(land != 0):
-                    m.d.sync += land.eq(land - 1)
-                with m.Elif(~is_store | self.stored):
+                with m.If(~is_store | self.stored):
                     m.d.sync += self.retire.eq(1)
                     m.next = "ACCEPT"
             with m.State("REFUSED"):

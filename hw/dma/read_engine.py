@@ -70,7 +70,7 @@ class ReadEngine(wiring.Component):
         m.submodules.check = check = WindowGuard(TRANSFER)
         m.submodules.splitter = splitter = BurstSplitter()
         m.submodules.guard = guard = WindowGuard(BURST)
-        m.submodules.issued = issued = Queue(BURST, self.bursts)
+        m.submodules.issued = issued = Queue(BURST, self.bursts - 1)  # and the oldest beside it
         m.submodules.data = queue = Queue(BEAT_BITS, self.depth)
         m.submodules.timer = timer = BusTimer()
         wiring.connect(m, wiring.flipped(self.i), check.i)
@@ -82,7 +82,7 @@ class ReadEngine(wiring.Component):
 
         # Address channel: a register; a burst enters when the data queue has room for all of it.
         space, enough = Signal(range(self.depth + 1), init=self.depth), Signal()
-        outstanding = Signal(range(self.bursts + 3))
+        outstanding = Signal(range(self.bursts + 1))
         poisoned, take = Signal(), Signal()
         m.d.comb += [
             take.eq(guard.o.valid & guard.o.ready),

@@ -15,12 +15,12 @@ from tests.hw.axi_world import BEAT, ReadMemory, bursts_of
 
 pytestmark = pytest.mark.rtl
 LO, HI = 0x8_0000_0000, 0x9_0000_0000
-DEPTH = 256
+DEPTH, BURSTS = 256, 16
 LIMIT = 300
 
 
 def test_read_engine():
-    run_bench(ReadEngine(depth=DEPTH), module=__name__, tests=ENGINE)
+    run_bench(ReadEngine(depth=DEPTH, bursts=BURSTS), module=__name__, tests=ENGINE)
 
 
 def test_splitter():
@@ -29,7 +29,7 @@ def test_splitter():
 
 ENGINE = ["reads_everything_in_order", "sustains_one_beat_a_cycle", "keeps_its_latency", "names_every_bad_response",
           "names_a_wrong_last", "names_an_unasked_beat", "refuses_a_transfer_that_leaves_the_window",
-          "notices_a_dead_channel", "drains_when_halted"]
+          "notices_a_dead_channel", "stops_issuing_when_enough_is_owed", "drains_when_halted"]
 SPLITTER = ["cuts_every_offset_and_length"]
 
 
@@ -242,6 +242,28 @@ async def notices_a_dead_channel(dut):
         assert LIMIT <= memory.cycle - begun <= LIMIT + 10 and not int(dut.quiet.value)
         memory.dead.clear()
         await until(dut, lambda: int(dut.quiet.value) == 1, 100 * LIMIT, "quiet")
+    # A halt begins the count anew: the drain has the whole limit to itself.
+    memory, source, sink = await engine(dut, limit=LIMIT, latency=5)
+    faults = Faults(dut)
+    memory.dead.add("r")
+    await source.send([{"addr": LO, "beats": 64}])
+    await cycles(dut, LIMIT - 30)
+    dut.halt.value = 1
+    waited = await until(dut, lambda: faults.expired, 2 * LIMIT, "expired")
+    assert waited >= LIMIT, waited
+
+
+@cocotb.test()
+async def stops_issuing_when_enough_is_owed(dut):
+    """Single beats: the list of outstanding bursts fills long before the data queue does."""
+    await start(dut)
+    memory, source, sink = await engine(dut)
+    memory.dead.add("r")
+    cocotb.start_soon(source.send({"addr": LO + BEAT * n, "beats": 1} for n in range(40)))
+    await cycles(dut, 1000)
+    assert len(memory.bursts) == BURSTS
+    memory.dead.clear()
+    assert await sink.receive(40) == [content(LO + BEAT * n) for n in range(40)]
 
 
 @cocotb.test()
