@@ -27,7 +27,7 @@ class Policy:
     headroom: float = 4.0
     ratio: float = 1e-2
     """Narrowest range that gets a step of its own, relative to the widest of the tensor."""
-    hidden_ratio: float = 0.15
+    hidden_ratio: float = 0.3
     """The same behind GELU, where a neuron that calibration never woke may be woken by the next image."""
     flatness: tuple[float, ...] = (1.0, 0.85, 0.7, 0.5, 0.25, 0.0)
     """Candidates for g in ``step ~ range ** g``: 1 favours the operand, 0 the weights it meets."""
@@ -78,7 +78,7 @@ def operand_scale(values: Tensor, weight: Tensor, wide: bool, policy: Policy, hi
     for flat in policy.flatness:
         shape = half ** flat
         shape = shape * (half / shape).max()
-        candidates += [torch.maximum(shape / (reach if wide else BYTE_REACH * 2.0 ** finer), floor)
+        candidates += [torch.maximum(shape / (reach / room if wide else BYTE_REACH * 2.0 ** finer), floor)
                        for finer in ((0.0,) if wide else policy.finer)]
     best = min(candidates, key=lambda step: float(noise.expected(step)))
     return Scale(noise.descend(best, floor, policy.descent), centre)

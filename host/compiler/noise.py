@@ -13,7 +13,10 @@ BYTE_REACH = 127.5
 """What a block of exponent 0 reaches on either side."""
 EXPONENT_WASTE = 3 / torch.log(torch.tensor(4.0)).item()
 """Mean of 4**(ceil(x) - x): what whole exponents cost against fractional ones."""
-QUIET = 0.1
+QUIET = 0.4
+"""Variance granted to every channel, relative to the mean."""
+COMPENSATION = 0.3
+"""Noise of compensated rounding relative to rounding to nearest."""
 NORM_POWER = 24
 """A differentiable stand-in for the largest weight of a row."""
 
@@ -21,7 +24,7 @@ NORM_POWER = 24
 @dataclass(frozen=True)
 class Noise:
     """``size`` [T, C]: distance of sampled values from their centre; ``weight`` [O, C] in magnitude; ``gain`` [C] the sum
-    of its squares over outputs; ``variance`` [C] of what compensated rounding cannot hide behind other channels.
+    of its squares over outputs; ``variance`` [C] of the values, as far as compensated rounding cannot hide it.
     """
 
     size: Tensor
@@ -32,17 +35,10 @@ class Noise:
 
     @classmethod
     def of(cls, values: Tensor, centre: Tensor, weight: Tensor, wide: bool, tokens: int = 1024, rows: int = 1024):
-        values = values.double()
-        centred = values - values.mean(0)
-        moment = centred.T @ centred / len(values)
-        variance = moment.diagonal()
-        damped = moment + (0.01 * variance.mean() + 1e-20) * torch.eye(len(variance), dtype=torch.float64)
-        # Between the variance (nothing compensated) and the one left when all other channels are known.
-        left = 1 / torch.linalg.inv(damped).diagonal()
-        variance = (variance.clamp(min=0) * left).sqrt()
+        variance = values.double().var(0, unbiased=False)
         # Channels that calibration hardly moved may move in the next image.
-        variance = variance + QUIET * variance.mean()
-        few = values[::max(1, len(values) // tokens)] - centre
+        variance = COMPENSATION * (variance + QUIET * variance.mean())
+        few = values[::max(1, len(values) // tokens)].double() - centre
         picked = weight[::max(1, len(weight) // rows)]
         scale = len(weight) / len(picked)
         return cls(few.abs().float(), picked.abs().float() * scale ** 0.5, weight.square().sum(0).float(),
