@@ -9,7 +9,6 @@ import numpy as np
 from golden.model.int_model import IntModel, dequantize
 from golden.spec.machine import ZCU102, MachineConfig
 from golden.spec.model import require
-from golden.spec.quantized import Plan
 from host.compiler.emit import compile_model
 
 PROBES = 4
