@@ -67,7 +67,7 @@ class Accelerator(wiring.Component):
         m.d.comb += [ClockSignal().eq(self.ap_clk), ResetSignal().eq(reset)]
 
         # Control survives the reset at the end of a job; everything else is cleared by it.
-        local_units = 4
+        local_units = 6
         m.submodules.csr = csr = Csr(cfg)
         m.submodules.supervisor = boss = Supervisor(cfg, engines=cfg.ports + 2, locals_=local_units)
 
@@ -138,7 +138,7 @@ class Accelerator(wiring.Component):
                 fault.addr.eq(weights.fault_addr[p]), fault.index.eq(sequencer.at),
                 boss.expired[2 + p].eq(weights.expired[p]), boss.quiet[2 + p].eq(weights.quiet[p]),
             ]
-        for n, source in enumerate((load_store, operand, residual, gate)):
+        for n, source in enumerate((load_store, operand, residual, gate, array, epilogue)):
             assign(boss.local_fault[n], source, valid="fault", code="fault_code")
             m.d.comb += boss.local_fault[n].index.eq((load_store if source is load_store else sequencer).at)
         assign(boss, front_end, program_fault="fault", program_code="fault_code", program_index="fault_index")

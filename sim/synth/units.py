@@ -77,5 +77,5 @@ def _make(dotted: str, cfg: MachineConfig):
     kind = getattr(importlib.import_module(f"hw.{module}"), name)
     arguments = {"cfg": cfg} if "cfg" in inspect.signature(kind.__init__).parameters else {}
     if name == "Supervisor":  # as hw/top.py makes it
-        arguments |= {"engines": cfg.ports + 2, "locals_": 4}
+        arguments |= {"engines": cfg.ports + 2, "locals_": 6}
     return kind(**arguments)

@@ -176,6 +176,8 @@ BAD_PROGRAMS = [
     (isa.Opcode.STORE, lambda word: word | 1 << 255, Status.BAD_FIELD),
     (isa.Opcode.STORE, _fields(row=0xFFFF), Status.RANGE_LOCAL),
     (isa.Opcode.LOAD, _fields(row=0xFFF0), Status.RANGE_LOCAL),
+    (isa.Opcode.LINEAR, _fields(dst=isa.Dest.KEY, dst_row=900), Status.RANGE_LOCAL),
+    (isa.Opcode.LINEAR, _fields(dst=isa.Dest.VALUE, dst_row=900), Status.RANGE_LOCAL),
 ]
 
 
