@@ -18,8 +18,9 @@ BYTE_REACH = 127.5
 
 @dataclass(frozen=True)
 class Policy:
-    """How ranges become steps. ``key_margin``, ``wide_margin``: room for images unlike the calibration's where no block
-    exponent helps; ``headroom``: how far beyond its calibrated range a block operand must reach at the largest exponent.
+    """How ranges become steps. ``key_margin``, ``wide_margin``: room for images unlike the calibration's where no
+    block exponent helps; ``headroom``: how far beyond its calibrated range a block operand must reach at the largest
+    exponent.
     """
 
     key_margin: float = 1.4
@@ -85,8 +86,8 @@ def operand_scale(values: Tensor, weight: Tensor, wide: bool, policy: Policy, hi
 
 
 def gain_grid(scale: Scale, unit: Tensor | float, limit: int) -> tuple[Tensor, Tensor, int, Scale]:
-    """``gain``, ``offset``, ``shift`` of ``v = rsh(g * gain + offset, shift)`` for g in steps of ``unit``, and the scale
-    that these integers make: its step is re-derived from the rounded gain, so that rounding it costs nothing.
+    """``gain``, ``offset``, ``shift`` of ``v = rsh(g * gain + offset, shift)`` for g in steps of ``unit``, and the
+    scale that these integers make: its step is re-derived from the rounded gain, so that rounding it costs nothing.
     """
     ratio = unit / scale.step
     shift = int(torch.floor(torch.log2(INT16_MAX / ratio.max())).clamp(0, limit))

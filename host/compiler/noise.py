@@ -23,8 +23,8 @@ NORM_POWER = 24
 
 @dataclass(frozen=True)
 class Noise:
-    """``size`` [T, C]: distance of sampled values from their centre; ``weight`` [O, C] in magnitude; ``gain`` [C] the sum
-    of its squares over outputs; ``variance`` [C] of the values, as far as compensated rounding cannot hide it.
+    """``size`` [T, C]: distance of sampled values from their centre; ``weight`` [O, C] in magnitude; ``gain`` [C] the
+    sum of its squares over outputs; ``variance`` [C] of the values, as far as compensated rounding cannot hide it.
     """
 
     size: Tensor

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Float model and calibration images -> integer model, block after block, each on what the blocks before really give."""
+"""Float model and calibration images -> integer model, block after block, each on what those before really give."""
 
 from dataclasses import dataclass
 
@@ -168,7 +168,8 @@ class Quantizer:
         pairs = [rotate.balance(x, y, floor) for x, y in zip(rotate.head_moments(v, heads, True), gram, strict=True)]
         basis_v, dual = (torch.stack(t) for t in zip(*pairs, strict=True))
         bases = basis_q, basis_k, basis_v
-        rows = [rotate.turn_rows(w, r, basis) for w, r, basis in zip(weight.chunk(3), bias.chunk(3), bases, strict=True)]
+        parts = zip(weight.chunk(3), bias.chunk(3), bases, strict=True)
+        rows = [rotate.turn_rows(w, r, basis) for w, r, basis in parts]
         weight, bias = (torch.cat(t) for t in zip(*rows, strict=True))
         turned = [rotate.turn(t, basis) for t, basis in zip((q, k, v), bases, strict=True)]
         return weight, bias, rotate.turn_columns(proj, dual), turned
@@ -240,8 +241,10 @@ class Quantizer:
         w2, b2 = self.weights(f"{b}mlp.fc2")
         z, xhat, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2, w1.flatten(0, 1))
         per_task = len(z) // len(c.tasks)
-        routes = [self.gate(i, xhat, z, task, slice(t * per_task, (t + 1) * per_task)) for t, task in enumerate(c.tasks)]
-        chosen_float, score_float, chosen, score = (torch.cat([r[s][p] for r in routes]) for s in (0, 1) for p in (0, 1))
+        routes = [self.gate(i, xhat, z, task, slice(t * per_task, (t + 1) * per_task))
+                  for t, task in enumerate(c.tasks)]
+        chosen_float, score_float, chosen, score = (torch.cat([r[s][p] for r in routes])
+                                                    for s in (0, 1) for p in (0, 1))
         out_float = torch.zeros_like(z)
         for e in range(c.experts):
             token, place = torch.where(chosen_float == e)
@@ -325,9 +328,9 @@ def quantize(model: FloatModel, images, plan: Plan | str = "fast", *, progress=N
              options: Options | None = None) -> IntModel:
     """The integer model of ``model`` under ``plan`` ("fast", "accurate", "mixed" or one of your own).
 
-    ``images``: uint8 [height, width, channels] of the model's size, used for every task (:func:`host.compiler.views.views`
-    makes some). ``progress(done, total, what)`` is told of every block. ``cycle_budget`` belongs to "mixed". The same
-    arguments give the same bytes.
+    ``images``: uint8 [height, width, channels] of the model's size, used for every task
+    (:func:`host.compiler.views.views` makes some). ``progress(done, total, what)`` is told of every block.
+    ``cycle_budget`` belongs to "mixed". The same arguments give the same bytes.
     """
     c = model.config
     images = np.stack([np.asarray(image) for image in images]) if len(images) else np.zeros((0, 0, 0, 0), np.uint8)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Changes of basis inside attention heads that leave the float result alone and make 8 bits go further.
 
-Only ``q . k`` and ``proj(out)`` matter, so a head's Q may be multiplied by any invertible A and its K by A^-T, its V by B
-and the columns of ``proj`` by B^-T. The noise of quantizing both factors is least when both have the same, flat
+Only ``q . k`` and ``proj(out)`` matter, so a head's Q may be multiplied by any invertible A and its K by A^-T, its V by
+B and the columns of ``proj`` by B^-T. The noise of quantizing both factors is least when both have the same, flat
 spectrum: first balance the two covariances, then spread them over all channels with a Hadamard matrix.
 """
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def hadamard(size: int) -> Tensor:
-    """Orthonormal matrix with entries of (nearly) one magnitude; for a size with an odd factor m, times an m x m DCT."""
+    """Orthonormal matrix with entries of (nearly) one magnitude; a size with an odd factor m: times an m x m DCT."""
     matrix, odd = torch.ones(1, 1, dtype=torch.float64), size
     while odd % 2 == 0:
         odd //= 2
@@ -33,8 +33,8 @@ def _root(moment: Tensor, floor: float) -> tuple[Tensor, Tensor]:
 
 
 def balance(left: Tensor, right: Tensor, floor: float = 1e-3) -> tuple[Tensor, Tensor]:
-    """``A`` and ``A^-T`` [d, d] (float64): x of moment ``left`` becomes x A, y of moment ``right`` becomes y A^-T; products
-    x . y stay, and both new moments are the same matrix with a flat diagonal.
+    """``A`` and ``A^-T`` [d, d] (float64): x of moment ``left`` becomes x A, y of moment ``right`` becomes y A^-T;
+    products x . y stay, and both new moments are the same matrix with a flat diagonal.
     """
     root, inverse = _root(left, floor)
     value, vector = torch.linalg.eigh(root @ _floored(right, floor) @ root)
