@@ -13,6 +13,7 @@ reset), a memory input or a port. Levels on the way:
 """
 
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sim.synth.resources import FLIP_FLOPS, LUTS_OF
@@ -21,6 +22,7 @@ DSP_LEVELS = 4
 """An unregistered DSP48E2 multiplies in about 2.2 ns (-2 grade): four LUTs with their wires at half a nanosecond."""
 REGISTER, PORT = "register", "port"
 KINDS = ((REGISTER, REGISTER), (PORT, REGISTER), (REGISTER, PORT), (PORT, PORT))
+_PART_BITS = 32
 _FREE = ("INV", "MUXF7", "MUXF8", "MUXF9", "BUF", "BUFG", "IBUF", "OBUF")
 _CARRY = ("CARRY4", "CARRY8")
 _CLOCKS = ("C", "CLK", "WCLK", "CLKARDCLK", "CLKBWRCLK", "CLKA", "CLKB")
@@ -44,34 +46,57 @@ class Path:
         return f"{self.start} -> {' '.join(parts) or 'wire'} -> {self.end}"
 
 
-def longest_paths(module: dict) -> dict[tuple[str, str], Path]:
+def longest_paths(module: dict, parts: dict[str, Callable[[], dict]] | None = None) -> dict[tuple[str, str], Path]:
     """The longest path of each of :data:`KINDS` that exists, of a module from Yosys' ``write_json``.
 
-    Raises ``ValueError`` for a cell type it does not know and for a loop without a register.
+    ``parts``: what stands inside the cells of these types; each is called once, when its turn comes. Raises
+    ``ValueError`` for a cell type it does not know and for a loop without a register.
     """
-    return _Netlist(module).longest()
+    netlist = _Netlist()
+    netlist.read(module, parts or {})
+    return netlist.longest()
 
 
 class _Netlist:
-    def __init__(self, module: dict):
-        self.names = _net_names(module["netnames"])
-        self.arcs = defaultdict(list)  # net -> [(net driven through a cell, levels, cell type, is a carry step)]
+    def __init__(self):
+        self.names = {}  # net -> name
+        self.arcs = defaultdict(list)  # net -> [(net driven through a cell, levels, cell type or None)]
         self.inputs = defaultdict(int)  # net -> arcs into it
         self.starts = {REGISTER: {}, PORT: {}}  # net -> (levels, name)
         self.ends = []  # (net, kind, name)
         self.carries = set()
-        for cell in module["cells"].values():
+        self.read_parts = 0
+
+    def read(self, module: dict, parts: dict, prefix: str = "", ports: dict | None = None) -> None:
+        """Take in a module; the nets of parts are told apart by their numbers. ``ports``: a part's pins outside."""
+        base = self.read_parts << _PART_BITS
+        self.read_parts += 1
+        for net, name in _net_names(module["netnames"]).items():
+            self.names[base + net] = prefix + name
+        for name, port in module["ports"].items():
+            outside = [None] * len(port["bits"]) if ports is None else ports.get(name, ["x"] * len(port["bits"]))
+            for n, net in enumerate(_shift(port["bits"], base)):
+                self._port(f"{name}[{n}]", port["direction"], net, outside[n])
+        cells = {name: cell | {"connections": {pin: _shift(nets, base) for pin, nets in cell["connections"].items()}}
+                 for name, cell in module["cells"].items() if cell["type"] != "$scopeinfo"}
+        for cell in cells.values():
             if cell["type"] in _CARRY:
                 self.carries.update(cell["connections"]["CO"])
-        for name, port in module["ports"].items():
-            for n, net in enumerate(port["bits"]):
-                if port["direction"] == "input":
-                    self.starts[PORT][net] = 0, f"{name}[{n}]"
-                else:
-                    self.ends.append((net, PORT, f"{name}[{n}]"))
-        for name, cell in module["cells"].items():
-            if not cell["type"].startswith("$scopeinfo"):
-                self._add(name, cell)
+        for name, cell in cells.items():
+            if cell["type"] in parts:
+                inside = prefix + name.partition("$")[0] + "."
+                self.read(parts[cell["type"]](), {}, inside, cell["connections"])
+            else:
+                self._add(prefix + name, cell)
+
+    def _port(self, name, direction, inside, outside):
+        if outside is not None:
+            source, target = (outside, inside) if direction == "input" else (inside, outside)
+            self._arc(source, target, 0, None)
+        elif direction == "input":
+            self.starts[PORT][inside] = 0, name
+        else:
+            self.ends.append((inside, PORT, name))
 
     def _add(self, name: str, cell: dict) -> None:
         kind, pins = cell["type"], cell["connections"]
@@ -118,7 +143,7 @@ class _Netlist:
                         self._arc(source, target, 0 if step else 1, None if step else kind)
 
     def _arc(self, source, target, levels, kind):
-        if isinstance(source, int):
+        if isinstance(source, int) and isinstance(target, int):
             self.arcs[source].append((target, levels, kind))
             self.inputs[target] += 1
 
@@ -177,6 +202,10 @@ class _Netlist:
             named = [self.names.get(net, str(net)) for net in stuck[:8]]
             raise ValueError(f"{len(stuck)} nets depend on themselves without a register between: {', '.join(named)}.")
         return order
+
+
+def _shift(nets: list, base: int) -> list:
+    return [net + base if isinstance(net, int) else net for net in nets]
 
 
 def _net_names(netnames: dict) -> dict[int, str]:

@@ -3,12 +3,13 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from golden.spec.boards import Board
-from golden.spec.machine import MachineConfig
-from sim.synth import depth, flow, units
+from sim.synth import depth, design, flow, units
 from sim.synth.resources import COLUMNS, bram36, resources
 
 MUST = {"DSP": 1754, "LUT": 156_000, "BRAM36": 638, "levels": 8}
@@ -24,7 +25,6 @@ class Result:
     paths: dict[tuple[str, str], depth.Path]
     memories: dict[str, str] = field(default_factory=dict)
     products: int = 0
-    parts: dict[str, Counter] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -36,24 +36,43 @@ class Result:
     def as_json(self) -> dict:
         return {"unit": self.unit, "resources": dict(self.resources), "bram36": bram36(self.resources),
                 "paths": {f"{a} to {b}": asdict(path) for (a, b), path in self.paths.items()},
-                "memories": self.memories, "products": self.products,
-                "parts": {name: dict(count) for name, count in self.parts.items()}}
+                "memories": self.memories, "products": self.products}
 
 
-def measure(name: str, cfg: MachineConfig, progress=None) -> Result:
-    """Synthesise one unit, or the whole machine as :data:`units.TOP`."""
+def measure(text: str, name: str, progress=None) -> Result:
+    """Synthesise one unit from its RTLIL."""
     began = time.perf_counter()
-    text = flow.to_rtlil(units.component(name, cfg))
-    keep = flow.children(text) if name == units.TOP else []
-    stat, netlist = flow.synthesise(text, keep=keep, progress=progress)
+    stat, netlist = flow.synthesise(text, progress=progress)
     module = flow.load(netlist)
-    cells = stat["modules"]
     return Result(
         unit=name, resources=resources(stat["design"]["num_cells_by_type"]), paths=depth.longest_paths(module),
-        memories=_homes(flow.memories(text), module["cells"]), products=flow.products(text),
-        parts={part.removeprefix(f"{flow.NAME}."): resources(cells[f"\\{part}"]["num_cells_by_type"])
-               for part in keep if f"\\{part}" in cells},
+        memories=_homes(design.memories(text), module["cells"]), products=design.products(text),
         seconds=time.perf_counter() - began)
+
+
+def measure_machine(text: str, progress) -> Iterator[Result]:
+    """Synthesise the machine unit by unit, as its top makes them; the last result is the whole.
+
+    Its paths run through as many units as they do. ``progress(n, count, unit)`` is called before each synthesis that is
+    not kept from before.
+    """
+    began = time.perf_counter()
+    shell, children = design.split(text)
+    total, products, parts = Counter(), 0, {}
+    for n, (unit, (kind, inside)) in enumerate(children.items(), 1):
+        result = measure(inside, unit, lambda n=n, unit=unit: progress(n, len(children) + 1, unit))
+        total += result.resources
+        products += result.products
+        parts[kind] = partial(_netlist_of, inside)
+        yield result
+    stat, netlist = flow.synthesise(shell, progress=lambda: progress(len(children) + 1, len(children) + 1, units.TOP))
+    wires = {kind: count for kind, count in stat["design"]["num_cells_by_type"].items() if kind not in parts}
+    yield Result(unit=units.TOP, resources=total + resources(wires), products=products,
+                 paths=depth.longest_paths(flow.load(netlist), parts), seconds=time.perf_counter() - began)
+
+
+def _netlist_of(text: str) -> dict:
+    return flow.load(flow.synthesise(text)[1])
 
 
 def _homes(memories: dict[str, tuple[int, int]], cells: dict) -> dict[str, str]:
@@ -67,14 +86,13 @@ def _homes(memories: dict[str, tuple[int, int]], cells: dict) -> dict[str, str]:
     return found
 
 
-def table(results: list[Result], cfg: MachineConfig, board: Board) -> str:
+def table(results: list[Result], board: Board) -> str:
     """Markdown: a row a unit; the machine's, when it was measured, beside the board."""
     head = ["unit", "LUT", "of them RAM", "FF", "DSP", "BRAM36", "URAM", "CARRY8", "levels", "in", "out", "through"]
     lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for result in results:
         lines.append([result.unit, *_areas(result.resources), result.levels, *(
             _level(result, kind) for kind in depth.KINDS[1:])])
-        lines += [[f". {part}", *_areas(count), "", "", "", ""] for part, count in result.parts.items()]
     have = {"LUT": board.lut, "FF": board.ff, "DSP": board.dsp, "BRAM36": board.bram36, "URAM": board.uram}
     lines.append([f"{board.name} has", f"{have['LUT']:,}", "", f"{have['FF']:,}", have["DSP"], have["BRAM36"],
                   have["URAM"], "", "", "", "", ""])

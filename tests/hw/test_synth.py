@@ -2,13 +2,14 @@
 """Area and depth: the analysis on hand-made netlists, whole units through Yosys, boards as data."""
 
 import json
+import re
 from collections import Counter
 
 import pytest
 
 from golden.spec.boards import BOARD_OF, BOARDS
 from golden.spec.machine import MACHINES, NANO
-from sim.synth import flow, report, units
+from sim.synth import design, flow, report, units
 from sim.synth.__main__ import main
 from sim.synth.depth import DSP_LEVELS, PORT, REGISTER, longest_paths
 from sim.synth.resources import bram36, resources
@@ -121,6 +122,35 @@ def test_ports_are_told_apart_from_registers():
     assert (paths[PORT, PORT].start, paths[PORT, PORT].end) == ("i[0]", "through[0]")
 
 
+def test_a_path_runs_on_through_the_parts_of_a_machine():
+    """Register in one part, LUTs in the shell and in both parts, register in the other; parts use the same numbers."""
+    parts = {
+        "dut.from": lambda: netlist([flop("0", 2), cell("LUT1", I0=2, O=3)], ports=[("o", "output", [3, "0"])],
+                                    names={"begin": [2]}),
+        "dut.to$7": lambda: netlist([cell("LUT1", I0=2, O=3), flop(3, 4)], ports=[("i", "input", [2, 5])],
+                                    names={"finish": [4]}),
+    }
+    shell = netlist([cell("dut.from", O=[2, 6]), cell("LUT2", I0=2, O=3), cell("dut.to$7", I=[3, "1"])])
+    for entry, pin in ((shell["cells"]["cell0"], "O"), (shell["cells"]["cell2"], "I")):
+        entry["connections"] = {pin.lower(): entry["connections"][pin]}
+        entry["port_directions"] = {pin.lower(): "output" if pin == "O" else "input"}
+    path = longest_paths(shell, parts)[INSIDE]
+    assert (path.levels, path.cells) == (3, ("LUT1", "LUT2", "LUT1"))
+    assert (path.start, path.end) == ("cell0.begin", "cell2.finish")
+
+
+def test_a_machine_comes_apart_at_its_units():
+    """The parts hold all modules below them, under a name of their own; the shell knows their ports only."""
+    shell, parts = design.split(design.to_rtlil(units.component(units.TOP, NANO)))
+    assert {"array", "control", "norm", "operand"} <= set(parts)
+    kind, inside = parts["control"]
+    assert inside.count("module \\dut\n") == 1 and "module \\dut.loader" in inside and "\\dut.control" not in inside
+    assert re.search(rf"(?m)^attribute \\blackbox 1\nmodule \\{re.escape(kind)}$", shell)
+    assert "$mul" not in shell and sum(design.products(text) for _, text in parts.values()) > NANO.macs_per_cycle // 2
+    half = 258, NANO.operand_rows
+    assert design.memories(parts["operand"][1]) == {"half0": half, "half1": half}
+
+
 def test_a_loop_without_a_register_is_refused():
     with pytest.raises(ValueError, match="2 nets depend on themselves .*ring"):
         longest_paths(netlist([cell("LUT1", I0=2, O=3), cell("LUT1", I0=3, O=2)], names={"ring": [2], "ring2": [3]}))
@@ -141,7 +171,7 @@ def test_resources_add_up():
 
 
 def test_array_ports_get_names_that_yosys_can_keep_apart():
-    text = flow.to_rtlil(units.component("operand", NANO))
+    text = design.to_rtlil(units.component("operand", NANO))
     assert "[0]" not in text.replace(" [0]", "")
 
 
@@ -177,11 +207,11 @@ def test_a_small_unit_goes_through_yosys(capsys):
 @pytest.mark.slow
 def test_products_of_the_array_become_dsps_two_each():
     """256 multiply-accumulates a cycle with two int8 products a multiplier."""
-    result = report.measure("array", NANO)
+    result = report.measure(design.to_rtlil(units.component("array", NANO)), "array")
     assert result.products == NANO.macs_per_cycle // 2
     assert result.resources["DSP"] == NANO.macs_per_cycle // 2
     assert result.levels <= report.MUST["levels"]
-    assert "| array |" in report.table([result], NANO, BOARDS["zcu102"])
+    assert "| array |" in report.table([result], BOARDS["zcu102"])
 
 
 def test_a_failed_synthesis_says_what_yosys_said(tmp_path, monkeypatch):
