@@ -41,7 +41,7 @@ def split(text: str) -> tuple[str, dict[str, tuple[str, str]]]:
         inside = "".join(modules[name][0] for name in wanted)
         renamed = re.sub(rf"{re.escape(child)}(?=[\s.])", lambda _: f"\\{NAME}", inside)
         found[child.removeprefix(f"\\{NAME}.").partition("$")[0]] = child[1:], renamed
-        ports = re.findall(r"(?m)^  wire (?:\S+ )*(?:input|output) \d+ \S+\n", modules[child][2])
+        ports = re.findall(r"(?m)^  wire (?:\S+ )*(?:input|output) \d+ +\S+\n", modules[child][2])
         shell.append(f"attribute \\blackbox 1\nmodule {child}\n{''.join(ports)}end\n")
     return "\n".join(shell), found
 
