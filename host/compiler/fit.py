@@ -6,26 +6,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from golden.spec.tables import BLOCK_SHIFT_MAX
 from host.compiler import batch
 from host.compiler.rounding import fit_accumulator, mult_grid, round_compensated, round_nearest, row_steps
 
 MULT_SHIFT_MAX = 47
-WIDE_MAX, BLOCK_MAX, PIXEL_MAX = 32768, 128 << 3, 255
+ACC_LIMIT = 2 ** 31
+WIDE_MAX, BLOCK_MAX, PIXEL_MAX = 1 << 15, 128 << BLOCK_SHIFT_MAX, 255
 """Largest magnitude of an operand value, for the proof that accumulators stay below 2**31."""
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """How weights are rounded. ``damping`` and ``ridge`` are relative to the mean moment of the inputs; ``refit`` in
-    0..1 is how far weights move to undo errors that calibration shows in their inputs.
+    """How weights are rounded: ``compensate`` carries each column's error to later ones, with ``damping`` of the mean
+    moment added to every input's. ``prior`` is the weight of the background where an expert has samples of its own.
     """
 
     compensate: bool = True
     damping: float = 0.1
-    refit: float = 0.0
-    ridge: float = 0.1
     prior: float = 0.05
-    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,10 @@ class Samples:
     a: Tensor
     target: Tensor
 
-    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean of a, its centred moment and the mean of the target (float64)."""
-        mean = self.a.mean(0, dtype=torch.float64)
-        centred = self.a - mean.float()
-        return mean, (centred.T @ centred).double(), self.target.mean(0, dtype=torch.float64)
-
 
 @dataclass(frozen=True)
 class LinearCodes:
-    """Integer tensors of a linear, float32 for the batch arithmetic: weight [E, O, I], bias and mult [E, O]."""
+    """Integer tensors of a linear: weight [E, O, I] and mult [E, O] in float32, bias [E, O] in float64."""
 
     weight: Tensor
     bias: Tensor
@@ -52,57 +45,53 @@ class LinearCodes:
     shift: int
 
     def run(self, a: Tensor, expert: int = 0) -> Tensor:
-        return batch.linear(a, self.weight[expert], self.bias[expert], self.mult[expert], self.shift)
+        return batch.linear(a, self.weight[expert], self.bias[expert].float(), self.mult[expert], self.shift)
+
+
+def moments(a: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and centred moment of inputs [T, I], float64."""
+    mean = a.mean(0, dtype=torch.float64)
+    centred = a - mean.float()
+    return mean, (centred.T @ centred).double()
 
 
 def fit_linear(samples: list[Samples], weight: Tensor, bias: Tensor, out_step: Tensor | float, operand_max: int,
-               rounding: Rounding, background: Samples | None = None) -> LinearCodes:
-    """Integer tensors such that ``u * out_step`` is close to every sample's target.
+               rounding: Rounding, background: Tensor | None = None) -> LinearCodes:
+    """Integer tensors such that ``u * out_step`` is close to every sample's target, and right in the mean.
 
     ``weight`` [E, O, I] and ``bias`` [E, O] act on operand values; ``samples`` has one entry an expert. ``background``
-    inputs, weighted by ``rounding.prior``, stand in for experts that calibration hardly visited.
+    inputs [T, I] stand in for experts that calibration hardly visited. Raises :class:`ValueError` when no step keeps
+    the accumulators within 32 bits.
     """
-    means, moments, wanted = [], [], []
-    prior = background.moments() if background is not None else None
+    means, inputs, wanted = [], [], []
+    common = None if background is None else moments(background)
     for e, sample in enumerate(samples):
         count = len(sample.a)
-        if count >= 2:
-            mean, moment, target = sample.moments()
-            if rounding.refit:
-                weight = weight.clone()
-                weight[e] = _refit(sample, mean, moment, weight[e], bias[e], rounding)
+        if count >= 2 or common is None:
+            mean, moment = moments(sample.a)
+            target = sample.target.mean(0, dtype=torch.float64)
         else:
-            mean, moment, target = prior[0], torch.zeros_like(prior[1]), weight[e] @ prior[0] + bias[e]
-        if prior is not None:
-            moment = moment + prior[1] * (rounding.prior * max(count, 64) / len(background.a))
-        means.append(mean), moments.append(moment), wanted.append(target)
-    mean, moment, wanted = torch.stack(means), torch.stack(moments), torch.stack(wanted)
+            mean, moment = common[0], torch.zeros_like(common[1])
+            target = weight[e] @ mean + bias[e]
+        if common is not None:
+            moment = moment + common[1] * (rounding.prior * max(count, 64) / len(background))
+        means.append(mean)
+        inputs.append(moment)
+        wanted.append(target)
+    mean, moment, wanted = torch.stack(means), torch.stack(inputs), torch.stack(wanted)
     out_step = torch.as_tensor(out_step, dtype=torch.float64).expand(bias.shape)
     step = row_steps(weight)
     for _ in range(8):
         grid = mult_grid(step, out_step, MULT_SHIFT_MAX)
-        if rounding.exact:
-            codes = weight / grid.step[..., None]
-        elif rounding.compensate:
+        if rounding.compensate:
             codes = round_compensated(weight, grid.step, moment, rounding.damping)
         else:
             codes = round_nearest(weight, grid.step)
+        # What rounding the weights shifts in the mean, the bias takes back.
         bias_codes = torch.round((wanted - grid.step * (codes @ mean[..., None])[..., 0]) / grid.step)
         fits = fit_accumulator(codes, bias_codes, operand_max)
         if bool(fits.all()):
-            break
+            return LinearCodes(codes.float(), bias_codes, grid.mult.float(), grid.shift)
         step = torch.where(fits, step, grid.step * 1.5)
-    else:
-        raise ValueError("No weight step keeps the accumulators of a linear within 32 bits; its weights or biases are "
-                         "absurdly large. Check the checkpoint.")
-    return LinearCodes(codes.float(), bias_codes.float(), grid.mult.float(), grid.shift)
-
-
-def _refit(sample: Samples, mean: Tensor, moment: Tensor, weight: Tensor, bias: Tensor, rounding: Rounding) -> Tensor:
-    """``weight`` moved towards the least-squares answer for the operands as they really come, with a ridge."""
-    residual = sample.target - (sample.a @ weight.T.float() + bias.float())
-    residual = residual - residual.mean(0)
-    cross = (residual.T @ (sample.a - mean.float())).double()
-    ridge = rounding.ridge * moment.diagonal().mean()
-    system = moment + ridge * torch.eye(len(moment), dtype=torch.float64)
-    return weight + rounding.refit * torch.linalg.solve(system, cross.T).T
+    raise ValueError("No weight step keeps the accumulators of a linear within 32 bits; its weights or biases are "
+                     "absurdly large. Check the checkpoint.")

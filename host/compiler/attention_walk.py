@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The quantizer's way through one attention."""
+
+import torch
+from torch import Tensor
+
+from golden.spec.tables import ATTENTION_FRAC, EXP_ONE, WEIGHT_MAX
+from host.compiler import batch, folds, rotate
+from host.compiler.calibrate import BYTE_REACH, key_scale, operand_scale, query_finer
+from host.compiler.fit import ACC_LIMIT, MULT_SHIFT_MAX
+from host.compiler.folds import Scale
+from host.compiler.rounding import MULT_MAX
+from host.compiler.walk import Walk, operand_max
+
+SCORES = 1 << 23
+"""Scores held at a time, so that long sequences do not fill the memory."""
+
+
+def softmax_mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Float attention of [B, H, N, d]."""
+    return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
+
+
+class AttentionWalk(Walk):
+    """``x + proj(attention(norm1(x)))`` on both streams."""
+
+    def heads(self, v: Tensor, images: int) -> Tensor:  # [T, D] -> [B, H, N, d]
+        return v.reshape(images, -1, self.config.heads, self.config.head_dim).transpose(1, 2)
+
+    def by_image(self, mix, q: Tensor, k: Tensor, v: Tensor, images: int) -> Tensor:
+        """``mix`` of q, k, v [T, D], as many images at a time as fit; [T, D]."""
+        c = self.config
+        parts = [self.heads(t, images) for t in (q, k, v)]
+        at_once = max(1, SCORES // (c.heads * c.tokens ** 2))
+        out = [mix(*(t[start:start + at_once] for t in parts)) for start in range(0, images, at_once)]
+        return torch.cat(out).transpose(1, 2).reshape(-1, c.dim)
+
+    def attention(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        plan, b, policy = self.plan.layers[i], f"blocks.{i}.", self.options.policy
+        weight, bias = self.weights(f"{b}attn.qkv")
+        proj, proj_bias = self.weights(f"{b}attn.proj")
+        y, _, a, scale = self.norm(f"{b}norm1", x_float, x, plan.norm1, weight)
+        q, k, v = (y @ weight.T.float() + bias.float()).chunk(3, -1)
+        if self.options.turn:
+            weight, bias, proj, (q, k, v) = self.turned(weight, bias, proj, q, k, v)
+        weight, bias = folds.fold_input(*folds.fold_norm(self.model, f"{b}norm1", weight, bias), scale)
+        (w_q, w_k, w_v), (b_q, b_k, b_v) = weight.chunk(3), bias.chunk(3)
+        # The offset of K adds the same to all scores of a query and cancels in softmax; V's adds to the output.
+        scale_k, scale_v = key_scale(k, policy), key_scale(v, policy)
+        q_step, score_scale = self.score_steps(b, q, scale_k)
+        limit, o_k, o_v = operand_max(plan.norm1), scale_k.offset, scale_v.offset
+        code_q = batch.narrow(self.linear(f"{b}attn.q", a, q, w_q, b_q, q_step, limit))
+        code_k = batch.key_clip(
+            self.linear(f"{b}attn.k", a, k - o_k.float(), w_k, b_k - o_k, scale_k.step, limit))
+        code_v = batch.key_clip(
+            self.linear(f"{b}attn.v", a, v - o_v.float(), w_v, b_v - o_v, scale_v.step, limit))
+        p_shift = self.p_shift(b, plan.prob)
+        u = self.by_image(lambda *t: batch.attend(*t, score_scale, plan.prob, p_shift), code_q, code_k, code_v, len(x))
+        target = self.by_image(softmax_mix, q, k, v, len(x)) @ proj.T.float() + proj_bias.float()
+        unit = scale_v.step / 2 ** ATTENTION_FRAC
+        a, scale = self.affine(f"{b}attn.out", operand_scale(u * unit.float(), proj, plan.attn, policy), unit, u,
+                               plan.attn)
+        weight, bias = folds.fold_input(proj, proj_bias + proj @ o_v, scale)
+        return self.add(f"{b}attn.proj", x_float, x, a, target, weight, bias, operand_max(plan.attn))
+
+    def turned(self, weight: Tensor, bias: Tensor, proj: Tensor, q: Tensor, k: Tensor, v: Tensor):
+        """Everything of one attention in the heads' balanced bases (:mod:`host.compiler.rotate`)."""
+        heads, floor = self.config.heads, self.options.turn_floor
+
+        def bases(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+            pairs = [rotate.balance(x, y, floor) for x, y in zip(left, right, strict=True)]
+            return tuple(torch.stack(side) for side in zip(*pairs, strict=True))
+
+        for_q, for_k = bases(rotate.head_moments(q, heads, False), rotate.head_moments(k, heads, True))
+        for_v, for_proj = bases(rotate.head_moments(v, heads, True), rotate.head_moments(proj, heads, False))
+        sides = for_q, for_k, for_v
+        rows = [rotate.turn_rows(*part) for part in zip(weight.chunk(3), bias.chunk(3), sides, strict=True)]
+        weight, bias = (torch.cat(part) for part in zip(*rows, strict=True))
+        values = [rotate.turn(t, basis) for t, basis in zip((q, k, v), sides, strict=True)]
+        return weight, bias, rotate.turn_columns(proj, for_proj), values
+
+    def score_steps(self, block: str, q: Tensor, scale_k: Scale) -> tuple[Tensor, Tensor]:
+        """Steps of Q [D] and the score scale [H]: in a head, q_step * k_step is the same for all channels."""
+        c = self.config
+        needed = q.double() * scale_k.step
+        top = needed.abs().amax(0).reshape(c.heads, -1).amax(1).clamp(min=1e-12)
+        finer = query_finer(needed / top.repeat_interleave(c.head_dim), c.heads, self.options.policy)
+        scale = top / (BYTE_REACH * 2.0 ** finer) * folds.log2_scale(c)
+        shift = int(torch.floor(torch.log2(MULT_MAX / scale.max())).clamp(0, MULT_SHIFT_MAX))
+        mult = torch.round(scale * 2.0 ** shift).clamp(1, MULT_MAX)
+        self.put(f"{block}attn.score_mult", mult)
+        self.put(f"{block}attn.score_shift", shift)
+        product = mult / 2.0 ** shift / folds.log2_scale(c)
+        return product.repeat_interleave(c.head_dim) / scale_k.step, (mult / 2.0 ** shift).float()
+
+    def p_shift(self, block: str, wide: bool) -> int:
+        """The smallest shift of 16-bit probabilities with which P V cannot leave 32 bits."""
+        shift = 0
+        while wide and (EXP_ONE >> shift) * WEIGHT_MAX * self.config.tokens >= ACC_LIMIT:
+            shift += 1
+        self.put(f"{block}attn.p_shift", shift)
+        return shift
