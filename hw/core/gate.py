@@ -146,13 +146,13 @@ class Gate(wiring.Component):
         """Beats to rows of logits. A token is loaded with its last tile; each tile counts its own tokens."""
         beat = self.i_logits.payload
         opened = Array(Signal(self.count_bits, name=f"opened{tile}") for tile in range(1 << TILE_BITS))
-        left, room, accept = Signal(TOKEN_BITS), Signal(), Signal()
+        left, some, room, accept = Signal(TOKEN_BITS), Signal(), Signal(), Signal()
         # A cycle late: behind a low beat that is only a high beat, which needs no room. Of the tokens that take the
         # room, more than tm are complete when it is full, so it comes back whatever waits here.
         full = [self._distance(opened[0], finished) == self.slots,
                 *(self._distance(opened[0], reader) == self.logit_slots for reader in readers)]
         m.d.sync += room.eq(~Cat(full).any())
-        m.d.comb += [self.i_logits.ready.eq((left != 0) & room),
+        m.d.comb += [self.i_logits.ready.eq(some & room),
                      accept.eq(self.i_logits.valid & self.i_logits.ready)]
 
         s1_valid, s1_ends, s1_address = Signal(), Signal(), Signal.like(port.addr, reset_less=True)
@@ -169,10 +169,11 @@ class Gate(wiring.Component):
         with m.If(accept & beat.low):
             m.d.sync += opened[beat.tile].eq(opened[beat.tile] + 1)
         with m.If(ends):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += [left.eq(left - 1), some.eq(left != 1)]
         with m.If(begin):
+            tokens = INSTRUCTION[Opcode.GATE](self.i.payload.word).tokens
             m.d.sync += [count.eq(finished) for count in opened]
-            m.d.sync += left.eq(INSTRUCTION[Opcode.GATE](self.i.payload.word).tokens)
+            m.d.sync += [left.eq(tokens), some.eq(tokens != 0)]
         m.d.comb += [port.addr.eq(s1_address), port.en.eq(s1_valid)]
         # A token counts a cycle after its last row was written: TopK has already read its first one then.
         m.d.sync += loaded.eq(loaded + s2_ends)

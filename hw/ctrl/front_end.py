@@ -96,18 +96,18 @@ class FrontEnd(wiring.Component):
         settle, refused = Signal(range(checker.LATENCY + 2)), Signal()
 
         def refuse(code):
-            m.d.sync += [self.fault.eq(1), self.fault_code.eq(code), self.fault_index.eq(0)]
+            m.d.sync += [self.fault.eq(1), self.fault_code.eq(code), self.fault_index.eq(0), self.fetching.eq(0)]
             m.next = "REFUSED"
 
         m.d.sync += [self.fault.eq(checker.fault), self.loaded.eq(0)]
         with m.If(checker.fault):
             m.d.sync += [refused.eq(1), self.fault_code.eq(checker.fault_code),
                          self.fault_index.eq(checker.fault_index)]
-        m.d.comb += [self.fetching.eq(1), self.o_request.payload.addr.eq(self.addr)]
+        m.d.comb += self.o_request.payload.addr.eq(self.addr)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.fetching.eq(0)
                 with m.If(self.start):
+                    m.d.sync += self.fetching.eq(1)
                     m.next = "ASK_BEGIN"
             with m.State("ASK_BEGIN"):
                 m.d.comb += [self.o_request.valid.eq(1), self.o_request.payload.beats.eq(WORD_BEATS)]
@@ -147,9 +147,10 @@ class FrontEnd(wiring.Component):
             with m.State("SETTLE"):
                 m.d.sync += settle.eq(settle - 1)
                 with m.If(refused):
+                    m.d.sync += self.fetching.eq(0)
                     m.next = "REFUSED"
                 with m.Elif(settle == 0):
-                    m.d.comb += self.fetching.eq(0)
+                    m.d.sync += self.fetching.eq(0)
                     with m.If(checker.ended):
                         m.d.sync += self.loaded.eq(1)
                         m.next = "IDLE"
@@ -157,5 +158,5 @@ class FrontEnd(wiring.Component):
                         m.d.sync += [self.fault.eq(1), self.fault_code.eq(Status.NO_END), self.fault_index.eq(count)]
                         m.next = "REFUSED"
             with m.State("REFUSED"):
-                m.d.comb += self.fetching.eq(0)
+                pass  # until reset
         return m

@@ -2,12 +2,13 @@
 """Puts lines together from the ports' shares and sends each where the walker said."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import MachineConfig
 from hw.core.layouts import LINE_BITS
 from hw.dma.layouts import ROUTE, Destination
+from hw.lib.queue import Queue
 
 
 class LineRouter(wiring.Component):
@@ -15,7 +16,7 @@ class LineRouter(wiring.Component):
 
     ::
 
-        i[0..P-1] --all valid--> [line, destination] -> o_ring | o_param | o_norm | o_mults
+        i[0..P-1] --all valid--> [queue: line, destination] -> o_ring | o_param | o_norm | o_mults
         i_route -> [destination, lines left] --^
 
     Timing: LATENCY cycles from the last share to the destination; II = 1, also across routes. A stalled
@@ -61,19 +62,16 @@ class LineRouter(wiring.Component):
         with m.Elif(take):
             m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
 
-        # One line, registered, with a valid bit for each destination.
-        valid, line = Signal(len(outputs)), Signal(LINE_BITS, reset_less=True)
-        stalled, complete = Signal(), Signal()
+        # Whole lines, with a bit for each destination; the queue keeps a destination's stall away from the ports.
+        m.submodules.lines = lines = Queue(data.StructLayout({"line": LINE_BITS, "goes": len(outputs)}), 2)
+        goes = lines.o.payload.goes
         m.d.comb += [
-            stalled.eq(Cat(valid[d.value] & ~out.ready for d, out in outputs.items()).any()),
-            complete.eq(Cat(port.valid for port in self.i).all()),
-            take.eq(complete & active & ~stalled),
+            take.eq(Cat(port.valid for port in self.i).all() & active & lines.i.ready), lines.i.valid.eq(take),
+            lines.i.payload.line.eq(Cat(port.payload for port in self.i)),
+            lines.i.payload.goes.eq(1 << destination.as_value()),
+            lines.o.ready.eq(~Cat(goes[d.value] & ~out.ready for d, out in outputs.items()).any()),
         ]
         m.d.comb += [port.ready.eq(take) for port in self.i]
         for d, out in outputs.items():
-            m.d.comb += [out.valid.eq(valid[d.value]), out.payload.eq(line)]
-        with m.If(~stalled):
-            m.d.sync += [line.eq(Cat(port.payload for port in self.i)), valid.eq(0)]
-            with m.If(take):
-                m.d.sync += valid.eq(1 << destination.as_value())
+            m.d.comb += [out.valid.eq(lines.o.valid & goes[d.value]), out.payload.eq(lines.o.payload.line)]
         return m

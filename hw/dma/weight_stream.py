@@ -23,8 +23,8 @@ class WeightStream(wiring.Component):
 
     ::
 
-        i_chunk -> [range builder] -> [weight port] x P -> [line router] -> o_ring | o_param | o_norm | o_mults
-        i_route -> [queue] ----------------------------------^
+        i_chunk -> [queue] -> [range builder] -> [weight port] x P -> [line router] -> o_ring | o_param | ...
+        i_route -> [queue] ----------------------------------------------^
 
     Timing: one line a cycle with 4 ports, one in 2 (4) cycles with 2 (1).
     Twin: none.
@@ -63,7 +63,10 @@ class WeightStream(wiring.Component):
         m.submodules.builder = builder = RangeBuilder(self.cfg)
         m.submodules.routes = routes = Queue(ROUTE, ROUTES)
         m.submodules.router = router = LineRouter(self.cfg)
-        wiring.connect(m, wiring.flipped(self.i_chunk), builder.i)
+        # Registers on both sides of the border: the builder looks at a chunk before it takes it.
+        m.submodules.chunks = chunks = Queue(CHUNK, 2)
+        wiring.connect(m, wiring.flipped(self.i_chunk), chunks.i)
+        wiring.connect(m, chunks.o, builder.i)
         wiring.connect(m, wiring.flipped(self.i_route), routes.i)
         wiring.connect(m, routes.o, router.i_route)
         for name in ("o_ring", "o_param", "o_norm", "o_mults"):

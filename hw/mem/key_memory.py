@@ -46,18 +46,18 @@ class KeyMemory(wiring.Component):
         steps, granule = self.cfg.steps, 8 * self.cfg.tk
 
         # Write: the payload stays in s1 for `steps` cycles and shifts down by one step in each.
-        s1_full, s1_step = Signal(), Signal(range(max(2, steps)))
+        s1_ready, s1_step = Signal(init=1), Signal(range(max(2, steps)))
         s1_column, s1_tile = Signal(TN), Signal(range(self.cfg.kv_tiles))
         s1_data = Signal(steps * granule, reset_less=True)
-        m.d.comb += self.i.ready.eq(~s1_full | (s1_step == steps - 1))
+        m.d.comb += self.i.ready.eq(s1_ready)
         with m.If(self.i.ready):
             m.d.sync += [
-                s1_full.eq(self.i.valid), s1_step.eq(0), s1_tile.eq(self.i.p.tile),
+                s1_ready.eq(~self.i.valid if steps > 1 else 1), s1_step.eq(0), s1_tile.eq(self.i.p.tile),
                 s1_data.eq(self.i.p.data.as_value()),
                 s1_column.eq(Mux(self.i.valid, 1 << self.i.p.column, 0)),
             ]
         with m.Else():
-            m.d.sync += [s1_step.eq(s1_step + 1), s1_data.eq(s1_data >> granule)]
+            m.d.sync += [s1_ready.eq(s1_step == steps - 2), s1_step.eq(s1_step + 1), s1_data.eq(s1_data >> granule)]
 
         store = m.submodules.store = memory.Memory(shape=8 * self.cfg.row_bytes, depth=self.cfg.kv_rows, init=[])
         write_port, read_port = store.write_port(granularity=granule), store.read_port()
