@@ -32,8 +32,12 @@ def port_names(component) -> list[str]:
     return names
 
 
-def sim_verilog(component, name: str) -> str:
-    """Verilog text of ``component`` as module ``name``; ports keep their Amaranth names."""
+def sim_verilog(component, name: str, zeros: bool = False) -> str:
+    """Verilog text of ``component`` as module ``name``; ports keep their Amaranth names.
+
+    ``zeros``: also say that memories start at zero, for a four-state simulator, in which they would start unknown.
+    """
     il = rtlil.convert(component, name=name, emit_src=False)
     yosys = find_yosys(lambda version: version >= (0, 40))
-    return _ZERO_INIT.sub("", yosys.run(["-q", "-"], _SCRIPT.format(il=il), ignore_warnings=True))
+    text = yosys.run(["-q", "-"], _SCRIPT.format(il=il), ignore_warnings=True)
+    return text if zeros else _ZERO_INIT.sub("", text)
