@@ -120,6 +120,8 @@ struct Board {
     uint64_t cycle = 0, stray_writes = 0;
     uint64_t write_lo = 0, write_hi = ~0ull;  // where the bench allows writes: checked here, whatever the design does
     int64_t budget = 0;
+    int turn = 0;          // the weight port that is served first
+    bool refused = false;  // the channel at work found no bandwidth left
     ReadSlave read[1 + PORTS];
     WriteSlave write;
     std::vector<CData*> watched;              // pulses that end a run
@@ -144,7 +146,10 @@ struct Board {
     }
     bool take_bandwidth() {
         if (!settings.bytes_per_1024) return true;
-        if (budget < BEAT * 1024) return false;
+        if (budget < BEAT * 1024) {
+            refused = true;
+            return false;
+        }
         budget -= BEAT * 1024;
         return true;
     }
@@ -219,7 +224,20 @@ void Board::step() {
     cycle++;
     if (settings.bytes_per_1024)
         budget = std::min<int64_t>(budget + settings.bytes_per_1024, 64ll * BEAT * 1024);
-    for (auto& s : read) advance(s);
+    // The main port first, whose short transfers somebody waits for, then the weight ports in turn, as an interconnect
+    // serves equal masters: who found no bandwidth left comes first in the next cycle.
+    advance(read[0]);
+    bool served = true;
+    const int first = turn;
+    for (int i = 0; i < PORTS; i++) {
+        const int port = (first + i) % PORTS;
+        refused = false;
+        advance(read[1 + port]);
+        if (refused && served) {
+            turn = port;
+            served = false;
+        }
+    }
     advance(write);
     top->ap_clk = 0;
     top->eval();
