@@ -153,9 +153,12 @@ class Accelerator(wiring.Component):
         assign(walker, front_end, word="walker_word", start="loaded")
         assign(sequencer, front_end, word="sequencer_word", start="loaded")
         assign(sequencer, activity, "idle")
-        assign(sequencer, gate, nonempty="o_nonempty", count="o_count")
+        assign(sequencer, gate, arrivals="o_arrivals", count="o_count")
+        assign(walker, gate, arrivals="o_arrivals", round="o_round")
         assign(gate, sequencer, i_count_expert="count_expert")
-        join((sequencer.o_mask, walker.i_mask), (sequencer.o_dma, load_store.i), (sequencer.o_norm, norm.i),
+        for n, reader in enumerate((sequencer, walker)):
+            m.d.comb += [gate.i_place[n].eq(reader.place), reader.arrival.eq(gate.o_arrival[n])]
+        join((sequencer.o_total, walker.i_total), (sequencer.o_dma, load_store.i), (sequencer.o_norm, norm.i),
              (sequencer.o_array, control.i), (sequencer.o_gate, gate.i))
         assign(activity, control, control="idle_issue")
         m.d.comb += activity.context.eq(control.o_context.valid)

@@ -29,11 +29,13 @@ Result = tuple[tuple[Write, ...], dict]
 
 @dataclass
 class GateState:
-    """The gate between GATE and the LINEARs that feed it: its instruction's fields, tokens still to come, queues."""
+    """The gate between GATE and the LINEARs that feed it: its instruction's fields, tokens still to come, queues,
+    and the experts in the order in which these got their first entries."""
 
     fields: dict | None = None
     left: int = 0
     queues: list[queue_twin.Queue] = field(default_factory=list)
+    order: list[int] = field(default_factory=list)
 
 
 def norm(f: dict, memories: Memories, stream: Stream) -> Result:
@@ -97,6 +99,7 @@ def start_gate(f: dict, gate: GateState) -> None:
     empty = [queue_twin.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16)) for _ in range(f["experts"])]
     kept = gate.queues[:f["experts"]] if f["append"] else []
     gate.fields, gate.left, gate.queues = f, f["tokens"], kept + empty[len(kept):]
+    gate.order = [e for e in gate.order if e < len(kept)]
 
 
 def route(s: np.ndarray, memories: Memories, gate: GateState) -> Result:
@@ -114,6 +117,7 @@ def route(s: np.ndarray, memories: Memories, gate: GateState) -> Result:
         top_k=f["top_k"], renormalise=bool(f["renormalise"]), mult=f["mult"], shift1=f["shift1"]))
     first = f["first_token"] + f["tokens"] - gate.left
     gate.queues = queue_twin.fill(chosen, weights, f["experts"], first, gate.queues)
+    gate.order = queue_twin.arrivals(chosen, gate.order)
     gate.left -= len(s)
     check(sum(len(q) for q in gate.queues) <= memories.config.queue_depth, Status.RANGE_LOCAL, memories.index,
           f"more than {memories.config.queue_depth} entries in the expert queues")

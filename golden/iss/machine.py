@@ -130,11 +130,10 @@ class Machine:
         return isa.decode(word)
 
     def _experts(self, program: list[tuple[Opcode, dict]], position: int) -> None:
-        """Each expert with a queue runs the body; its LINEARs' streams count from the expert's part."""
+        """Each expert with a queue runs the body, in the order of first entries; its LINEARs' streams count from the
+        expert's part."""
         fields = program[position][1]
-        for expert in range(min(fields["experts"], len(self.gate.queues))):
-            if not len(self.gate.queues[expert]):
-                continue
+        for expert in (e for e in self.gate.order if e < fields["experts"]):
             for step in range(position + 1, position + 1 + fields["body"]):
                 self._step(step, *program[step], expert, fields["stream"] + expert * fields["pitch"])
         self._retire(position, Opcode.EXPERTS, fields, -1, ((), {}))

@@ -12,7 +12,7 @@ from golden.ops.gate import Gate, gate_logits, route
 from golden.ops.layernorm import Norm, layernorm
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand, widen
-from golden.ops.queues import fill, scatter_add
+from golden.ops.queues import arrivals, fill, scatter_add
 from golden.spec.machine import SLICE
 from golden.spec.model import GateKind, ModelConfig
 from golden.spec.quantized import LayerPlan, Plan
@@ -128,7 +128,7 @@ class Forward:
 
     def experts(self, b: str, plan: LayerPlan, x: np.ndarray, operand: Operand, xhat: np.ndarray,
                 task: str) -> np.ndarray:
-        """Experts in ascending order, each adding its rounded contributions to the residual stream before the next."""
+        """Experts in order of arrival, each adding its rounded contributions to the residual stream before the next."""
         t, c, g = self.tensors, self.config, f"{b}gate.{task}."
         self.see(f"{b}norm2.xhat", xhat)
         with self.census.at(f"{b}gate"):
@@ -138,9 +138,9 @@ class Forward:
                 shift1=int(t[f"{g}shift"])))
         for key, value in (("logits", logits), ("experts", chosen), ("weights", weights)):
             self.see(f"{b}gate.{key}", value)
-        for e, queue in enumerate(fill(chosen, weights, c.experts)):
-            if not len(queue):
-                continue
+        queues = fill(chosen, weights, c.experts)
+        for e in arrivals(chosen):
+            queue = queues[e]
             with self.census.at(f"{b}mlp.fc1"):
                 hidden = widen(self.linear(f"{b}mlp.fc1", operand.take(queue.tokens), e, gelu=True, affine=True),
                                plan.hidden)

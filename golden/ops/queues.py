@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Expert queues: which tokens an expert works on, in order of arrival, each with its weight; scatter-add back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,12 @@ def fill(chosen, weights, experts: int, first_token: int = 0, queues: list[Queue
                           np.concatenate([queues[e].weights, queue.weights]))
         result.append(queue)
     return result
+
+
+def arrivals(chosen, before: Sequence[int] = ()) -> list[int]:
+    """Experts in the order in which their queues got their first entries: chosen int [N, k] comes row by row, behind
+    the experts ``before`` (``append``)."""
+    return list(dict.fromkeys([*before, *integers(chosen, "chosen").reshape(-1).tolist()]))
 
 
 def scatter_add(x: np.ndarray, tokens, v) -> np.ndarray:

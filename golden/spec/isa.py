@@ -142,8 +142,8 @@ FORMATS: dict[Opcode, Word] = {
         "GATE", Field("tokens", 12), Field("first_token", 12, "number of the first token that will come"),
         Field("experts", 7), Field("top_k", 4), Field("renormalise", 1, "softmax over the chosen experts only"),
         Field("append", 1, "keep the queues"), Field("mult", 16, "logit to log2 units"), Field("shift1", 6)),
-    # Runs the next `body` instructions once for each expert whose queue is not empty, in ascending order. Their own
-    # `stream` fields count from the expert's part of the stream, `stream + expert * pitch`.
+    # Runs the next `body` instructions once for each expert whose queue is not empty, in the order in which the
+    # queues got their first entries. Their own `stream` fields count from the expert's part, `stream + expert * pitch`.
     Opcode.EXPERTS: _word(
         "EXPERTS", _STREAM, Field("experts", 7), Field("body", 4), Field("pitch", 32, "stream lines of one expert")),
     Opcode.END: _word("END"),

@@ -17,7 +17,7 @@ from hw.core.softmax import REFERENCE, top_of_four
 from hw.core.token_walk import WALK
 from hw.core.top_k import EXPERT_BITS, LOGIT, LOGIT_ROW, TILE_BITS, TopK
 from hw.lib.queue import Queue
-from hw.mem.expert_queues import ExpertQueues
+from hw.mem.expert_queues import ARRIVALS_BITS, READERS, ROUND_BITS, ExpertQueues
 from hw.shapes import INSTRUCTION
 
 GROUP = 4
@@ -44,9 +44,10 @@ class Gate(wiring.Component):
     ``i_logits`` waits while no GATE is at work and while all slots are taken.
     Domain: ``golden.spec.isa.LIMITS``; a ``top_k`` beyond ``experts`` counts as ``experts``. Tokens ascend within each
     tile, low beats follow their high ones; a token's tiles may come together or behind other tokens' earlier tiles.
-    Twin: ``golden.ops.gate.route``, ``golden.ops.queues.fill``.
-    Members: ``i`` In(stream ISSUE), ``i_logits`` In(stream GATE_BEAT); ``i_walk``, ``o_entry``, ``o_nonempty``,
-    ``i_count_expert``, ``o_count``, ``fault``, ``fault_code`` as in ExpertQueues; ``idle``, ``retire``.
+    Twin: ``golden.ops.gate.route``, ``golden.ops.queues.fill``, ``golden.ops.queues.arrivals``.
+    Members: ``i`` In(stream ISSUE), ``i_logits`` In(stream GATE_BEAT); ``i_walk``, ``o_entry``, ``i_count_expert``,
+    ``o_count``, ``o_arrivals``, ``o_round`` (GATEs without ``append`` so far), ``i_place``, ``o_arrival``, ``fault``,
+    ``fault_code`` as in ExpertQueues; ``idle``, ``retire``.
     """
 
     LATENCY = 51
@@ -55,9 +56,10 @@ class Gate(wiring.Component):
     i_logits: stream.Interface
     i_walk: stream.Interface
     o_entry: stream.Interface
-    o_nonempty: Signal
     i_count_expert: Signal
     o_count: Signal
+    o_arrivals: Signal
+    o_round: Signal
     idle: Signal
     retire: Signal
     fault: Signal
@@ -71,7 +73,9 @@ class Gate(wiring.Component):
         super().__init__({
             "i": In(stream.Signature(ISSUE)), "i_logits": In(stream.Signature(GATE_BEAT)),
             "i_walk": In(stream.Signature(WALK)), "o_entry": Out(stream.Signature(QUEUE_ENTRY)),
-            "o_nonempty": Out(MAX_EXPERTS), "i_count_expert": In(EXPERT_BITS), "o_count": Out(TOKEN_BITS),
+            "i_count_expert": In(EXPERT_BITS), "o_count": Out(TOKEN_BITS), "o_arrivals": Out(ARRIVALS_BITS),
+            "o_round": Out(ROUND_BITS), "i_place": In(EXPERT_BITS).array(READERS),
+            "o_arrival": Out(EXPERT_BITS).array(READERS),
             "idle": Out(1, init=1), "retire": Out(1), "fault": Out(1), "fault_code": Out(8),
         })
 
@@ -94,8 +98,11 @@ class Gate(wiring.Component):
 
         queues = m.submodules.queues = ExpertQueues(self.cfg)
         m.d.comb += [
-            queues.clear.eq(begin & ~word.append), self.o_nonempty.eq(queues.o_nonempty),
+            queues.clear.eq(begin & ~word.append), self.o_arrivals.eq(queues.o_arrivals),
+            self.o_round.eq(queues.o_round),
             queues.i_count_expert.eq(self.i_count_expert), self.o_count.eq(queues.o_count),
+            *(queues.i_place[n].eq(self.i_place[n]) for n in range(READERS)),
+            *(self.o_arrival[n].eq(queues.o_arrival[n]) for n in range(READERS)),
             self.fault.eq(queues.fault), self.fault_code.eq(queues.fault_code),
         ]
         wiring.connect(m, wiring.flipped(self.i_walk), queues.i_walk)

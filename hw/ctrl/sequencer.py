@@ -6,8 +6,9 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import INSTRUCTION_BYTES, Opcode, Unit
-from golden.spec.machine import MAX_EXPERTS, MachineConfig
+from golden.spec.machine import MachineConfig
 from hw.core.layouts import ISSUE, TOKEN_BITS
+from hw.mem.expert_queues import ARRIVALS_BITS, EXPERT_BITS
 from hw.shapes import INSTRUCTION
 
 READ_CYCLES = 2
@@ -22,12 +23,13 @@ UNITS = {Unit.DMA: "o_dma", Unit.NORM: "o_norm", Unit.ARRAY: "o_array", Unit.GAT
 
 
 class Sequencer(wiring.Component):
-    """Walks the program once. EXPERTS repeats its body for each expert whose queue is not empty, ascending.
+    """Walks the program once. EXPERTS repeats its body for each expert whose queue is not empty, in the order in
+    which the queues got their first entries.
 
     ::
 
         program[index] -> [instruction] -> wait & busy == 0, its register free -> [o_dma | o_norm | o_array | o_gate]
-                               \\-> EXPERTS: (gate empty) nonempty -> [mask] -> o_mask; lowest bit -> count -> body
+                               \\-> EXPERTS: (gate empty) arrivals -> o_total; place -> arrival -> count -> body
 
     Each unit has a register of its own in front, so a unit that is slow to accept does not hold up the others. END
     finishes the job when every unit is empty. EXPERTS waits for the gate even when its ``wait`` does not say so.
@@ -38,9 +40,10 @@ class Sequencer(wiring.Component):
     Twin: the main loop of ``golden.iss``.
 
     Members: ``start`` In; ``index`` Out, ``word`` In, READ_CYCLES later; ``o_dma``, ``o_norm``, ``o_array``, ``o_gate``
-    Out(stream of ISSUE); ``idle`` In(4), in the order of ``isa.Unit``; ``nonempty`` In, ``count_expert`` Out, ``count``
-    In, a cycle later; ``o_mask`` Out(stream), experts to be walked; ``at`` Out, index last issued; ``retire`` Out, a
-    pulse for each BEGIN, EXPERTS, END; ``finished`` Out, a pulse.
+    Out(stream of ISSUE); ``idle`` In(4), in the order of ``isa.Unit``; ``arrivals`` In, experts with a queue; ``place``
+    Out, ``arrival`` In, the expert of that place a cycle later; ``count_expert`` Out, ``count`` In, a cycle later;
+    ``o_total`` Out(stream), how many places there are, for the stream walker: the gate has said all; ``at`` Out, index
+    last issued; ``retire`` Out, a pulse for each BEGIN, EXPERTS, END; ``finished`` Out, a pulse.
     """
 
     LATENCY = 2
@@ -54,10 +57,12 @@ class Sequencer(wiring.Component):
     o_array: stream.Interface
     o_gate: stream.Interface
     idle: Signal
-    nonempty: Signal
+    arrivals: Signal
+    place: Signal
+    arrival: Signal
     count_expert: Signal
     count: Signal
-    o_mask: stream.Interface
+    o_total: stream.Interface
     at: Signal
     retire: Signal
     finished: Signal
@@ -67,8 +72,9 @@ class Sequencer(wiring.Component):
         super().__init__({
             "start": In(1), "index": Out(range(cfg.program_depth)), "word": In(8 * INSTRUCTION_BYTES),
             **{name: Out(stream.Signature(ISSUE)) for name in UNITS.values()},
-            "idle": In(len(UNITS)), "nonempty": In(MAX_EXPERTS), "count_expert": Out(6), "count": In(TOKEN_BITS),
-            "o_mask": Out(stream.Signature(MAX_EXPERTS)),
+            "idle": In(len(UNITS)), "arrivals": In(ARRIVALS_BITS), "place": Out(EXPERT_BITS),
+            "arrival": In(EXPERT_BITS), "count_expert": Out(EXPERT_BITS), "count": In(TOKEN_BITS),
+            "o_total": Out(stream.Signature(ARRIVALS_BITS)),
             "at": Out(16), "retire": Out(1), "finished": Out(1),
         })
 
@@ -95,9 +101,11 @@ class Sequencer(wiring.Component):
 
         # The loop of EXPERTS.
         in_body, body_left, body_index = Signal(), Signal(4), Signal.like(self.index)
-        mask, current, body = Signal(MAX_EXPERTS), Signal(range(MAX_EXPERTS + 1)), Signal(4)
-        current_count = Signal(TOKEN_BITS)
-        m.d.comb += [self.count_expert.eq(current), self.o_mask.payload.eq(mask)]
+        total, place, limit = Signal(ARRIVALS_BITS), Signal(ARRIVALS_BITS), Signal(ARRIVALS_BITS)
+        current, current_count, body = Signal(EXPERT_BITS), Signal(TOKEN_BITS), Signal(4)
+        m.d.comb += [self.place.eq(place), self.count_expert.eq(current)]
+        with m.If(self.o_total.ready):
+            m.d.sync += self.o_total.valid.eq(0)
 
         cycles = Signal(range(READ_CYCLES + 1))
         m.d.sync += [self.retire.eq(0), self.finished.eq(0)]
@@ -142,34 +150,38 @@ class Sequencer(wiring.Component):
                 m.d.sync += [self.index.eq(self.index + 1), cycles.eq(READ_CYCLES), body_left.eq(body_left - 1)]
                 m.next = "FETCH"
                 with m.If(in_body & (body_left == 1)):
-                    m.d.sync += [mask.eq(mask >> 1), current.eq(current + 1)]
+                    m.d.sync += place.eq(place + 1)
                     m.next = "SCAN"
 
-            # EXPERTS: freeze the mask, tell the walker, then one pass over the body for each bit.
+            # EXPERTS: with the gate empty, tell the walker how many there are; then one pass over the body for each.
             with m.State("EXPERTS"):
                 m.d.sync += [
-                    mask.eq(Cat(self.nonempty[e] & (e < experts.experts) for e in range(MAX_EXPERTS))),
-                    body.eq(experts.body), body_index.eq(self.index + 1), current.eq(0),
+                    total.eq(self.arrivals), limit.eq(experts.experts), place.eq(0),
+                    body.eq(experts.body), body_index.eq(self.index + 1),
                 ]
                 with m.If(~(busy & wait).any()):
                     m.d.sync += self.at.eq(issue.index)
-                    m.next = "MASK"
-            with m.State("MASK"):
-                m.d.comb += self.o_mask.valid.eq(1)
-                with m.If(self.o_mask.ready):
+                    m.next = "TOTAL"
+            with m.State("TOTAL"):
+                with m.If(~self.o_total.valid):
+                    m.d.sync += [self.o_total.valid.eq(1), self.o_total.payload.eq(total)]
                     m.next = "SCAN"
             with m.State("SCAN"):
                 m.d.sync += cycles.eq(READ_CYCLES)
-                with m.If(mask == 0):
+                with m.If(place == total):
                     m.d.sync += [
                         in_body.eq(0), current_count.eq(0), current.eq(0), self.index.eq(body_index + body),
                         self.retire.eq(1),
                     ]
                     m.next = "FETCH"
-                with m.Elif(mask[0]):
-                    m.next = "COUNT"
                 with m.Else():
-                    m.d.sync += [mask.eq(mask >> 1), current.eq(current + 1)]
+                    m.next = "ARRIVAL"
+            with m.State("ARRIVAL"):
+                m.d.sync += current.eq(self.arrival)
+                m.next = "COUNT"
+                with m.If(self.arrival >= limit):
+                    m.d.sync += place.eq(place + 1)
+                    m.next = "SCAN"
             with m.State("COUNT"):
                 m.d.sync += [
                     cycles.eq(Mux(cycles == 0, READ_CYCLES, cycles - 1)), current_count.eq(self.count), in_body.eq(1),

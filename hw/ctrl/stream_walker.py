@@ -6,9 +6,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import INSTRUCTION_BYTES, Opcode
-from golden.spec.machine import LINE, MAX_EXPERTS, NORM_PARAM_LINES, PARAM_LINES, SLICE, TN, MachineConfig
+from golden.spec.machine import LINE, NORM_PARAM_LINES, PARAM_LINES, SLICE, TN, MachineConfig
 from hw.ctrl.credits import Credits
 from hw.dma.layouts import CHUNK, CHUNK_LINES, LINE_NUMBER_BITS, ROUTE, Destination
+from hw.mem.expert_queues import ARRIVALS_BITS, EXPERT_BITS, ROUND_BITS
 from hw.shapes import INSTRUCTION
 
 SLICE_LINES = SLICE * TN // LINE
@@ -27,8 +28,9 @@ class StreamWalker(wiring.Component):
     """For each instruction that consumes the weight stream, requests its lines and says where they go, in order.
 
     LINEAR: for each tile PARAM_LINES to PARAM, then 8 lines a slice to RING. NORM: NORM_PARAM_LINES a block to NORM.
-    ATTENTION: a line to MULTS, then PARAM_LINES for each 32 output channels to PARAM. EXPERTS: waits for the mask of
-    non-empty queues and walks the body once for each set bit; its streams count from ``stream + expert * pitch``.
+    ATTENTION: a line to MULTS, then PARAM_LINES for each 32 output channels to PARAM. EXPERTS: walks the body once
+    for each expert, in order of arrival, as soon as the gate has named it, and goes on when it has walked as many as
+    the sequencer says there are; its streams count from ``stream + expert * pitch``.
 
     ::
 
@@ -38,20 +40,28 @@ class StreamWalker(wiring.Component):
     A credit is a free line at the destination: taken with the chunk, given back when the consumer frees the line. So
     nothing is ever requested that could not be stored, and the bus is never held up by a full queue.
 
+    What the gate has named belongs to this EXPERTS once the gate has begun as many rounds (GATEs without ``append``) as
+    stand before it in the program.
+
     Timing: a chunk in two cycles, four times what the ports can bring; two cycles between segments, about six between
-    instructions.
+    instructions, EXPERT_BITS more before an expert.
     Domain: programs that passed ``hw.ctrl.checker``; the consumers take lines in program order.
     Twin: the stream order of ``golden.spec.tiling``, followed by ``golden.iss``.
 
-    Members: ``start`` In; ``index`` Out, ``word`` In, READ_CYCLES later; ``i_mask`` In(stream of a bit an expert);
-    ``o_chunk``, ``o_route`` Out(streams); ``ring_release`` In, rows, with ``ring_release_en``; ``param_release``,
-    ``norm_release``, ``mults_release`` In, one line each.
+    Members: ``start`` In; ``index`` Out, ``word`` In, READ_CYCLES later; ``i_total`` In(stream): experts to walk in
+    all; ``arrivals`` In, experts named so far, ``round`` In, rounds of the gate; ``place`` Out, ``arrival`` In, the
+    expert of that place a cycle later; ``o_chunk``, ``o_route`` Out(streams); ``ring_release`` In, rows, with
+    ``ring_release_en``; ``param_release``, ``norm_release``, ``mults_release`` In, one line each.
     """
 
     start: Signal
     index: Signal
     word: Signal
-    i_mask: stream.Interface
+    i_total: stream.Interface
+    arrivals: Signal
+    round: Signal
+    place: Signal
+    arrival: Signal
     o_chunk: stream.Interface
     o_route: stream.Interface
     ring_release: Signal
@@ -64,7 +74,8 @@ class StreamWalker(wiring.Component):
         self.cfg = cfg
         super().__init__({
             "start": In(1), "index": Out(range(cfg.program_depth)), "word": In(8 * INSTRUCTION_BYTES),
-            "i_mask": In(stream.Signature(MAX_EXPERTS)),
+            "i_total": In(stream.Signature(ARRIVALS_BITS)), "arrivals": In(ARRIVALS_BITS), "round": In(ROUND_BITS),
+            "place": Out(EXPERT_BITS), "arrival": In(EXPERT_BITS),
             "o_chunk": Out(stream.Signature(CHUNK)), "o_route": Out(stream.Signature(ROUTE)),
             "ring_release": In(range(cfg.ring_rows + 1)), "ring_release_en": In(1),
             "param_release": In(1), "norm_release": In(1), "mults_release": In(1),
@@ -78,14 +89,22 @@ class StreamWalker(wiring.Component):
         opcode = Signal(4)
         start_line, line, fresh = Signal(LINE_NUMBER_BITS), Signal(LINE_NUMBER_BITS), Signal(init=1)
         tiles, slices, blocks, heads, head_slices = Signal(8), Signal(9), Signal(9), Signal(6), Signal(4)
-        # EXPERTS: what remains of the mask, the line of the expert under its lowest bit, and the body.
-        mask, expert_line, pitch = Signal(MAX_EXPERTS), Signal(LINE_NUMBER_BITS), Signal(LINE_NUMBER_BITS)
+        # EXPERTS: where the expert at work stands in the order of arrival, its line, and the body.
+        place, rounds, limit = Signal(ARRIVALS_BITS), Signal(ROUND_BITS), Signal(ARRIVALS_BITS)
+        experts_line, pitch, expert_line = (Signal(LINE_NUMBER_BITS, name=name) for name in (
+            "experts_line", "pitch", "expert_line"))
+        multiple, factor = Signal(LINE_NUMBER_BITS), Signal(EXPERT_BITS)
+        named, over = Signal(), Signal()
         in_body, body, body_left, body_index = Signal(), Signal(4), Signal(4), Signal.like(self.index)
 
         # The segment at work.
         destination, left = Signal(Destination), Signal(ROUTE["lines"].width)
         jump, whole, last = Signal(), Signal(), Signal()
         m.d.comb += [self.o_route.payload.destination.eq(destination), self.o_route.payload.lines.eq(left)]
+
+        m.d.comb += self.place.eq(place)
+        m.d.sync += [named.eq((self.round == rounds) & (place < self.arrivals) | self.i_total.valid),
+                     over.eq(self.i_total.valid & (place == self.i_total.payload))]
 
         m.submodules.credit = credit = Credits(self.cfg)
         m.d.comb += [
@@ -103,7 +122,7 @@ class StreamWalker(wiring.Component):
         wait = Signal(range(READ_CYCLES + 1))
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [self.index.eq(1), wait.eq(READ_CYCLES), fresh.eq(1), in_body.eq(0)]
+                m.d.sync += [self.index.eq(1), wait.eq(READ_CYCLES), fresh.eq(1), in_body.eq(0), rounds.eq(0)]
                 with m.If(self.start):
                     m.next = "FETCH"
 
@@ -128,10 +147,13 @@ class StreamWalker(wiring.Component):
                         m.next = "PLACE"
                     with m.Case(Opcode.EXPERTS):
                         v = view[Opcode.EXPERTS]
-                        m.d.sync += [expert_line.eq(v.stream), pitch.eq(v.pitch), body.eq(v.body),
-                                     body_index.eq(self.index + 1)]
-                        m.next = "MASK"
-                    with m.Case(Opcode.LOAD, Opcode.STORE, Opcode.COPY, Opcode.GATE):
+                        m.d.sync += [experts_line.eq(v.stream), pitch.eq(v.pitch), limit.eq(v.experts), body.eq(v.body),
+                                     body_index.eq(self.index + 1), place.eq(0)]
+                        m.next = "SETTLE"
+                    with m.Case(Opcode.GATE):
+                        m.d.sync += rounds.eq(rounds + ~view[Opcode.GATE].append)
+                        m.next = "NEXT"
+                    with m.Case(Opcode.LOAD, Opcode.STORE, Opcode.COPY):
                         m.next = "NEXT"
                     with m.Default():
                         m.next = "END"
@@ -188,25 +210,30 @@ class StreamWalker(wiring.Component):
                 m.d.sync += [self.index.eq(self.index + 1), wait.eq(READ_CYCLES), body_left.eq(body_left - 1)]
                 m.next = "FETCH"
                 with m.If(in_body & (body_left == 1)):
-                    m.d.sync += [mask.eq(mask >> 1), expert_line.eq(expert_line + pitch)]
-                    m.next = "SCAN"
+                    m.d.sync += place.eq(place + 1)
+                    m.next = "SETTLE"
 
-            # EXPERTS.
-            with m.State("MASK"):
-                m.d.comb += self.i_mask.ready.eq(1)
-                m.d.sync += mask.eq(self.i_mask.payload)
-                with m.If(self.i_mask.valid):
-                    m.next = "SCAN"
-            with m.State("SCAN"):
-                m.d.sync += [wait.eq(READ_CYCLES), body_left.eq(body), self.index.eq(body_index)]
-                with m.If(mask == 0):
+            # EXPERTS. `named` and `over` speak of the place of a cycle before.
+            with m.State("SETTLE"):
+                m.next = "NAMED"
+            with m.State("NAMED"):
+                m.d.sync += [wait.eq(READ_CYCLES), body_left.eq(body), self.index.eq(body_index), in_body.eq(1),
+                             multiple.eq(pitch), expert_line.eq(experts_line), factor.eq(self.arrival)]
+                with m.If(over):
+                    m.d.comb += self.i_total.ready.eq(1)
                     m.d.sync += [in_body.eq(0), self.index.eq(body_index + body)]
                     m.next = "FETCH"
-                with m.Elif(mask[0]):
-                    m.d.sync += in_body.eq(1)
+                with m.Elif(named):
+                    m.next = "LINE"
+                    with m.If(self.arrival >= limit):
+                        m.d.sync += place.eq(place + 1)
+                        m.next = "SETTLE"
+            with m.State("LINE"):
+                m.d.sync += [multiple.eq(multiple << 1), factor.eq(factor >> 1)]
+                with m.If(factor[0]):
+                    m.d.sync += expert_line.eq(expert_line + multiple)
+                with m.If(factor == 0):
                     m.next = "FETCH"
-                with m.Else():
-                    m.d.sync += [mask.eq(mask >> 1), expert_line.eq(expert_line + pitch)]
             with m.State("END"):
                 pass
         return m

@@ -12,7 +12,7 @@ from golden.model.int_forward import patches
 from golden.model.int_model import IntModel, dequantize
 from golden.model.random_int_model import random_int_model
 from golden.ops.census import Census
-from golden.ops.queues import fill
+from golden.ops.queues import arrivals, fill
 from golden.spec.model import M3VIT_TINY, NANO, ConfigError, GateKind
 from golden.spec.quantized import Plan
 
@@ -142,15 +142,15 @@ def test_named_intermediates():
     assert "blocks.0.norm1.exp" not in wide and "blocks.0.attn.q.exp" in wide
 
 
-def test_experts_add_their_contributions_in_ascending_order():
+def test_experts_add_their_contributions_in_order_of_arrival():
     model = random_int_model(NANO, FAST, seed=2)
     seen = traced(model)
     x = seen["blocks.1.attn.residual"].astype(int)
     queues = fill(seen["blocks.1.gate.experts"], seen["blocks.1.gate.weights"], NANO.experts)
-    for e, queue in enumerate(queues):
-        if not len(queue):
-            assert f"blocks.1.mlp.out.{e}" not in seen
-            continue
+    order = arrivals(seen["blocks.1.gate.experts"])
+    assert order != sorted(order) and {e for e in range(NANO.experts) if f"blocks.1.mlp.out.{e}" in seen} == set(order)
+    for e in order:
+        queue = queues[e]
         assert (seen[f"blocks.1.mlp.tokens.{e}"] == queue.tokens).all()
         x[queue.tokens] = (x[queue.tokens] + seen[f"blocks.1.mlp.out.{e}"]).clip(-32768, 32767)
     assert (x == seen["blocks.1"]).all()

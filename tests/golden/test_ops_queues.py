@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from golden.ops.arith import DomainError
-from golden.ops.queues import fill, scatter_add
+from golden.ops.queues import arrivals, fill, scatter_add
 
 
 def test_queues_keep_the_order_of_arrival():
@@ -44,6 +44,12 @@ def test_append_keeps_what_is_there_and_numbers_on():
     both = fill(np.array([[1], [1]]), np.array([[3], [4]], np.uint16), 2, first_token=2, queues=first)
     assert [queue.tokens.tolist() for queue in both] == [[1], [0, 2, 3]]
     assert both[1].weights.tolist() == [1, 3, 4]
+
+
+def test_experts_arrive_with_their_first_token_the_best_first():
+    assert arrivals([[5, 2], [2, 0], [7, 5]]) == [5, 2, 0, 7]
+    assert arrivals([[7, 1], [5, 3]], before=[5, 2]) == [5, 2, 7, 1, 3]
+    assert arrivals(np.zeros((0, 2), int)) == []
 
 
 def test_scatter_adds_rows_and_leaves_the_others():

@@ -2,8 +2,10 @@
 """Expert queues against lists: any routing, walks again and again, a full memory, clearing, pace."""
 
 import cocotb
+import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 
+from golden.ops.queues import arrivals
 from golden.spec.machine import MAX_EXPERTS, NANO
 from golden.spec.status import Status
 from hw.core.layouts import QUEUE_ENTRY
@@ -27,9 +29,9 @@ class Bench:
         self.appends = Source(dut, "i_append", APPEND, stall=stall)
         self.walks = Source(dut, "i_walk", WALK, stall=stall)
         self.entries = Sink(dut, "o_entry", QUEUE_ENTRY, stall=stall)
-        self.lists = [[] for _ in range(MAX_EXPERTS)]
+        self.lists, self.order, self.round = [[] for _ in range(MAX_EXPERTS)], [], int(dut.o_round.value)
         self.tasks = [cocotb.start_soon(self._watch()), self.entries.task]
-        dut.clear.value = dut.i_count_expert.value = 0
+        dut.clear.value = dut.i_count_expert.value = dut.i_place__0.value = dut.i_place__1.value = 0
 
     async def _watch(self):
         while True:
@@ -46,7 +48,7 @@ class Bench:
         self.dut.clear.value = 1
         await FallingEdge(self.dut.clk)
         self.dut.clear.value = 0
-        self.lists = [[] for _ in range(MAX_EXPERTS)]
+        self.lists, self.order, self.round = [[] for _ in range(MAX_EXPERTS)], [], self.round + 1
 
     async def append(self, experts: list[int]):
         """One entry for each of ``experts``; what goes beyond the memory is dropped."""
@@ -54,6 +56,7 @@ class Bench:
         values = [{"expert": e, "token": self.rng.getrandbits(12), "weight": self.rng.getrandbits(16)} for e in experts]
         for value in values[:room]:
             self.lists[value["expert"]].append((value["token"], value["weight"]))
+        self.order = arrivals(np.array([value["expert"] for value in values[:room]], int), self.order)
         await self.appends.send(values)
         await cycles(self.dut, 2)
 
@@ -67,12 +70,16 @@ class Bench:
         assert got == expected, next((n, g, e) for n, (g, e) in enumerate(zip(got, expected, strict=True)) if g != e)
 
     async def counts(self):
-        nonempty = int(self.dut.o_nonempty.value)
+        assert (int(self.dut.o_arrivals.value), int(self.dut.o_round.value)) == (len(self.order), self.round)
+        for n, e in enumerate(self.order):
+            self.dut.i_place__0.value, self.dut.i_place__1.value = n, len(self.order) - 1 - n
+            await FallingEdge(self.dut.clk)
+            assert int(self.dut.o_arrival__0.value) == e, f"place {n}"
+            assert int(self.dut.o_arrival__1.value) == self.order[len(self.order) - 1 - n], f"place {n} from the end"
         for e, queue in enumerate(self.lists):
             self.dut.i_count_expert.value = e
             await FallingEdge(self.dut.clk)
             assert int(self.dut.o_count.value) == len(queue), f"expert {e}"
-            assert nonempty >> e & 1 == bool(queue), f"expert {e}"
 
 
 @cocotb.test()
@@ -166,6 +173,7 @@ async def starts_clean_after_reset(dut):
     await reset(dut)
     bench.stop()
     bench = Bench(dut)
+    assert bench.round == 0
     await bench.counts()
     await bench.append([rng.randrange(5) for _ in range(50)])
     await bench.walk([0, 1, 2, 3, 4])

@@ -11,7 +11,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from golden.ops.arith import rsh
 from golden.ops.gate import Gate as Record
 from golden.ops.gate import combine, route
-from golden.ops.queues import fill
+from golden.ops.queues import arrivals, fill
 from golden.spec.isa import Opcode, encode
 from golden.spec.machine import LANES, MACHINES
 from golden.spec.status import Status
@@ -82,7 +82,7 @@ class Bench:
         self.issue, self.logits = Source(dut, "i", ISSUE, stall=stall), Source(dut, "i_logits", GATE_BEAT, stall=stall)
         self.walk = Source(dut, "i_walk", WALK, stall=stall)
         self.entries = Sink(dut, "o_entry", QUEUE_ENTRY, stall=stall)
-        self.queues = None
+        self.queues, self.order = None, []
         self.task = cocotb.start_soon(self._watch())
 
     async def _watch(self):
@@ -114,11 +114,21 @@ class Bench:
         await self.feed(case, group)
         kept = self.queues if case.append else None
         self.queues = fill(*case.routed(), case.experts, case.first_token, kept)
-        nonempty = int(self.dut.o_nonempty.value)
-        assert nonempty == sum(bool(len(queue)) << e for e, queue in enumerate(self.queues)), f"{nonempty:x}"
+        self.order = arrivals(case.routed()[0], self.order if case.append else ())
+        assert await self.arrived() == self.order
         for _ in range(walks):
             for e in self.rng.sample(range(case.experts), case.experts):
                 await self.check(e, self.queues[e])
+
+    async def arrived(self):
+        """Experts by place, as each reader sees them."""
+        found = []
+        for n in range(int(self.dut.o_arrivals.value)):
+            self.dut.i_place__0.value = self.dut.i_place__1.value = n
+            await FallingEdge(self.dut.clk)
+            found.append(int(self.dut.o_arrival__0.value))
+            assert int(self.dut.o_arrival__1.value) == found[-1]
+        return found
 
     async def check(self, e, queue):
         self.dut.i_count_expert.value = e
@@ -189,7 +199,7 @@ async def routes_extremes(dut):
     equal = Case(rng, 20, 40, 3)
     equal.high[:], equal.low[:] = -5, 77
     await bench.run(equal)
-    assert int(dut.o_nonempty.value) == 7, "ties go to the lower index"
+    assert await bench.arrived() == [0, 1, 2], "ties go to the lower index"
     await bench.run(Case(rng, 15, 16, 2))
     await bench.run(Case(rng, 15, 16, 2, append=True))
     await bench.run(Case(rng, 9, 16, 1, append=True, kind="one"))
@@ -217,7 +227,9 @@ async def keeps_its_pace(dut):
     await bench.issue.send([{"word": case.word()}])
     await bench.logits.send(case.beats(rng, 1))
     last = bench.entries.cycle - 1
-    await until(dut, lambda: int(dut.o_nonempty.value), 200, "an entry")
+    before = int(dut.o_round.value)
+    await until(dut, lambda: int(dut.o_arrivals.value), 200, "an entry")
+    assert int(dut.o_round.value) == before, "the round begins with its GATE, not with its first entry"
     # The append takes two cycles; its expert is marked behind the second.
     assert bench.entries.cycle - last == Gate(CFG).LATENCY + 2, f"{bench.entries.cycle - last}"
 
@@ -248,7 +260,7 @@ async def starts_clean_after_reset(dut):
         await cycles(dut, 1)  # lets it stop driving
         dut.i__valid.value = dut.i_logits__valid.value = dut.i_walk__valid.value = 0
         await reset(dut)
-        assert int(dut.o_nonempty.value) == 0
+        assert int(dut.o_arrivals.value) == int(dut.o_round.value) == 0
         bench.stop()
         bench = Bench(dut)
         await bench.run(Case(rng, 7, 16, 2))

@@ -24,7 +24,8 @@ def test_sequencer():
 
 
 class World:
-    """Program memory, four units that take a while, a gate with its queues, and a log of everything issued."""
+    """Program memory, four units that take a while, a gate with its queues (their lengths by expert, in order of
+    arrival), and a log of everything issued."""
 
     def __init__(self, dut, *, slow=0, stall=never):
         self.dut, self.slow, self.stall, self.rng = dut, slow, stall, seeded("world")
@@ -33,7 +34,7 @@ class World:
         self.task = cocotb.start_soon(self._run())
 
     def clear(self):
-        self.issued, self.masks, self.mask_times, self.retired, self.finished = [], [], [], 0, 0
+        self.issued, self.totals, self.retired, self.finished = [], [], 0, 0
         self.busy_until, self.pipe, self.cycle = dict.fromkeys(UNITS, 0), [0] * (READ_CYCLES - 1), 0
         self.spans = []
 
@@ -41,19 +42,21 @@ class World:
         dut, outs = self.dut, {unit: name for unit, name in UNITS.items()}
         pins = {unit: [getattr(dut, f"{name}__{part}") for part in ("valid", "ready", "payload")]
                 for unit, name in outs.items()}
-        asked = 0
+        asked = place = 0
         held, idle = dict.fromkeys(UNITS), [0] * IDLE_LAG
         while True:
             # A busy unit does not accept; its idle follows through registers, when it falls as well.
             for unit, (_, ready, _) in pins.items():
                 ready.value = int(self.cycle >= self.busy_until[unit] and not self.stall(self.rng))
-            dut.o_mask__ready.value = int(not self.stall(self.rng))
+            dut.o_total__ready.value = int(not self.stall(self.rng))
             idle = [*idle[1:], sum(unit for unit in UNITS if self.cycle > self.busy_until[unit])]
             dut.idle.value = idle[0]
-            dut.nonempty.value = sum(1 << e for e, count in self.queues.items() if count)
+            order = list(self.queues)
+            dut.arrivals.value = len(order)
+            dut.arrival.value = order[place] if place < len(order) else self.rng.randrange(64)
             dut.count.value = self.queues.get(asked, 0)
             await RisingEdge(dut.clk)
-            asked = int(dut.count_expert.value)
+            asked, place = int(dut.count_expert.value), int(dut.place.value)
             index = int(dut.index.value)
             self.pipe = [self.words[index] if index < len(self.words) else 0, *self.pipe]
             if int(dut.rst.value):
@@ -70,8 +73,8 @@ class World:
                     self.busy_until[unit] = self.cycle + self.rng.randint(1, 1 + self.slow)
                     self.issued.append((unit, unpack(ISSUE, bits)))
                     self.spans.append((self.cycle, self.busy_until[unit]))
-            if int(dut.o_mask__valid.value) and int(dut.o_mask__ready.value):
-                self.masks.append(int(dut.o_mask__payload.value))
+            if int(dut.o_total__valid.value) and int(dut.o_total__ready.value):
+                self.totals.append(int(dut.o_total__payload.value))
             self.retired += int(dut.retire.value)
             if int(dut.finished.value):
                 assert all(self.cycle > end for end in self.busy_until.values()), "END overtook a unit."
@@ -94,8 +97,8 @@ class World:
 
 
 def expected(words, queues):
-    """(unit, issue) in program order, masks handed over, and how many instructions the sequencer retires itself."""
-    found, masks, own, position = [], [], 2, 1
+    """(unit, issue) in program order, totals handed over, and how many instructions the sequencer retires itself."""
+    found, totals, own, position = [], [], 2, 1
 
     def issue(index, expert=0, count=0):
         found.append((TARGET[Opcode(words[index] & 15)],
@@ -104,11 +107,10 @@ def expected(words, queues):
     while True:
         opcode, fields = decode(words[position])
         if opcode is Opcode.END:
-            return found, masks, own
+            return found, totals, own
         if opcode is Opcode.EXPERTS:
-            chosen = [e for e in range(fields["experts"]) if queues.get(e)]
-            masks.append(sum(1 << e for e in chosen))
-            for e in chosen:
+            totals.append(len(queues))
+            for e in (e for e in queues if e < fields["experts"]):
                 for step in range(fields["body"]):
                     issue(position + 1 + step, e, queues[e])
             position += fields["body"]
@@ -123,8 +125,8 @@ def by_unit(issued):
 
 
 def check(world, words):
-    found, masks, own = expected(words, world.queues)
-    assert by_unit(world.issued) == by_unit(found) and world.masks == masks and world.retired == own
+    found, totals, own = expected(words, world.queues)
+    assert by_unit(world.issued) == by_unit(found) and world.totals == totals and world.retired == own
 
 
 @cocotb.test()
@@ -205,7 +207,7 @@ async def runs_bodies_for_every_routing(dut):
     world = World(dut, slow=10, stall=half)
     await reset(dut)
     everyone = range(64)
-    routings = [{}, {0: 1}, {63: 4095}, {0: 5, 63: 7}, {5: 4095}, dict.fromkeys(everyone, 3),
+    routings = [{}, {0: 1}, {63: 4095}, {63: 7, 0: 5}, {5: 4095}, dict.fromkeys(everyone, 3),
                 *({e: rng.randint(1, 4095) for e in rng.sample(everyone, rng.randint(1, 20))} for _ in range(8))]
     for queues in routings:
         world.queues = queues
@@ -229,10 +231,10 @@ async def experts_wait_for_the_gate_even_unasked(dut):
     await cycles(dut, 1)
     dut.start.value = 0
     await cycles(dut, 80)
-    assert not world.masks
+    assert not world.totals
     world.queues = {2: 9}  # filled just before the gate falls idle
     await until(dut, lambda: world.finished, 200, "END")
-    assert world.masks == [4] and [issue["count"] for _, issue in world.issued] == [9]
+    assert world.totals == [1] and [issue["count"] for _, issue in world.issued] == [9]
 
 
 @cocotb.test()

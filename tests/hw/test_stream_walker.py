@@ -27,12 +27,16 @@ def test_stream_walker():
 
 
 class World:
-    """Program memory, and consumers that free lines some time after they were asked for."""
+    """Program memory, consumers that free lines some time after they were asked for, and a gate that names experts.
+
+    ``gate``: its round and the experts in order of arrival, as many of them as ``named``.
+    """
 
     def __init__(self, dut, *, stall=never, consume=0.3):
         self.dut, self.consume, self.rng, self.words, self.pipe = dut, consume, seeded("world"), [0], [0] * READ_CYCLES
         self.chunks, self.routes = Sink(dut, "o_chunk", CHUNK, stall=stall), Sink(dut, "o_route", ROUTE, stall=stall)
-        self.mask = Source(dut, "i_mask", EXPERTS)
+        self.total = Source(dut, "i_total", EXPERTS.bit_length())
+        self.gate, self.named = (0, []), 0
         self.clear()
         self.tasks = [cocotb.start_soon(self._run()), self.chunks.task, self.routes.task]
 
@@ -69,20 +73,36 @@ class World:
             frees = self.rng.randint(1, rows) if rows and self.rng.random() < self.consume / 4 else 0
             dut.ring_release.value, dut.ring_release_en.value = frees or self.rng.randint(0, 9), int(frees > 0)
             self.held[Destination.RING] -= frees * LINES_PER_ROW
+            round_, order = self.gate
+            dut.round.value, dut.arrivals.value = round_, self.named
+            place = int(dut.place.value)
+            dut.arrival.value = order[place] if place < self.named else self.rng.randrange(EXPERTS)
             await RisingEdge(dut.clk)
             index = int(dut.index.value)
             self.pipe = [self.words[index] if index < len(self.words) else 0, *self.pipe[:READ_CYCLES - 1]]
             await FallingEdge(dut.clk)
             dut.word.value = self.pipe[READ_CYCLES - 1]
 
-    async def run(self, words, masks=(), limit=60_000):
+    async def _name(self, rounds):
+        """Each round begins late, names one expert after the other, and stays as it is until the next one begins."""
+        for round_, order in rounds:
+            await cycles(self.dut, self.rng.randrange(300))
+            self.gate, self.named = (round_, order), 0
+            while self.named < len(order):
+                await cycles(self.dut, self.rng.choice([1, 2, 300]))
+                self.named += 1
+            await cycles(self.dut, self.rng.randrange(2, 300))
+            await self.total.send([len(order)])
+
+    async def run(self, words, rounds=(), limit=60_000):
+        """``rounds``: for each EXPERTS the rounds begun before it, and the experts in order of arrival."""
         self.clear()
         self.words = words
-        routes, chunks = expected(words, masks)
+        routes, chunks = expected(words, [order for _, order in rounds])
         self.dut.start.value = 1
         await cycles(self.dut, 1)
         self.dut.start.value = 0
-        giving = cocotb.start_soon(self.mask.send(masks))
+        giving = cocotb.start_soon(self._name(rounds))
         total = sum(lines for _, lines, _ in routes)
         await until(self.dut, lambda: sum(chunk["lines"] for chunk in self.chunks.values) >= total, limit, "the end")
         await giving
@@ -114,9 +134,9 @@ def segments(opcode, f):
     return found
 
 
-def expected(words, masks):
+def expected(words, orders):
     """Segments (destination, lines, first line) and every line number, in order."""
-    found, lines, position, masks = [], [], 1, list(masks)
+    found, lines, position, orders = [], [], 1, list(orders)
 
     def consume(word, base):
         opcode, fields = decode(word)
@@ -131,11 +151,9 @@ def expected(words, masks):
         if opcode is Opcode.END:
             return found, lines
         if opcode is Opcode.EXPERTS:
-            mask = masks.pop(0)
-            for e in range(EXPERTS):
-                if mask >> e & 1:
-                    for step in range(fields["body"]):
-                        consume(words[position + 1 + step], fields["stream"] + e * fields["pitch"])
+            for e in (e for e in orders.pop(0) if e < fields["experts"]):
+                for step in range(fields["body"]):
+                    consume(words[position + 1 + step], fields["stream"] + e * fields["pitch"])
             position += fields["body"]
         else:
             consume(words[position], 0)
@@ -217,21 +235,55 @@ async def runs_well_ahead_of_the_ports(dut):
 
 
 @cocotb.test()
-async def walks_exactly_the_experts_of_the_mask(dut):
+async def walks_exactly_the_experts_that_the_gate_names(dut):
     await start(dut)
     rng = seeded("experts")
     world = World(dut, consume=0.9)
     await reset(dut)
-    masks = [0, 1, 1 << 63, (1 << 64) - 1, 0x8000_0000_0000_0001, *(rng.getrandbits(16) for _ in range(4))]
-    for n in range(0, len(masks), 2):
-        pair = [masks[n], masks[(n + 1) % len(masks)]]
+    everyone = list(range(EXPERTS))
+    orders = [[], [0], [63], rng.sample(everyone, EXPERTS), [63, 0], *(rng.sample(everyone, 7) for _ in range(3))]
+    for n, order in enumerate(orders):
+        gates = [encode(Opcode.GATE, tokens=1, experts=EXPERTS, top_k=1, append=append) for append in (0, 1, 0)]
+        rounds = [(2, order), (3, orders[n - 1])]
+        experts = rng.choice([64, 64, 20])
         first, second = rng.choice([(4, 1), (2, 3)])
         body = [encode(Opcode.LINEAR, tiles=first, slices=1), encode(Opcode.STORE, rows=1),
                 encode(Opcode.LINEAR, tiles=second, slices=2, stream=tiling.linear_lines(first, 1))]
-        loop = encode(Opcode.EXPERTS, experts=64, body=3, stream=1000, pitch=rng.choice([80, 1 << 20]))
-        words = program(NANO, [loop, *body, small(rng, Opcode.LINEAR), loop, *body, small(rng, Opcode.NORM)])
+        loop = encode(Opcode.EXPERTS, experts=experts, body=3, stream=1000, pitch=rng.choice([80, 1 << 20, 0x1_2345]))
+        words = program(NANO, [*gates, loop, *body, small(rng, Opcode.LINEAR), gates[0], gates[1], loop, *body,
+                               small(rng, Opcode.NORM)])
+        world.gate, world.named = (0, []), 0
         await reset(dut)
-        await world.run(words, pair)
+        await world.run(words, rounds)
+
+
+@cocotb.test()
+async def asks_for_an_expert_as_soon_as_it_is_named(dut):
+    """Neither before nor for one of the round before, and without the total."""
+    await start(dut)
+    world = World(dut, consume=1)
+    world.gate, world.named = (0, [4, 3]), 2
+    await reset(dut)
+    length = tiling.linear_lines(2, 1)
+    world.words = program(NANO, [encode(Opcode.GATE, tokens=1, experts=64, top_k=1),
+                                 encode(Opcode.EXPERTS, experts=64, body=1, stream=100, pitch=1000),
+                                 encode(Opcode.LINEAR, tiles=2, slices=1), encode(Opcode.NORM, tokens=1, blocks=1)])
+    dut.start.value = 1
+    await cycles(dut, 1)
+    dut.start.value = 0
+    await cycles(dut, 300)
+    assert not world.chunks.values, "The gate has not begun this round yet."
+    world.gate, world.named = (1, [9, 63, 5]), 0
+    for n, expert in enumerate((9, 63, 5)):
+        await cycles(dut, 300)
+        assert sum(chunk["lines"] for chunk in world.chunks.values) == n * length
+        world.named += 1
+        await cycles(dut, 60)
+        assert world.chunks.values[-1]["line"] // 1000 == expert
+    await cycles(dut, 300)
+    assert sum(chunk["lines"] for chunk in world.chunks.values) == 3 * length
+    await world.total.send([3])
+    await until(dut, lambda: world.chunks.values[-1]["line"] == 0, 100, "the norm behind the loop")
 
 
 @cocotb.test()
