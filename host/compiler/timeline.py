@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """When each instruction runs: the sequencer, the units, the weight stream and the bus, followed a tile at a time."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from golden.spec import isa
@@ -13,14 +13,27 @@ from host.compiler.estimate import MAIN_BYTES, PORT_BYTES
 
 WEIGHT_LINES = 8
 """Stream lines of one slice of one tile."""
+SCORES_AHEAD = 2
+"""Token groups whose scores are computed before a group's outputs are."""
 
 
 @dataclass(frozen=True)
 class Dram:
-    """Memory outside: bytes a cycle for all ports together, cycles from a request to its first data."""
+    """Memory outside: bytes a cycle for all ports together, cycles from a request to its first data; nothing moves for
+    ``refresh_length`` cycles in every ``refresh_period``.
+
+    The main port is served first; the weight ports, which carry equal shares of each line, share the rest equally.
+    """
 
     bytes_per_cycle: float = 64.0
     latency: int = 100
+    refresh_period: int = 1
+    refresh_length: int = 0
+
+    @property
+    def awake(self) -> float:
+        """Share of the cycles in which data moves. When a refresh falls is not known: it slows all things evenly."""
+        return 1 - self.refresh_length / self.refresh_period
 
 
 @dataclass(frozen=True)
@@ -38,8 +51,10 @@ class Latencies:
     epilogue: int = 34
     """From a result to its write."""
     norm: int = 82
-    softmax: int = 70
+    softmax: int = 59
     """From the last score of a group to its first probability."""
+    dma: int = 25
+    """From an issue to the first request, and from the last beat to the last row, of a LOAD or STORE."""
     gate: int = 60
     """From a token's last logit to its queue entries."""
     experts: int = 16
@@ -72,12 +87,32 @@ class _Stream:
     """The weight ring: what has been asked for, when it is there, when its space is free again."""
 
     lines_per_cycle: float
+    lines_beside_main: float
     latency: int
     ring: int
     fetched: float = 0.0
     held: list[tuple[float, int]] = field(default_factory=list)
     """Lines in the ring by the time at which they are released."""
     level: int = 0
+    main: list[tuple[float, float]] = field(default_factory=list)
+    """When the main port takes its part of the bandwidth."""
+
+    def _fetch(self, lines: float) -> float:
+        """Arrival of ``lines`` more."""
+        while self.main and self.main[0][1] <= self.fetched:
+            self.main.pop(0)
+        for begin, end in self.main:
+            alone = max(0.0, begin - self.fetched) * self.lines_per_cycle
+            if lines <= alone:
+                break
+            beside = (end - max(begin, self.fetched)) * self.lines_beside_main
+            if lines <= alone + beside:
+                self.fetched = max(begin, self.fetched) + (lines - alone) / self.lines_beside_main
+                return self.fetched + self.latency
+            lines -= alone + beside
+            self.fetched = end
+        self.fetched += lines / self.lines_per_cycle
+        return self.fetched + self.latency
 
     def hold_back(self, until: float) -> None:
         """Nothing is requested before ``until``."""
@@ -85,8 +120,7 @@ class _Stream:
 
     def parameters(self, lines: int) -> float:
         """Arrival of lines that take no room in the ring."""
-        self.fetched += lines / self.lines_per_cycle
-        return self.fetched + self.latency
+        return self._fetch(lines)
 
     def weights(self, lines: int) -> float:
         """Arrival of the last of ``lines`` that go to the ring."""
@@ -96,11 +130,20 @@ class _Stream:
             self.fetched = max(self.fetched, free)
             self.level -= count
         self.level += lines
-        self.fetched += lines / self.lines_per_cycle
-        return self.fetched + self.latency
+        return self._fetch(lines)
 
     def release(self, when: float, lines: int) -> None:
         self.held.append((when, lines))
+
+
+@dataclass
+class _Reader:
+    """The norm at work: its place among the spans, when it reads residual rows, and how many a cycle."""
+
+    at: int
+    start: float
+    end: float
+    rows_per_cycle: float
 
 
 class Timeline:
@@ -109,12 +152,18 @@ class Timeline:
     def __init__(self, machine: MachineConfig, dram: Dram | None = None, latencies: Latencies | None = None):
         self.machine, self.dram = machine, dram or Dram()
         self.latency = latencies or Latencies()
-        rate = min(self.dram.bytes_per_cycle, PORT_BYTES * machine.ports) / LINE
-        self.stream = _Stream(rate, self.dram.latency, machine.ring_lines)
+        ports, awake = PORT_BYTES * machine.ports, self.dram.awake
+        alone, beside = (min(ports, self.dram.bytes_per_cycle - taken) for taken in (0, MAIN_BYTES))
+        self.main_bytes = min(MAIN_BYTES, self.dram.bytes_per_cycle) * awake
+        self.stream = _Stream(alone * awake / LINE, max(beside, 1e-3) * awake / LINE, self.dram.latency,
+                              machine.ring_lines)
+        self.spans: list[Span] = []
+        self.norm: _Reader | None = None
         self.now = 0.0
         self.idle = {unit: 0.0 for unit in Unit}
         self.array_free = 0.0
         self.gate_tokens = 0
+        self.named = 0.0
         self.queue_total = 0
 
     def run(self, words: Sequence[int], queues: Iterable[Sequence[int]] = ()) -> list[Span]:
@@ -124,39 +173,40 @@ class Timeline:
         """
         program, routes = [isa.decode(word) for word in words], iter(queues)
         # Fetch of BEGIN, then of the rest, through the main port.
-        self.now = 2 * self.dram.latency + len(words) * isa.INSTRUCTION_BYTES / MAIN_BYTES + 20
+        self.now = 2 * (self.dram.latency + self.latency.dma) + len(words) * isa.INSTRUCTION_BYTES / self.main_bytes
         self.stream.hold_back(self.now)
-        spans, at = [], 0
+        at = 0
         while at < len(program):
             opcode, fields = program[at]
             if opcode is Opcode.EXPERTS:
                 body = program[at + 1:at + 1 + fields["body"]]
-                spans += self._experts(at, fields, body, next(routes, None))
+                self._experts(at, fields, body, next(routes, None))
                 at += fields["body"]
             else:
-                spans.append(self._step(at, opcode, fields))
+                self.spans.append(self._step(at, opcode, fields))
             at += 1
-        return spans
+        return self.spans
 
     def _issue(self, fields: dict) -> float:
         waits = [self.idle[unit] + self.latency.issue for unit in Unit(fields["wait"])]
         self.now = max([self.now + self.latency.fetch, *waits])
         return self.now
 
-    def _experts(self, at: int, fields: dict, body: list, counts: Sequence[int] | None) -> Iterator[Span]:
+    def _experts(self, at: int, fields: dict, body: list, counts: Sequence[int] | None) -> None:
         if counts is None:
             share = ceil(self.queue_total / fields["experts"])
             counts = [share] * min(fields["experts"], self.queue_total)
         start = max(self._issue(fields), self.idle[Unit.GATE]) + self.latency.experts
         self.now = start
-        self.stream.hold_back(start)
+        # Enough experts are known with the first tokens that pass the gate.
+        self.stream.hold_back(self.named + self.latency.experts)
         for expert, count in enumerate(counts):
             if not count:
                 continue
             self.now += self.latency.expert
             for step, (opcode, inner) in enumerate(body):
-                yield self._step(at + 1 + step, opcode, inner, expert, count)
-        yield Span(at, -1, start, self.now)
+                self.spans.append(self._step(at + 1 + step, opcode, inner, expert, count))
+        self.spans.append(Span(at, -1, start, self.now))
 
     def _step(self, at: int, opcode: Opcode, f: dict, expert: int = -1, count: int = 0) -> Span:
         issue = self._issue(f)
@@ -168,20 +218,29 @@ class Timeline:
         if opcode is Opcode.NORM:
             return self._norm(at, f, issue)
         if opcode in (Opcode.LOAD, Opcode.STORE, Opcode.COPY):
-            beats = f["rows"] * (LINE // MAIN_BYTES if opcode is not Opcode.COPY else 1)
-            extra = self.dram.latency if opcode is not Opcode.COPY else 8
-            start = max(issue, self.idle[Unit.DMA])
-            self.idle[Unit.DMA] = start + beats + extra
-            return Span(at, -1, start, self.idle[Unit.DMA])
+            return self._transfer(at, opcode, f, issue)
         if opcode is Opcode.GATE:
             self.gate_tokens = f["tokens"]
             self.queue_total = (self.queue_total if f["append"] else 0) + f["tokens"] * f["top_k"]
+            self.named = self.named if f["append"] else float("inf")
             self.idle[Unit.GATE] = float("inf")
             return Span(at, -1, issue, issue)
         if opcode is Opcode.END:
             end = max(issue, *(idle for idle in self.idle.values())) + self.latency.issue
             return Span(at, -1, issue, end)
         return Span(at, -1, issue, issue)
+
+    def _transfer(self, at: int, opcode: Opcode, f: dict, issue: float) -> Span:
+        start = max(issue, self.idle[Unit.DMA])
+        if opcode is Opcode.COPY:
+            end = start + f["rows"] + 8
+        else:
+            # A write is acknowledged in half the time that a read takes to arrive.
+            latency = self.dram.latency // (2 if opcode is Opcode.STORE else 1)
+            end = start + latency + self.latency.dma + f["rows"] * LINE / self.main_bytes
+            self.stream.main.append((start, end))
+        self.idle[Unit.DMA] = end
+        return Span(at, -1, start, end)
 
     def _linear(self, at: int, f: dict, issue: float, tokens: int, expert: int) -> Span:
         m, lat = self.machine, self.latency
@@ -205,7 +264,22 @@ class Timeline:
         self.idle[Unit.ARRAY] = end = when + lat.array + drain + lat.epilogue
         if gate:
             self.idle[Unit.GATE] = end + lat.gate
+            self.named = min(self.named, self.idle[Unit.GATE])
+        if f["dst"] == Dest.RESIDUAL and f["accumulate"]:
+            self._slow_norm(start + lat.array, end - lat.epilogue, 2 * tokens * f["tiles"])
         return Span(at, expert, start, end, waited)
+
+    def _slow_norm(self, begin: float, end: float, reads: int) -> None:
+        """The epilogue reads what it adds to, before the norm: rows that the norm lacks then make it longer."""
+        norm = self.norm
+        left = max(1e-3, 1 - reads / (end - begin))
+        if norm is None or begin >= norm.end or left >= norm.rows_per_cycle:
+            return
+        begin, share = max(begin, norm.start), left / norm.rows_per_cycle
+        delay = min(end - begin, (norm.end - begin) / share) * (1 - share)
+        norm.end += delay
+        self.idle[Unit.NORM] += delay
+        self.spans[norm.at] = replace(self.spans[norm.at], end=self.idle[Unit.NORM])
 
     def _attention(self, at: int, f: dict, issue: float) -> Span:
         m, lat = self.machine, self.latency
@@ -214,10 +288,16 @@ class Timeline:
         groups = f["heads"] * ceil(f["queries"] / m.tm)
         scores = ceil(f["keys"] / TN) * max(f["head_slices"] * m.steps, drain)
         mixed = ceil(f["head_slices"] / 2) * max(ceil(f["keys"] / 16) * m.steps * (2 if f["wide_p"] else 1), drain)
-        # Outputs of a group come behind the scores of the next: with short rows the softmax shows.
-        pace = max(scores + mixed, lat.softmax - scores + mixed)
         start = max(issue + lat.load, self.array_free)
-        self.array_free = start + groups * pace + lat.softmax
+        # Outputs of a group come behind the scores of the next two: with short rows the softmax shows.
+        when, ready = start, []
+        for group in range(groups + SCORES_AHEAD):
+            if group < groups:
+                when += scores
+                ready.append(when + lat.array + lat.softmax)
+            if group >= SCORES_AHEAD:
+                when = max(when, ready[group - SCORES_AHEAD]) + mixed
+        self.array_free = when
         self.idle[Unit.ARRAY] = end = self.array_free + lat.array + drain + lat.epilogue
         return Span(at, -1, start, end)
 
@@ -227,6 +307,7 @@ class Timeline:
         planes = (2 if f["wide"] else 1) + (2 if f["xhat"] else 0)
         work = (f["tokens"] + 1) * ceil(f["blocks"] * max(2, planes) / 2)
         self.idle[Unit.NORM] = end = start + self.latency.norm + work
+        self.norm = _Reader(len(self.spans), start, start + work, f["tokens"] * f["blocks"] / work)
         return Span(at, -1, start, end)
 
 

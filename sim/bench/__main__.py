@@ -19,7 +19,8 @@ from host.compiler.emit import compile_model
 from host.driver.layout import prepare_input
 from host.driver.session import Session
 from host.progress import console as notes
-from host.progress import cycles, printer, steps
+from host.progress import cycles, printer
+from host.progress import steps as stages
 from sim.bench.cases import (
     CASES,
     LEAST_ARRAY_USE,
@@ -30,13 +31,14 @@ from sim.bench.cases import (
     moved_bytes,
     needed_bytes,
 )
+from sim.bench.model import Step, by_kind, dram_model, queues, steps, worst_kind
 from sim.bench.perfetto import save_trace
 from sim.bench.pictures import save_cycle_stack, save_expert_load, save_roofline
 from sim.board.settings import DRAM_PRESETS
 from sim.demo import models
 from sim.demo.layers import Layer, layers
 from sim.device import SimDevice
-from sim.trace import Retired, Tracer
+from sim.trace import RETIRED_BY, Retired, Tracer
 
 out = printer()
 
@@ -53,6 +55,7 @@ class Run:
     use: float
     dram_ratio: float
     predicted: float
+    steps: list[Step]
     seconds: float
 
     @property
@@ -78,11 +81,11 @@ def run(case: Case, image: Image, device: SimDevice, pixels: np.ndarray) -> Run:
     result = session.finish()
     exact = all(np.array_equal(result.residuals[key], golden.residuals[key]) for key in golden.residuals)
     found = layers(tracer.retired, image.symbols[task])
-    queues = [[layer.queues.get(expert, 0) for expert in range(image.model.experts)] for layer in found if layer.queues]
-    spans = timeline.predict(image, task, queues, timeline.Dram(dram.sustained or 64.0, dram.latency))
+    spans = timeline.predict(image, task, queues(entries), dram_model(dram, image.machine))
     return Run(case, result.counters, found, tracer.retired, exact,
                sum(layer.macs for layer in found) / (result.cycles * image.machine.macs_per_cycle),
-               moved_bytes(result.counters) / needed_bytes(image, task, entries), spans[-1].end, seconds)
+               moved_bytes(result.counters) / needed_bytes(image, task, entries), spans[-1].end,
+               steps(tracer.retired, spans), seconds)
 
 
 def figures(runs: dict[str, Run]) -> list[tuple[str, str, str, bool]]:
@@ -104,6 +107,9 @@ def figures(runs: dict[str, Run]) -> list[tuple[str, str, str, bool]]:
         error = abs(run.predicted / run.cycles - 1)
         rows.append((f"performance model against RTL, {run.case.name}", f"<= {MOST_MODEL_ERROR:.0%}", f"{error:.1%}",
                      error <= MOST_MODEL_ERROR))
+        kind, error = worst_kind(run.steps)
+        rows.append((f"the same, worst kind of instruction, {run.case.name}", f"<= {MOST_MODEL_ERROR:.0%}",
+                     f"{error:.1%} ({kind.name})", error <= MOST_MODEL_ERROR))
     rows += [(f"bit-exact, {run.case.name}", "yes", "yes" if run.exact else "NO", run.exact) for run in runs.values()]
     return rows
 
@@ -129,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
             if options.case and case.name not in options.case:
                 continue
             if case.plan not in images:
-                with steps(f"quantize {model.config.name}, {case.plan}") as report:
+                with stages(f"quantize {model.config.name}, {case.plan}") as report:
                     images[case.plan] = compile_model(models.quantized(model, case.plan, report), machine)
             if "+".join(model.config.tasks[:case.tasks]) not in images[case.plan].programs:
                 out.print(f"{case.name}: {machine.name} cannot hold all tasks at once; left out", highlight=False)
@@ -143,6 +149,12 @@ def main(arguments: list[str] | None = None) -> int:
     for name, measured in runs.items():
         table.add_row(name, f"{measured.cycles:,}", f"{measured.cycles / 300e3:.3f}", f"{measured.use:.3f}",
                       f"{measured.dram_ratio:.3f}", f"{measured.predicted:,.0f}", f"{measured.seconds:.1f} s")
+    out.print(table)
+    table = Table("cycles by kind", *runs, title="machine / model, on the track of the unit")
+    for kind in RETIRED_BY:
+        found = [by_kind(measured.steps).get(kind) for measured in runs.values()]
+        if any(found):
+            table.add_row(kind.name, *("" if pair is None else f"{pair[0]:,.0f} / {pair[1]:,.0f}" for pair in found))
     out.print(table)
     options.out.mkdir(parents=True, exist_ok=True)
     save_cycle_stack({name: measured.counters for name, measured in runs.items()}, options.out / "cycle-stack.png")

@@ -69,16 +69,25 @@ def sources() -> str:
 
 def build_board(config: MachineConfig, progress: Callable[[str], None] = lambda text: None) -> Path:
     """Path of the shared library for ``config``; ``progress`` hears about each step. Raises :class:`BuildError`."""
-    content = f"{sources()}\0{config}\0{os.uname().machine}"
-    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    directory = BUILD / f"board-{config.name}-{digest}"
-    library = directory / "board.so"
+    library = _library(config)
+    directory = library.parent
     if library.exists():
         return library
     with exclusive(directory):
         if not library.exists():
             _build(config, directory, progress)
     return library
+
+
+def is_built(config: MachineConfig) -> bool:
+    """Whether :func:`build_board` would find the library ready."""
+    return _library(config).exists()
+
+
+def _library(config: MachineConfig) -> Path:
+    content = f"{sources()}\0{config}\0{os.uname().machine}"
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return BUILD / f"board-{config.name}-{digest}" / "board.so"
 
 
 def _build(config: MachineConfig, directory: Path, progress: Callable[[str], None]) -> None:

@@ -32,13 +32,6 @@ class DramSettings:
     stall: float = 0.0
     seed: int = 1
 
-    @property
-    def sustained(self) -> float | None:
-        """Bytes a cycle that refresh leaves."""
-        if self.bytes_per_cycle is None:
-            return None
-        return self.bytes_per_cycle * (1 - self.refresh_length / self.refresh_period)
-
     def to_c(self) -> "CSettings":
         bandwidth = 0 if self.bytes_per_cycle is None else round(1024 * self.bytes_per_cycle)
         return CSettings(self.seed, self.latency, bandwidth, self.refresh_period, self.refresh_length,
@@ -48,7 +41,10 @@ class DramSettings:
 IDEAL = DramSettings(bytes_per_cycle=64)
 """64 bytes a cycle, 100 cycles of latency."""
 ZCU102_DDR4 = DramSettings(bytes_per_cycle=17.06e9 / 300e6, latency=120, refresh_period=2340, refresh_length=105)
-"""PS DDR4-2133 x 64 at 300 MHz: 17.06 GB/s peak, a refresh of 350 ns every 7.8 us, 400 ns of latency."""
+"""PS DDR4-2133 x 64 at 300 MHz: 17.06 GB/s peak, a refresh of 350 ns every 7.8 us, 400 ns of latency.
+
+Peak: 64 bits x 2133 MT/s. Refresh: tRFC of an 8 Gbit die and tREFI of JESD79-4. Latency: assumed, for a port that
+others do not load."""
 DRAM_PRESETS = {"ideal": IDEAL, "zcu102-ddr4": ZCU102_DDR4}
 
 

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The analytic performance model beside the simulated machine: the whole, each kind of instruction, each instruction.
+
+Units overlap, so an instruction's cycles are counted on its unit's own track: from the unit's latest retirement before
+it to its own. What a unit waited for others is part of that, in the machine and in the model alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from golden.iss.trace import Entry
+from golden.spec.isa import Opcode
+from golden.spec.machine import MachineConfig
+from host.compiler.timeline import Dram, Span
+from sim.board.settings import DramSettings
+from sim.trace import RETIRED_BY, Retired
+
+
+def dram_model(settings: DramSettings, machine: MachineConfig) -> Dram:
+    """What the model is told of a simulated DRAM; stalls by chance it cannot know."""
+    everything = 16.0 * (1 + machine.ports)
+    return Dram(settings.bytes_per_cycle or everything, settings.latency, settings.refresh_period,
+                settings.refresh_length)
+
+
+def queues(entries: Sequence[Entry]) -> list[list[int]]:
+    """Tokens of each expert, for each EXPERTS of a golden trace in program order."""
+    loops = {entry.index: [0] * entry.fields["experts"] for entry in entries if entry.opcode is Opcode.EXPERTS}
+    for entry in entries:
+        if entry.expert >= 0 and entry.tokens is not None:
+            loops[max(index for index in loops if index < entry.index)][entry.expert] = len(entry.tokens)
+    return [loops[index] for index in sorted(loops)]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One instruction: cycles on its unit's track and the cycle of its end, measured and predicted."""
+
+    opcode: Opcode
+    index: int
+    expert: int
+    rtl: float
+    model: float
+    rtl_end: float
+    model_end: float
+
+
+def steps(retired: Sequence[Retired], spans: Sequence[Span]) -> list[Step]:
+    """Every instruction that writes a memory, in order of retirement. GATE has no time of its own: its LINEAR has."""
+    ends = {(span.index, span.expert): span.end for span in spans}
+    before: dict[str, tuple[float, float]] = {}
+    found = []
+    for item in retired:
+        entry, unit = item.entry, RETIRED_BY[item.entry.opcode]
+        if entry.opcode is Opcode.GATE:
+            continue
+        rtl, model = before.get(unit, (0.0, 0.0))
+        end = ends[entry.index, entry.expert]
+        found.append(Step(entry.opcode, entry.index, entry.expert, item.cycle - rtl, end - model, item.cycle, end))
+        before[unit] = item.cycle, end
+    return found
+
+
+def by_kind(found: Sequence[Step]) -> dict[Opcode, tuple[float, float]]:
+    """Measured and predicted cycles of each kind of instruction."""
+    kinds: dict[Opcode, tuple[float, float]] = {}
+    for step in found:
+        rtl, model = kinds.get(step.opcode, (0.0, 0.0))
+        kinds[step.opcode] = rtl + step.rtl, model + step.model
+    return kinds
+
+
+def worst_kind(found: Sequence[Step]) -> tuple[Opcode, float]:
+    """The kind that the model misses by most, and by how much of its cycles."""
+    errors = {kind: abs(model / rtl - 1) for kind, (rtl, model) in by_kind(found).items()}
+    kind = max(errors, key=errors.get)
+    return kind, errors[kind]

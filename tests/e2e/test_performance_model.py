@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The analytic performance model against cycle-exact RTL: total, each kind of instruction, each instruction."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from golden.device import GoldenDevice
+from golden.model.random_int_model import random_int_model
+from golden.spec.machine import NANO, ZCU102
+from golden.spec.model import MODELS
+from golden.spec.quantized import Plan
+from host.compiler.emit import compile_model
+from host.compiler.timeline import predict
+from host.driver.layout import prepare_input
+from host.driver.session import Session
+from sim.bench.model import by_kind, dram_model, queues, steps
+from sim.board.build import is_built
+from sim.board.settings import IDEAL, ZCU102_DDR4, DramSettings
+from sim.device import SimDevice
+from sim.trace import Tracer
+
+pytestmark = pytest.mark.rtl
+FOUR_PORTS = replace(NANO, name="nano-4-ports", ports=4)
+"""Small, and with ports that compete for bandwidth."""
+SCARCE = DramSettings(bytes_per_cycle=12, latency=40)
+"""A fifth of what the ports could take: the weight stream sets the pace, and a port served last would starve."""
+REFRESHING = DramSettings(bytes_per_cycle=57, latency=120, refresh_period=250, refresh_length=25)
+LIMIT = 2_000_000
+
+
+def config_of(name):
+    """Enough tokens that fixed latencies do not hide what is tested."""
+    config = MODELS[name]
+    return replace(config, image_height=32, image_width=48) if name == "nano" else config
+
+
+@pytest.fixture(scope="module")
+def small():
+    board = SimDevice(FOUR_PORTS, dram_bytes=8 << 20)
+    yield board
+    board.close()
+
+
+@pytest.fixture(scope="module")
+def full():
+    if not is_built(ZCU102):
+        pytest.skip("The simulated zcu102 board is not built; make bench builds it and shows the same.")
+    board = SimDevice(ZCU102)
+    yield board
+    board.close()
+
+
+def measured(device, config, plan, dram, tasks=1):
+    """(cycles of the job, cycles predicted, steps) of one frame on ``device``."""
+    image = compile_model(random_int_model(config, getattr(Plan, plan)(config.depth), seed=1), device.board.config)
+    task = "+".join(config.tasks[:tasks])
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 256, (config.image_height, config.image_width, 3), dtype=np.uint8)
+    entries = []
+    Session(image, GoldenDevice(image.machine, trace=entries.append)).frame(pixels, task)
+    device.free()
+    device.board.configure(dram)
+    session = Session(image, device, job_limit=LIMIT)
+    session.start(prepare_input(pixels, image.input), task)
+    tracer = Tracer(device.board, entries)
+    tracer.run(LIMIT)
+    result = session.finish()
+    spans = predict(image, task, queues(entries), dram_model(dram, image.machine))
+    return result.cycles, spans[-1].end, steps(tracer.retired, spans)
+
+
+
+@pytest.mark.parametrize("plan, dram, tasks", [
+    ("fast", IDEAL, 1), ("accurate", IDEAL, 1), ("fast", IDEAL, 2), ("fast", SCARCE, 1), ("fast", REFRESHING, 1),
+], ids=["fast", "accurate", "both-tasks", "scarce", "refreshing"])
+def test_a_small_frame(plan, dram, tasks, small):
+    cycles, predicted, found = measured(small, config_of("nano"), plan, dram, tasks)
+    assert predicted == pytest.approx(cycles, rel=0.03)
+    check_kinds(found, 0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dram", [IDEAL, ZCU102_DDR4], ids=["ideal", "ddr4"])
+def test_the_full_frame(dram, full):
+    cycles, predicted, found = measured(full, config_of("m3vit-tiny"), "fast", dram)
+    assert predicted == pytest.approx(cycles, rel=0.01)
+    check_kinds(found, 0.03)
+    if dram is IDEAL:  # when a refresh falls, the model does not know
+        check_instructions(found, 0.03, 40)
+
+
+def check_kinds(found, relative):
+    for kind, (rtl, model) in by_kind(found).items():
+        assert model == pytest.approx(rtl, rel=relative, abs=40), kind.name
+
+
+def check_instructions(found, relative, cycles):
+    wrong = [step for step in found if abs(step.model - step.rtl) > max(relative * step.rtl, cycles)]
+    assert len(wrong) <= len(found) // 100, wrong
+
