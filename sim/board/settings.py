@@ -5,6 +5,9 @@ import ctypes
 import enum
 from dataclasses import dataclass
 
+from golden.spec.boards import BOARDS
+from golden.spec.boards import Board as BoardFacts
+
 DRAM_BASE = 0x8_0000_0000
 """Where DRAM begins on the simulated board: the high DDR of a Zynq UltraScale+, so that 64-bit addresses are used."""
 
@@ -40,11 +43,17 @@ class DramSettings:
 
 IDEAL = DramSettings(bytes_per_cycle=64)
 """64 bytes a cycle, 100 cycles of latency."""
-ZCU102_DDR4 = DramSettings(bytes_per_cycle=17.06e9 / 300e6, latency=120, refresh_period=2340, refresh_length=105)
-"""PS DDR4-2133 x 64 at 300 MHz: 17.06 GB/s peak, a refresh of 350 ns every 7.8 us, 400 ns of latency.
 
-Peak: 64 bits x 2133 MT/s. Refresh: tRFC of an 8 Gbit die and tREFI of JESD79-4. Latency: assumed, for a port that
-others do not load."""
+
+def memory_of(board: BoardFacts) -> DramSettings:
+    """The memory of a board in cycles of its clock: peak bandwidth, latency, refresh."""
+    return DramSettings(bytes_per_cycle=board.dram_bytes_per_cycle, latency=board.cycles(board.dram_latency_ns),
+                        refresh_period=board.cycles(board.refresh_period_ns),
+                        refresh_length=board.cycles(board.refresh_ns))
+
+
+ZCU102_DDR4 = memory_of(BOARDS["zcu102"])
+"""DDR4-2133, 64 bits, at 300 MHz: 56.9 bytes a cycle at most, 105 of every 2340 cycles for refresh, latency 120."""
 DRAM_PRESETS = {"ideal": IDEAL, "zcu102-ddr4": ZCU102_DDR4}
 
 

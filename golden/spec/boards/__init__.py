@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boards as data: what their FPGA holds and what their memory delivers, one TOML file a board."""
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+class BoardError(ValueError):
+    """A board file that lacks something, or says something nobody asked for; the message names file and field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """One board. ``lut``, ``ff``, ``dsp``, ``bram36``, ``uram`` count the whole device; none is set aside for a shell.
+
+    ``ports``: memory ports of at least 128 bits that masters in the fabric can use. ``dram_bytes_per_s``: peak of the
+    memory behind them, all ports together; ``dram_latency_ns``: from a request to its first data; nothing moves for
+    ``refresh_ns`` in every ``refresh_period_ns``. ``clock_hz``: what we ask for, not what was reached. ``sources``:
+    where each number comes from.
+    """
+
+    name: str
+    device: str
+    lut: int
+    ff: int
+    dsp: int
+    bram36: int
+    uram: int
+    ports: int
+    dram_bytes_per_s: int
+    dram_latency_ns: int
+    refresh_period_ns: int
+    refresh_ns: int
+    clock_hz: int
+    sources: dict[str, str]
+
+    @property
+    def dram_bytes_per_cycle(self) -> float:
+        """Peak bytes that memory delivers in one cycle of ``clock_hz``."""
+        return self.dram_bytes_per_s / self.clock_hz
+
+    def cycles(self, nanoseconds: float) -> int:
+        """Cycles of ``clock_hz``."""
+        return round(nanoseconds * self.clock_hz / 1e9)
+
+
+def read_board(path: Path) -> Board:
+    """The board of one file, called as the file is. Raises :class:`BoardError`."""
+    try:
+        found = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise BoardError(f"{path.name} is not TOML: {error}.") from None
+    wanted = {field.name: field.type for field in fields(Board) if field.name != "name"}
+    for name, kind in wanted.items():
+        if not isinstance(found.get(name), kind if kind in (int, str) else dict):
+            raise BoardError(f"{path.name} must give {name}, not {found.get(name)!r}.")
+    if strange := set(found) - set(wanted):
+        raise BoardError(f"{path.name} gives {sorted(strange)[0]}, which nobody reads; there are {', '.join(wanted)}.")
+    if uncited := set(wanted) - {"sources"} - set(found["sources"]):
+        raise BoardError(f"{path.name} does not say in [sources] where {sorted(uncited)[0]} comes from.")
+    return Board(name=path.stem, **found)
+
+
+BOARDS = {path.stem: read_board(path) for path in sorted(FOLDER.glob("*.toml"))}
+
+BOARD_OF = {"nano": "kv260", "small": "kv260", "zcu102": "zcu102", "u280": "u280"}
+"""The board beside which a machine configuration is shown."""

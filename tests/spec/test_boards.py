@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boards are data: every file is read, complete, cited; a bad one is refused in a sentence."""
+
+import pytest
+
+from golden.spec.boards import BOARD_OF, BOARDS, FOLDER, BoardError, read_board
+from golden.spec.machine import MACHINES
+
+GOOD = (FOLDER / "zcu102.toml").read_text()
+
+
+def test_every_machine_has_a_board_with_room_for_its_ports():
+    assert set(BOARD_OF) == set(MACHINES) and set(BOARD_OF.values()) == set(BOARDS)
+    for machine, board in BOARD_OF.items():
+        assert MACHINES[machine].ports + 1 <= BOARDS[board].ports
+
+
+def test_boards_are_what_their_files_say():
+    assert set(BOARDS) == {"zcu102", "kv260", "u280"}
+    for name, board in BOARDS.items():
+        assert board == read_board(FOLDER / f"{name}.toml") and board.name == name
+        assert min(board.lut, board.ff, board.dsp, board.bram36, board.ports, board.dram_latency_ns) > 0
+        assert 0 < board.refresh_ns < board.refresh_period_ns
+        assert board.ff == 2 * board.lut  # of every UltraScale+ slice: 8 LUTs, 16 flip-flops
+    assert BOARDS["zcu102"].dram_bytes_per_cycle == pytest.approx(17.064e9 / 300e6)
+    assert BOARDS["zcu102"].cycles(400) == 120
+
+
+@pytest.mark.parametrize("before, after, said", [
+    ("dsp = 2_520", "", "dsp"), ("dsp = 2_520", 'dsp = "many"', "dsp"), ("dsp = 2_520", "dps = 2_520", "dsp"),
+    ("dsp = 2_520", "dsp = 2_520\ncolour = 1", "colour"), ('dsp = "DS891, ZU9EG"', "", "dsp"),
+    ("dsp = 2_520", "dsp = ", "TOML"),
+])
+def test_a_bad_file_is_refused_by_name(before, after, said, tmp_path):
+    path = tmp_path / "mine.toml"
+    assert before in GOOD
+    path.write_text(GOOD.replace(before, after))
+    with pytest.raises(BoardError, match="mine.toml") as caught:
+        read_board(path)
+    assert said in str(caught.value)
