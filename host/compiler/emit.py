@@ -11,6 +11,7 @@ from golden.spec.isa import Opcode
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
 from golden.spec.tables import RESIDUAL_FRAC
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows
+from host.compiler.ahead import send_ahead
 from host.compiler.allocate import allocate
 from host.compiler.estimate import estimate
 from host.compiler.lower import Lowering
@@ -19,6 +20,8 @@ from host.compiler.overlap import overlap, patch_ranges
 from host.compiler.schedule import set_waits
 from host.compiler.stream import Stream
 
+_CUTS = ((True, True), (False, True), (False, False))
+"""What is cut: MoE layers (:mod:`host.compiler.ahead`), norms (:mod:`host.compiler.overlap`)."""
 _RANGES = (1, 2, 3, 4, 6, 8, 12, 16)
 """Token ranges that an FFN is cut into, until its hidden operand fits."""
 
@@ -27,8 +30,8 @@ def compile_model(model, machine: MachineConfig, joint: bool = True, hide: bool 
     """The image of ``model`` (``config``, ``plan``, ``tensors`` of ``golden.spec.quantized``) for ``machine``.
 
     One program a task and, with ``joint`` and several tasks, one called ``"a+b"`` that runs all tasks on one image if
-    the machine can hold it. ``hide``: cut norms so that they run beside the array. Same input, same bytes. Raises
-    :class:`NotFitting` when not even one task fits.
+    the machine can hold it. ``hide``: cut instructions so that gates know early and norms run beside the array. Same
+    input, same bytes. Raises :class:`NotFitting` when not even one task fits.
     """
     config, stream = model.config, Stream()
     groups = [(task,) for task in config.tasks]
@@ -49,13 +52,14 @@ def compile_model(model, machine: MachineConfig, joint: bool = True, hide: bool 
 
 
 def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...], hide: bool) -> list[Node]:
-    """Nodes of one program with addresses and waits: FFNs in as few ranges as fit, norms hidden if even that fits."""
+    """Nodes of one program with addresses and waits: FFNs in as few ranges as fit, cut as far as that fits."""
     what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "")
     refusal = None
-    for ranges, hidden in itertools.product(_RANGES, (True, False) if hide else (False,)):
+    for ranges, (ahead, hidden) in itertools.product(_RANGES, _CUTS if hide else _CUTS[-1:]):
         span = ceil_div(model.config.tokens * len(tasks), ranges)
         cuts = patch_ranges(model.config, machine) if hidden else 1
         nodes = Lowering(model, machine, stream, tasks, span, cuts).program()
+        nodes = send_ahead(nodes, machine) if ahead else nodes
         nodes = overlap(nodes, machine) if hidden else nodes
         if too_long := _too_long(nodes, machine, what):
             if hidden:

@@ -91,7 +91,8 @@ class Node:
 
     ``fields`` holds numbers and :class:`Row`; ``payload`` names its part of the weight stream, of which it uses what
     begins at ``lines``; ``macs`` counts useful multiply-accumulates; ``tokens`` how many tokens pass (the balanced mean
-    a queue inside EXPERTS, in ``passes`` passes); ``body`` is what EXPERTS repeats.
+    a queue inside EXPERTS, in ``passes`` passes); ``body`` is what EXPERTS repeats; ``whole``: nothing is gained by
+    cutting it.
     """
 
     opcode: Opcode
@@ -105,6 +106,7 @@ class Node:
     tokens: float = 0
     passes: int = 1
     body: tuple["Node", ...] = ()
+    whole: bool = False
     wait: Unit = Unit(0)
 
     @property

@@ -19,7 +19,7 @@ from host.compiler.estimate import MAIN_BYTES, PORT_BYTES
 from host.compiler.nodes import Access, Memory, Node, Row
 from host.compiler.timeline import Latencies, pass_cycles
 
-LINE_COST = 0.8
+LINE_COST = 1.0
 """What a stream line that comes a second time is worth, in cycles that the weight ports need for it: it delays the
 array by as many where weights set the pace, elsewhere it only costs traffic."""
 LEAST_GAIN = 50
@@ -62,7 +62,7 @@ def _span(access: Access) -> tuple[int, int]:
 
 def _feeds(linear: Node, norm: Node) -> bool:
     """``linear`` writes the last tokens, or all, of the residual rows that ``norm`` reads."""
-    if linear.opcode is not Opcode.LINEAR or linear.dest is not Dest.RESIDUAL:
+    if linear.opcode is not Opcode.LINEAR or linear.dest is not Dest.RESIDUAL or linear.whole:
         return False
     (first, end), (norm_first, norm_end) = _span(linear.writes[0]), _span(norm.reads[0])
     return linear.writes[0].region is norm.reads[0].region and norm_first <= first < end == norm_end

@@ -235,8 +235,9 @@ def test_waits_keep_every_dependence_and_no_more(config, target, plan):
 
 def test_independent_linears_overlap():
     _, image = compiled(model.M3VIT_TINY, machine.ZCU102)
-    waits = {symbol.name: isa.decode(word)[1]["wait"]
-             for symbol, word in zip(image.symbols["task0"], image.words("task0"), strict=True)}
+    waits = {}
+    for symbol, word in zip(image.symbols["task0"], image.words("task0"), strict=True):
+        waits.setdefault(symbol.name, isa.decode(word)[1]["wait"])  # of several parts, the first
     assert waits["blocks.3.attn.k"] == waits["blocks.3.attn.v"] == 0 and waits["blocks.3.mlp.fc1"] == 0
     assert waits["blocks.3.attn.q"] == Unit.NORM and waits["blocks.3.attn"] == Unit.ARRAY
 
