@@ -5,11 +5,11 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from golden.spec.boards import BOARD_OF, BOARDS
 from golden.spec.machine import MACHINES, MachineConfig
-from sim.synth import design, flow, report, units
+from host.report import synthesis
+from sim.synth import design, flow, report, sources, units
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,7 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--unit", nargs="+", metavar="NAME", help="these units alone; the whole machine by default")
     parser.add_argument("--board", choices=sorted(BOARDS), help="lay the areas beside this board")
     parser.add_argument("--json", action="store_true", help="results as JSON on standard output")
-    parser.add_argument("--page", type=Path, help="write the table into this page, between its `measured synth` marks")
+    parser.add_argument("--keep", action="store_true",
+                        help="keep the machine's results in hw/synthesis, for the tables of `make docs`")
     parser.add_argument("--strict", action="store_true", help="fail when a depth or the area is over its limit")
     options = parser.parse_args(arguments)
     cfg, known = MACHINES[options.config], units.units()
@@ -38,22 +39,24 @@ def main(arguments: list[str] | None = None) -> int:
         _say(str(error))
         return 1
     over = report.violations(results)
-    table = report.table(results, BOARDS[options.board or BOARD_OF[cfg.name]])
-    if options.page:
-        options.page.write_text(report.rewritten(options.page.read_text(), f"synth {cfg.name}", table))
-    text = "\n".join([table, "", *report.path_lines(results, report.MUST["levels"]), "",
+    entries = [result.as_json() for result in results]
+    table = synthesis.areas(cfg.name, entries, BOARDS[options.board or BOARD_OF[cfg.name]])
+    if options.keep and not options.unit:
+        _say(f"kept in {synthesis.keep(cfg.name, {'sources': sources.digest(), 'units': entries})}; "
+             "`make docs` writes the pages")
+    text = "\n".join([table, "", *report.path_lines(results, synthesis.MUST["levels"]), "",
                       *report.inference_lines(results), *(["", *over] if over else [])])
     report.save(text + "\n", flow.BUILD / f"{cfg.name}{'-units' if options.unit else ''}.md")
-    print(json.dumps([result.as_json() for result in results], indent=1) if options.json else text)
+    print(json.dumps(entries, indent=1) if options.json else text)
     return 1 if options.strict and over else 0
 
 
 def _measure(cfg: MachineConfig, names: list[str]) -> Iterator[report.Result]:
     for n, name in enumerate(names, 1):
-        text = design.to_rtlil(units.component(name, cfg))
         if name == units.TOP:
-            yield from report.measure_machine(text, _progress)
+            yield from report.measure_machine(sources.machine(cfg), _progress)
         else:
+            text = design.to_rtlil(units.component(name, cfg))
             yield report.measure(text, name, lambda n=n, name=name: _progress(n, len(names), name))
 
 

@@ -41,9 +41,28 @@ def split(text: str) -> tuple[str, dict[str, tuple[str, str]]]:
         inside = "".join(modules[name][0] for name in wanted)
         renamed = re.sub(rf"{re.escape(child)}(?=[\s.])", lambda _: f"\\{NAME}", inside)
         found[child.removeprefix(f"\\{NAME}.").partition("$")[0]] = child[1:], renamed
-        ports = re.findall(r"(?m)^  wire (?:\S+ )*(?:input|output) \d+ +\S+\n", modules[child][2])
-        shell.append(f"attribute \\blackbox 1\nmodule {child}\n{''.join(ports)}end\n")
+        shell.append(_black_box(modules[child]))
     return "\n".join(shell), found
+
+
+def ports(text: str) -> dict[str, tuple[str, int]]:
+    """Ports of the module :data:`NAME` of an RTLIL text: name -> (input or output, bits)."""
+    found = re.findall(r"(?m)^  wire (?:width (\d+) )?(?:signed )?(input|output) \d+ +\\(\S+)$", _top(text)[2])
+    return {name: (direction, int(bits or 1)) for bits, direction, name in found}
+
+
+def black_box(text: str) -> str:
+    """The module :data:`NAME` of an RTLIL text with its ports and nothing inside."""
+    return _black_box(_top(text))
+
+
+def _top(text: str) -> re.Match:
+    return next(module for module in _MODULE.finditer(text) if module[1] == f"\\{NAME}")
+
+
+def _black_box(module: re.Match) -> str:
+    ports = re.findall(r"(?m)^  wire (?:\S+ )*(?:input|output) \d+ +\S+\n", module[2])
+    return f"attribute \\blackbox 1\nmodule {module[1]}\n{''.join(ports)}end\n"
 
 
 def memories(text: str) -> dict[str, tuple[int, int]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs Yosys on one component in a process of its own and keeps the result by content."""
+"""Runs Yosys in a process of its own and keeps the result by content."""
 
 import gzip
 import hashlib
@@ -46,47 +46,64 @@ def _bounded() -> None:
 
 
 def synthesise(text: str, *, progress=None) -> tuple[dict, Path]:
-    """(Yosys' statistics, path of the gzipped JSON netlist) of an RTLIL text.
+    """(Yosys' statistics, path of the gzipped JSON netlist) of an RTLIL text, for UltraScale+.
 
     Raises ``RuntimeError`` with the end of the log when Yosys fails or takes longer than :data:`LIMIT_SECONDS`.
     ``progress`` is called before Yosys starts; not when the result was there already.
     """
-    script = _SCRIPT.format(top=NAME, wire=WIRE_DELAY)
-    version = importlib.metadata.version("pyosys")
-    digest = hashlib.sha256("\0".join([text, script, version]).encode()).hexdigest()[:16]
-    directory = BUILD / digest
-    stat, netlist = directory / "stat.json", directory / "netlist.json.gz"
+    netlist = run({"design.il": text}, _SCRIPT.format(top=NAME, wire=WIRE_DELAY), progress=progress)
+    return statistics(netlist), netlist
+
+
+def digest(*texts: str) -> str:
+    """Name of a result: a hash of all that it was made from."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def run(files: dict[str, str], script: str, *, progress=None) -> Path:
+    """Path of the gzipped JSON netlist that ``script`` leaves as ``netlist.json``, ``files`` beside it by name."""
+    directory = BUILD / digest(*files.values(), script, importlib.metadata.version("pyosys"))
+    netlist = directory / "netlist.json.gz"
     if not netlist.exists():
         if progress:
             progress()
         with exclusive(BUILD):  # one Yosys at a time: it takes a core and gigabytes
             if not netlist.exists():
-                _run(text, script, directory, netlist)
-    found = stat.read_text()
-    return json.loads(found[found.index("{"):]), netlist
+                directory.mkdir(parents=True, exist_ok=True)
+                for name, text in (files | {"script.ys": script}).items():
+                    (directory / name).write_text(text)
+                _yosys(directory)
+                _pack(directory / "netlist.json", netlist)
+    return netlist
 
 
-def _run(text: str, script: str, directory: Path, netlist: Path) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "design.il").write_text(text)
-    (directory / "script.ys").write_text(script)
-    with open(directory / "yosys.log", "w") as log:
+def statistics(netlist: Path) -> dict:
+    """What the script's ``stat -json`` wrote beside its netlist."""
+    found = (netlist.parent / "stat.json").read_text()
+    return json.loads(found[found.index("{"):])
+
+
+def _yosys(directory: Path) -> None:
+    log = directory / "yosys.log"
+    with open(log, "w") as output:
         try:
-            done = subprocess.run([sys.executable, "-c", _WORKER, "script.ys"], cwd=directory, stdout=log,
-                                  stderr=log, timeout=LIMIT_SECONDS,
-                                  preexec_fn=_bounded).returncode
+            done = subprocess.run([sys.executable, "-c", _WORKER, "script.ys"], cwd=directory, stdout=output,
+                                  stderr=output, timeout=LIMIT_SECONDS, preexec_fn=_bounded).returncode
         except subprocess.TimeoutExpired:
             done = f"a time-out of {LIMIT_SECONDS} s"
     if done != 0:
-        tail = "\n".join((directory / "yosys.log").read_text(errors="replace").splitlines()[-15:])
-        raise RuntimeError(f"Yosys ended with {done}; the end of {directory / 'yosys.log'}:\n{tail}")
-    raw = directory / "netlist.json"
-    with open(raw, "rb") as source, gzip.open(directory / "part.gz", "wb", compresslevel=1) as packed:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise RuntimeError(f"Yosys ended with {done}; the end of {log}:\n{tail}")
+    log.unlink()
+
+
+def _pack(raw: Path, netlist: Path) -> None:
+    part = netlist.with_suffix(".part")
+    with open(raw, "rb") as source, gzip.open(part, "wb", compresslevel=1) as packed:
         while block := source.read(1 << 20):
             packed.write(block)
     raw.unlink()
-    (directory / "yosys.log").unlink()
-    (directory / "part.gz").rename(netlist)
+    part.rename(netlist)
 
 
 def load(netlist: Path) -> dict:

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Synthesises units and lays their areas and depths beside a board's."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from golden.spec.boards import Board
-from sim.synth import depth, design, flow, units
-from sim.synth.resources import COLUMNS, bram36, resources
-
-MUST = {"DSP": 1754, "LUT": 156_000, "BRAM36": 638, "levels": 8}
-"""What the whole zcu102 machine, and each of its paths, must stay within."""
+from host.report.synthesis import GLUE, MACHINE, MUST
+from sim.synth import depth, design, flow
+from sim.synth import resources as resources_of
+from sim.synth.resources import bram36, resources
 
 
 @dataclass(frozen=True)
@@ -38,37 +37,67 @@ class Result:
                 "paths": {f"{a} to {b}": asdict(path) for (a, b), path in self.paths.items()},
                 "memories": self.memories, "products": self.products}
 
+    @classmethod
+    def from_json(cls, entry: dict) -> "Result":
+        """What :meth:`as_json` wrote."""
+        paths = {tuple(kind.split(" to ")): depth.Path(**path | {"cells": tuple(path["cells"])})
+                 for kind, path in entry["paths"].items()}
+        return cls(entry["unit"], Counter(entry["resources"]), paths, entry["memories"], entry["products"])
+
 
 def measure(text: str, name: str, progress=None) -> Result:
     """Synthesise one unit from its RTLIL."""
     began = time.perf_counter()
     stat, netlist = flow.synthesise(text, progress=progress)
-    module = flow.load(netlist)
-    return Result(
-        unit=name, resources=resources(stat["design"]["num_cells_by_type"]), paths=depth.longest_paths(module),
-        memories=_homes(design.memories(text), module["cells"]), products=design.products(text),
-        seconds=time.perf_counter() - began)
+
+    def analyse() -> Result:
+        module = flow.load(netlist)
+        return Result(
+            unit=name, resources=resources(stat["design"]["num_cells_by_type"]), paths=depth.longest_paths(module),
+            memories=_homes(design.memories(text), module["cells"]), products=design.products(text))
+
+    return replace(_kept(netlist.parent / f"{_ANALYSIS}.json", analyse), unit=name,
+                   seconds=time.perf_counter() - began)
 
 
 def measure_machine(text: str, progress) -> Iterator[Result]:
-    """Synthesise the machine unit by unit, as its top makes them; the last result is the whole.
+    """Synthesise the machine unit by unit, as its top makes them; then the top's own logic; the last is the whole.
 
-    Its paths run through as many units as they do. ``progress(n, count, unit)`` is called before each synthesis that is
-    not kept from before.
+    Its areas are the sum of all others; its paths run through as many units as they do. ``progress(n, count, unit)`` is
+    called before each synthesis that is not kept from before.
     """
     began = time.perf_counter()
     shell, children = design.split(text)
-    total, products, parts = Counter(), 0, {}
+    parts, results = {}, []
     for n, (unit, (kind, inside)) in enumerate(children.items(), 1):
-        result = measure(inside, unit, lambda n=n, unit=unit: progress(n, len(children) + 1, unit))
-        total += result.resources
-        products += result.products
+        results.append(measure(inside, unit, lambda n=n, unit=unit: progress(n, len(children) + 1, unit)))
         parts[kind] = partial(_netlist_of, inside)
-        yield result
-    stat, netlist = flow.synthesise(shell, progress=lambda: progress(len(children) + 1, len(children) + 1, units.TOP))
-    wires = {kind: count for kind, count in stat["design"]["num_cells_by_type"].items() if kind not in parts}
-    yield Result(unit=units.TOP, resources=total + resources(wires), products=products,
-                 paths=depth.longest_paths(flow.load(netlist), parts), seconds=time.perf_counter() - began)
+        yield results[-1]
+    stat, netlist = flow.synthesise(shell, progress=lambda: progress(len(children) + 1, len(children) + 1, GLUE))
+    own = {kind: count for kind, count in stat["design"]["num_cells_by_type"].items() if kind not in parts}
+    results.append(Result(unit=GLUE, resources=resources(own), paths={}))
+    yield results[-1]
+
+    def join() -> Result:
+        return Result(unit=MACHINE, resources=sum((result.resources for result in results), Counter()),
+                      products=sum(result.products for result in results),
+                      paths=depth.longest_paths(flow.load(netlist), parts))
+
+    name = flow.digest(shell, *(inside for _, inside in children.values()))
+    yield replace(_kept(netlist.parent / f"{_ANALYSIS}-{name}.json", join), seconds=time.perf_counter() - began)
+
+
+_ANALYSIS = flow.digest(*(Path(module.__file__).read_text() for module in (depth, design, resources_of)))
+"""Names analyses: they are made again when what makes them has changed."""
+
+
+def _kept(path: Path, make) -> Result:
+    """The result in ``path``, made if need be."""
+    if not path.exists():
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(make().as_json()))
+        part.rename(path)
+    return Result.from_json(json.loads(path.read_text()))
 
 
 def _netlist_of(text: str) -> dict:
@@ -84,26 +113,6 @@ def _homes(memories: dict[str, tuple[int, int]], cells: dict) -> dict[str, str]:
         became = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "logic or registers"
         found[name] = f"{width} x {rows}: {became}"
     return found
-
-
-def table(results: list[Result], board: Board) -> str:
-    """Markdown: a row a unit; the machine's, when it was measured, beside the board."""
-    head = ["unit", "LUT", "of them RAM", "FF", "DSP", "BRAM36", "URAM", "CARRY8", "levels", "in", "out", "through"]
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
-    for result in results:
-        lines.append([result.unit, *_areas(result.resources), result.levels, *(
-            _level(result, kind) for kind in depth.KINDS[1:])])
-    have = {"LUT": board.lut, "FF": board.ff, "DSP": board.dsp, "BRAM36": board.bram36, "URAM": board.uram}
-    lines.append([f"{board.name} has", f"{have['LUT']:,}", "", f"{have['FF']:,}", have["DSP"], have["BRAM36"],
-                  have["URAM"], "", "", "", "", ""])
-    whole = next((result for result in results if result.unit == units.TOP), None)
-    if whole:
-        used = whole.resources | Counter()
-        used["BRAM36"] = bram36(whole.resources)
-        share = {name: f"{100 * used[name] / count:.0f} %" if count else "" for name, count in have.items()}
-        lines.append(["used", share["LUT"], "", share["FF"], share["DSP"], share["BRAM36"], share["URAM"],
-                      "", "", "", "", ""])
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def path_lines(results: list[Result], above: int) -> list[str]:
@@ -136,33 +145,11 @@ def violations(results: list[Result]) -> list[str]:
     found = [f"{result.unit}: {path.levels} levels from {a} to {b}, {MUST['levels']} allowed."
              for result in results for (a, b), path in result.paths.items() if path.levels > MUST["levels"]]
     for result in results:
-        if result.unit == units.TOP:
+        if result.unit == MACHINE:
             used = {"DSP": result.resources["DSP"], "LUT": result.resources["LUT"], "BRAM36": bram36(result.resources)}
             found += [f"whole machine: {count:,.0f} {name}, {MUST[name]:,} allowed."
                       for name, count in used.items() if count > MUST[name]]
     return found
-
-
-def _areas(count: Counter) -> list[str]:
-    shown = {name: count[name] for name in COLUMNS} | {"BRAM36": bram36(count)}
-    return [f"{shown[name]:,.0f}" if shown[name] == int(shown[name]) else f"{shown[name]:,.1f}"
-            for name in COLUMNS if name != "BRAM18"]
-
-
-def _level(result: Result, kind) -> str:
-    path = result.paths.get(kind)
-    return str(path.levels) if path else "-"
-
-
-def rewritten(page: str, name: str, text: str) -> str:
-    """``page`` with ``text`` between ``<!-- measured NAME -->`` and ``<!-- end measured NAME -->``.
-
-    Raises ``ValueError`` when the page has no such marks.
-    """
-    head, tail = f"<!-- measured {name} -->", f"<!-- end measured {name} -->"
-    if head not in page or tail not in page:
-        raise ValueError(f"The page has no place for {name}; put {head} and {tail} where the table shall stand.")
-    return page[:page.index(head) + len(head)] + f"\n\n{text}\n\n" + page[page.index(tail):]
 
 
 def save(text: str, path: Path) -> None:

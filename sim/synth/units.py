@@ -9,10 +9,13 @@ from pathlib import Path
 from amaranth.lib import wiring
 
 from golden.spec.machine import MachineConfig
+from host.report.synthesis import MACHINE
 from hw.top import Accelerator
 
 ROOMS = ("core", "mem", "dma", "ctrl")
-TOP = "top"
+TOP = MACHINE
+
+
 def component(name: str, cfg: MachineConfig):
     """The unit ``name`` for ``cfg``. Raises ``ValueError`` naming the units when there is none of that name."""
     known = units()

@@ -9,6 +9,8 @@ import pytest
 
 from golden.spec.boards import BOARD_OF, BOARDS
 from golden.spec.machine import MACHINES, NANO
+from host.report import synthesis
+from host.report.synthesis import GLUE
 from sim.synth import design, flow, report, units
 from sim.synth.__main__ import main
 from sim.synth.depth import DSP_LEVELS, PORT, REGISTER, longest_paths
@@ -211,7 +213,7 @@ def test_products_of_the_array_become_dsps_two_each():
     assert result.products == NANO.macs_per_cycle // 2
     assert result.resources["DSP"] == NANO.macs_per_cycle // 2
     assert result.levels <= report.MUST["levels"]
-    assert "| array |" in report.table([result], BOARDS["zcu102"])
+    assert "| array |" in synthesis.areas("nano", [result.as_json()])
 
 
 def test_a_failed_synthesis_says_what_yosys_said(tmp_path, monkeypatch):
@@ -220,12 +222,40 @@ def test_a_failed_synthesis_says_what_yosys_said(tmp_path, monkeypatch):
         flow.synthesise("module \\dut\n  this is not RTLIL\nend\n")
 
 
-def test_a_page_is_rewritten_between_its_marks():
-    page = "a\n<!-- measured synth zcu102 -->\nold\n<!-- end measured synth zcu102 -->\nz"
-    new = report.rewritten(page, "synth zcu102", "| t |")
-    assert "old" not in new and "| t |" in new and report.rewritten(new, "synth zcu102", "| t |") == new
-    with pytest.raises(ValueError, match="no place for synth small"):
-        report.rewritten(page, "synth small", "| t |")
+def test_a_machine_is_the_sum_of_its_units(monkeypatch, tmp_path):
+    """Two units and two LUTs of the top's own: areas add up; the path through all three is found; kept, not redone."""
+    runs = []
+
+    def synthesise(text, *, progress=None):
+        cells = {"LUT1": 2, "dut.a": 1, "dut.b": 1} if "blackbox" in text else {"LUT6": 10, "FDRE": 3, "RAMB18E2": 1}
+        if progress:
+            progress()
+        (place := tmp_path / flow.digest(text)).mkdir(exist_ok=True)
+        return {"design": {"num_cells_by_type": cells}}, place / "netlist.json.gz"
+
+    def load(path):
+        runs.append(path)
+        return netlist([flop("0", 2), cell("LUT1", I0=2, O=3), flop(3, 4)])
+
+    monkeypatch.setattr(flow, "synthesise", synthesise)
+    monkeypatch.setattr(flow, "load", load)
+    module = "module \\{}\n  wire width 1 input 0 \\clk\n{}end\n"
+    text = "".join([module.format("dut.a", ""), module.format("dut.b", "  wire input 1 \\x\n"),
+                    module.format("dut", "  cell \\dut.a \\a\n  end\n  cell \\dut.b \\b\n  end\n")])
+    told = []
+    results = list(report.measure_machine(text, lambda *step: told.append(step)))
+    assert [result.unit for result in results] == ["a", "b", GLUE, units.TOP]
+    assert told == [(1, 3, "a"), (2, 3, "b"), (3, 3, GLUE)]
+    assert results[-1].resources == {"LUT": 22, "FF": 6, "BRAM18": 2} and results[-1].levels == 1
+    assert [result.as_json() for result in report.measure_machine(text, lambda *step: None)] == [
+        result.as_json() for result in results]
+    assert len(runs) == 3
+
+
+def test_results_survive_their_files():
+    paths = longest_paths(netlist([flop("0", 2), cell("LUT1", I0=2, O=3), flop(3, 4)], names={"a": [2], "b": [4]}))
+    result = report.Result("unit", Counter(LUT=3, CARRY8=1.5, BRAM18=1), paths, {"store": "8 x 8"}, 2)
+    assert report.Result.from_json(json.loads(json.dumps(result.as_json()))) == result
 
 
 def test_limits_are_told_in_sentences():

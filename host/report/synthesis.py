@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of what `make synth` and `make pnr` measured, from the results that they keep in ``hw/synthesis``."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from golden.spec.boards import BOARD_OF, BOARDS, Board
+
+KEPT = Path(__file__).parents[2] / "hw" / "synthesis"
+MUST = {"LUT": 156_000, "DSP": 1754, "BRAM36": 638, "levels": 8}
+"""What the whole zcu102 machine, and each of its paths, must stay within."""
+REACH = {"LUT": 120_000, "DSP": 1300, "BRAM36": 450, "levels": 6}
+"""What we would like it to stay within."""
+MACHINE, GLUE = "top", "glue"
+"""Rows of the whole machine and of the top's own logic."""
+_AREAS = ("LUT", "LUTRAM", "FF", "DSP", "BRAM36", "URAM")
+_KINDS = {"register to register": "levels", "port to register": "in", "register to port": "out",
+          "port to port": "through"}
+_ABOUT = ("Each unit stands once in the machine; `glue` is the top's own logic, `top` the sum of all rows above it. "
+          "Levels are LUT levels of the longest path from register to register (in: port to register, out: register to "
+          "port, through: port to port); those of `top` run through as many units as they do.")
+
+
+def areas(machine: str, results: list[dict], board: Board | None = None) -> str:
+    """Markdown: a row a unit of ``machine`` (entries as ``sim.synth`` writes them), the board, the limits."""
+    board = board or BOARDS[BOARD_OF[machine]]
+    lines = [["unit", *("of them RAM" if name == "LUTRAM" else name for name in _AREAS), *_KINDS.values()]]
+    for result in results:
+        area = _counts(result)
+        depths = [str(result["paths"][kind]["levels"]) if kind in result["paths"] else "-" for kind in _KINDS]
+        lines.append([f"**{result['unit']}**" if result["unit"] == MACHINE else result["unit"],
+                      *(_number(area[name]) for name in _AREAS), *depths])
+    have = {"LUT": board.lut, "FF": board.ff, "DSP": board.dsp, "BRAM36": board.bram36, "URAM": board.uram}
+    lines.append(_limits(f"{board.name} has", have))
+    whole = next((result for result in results if result["unit"] == MACHINE), None)
+    if whole:
+        used = _counts(whole)
+        lines.append(_limits("used", {name: f"{100 * used[name] / count:.0f} %" for name, count in have.items()
+                                      if count}))
+    if machine == "zcu102":
+        lines += [_limits("must stay within", MUST), _limits("reach for", REACH)]
+    return _markdown(lines) + (f"\n\n{_ABOUT}" if whole else "")
+
+
+def clocks(results: list[dict], part: str, has: dict[str, int]) -> str:
+    """Markdown: a row a unit (entries as ``sim.pnr`` writes them), their sum, the part."""
+    lines = [["unit", *has, "Fmax, MHz"]]
+    lines += [[result["unit"], *(f"{result['used'].get(name, 0):,}" for name in has), f"{result['mhz']:.1f}"]
+              for result in results]
+    total = sum((Counter(result["used"]) for result in results), Counter())
+    lines.append(["sum", *(f"{total[name]:,}" for name in has), ""])
+    lines.append([f"{part} has", *(f"{count:,}" for count in has.values()), ""])
+    return _markdown(lines)
+
+
+def kept_areas(machine: str) -> str:
+    """The table of the results that ``make synth`` last kept for ``machine``."""
+    return areas(machine, json.loads((KEPT / f"{machine}.json").read_text())["units"])
+
+
+def kept_clocks(machine: str) -> str:
+    """The table of the results that ``make pnr`` last kept for ``machine``."""
+    found = json.loads((KEPT / f"{machine}-pnr.json").read_text())
+    return "\n\n".join([clocks(found["units"], found["part"], found["has"]), *found["sentences"]])
+
+
+def keep(name: str, entry: dict) -> Path:
+    """Write a result file; numbers as they came, one line a value, so that a change is a small difference."""
+    KEPT.mkdir(exist_ok=True)
+    path = KEPT / f"{name}.json"
+    path.write_text(json.dumps(entry, indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def _counts(result: dict) -> Counter:
+    return Counter(result["resources"]) | Counter({"BRAM36": result["bram36"]})
+
+
+def _limits(name: str, values: dict) -> list[str]:
+    shown = [values.get(column, "") for column in (*_AREAS, *_KINDS.values())]
+    return [name, *(value if isinstance(value, str) else f"{value:,}" for value in shown)]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    ruled = [lines[0], ["---"] + ["---:"] * (len(lines[0]) - 1), *lines[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in ruled)
