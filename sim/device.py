@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 from golden.spec.machine import MACHINES, ZCU102, MachineConfig
 from host.driver.device import Buffer
-from host.driver.errors import BusError, OutOfMemory
-from sim.board import DRAM_BYTES, Board
+from host.driver.errors import BusError, DeviceLost, DeviceNotFound, OutOfMemory
+from sim.board import DRAM_BYTES, Board, BoardError
+from sim.board.build import BuildError
 from sim.board.settings import DRAM_BASE, DramSettings
 
 PAGE = 4096
@@ -15,29 +16,45 @@ PAGE = 4096
 class SimDevice:
     """``machine``: a configuration or its name; ``dram``: how the memory behaves. The first use builds the simulator.
 
-    ``board`` is the simulated board itself, for tools that look inside.
+    ``board`` is the simulated board itself, for tools that look inside. Raises DeviceNotFound when there is no such
+    machine or its simulator cannot be built; everything after ``close`` but ``close`` raises DeviceLost.
     """
 
     clock_hz = 300e6
 
     def __init__(self, machine: MachineConfig | str = ZCU102, dram: DramSettings | None = None, *,
                  dram_bytes: int = DRAM_BYTES, progress: Callable[[str], None] = lambda text: None):
+        if isinstance(machine, str) and machine not in MACHINES:
+            raise DeviceNotFound(f"There is no machine {machine!r}; there are {', '.join(MACHINES)}.")
         config = MACHINES[machine] if isinstance(machine, str) else machine
         self.name = f"sim:{config.name}"
-        self.board = Board(config, dram, dram_bytes=dram_bytes, progress=progress)
-        self._next = 0
+        try:
+            self.board = Board(config, dram, dram_bytes=dram_bytes, progress=progress)
+        except BuildError as error:
+            raise DeviceNotFound(str(error)) from None
+        self._next, self._open = 0, True
 
     def read32(self, offset: int) -> int:
-        value, response = self.board.read32(offset)
+        self._check_open()
+        try:
+            value, response = self.board.read32(offset)
+        except BoardError as error:
+            raise BusError(str(error)) from None
         if response:
             raise BusError(f"Register 0x{offset:03x} answered a read with response {response}.")
         return value
 
     def write32(self, offset: int, value: int) -> None:
-        if response := self.board.write32(offset, value):
+        self._check_open()
+        try:
+            response = self.board.write32(offset, value)
+        except BoardError as error:
+            raise BusError(str(error)) from None
+        if response:
             raise BusError(f"Register 0x{offset:03x} answered a write with response {response}.")
 
     def allocate(self, size: int) -> Buffer:
+        self._check_open()
         begin, end = self._next, self._next + -(-size // PAGE) * PAGE
         if end > len(self.board.dram):
             raise OutOfMemory(f"{size} bytes do not fit: {len(self.board.dram) - begin} of {len(self.board.dram)} "
@@ -49,8 +66,14 @@ class SimDevice:
         self._next = 0
 
     def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
+        self._check_open()
         self.board.run(limit, progress=progress)
         return self.board.interrupt
 
     def close(self) -> None:
+        self._open = False
         self.board.close()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise DeviceLost(f"The device {self.name} was closed.")

@@ -3,13 +3,14 @@
 
 import ctypes
 import json
+import weakref
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from golden.spec.machine import MachineConfig
 from sim.board.build import build_board
-from sim.board.settings import DRAM_BASE, CFault, CSettings, DramSettings, Fault
+from sim.board.settings import DRAM_BASE, CFault, CRead, CSettings, DramSettings, Fault
 
 DRAM_BYTES = 64 << 20
 CHUNK = 20_000
@@ -17,13 +18,30 @@ CHUNK = 20_000
 
 
 class BoardError(RuntimeError):
-    """The simulated board did not answer; the message says what was asked."""
+    """The simulated board did not answer, or is closed; the message says what was asked."""
+
+
+class _Simulation:
+    """The simulator of one board with its DRAM: both go when nobody holds them any more, not even a view of a memory.
+    What still lives when the interpreter ends is left to the operating system.
+    """
+
+    def __init__(self, lib: ctypes.CDLL, dram_bytes: int):
+        self.dram = np.zeros(dram_bytes, np.uint8)
+        self._as_parameter_ = ctypes.c_void_p(lib.board_create(DRAM_BASE, self.dram.ctypes.data, dram_bytes))
+        weakref.finalize(self, _destroy, lib, self._as_parameter_, self.dram).atexit = False
+
+
+def _destroy(lib: ctypes.CDLL, board: ctypes.c_void_p, dram: np.ndarray) -> None:
+    """``dram`` is here to outlive the simulator that writes into it."""
+    lib.board_destroy(board)
 
 
 class Board:
     """One powered-up simulated board. ``dram`` is its memory as a writable uint8 array, ``DRAM_BASE`` its address.
 
-    Not thread-safe. ``close`` frees it; as a context manager it closes itself.
+    Not thread-safe. After ``close`` everything but ``close`` raises BoardError; arrays that were taken before stay
+    readable. As a context manager it closes itself. Any number of boards may be open in one process.
     """
 
     def __init__(self, config: MachineConfig, settings: DramSettings | None = None, *, dram_bytes: int = DRAM_BYTES,
@@ -32,9 +50,8 @@ class Board:
         library = build_board(config, progress)
         self._lib = _load(str(library))
         self._paths = json.loads(library.with_name("units.json").read_text())
-        self._board = self._lib.board_create(DRAM_BASE, dram_bytes)
-        memory = ctypes.cast(self._lib.board_dram(self._board), ctypes.POINTER(ctypes.c_uint8 * dram_bytes))
-        self.dram = np.frombuffer(memory.contents, dtype=np.uint8)
+        self._simulation: _Simulation | None = _Simulation(self._lib, dram_bytes)
+        self.dram = self._simulation.dram
         self.configure(settings or DramSettings())
         self._watched: list[str] = []
 
@@ -45,10 +62,14 @@ class Board:
         self.close()
 
     def close(self) -> None:
-        if self._board:
-            self.dram = np.zeros(0, np.uint8)
-            self._lib.board_destroy(self._board)
-            self._board = None
+        self.dram, self._simulation = np.zeros(0, np.uint8), None
+
+    @property
+    def _board(self) -> _Simulation:
+        """What the library's functions take first."""
+        if self._simulation is None:
+            raise BoardError("The simulated board was closed.")
+        return self._simulation
 
     @property
     def cycle(self) -> int:
@@ -132,11 +153,24 @@ class Board:
         self._lib.board_unwatch(self._board)
         self._watched.clear()
 
+    def log_reads(self, on: bool = True) -> None:
+        """Forget what was logged; from now on log every read burst that a port asks for, or none."""
+        self._lib.board_log_reads(self._board, on)
+
+    def reads(self) -> np.ndarray:
+        """The logged read bursts in order: records of ``address``, ``port`` (0: main, 1 + p: weight port p), ``beats``
+        (of 16 bytes)."""
+        first = ctypes.POINTER(CRead)()
+        count = self._lib.board_reads(self._board, ctypes.byref(first))
+        return np.ctypeslib.as_array(first, (count,)).copy() if count else np.zeros(0, np.dtype(CRead))
+
     def memory(self, unit: str, name: str) -> np.ndarray:
         """A memory of the design as a live uint8 array (rows, bytes a row padded to what the simulator uses)."""
+        simulation = self._board
         pointer, words, bits = self.find(unit, name)
         stride = 1 if bits <= 8 else 2 if bits <= 16 else 4 if bits <= 32 else 8 if bits <= 64 else -(-bits // 32) * 4
-        raw = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_uint8 * (words * stride))).contents
+        raw = (ctypes.c_uint8 * (words * stride)).from_address(pointer)
+        raw.simulation = simulation  # whoever holds the array holds what it lies in
         return np.frombuffer(raw, dtype=np.uint8).reshape(words, stride)
 
 
@@ -144,7 +178,7 @@ def _load(path: str) -> ctypes.CDLL:
     lib = ctypes.CDLL(path)
     u32, u64, pointer = ctypes.c_uint32, ctypes.c_uint64, ctypes.c_void_p
     signatures = {
-        "board_create": (pointer, [u64, u64]), "board_destroy": (None, [pointer]), "board_dram": (pointer, [pointer]),
+        "board_create": (pointer, [u64, pointer, u64]), "board_destroy": (None, [pointer]),
         "board_cycle": (u64, [pointer]), "board_stray_writes": (u64, [pointer]),
         "board_interrupt": (ctypes.c_int, [pointer]),
         "board_configure": (None, [pointer, ctypes.POINTER(CSettings)]),
@@ -155,6 +189,8 @@ def _load(path: str) -> ctypes.CDLL:
         "board_find": (pointer, [pointer, ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(u32), ctypes.POINTER(u32)]),
         "board_watch": (u32, [pointer, pointer]),
         "board_unwatch": (None, [pointer]),
+        "board_log_reads": (None, [pointer, ctypes.c_int]),
+        "board_reads": (u64, [pointer, ctypes.POINTER(ctypes.POINTER(CRead))]),
         "board_run": (u64, [pointer, u64, ctypes.c_int, ctypes.POINTER(u64)]),
     }
     for name, (result, arguments) in signatures.items():

@@ -8,9 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <deque>
 #include <memory>
-#include <utility>
 #include <vector>
 
 #include "Vdut.h"
@@ -18,102 +16,27 @@
 #include "verilated_sym_props.h"
 #include "verilated_syms.h"
 
-namespace {
-
-constexpr int BEAT = 16;
-
-struct ReadPins {
-    QData* araddr;
-    CData *arlen, *arvalid, *arready, *rvalid, *rready, *rlast, *rresp;
-    VlWide<4>* rdata;
-};
-struct WritePins {
-    QData* awaddr;
-    CData *awlen, *awvalid, *awready, *wvalid, *wready, *wlast, *bvalid, *bready, *bresp;
-    SData* wstrb;
-    VlWide<4>* wdata;
-};
-
-struct Random {  // xorshift64*: seeded, fast, the same everywhere
-    uint64_t state;
-    explicit Random(uint64_t seed) : state(seed * 0x9E3779B97F4A7C15ull + 0x1234567ull) {}
-    bool chance(uint32_t per_65536) {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        return ((state * 0x2545F4914F6CDD1Dull) >> 48) < per_65536;
-    }
-};
-
-}  // namespace
+#include "slaves.h"
 
 #include "pins.inc"  // PORTS, read_pins(), write_pins(): written by the builder for this configuration
 
-extern "C" {
-
-struct BoardSettings {        // mirrored by sim.board.settings
-    uint64_t seed;
-    uint32_t latency;         // cycles from an accepted address to its first beat
-    uint32_t bytes_per_1024;  // DRAM bandwidth: bytes in 1024 cycles, all ports together; 0 = unlimited
-    uint32_t refresh_period;  // every so many cycles ...
-    uint32_t refresh_length;  // ... no data moves for so many; 0 = never
-    uint32_t stall;           // chance of a stall, a channel and cycle, out of 65536
-};
-
-struct BoardFault {           // mirrored by sim.board.settings
-    uint64_t address;         // the beat that holds this byte is answered with ...
-    uint32_t response;        // ... 0 OKAY, 1 EXOKAY, 2 SLVERR, 3 DECERR
-    uint32_t write;           // 1: in its burst's B response, 0: on its R beat
-    uint32_t dead;            // 1: the port never answers again from there
-    uint32_t rlast;           // 1: RLAST of that beat is inverted
-};
-
-}  // extern "C"
-
 namespace {
 
-struct Burst {
-    uint64_t address;
-    uint32_t beats;
-    uint64_t ready_at;
-};
-
-struct ReadSlave {
-    ReadPins pins{};
-    std::deque<Burst> bursts;
-    bool dead = false, address_fired = false, data_fired = false;
-    Burst incoming{};
-    void sample() {
-        address_fired = *pins.arvalid && *pins.arready;
-        data_fired = *pins.rvalid && *pins.rready;
-        incoming = {*pins.araddr, uint32_t(*pins.arlen) + 1, 0};
-    }
-};
-
-struct WriteSlave {
-    WritePins pins{};
-    std::deque<Burst> bursts;
-    std::deque<std::pair<uint64_t, uint32_t>> answers;  // not before this cycle; response
-    uint32_t response = 0;
-    bool dead = false, address_fired = false, data_fired = false, answer_fired = false;
-    Burst incoming{};
-    uint32_t strobe = 0;
-    uint8_t data[BEAT]{};
-    void sample() {
-        address_fired = *pins.awvalid && *pins.awready;
-        data_fired = *pins.wvalid && *pins.wready;
-        answer_fired = *pins.bvalid && *pins.bready;
-        incoming = {*pins.awaddr, uint32_t(*pins.awlen) + 1, 0};
-        strobe = *pins.wstrb;
-        std::memcpy(data, pins.wdata->data(), BEAT);
-    }
-};
+// A context for a model that is about to be made: its scopes go to the context that the thread used last. Verilator
+// would start a thread for each processor, which has nothing to do here and which a forked child would wait for in vain.
+std::unique_ptr<VerilatedContext> new_context() {
+    auto context = std::make_unique<VerilatedContext>();
+    context->threads(1);
+    Verilated::threadContextp(context.get());
+    return context;
+}
 
 struct Board {
-    std::unique_ptr<VerilatedContext> context = std::make_unique<VerilatedContext>();
+    std::unique_ptr<VerilatedContext> context = new_context();
     std::unique_ptr<Vdut> top;
     const uint64_t base;
-    std::vector<uint8_t> dram;
+    uint8_t* const dram;  // belongs to the caller, and outlives the board
+    const uint64_t dram_bytes;
     BoardSettings settings{};
     std::vector<BoardFault> faults;
     Random random{1};
@@ -125,12 +48,23 @@ struct Board {
     ReadSlave read[1 + PORTS];
     WriteSlave write;
     std::vector<CData*> watched;              // pulses that end a run
+    std::vector<BoardRead> reads;             // every read burst, while logging
+    bool logging = false;
 
-    Board(uint64_t base, uint64_t bytes)
-        : top(std::make_unique<Vdut>(context.get(), "TOP")), base(base), dram(bytes) {
+    Board(uint64_t base, uint8_t* dram, uint64_t dram_bytes)
+        : top(std::make_unique<Vdut>(context.get(), "TOP")), base(base), dram(dram), dram_bytes(dram_bytes) {
         for (int p = 0; p <= PORTS; p++) read[p].pins = read_pins(top.get(), p);
         write.pins = write_pins(top.get());
     }
+    ~Board() {
+        use();
+        top->final();
+        top.reset();
+        Verilated::threadContextp(Verilated::defaultContextp());  // nobody keeps a pointer to ours
+    }
+    // Verilator's library works on the context that a thread used last, even in a model's destructor: with two boards
+    // alive that may be the other one's, or one that is gone. So every call says whose it is.
+    void use() { Verilated::threadContextp(context.get()); }
     const BoardFault* fault(uint64_t address, uint32_t is_write) const {
         for (const auto& f : faults)
             if (f.address / BEAT == address / BEAT && f.write == is_write) return &f;
@@ -138,7 +72,8 @@ struct Board {
     }
     // Where an address lies in DRAM, or null when `bytes` from there would leave it.
     uint8_t* at(uint64_t address, uint64_t bytes) {
-        return address >= base && address - base + bytes <= dram.size() ? &dram[address - base] : nullptr;
+        const uint64_t offset = address - base;
+        return address >= base && offset <= dram_bytes && bytes <= dram_bytes - offset ? dram + offset : nullptr;
     }
     bool stalled() { return settings.stall && random.chance(settings.stall); }
     bool refreshing() const {
@@ -156,6 +91,7 @@ struct Board {
     void advance(ReadSlave& s);
     void advance(WriteSlave& s);
     void step();
+    void reset();
 };
 
 void Board::advance(ReadSlave& s) {
@@ -163,7 +99,10 @@ void Board::advance(ReadSlave& s) {
         s.bursts.front().address += BEAT;
         if (--s.bursts.front().beats == 0) s.bursts.pop_front();
     }
-    if (s.address_fired) s.bursts.push_back({s.incoming.address, s.incoming.beats, cycle + settings.latency});
+    if (s.address_fired) {
+        s.bursts.push_back({s.incoming.address, s.incoming.beats, cycle + settings.latency});
+        if (logging) reads.push_back({s.incoming.address, uint32_t(&s - read), s.incoming.beats});
+    }
     *s.pins.arready = s.bursts.size() < 16 && !stalled();
     if (*s.pins.rvalid && !s.data_fired) return;  // a stalled beat stays as it is
     *s.pins.rvalid = 0;
@@ -243,33 +182,40 @@ void Board::step() {
     top->eval();
 }
 
+// The slaves forget what they owed, as an interconnect that is reset with the design would: nothing is taken meanwhile.
+void Board::reset() {
+    top->ap_rst_n = 0;
+    top->s_axi_control_awvalid = top->s_axi_control_wvalid = top->s_axi_control_arvalid = 0;
+    for (int i = 0; i < 8; i++) {
+        for (auto& s : read) s.reset();
+        write.reset();
+        step();
+    }
+    for (auto& s : read) s.reset();
+    write.reset();
+    top->ap_rst_n = 1;
+    step();
+}
+
 }  // namespace
 
 extern "C" {
 
-Board* board_create(uint64_t base, uint64_t dram_bytes) {
-    auto* board = new Board(base, dram_bytes);
-    board->top->ap_rst_n = 0;
-    board->top->s_axi_control_awvalid = 0;
-    board->top->s_axi_control_wvalid = 0;
-    board->top->s_axi_control_arvalid = 0;
+// `dram`: `dram_bytes` bytes that stay where they are until board_destroy.
+Board* board_create(uint64_t base, uint8_t* dram, uint64_t dram_bytes) {
+    auto* board = new Board(base, dram, dram_bytes);
     board->top->s_axi_control_bready = 1;
     board->top->s_axi_control_rready = 1;
     board->top->s_axi_control_wstrb = 15;
+    board->top->ap_rst_n = 0;
     board->top->ap_clk = 0;
     board->top->eval();
-    for (int i = 0; i < 8; i++) board->step();
-    board->top->ap_rst_n = 1;
-    board->step();
+    board->reset();
     return board;
 }
 
-void board_destroy(Board* board) {
-    board->top->final();
-    delete board;
-}
+void board_destroy(Board* board) { delete board; }
 
-uint8_t* board_dram(Board* board) { return board->dram.data(); }
 uint64_t board_cycle(const Board* board) { return board->cycle; }
 uint64_t board_stray_writes(const Board* board) { return board->stray_writes; }
 // Verilator renames the pin: the bare word is reserved in some C++ environments.
@@ -291,25 +237,15 @@ void board_faults(Board* board, const BoardFault* faults, uint32_t count) {
     board->write.dead = false;
 }
 
-// Pull the reset pin for some cycles; the slaves forget what they owed, as an interconnect reset with the design would.
+// Pull the reset pin for some cycles.
 void board_reset(Board* board) {
-    board->top->ap_rst_n = 0;
-    for (auto& s : board->read) {
-        s.bursts.clear();
-        *s.pins.rvalid = 0;
-        s.dead = false;
-    }
-    board->write.bursts.clear();
-    board->write.answers.clear();
-    *board->write.pins.bvalid = 0;
-    board->write.dead = false;
-    for (int i = 0; i < 8; i++) board->step();
-    board->top->ap_rst_n = 1;
-    board->step();
+    board->use();
+    board->reset();
 }
 
 // One register write. Returns the AXI response, or -1 when nothing answered within 1000 cycles.
 int board_write32(Board* board, uint32_t offset, uint32_t value) {
+    board->use();
     auto* top = board->top.get();
     top->s_axi_control_awaddr = offset;
     top->s_axi_control_wdata = value;
@@ -331,6 +267,7 @@ int board_write32(Board* board, uint32_t offset, uint32_t value) {
 
 // One register read. Returns the AXI response, or -1 when nothing answered within 1000 cycles.
 int board_read32(Board* board, uint32_t offset, uint32_t* value) {
+    board->use();
     auto* top = board->top.get();
     top->s_axi_control_araddr = offset;
     top->s_axi_control_arvalid = 1;
@@ -350,6 +287,7 @@ int board_read32(Board* board, uint32_t offset, uint32_t* value) {
 
 // A public signal or memory of the design: pointer to its storage, or null. `words` is its depth, `bits` its width.
 void* board_find(Board* board, const char* scope, const char* name, uint32_t* words, uint32_t* bits) {
+    board->use();
     const VerilatedScope* found = board->context->scopeFind(scope);
     VerilatedVar* var = found ? found->varFind(name) : nullptr;
     if (!var) return nullptr;
@@ -366,9 +304,22 @@ uint32_t board_watch(Board* board, void* signal) {
 
 void board_unwatch(Board* board) { board->watched.clear(); }
 
+// Forget the read bursts that were logged; log those that come when `on`.
+void board_log_reads(Board* board, int on) {
+    board->reads.clear();
+    board->logging = on;
+}
+
+// How many were logged, and where they lie until the next call of board_run or board_log_reads.
+uint64_t board_reads(const Board* board, const BoardRead** reads) {
+    *reads = board->reads.data();
+    return board->reads.size();
+}
+
 // Simulate until a watched signal is high (bits of *pulses), the interrupt is up, or `limit` cycles have passed.
 // Returns the cycles simulated; *pulses 0 and no interrupt means the limit.
 uint64_t board_run(Board* board, uint64_t limit, int stop_at_interrupt, uint64_t* pulses) {
+    board->use();
     *pulses = 0;
     for (uint64_t i = 0; i < limit; i++) {
         if (stop_at_interrupt && board->top->__SYM__interrupt) return i;

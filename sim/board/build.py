@@ -16,6 +16,7 @@ from sim.lock import exclusive
 from sim.runner import BUILD, TOP, toolchain
 
 SOURCE = Path(__file__).with_name("board.cpp")
+HEADER = Path(__file__).with_name("slaves.h")
 READ = ("araddr", "arlen", "arvalid", "arready", "rvalid", "rready", "rlast", "rresp", "rdata")
 WRITE = ("awaddr", "awlen", "awvalid", "awready", "wvalid", "wready", "wlast", "bvalid", "bready", "bresp", "wstrb",
          "wdata")
@@ -63,7 +64,7 @@ def sources() -> str:
     """Content of everything the simulator is made from: gateware, spec, exporter, this package's C++ and flags."""
     root = SOURCE.parents[2]
     files = [*(root / "hw").rglob("*.py"), *(root / "golden" / "spec").glob("*.py"), root / "sim" / "export.py", SOURCE,
-             Path(__file__)]
+             HEADER, Path(__file__)]
     return "\0".join(f"{path.relative_to(root)}\0{path.read_text()}" for path in sorted(files))
 
 
@@ -108,8 +109,8 @@ def _build(config: MachineConfig, directory: Path, progress: Callable[[str], Non
          "--Mdir", str(objects), "--output-split", "0", "--output-split-cfuncs", "0", "-Wno-fatal", "-Wno-WIDTH",
          "--x-initial", "unique", "-O3", "-CFLAGS", "-fPIC -std=c++17", "dut.vlt", "dut.v"],
         ["g++", "-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-I.", "-Iobj", f"-I{_include()}",
-         f"-I{_include()}/vltstd", str(SOURCE), "-Wl,--whole-archive", "obj/libVdut.a", "-Wl,--no-whole-archive",
-         "obj/libverilated.a", "-lpthread", "-o", "board.so.tmp"],
+         f"-I{_include()}/vltstd", f"-I{HEADER.parent}", str(SOURCE), "-Wl,--whole-archive", "obj/libVdut.a",
+         "-Wl,--no-whole-archive", "obj/libverilated.a", "-lpthread", "-o", "board.so.tmp"],
     ]
     with log.open("w") as stream:
         for command in commands:

@@ -72,14 +72,21 @@ class Fault:
 
 
 class CSettings(ctypes.Structure):
-    """Mirror of BoardSettings in board.cpp."""
+    """Mirror of BoardSettings in slaves.h."""
 
     _fields_ = [("seed", ctypes.c_uint64), ("latency", ctypes.c_uint32), ("bytes_per_1024", ctypes.c_uint32),
                 ("refresh_period", ctypes.c_uint32), ("refresh_length", ctypes.c_uint32), ("stall", ctypes.c_uint32)]
 
 
 class CFault(ctypes.Structure):
-    """Mirror of BoardFault in board.cpp."""
+    """Mirror of BoardFault in slaves.h."""
 
     _fields_ = [("address", ctypes.c_uint64), ("response", ctypes.c_uint32), ("write", ctypes.c_uint32),
                 ("dead", ctypes.c_uint32), ("rlast", ctypes.c_uint32)]
+
+
+class CRead(ctypes.Structure):
+    """Mirror of BoardRead in slaves.h: a read burst of ``beats`` beats of 16 bytes; ``port`` 0 is the main port, 1 + p
+    weight port p."""
+
+    _fields_ = [("address", ctypes.c_uint64), ("port", ctypes.c_uint32), ("beats", ctypes.c_uint32)]
