@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``edge-moe``: import, quantize, compile, run, accuracy, info, disasm.
+"""The command ``edge-moe``: import, quantize, compile, run, accuracy, explore, info, disasm.
 
 Exit status: 0 done; 1 the device or the job failed; 2 the input was refused. Errors are one sentence on stderr;
 ``--json`` prints one JSON object on stdout instead of tables.
@@ -21,7 +21,9 @@ from golden.spec.machine import MACHINES
 from golden.spec.model import ConfigError, ModelConfig
 from host.compiler.nodes import NotFitting
 from host.driver.errors import AccelError, InputError, VersionMismatch
+from host.explore.errors import NothingFits
 from host.pictures import PictureError
+from host.spread import ClusterError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Run multi-task vision transformers on the open accelerator, simulated or real.")
@@ -89,6 +91,8 @@ def quantize(path: Source, output: Output,
                                                                "with the packages when none are given.")] = None,
              views: Annotated[int, typer.Option(help="How many calibration views to make of them.")] = 32,
              cycle_budget: Annotated[int | None, typer.Option(help="Cycles a frame may take (mixed).")] = None,
+             weight_bits: Annotated[int | None, typer.Option(help="Bits of weights, 4 to 8.")] = None,
+             expert_bits: Annotated[int | None, typer.Option(help="Bits of experts' weights, 4 to 8.")] = None,
              json_: Json = False):
     """Turn a float model (or a checkpoint that needs no questions) into an integer one."""
     from host.compiler.quantize import quantize as quantized
@@ -104,7 +108,8 @@ def quantize(path: Source, output: Output,
     pictures = ([fitted(read_picture(image), model.config) for image in images] if images
                 else photographs(model.config, views))
     with steps(f"quantize {model.config.name}") as report:
-        result = quantized(model, pictures, plan, progress=report, cycle_budget=cycle_budget)
+        result = quantized(model, pictures, plan, progress=report, cycle_budget=cycle_budget,
+                           weight_bits=weight_bits, expert_bits=expert_bits)
     result.save(output)
     _show(json_, f"{path} -> {output}", _describe(result.config) | {
         "plan": plan, "calibration_views": len(pictures), "bytes": output.stat().st_size, "written": str(output)})
@@ -176,6 +181,39 @@ def accuracy(context: typer.Context):
 
 
 @app.command()
+def explore(board: Annotated[str, typer.Option(help="Board: zcu102, kv260, u280.")] = "zcu102",
+            model: Annotated[str, typer.Option(help="Quantized model file, or a preset, all of whose experts are hit.")]
+            = "m3vit-tiny",
+            plan: Annotated[str, typer.Option(help="Plan of a preset: fast or accurate.")] = "fast",
+            task: Annotated[str | None, typer.Option(help="A task, or all of them joined by +; the first when none is "
+                                                     "named.")] = None,
+            fill: Annotated[float, typer.Option(help="How much of each resource may be used.")] = 0.7,
+            points: Annotated[int, typer.Option(help="Rows of the table.")] = 20,
+            scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler; every core of this "
+                                                          "machine when none is given.")] = None,
+            picture: Annotated[Path | None, typer.Option(help="Draw the front into this file.")] = None,
+            json_: Json = False):
+    """Search machines for a board: the Pareto front of cycles, DSP, LUT and BRAM, and what limits each point."""
+    from host.explore import command
+    from host.explore.picture import save_front
+    from host.explore.sweep import sweep
+    from host.progress import printer, steps
+
+    where, network = command.board_named(board), command.model_named(model, plan)
+    tasks = command.tasks_named(network, task)
+    with steps(f"explore {where.name}") as report:
+        found = sweep(command.outline_of(network, tasks), tasks, where, fill, scheduler=scheduler, report=report)
+    name = network.config.name
+    if picture is not None:
+        save_front(found, f"{name} on {where.name}: {len(found.points)} machines that fit", picture)
+    if json_:
+        print(json.dumps(command.as_json(found, name, tasks)))
+        return
+    printer().print(command.table(found, f"{name} ({'+'.join(tasks)}) on {where.name}, filled to {fill:.0%}: "
+                                  f"{len(found.front)} of {len(found.points)} machines that fit are best", points))
+
+
+@app.command()
 def disasm(path: Source,
            task: Annotated[str | None, typer.Option(help="Which program; all when none is named.")] = None):
     """List the instructions of a program image."""
@@ -230,8 +268,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: a refusal becomes one sentence and exit status 2, a device or job that failed exit status 1."""
     try:
         app(arguments)
-    except (UsageError, PictureError, ModelFileError, ProgramError, ConfigError, NotFitting, InputError,
-            VersionMismatch) as error:
+    except (UsageError, PictureError, ModelFileError, ProgramError, ConfigError, NotFitting, NothingFits, ClusterError,
+            InputError, VersionMismatch) as error:
         _end(2, f"{type(error).__name__}: {error}")
     except AccelError as error:
         _end(1, f"{type(error).__name__}: {error}")

@@ -8,7 +8,7 @@ from golden.ops.arith import ACC_LIMIT
 from golden.ops.gate import split
 from golden.spec.isa import FORMATS, LIMITS, Opcode
 from golden.spec.model import ModelConfig
-from golden.spec.quantized import Plan, quantized_schema
+from golden.spec.quantized import Plan, quantized_schema, weight_limit
 from golden.spec.tables import BLOCK_SHIFT_MAX, EXP_ONE, GATE_WEIGHT_MAX, WEIGHT_MAX
 
 PIXEL_PEAK = 255
@@ -85,7 +85,7 @@ def _check_ranges(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray
     for name, array in tensors.items():
         gate, norm = ".gate." in name, "norm" in name.split(".")[-2:][0]
         if name.endswith(".weight"):
-            peak = GATE_WEIGHT_MAX if gate else WEIGHT_MAX
+            peak = GATE_WEIGHT_MAX if gate else _weight_peak(config, plan, name)
             _within(name, array, -peak, peak)
         elif name.endswith(".shift"):
             _within(name, array, *(LIMITS[Opcode.GATE]["shift1"] if gate else LIMITS[Opcode.NORM]["shift"] if norm
@@ -99,6 +99,15 @@ def _check_ranges(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray
         elif name.endswith("p_shift"):
             # Beyond 14 a row could be left without any probability.
             _within(name, array, 0, 14 if plan.layers[int(name.split(".")[1])].prob else 0)
+
+
+def _weight_peak(config: ModelConfig, plan: Plan, name: str) -> int:
+    """Largest magnitude of a code of the linear ``name``."""
+    if not name.startswith("blocks."):
+        return WEIGHT_MAX
+    i = int(name.split(".")[1])
+    layer = plan.layers[i]
+    return weight_limit(layer.ffn_bits(config.is_moe(i)) if ".mlp." in name else layer.weight_bits)
 
 
 def _within(name: str, array: np.ndarray, low: int, high: int) -> None:

@@ -1,25 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 """The quantized model: names, types and shapes of its integer tensors, and the plan of operand widths."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from golden.spec.model import ModelConfig, require
 
 FORMAT = "edge-moe-quantized"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Metadata of the .safetensors: ``format``, ``version``, ``model`` and ``plan`` (both JSON), ``source``."""
+
+
+WEIGHT_BITS = range(4, 9)
+"""Widths that weights may be quantized to. Codes of ``b`` bits lie in +-(2**(b - 1) - 1)."""
 
 
 @dataclass(frozen=True)
 class LayerPlan:
     """Which array operands of one block are 16 bit (two passes): norm1's and norm2's result, probabilities, attention
-    output, FFN hidden."""
+    output, FFN hidden; and how many bits its weights have: the experts', and all others'.
+
+    Weights of any width are stored and streamed as bytes. Raises :class:`golden.spec.model.ConfigError`.
+    """
 
     norm1: bool = False
     prob: bool = False
     attn: bool = False
     norm2: bool = False
     hidden: bool = False
+    weight_bits: int = 8
+    expert_bits: int = 8
+
+    def __post_init__(self):
+        for name in ("weight_bits", "expert_bits"):
+            bits = getattr(self, name)
+            require(type(bits) is int and bits in WEIGHT_BITS,
+                    f"{name} must be {WEIGHT_BITS[0]} to {WEIGHT_BITS[-1]}, not {bits!r}.")
+
+    def ffn_bits(self, moe: bool) -> int:
+        """Bits of the weights of the block's FFN."""
+        return self.expert_bits if moe else self.weight_bits
+
+
+def weight_limit(bits: int) -> int:
+    """Largest magnitude of a weight of so many bits."""
+    return (1 << bits - 1) - 1
 
 
 @dataclass(frozen=True)
@@ -28,6 +52,12 @@ class Plan:
 
     layers: tuple[LayerPlan, ...]
     head: bool = True
+
+    def with_bits(self, weight_bits: int | None = None, expert_bits: int | None = None) -> "Plan":
+        """The same operands with weights of other widths in every block; None leaves a width as it is."""
+        changes = {"weight_bits": weight_bits, "expert_bits": expert_bits}
+        changes = {name: bits for name, bits in changes.items() if bits is not None}
+        return replace(self, layers=tuple(replace(layer, **changes) for layer in self.layers))
 
     @classmethod
     def fast(cls, depth: int) -> "Plan":
@@ -46,11 +76,12 @@ class Plan:
     def from_json(cls, data: dict) -> "Plan":
         require(isinstance(data, dict) and set(data) == {"layers", "head"} and isinstance(data["layers"], list),
                 f"A plan must be an object with the keys layers and head, not {str(data)[:80]}.")
-        known = set(LayerPlan.__dataclass_fields__)
+        kinds = {name: field.type for name, field in LayerPlan.__dataclass_fields__.items()}
         for layer in data["layers"]:
-            require(isinstance(layer, dict) and set(layer) == known
-                    and all(isinstance(v, bool) for v in layer.values()),
-                    f"A layer's plan must give true or false to each of {sorted(known)}, not {layer}.")
+            require(isinstance(layer, dict) and set(layer) == set(kinds)
+                    and all(type(value) is kinds[name] for name, value in layer.items()),
+                    f"A layer's plan must give true or false, or a number of bits, to each of {sorted(kinds)}, "
+                    f"not {layer}.")
         require(isinstance(data["head"], bool), f"A plan's head must be true or false, not {data['head']!r}.")
         return cls(tuple(LayerPlan(**layer) for layer in data["layers"]), data["head"])
 
@@ -76,13 +107,13 @@ def _norm(name: str, dim: int) -> dict:
 def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Name -> (dtype, shape) of every tensor of a quantized model.
 
-    ``weight`` lies in [-127, 127]; ``mult`` is the unsigned first multiplier and ``shift`` its right shift; ``gain``,
-    ``offset``, ``shift2`` are the affine behind GELU (``fc1``) or behind the attention's division (``attn.out``).
-    ``fc2.shift2`` of experts is the right shift behind the multiplication by the expert weight. ``q``, ``k``, ``v``
-    give results of step one operand unit (int8; q with a block exponent). ``gate.<task>.weight`` (int16, at most
-    16319 in magnitude) acts on xhat; its bias is in accumulator units; ``mult``/``shift`` bring a logit to log2 units
-    with 8 fraction bits. ``score_mult`` holds one multiplier a head. ``pos_embed`` is in residual steps (2**-9).
-    ``head.mult``/``head.shift`` bring a logit to steps of 2**-9.
+    ``weight`` lies in [-127, 127], or less by the plan's bits; ``mult`` is the unsigned first multiplier and ``shift``
+    its right shift; ``gain``, ``offset``, ``shift2`` are the affine behind GELU (``fc1``) or behind the attention's
+    division (``attn.out``). ``fc2.shift2`` of experts is the right shift behind the multiplication by the expert
+    weight. ``q``, ``k``, ``v`` give results of step one operand unit (int8; q with a block exponent).
+    ``gate.<task>.weight`` (int16, at most 16319 in magnitude) acts on xhat; its bias is in accumulator units;
+    ``mult``/``shift`` bring a logit to log2 units with 8 fraction bits. ``score_mult`` holds one multiplier a head.
+    ``pos_embed`` is in residual steps (2**-9). ``head.mult``/``head.shift`` bring a logit to steps of 2**-9.
     """
     c = config
     tensors = {"pos_embed": ("int16", (c.tokens, c.dim))} | _linear("patch_embed", c.dim, c.patch_dim)

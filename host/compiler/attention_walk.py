@@ -39,7 +39,7 @@ class AttentionWalk(Walk):
         plan, b, policy = self.plan.layers[i], f"blocks.{i}.", self.options.policy
         weight, bias = self.weights(f"{b}attn.qkv")
         proj, proj_bias = self.weights(f"{b}attn.proj")
-        y, _, a, scale = self.norm(f"{b}norm1", x_float, x, plan.norm1, weight)
+        y, _, a, scale = self.norm(f"{b}norm1", x_float, x, plan.norm1, weight, plan.weight_bits)
         q, k, v = (y @ weight.T.float() + bias.float()).chunk(3, -1)
         if self.options.turn:
             weight, bias, proj, (q, k, v) = self.turned(weight, bias, proj, q, k, v)
@@ -48,20 +48,21 @@ class AttentionWalk(Walk):
         # The offset of K adds the same to all scores of a query and cancels in softmax; V's adds to the output.
         scale_k, scale_v = key_scale(k, policy), key_scale(v, policy)
         q_step, score_scale = self.score_steps(b, q, scale_k)
-        limit, o_k, o_v = operand_max(plan.norm1), scale_k.offset, scale_v.offset
-        code_q = batch.narrow(self.linear(f"{b}attn.q", a, q, w_q, b_q, q_step, limit))
+        limit, bits, o_k, o_v = operand_max(plan.norm1), plan.weight_bits, scale_k.offset, scale_v.offset
+        code_q = batch.narrow(self.linear(f"{b}attn.q", a, q, w_q, b_q, q_step, limit, bits))
         code_k = batch.key_clip(
-            self.linear(f"{b}attn.k", a, k - o_k.float(), w_k, b_k - o_k, scale_k.step, limit))
+            self.linear(f"{b}attn.k", a, k - o_k.float(), w_k, b_k - o_k, scale_k.step, limit, bits))
         code_v = batch.key_clip(
-            self.linear(f"{b}attn.v", a, v - o_v.float(), w_v, b_v - o_v, scale_v.step, limit))
+            self.linear(f"{b}attn.v", a, v - o_v.float(), w_v, b_v - o_v, scale_v.step, limit, bits))
         p_shift = self.p_shift(b, plan.prob)
         u = self.by_image(lambda *t: batch.attend(*t, score_scale, plan.prob, p_shift), code_q, code_k, code_v, len(x))
         target = self.by_image(softmax_mix, q, k, v, len(x)) @ proj.T.float() + proj_bias.float()
         unit = scale_v.step / 2 ** ATTENTION_FRAC
-        a, scale = self.affine(f"{b}attn.out", operand_scale(u * unit.float(), proj, plan.attn, policy), unit, u,
-                               plan.attn)
+        a, scale = self.affine(f"{b}attn.out", operand_scale(u * unit.float(), proj, plan.attn, policy, bits=bits),
+                               unit, u, plan.attn)
         weight, bias = folds.fold_input(proj, proj_bias + proj @ o_v, scale)
-        return self.add(f"{b}attn.proj", x_float, x, a, target, weight, bias, operand_max(plan.attn))
+        return self.add(f"{b}attn.proj", x_float, x, a, target, weight, bias, operand_max(plan.attn),
+                        bits)
 
     def turned(self, weight: Tensor, bias: Tensor, proj: Tensor, q: Tensor, k: Tensor, v: Tensor):
         """Everything of one attention in the heads' balanced bases (:mod:`host.compiler.rotate`)."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from golden.spec.model import BLOCK
+from golden.spec.quantized import weight_limit
 from golden.spec.tables import BLOCK_SHIFT_MAX, WEIGHT_MAX
 from host.compiler.folds import Scale
 from host.compiler.noise import Noise
@@ -64,15 +65,16 @@ def query_finer(values: Tensor, heads: int, policy: Policy) -> Tensor:
     return finer[noise.argmin(-1)]
 
 
-def operand_scale(values: Tensor, weight: Tensor, wide: bool, policy: Policy, hidden: bool = False) -> Scale:
-    """Scale of an operand with calibrated ``values`` [T, C] (real) that meets ``weight`` [O, C].
+def operand_scale(values: Tensor, weight: Tensor, wide: bool, policy: Policy, hidden: bool = False,
+                  bits: int = 8) -> Scale:
+    """Scale of an operand with calibrated ``values`` [T, C] (real) that meets ``weight`` [O, C] of so many ``bits``.
 
     Steps that follow the channels' ranges make the operand exact and the weights uneven, equal steps the other way
     round. The best of a few compromises ``step ~ range ** flatness`` starts a gradient descent on the noise expected
     at the linear's output (:class:`host.compiler.noise.Noise`).
     """
     centre, half = extent(values, policy.hidden_ratio if hidden else policy.ratio)
-    noise = Noise.of(values, centre, weight, wide)
+    noise = Noise.of(values, centre, weight, wide, weight_limit(bits))
     reach, room = (INT16_MAX, policy.wide_margin) if wide else (BYTE_REACH * 2 ** BLOCK_SHIFT_MAX, policy.headroom)
     floor = half * room / reach
     candidates = []

@@ -30,16 +30,17 @@ class FfnWalk(Walk):
     """``x + ffn(norm2(x))`` on both streams."""
 
     def dense(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        b, plan = f"blocks.{i}.", self.plan.layers[i]
+        b, plan, bits = f"blocks.{i}.", self.plan.layers[i], self.plan.layers[i].weight_bits
         (w1, b1), (w2, b2) = self.weights(f"{b}mlp.fc1"), self.weights(f"{b}mlp.fc2")
-        z, _, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2, w1)
+        z, _, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2, w1, bits)
         before, target = mlp(z, w1, b1, w2, b2)
         weight, bias = folds.fold_input(*folds.fold_norm(self.model, f"{b}norm2", w1, b1), scale)
-        g = batch.gelu(self.linear(f"{b}mlp.fc1", a, before, weight, bias, GELU_IN_STEP, operand_max(plan.norm2)))
-        scale = operand_scale(g * GELU_OUT_STEP, w2, plan.hidden, self.options.policy, hidden=True)
+        g = batch.gelu(self.linear(f"{b}mlp.fc1", a, before, weight, bias, GELU_IN_STEP, operand_max(plan.norm2),
+                                   bits))
+        scale = operand_scale(g * GELU_OUT_STEP, w2, plan.hidden, self.options.policy, hidden=True, bits=bits)
         a, scale = self.affine(f"{b}mlp.fc1", scale, GELU_OUT_STEP, g, plan.hidden)
         return self.add(f"{b}mlp.fc2", x_float, x, a, target, *folds.fold_input(w2, b2, scale),
-                        operand_max(plan.hidden))
+                        operand_max(plan.hidden), bits)
 
     def gate(self, i: int, xhat: Tensor, z: Tensor, task: str) -> tuple[Routes, Routes]:
         """Stores a task's gate; routes of the float and of the integer stream."""
@@ -77,8 +78,9 @@ class FfnWalk(Walk):
 
     def experts(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         c, b, plan = self.config, f"blocks.{i}.", self.plan.layers[i]
+        bits = plan.expert_bits
         (w1, b1), (w2, b2) = self.weights(f"{b}mlp.fc1"), self.weights(f"{b}mlp.fc2")
-        z, xhat, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2, w1.flatten(0, 1))
+        z, xhat, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2, w1.flatten(0, 1), bits)
         (chosen_float, score_float), (chosen, score) = self.gates(i, xhat, z)
         out = torch.zeros_like(z)
         for e in range(c.experts):
@@ -90,16 +92,17 @@ class FfnWalk(Walk):
         few = torch.linspace(0, len(z) - 1, min(self.options.background, len(z))).long()
         weight, bias = folds.fold_input(*folds.fold_norm(self.model, f"{b}norm2", w1, b1), scale)
         samples = [Samples(a[t], before) for (t, _), (before, _) in zip(queues, wanted, strict=True)]
-        fc1 = fit_linear(samples, weight, bias, GELU_IN_STEP, operand_max(plan.norm2), self.options.rounding, a[few])
+        fc1 = fit_linear(samples, weight, bias, GELU_IN_STEP, operand_max(plan.norm2), self.options.rounding, a[few],
+                         bits)
         self.put_codes(f"{b}mlp.fc1", fc1)
         g = [batch.gelu(fc1.run(a[torch.cat([t, few])], e)) for e, (t, _) in enumerate(queues)]
-        hidden, stacked = self.expert_hidden(f"{b}mlp.fc1", g, len(few), w2, plan.hidden)
+        hidden, stacked = self.expert_hidden(f"{b}mlp.fc1", g, len(few), w2, plan.hidden, bits)
         weight, bias = w2 * stacked.step[:, None, :], b2 + (w2 @ stacked.offset[..., None])[..., 0]
         samples = [Samples(h[:len(t)], y) for h, (t, _), (_, y) in zip(hidden, queues, wanted, strict=True)]
         fraction = self.result_fraction(f"{b}mlp.fc2", [y for _, y in wanted])
         background = torch.cat([h[len(t):] for h, (t, _) in zip(hidden, queues, strict=True)])
         fc2 = fit_linear(samples, weight, bias, 2.0 ** -fraction, operand_max(plan.hidden), self.options.rounding,
-                         background)
+                         background, bits)
         self.put_codes(f"{b}mlp.fc2", fc2)
         codes = x.flatten(0, 1).clone()
         for e, (t, place) in enumerate(queues):
@@ -108,13 +111,13 @@ class FfnWalk(Walk):
         return x_float + out.view_as(x_float), batch.sat16(codes.view_as(x))
 
     def expert_hidden(self, name: str, g: list[Tensor], few: int, w2: Tensor,
-                      wide: bool) -> tuple[list[Tensor], Scale]:
+                      wide: bool, bits: int) -> tuple[list[Tensor], Scale]:
         """Stores the affine behind every expert's GELU (one shift for all); operand values and stacked scales.
 
         The last ``few`` rows of ``g`` are the background's; they only count where an expert has hardly any own.
         """
         scales = [operand_scale((h if len(h) < few + 64 else h[:-few]) * GELU_OUT_STEP, w2[e], wide,
-                                self.options.policy, hidden=True) for e, h in enumerate(g)]
+                                self.options.policy, hidden=True, bits=bits) for e, h in enumerate(g)]
         stacked = Scale(torch.stack([s.step for s in scales]), torch.stack([s.offset for s in scales]))
         gain, offset, shift, stacked = gain_grid(stacked, GELU_OUT_STEP, AFFINE_SHIFT_MAX)
         self.put_affine(name, gain, offset, shift)

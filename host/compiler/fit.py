@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from golden.spec.quantized import weight_limit
 from golden.spec.tables import BLOCK_SHIFT_MAX
 from host.compiler import batch
 from host.compiler.rounding import fit_accumulator, mult_grid, round_compensated, round_nearest, row_steps
@@ -56,12 +57,12 @@ def moments(a: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fit_linear(samples: list[Samples], weight: Tensor, bias: Tensor, out_step: Tensor | float, operand_max: int,
-               rounding: Rounding, background: Tensor | None = None) -> LinearCodes:
+               rounding: Rounding, background: Tensor | None = None, bits: int = 8) -> LinearCodes:
     """Integer tensors such that ``u * out_step`` is close to every sample's target, and right in the mean.
 
     ``weight`` [E, O, I] and ``bias`` [E, O] act on operand values; ``samples`` has one entry an expert. ``background``
-    inputs [T, I] stand in for experts that calibration hardly visited. Raises :class:`ValueError` when no step keeps
-    the accumulators within 32 bits.
+    inputs [T, I] stand in for experts that calibration hardly visited; ``bits`` of the weights. Raises
+    :class:`ValueError` when no step keeps the accumulators within 32 bits.
     """
     means, inputs, wanted = [], [], []
     common = None if background is None else moments(background)
@@ -80,13 +81,14 @@ def fit_linear(samples: list[Samples], weight: Tensor, bias: Tensor, out_step: T
         wanted.append(target)
     mean, moment, wanted = torch.stack(means), torch.stack(inputs), torch.stack(wanted)
     out_step = torch.as_tensor(out_step, dtype=torch.float64).expand(bias.shape)
-    step = row_steps(weight)
+    limit = weight_limit(bits)
+    step = row_steps(weight, limit)
     for _ in range(8):
         grid = mult_grid(step, out_step, MULT_SHIFT_MAX)
         if rounding.compensate:
-            codes = round_compensated(weight, grid.step, moment, rounding.damping)
+            codes = round_compensated(weight, grid.step, moment, rounding.damping, limit)
         else:
-            codes = round_nearest(weight, grid.step)
+            codes = round_nearest(weight, grid.step, limit)
         # What rounding the weights shifts in the mean, the bias takes back.
         bias_codes = torch.round((wanted - grid.step * (codes @ mean[..., None])[..., 0]) / grid.step)
         fits = fit_accumulator(codes, bias_codes, operand_max)

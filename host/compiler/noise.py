@@ -24,7 +24,8 @@ NORM_POWER = 24
 @dataclass(frozen=True)
 class Noise:
     """``size`` [T, C]: distance of sampled values from their centre; ``weight`` [O, C] in magnitude; ``gain`` [C] the
-    sum of its squares over outputs; ``variance`` [C] of the values, as far as compensated rounding cannot hide it.
+    sum of its squares over outputs; ``variance`` [C] of the values, as far as compensated rounding cannot hide it;
+    ``limit``: largest magnitude of a weight's code.
     """
 
     size: Tensor
@@ -32,9 +33,11 @@ class Noise:
     gain: Tensor
     variance: Tensor
     wide: bool
+    limit: int
 
     @classmethod
-    def of(cls, values: Tensor, centre: Tensor, weight: Tensor, wide: bool, tokens: int = 1024, rows: int = 1024):
+    def of(cls, values: Tensor, centre: Tensor, weight: Tensor, wide: bool, limit: int = WEIGHT_MAX,
+           tokens: int = 1024, rows: int = 1024) -> "Noise":
         variance = values.double().var(0, unbiased=False)
         # Channels that calibration hardly moved may move in the next image.
         variance = COMPENSATION * (variance + QUIET * variance.mean())
@@ -42,7 +45,7 @@ class Noise:
         picked = weight[::max(1, len(weight) // rows)]
         scale = len(weight) / len(picked)
         return cls(few.abs().float(), picked.abs().float() * scale ** 0.5, weight.square().sum(0).float(),
-                   variance.float(), wide)
+                   variance.float(), wide, limit)
 
     def expected(self, step: Tensor, smooth: bool = False) -> Tensor:
         """Mean squared error summed over the outputs, from rounding operand and weights."""
@@ -61,7 +64,7 @@ class Noise:
             rows = ((scaled / largest) ** NORM_POWER).sum(1) ** (2 / NORM_POWER) * largest[:, 0].square()
         else:
             rows = scaled.amax(1).square()
-        return power.sum() + rows.sum() / WEIGHT_MAX ** 2 / 12 * (self.variance / step.square()).sum()
+        return power.sum() + rows.sum() / self.limit ** 2 / 12 * (self.variance / step.square()).sum()
 
     def descend(self, step: Tensor, floor: Tensor, steps: int) -> Tensor:
         """``step`` after gradient descent on its logarithm, the best seen; never below ``floor``."""

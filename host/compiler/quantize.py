@@ -89,12 +89,14 @@ def one_thread():
 
 
 def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str = "fast", *, progress=None,
-             cycle_budget: int | None = None, options: Options | None = None) -> IntModel:
+             cycle_budget: int | None = None, weight_bits: int | None = None, expert_bits: int | None = None,
+             options: Options | None = None) -> IntModel:
     """The integer model of ``model`` under ``plan`` ("fast", "accurate", "mixed" or one of your own).
 
     ``images``: uint8 [height, width, channels] of the model's size, used for every task
     (:func:`host.compiler.views.views` makes some). ``progress(done, total, what)`` is told of every block.
-    ``cycle_budget`` belongs to "mixed". The same arguments give the same bytes.
+    ``cycle_budget`` belongs to "mixed". ``weight_bits`` and ``expert_bits`` (4 to 8) override the plan's in every
+    block. The same arguments give the same bytes.
     """
     c = model.config
     images = np.stack([np.asarray(image) for image in images]) if len(images) else np.zeros((0, 0, 0, 0), np.uint8)
@@ -104,13 +106,15 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
     named = {"fast": Plan.fast, "accurate": Plan.accurate}
     require(cycle_budget is None or plan == "mixed", f"A cycle budget belongs to the mixed plan, not to {plan!r}.")
     if plan == "mixed":
-        fast, accurate = (quantize(model, images, name, progress=progress, options=options) for name in named)
+        fast, accurate = (quantize(model, images, name, progress=progress, weight_bits=weight_bits,
+                                   expert_bits=expert_bits, options=options) for name in named)
         told = {"progress": progress} if progress else {}
         return mixed(fast, accurate, images, lambda probes: run_float(model, probes), cycle_budget, **told)
     if isinstance(plan, str):
         require(plan in named, f"plan must be one of {sorted([*named, 'mixed'])} or a Plan, not {plan!r}.")
         plan = named[plan](c.depth)
     require(len(plan.layers) == c.depth, f"The plan describes {len(plan.layers)} layers, the model has {c.depth}.")
+    plan = plan.with_bits(weight_bits, expert_bits)
     with one_thread():
         tensors = Quantizer(model, plan, options or Options()).run(images, progress)
     return IntModel(c, plan, tensors, source=f"{c.name}, {len(images)} calibration images")

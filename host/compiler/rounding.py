@@ -36,17 +36,18 @@ def mult_grid(step: Tensor, out_step: Tensor, limit: int) -> Grid:
     return Grid(mult * out_step / 2.0 ** shift, mult, shift)
 
 
-def row_steps(weight: Tensor) -> Tensor:
-    """Steps that bring the largest weight of each row [..., O, I] to 127."""
-    return weight.abs().amax(-1).clamp(min=1e-12) / WEIGHT_MAX
+def row_steps(weight: Tensor, limit: int = WEIGHT_MAX) -> Tensor:
+    """Steps that bring the largest weight of each row [..., O, I] to ``limit``."""
+    return weight.abs().amax(-1).clamp(min=1e-12) / limit
 
 
-def round_nearest(weight: Tensor, step: Tensor) -> Tensor:
-    """Nearest codes in [-127, 127] of ``weight`` [..., O, I] on row steps [..., O]."""
-    return torch.round(weight / step[..., None]).clamp(-WEIGHT_MAX, WEIGHT_MAX)
+def round_nearest(weight: Tensor, step: Tensor, limit: int = WEIGHT_MAX) -> Tensor:
+    """Nearest codes in [-limit, limit] of ``weight`` [..., O, I] on row steps [..., O]."""
+    return torch.round(weight / step[..., None]).clamp(-limit, limit)
 
 
-def round_compensated(weight: Tensor, step: Tensor, moment: Tensor, damping: float = 0.01) -> Tensor:
+def round_compensated(weight: Tensor, step: Tensor, moment: Tensor, damping: float = 0.01,
+                      limit: int = WEIGHT_MAX) -> Tensor:
     """Codes that keep ``(weight - codes * step) moment (...)^T`` small: each column's rounding error is carried to the
     columns not yet rounded (GPTQ, arXiv 2210.17323, columns in descending order of their moment).
 
@@ -69,7 +70,7 @@ def round_compensated(weight: Tensor, step: Tensor, moment: Tensor, damping: flo
         errors = torch.empty_like(panel)
         for j in range(stop - start):
             column = panel[:, :, j]
-            code = torch.round(column).clamp(-WEIGHT_MAX, WEIGHT_MAX)
+            code = torch.round(column).clamp(-limit, limit)
             codes[:, :, start + j] = code
             error = (column - code) / factor[:, None, j, j]
             panel[:, :, j + 1:] -= error[:, :, None] * factor[:, None, j, j + 1:]

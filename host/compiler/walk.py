@@ -72,9 +72,10 @@ class Walk:
         return folds.parameter(self.model, f"{name}.weight"), folds.parameter(self.model, f"{name}.bias")
 
     def linear(self, name: str, a: Tensor, target: Tensor, weight: Tensor, bias: Tensor, out_step,
-               limit: int) -> Tensor:
+               limit: int, bits: int = 8) -> Tensor:
         """Quantizes and stores one linear on operand values ``a`` [T, I]; returns its ``u``."""
-        codes = fit_linear([Samples(a, target)], weight[None], bias[None], out_step, limit, self.options.rounding)
+        codes = fit_linear([Samples(a, target)], weight[None], bias[None], out_step, limit, self.options.rounding,
+                           bits=bits)
         self.put_codes(name, codes)
         return codes.run(a)
 
@@ -86,27 +87,27 @@ class Walk:
         self.put_affine(name, gain, offset, shift)
         return batch.operand(batch.affine(g, gain.float(), offset.float(), shift), wide), scale
 
-    def norm(self, name: str, x_float: Tensor, x: Tensor, wide: bool, following: Tensor):
+    def norm(self, name: str, x_float: Tensor, x: Tensor, wide: bool, following: Tensor, bits: int = 8):
         """-> float result, xhat codes and operand values, each [T, D], and the operand's scale (of xhat).
 
-        ``following`` [O, D]: the weights that the result meets.
+        ``following`` [O, D]: the weights that the result meets, of so many ``bits``.
         """
         c = self.config
         weight, bias = self.weights(name)
         y = F.layer_norm(x_float, (c.dim,), weight.float(), bias.float(), c.eps).flatten(0, 1)
         xhat = batch.xhat(x, c.eps * 4.0 ** RESIDUAL_FRAC).flatten(0, 1)
-        scale = operand_scale(xhat * XHAT_STEP, following * weight, wide, self.options.policy)
+        scale = operand_scale(xhat * XHAT_STEP, following * weight, wide, self.options.policy, bits=bits)
         gain, offset, shift, scale = gain_grid(scale, XHAT_STEP, NORM_SHIFT_MAX)
         self.put_affine(name, gain, offset, shift, "shift")
         self.put(f"{name}.eps", round(c.eps * 4 ** RESIDUAL_FRAC * c.dim ** 2))
         return y, xhat, batch.operand(batch.affine(xhat, gain.float(), offset.float(), shift), wide), scale
 
     def add(self, name: str, x_float: Tensor, x: Tensor, a: Tensor, target: Tensor, weight: Tensor, bias: Tensor,
-            limit: int) -> tuple[Tensor, Tensor]:
+            limit: int, bits: int) -> tuple[Tensor, Tensor]:
         """A linear into the residual stream; both streams behind it. Its bias also takes away the mean error that the
         integer stream has gathered by then.
         """
         behind = x_float + target.view_as(x_float)
         wanted = (behind - x * RESIDUAL_STEP).flatten(0, 1)
-        u = self.linear(name, a, wanted, weight, bias, RESIDUAL_STEP, limit)
+        u = self.linear(name, a, wanted, weight, bias, RESIDUAL_STEP, limit, bits)
         return behind, batch.sat16(x + u.view_as(x))

@@ -92,6 +92,12 @@ def test_models_that_no_machine_could_run_are_refused(name, edit, error, words):
     assert issubclass(error, ModelFileError)
 
 
+def test_weights_beyond_their_plans_bits_are_refused():
+    tensors = dict(random_int_model(NANO, FAST).tensors)
+    with pytest.raises(OutOfRange, match="'blocks.1.mlp.fc1.weight' must lie in -7..7"):
+        IntModel(NANO, FAST.with_bits(expert_bits=4), tensors)
+
+
 def test_missing_and_extra_tensors_are_refused():
     tensors = dict(random_int_model(NANO, FAST).tensors)
     with pytest.raises(UnexpectedTensor, match="no place for \\['more'\\]"):

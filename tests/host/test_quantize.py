@@ -115,6 +115,20 @@ def test_refusals(pictures, plan, budget, text, model, images):
         quantize(model, images if pictures is None else pictures, plan, cycle_budget=budget)
 
 
+def test_weights_of_fewer_bits_lie_within_them_and_cost_accuracy(model, images, plans, unseen, tmp_path):
+    narrow = quantize(model, images, "fast", weight_bits=6, expert_bits=4)
+    peak = {name: int(np.abs(tensor.astype(np.int16)).max()) for name, tensor in narrow.tensors.items()
+            if name.endswith(".weight") and ".gate." not in name}
+    for name, largest in peak.items():
+        moe = ".mlp." in name and NANO.is_moe(int(name.split(".")[1]))
+        assert largest == (127 if name == "patch_embed.weight" else 7 if moe else 31), name
+    assert error(model, plans["fast"], unseen)[0] < error(model, narrow, unseen)[0]
+    narrow.save(tmp_path / "narrow.safetensors")
+    assert IntModel.load(tmp_path / "narrow.safetensors").plan == Plan.fast(NANO.depth).with_bits(6, 4)
+    with pytest.raises(ConfigError, match="expert_bits must be 4 to 8, not 9"):
+        quantize(model, images, "fast", expert_bits=9)
+
+
 def test_a_plan_of_ones_own(model, images):
     layers = list(Plan.fast(NANO.depth).layers)
     layers[0] = replace(layers[0], hidden=True, norm2=True)

@@ -11,7 +11,7 @@ from golden.spec.quantized import LayerPlan, Plan, quantized_schema
 
 
 def test_plans_survive_json():
-    for plan in (Plan.fast(3), Plan.accurate(2), Plan((LayerPlan(prob=True), LayerPlan(hidden=True)), head=False)):
+    for plan in (Plan.fast(3), Plan.fast(2).with_bits(7, 4), Plan.accurate(2), Plan((LayerPlan(prob=True), LayerPlan(hidden=True)), head=False)):
         assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
@@ -19,7 +19,9 @@ def test_plans_survive_json():
     ([], "must be an object"), ({"layers": []}, "must be an object"),
     ({"layers": {}, "head": True}, "must be an object"), ({"layers": [], "head": 1}, "head must be true or false"),
     ({"layers": [{"norm1": True}], "head": True}, "true or false"),
-    ({"layers": [dict.fromkeys(LayerPlan.__dataclass_fields__, 1)], "head": True}, "true or false")])
+    ({"layers": [dict.fromkeys(LayerPlan.__dataclass_fields__, 1)], "head": True}, "true or false"),
+    ({"layers": [vars(LayerPlan()) | {"expert_bits": 3}], "head": True}, "expert_bits must be 4 to 8, not 3"),
+    ({"layers": [vars(LayerPlan()) | {"weight_bits": True}], "head": True}, "number of bits")])
 def test_strange_plans_are_refused(data, words):
     with pytest.raises(ConfigError, match=words):
         Plan.from_json(data)
