@@ -33,7 +33,7 @@ lint: $(STAMP) ## style and who may import whom
 	PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo
 
 test: $(STAMP) ## every test: spec, golden, host, benches on Verilator
-	$(PY) -m pytest -q $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 sim: $(STAMP) ## benches on Verilator, with a table; UNIT=softmax for one, WAVES=1 for a waveform
 	$(PY) -m sim.table $(if $(UNIT),--unit $(UNIT)) $(ARGS)
