@@ -18,6 +18,7 @@ from host.compiler import timeline
 from host.compiler.emit import compile_model
 from host.driver.layout import prepare_input
 from host.driver.session import Session
+from host.explore.routing import queues
 from host.progress import console as notes
 from host.progress import cycles, printer
 from host.progress import steps as stages
@@ -31,7 +32,7 @@ from sim.bench.cases import (
     moved_bytes,
     needed_bytes,
 )
-from sim.bench.model import Step, by_kind, dram_model, queues, steps, worst_kind
+from sim.bench.model import Step, by_kind, dram_model, steps, worst_kind
 from sim.bench.perfetto import save_trace
 from sim.bench.pictures import save_cycle_stack, save_expert_load, save_roofline
 from sim.board.settings import DRAM_PRESETS

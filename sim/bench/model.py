@@ -8,7 +8,6 @@ it to its own. What a unit waited for others is part of that, in the machine and
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from golden.iss.trace import Entry
 from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
 from host.compiler.timeline import Dram, Span
@@ -21,15 +20,6 @@ def dram_model(settings: DramSettings, machine: MachineConfig) -> Dram:
     everything = 16.0 * (1 + machine.ports)
     return Dram(settings.bytes_per_cycle or everything, settings.latency, settings.refresh_period,
                 settings.refresh_length)
-
-
-def queues(entries: Sequence[Entry]) -> list[list[int]]:
-    """Tokens of each expert, for each EXPERTS of a golden trace in program order."""
-    loops = {entry.index: [0] * entry.fields["experts"] for entry in entries if entry.opcode is Opcode.EXPERTS}
-    for entry in entries:
-        if entry.expert >= 0 and entry.tokens is not None:
-            loops[max(index for index in loops if index < entry.index)][entry.expert] = len(entry.tokens)
-    return [loops[index] for index in sorted(loops)]
 
 
 @dataclass(frozen=True)

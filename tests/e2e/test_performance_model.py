@@ -15,7 +15,8 @@ from host.compiler.emit import compile_model
 from host.compiler.timeline import predict
 from host.driver.layout import prepare_input
 from host.driver.session import Session
-from sim.bench.model import by_kind, dram_model, queues, steps
+from host.explore.routing import queues
+from sim.bench.model import by_kind, dram_model, steps
 from sim.board.build import is_built
 from sim.board.settings import IDEAL, ZCU102_DDR4, DramSettings
 from sim.device import SimDevice

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LUT, FF, DSP and block memories of a machine, unit by unit, as formulas of its configuration.
+
+What grows with the configuration follows from the gateware: products, accumulators, memories. The constants are fitted
+to what Yosys makes of the units (``make synth``) of `small`, `zcu102` and configurations between;
+tests/host/test_explore_area.py compares. An upper bound like those figures: no two small LUTs share a site.
+"""
+
+from dataclasses import astuple, dataclass
+
+from golden.spec.isa import INSTRUCTION_BYTES
+from golden.spec.machine import LANES, LINE, SLICE, TN, MachineConfig
+from host.explore.blocks import in_luts, memory
+
+EXP_BITS = 2
+"""Of a block of operands; a row has two."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """Counts of one unit, or of all; ``bram36`` in halves."""
+
+    lut: float = 0
+    ff: float = 0
+    dsp: float = 0
+    bram36: float = 0
+
+    def __add__(self, other: "Area") -> "Area":
+        return Area(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+FIXED = {
+    "csr": Area(2_027, 2_156), "supervisor": Area(740, 367), "main": Area(1_465, 1_865, 0, 2),
+    "sequencer": Area(200, 1_546), "walker": Area(540, 345), "activity": Area(6, 12),
+    "load_store": Area(1_354, 1_350), "norm": Area(20_039, 22_144, 133, 7.5), "epilogue": Area(15_887, 17_363, 65),
+    "norm_params": Area(34, 22, 0, 7.5), "mults": Area(307, 519),
+}
+"""Units that are the same, or nearly, in every machine."""
+ARRAY_LANES = {2: Area(4_500, 7_100), 4: Area(8_000, 12_950), 8: Area(20_900, 25_100)}
+"""Accumulators, drain banks and their multiplexers, by token lanes."""
+ARRAY_PRODUCT = Area(36.6, 77.3, 1)
+"""A multiplier that makes two products, with its part of the adder tree."""
+
+
+def units(m: MachineConfig) -> dict[str, Area]:
+    """Each unit of the machine."""
+    products = m.macs_per_cycle // 2
+    lines = max(1, m.row_bytes // LINE)
+    score_rows = 2 * m.tm * m.max_keys // SLICE
+    half_row = 8 * LINE // 2
+    return FIXED | {
+        "weights": Area(753 + 642 * m.ports, 1_927 + 809 * m.ports, 0, 2 * m.ports),
+        "front_end": Area(347, 899, 0, 2 * memory(8 * INSTRUCTION_BYTES, m.program_depth)[1]),
+        "gate": Area(6_980, 5_660, 9, 3) + _of(28, m.queue_depth) + _of(m.queue_depth.bit_length() - 1, m.queue_depth),
+        "control": Area(2_218 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_350 + 815 * m.tm + 40 * m.tm * m.tk, 2)
+        + _of(8 * LINE + 2 * EXP_BITS, 2 * m.lane_rows, m.tm),
+        "array": Area(*(products * value for value in astuple(ARRAY_PRODUCT))) + ARRAY_LANES[m.tm],
+        "softmax": Area(6_860 + 186 * m.tm, 7_050 + 346 * m.tm, 32, 4) + _of(265, score_rows),
+        "operand": Area(550 + 528 * (m.operand_rows > 4096), 1_047) + _of(half_row + EXP_BITS, m.operand_rows, 2),
+        "residual": Area(548, 1_038) + _of(half_row, m.residual_rows, 2),
+        "key": Area(80, 180 + 1.02 * 8 * m.row_bytes) + _of(8 * m.row_bytes, m.kv_rows, 1, 1.05),
+        "value": Area(12, 160 + 8 * m.row_bytes) + _of(8 * LANES, m.kv_rows, m.tk * TN // LANES),
+        "ring": Area(75 + 3 * lines, 560 + 515 * lines) + _of(8 * LINE, m.ring_lines // lines, lines),
+        "params": Area(45, 28 + 500 * in_luts(m.param_lines)) + _of(8 * LINE, m.param_lines),
+    }
+
+
+def area(m: MachineConfig) -> Area:
+    """The whole machine."""
+    return sum(units(m).values(), Area())
+
+
+def _of(width: int, depth: int, count: int = 1, waste: float = 1.0) -> Area:
+    """``count`` memories; ``waste``: how many times what the width needs, where bytes are written singly."""
+    luts, blocks = memory(width, depth)
+    return Area(lut=count * luts * waste, bram36=count * blocks * waste)

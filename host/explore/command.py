@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``edge-moe explore``: from names to a sweep, and the sweep as a table or as JSON."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from rich.table import Table
+
+from golden.model.int_model import IntModel
+from golden.model.random_int_model import random_int_model
+from golden.spec.boards import BOARDS, Board
+from golden.spec.model import MODELS, require
+from golden.spec.quantized import Plan
+from host.compiler.views import photograph
+from host.explore.evaluate import Point
+from host.explore.front import held_by, slowed_by
+from host.explore.outline import Outline, outline
+from host.explore.routing import measured
+from host.explore.space import Geometry, roomy
+from host.explore.sweep import Sweep
+from host.pictures import fitted
+
+PLANS = ("fast", "accurate")
+SEED = 1
+SEEDED = "seeded weights"
+
+
+def board_named(name: str) -> Board:
+    """The board called ``name``. Raises ConfigError with the names there are."""
+    require(name in BOARDS, f"There is no board {name!r}; there are {', '.join(BOARDS)}.")
+    return BOARDS[name]
+
+
+def model_named(name: str, plan: str):
+    """A quantized model file, or a preset with seeded weights under ``plan``."""
+    if name in MODELS:
+        require(plan in PLANS, f"A preset is explored under the plan {' or '.join(PLANS)}, not {plan!r}.")
+        seeded = random_int_model(MODELS[name], getattr(Plan, plan)(MODELS[name].depth), seed=SEED)
+        return replace(seeded, source=SEEDED)
+    require(Path(name).exists(), f"{name!r} is neither a file nor a preset; presets are {', '.join(MODELS)}.")
+    return IntModel.load(Path(name))
+
+
+def tasks_named(model, text: str | None) -> tuple[str, ...]:
+    """``a`` or ``a+b``; the first task when none is named."""
+    have = model.config.tasks
+    tasks = have[:1] if text is None else tuple(text.split("+"))
+    require(tasks == have or len(tasks) == 1 and tasks[0] in have,
+            f"{model.config.name!r} has programs for {', '.join(have)}"
+            f"{' and ' + '+'.join(have) if len(have) > 1 else ''}, not {text!r}.")
+    return tasks
+
+
+def outline_of(model, tasks: tuple[str, ...]) -> Outline:
+    """The model's outline, with experts hit as they are on a photograph; seeded weights would hit few, and hit all."""
+    if not model.config.moe_layers or model.source == SEEDED:
+        return outline(model)
+    routes = measured(model, roomy(Geometry(4, 16, 4)), tasks, fitted(photograph("motorcycle"), model.config))
+    return outline(model, {"+".join(tasks): routes})
+
+
+def table(found: Sweep, title: str, most: int) -> Table:
+    """The fastest ``most`` points of the front, then the project's own machines."""
+    shown = Table("machine", "MAC/cycle", "cycles", "ms", "DSP", "LUT", "BRAM36", "slowed by", "held by", title=title)
+    for point in found.front[:most]:
+        shown.add_row(*_row(point, found))
+    shown.add_section()
+    for point in found.shipped:
+        shown.add_row(*_row(point, found))
+    return shown
+
+
+def _row(point: Point, found: Sweep) -> tuple[str, ...]:
+    slow, slow_share = slowed_by(point, found.board)
+    held, held_share = held_by(point, found.board, found.fill)
+    area = point.area
+    return (point.machine.name, f"{point.machine.macs_per_cycle:,}", f"{point.cycles:,.0f}",
+            f"{_milliseconds(point, found):.3f}", f"{area.dsp:,.0f}", f"{area.lut:,.0f}", f"{area.bram36:,.0f}",
+            f"{slow} {slow_share:.0%}", f"{held} {held_share:.0%}")
+
+
+def as_json(found: Sweep, model: str, tasks: tuple[str, ...]) -> dict:
+    """Everything: the machines as ``MachineConfig`` takes them."""
+    return {"model": model, "tasks": list(tasks), "board": found.board.name, "fill": found.fill,
+            "explored": len(found.points), "front": [_facts(point, found) for point in found.front],
+            "shipped": [_facts(point, found) for point in found.shipped]}
+
+
+def _facts(point: Point, found: Sweep) -> dict:
+    slow, slow_share = slowed_by(point, found.board)
+    held, held_share = held_by(point, found.board, found.fill)
+    return {"machine": asdict(point.machine), "cycles": round(point.cycles),
+            "milliseconds": round(_milliseconds(point, found), 4),
+            **{name: round(value, 1) for name, value in asdict(point.area).items()},
+            "slowed_by": slow, "slowed_share": round(slow_share, 4), "held_by": held,
+            "held_share": round(held_share, 4)}
+
+
+def _milliseconds(point: Point, found: Sweep) -> float:
+    return point.cycles / found.board.clock_hz * 1e3

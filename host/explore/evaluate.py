@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a candidate costs and how fast it is: area by formula, cycles by following its own compiled program."""
+
+from dataclasses import dataclass
+
+from golden.spec import isa
+from golden.spec.boards import Board
+from golden.spec.isa import Opcode
+from golden.spec.machine import LANES, TN, MachineConfig
+from host.compiler.emit import encode
+from host.compiler.nodes import Node, NotFitting
+from host.compiler.stream import Stream
+from host.compiler.timeline import Dram, Span, Timeline
+from host.explore.area import Area, area
+from host.explore.outline import Outline
+from host.explore.space import Geometry, families, rings
+
+RESOURCES = {"LUT": "lut", "FF": "ff", "DSP": "dsp", "BRAM36": "bram36"}
+"""What a board can run out of, and the field of Area and Board that counts it."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One candidate. ``cycles`` of a frame, of them ``array`` multiplying and ``weights`` waiting for weights; the rest
+    is filling and draining units and waiting for norms, gate and softmax."""
+
+    machine: MachineConfig
+    area: Area
+    cycles: float
+    array: float
+    weights: float
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """What should be small: cycles, DSP, LUT, BRAM36."""
+        return self.cycles, self.area.dsp, self.area.lut, self.area.bram36
+
+
+def memory_of(board: Board) -> Dram:
+    """The board's memory for the performance model."""
+    return Dram(board.dram_bytes_per_cycle, board.cycles(board.dram_latency_ns),
+                board.cycles(board.refresh_period_ns), board.cycles(board.refresh_ns))
+
+
+def fits(needed: Area, board: Board, fill: float) -> bool:
+    """Whether no resource takes more than ``fill`` of the board."""
+    return all(getattr(needed, field) <= fill * getattr(board, field) for field in RESOURCES.values())
+
+
+def explore_geometry(model: Outline, tasks: tuple[str, ...], board: Board, fill: float,
+                     geometry: Geometry) -> tuple[list[Point], Area | None]:
+    """(every machine of a geometry that holds the model and fits the board, the area of the smallest that holds it)."""
+    found, least = [], None
+    try:
+        for family, nodes in families(model, tasks, geometry):
+            for machine in rings(family):
+                needed = area(machine)
+                if least is None or needed.bram36 < least.bram36:
+                    least = needed
+                if fits(needed, board, fill):
+                    found.append(evaluate(model, tasks, board, machine, nodes))
+    except NotFitting:
+        pass
+    return found, least
+
+
+def evaluate(model: Outline, tasks: tuple[str, ...], board: Board, machine: MachineConfig, nodes: list[Node]) -> Point:
+    """One machine with the nodes of its program."""
+    words = encode(nodes, machine, _Anywhere())
+    spans = Timeline(machine, memory_of(board)).run(words, model.queues.get("+".join(tasks), ()))
+    weights = sum(span.waited for span in spans)
+    return Point(machine, area(machine), spans[-1].end, _multiplying(spans, words, machine), weights)
+
+
+def _multiplying(spans: list[Span], words: list[int], machine: MachineConfig) -> float:
+    """Cycles in which LINEAR and ATTENTION kept the array or its drain busy."""
+    program = [isa.decode(word)[0] for word in words]
+    tail = Timeline(machine).latency
+    tail = tail.array + machine.tm * TN // LANES + tail.epilogue
+    return sum(span.end - span.start - span.waited - tail for span in spans
+               if program[span.index] in (Opcode.LINEAR, Opcode.ATTENTION))
+
+
+class _Anywhere(Stream):
+    """Where weights lie does not matter."""
+
+    def __getitem__(self, name: str) -> int:
+        return 0

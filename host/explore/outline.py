@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A quantized model without its weights: all that the length of a program depends on, small enough to send around."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.spec.model import ModelConfig
+from golden.spec.quantized import Plan, quantized_schema
+
+SMALL = 64
+"""Elements up to which a tensor is kept: shifts, multipliers of heads."""
+
+
+class _Tensors(Mapping):
+    """Small tensors as they are, zeros for the others."""
+
+    def __init__(self, config: ModelConfig, kept: dict[str, np.ndarray]):
+        self.kept, self.schema = kept, quantized_schema(config)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        dtype, shape = self.schema[name]
+        return self.kept[name] if name in self.kept else np.zeros(shape, dtype)
+
+    def __iter__(self):
+        return iter(self.schema)
+
+    def __len__(self) -> int:
+        return len(self.schema)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What the compiler asks of a model. ``queues``: tokens of each expert, for each EXPERTS of each program by name;
+    a program that is missing has all experts hit alike."""
+
+    config: ModelConfig
+    plan: Plan
+    tensors: Mapping[str, np.ndarray]
+    queues: dict[str, list[list[int]]]
+
+
+def outline(model, queues: dict[str, list[list[int]]] | None = None) -> Outline:
+    """The outline of a quantized model (``config``, ``plan``, ``tensors``)."""
+    kept = {name: value for name, value in model.tensors.items() if value.size <= SMALL}
+    return Outline(model.config, model.plan, _Tensors(model.config, kept), queues or {})

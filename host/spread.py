@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same work on many items: on every core, or on a Dask cluster when its scheduler's address is given."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+TIMEOUT = 10
+"""Seconds in which a scheduler must answer."""
+
+
+class ClusterError(RuntimeError):
+    """No cluster: Dask is not installed, or nobody answers at the address."""
+
+
+def spread(work: Callable, items: Sequence, *, scheduler: str | None = None, workers: int | None = None,
+           report: Callable[[int, int], None] = lambda done, total: None) -> list:
+    """``work(item)`` of every item, in the order of the items; ``report(done, total)`` after each.
+
+    ``work`` and items must be picklable. ``scheduler``: address of a Dask scheduler, whose workers have this package
+    installed; otherwise ``workers`` processes, one a core when not said, none for one. The first exception ends all.
+    """
+    if scheduler is not None:
+        return _on_cluster(work, items, scheduler, report)
+    workers = min(workers or os.cpu_count() or 1, len(items))
+    if workers <= 1:
+        results = []
+        for item in items:
+            results.append(work(item))
+            report(len(results), len(items))
+        return results
+    # Fresh processes: a fork would inherit the threads of progress bars and BLAS.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return _collect([pool.submit(work, item) for item in items], as_completed, report)
+
+
+def _on_cluster(work: Callable, items: Sequence, scheduler: str, report: Callable[[int, int], None]) -> list:
+    try:
+        import distributed
+    except ImportError:
+        raise ClusterError("A Dask scheduler needs the package distributed: pip install 'edge-moe[cluster]'.") from None
+    try:
+        client = distributed.Client(scheduler, timeout=TIMEOUT, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(f"No Dask scheduler answers at {scheduler!r} within {TIMEOUT} s: "
+                           f"{str(error).splitlines()[0] if str(error) else type(error).__name__}.") from None
+    with client, client.as_current():
+        # pure=False: the same item twice is worked on twice, as on the cores.
+        return _collect(client.map(work, list(items), pure=False), distributed.as_completed, report)
+
+
+def _collect(futures: list[Future], completed: Callable, report: Callable[[int, int], None]) -> list:
+    for done, future in enumerate(completed(futures), 1):
+        try:
+            future.result()
+        except BaseException:
+            for other in futures:
+                other.cancel()
+            raise
+        report(done, len(futures))
+    return [future.result() for future in futures]
