@@ -7,6 +7,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/installed
 CONFIG ?= zcu102
+BOARD  ?= zcu102
 UNIT   ?=
 OUT    ?= out
 ARGS   ?=
@@ -15,7 +16,7 @@ ARGS   ?=
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test sim check demo demo-nano accuracy verilog synth bench docs clean
+.PHONY: help setup lint test sim check demo demo-nano accuracy verilog synth bench explore docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -57,6 +58,9 @@ synth: $(STAMP) ## resources of CONFIG by Yosys for UltraScale+
 
 bench: $(STAMP) ## cycles, array use, DRAM bytes of the full frame in RTL beside their bars; pictures and a trace
 	$(PY) -m sim.bench --out $(OUT)/bench $(ARGS)
+
+explore: $(STAMP) ## search machines for BOARD (zcu102, kv260, u280): the Pareto front and what limits each; a picture
+	$(VENV)/bin/edge-moe explore --board $(BOARD) --picture $(OUT)/explore/$(BOARD).png $(ARGS)
 
 docs: $(STAMP) ## regenerate the tables inside the README files
 	$(PY) -m host.report.pages
