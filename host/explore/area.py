@@ -32,7 +32,7 @@ class Area:
 FIXED = {
     "csr": Area(2_027, 2_156), "supervisor": Area(740, 367), "main": Area(1_465, 1_865, 0, 2),
     "sequencer": Area(200, 1_546), "walker": Area(540, 345), "activity": Area(6, 12),
-    "load_store": Area(1_354, 1_350), "norm": Area(20_039, 22_144, 133, 7.5), "epilogue": Area(15_887, 17_363, 65),
+    "load_store": Area(1_354, 1_350), "norm": Area(20_039, 22_144, 133, 7.5),
     "norm_params": Area(34, 22, 0, 7.5), "mults": Area(307, 519),
 }
 """Units that are the same, or nearly, in every machine."""
@@ -55,7 +55,9 @@ def units(m: MachineConfig) -> dict[str, Area]:
         "control": Area(2_218 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_350 + 815 * m.tm + 40 * m.tm * m.tk, 2)
         + _of(8 * LINE + 2 * EXP_BITS, 2 * m.lane_rows, m.tm),
         "array": Area(*(products * value for value in astuple(ARRAY_PRODUCT))) + ARRAY_LANES[m.tm],
-        "softmax": Area(6_860 + 186 * m.tm, 7_050 + 346 * m.tm, 32, 4) + _of(265, score_rows),
+        "epilogue": Area(15_700 + 90 * m.tm, 16_900 + 155 * m.tm, 65),
+        "softmax": Area(6_560 + 175 * m.tm, 6_900 + 400 * m.tm, 32, 4) + _of(265, score_rows)
+        + _of(8 * SLICE, 2 * m.max_keys // SLICE, 2 * m.tm),
         "operand": Area(550 + 528 * (m.operand_rows > 4096), 1_047) + _of(half_row + EXP_BITS, m.operand_rows, 2),
         "residual": Area(548, 1_038) + _of(half_row, m.residual_rows, 2),
         "key": Area(80, 180 + 1.02 * 8 * m.row_bytes) + _of(8 * m.row_bytes, m.kv_rows, 1, 1.05),
