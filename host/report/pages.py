@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make docs``: writes the tables that README pages carry between markers, from the spec; typed by nobody.
+"""``make docs``: writes the tables that README pages carry between markers, from the spec and from what `make synth`
+and `make pnr` last kept; typed by nobody.
 
 A page holds ``<!-- begin NAME -->`` and ``<!-- end NAME -->``; what stands between is replaced.
 ``tests/meta/test_pages.py`` fails when a page is not what this would write.
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 from golden.spec.isa import FORMATS, LIMITS
@@ -15,9 +17,10 @@ from golden.spec.quantized import quantized_schema
 from golden.spec.regs import REGISTERS
 from golden.spec.status import MEANING, Status
 from golden.spec.words import Word
+from host.report.synthesis import kept_areas
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "golden/README.md", "hw/README.md")
+PAGES = ("README.md", "golden/README.md", "hw/README.md", "hw/synthesis/README.md")
 
 
 def _table(head: list[str], rows: list[list[object]]) -> str:
@@ -73,7 +76,8 @@ def tensors() -> str:
 
 
 SECTIONS = {"registers": registers, "statuses": statuses, "instructions": instructions, "machines": machines,
-            "tensors": tensors}
+            "tensors": tensors, "synth-zcu102": partial(kept_areas, "zcu102"),
+            "synth-small": partial(kept_areas, "small")}
 
 
 def rewritten(text: str) -> str:

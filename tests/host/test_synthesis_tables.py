@@ -55,3 +55,10 @@ def test_kept_results_are_whole(path):
     for name in ("LUT", "FF", "DSP"):
         assert sum(entry["resources"].get(name, 0) for entry in parts) == whole["resources"][name]
     assert sum(entry["bram36"] for entry in parts) == whole["bram36"]
+
+
+def test_the_kept_zcu102_stays_within_its_limits():
+    whole = json.loads((synthesis.KEPT / "zcu102.json").read_text())["units"][-1]
+    measured = whole["resources"] | {"BRAM36": whole["bram36"],
+                                     "levels": max(path["levels"] for path in whole["paths"].values())}
+    assert all(measured[name] <= most for name, most in synthesis.MUST.items())
