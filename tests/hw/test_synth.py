@@ -142,7 +142,8 @@ def test_a_path_runs_on_through_the_parts_of_a_machine():
 
 
 def test_a_machine_comes_apart_at_its_units():
-    """The parts hold all modules below them, under a name of their own; the shell knows their ports only."""
+    """The parts hold all modules below them, under a name of their own; the shell knows their ports only. The kept
+    results are of these units."""
     shell, parts = design.split(design.to_rtlil(units.component(units.TOP, NANO)))
     assert {"array", "control", "norm", "operand"} <= set(parts)
     kind, inside = parts["control"]
@@ -151,6 +152,10 @@ def test_a_machine_comes_apart_at_its_units():
     assert "$mul" not in shell and sum(design.products(text) for _, text in parts.values()) > NANO.macs_per_cycle // 2
     half = 258, NANO.operand_rows
     assert design.memories(parts["operand"][1]) == {"half0": half, "half1": half}
+    for machine in ("small", "zcu102"):
+        kept = json.loads((synthesis.KEPT / f"{machine}.json").read_text())["units"]
+        assert [entry["unit"] for entry in kept] == [*parts, GLUE, units.TOP], (
+            f"The units have changed: run `make synth CONFIG={machine} ARGS=--keep && make docs`.")
 
 
 def test_a_loop_without_a_register_is_refused():
