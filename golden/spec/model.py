@@ -82,6 +82,8 @@ class ModelConfig:
         require(len(set(self.moe_layers)) == len(self.moe_layers)
                 and all(0 <= layer < self.depth for layer in self.moe_layers),
                 f"moe_layers must be distinct indices below depth {self.depth}, not {self.moe_layers}.")
+        require(isinstance(self.tasks, tuple) and all(isinstance(task, str) and task for task in self.tasks),
+                f"tasks must be a tuple of names, not {self.tasks!r}.")
         require(len(self.tasks) > 0 and len(set(self.tasks)) == len(self.tasks),
                 f"tasks must be distinct names, at least one, not {self.tasks}.")
         if self.moe_layers:
@@ -97,6 +99,7 @@ class ModelConfig:
             require(len(getattr(self, field)) == self.channels,
                     f"{field} needs one value for each of {self.channels} channels, not {getattr(self, field)}.")
         require(all(s > 0 for s in self.pixel_std), f"pixel_std must be positive, not {self.pixel_std}.")
+        require(0 < self.pixel_scale < float("inf"), f"pixel_scale must be positive, not {self.pixel_scale}.")
 
     @property
     def head_dim(self) -> int:

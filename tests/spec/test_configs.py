@@ -65,6 +65,8 @@ def test_the_models_that_the_field_compares():
     ({"moe_layers": (1, 1)}, "distinct"), ({"moe_layers": (12,)}, "below depth"), ({"experts": 65}, "1..64"),
     ({"top_k": 9}, "top_k"), ({"top_k": 0}, "top_k"), ({"expert_hidden": 31}, "expert_hidden"),
     ({"tasks": ()}, "tasks"), ({"tasks": ("a", "a")}, "tasks must be distinct"),
+    ({"tasks": "depth"}, "tuple of names, not 'depth'"), ({"tasks": ("",)}, "tuple of names"),
+    ({"pixel_scale": 0.0}, "pixel_scale"), ({"pixel_scale": float("nan")}, "pixel_scale"),
     ({"classes": 10}, "needs final_norm"), ({"classes": -1}, "classes"),
     ({"eps": 1.0}, "eps"), ({"pixel_std": (1.0, 0.0, 1.0)}, "pixel_std"), ({"pixel_mean": (0.0,)}, "pixel_mean")])
 def test_impossible_models_are_refused(change, words):
