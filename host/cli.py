@@ -89,7 +89,8 @@ def quantize(path: Source, output: Output,
              plan: Annotated[str, typer.Option(help="fast, accurate or mixed.")] = "fast",
              images: Annotated[list[Path] | None, typer.Option(help="Calibration pictures; photographs that come "
                                                                "with the packages when none are given.")] = None,
-             views: Annotated[int, typer.Option(help="How many calibration views to make of them.")] = 32,
+             views: Annotated[int | None, typer.Option(help="How many calibration views to make of them; by default "
+                                                       "96, or less for many tokens.")] = None,
              cycle_budget: Annotated[int | None, typer.Option(help="Cycles a frame may take (mixed).")] = None,
              weight_bits: Annotated[int | None, typer.Option(help="Bits of weights, 4 to 8.")] = None,
              expert_bits: Annotated[int | None, typer.Option(help="Bits of experts' weights, 4 to 8.")] = None,

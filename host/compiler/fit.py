@@ -25,7 +25,7 @@ class Rounding:
 
     compensate: bool = True
     damping: float = 0.1
-    prior: float = 0.05
+    prior: float = 0.3
 
 
 @dataclass(frozen=True)

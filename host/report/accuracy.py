@@ -34,7 +34,7 @@ decides the worst one."""
 out = printer()
 
 
-def measure(model: FloatModel, plan: str, pictures: dict[str, np.ndarray], count: int = 32,
+def measure(model: FloatModel, plan: str, pictures: dict[str, np.ndarray], count: int | None = None,
             cycle_budget: int | None = None) -> list[Comparison]:
     """Quantize ``model`` on photographs (not the held-out ones) and compare it on every picture and task."""
     config = model.config
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--images", type=Path, nargs="*", help="pictures to measure on, with --model")
     parser.add_argument("--plan", default="all", choices=("fast", "accurate", "mixed", "all"))
     parser.add_argument("--cycle-budget", type=int, help="cycles a frame may take (mixed)")
-    parser.add_argument("--views", type=int, default=32, help="calibration views")
+    parser.add_argument("--views", type=int, help="calibration views, if not the model's default")
     parser.add_argument("--only", choices=("seeded", "reference"), help="leave out the other one")
     parser.add_argument("--out", type=Path, default=Path("out/accuracy"))
     parser.add_argument("--json", action="store_true", help="also print one JSON object")

@@ -18,8 +18,6 @@ from host.importers import import_checkpoint
 from host.pictures import fitted, read_picture
 from sim.runner import BUILD
 
-CALIBRATION_VIEWS = 32
-
 
 def float_model(name: str) -> tuple[FloatModel, str]:
     """The model called ``name`` and where its weights come from, in words."""
@@ -42,14 +40,14 @@ def picture(path: Path | None, config: ModelConfig, source: str) -> tuple[np.nda
 
 def quantized(model: FloatModel, plan: str, progress: Callable) -> IntModel:
     """``model`` quantized under ``plan``, calibrated on photographs; kept on disk by weights and quantizer."""
-    digest = hashlib.sha256(f"{plan} {CALIBRATION_VIEWS} {model.config.fingerprint}".encode())
+    digest = hashlib.sha256(f"{plan} {model.config.fingerprint}".encode())
     for name in sorted(model.tensors):
         digest.update(model.tensors[name].tobytes())
     for source in sorted(Path(quantizer.__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     path = BUILD.parent / "models" / f"{model.config.name}-{plan}-{digest.hexdigest()[:16]}.safetensors"
     if not path.exists():
-        result = quantizer.quantize(model, views(model.config, CALIBRATION_VIEWS), plan, progress=progress)
+        result = quantizer.quantize(model, views(model.config), plan, progress=progress)
         path.parent.mkdir(parents=True, exist_ok=True)
         result.save(path)
     return IntModel.load(path)
