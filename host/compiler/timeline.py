@@ -2,7 +2,7 @@
 """When each instruction runs: the sequencer, the units, the weight stream and the bus, followed a tile at a time."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import ceil
 
 from golden.spec import isa
@@ -10,6 +10,7 @@ from golden.spec.isa import Dest, Index, Opcode, Unit
 from golden.spec.machine import LANES, LINE, PARAM_LINES, TN, MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW, attention_lines, norm_lines
 from host.compiler.estimate import MAIN_BYTES, PORT_BYTES
+from host.compiler.supply import Dram, Store, Supply
 
 WEIGHT_LINES = 8
 """Stream lines of one slice of one tile."""
@@ -18,22 +19,12 @@ SCORES_AHEAD = 2
 
 
 @dataclass(frozen=True)
-class Dram:
-    """Memory outside: bytes a cycle for all ports together, cycles from a request to its first data; nothing moves for
-    ``refresh_length`` cycles in every ``refresh_period``.
+class Arrival:
+    """An expert with work: how many tokens it has, and the number of the first."""
 
-    The main port is served first; the weight ports, which carry equal shares of each line, share the rest equally.
-    """
-
-    bytes_per_cycle: float = 64.0
-    latency: int = 100
-    refresh_period: int = 1
-    refresh_length: int = 0
-
-    @property
-    def awake(self) -> float:
-        """Share of the cycles in which data moves. When a refresh falls is not known: it slows all things evenly."""
-        return 1 - self.refresh_length / self.refresh_period
+    expert: int
+    tokens: int
+    first: int
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ class Latencies:
     gate: int = 60
     """From a token's last logit to its queue entries."""
     experts: int = 16
-    """From the gate's ``idle`` to the first body instruction, and the walker's first request."""
+    """From the gate's ``idle`` to the first body instruction, and from an expert's naming to its first request."""
     expert: int = 12
     """More from one expert to the next."""
 
@@ -82,58 +73,13 @@ class Span:
     waited: float = 0
 
 
-@dataclass
-class _Stream:
-    """The weight ring: what has been asked for, when it is there, when its space is free again."""
+@dataclass(frozen=True)
+class _Gating:
+    """A LINEAR into the gate: its first token, when what that one chose is known, and cycles from group to group."""
 
-    lines_per_cycle: float
-    lines_beside_main: float
-    latency: int
-    ring: int
-    fetched: float = 0.0
-    held: list[tuple[float, int]] = field(default_factory=list)
-    """Lines in the ring by the time at which they are released."""
-    level: int = 0
-    main: list[tuple[float, float]] = field(default_factory=list)
-    """When the main port takes its part of the bandwidth."""
-
-    def _fetch(self, lines: float) -> float:
-        """Arrival of ``lines`` more."""
-        while self.main and self.main[0][1] <= self.fetched:
-            self.main.pop(0)
-        for begin, end in self.main:
-            alone = max(0.0, begin - self.fetched) * self.lines_per_cycle
-            if lines <= alone:
-                break
-            beside = (end - max(begin, self.fetched)) * self.lines_beside_main
-            if lines <= alone + beside:
-                self.fetched = max(begin, self.fetched) + (lines - alone) / self.lines_beside_main
-                return self.fetched + self.latency
-            lines -= alone + beside
-            self.fetched = end
-        self.fetched += lines / self.lines_per_cycle
-        return self.fetched + self.latency
-
-    def hold_back(self, until: float) -> None:
-        """Nothing is requested before ``until``."""
-        self.fetched = max(self.fetched, until)
-
-    def parameters(self, lines: int) -> float:
-        """Arrival of lines that take no room in the ring."""
-        return self._fetch(lines)
-
-    def weights(self, lines: int) -> float:
-        """Arrival of the last of ``lines`` that go to the ring."""
-        while self.level + lines > self.ring and self.held:
-            free, count = self.held.pop(0)
-            # The last of the freed lines comes back as fresh data a latency later.
-            self.fetched = max(self.fetched, free)
-            self.level -= count
-        self.level += lines
-        return self._fetch(lines)
-
-    def release(self, when: float, lines: int) -> None:
-        self.held.append((when, lines))
+    first: int
+    known: float
+    pace: float
 
 
 @dataclass
@@ -155,21 +101,22 @@ class Timeline:
         ports, awake = PORT_BYTES * machine.ports, self.dram.awake
         alone, beside = (min(ports, self.dram.bytes_per_cycle - taken) for taken in (0, MAIN_BYTES))
         self.main_bytes = min(MAIN_BYTES, self.dram.bytes_per_cycle) * awake
-        self.stream = _Stream(alone * awake / LINE, max(beside, 1e-3) * awake / LINE, self.dram.latency,
-                              machine.ring_lines)
+        self.stream = Supply(alone * awake / LINE, max(beside, 1e-3) * awake / LINE, self.dram.latency,
+                             Store(machine.ring_lines), Store(machine.param_lines))
         self.spans: list[Span] = []
         self.norm: _Reader | None = None
         self.now = 0.0
         self.idle = {unit: 0.0 for unit in Unit}
         self.array_free = 0.0
-        self.gate_tokens = 0
-        self.named = 0.0
-        self.queue_total = 0
+        self.gate: dict = {}
+        self.gated = 0
+        """Tokens that went to the gate since its queues were emptied."""
+        self.gatings: list[_Gating] = []
 
-    def run(self, words: Sequence[int], queues: Iterable[Sequence[int]] = ()) -> list[Span]:
+    def run(self, words: Sequence[int], queues: Iterable[Sequence[Arrival]] = ()) -> list[Span]:
         """Spans in order of issue; the last one's ``end`` is the job's.
 
-        ``queues``: for each EXPERTS in turn the queue lengths by expert; balanced ones where they are missing.
+        ``queues``: for each EXPERTS in turn its experts in order of arrival; balanced ones where they are missing.
         """
         program, routes = [isa.decode(word) for word in words], iter(queues)
         # Fetch of BEGIN, then of the rest, through the main port.
@@ -192,21 +139,27 @@ class Timeline:
         self.now = max([self.now + self.latency.fetch, *waits])
         return self.now
 
-    def _experts(self, at: int, fields: dict, body: list, counts: Sequence[int] | None) -> None:
-        if counts is None:
-            share = ceil(self.queue_total / fields["experts"])
-            counts = [share] * min(fields["experts"], self.queue_total)
+    def _experts(self, at: int, fields: dict, body: list, arrivals: Sequence[Arrival] | None) -> None:
         start = max(self._issue(fields), self.idle[Unit.GATE]) + self.latency.experts
         self.now = start
-        # Enough experts are known with the first tokens that pass the gate.
-        self.stream.hold_back(self.named + self.latency.experts)
-        for expert, count in enumerate(counts):
-            if not count:
-                continue
+        for arrival in self._balanced(fields["experts"]) if arrivals is None else arrivals:
+            # What the gate has named is fetched; to run, it waits for the gate's last token.
+            self.stream.hold_back(self._known(arrival.first))
             self.now += self.latency.expert
             for step, (opcode, inner) in enumerate(body):
-                self.spans.append(self._step(at + 1 + step, opcode, inner, expert, count))
+                self.spans.append(self._step(at + 1 + step, opcode, inner, arrival.expert, arrival.tokens))
         self.spans.append(Span(at, -1, start, self.now))
+
+    def _balanced(self, experts: int) -> list[Arrival]:
+        """Every token chooses the experts that follow those of the token before it."""
+        top_k = self.gate["top_k"]
+        hit = min(experts, self.gated * top_k)
+        return [Arrival(expert, ceil(self.gated * top_k / experts), expert // top_k) for expert in range(hit)]
+
+    def _known(self, token: int) -> float:
+        """When the walker knows what a token chose."""
+        gating = max((g for g in self.gatings if g.first <= token), key=lambda g: g.first)
+        return gating.known + (token - gating.first) // self.machine.tm * gating.pace
 
     def _step(self, at: int, opcode: Opcode, f: dict, expert: int = -1, count: int = 0) -> Span:
         issue = self._issue(f)
@@ -220,9 +173,10 @@ class Timeline:
         if opcode in (Opcode.LOAD, Opcode.STORE, Opcode.COPY):
             return self._transfer(at, opcode, f, issue)
         if opcode is Opcode.GATE:
-            self.gate_tokens = f["tokens"]
-            self.queue_total = (self.queue_total if f["append"] else 0) + f["tokens"] * f["top_k"]
-            self.named = self.named if f["append"] else float("inf")
+            if not f["append"]:
+                self.gated, self.gatings = 0, []
+            self.gate = f
+            self.gated += f["tokens"]
             self.idle[Unit.GATE] = float("inf")
             return Span(at, -1, issue, issue)
         if opcode is Opcode.END:
@@ -249,22 +203,25 @@ class Timeline:
         start = max(issue + lat.load, self.array_free)
         when, waited, kept = start, 0.0, []
         for _ in range(f["tiles"]):
-            self.stream.parameters(PARAM_LINES)
-            there = self.stream.weights(lines)
+            self.stream.lines(PARAM_LINES, self.stream.params)
+            there = self.stream.lines(lines, self.stream.ring)
             # The first group can only end when all weights are there; the others find them.
             stall = max(0.0, there - (when + one))
             waited += stall
             when += stall + groups * one
             kept.append(lines)
+            self.stream.params.release(when + one - groups * one, PARAM_LINES)
             if not gate:
-                self.stream.release(when, lines)
+                self.stream.ring.release(when, lines)
         if gate:
-            self.stream.release(when, sum(kept))
+            self.stream.ring.release(when, sum(kept))
         self.array_free = when
         self.idle[Unit.ARRAY] = end = when + lat.array + drain + lat.epilogue
         if gate:
             self.idle[Unit.GATE] = end + lat.gate
-            self.named = min(self.named, self.idle[Unit.GATE])
+            pace = one * f["tiles"]
+            known = start + pace + (end - when) + lat.gate
+            self.gatings.append(_Gating(self.gate["first_token"], known, pace))
         if f["dst"] == Dest.RESIDUAL and f["accumulate"]:
             self._slow_norm(start + lat.array, end - lat.epilogue, 2 * tokens * f["tiles"])
         return Span(at, expert, start, end, waited)
@@ -284,7 +241,8 @@ class Timeline:
     def _attention(self, at: int, f: dict, issue: float) -> Span:
         m, lat = self.machine, self.latency
         drain = m.tm * TN // LANES
-        self.stream.parameters(attention_lines(f["heads"], f["head_slices"]))
+        lines = attention_lines(f["heads"], f["head_slices"])
+        self.stream.lines(lines, self.stream.params)
         groups = f["heads"] * ceil(f["queries"] / m.tm)
         scores = ceil(f["keys"] / TN) * max(f["head_slices"] * m.steps, drain)
         mixed = ceil(f["head_slices"] / 2) * max(ceil(f["keys"] / 16) * m.steps * (2 if f["wide_p"] else 1), drain)
@@ -298,11 +256,12 @@ class Timeline:
             if group >= SCORES_AHEAD:
                 when = max(when, ready[group - SCORES_AHEAD]) + mixed
         self.array_free = when
+        self.stream.params.release(start, lines)
         self.idle[Unit.ARRAY] = end = self.array_free + lat.array + drain + lat.epilogue
         return Span(at, -1, start, end)
 
     def _norm(self, at: int, f: dict, issue: float) -> Span:
-        there = self.stream.parameters(norm_lines(f["blocks"]))
+        there = self.stream.lines(norm_lines(f["blocks"]))
         start = max(issue, self.idle[Unit.NORM], there - norm_lines(f["blocks"]))
         planes = (2 if f["wide"] else 1) + (2 if f["xhat"] else 0)
         work = (f["tokens"] + 1) * ceil(f["blocks"] * max(2, planes) / 2)
@@ -311,7 +270,7 @@ class Timeline:
         return Span(at, -1, start, end)
 
 
-def predict(image, task: str | None = None, queues: Iterable[Sequence[int]] = (),
+def predict(image, task: str | None = None, queues: Iterable[Sequence[Arrival]] = (),
             dram: Dram | None = None) -> list[Span]:
     """Spans of one program of an image."""
     return Timeline(image.machine, dram).run(image.words(task), queues)

@@ -8,6 +8,7 @@ import numpy as np
 
 from golden.spec.model import ModelConfig
 from golden.spec.quantized import Plan, quantized_schema
+from host.compiler.timeline import Arrival
 
 SMALL = 64
 """Elements up to which a tensor is kept: shifts, multipliers of heads."""
@@ -32,16 +33,16 @@ class _Tensors(Mapping):
 
 @dataclass(frozen=True)
 class Outline:
-    """What the compiler asks of a model. ``queues``: tokens of each expert, for each EXPERTS of each program by name;
-    a program that is missing has all experts hit alike."""
+    """What the compiler asks of a model. ``queues``: arrivals at each EXPERTS of each program by name; in a program
+    that is missing all experts are hit alike."""
 
     config: ModelConfig
     plan: Plan
     tensors: Mapping[str, np.ndarray]
-    queues: dict[str, list[list[int]]]
+    queues: dict[str, list[list[Arrival]]]
 
 
-def outline(model, queues: dict[str, list[list[int]]] | None = None) -> Outline:
+def outline(model, queues: dict[str, list[list[Arrival]]] | None = None) -> Outline:
     """The outline of a quantized model (``config``, ``plan``, ``tensors``)."""
     kept = {name: value for name, value in model.tensors.items() if value.size <= SMALL}
     return Outline(model.config, model.plan, _Tensors(model.config, kept), queues or {})

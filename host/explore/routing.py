@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many tokens go to each expert, from the golden machine's trace of one picture."""
+"""Which experts have work, in which order, from the golden machine's trace of one picture."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,21 @@ from golden.iss.trace import Entry
 from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
 from host.compiler.emit import compile_model
+from host.compiler.timeline import Arrival
 from host.driver.session import Session
 
 
-def queues(entries: Sequence[Entry]) -> list[list[int]]:
-    """Tokens of each expert, for each EXPERTS of a golden trace in program order."""
-    loops = {entry.index: [0] * entry.fields["experts"] for entry in entries if entry.opcode is Opcode.EXPERTS}
+def queues(entries: Sequence[Entry]) -> list[list[Arrival]]:
+    """For each EXPERTS of a golden trace in program order, its experts in order of arrival."""
+    loops = {entry.index: {} for entry in entries if entry.opcode is Opcode.EXPERTS}
     for entry in entries:
         if entry.expert >= 0 and entry.tokens is not None:
-            loops[max(index for index in loops if index < entry.index)][entry.expert] = len(entry.tokens)
-    return [loops[index] for index in sorted(loops)]
+            loop = loops[max(index for index in loops if index < entry.index)]
+            loop[entry.expert] = Arrival(entry.expert, len(entry.tokens), int(entry.tokens[0]))
+    return [list(loops[index].values()) for index in sorted(loops)]
 
 
-def measured(model, machine: MachineConfig, tasks: Sequence[str], picture: np.ndarray) -> list[list[int]]:
+def measured(model, machine: MachineConfig, tasks: Sequence[str], picture: np.ndarray) -> list[list[Arrival]]:
     """Queues of the program for ``tasks`` on a picture (uint8, the model's size). ``machine`` must hold it; which one
     it is changes nothing."""
     entries: list[Entry] = []

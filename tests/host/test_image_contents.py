@@ -17,7 +17,7 @@ from golden.spec.tiling import linear_lines, slices
 from host.compiler import stream as lay
 from host.compiler.disasm import disassemble
 from host.compiler.emit import compile_model
-from host.compiler.timeline import Dram, predict
+from host.compiler.timeline import Arrival, Dram, predict
 from host.driver.layout import InputError, prepare_input, read_logits, read_output
 from tests.host.compiled import TINY, compiled, picture
 
@@ -153,7 +153,8 @@ def test_listing_names_everything():
 def test_timeline_runs_every_instruction_in_its_unit():
     config = TINY
     _, image = compiled(config, machine.ZCU102)
-    spans = predict(image, "task0", [[40] * 6 + [0] * 9 + [18]] * 2)
+    arrivals = [Arrival(expert, 40, expert // 2) for expert in range(6)] + [Arrival(15, 18, 9)]
+    spans = predict(image, "task0", [arrivals] * 2)
     words = image.words("task0")
     assert spans[-1].index == len(words) - 1 and {span.index for span in spans} == set(range(len(words)))
     assert {span.expert for span in spans} == {-1, 0, 1, 2, 3, 4, 5, 15}

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When the lines of the weight stream arrive: the memory outside, the ports, the room in the ring."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Dram:
+    """Memory outside: bytes a cycle for all ports together, cycles from a request to its first data; nothing moves for
+    ``refresh_length`` cycles in every ``refresh_period``.
+
+    The main port is served first; the weight ports, which carry equal shares of each line, share the rest equally.
+    """
+
+    bytes_per_cycle: float = 64.0
+    latency: int = 100
+    refresh_period: int = 1
+    refresh_length: int = 0
+
+    @property
+    def awake(self) -> float:
+        """Share of the cycles in which data moves. When a refresh falls is not known: it slows all things evenly."""
+        return 1 - self.refresh_length / self.refresh_period
+
+
+@dataclass
+class Store:
+    """A place for lines: nothing is requested that has no room there."""
+
+    lines: int
+    held: deque[tuple[float, int]] = field(default_factory=deque)
+    """Lines in it by the time at which they are released."""
+    level: int = 0
+
+    def room(self, lines: int) -> float:
+        """When there is room for ``lines`` more, which are then taken."""
+        when = 0.0
+        while self.level + lines > self.lines and self.held:
+            when, count = self.held.popleft()
+            self.level -= count
+        self.level += lines
+        return when
+
+    def release(self, when: float, lines: int) -> None:
+        self.held.append((when, lines))
+
+
+@dataclass
+class Supply:
+    """The weight stream: what has been asked for and when it is there."""
+
+    lines_per_cycle: float
+    lines_beside_main: float
+    latency: int
+    ring: Store
+    params: Store
+    fetched: float = 0.0
+    main: list[tuple[float, float]] = field(default_factory=list)
+    """When the main port takes its part of the bandwidth."""
+
+    def _fetch(self, lines: float) -> float:
+        """Arrival of ``lines`` more."""
+        while self.main and self.main[0][1] <= self.fetched:
+            self.main.pop(0)
+        for begin, end in self.main:
+            alone = max(0.0, begin - self.fetched) * self.lines_per_cycle
+            if lines <= alone:
+                break
+            beside = (end - max(begin, self.fetched)) * self.lines_beside_main
+            if lines <= alone + beside:
+                self.fetched = max(begin, self.fetched) + (lines - alone) / self.lines_beside_main
+                return self.fetched + self.latency
+            lines -= alone + beside
+            self.fetched = end
+        self.fetched += lines / self.lines_per_cycle
+        return self.fetched + self.latency
+
+    def hold_back(self, until: float) -> None:
+        """Nothing is requested before ``until``."""
+        self.fetched = max(self.fetched, until)
+
+    def lines(self, lines: int, store: Store | None = None) -> float:
+        """Arrival of the last of ``lines``; what goes to no store finds room."""
+        if store is not None:
+            # The last of the freed lines comes back as fresh data a latency later.
+            self.hold_back(store.room(lines))
+        return self._fetch(lines)
