@@ -210,7 +210,7 @@ class Accelerator(wiring.Component):
              (epilogue.o_score, softmax.i), (epilogue.o_gate, gate.i_logits),
              (control.o_softmax_job, softmax.i_job), (softmax.o, control.i_softmax_done),
              (control.o_walk, gate.i_walk), (gate.o_entry, control.i_entry))
-        assign(softmax, control, "p_half", "p_chunk", "p_plane", "p_en", "p_release")
+        assign(softmax, control, "p_slot", "p_chunk", "p_plane", "p_en", "p_release")
         assign(control, softmax, "p_data")
 
         # Counters.

@@ -63,7 +63,7 @@ def _cut(layer: list[Node], machine: MachineConfig) -> list[Node]:
     q, k, v, proj, norm = *layer[:3], layer[1 + 3 * copies], layer[2 + 3 * copies]
     route, gate = layer[-1 - 2 * copies:][:2]
     tokens = attention[0].fields["queries"]
-    rest = sum(estimate(node, machine).cycles for node in (q, *attention, proj, *layer[-2 * copies - 1:-1]))
+    rest = sum(estimate(node, machine).cycles for node in (q, *attention, proj, gate))
     ahead = machine.tm * ceil(_named(experts, rest, machine) / (NEWS * route.fields["top_k"] * machine.tm))
     if ahead * LEAST_REST > tokens or _gain(experts, rest, machine) < LEAST_GAIN:
         return layer

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from golden.spec.isa import Opcode
-from golden.spec.machine import LANES, LINE, TN, MachineConfig
+from golden.spec.machine import LANES, LINE, SLICE, TN, MachineConfig
 from golden.spec.tiling import attention_lines, linear_lines, norm_lines, tiles
 from host.compiler.nodes import Node
 
@@ -32,12 +32,21 @@ def linear_cycles(machine: MachineConfig, tokens: float, tile_count: int, slice_
 
 def attention_cycles(machine: MachineConfig, fields: dict) -> float:
     """Scores of every key tile, then P V of every output tile, for each head and query group."""
-    drain = machine.tm * TN // LANES
-    groups = ceil(fields["queries"] / machine.tm)
-    scores = tiles(fields["keys"]) * max(fields["head_slices"] * machine.steps, drain)
-    chunks = ceil(fields["keys"] / 16)
-    mixed = ceil(fields["head_slices"] / 2) * max(chunks * machine.steps * (2 if fields["wide_p"] else 1), drain)
-    return fields["heads"] * groups * (scores + mixed)
+    groups, scores, mixed, beats = attention_group(machine, fields)
+    return groups * max(scores + mixed, beats)
+
+
+def attention_group(machine: MachineConfig, fields: dict) -> tuple[int, int, int, int]:
+    """Query groups of all heads; array cycles for the scores and for P V of one; beats of its scores to the softmax.
+
+    A tile of scores leaves the array a lane a cycle, one of P V half a lane.
+    """
+    groups = fields["heads"] * ceil(fields["queries"] / machine.tm)
+    scores = tiles(fields["keys"]) * max(fields["head_slices"] * machine.steps, machine.tm)
+    chunks = ceil(fields["keys"] / SLICE)
+    steps = chunks * machine.steps * (2 if fields["wide_p"] else 1)
+    mixed = ceil(fields["head_slices"] / 2) * max(steps, machine.tm * TN // LANES)
+    return groups, scores, mixed, chunks * machine.tm
 
 
 def estimate(node: Node, machine: MachineConfig) -> Cost:

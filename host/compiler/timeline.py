@@ -9,12 +9,12 @@ from golden.spec import isa
 from golden.spec.isa import Dest, Index, Opcode, Unit
 from golden.spec.machine import LANES, LINE, PARAM_LINES, TN, MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW, attention_lines, norm_lines
-from host.compiler.estimate import MAIN_BYTES, PORT_BYTES
+from host.compiler.estimate import MAIN_BYTES, PORT_BYTES, attention_group
 from host.compiler.supply import Dram, Store, Supply
 
 WEIGHT_LINES = 8
 """Stream lines of one slice of one tile."""
-SCORES_AHEAD = 2
+SCORES_AHEAD = 4
 """Token groups whose scores are computed before a group's outputs are."""
 
 
@@ -42,8 +42,8 @@ class Latencies:
     epilogue: int = 34
     """From a result to its write."""
     norm: int = 82
-    softmax: int = 59
-    """From the last score of a group to its first probability."""
+    softmax: int = 50
+    """From the last score of a group to its first probability, besides the cycle that each chunk of scores takes."""
     dma: int = 25
     """From an issue to the first request, and from the last beat to the last row, of a LOAD or STORE."""
     gate: int = 60
@@ -243,16 +243,15 @@ class Timeline:
         drain = m.tm * TN // LANES
         lines = attention_lines(f["heads"], f["head_slices"])
         self.stream.lines(lines, self.stream.params)
-        groups = f["heads"] * ceil(f["queries"] / m.tm)
-        scores = ceil(f["keys"] / TN) * max(f["head_slices"] * m.steps, drain)
-        mixed = ceil(f["head_slices"] / 2) * max(ceil(f["keys"] / 16) * m.steps * (2 if f["wide_p"] else 1), drain)
+        groups, scores, mixed, beats = attention_group(m, f)
         start = max(issue + lat.load, self.array_free)
-        # Outputs of a group come behind the scores of the next two: with short rows the softmax shows.
-        when, ready = start, []
+        # Outputs of a group come behind the scores of those after it: with few or short rows the softmax shows.
+        when, fed, ready = start, start, []
         for group in range(groups + SCORES_AHEAD):
             if group < groups:
                 when += scores
-                ready.append(when + lat.array + lat.softmax)
+                fed = max(fed + beats, when + lat.array)
+                ready.append(fed + lat.softmax + beats)
             if group >= SCORES_AHEAD:
                 when = max(when, ready[group - SCORES_AHEAD]) + mixed
         self.array_free = when

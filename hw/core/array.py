@@ -5,7 +5,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigne
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.spec.machine import LANES, TN, MachineConfig
+from golden.spec.machine import TN, MachineConfig
 from golden.spec.status import Status
 from hw.core.layouts import EXP_BITS, OPERAND_BITS, array_beat, lane_bits
 from hw.lib.queue import Queue
@@ -14,13 +14,13 @@ FIELD = 18
 """Bits of the lower of two packed products; four products of a 9-bit operand and a weight of at most 127 fit."""
 GROUP = 4
 """Packed products that are summed before they are unpacked."""
-HALVES = TN // LANES
+DRAIN_BANKS = 4
+"""Finished tiles that wait to leave; a beat needs about as many cycles to get there as they need to empty."""
 
 
 def drain_beat(cfg: MachineConfig) -> data.StructLayout:
-    """16 finished accumulators of one lane: channels ``16 * half ..`` of the tile."""
-    return data.StructLayout({"value": data.ArrayLayout(signed(32), LANES), "lane": unsigned(lane_bits(cfg)),
-                              "half": unsigned(1)})
+    """The finished accumulators of one lane."""
+    return data.StructLayout({"value": data.ArrayLayout(signed(32), TN), "lane": unsigned(lane_bits(cfg))})
 
 
 class MatrixArray(wiring.Component):
@@ -35,15 +35,16 @@ class MatrixArray(wiring.Component):
         s5 s6 low and high field taken apart, groups added                (tk 8: one stage, tk 2 and 4: none)
         s7    << exponent of the lane
         s8    accumulator = (0 | accumulator | accumulator << 8) + s7
-        s9    tile complete: copied to the free one of two drain banks
-        s10   2 * tm beats of 16 values -> queue -> o
+        s9    tile complete: copied to the next drain bank
+        s10   tm beats, a lane each -> queue -> o
 
     Timing: LATENCY cycles from the transfer of a beat with ``last`` to the tile's first beat at ``o`` (drain empty).
     II = 1 beat; ``i.ready`` is always 1 and a tile may follow the one before without a gap. Tiles leave at one beat a
-    cycle, 2 * tm cycles each; ``o.valid`` never falls within a tile. ``release`` comes as soon as the bank is sure to
-    be free for a beat sent from then on, so two credits sustain a tile every max(2 * tm, LATENCY / 2) cycles.
+    cycle, tm cycles each; ``o.valid`` never falls within a tile. ``release`` comes as soon as the bank is sure to be
+    free for a beat sent from then on, so the credits sustain a tile every max(tm, LATENCY / DRAIN_BANKS) cycles.
     Domain: operands -128..255, weights -127..127, accumulators within int32 (the compiler proves it). A beat with
-    ``last`` needs a credit: 2 at reset, one more with each ``release``; without it ``fault`` pulses (INTERNAL).
+    ``last`` needs a credit: DRAIN_BANKS at reset, one more with each ``release``; without it ``fault`` pulses
+    (INTERNAL).
     Twin: ``golden.ops.matmul``.
 
     Members: ``i`` In(stream array_beat), ``o`` Out(stream drain_beat), ``release``, ``idle`` (no beat in the pipeline
@@ -64,7 +65,7 @@ class MatrixArray(wiring.Component):
         self.group = min(GROUP, cfg.tk)
         self.SUM_STAGES = (cfg.tk - 1).bit_length()  # s3.. of the picture
         self.REACH = self.SUM_STAGES + 4
-        self.QUEUE_DEPTH = max(32, 2 * HALVES * cfg.tm)
+        self.QUEUE_DEPTH = max(8, 2 * cfg.tm)
         self.LATENCY = self.REACH + 3  # bank, queue
         super().__init__({"i": In(stream.Signature(array_beat(cfg))),
                           "o": Out(stream.Signature(drain_beat(cfg))), "release": Out(1), "idle": Out(1),
@@ -147,20 +148,19 @@ class MatrixArray(wiring.Component):
         return registers
 
     def _drain(self, m, acc, completing, in_flight):
-        """Stages 9 and 10: two banks, one filled while the other is emptied into the queue."""
-        beats = self.cfg.tm * HALVES
-        banks = [[Signal(32 * LANES, name=f"s9_bank{bank}_{n}", reset_less=True) for n in range(beats)]
-                 for bank in range(2)]
-        s8_last, full = Signal(), Signal(2)
-        write_bank, read_bank = Signal(), Signal()
+        """Stages 9 and 10: banks filled and emptied into the queue in turn."""
+        beats = self.cfg.tm
+        banks = [[Signal(32 * TN, name=f"s9_bank{bank}_{n}", reset_less=True) for n in range(beats)]
+                 for bank in range(DRAIN_BANKS)]
+        s8_last, full = Signal(), Signal(DRAIN_BANKS)
+        write_bank, read_bank = Signal(range(DRAIN_BANKS)), Signal(range(DRAIN_BANKS))
         number = Signal(range(beats))
 
         # The accumulators live for one more cycle: the next tile's first beat arrives at the same edge.
         m.d.sync += s8_last.eq(completing)
         for bank, registers in enumerate(banks):
             with m.If(s8_last & (write_bank == bank)):
-                m.d.sync += [register.eq(Cat(acc[n // HALVES][n % HALVES * LANES:][:LANES]))
-                             for n, register in enumerate(registers)]
+                m.d.sync += [register.eq(Cat(acc[n])) for n, register in enumerate(registers)]
 
         # Emptying begins when the queue has room for the whole tile and then never stops, so the bank can be promised
         # before it is empty: a beat needs REACH cycles from `i` to the bank.
@@ -170,14 +170,14 @@ class MatrixArray(wiring.Component):
             moving.eq(full.bit_select(read_bank, 1) & ((number != 0) | (queue.level <= self.QUEUE_DEPTH - beats))),
             emptied.eq(moving & (number == beats - 1)),
             queue.i.valid.eq(moving),
-            queue.i.p.value.as_value().eq(Array(banks[0] + banks[1])[Cat(number, read_bank)]),
-            queue.i.p.lane.eq(number[1:]), queue.i.p.half.eq(number[0]),
+            queue.i.p.value.as_value().eq(Array(row for bank in banks for row in bank)[Cat(number, read_bank)]),
+            queue.i.p.lane.eq(number),
         ]
         promise = max(0, beats - 2 - self.REACH)
         m.d.sync += [
             number.eq(number + moving), self.release.eq(moving & (number == promise)),
-            write_bank.eq(write_bank ^ s8_last), read_bank.eq(read_bank ^ emptied),
-            full.eq(full & ~(emptied << read_bank)[:2] | (s8_last << write_bank)[:2]),
+            write_bank.eq(write_bank + s8_last), read_bank.eq(read_bank + emptied),
+            full.eq(full & ~(emptied << read_bank)[:DRAIN_BANKS] | (s8_last << write_bank)[:DRAIN_BANKS]),
             self.fault.eq(s8_last & full.bit_select(write_bank, 1) & ~(emptied & (read_bank == write_bank))),
             self.idle.eq(~(self.i.valid | in_flight | completing | s8_last | full.any() | (queue.level != 0))),
         ]

@@ -19,6 +19,7 @@ from hw.core.layouts import (
     READ_LATENCY,
     ROW_BITS,
     SOFTMAX_JOB,
+    SOFTMAX_SLOTS,
     array_beat,
     softmax_done,
     tile_context,
@@ -84,7 +85,8 @@ class ArrayControl(wiring.Component):
             "i_mults": In(stream.Signature(LINE_BITS)), "o_walk": Out(stream.Signature(WALK)),
             "i_entry": In(stream.Signature(QUEUE_ENTRY)), "o_softmax_job": Out(stream.Signature(SOFTMAX_JOB)),
             "i_softmax_done": In(stream.Signature(softmax_done(cfg))),
-            "p_half": Out(1), "p_chunk": Out(8), "p_plane": Out(1), "p_en": Out(1), "p_data": In(probabilities(cfg)),
+            "p_slot": Out(range(SOFTMAX_SLOTS)), "p_chunk": Out(8), "p_plane": Out(1), "p_en": Out(1),
+            "p_data": In(probabilities(cfg)),
             "p_release": Out(1), "idle_issue": Out(1, init=1),
             "busy": Out(1), "wait_weights": Out(1), "wait_operands": Out(1), "wait_drain": Out(1),
         })
@@ -159,7 +161,7 @@ class ArrayControl(wiring.Component):
         for name in ("release", "ring_level", "ring_data", "key_data", "value_data", "p_data"):
             m.d.comb += getattr(issue, name).eq(getattr(self, name))
         for name in ("ring_row", "ring_en", "ring_release", "ring_release_en", "key_row", "key_en", "value_row",
-                     "value_en", "p_half", "p_chunk", "p_plane", "p_en", "p_release", "busy"):
+                     "value_en", "p_slot", "p_chunk", "p_plane", "p_en", "p_release", "busy"):
             m.d.comb += getattr(self, name).eq(getattr(issue, name))
 
         # Instructions accepted whose last beat is not out.

@@ -9,16 +9,17 @@ from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
 from hw.core.beat_plan import LaneMove, Source, beat_plan
 from hw.core.group import group
-from hw.core.layouts import ISSUE, LINE_BITS, SOFTMAX_JOB, Route, softmax_done, tile_context
+from hw.core.layouts import ISSUE, LINE_BITS, SOFTMAX_JOB, SOFTMAX_SLOTS, Route, softmax_done, tile_context
 from hw.lib.queue import Queue
 from hw.shapes import INSTRUCTION
 
-AHEAD = 2
-"""Query groups whose scores are computed before a group's outputs are.
+AHEAD = 4
+"""Query groups whose scores are computed before a group's outputs are: as many as hide its softmax.
 
-No circle of waiting comes of it: for the scores of group g + 2 the softmax needs only to have read those of g, which
-waits for nothing but the outputs of g - 2, and these were planned long before.
+No circle of waiting comes of it: for the scores of group g + AHEAD the softmax needs only to have read those of
+g + AHEAD - SOFTMAX_SLOTS, which waits for nothing but outputs of earlier groups, and these were planned long before.
 """
+assert AHEAD <= SOFTMAX_SLOTS
 
 
 class AttentionSchedule(wiring.Component):
@@ -185,7 +186,7 @@ class AttentionSchedule(wiring.Component):
         # The beat.
         plan, first = self.o.p, Signal()
         lane_row_done = step_last & (slice_last | (place[:2] == 3))
-        m.d.comb += [plan.step.eq(step), plan.half.eq(ratio.half), plan.chunk.eq(chunk), plan.plane.eq(plane)]
+        m.d.comb += [plan.step.eq(step), plan.slot.eq(ratio.slot), plan.chunk.eq(chunk), plan.plane.eq(plane)]
         with m.If(outputs):
             m.d.comb += [
                 self.o.valid.eq(self.busy & waiting.o.valid & finished.o.valid),

@@ -6,11 +6,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import SLICE, MachineConfig
+from hw.core.array import DRAIN_BANKS
 from hw.core.beat_plan import LaneMove, RingMove, Source, beat_plan
 from hw.core.lane_buffer import pointer_bits
-from hw.core.layouts import EXP_BITS, OPERAND_BITS, array_beat
-
-DRAIN_BANKS = 2
+from hw.core.layouts import EXP_BITS, OPERAND_BITS, SOFTMAX_SLOTS, array_beat
 
 
 def probabilities(config: MachineConfig) -> data.ArrayLayout:
@@ -59,7 +58,8 @@ class BeatIssue(wiring.Component):
             "ring_release_en": Out(1),
             "key_row": Out(kv_row), "key_en": Out(1), "key_data": In(8 * cfg.row_bytes),
             "value_row": Out(kv_row), "value_en": Out(1), "value_data": In(8 * cfg.row_bytes),
-            "p_half": Out(1), "p_chunk": Out(8), "p_plane": Out(1), "p_en": Out(1), "p_data": In(probabilities(cfg)),
+            "p_slot": Out(range(SOFTMAX_SLOTS)), "p_chunk": Out(8), "p_plane": Out(1), "p_en": Out(1),
+            "p_data": In(probabilities(cfg)),
             "p_release": Out(1), "o_beat": Out(stream.Signature(array_beat(cfg))), "retired": Out(1),
             "busy": Out(1), "wait_weights": Out(1), "wait_operands": Out(1), "wait_drain": Out(1),
         })
@@ -131,7 +131,7 @@ class BeatIssue(wiring.Component):
             self.lane_en.eq(go & (plan.source != Source.VALUE)), self.lane_row.eq(lane),
             self.lane_quarter.eq(plan.quarter), self.lane_step.eq(plan.step), self.lane_unsigned.eq(plan.unsigned),
             self.lane_present.eq(plan.present),
-            self.p_en.eq(go & (plan.source == Source.VALUE)), self.p_half.eq(plan.half), self.p_chunk.eq(plan.chunk),
+            self.p_en.eq(go & (plan.source == Source.VALUE)), self.p_slot.eq(plan.slot), self.p_chunk.eq(plan.chunk),
             self.p_plane.eq(plan.plane),
         ]
 

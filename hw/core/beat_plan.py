@@ -5,6 +5,7 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data, enum
 
 from golden.spec.machine import MachineConfig
+from hw.core.layouts import SOFTMAX_SLOTS
 
 
 class Source(enum.Enum, shape=2):
@@ -55,7 +56,7 @@ def beat_plan(config: MachineConfig) -> data.StructLayout:
         "unsigned": unsigned(1),           # lane bytes are 0..255
         "present": unsigned(config.tm),    # the other lanes are zero
         "first": unsigned(1), "widen": unsigned(1), "last": unsigned(1),
-        "half": unsigned(1), "chunk": unsigned(8), "plane": unsigned(1),  # VALUE: which probabilities
-        "p_release": unsigned(1),          # last beat that reads this half
+        "slot": range(SOFTMAX_SLOTS), "chunk": unsigned(8), "plane": unsigned(1),  # VALUE: which probabilities
+        "p_release": unsigned(1),          # last beat that reads this slot
         "final": unsigned(1),              # last beat of its instruction
     })

@@ -37,17 +37,18 @@ class Epilogue(wiring.Component):
     Linear). ::
 
         i_context, i_param -> EpilogueParams -> queue -> [active context]
-        i + lane's context -> [in] -> Requant -> Gelu -> Affine -> Narrow -> queue -> WriteBack -> memories
-                                        | s = acc + bias
-                                        +-> queue -> o_score | LogitOrder -> o_gate
+        i + lane's context -> [half] -> Requant -> Gelu -> Affine -> Narrow -> queue -> WriteBack -> memories
+           |                              | s = acc + bias
+           +-> queue -> [half] -> o_score +-> queue -> LogitOrder -> o_gate
 
-    The arithmetic never stalls: a beat enters only when the queue behind it has a place for it. Beats of SOFTMAX and
-    GATE leave early; an empty one walks on for them, so that instructions retire in order.
-    Timing: LATENCY cycles from a beat at ``i`` to ``o_key``, ``o_value`` and (half 1) ``o_operand``; RAW_LATENCY to
-    ``o_score``; RESIDUAL_LATENCY to ``o_residual``. II = 1 beat, also from tile to tile.
-    Domain: ``i.valid`` does not fall between the halves of a lane (MatrixArray keeps that). Accumulator plus bias
-    within int32. K and V tiles below ``cfg.kv_tiles``, rows within 16 bits: others are not written and ``fault`` pulses
-    with RANGE_LOCAL. A GATE context's ``tile`` is below 4.
+    The arithmetic never stalls: half a lane enters only when the queue behind it has a place for it. Those of GATE
+    leave early; an empty one walks on for them, so that instructions retire in order.
+    Timing: a lane's first half enters a cycle before its transfer at ``i``; from there LATENCY cycles to ``o_key``,
+    ``o_value``, LATENCY + 1 to ``o_operand``, RESIDUAL_LATENCY to ``o_residual``. SCORE_LATENCY from the transfer of a
+    lane of scores to ``o_score``. II = 2 cycles a lane, 1 for scores (which leave at one cycle for
+    each half that holds a key), also from tile to tile.
+    Domain: accumulator plus bias within int32. K and V tiles below ``cfg.kv_tiles``, rows within 16 bits: others are
+    not written and ``fault`` pulses with RANGE_LOCAL. A GATE context's ``tile`` is below 4.
     Twin: ``golden.ops.epilogue``.
 
     Members: as in hw/README.md; ``idle`` is high when nothing is held, no context or beat waits at the inputs, and
@@ -56,11 +57,13 @@ class Epilogue(wiring.Component):
 
     QUEUE_DEPTH = 32
     RAW_DEPTH = 16
+    SCORE_DEPTH = 32
+    """Lanes of scores, so that the array gets rid of a group's at its own pace."""
     CONTEXTS_AHEAD = 4
     """Tiles by which loading parameters runs ahead."""
     ARITHMETIC = 1 + Requant.LATENCY + Gelu.LATENCY + Affine.LATENCY + Narrow.LATENCY
     LATENCY = ARITHMETIC + 2 + WriteBack.LATENCY
-    RAW_LATENCY = 1 + Requant.S_LATENCY + 2
+    SCORE_LATENCY = 2
     RESIDUAL_LATENCY = ARITHMETIC + 2 + 7
     II = 1
 
@@ -112,22 +115,23 @@ class Epilogue(wiring.Component):
         connect(m, flipped(self.i_param), params.i_param)
         connect(m, params.o_context, ahead.i)
         context, active = Signal(tile_context(cfg)), Signal()
-        enters, ends_tile = Signal(), Signal()
+        second, enters, is_score, score_enters, ends_tile = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            ends_tile.eq(enters & self.i.p.half & (self.i.p.lane == cfg.tm - 1)),
-            ahead.o.ready.eq(~active | ends_tile),
+            ends_tile.eq((enters & second | score_enters) & (self.i.p.lane == cfg.tm - 1)),
+            ahead.o.ready.eq(~active | ends_tile), is_score.eq(context.route == Route.SOFTMAX),
         ]
         with m.If(ahead.o.ready):
             m.d.sync += [active.eq(ahead.o.valid), context.eq(ahead.o.p)]
 
         # Entry. Half 1 always follows half 0, so half 0 asks for two places; the answers are a cycle old.
-        second, held, room = Signal(), Signal(range(self.QUEUE_DEPTH + 1)), Signal()
-        raw_room, is_raw = Signal(), Signal()
+        held, room = Signal(range(self.QUEUE_DEPTH + 1)), Signal()
+        raw_room, score_room = Signal(), Signal()
         m.d.sync += room.eq(held <= self.QUEUE_DEPTH - 3)
         m.d.comb += [
-            is_raw.eq((context.route == Route.SOFTMAX) | (context.route == Route.GATE)),
-            self.i.ready.eq(second | (active & room & (raw_room | ~is_raw))),
-            enters.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(second | (active & is_score & score_room)),
+            enters.eq(self.i.valid & (second | (
+                active & ~is_score & room & (raw_room | (context.route != Route.GATE))))),
+            score_enters.eq(self.i.valid & active & is_score & score_room),
         ]
         m.d.sync += second.eq(second ^ enters)
         s0 = Signal(self.tag())
@@ -136,10 +140,11 @@ class Epilogue(wiring.Component):
                 m.d.comb += s0[name].eq(context[name])
         lane = context.lanes[self.i.p.lane]
         m.d.comb += [
-            s0.lane.eq(self.i.p.lane), s0.half.eq(self.i.p.half), s0.last.eq(ends_tile),
+            s0.lane.eq(self.i.p.lane), s0.half.eq(second), s0.last.eq(ends_tile),
             s0.present.eq(lane.present), s0.row.eq(lane.row), s0.token.eq(lane.token), s0.mult.eq(lane.mult),
-            s0.shift.eq(lane.shift), params.early_slot.eq(context.slot), params.early_half.eq(self.i.p.half),
+            s0.shift.eq(lane.shift), params.early_slot.eq(context.slot), params.early_half.eq(second),
         ]
+        self._scores(m, context, lane, score_enters, score_room)
         tags, valid = [s0], [enters]
         for stage in range(1, self.ARITHMETIC + 1):
             register, flag = Signal(self.tag(), name=f"s{stage}", reset_less=True), Signal(name=f"s{stage}_valid")
@@ -150,12 +155,12 @@ class Epilogue(wiring.Component):
         # Stage 1: bias and multiplier, from the parameters or, when attention divides, from the lane.
         requant = m.submodules.requant = Requant()
         s1, s1_value = tags[1], Signal(data.ArrayLayout(signed(32), LANES), reset_less=True)
-        m.d.sync += s1_value.eq(self.i.p.value)
-        plain = s1.divide | (s1.route == Route.SOFTMAX)
+        for n in range(LANES):
+            m.d.sync += s1_value[n].eq(Mux(second, self.i.p.value[LANES + n], self.i.p.value[n]))
         m.d.comb += [requant.acc.eq(s1_value), requant.shift.eq(Mux(s1.divide, s1.shift, s1.shift1))]
         for n in range(LANES):
             m.d.comb += [
-                requant.bias[n].eq(Mux(plain, 0, params.early[n].bias)),
+                requant.bias[n].eq(Mux(s1.divide, 0, params.early[n].bias)),
                 requant.mult[n].eq(Mux(s1.divide, s1.mult, params.early[n].mult)),
             ]
         raw_at = 1 + Requant.S_LATENCY
@@ -196,8 +201,7 @@ class Epilogue(wiring.Component):
         done, done_valid = tags[-1], valid[-1]
         queue = m.submodules.queue = Queue(FINISHED, self.QUEUE_DEPTH)
         finished, dropped, popped = queue.i.p, Signal(), Signal()
-        raw = (done.route == Route.SOFTMAX) | (done.route == Route.GATE)
-        wanted = done.present & ~raw
+        wanted = done.present & (done.route != Route.GATE)
         m.d.comb += [
             finished.route.eq(done.route), finished.write.eq(wanted & ~place.beyond), finished.half.eq(done.half),
             finished.end.eq(done.final & done.last), finished.odd.eq(done.tile[0]),
@@ -226,34 +230,45 @@ class Epilogue(wiring.Component):
         with m.Elif(landing != 0):
             m.d.sync += landing.eq(landing - 1)
         waiting = self.i.valid | self.i_context.valid | ~params.idle | (ahead.level != 0) | active
-        leaving = (held != 0) | ~back.idle | back.moved | (landing != 0) | self.raw_busy
+        leaving = (held != 0) | ~back.idle | back.moved | (landing != 0) | self.raw_busy | self.scores_left
         m.d.sync += self.idle.eq(~(waiting | leaving))
         return m
 
-    def _raw_exits(self, m, valid, tag, values, raw_room):
-        """Scores as they are, gate accumulators with their bias; sets ``raw_room`` and ``self.raw_busy``."""
-        shape = data.StructLayout({"gate": 1, "chunk": 8} | logit_beat(self.cfg).members)
-        queue = m.submodules.raw_queue = Queue(shape, self.RAW_DEPTH)
-        order = m.submodules.order = LogitOrder(self.cfg)
-        into, out = queue.i.p, queue.o.p
-        is_score, is_gate = tag.route == Route.SOFTMAX, tag.route == Route.GATE
-        chunk = Cat(tag.half, tag.tile)
-        first_key = Cat(Const(0, SLICE.bit_length() - 1), chunk)
+    def _scores(self, m, context, lane, enters, room):
+        """Scores as they are: whole lanes in, halves that hold a key out; sets ``room``, ``self.scores_left``."""
+        shape = data.StructLayout({
+            "value": data.ArrayLayout(signed(32), TN), "lane": unsigned(lane_bits(self.cfg)), "tile": unsigned(7),
+            "both": 1})
+        queue = m.submodules.scores = Queue(shape, self.SCORE_DEPTH)
+        into, out, score, half = queue.i.p, queue.o.p, self.o_score, Signal()
+        first_keys = [Cat(Const(half * SLICE, TN.bit_length() - 1), context.tile) for half in range(2)]
         m.d.comb += [
-            queue.i.valid.eq(valid & (is_gate | is_score & tag.present & (first_key < tag.token))),
-            into.gate.eq(is_gate), into.chunk.eq(chunk), into.value.eq(values), into.lane.eq(tag.lane),
+            queue.i.valid.eq(enters & lane.present & (first_keys[0] < lane.token)), into.value.eq(self.i.p.value),
+            into.lane.eq(self.i.p.lane), into.tile.eq(context.tile), into.both.eq(first_keys[1] < lane.token),
+            score.valid.eq(queue.o.valid), score.p.chunk.eq(Cat(half, out.tile)), score.p.lane.eq(out.lane),
+            queue.o.ready.eq(score.ready & (half | ~out.both)),
+        ]
+        for n in range(LANES):
+            m.d.comb += score.p.value[n].eq(Mux(half, out.value[LANES + n], out.value[n]))
+        with m.If(score.valid & score.ready):
+            m.d.sync += half.eq(~half & out.both)
+        self.scores_left = Signal()
+        m.d.comb += self.scores_left.eq(queue.level != 0)
+        m.d.sync += room.eq(queue.level <= self.SCORE_DEPTH - 3)
+
+    def _raw_exits(self, m, valid, tag, values, raw_room):
+        """Gate accumulators with their bias; sets ``raw_room`` and ``self.raw_busy``."""
+        queue = m.submodules.raw_queue = Queue(logit_beat(self.cfg), self.RAW_DEPTH)
+        order = m.submodules.order = LogitOrder(self.cfg)
+        into = queue.i.p
+        m.d.comb += [
+            queue.i.valid.eq(valid & (tag.route == Route.GATE)), into.value.eq(values), into.lane.eq(tag.lane),
             into.half.eq(tag.half), into.tile.eq(tag.tile), into.present.eq(tag.present),
             into.end.eq(tag.final & tag.last),
         ]
         # Two places asked for, beats between the entry and this queue, and the delays of level and room.
         m.d.sync += raw_room.eq(queue.level <= self.RAW_DEPTH - 5 - Requant.S_LATENCY)
-        m.d.comb += [
-            self.o_score.valid.eq(queue.o.valid & ~out.gate), order.i.valid.eq(queue.o.valid & out.gate),
-            queue.o.ready.eq(Mux(out.gate, order.i.ready, self.o_score.ready)),
-            self.o_score.p.value.eq(out.value), self.o_score.p.chunk.eq(out.chunk), self.o_score.p.lane.eq(out.lane),
-        ]
-        for name in logit_beat(self.cfg).members:
-            m.d.comb += order.i.p[name].eq(out[name])
+        connect(m, queue.o, order.i)
         connect(m, order.o, flipped(self.o_gate))
         self.raw_busy = Signal()
         m.d.comb += self.raw_busy.eq((queue.level != 0) | ~order.idle)

@@ -6,7 +6,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import LANES, LINE, PARAM_BYTES, PARAM_LINES, TN, MachineConfig
-from hw.core.layouts import LINE_BITS, tile_context
+from hw.core.layouts import LINE_BITS, Route, tile_context
 
 SLOTS = 4
 HALVES = TN // LANES
@@ -70,11 +70,12 @@ class EpilogueParams(wiring.Component):
         line, upper = Signal(range(HALF_LINES)), Signal()
         loading = Signal()
 
-        # Tiles that were passed on and have not read their late parameters, for each slot.
+        # Tiles that were passed on and have not read their late parameters, for each slot. Scores need none.
         users = [Signal(4, name=f"users{n}") for n in range(SLOTS)]
         passed = Signal()
         for n, count in enumerate(users):
-            m.d.sync += count.eq(count + (passed & (held.slot == n)) - (self.done & (self.late_slot == n)))
+            m.d.sync += count.eq(count + (passed & (held.slot == n) & (held.route != Route.SOFTMAX))
+                                 - (self.done & (self.late_slot == n)))
 
         m.d.comb += [
             self.i_context.ready.eq(~full), self.o_context.valid.eq(full & ready_set), self.o_context.p.eq(held),

@@ -14,6 +14,8 @@ TOKEN_BITS = 12
 ROW_BITS = 16
 OPERAND_BITS = 9
 """A byte of an operand in the array: -128..127 signed or 0..255 unsigned, as 9 bits signed."""
+SOFTMAX_SLOTS = 4
+"""Query groups between their scores and the release of their probabilities."""
 READ_LATENCY = 2
 """Cycles from a read request at any on-chip memory to its data: array read, output register."""
 
@@ -81,7 +83,7 @@ def score_beat(config: MachineConfig) -> data.StructLayout:
 def softmax_done(config: MachineConfig) -> data.StructLayout:
     """A finished job: where its probabilities lie, and each lane's division (reciprocal and right shift 23 + sh)."""
     return data.StructLayout({
-        "half": unsigned(1),
+        "slot": range(SOFTMAX_SLOTS),
         "recip": data.ArrayLayout(unsigned(16), config.tm),
         "shift": data.ArrayLayout(unsigned(6), config.tm),
     })

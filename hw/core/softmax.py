@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.machine import LANES, SLICE, MachineConfig
 from golden.spec.tables import ATTENTION_FRAC, LOG2_FRAC, PROB_CARRY_START, RECIPROCAL_BITS, SCORE_REFERENCE_MIN
 from hw.core.exponential import DISTANCE_BITS, EXPONENTIAL_BITS, Exponential
-from hw.core.layouts import SCORE_BEAT_FIELDS, SOFTMAX_JOB, lane_bits, score_beat, softmax_done
+from hw.core.layouts import SCORE_BEAT_FIELDS, SOFTMAX_JOB, SOFTMAX_SLOTS, lane_bits, score_beat, softmax_done
 from hw.core.reciprocal import Reciprocal
 from hw.core.round_shift import LATENCY as ROUND_SHIFT_LATENCY
 from hw.core.round_shift import round_shift
@@ -21,7 +21,7 @@ LANE_SHIFT = 31 - ATTENTION_FRAC - RECIPROCAL_BITS
 
 
 class Softmax(wiring.Component):
-    r"""Attention's probabilities, formula in golden/README.md; jobs alternate between two halves of each memory.
+    r"""Attention's probabilities, formula in golden/README.md; jobs take turns in SOFTMAX_SLOTS slots of each memory.
 
     ::
 
@@ -30,16 +30,16 @@ class Softmax(wiring.Component):
         C: scored rows -> [read, 2] -> [m_last - m] -> [>>] -> [+ carry or >> p_shift] -> P memory -> p_data
                                                                    ^ one cycle loop  \-> [sum, 5] -> reciprocal -> o
 
-    Timing: A takes a beat a cycle and C a row a cycle; A of a job runs beside C of the job before it. With n beats in
+    Timing: A takes a beat a cycle and C a row a cycle; A of a job runs beside C of those before it. With n beats in
     a job and nothing in the way, ``o`` is valid LATENCY + n cycles after the transfer of the job's last beat. ``i``
-    waits only for its job, and that for the half it needs; C waits until the half it writes was released.
+    waits only for its job, and that for the slot it needs; C waits until the slot it writes was released.
     Domain: 1 <= keys <= ``cfg.max_keys``; beats of lanes 0 .. lanes - 1, chunks ascending within a lane, none empty.
     Plane 0 of P holds the 8-bit probabilities or the high bytes of the 16-bit ones, plane 1 the low bytes. Lanes from
     ``lanes`` on read as 0; their reciprocals mean nothing.
     Twin: ``golden.ops.softmax.softmax`` and ``golden.ops.arith.reciprocal``.
-    Members: ``i_job`` In(stream SOFTMAX_JOB), ``i`` In(stream score_beat), ``o`` Out(stream softmax_done); ``p_half,
+    Members: ``i_job`` In(stream SOFTMAX_JOB), ``i`` In(stream score_beat), ``o`` Out(stream softmax_done); ``p_slot,
     p_chunk, p_plane, p_en`` In -> ``p_data`` Out(tm x 16 bytes) READ_LATENCY later; ``p_release`` In(1), a pulse frees
-    the oldest half; ``idle`` Out(1), no job accepted whose half is not released.
+    the oldest slot; ``idle`` Out(1), no job accepted whose slot is not released.
     """
 
     A_LATENCY = 3 + ROUND_SHIFT_LATENCY + 5 + Exponential.LATENCY
@@ -52,7 +52,7 @@ class Softmax(wiring.Component):
     i_job: stream.Interface
     i: stream.Interface
     o: stream.Interface
-    p_half: Signal
+    p_slot: Signal
     p_chunk: Signal
     p_plane: Signal
     p_en: Signal
@@ -66,64 +66,66 @@ class Softmax(wiring.Component):
         super().__init__({
             "i_job": In(stream.Signature(SOFTMAX_JOB)), "i": In(stream.Signature(score_beat(cfg))),
             "o": Out(stream.Signature(softmax_done(cfg))),
-            "p_half": In(1), "p_chunk": In(CHUNK_BITS), "p_plane": In(1), "p_en": In(1),
+            "p_slot": In(range(SOFTMAX_SLOTS)), "p_chunk": In(CHUNK_BITS), "p_plane": In(1), "p_en": In(1),
             "p_data": Out(data.ArrayLayout(data.ArrayLayout(unsigned(8), SLICE), cfg.tm)), "p_release": In(1),
             "idle": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        # A job of each half, from its acceptance until C has read its rows.
-        job = Array(Signal(SOFTMAX_JOB, name=f"job{half}") for half in range(2))
-        last = Array(Signal(range(self.cfg.max_keys), name=f"last{half}") for half in range(2))  # last key
+        # A job of each slot, from its acceptance until C has read its rows.
+        job = Array(Signal(SOFTMAX_JOB, name=f"job{slot}") for slot in range(SOFTMAX_SLOTS))
+        last = Array(Signal(range(self.cfg.max_keys), name=f"last{slot}") for slot in range(SOFTMAX_SLOTS))  # last key
         self.job, self.last = job, last
-        taken, fed, scored = (Signal(2, name=name) for name in ("taken", "fed", "scored"))
-        used = Signal(2)  # halves of P, from C's last read until the release
-        in_half, a_half, c_half, free_half = Signal(), Signal(), Signal(), Signal()
+        taken, fed, scored = (Signal(SOFTMAX_SLOTS, name=name) for name in ("taken", "fed", "scored"))
+        used = Signal(SOFTMAX_SLOTS)  # slots of P, from C's last read until the release
+        in_slot, a_slot, c_slot, free_slot = (Signal(range(SOFTMAX_SLOTS), name=f"{name}_slot") for name in (
+            "in", "a", "c", "free"))
 
         accept = Signal()
-        m.d.comb += [self.i_job.ready.eq(~taken.bit_select(in_half, 1)),
+        m.d.comb += [self.i_job.ready.eq(~taken.bit_select(in_slot, 1)),
                      accept.eq(self.i_job.valid & self.i_job.ready)]
         with m.If(accept):
-            m.d.sync += [job[in_half].eq(self.i_job.payload), last[in_half].eq(self.i_job.payload.keys - 1),
-                         taken.bit_select(in_half, 1).eq(1), in_half.eq(~in_half)]
+            m.d.sync += [job[in_slot].eq(self.i_job.payload), last[in_slot].eq(self.i_job.payload.keys - 1),
+                         taken.bit_select(in_slot, 1).eq(1), in_slot.eq(in_slot + 1)]
 
         store = m.submodules.scored_rows = memory.Memory(
             shape=unsigned(LANES * EXPONENTIAL_BITS + REFERENCE.width), init=[],
-            depth=2 * self.cfg.tm * self.chunks)
-        finals = [[Signal(REFERENCE, name=f"final{half}_{lane}") for lane in range(self.cfg.tm)] for half in range(2)]
+            depth=SOFTMAX_SLOTS * self.cfg.tm * self.chunks)
+        finals = [[Signal(REFERENCE, name=f"final{slot}_{lane}") for lane in range(self.cfg.tm)]
+                  for slot in range(SOFTMAX_SLOTS)]
 
-        # Stage A: the job's beats go in; its half is scored when the last of them is in memory.
-        m.d.comb += self.i.ready.eq((taken & ~fed).bit_select(a_half, 1))
-        a_end, a_end_half, fed_now = self._score(m, a_half, store.write_port(), finals)
+        # Stage A: the job's beats go in; its slot is scored when the last of them is in memory.
+        m.d.comb += self.i.ready.eq((taken & ~fed).bit_select(a_slot, 1))
+        a_end, a_end_slot, fed_now = self._score(m, a_slot, store.write_port(), finals)
         with m.If(fed_now):
-            m.d.sync += [fed.bit_select(a_half, 1).eq(1), a_half.eq(~a_half)]
+            m.d.sync += [fed.bit_select(a_slot, 1).eq(1), a_slot.eq(a_slot + 1)]
         with m.If(a_end):
-            m.d.sync += scored.bit_select(a_end_half, 1).eq(1)
+            m.d.sync += scored.bit_select(a_end_slot, 1).eq(1)
 
         # Stage C.
         reading = Signal()
-        m.d.comb += reading.eq((scored & ~used).bit_select(c_half, 1))
-        read_now = self._narrow(m, c_half, reading, store.read_port(), finals)
+        m.d.comb += reading.eq((scored & ~used).bit_select(c_slot, 1))
+        read_now = self._narrow(m, c_slot, reading, store.read_port(), finals)
         with m.If(read_now):
-            m.d.sync += [part.bit_select(c_half, 1).eq(0) for part in (taken, fed, scored)]
-            m.d.sync += [used.bit_select(c_half, 1).eq(1), c_half.eq(~c_half)]
+            m.d.sync += [part.bit_select(c_slot, 1).eq(0) for part in (taken, fed, scored)]
+            m.d.sync += [used.bit_select(c_slot, 1).eq(1), c_slot.eq(c_slot + 1)]
         with m.If(self.p_release):
-            m.d.sync += [used.bit_select(free_half, 1).eq(0), free_half.eq(~free_half)]
+            m.d.sync += [used.bit_select(free_slot, 1).eq(0), free_slot.eq(free_slot + 1)]
 
         m.d.sync += self.idle.eq(~accept & (taken == 0) & (used == 0))
         return m
 
-    def _row(self, half, lane, chunk):
-        return Cat(chunk[:(self.chunks - 1).bit_length()], lane, half)
+    def _row(self, slot, lane, chunk):
+        return Cat(chunk[:(self.chunks - 1).bit_length()], lane, slot)
 
-    def _score(self, m, a_half, port, finals):
-        """Stage A. (a job's last row is written now, its half, its last beat is accepted now)"""
+    def _score(self, m, a_slot, port, finals):
+        """Stage A. (a job's last row is written now, its slot, its last beat is accepted now)"""
         beat = self.i.payload
-        job = self.job[a_half]
+        job = self.job[a_slot]
         transfer, row_ends, fed_now = Signal(), Signal(), Signal()
         rows = Signal(4)
-        last_key = self.last[a_half]
+        last_key = self.last[a_slot]
         m.d.comb += [transfer.eq(self.i.valid & self.i.ready), row_ends.eq(beat.chunk == last_key[4:]),
                      fed_now.eq(transfer & row_ends & (rows + 1 == job.lanes))]
         with m.If(transfer & row_ends):
@@ -139,7 +141,7 @@ class Softmax(wiring.Component):
             return found
 
         total = self.A_LATENCY
-        half, lane, chunk = staged(a_half, total, "half"), staged(beat.lane, total, "lane"), \
+        slot, lane, chunk = staged(a_slot, total, "slot"), staged(beat.lane, total, "lane"), \
             staged(beat.chunk, total, "chunk")
         valid = staged(transfer, total, "valid", reset_less=False)
         end, ends = staged(fed_now, total, "end", reset_less=False), staged(row_ends, 10, "row_ends")
@@ -165,7 +167,7 @@ class Softmax(wiring.Component):
         # Stage 7: whole part rounded up and fraction below it; keys beyond the last do not count.
         s6_live = Signal(LANES, reset_less=True)
         live_now = Signal(LANES)
-        within = self.last[half[5]]
+        within = self.last[slot[5]]
         m.d.comb += live_now.eq(Mux(ends[5], (2 << within[:4]) - 1, -1))
         m.d.sync += s6_live.eq(live_now)
         live = staged(s6_live, 4, "live")  # of stages 6..10
@@ -191,7 +193,7 @@ class Softmax(wiring.Component):
             m.d.sync += references[lane[9]].eq(reference)
             for h, row in enumerate(finals):
                 for i, final in enumerate(row):
-                    with m.If(ends[9] & (half[9] == h) & (lane[9] == i)):
+                    with m.If(ends[9] & (slot[9] == h) & (lane[9] == i)):
                         m.d.sync += final.eq(reference)
         s10_reference = Signal(REFERENCE, reset_less=True)
         m.d.sync += s10_reference.eq(reference)
@@ -204,28 +206,28 @@ class Softmax(wiring.Component):
             m.d.sync += s11_distance.eq(Mux(live[4][k], s10_reference - wholes[k][3], EXPONENTIAL_BITS))
             m.d.comb += [exponential.i[k].whole.eq(s11_distance), exponential.i[k].fraction.eq(fractions[k][4])]
 
-        m.d.comb += [port.addr.eq(self._row(half[total], lane[total], chunk[total])), port.en.eq(valid[total]),
+        m.d.comb += [port.addr.eq(self._row(slot[total], lane[total], chunk[total])), port.en.eq(valid[total]),
                      port.data.eq(Cat(exponential.o, reference_of_row[-1]))]
-        return end[total], half[total], fed_now
+        return end[total], slot[total], fed_now
 
-    def _narrow(self, m, c_half, reading, port, finals):
+    def _narrow(self, m, c_slot, reading, port, finals):
         """Stage C, and the P memory. Whether a job's last row is read now."""
         tm = self.cfg.tm
-        job, last_chunk = self.job[c_half], self.last[c_half][4:]
+        job, last_chunk = self.job[c_slot], self.last[c_slot][4:]
         lane, chunk = Signal(lane_bits(self.cfg)), Signal(CHUNK_BITS)
         row_ends, end = Signal(), Signal()
         m.d.comb += [row_ends.eq(chunk == last_chunk), end.eq(reading & row_ends & (lane + 1 == job.lanes)),
-                     port.addr.eq(self._row(c_half, lane, chunk)), port.en.eq(reading)]
+                     port.addr.eq(self._row(c_slot, lane, chunk)), port.en.eq(reading)]
         with m.If(reading):
             m.d.sync += chunk.eq(Mux(row_ends, 0, chunk + 1))
             with m.If(row_ends):
                 m.d.sync += lane.eq(Mux(end, 0, lane + 1))
 
         # What travels with a row.
-        tag = data.StructLayout({"half": 1, "lane": lane_bits(self.cfg), "chunk": CHUNK_BITS, "first": 1, "ends": 1,
-                                 "wide": 1, "p_shift": 4})
+        tag = data.StructLayout({"slot": range(SOFTMAX_SLOTS), "lane": lane_bits(self.cfg), "chunk": CHUNK_BITS,
+                                 "first": 1, "ends": 1, "wide": 1, "p_shift": 4})
         tags, valids = [Signal(tag, name="c0_tag")], [reading]
-        m.d.comb += [tags[0].half.eq(c_half), tags[0].lane.eq(lane), tags[0].chunk.eq(chunk),
+        m.d.comb += [tags[0].slot.eq(c_slot), tags[0].lane.eq(lane), tags[0].chunk.eq(chunk),
                      tags[0].first.eq(chunk == 0), tags[0].ends.eq(row_ends), tags[0].wide.eq(job.wide),
                      tags[0].p_shift.eq(job.p_shift)]
         for stage in range(1, self.C_LATENCY):
@@ -236,7 +238,7 @@ class Softmax(wiring.Component):
 
         # Stages 1, 2: read. Stage 3: how far the reference rose since.
         c2_row, c2_final = Signal.like(port.data, name="c2_row", reset_less=True), Signal(REFERENCE, reset_less=True)
-        final = Array(final for row in finals for final in row)[Cat(tags[1].lane, tags[1].half)]
+        final = Array(final for row in finals for final in row)[Cat(tags[1].lane, tags[1].slot)]
         c3_distance, rise = Signal(range(EXPONENTIAL_BITS + 1), reset_less=True), Signal(DISTANCE_BITS)
         m.d.comb += rise.eq(c2_final - c2_row[LANES * EXPONENTIAL_BITS:].as_signed())
         m.d.sync += [c2_row.eq(port.data), c2_final.eq(final),
@@ -258,24 +260,24 @@ class Softmax(wiring.Component):
 
         # P memory: a lane's 16 bytes in each of two planes.
         store = m.submodules.p = memory.Memory(shape=data.ArrayLayout(unsigned(8 * SLICE), 2 * tm), init=[],
-                                               depth=2 * self.chunks)
+                                               depth=SOFTMAX_SLOTS * self.chunks)
         write, read = store.write_port(granularity=1), store.read_port()
         address_bits = (self.chunks - 1).bit_length()
         high = Cat(Mux(tags[5].wide, value[8:], value[:8]) for value in p)
-        m.d.comb += [write.addr.eq(Cat(tags[5].chunk[:address_bits], tags[5].half)),
-                     read.addr.eq(Cat(self.p_chunk[:address_bits], self.p_half)), read.en.eq(self.p_en)]
+        m.d.comb += [write.addr.eq(Cat(tags[5].chunk[:address_bits], tags[5].slot)),
+                     read.addr.eq(Cat(self.p_chunk[:address_bits], self.p_slot)), read.en.eq(self.p_en)]
         for i in range(tm):
             hit = valids[5] & (tags[5].lane == i)
             m.d.comb += [write.data[2 * i].eq(high), write.data[2 * i + 1].eq(Cat(value[:8] for value in p)),
                          write.en[2 * i].eq(hit), write.en[2 * i + 1].eq(hit & tags[5].wide)]
-        p_lanes = Array(Signal(4, name=f"p_lanes{half}") for half in range(2))
+        p_lanes = Array(Signal(4, name=f"p_lanes{slot}") for slot in range(SOFTMAX_SLOTS))
         with m.If(reading & tags[0].first & (lane == 0)):
-            m.d.sync += p_lanes[c_half].eq(job.lanes)
-        s1_half, s1_plane = Signal(), Signal()
-        m.d.sync += [s1_half.eq(self.p_half), s1_plane.eq(self.p_plane)]
+            m.d.sync += p_lanes[c_slot].eq(job.lanes)
+        s1_slot, s1_plane = Signal.like(self.p_slot), Signal()
+        m.d.sync += [s1_slot.eq(self.p_slot), s1_plane.eq(self.p_plane)]
         for i in range(tm):
             byte = Mux(s1_plane, read.data[2 * i + 1], read.data[2 * i])
-            m.d.sync += self.p_data[i].eq(Mux(i < p_lanes[s1_half], byte, 0))
+            m.d.sync += self.p_data[i].eq(Mux(i < p_lanes[s1_slot], byte, 0))
 
         # Stages 6..9: sum of the row's beat. Stage 10: of the row.
         terms, stage = p, 6
@@ -294,29 +296,29 @@ class Softmax(wiring.Component):
         """Reciprocals of the lanes, in order; a job is done with the last of them."""
         reciprocal = m.submodules.reciprocal = Reciprocal()
         m.d.comb += [reciprocal.i_total.eq(total), reciprocal.i_valid.eq(valid)]
-        half, lane = Signal(), Signal(lane_bits(self.cfg))
+        slot, lane = Signal(range(SOFTMAX_SLOTS)), Signal(lane_bits(self.cfg))
         results = [[Signal(RECIPROCAL_BITS + 6, name=f"result{h}_{i}", reset_less=True) for i in range(self.cfg.tm)]
-                   for h in range(2)]
+                   for h in range(SOFTMAX_SLOTS)]
         shift = Signal(6)
         m.d.comb += shift.eq(reciprocal.o_length + LANE_SHIFT)
-        done, o_half = Signal(2), Signal()
+        done, o_slot = Signal(SOFTMAX_SLOTS), Signal(range(SOFTMAX_SLOTS))
         with m.If(reciprocal.o_valid):
-            for h in range(2):
+            for h in range(SOFTMAX_SLOTS):
                 for i, result in enumerate(results[h]):
-                    with m.If((half == h) & (lane == i)):
+                    with m.If((slot == h) & (lane == i)):
                         m.d.sync += result.eq(Cat(reciprocal.o_recip, shift))
             m.d.sync += lane.eq(lane + 1)
-            with m.If(lane + 1 == p_lanes[half]):
-                m.d.sync += [lane.eq(0), half.eq(~half), done.bit_select(half, 1).eq(1)]
+            with m.If(lane + 1 == p_lanes[slot]):
+                m.d.sync += [lane.eq(0), slot.eq(slot + 1), done.bit_select(slot, 1).eq(1)]
 
         with m.If(~self.o.valid | self.o.ready):
-            m.d.sync += [self.o.valid.eq(done.bit_select(o_half, 1)), self.o.payload.half.eq(o_half)]
+            m.d.sync += [self.o.valid.eq(done.bit_select(o_slot, 1)), self.o.payload.slot.eq(o_slot)]
             for i in range(self.cfg.tm):
-                chosen = Mux(o_half, results[1][i], results[0][i])
+                chosen = Array(row[i] for row in results)[o_slot]
                 m.d.sync += [self.o.payload.recip[i].eq(chosen[:RECIPROCAL_BITS]),
                              self.o.payload.shift[i].eq(chosen[RECIPROCAL_BITS:])]
-            with m.If(done.bit_select(o_half, 1)):
-                m.d.sync += [done.bit_select(o_half, 1).eq(0), o_half.eq(~o_half)]
+            with m.If(done.bit_select(o_slot, 1)):
+                m.d.sync += [done.bit_select(o_slot, 1).eq(0), o_slot.eq(o_slot + 1)]
 
 
 def top_of_four(m, values, name):

@@ -10,7 +10,7 @@ from golden.spec.machine import LINE, SLICE, TN, MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW, ceil_div
 from hw.core.layouts import Route
 
-AHEAD = 2
+AHEAD = 4
 """Query groups whose scores come before a group's outputs."""
 
 

@@ -8,7 +8,17 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from golden.spec.machine import TN
 from golden.spec.tiling import ceil_div
-from hw.core.layouts import ISSUE, LINE_BITS, QUEUE_ENTRY, SOFTMAX_JOB, array_beat, softmax_done, tile_context
+from hw.core.array import DRAIN_BANKS
+from hw.core.layouts import (
+    ISSUE,
+    LINE_BITS,
+    QUEUE_ENTRY,
+    SOFTMAX_JOB,
+    SOFTMAX_SLOTS,
+    array_beat,
+    softmax_done,
+    tile_context,
+)
 from hw.core.token_walk import WALK
 from sim.payload import pack
 from sim.streams import Sink, Source, never, seeded
@@ -43,14 +53,14 @@ class Neighbours:
             self.loops.run(issue)
         self.beats, self.cycle, self.tail, self.outstanding, self.free_at = [], 0, 0, 0, []
         self.filled = min(manners.ring_start, self.cfg.ring_rows)
-        self.releases, self.loads, self.weight_reads, self.p_released, self.half_job = [], 0, {}, 0, {}
+        self.releases, self.loads, self.weight_reads, self.p_released, self.slot_job = [], 0, {}, 0, {}
         self.counts = {"busy": 0, "wait_weights": 0, "wait_operands": 0, "wait_drain": 0}
         self.scores_seen, self.scores_read, self.accepted, self.finished = 0, 0, 0, 0
         self.key_tiles = [ceil_div(job["keys"], TN) for job in self.loops.jobs]
         self.contexts = Sink(dut, "o_context", tile_context(self.cfg), stall=manners.context)
         self.walks = Sink(dut, "o_walk", WALK, stall=manners.walk)
-        self.jobs = Sink(dut, "o_softmax_job", SOFTMAX_JOB,
-                         stall=lambda rng: len(self.jobs.values) >= self.scores_read + 2 or manners.job(rng))
+        self.jobs = Sink(dut, "o_softmax_job", SOFTMAX_JOB, stall=lambda rng: (
+            len(self.jobs.values) >= self.scores_read + SOFTMAX_SLOTS or manners.job(rng)))
         self.issue = Source(dut, "i", ISSUE, stall=manners.issue)
         self.entry = Source(dut, "i_entry", QUEUE_ENTRY, stall=manners.entry)
         self.mults = Source(dut, "i_mults", LINE_BITS)
@@ -84,20 +94,21 @@ class Neighbours:
     async def softmax(self) -> None:
         """Job after job: done some time after the array sent the last of its score tiles."""
         for job in range(len(self.loops.jobs)):
-            while job - self.p_released >= 2:  # its half of P still holds the job before the last
+            while job - self.p_released >= SOFTMAX_SLOTS:  # its slot of P is still in use
                 await FallingEdge(self.dut.clk)
             while self.scores_seen < sum(self.key_tiles[:job + 1]) or len(self.jobs.values) <= job:
                 await FallingEdge(self.dut.clk)
             for _ in range(self.rng.randint(*self.manners.done)):
                 await FallingEdge(self.dut.clk)
-            self.half_job[job % 2] = job
+            self.slot_job[job % SOFTMAX_SLOTS] = job
             self.scores_read += 1
             ratios = [self.world.ratio(job, lane) for lane in range(self.cfg.tm)]
-            await self.done.send([{"half": job % 2, "recip": [r for r, _ in ratios], "shift": [s for _, s in ratios]}])
+            await self.done.send([{"slot": job % SOFTMAX_SLOTS, "recip": [r for r, _ in ratios],
+                                   "shift": [s for _, s in ratios]}])
 
-    def probabilities(self, half: int, chunk: int, plane: int) -> int:
-        job = self.half_job[half]
-        assert job >= self.p_released, f"Half {half} was given back, then read."
+    def probabilities(self, slot: int, chunk: int, plane: int) -> int:
+        job = self.slot_job[slot]
+        assert job >= self.p_released, f"Slot {slot} was given back, then read."
         return int.from_bytes(b"".join(self.world.probability(job, chunk, plane, lane) for lane in range(self.cfg.tm)),
                               "little")
 
@@ -136,7 +147,7 @@ class Neighbours:
                     asked.append((data, world.step_row(kind, int(row.value))))
                     self.weight_reads[kind] = self.weight_reads.get(kind, 0) + 1
             if int(d.p_en.value):
-                asked.append((d.p_data, self.probabilities(*(int(s.value) for s in (d.p_half, d.p_chunk, d.p_plane)))))
+                asked.append((d.p_data, self.probabilities(*(int(s.value) for s in (d.p_slot, d.p_chunk, d.p_plane)))))
             if int(d.p_release.value):
                 self.p_released += 1
             if int(d.ring_release_en.value):
@@ -154,7 +165,7 @@ class Neighbours:
                 self.beats.append((self.cycle, bits))
                 if bits & last_beat:
                     self.outstanding += 1
-                    assert self.outstanding <= 2, "A tile was finished while both drain banks were full."
+                    assert self.outstanding <= DRAIN_BANKS, "A tile was finished while all drain banks were full."
                     known = len(self.beats) <= len(self.loops.beats)
                     job = self.loops.beats[len(self.beats) - 1]["job"] if known else -1
                     before = self.free_at[-1][0] if self.free_at else 0

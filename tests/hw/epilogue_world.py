@@ -109,10 +109,7 @@ class World:
                 lane["shift"] = shift
         acc = accumulators(rng, tm, params, shift, spread or rng.choice((60, 240, 500, 1100, 9000, 60000)), mults)
         s.contexts.append(context)
-        for lane in range(tm):
-            for half in range(2):
-                s.beats.append({"value": [int(x) for x in acc[lane, half * LANES:(half + 1) * LANES]], "lane": lane,
-                                "half": half})
+        s.beats += [{"value": [int(x) for x in acc[lane]], "lane": lane} for lane in range(tm)]
         self._expect(Tile(context, acc, params), len(lanes))
         if context["final"]:
             s.ends.append({name: len(values) for name, values in s.out.items()})

@@ -13,10 +13,10 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand
-from golden.spec.machine import LANES, NANO, TN
+from golden.spec.machine import NANO, TN
 from golden.spec.model import BLOCK
 from golden.spec.status import Status
-from hw.core.array import MatrixArray, drain_beat
+from hw.core.array import DRAIN_BANKS, MatrixArray, drain_beat
 from hw.core.layouts import array_beat
 from sim.payload import pack
 from sim.runner import run_bench
@@ -93,12 +93,12 @@ def random_tile(rng, steps: int = 0) -> Tile:
 
 
 class Bench:
-    """Sends beats as a control with two credits would, at the very cycle in which a release shows."""
+    """Sends beats as a control with DRAIN_BANKS credits would, at the very cycle in which a release shows."""
 
     def __init__(self, dut, *, stall=never):
         self.dut, self.rng = dut, seeded("array")
         self.sink = Sink(dut, "o", drain_beat(CFG), stall=stall)
-        self.credits, self.sent, self.cycle, self.faults = 2, [], 0, 0
+        self.credits, self.sent, self.cycle, self.faults = DRAIN_BANKS, [], 0, 0
         self.task = cocotb.start_soon(self._count())
         dut.i__valid.value = 0
 
@@ -129,8 +129,7 @@ class Bench:
         self.dut.i__valid.value = 0
 
     async def compare(self, tiles: list[Tile]) -> None:
-        expected = [{"value": tile.acc[lane, h * LANES:(h + 1) * LANES].tolist(), "lane": lane, "half": h}
-                    for tile in tiles for lane in range(CFG.tm) for h in range(2)]
+        expected = [{"value": tile.acc[lane].tolist(), "lane": lane} for tile in tiles for lane in range(CFG.tm)]
         for _ in range(20_000):
             if len(self.sink.values) >= len(expected):
                 break
@@ -138,11 +137,11 @@ class Bench:
         assert len(self.sink.values) >= len(expected), f"only {len(self.sink.values)} of {len(expected)} beats came"
         got = self.sink.values[:len(expected)]
         for n, (g, e) in enumerate(zip(got, expected, strict=True)):
-            assert g == e, f"beat {n} (tile {n // (2 * CFG.tm)}):\n got      {g}\n expected {e}"
+            assert g == e, f"beat {n} (tile {n // CFG.tm}):\n got      {g}\n expected {e}"
         for _ in range(40):
             await self.step()
         assert len(self.sink.values) == len(expected), "more beats came out than tiles went in"
-        assert self.credits == 2 and self.faults == 0 and int(self.dut.idle.value)
+        assert self.credits == DRAIN_BANKS and self.faults == 0 and int(self.dut.idle.value)
 
     def stop(self) -> None:
         self.task.cancel()
@@ -166,10 +165,10 @@ async def matches_golden(dut):
 
 @cocotb.test()
 async def latency_and_interval(dut):
-    """Tiles of 2 * tm beats follow each other for ever without a gap; the first leaves after LATENCY cycles."""
+    """Tiles of tm beats follow each other for ever without a gap; the first leaves after LATENCY cycles."""
     await start(dut)
     rng = seeded("timing")
-    period = max(2 * CFG.tm, -(-dut_latency() // 2) + 1)
+    period = PACE
     bench = Bench(dut)
     tiles = []
     while len(tiles) < 12:
@@ -182,7 +181,10 @@ async def latency_and_interval(dut):
     lasts = [cycle for cycle, last in bench.sent if last]
     # The sink and the bench count cycles from the same moment.
     assert bench.sink.times[0] - lasts[0] == dut_latency()
-    assert bench.sink.times[2 * CFG.tm - 1] - bench.sink.times[0] == 2 * CFG.tm - 1
+    assert bench.sink.times[CFG.tm - 1] - bench.sink.times[0] == CFG.tm - 1
+
+
+PACE = max(CFG.tm, -(-MatrixArray(CFG).LATENCY // DRAIN_BANKS) + 1)
 
 
 def dut_latency() -> int:
@@ -191,7 +193,7 @@ def dut_latency() -> int:
 
 @cocotb.test()
 async def short_tiles_run_at_the_pace_of_the_drain(dut):
-    """Tiles of one beat: the two credits come back in time for max(2 * tm, LATENCY / 2) cycles a tile."""
+    """Tiles of one beat: the credits come back in time for max(tm, LATENCY / DRAIN_BANKS) cycles a tile."""
     await start(dut)
     rng = seeded("short")
     tiles = [tile for tile in (random_tile(rng, steps=1) for _ in range(60)) if len(tile.beats) == 1]
@@ -199,7 +201,7 @@ async def short_tiles_run_at_the_pace_of_the_drain(dut):
     await bench.send(tiles)
     await bench.compare(tiles)
     pace = (bench.sent[-1][0] - bench.sent[0][0]) / (len(tiles) - 1)
-    assert pace <= max(2 * CFG.tm, -(-dut_latency() // 2) + 1), f"{pace:.2f} cycles a tile"
+    assert pace <= PACE, f"{pace:.2f} cycles a tile"
 
 
 @cocotb.test()

@@ -41,25 +41,12 @@ def test_epilogue(config):
     run_bench(Epilogue(MACHINES[config]), module=__name__, name=f"epilogue-{config}", env={"EPILOGUE_CFG": config})
 
 
-def whole_lanes(policy):
-    """``policy``, asked before the first half of a lane only: the array never pauses inside a lane."""
-    state = {"second": False}
-
-    def ask(rng):
-        if not state["second"] and policy(rng):
-            return True
-        state["second"] = not state["second"]
-        return False
-
-    return ask
-
-
 class Bench:
     """Feeds a world's stimulus, keeps the residual memory, watches every exit and every cycle."""
 
     def __init__(self, dut, world: World, *, stall=lambda: never, exit_stall=None):
         self.dut, self.world = dut, world
-        self.beats = Source(dut, "i", drain_beat(CFG), stall=whole_lanes(stall()))
+        self.beats = Source(dut, "i", drain_beat(CFG), stall=stall())
         self.contexts = Source(dut, "i_context", tile_context(CFG), stall=stall())
         self.lines = Source(dut, "i_param", LINE_BITS, stall=stall())
         shut_ = exit_stall or stall
@@ -208,9 +195,10 @@ async def reads_see_earlier_writes(dut):
 
 @cocotb.test()
 async def latency_and_interval(dut):
-    """One tile alone: the first output of each exit after the promised number of cycles. Many: a beat a cycle."""
+    """One tile alone: the first output of each exit after the promised number of cycles. Many: half a lane a cycle;
+    scores, a lane a cycle."""
     promised = {"key": Epilogue.LATENCY, "value": Epilogue.LATENCY, "operand": Epilogue.LATENCY + 1,
-                "residual": Epilogue.RESIDUAL_LATENCY, "score": Epilogue.RAW_LATENCY}
+                "residual": Epilogue.RESIDUAL_LATENCY, "score": Epilogue.SCORE_LATENCY}
     routes = {"key": Route.KEY, "value": Route.VALUE, "operand": Route.OPERAND8, "residual": Route.RESIDUAL}
     for n, (name, latency) in enumerate(promised.items()):
         def build(world, name=name):
@@ -219,7 +207,7 @@ async def latency_and_interval(dut):
             else:
                 world.linear(routes[name], 1, 1, CFG.tm, accumulate=1, base=0, pitch=0)
         bench = await play(dut, build, begin=n == 0, salt=name)
-        first = bench.sinks[name].times[0] - bench.entered[0]
+        first = bench.sinks[name].times[0] - bench.entered[0] + (name != "score")
         assert first == latency, f"o_{name} after {first} cycles, promised {latency}"
     for name, route in (("residual", Route.RESIDUAL), ("operand", Route.OPERAND16), ("operand", Route.OPERAND8),
                         ("value", Route.VALUE), ("key", Route.KEY)):
@@ -229,11 +217,18 @@ async def latency_and_interval(dut):
             world.linear(route, 4, 40 // CFG.tm, CFG.tm, accumulate=1, base=0, pitch=0)
         bench = await play(dut, build, begin=False, salt=name)
         # A load of the next tile's parameters hides behind the groups of the one before.
-        beats, span = len(bench.entered), bench.entered[-1] - bench.entered[0] + 1
-        assert span == beats, f"{route}: {beats} beats entered in {span} cycles"
+        halves, span = 2 * len(bench.entered), bench.entered[-1] - bench.entered[0] + 2
+        assert span == halves, f"{route}: {halves} halves entered in {span} cycles"
         times = bench.sinks[name].times
         if route != Route.OPERAND8:
             assert times[-1] - times[0] + 1 == len(times), f"{route}: {len(times)} writes in {times[-1] - times[0] + 1}"
+
+
+    bench = await play(dut, lambda world: world.attention(1, 1, 1, 100, CFG.tm, False), begin=False, salt="scores")
+    lanes = 4 * CFG.tm
+    assert bench.entered[lanes - 1] - bench.entered[0] == lanes - 1
+    times = bench.sinks["score"].times
+    assert len(times) == 7 * CFG.tm and times[-1] - times[0] + 1 == len(times), "a half without a key takes no time"
 
 
 @cocotb.test()

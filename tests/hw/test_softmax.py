@@ -12,7 +12,7 @@ from cocotb.triggers import FallingEdge
 from golden.ops.arith import reciprocal, rsh, sat
 from golden.ops.softmax import softmax
 from golden.spec.machine import MACHINES, SLICE
-from hw.core.layouts import READ_LATENCY, SOFTMAX_JOB, score_beat, softmax_done
+from hw.core.layouts import READ_LATENCY, SOFTMAX_JOB, SOFTMAX_SLOTS, score_beat, softmax_done
 from hw.core.softmax import Softmax
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
@@ -111,14 +111,14 @@ class Bench:
         self.jobs = Source(dut, "i_job", SOFTMAX_JOB, stall=stall)
         self.scores = Source(dut, "i", score_beat(CFG), stall=stall)
         self.done = Sink(dut, "o", softmax_done(CFG), stall=stall)
-        for port in (dut.p_half, dut.p_chunk, dut.p_plane, dut.p_en, dut.p_release):
+        for port in (dut.p_slot, dut.p_chunk, dut.p_plane, dut.p_en, dut.p_release):
             port.value = 0
 
-    async def read(self, half_: int, chunks: int, plane: int) -> list[list[int]]:
+    async def read(self, slot: int, chunks: int, plane: int) -> list[list[int]]:
         """All chunks of one plane, one request a cycle."""
         found = []
         for cycle in range(chunks + READ_LATENCY):
-            self.dut.p_en.value, self.dut.p_half.value, self.dut.p_plane.value = int(cycle < chunks), half_, plane
+            self.dut.p_en.value, self.dut.p_slot.value, self.dut.p_plane.value = int(cycle < chunks), slot, plane
             self.dut.p_chunk.value = min(cycle, chunks - 1)
             if cycle >= READ_LATENCY:
                 bits = int(self.dut.p_data.value)
@@ -132,12 +132,12 @@ class Bench:
         for n, job in enumerate(jobs):
             done = (await self.done.receive(n + 1))[n]
             planes, divisions = job.expected()
-            assert done["half"] == n % 2, f"job {n}: half {done['half']}"
+            assert done["slot"] == n % SOFTMAX_SLOTS, f"job {n}: slot {done['slot']}"
             for lane, (r, shift) in enumerate(divisions):
                 got = done["recip"][lane], done["shift"][lane]
                 assert got == (r, shift), f"job {n}, lane {lane}: division {got}, expected {(r, shift)}"
             for plane, rows in enumerate(planes):
-                got = await self.read(n % 2, job.chunks, plane)
+                got = await self.read(n % SOFTMAX_SLOTS, job.chunks, plane)
                 for chunk, (g, e) in enumerate(zip(got, rows, strict=True)):
                     assert g == e, f"job {n} {job.payload()}, plane {plane}, chunk {chunk}: {g}, expected {e}"
             await cycles(self.dut, self.rng.randint(0, self.hold))
@@ -166,7 +166,7 @@ def census(jobs: list[Job]) -> None:
 
 @cocotb.test()
 async def matches_golden(dut):
-    """Random jobs, no stalls: jobs overlap as far as the halves allow."""
+    """Random jobs, no stalls: jobs overlap as far as the slots allow."""
     await start(dut)
     rng = seeded()
     jobs = [random_job(rng) for _ in range(60)]
@@ -211,7 +211,7 @@ async def keeps_its_latency_and_interval(dut):
     jobs = [job_from_t(rng, [[rng.randint(-3000, 3000) for _ in range(keys)] for _ in range(CFG.tm)]) for _ in range(2)]
     n = len(jobs[0].beats(rng))
     sink = Sink(dut, "o", softmax_done(CFG))
-    for port in (dut.p_half, dut.p_chunk, dut.p_plane, dut.p_en, dut.p_release):
+    for port in (dut.p_slot, dut.p_chunk, dut.p_plane, dut.p_en, dut.p_release):
         port.value = 0
     await Source(dut, "i_job", SOFTMAX_JOB).send([job.payload() for job in jobs])
     source, before = Source(dut, "i", score_beat(CFG)), sink.cycle
@@ -227,24 +227,24 @@ async def keeps_its_latency_and_interval(dut):
 
 @cocotb.test()
 async def waits_for_the_release(dut):
-    """Two jobs fill both halves; a third is scored but not narrowed until the first half is free."""
+    """Jobs fill all slots; one more is scored but not narrowed until the first slot is free."""
     await start(dut)
     rng = seeded()
-    jobs = [job_from_t(rng, [[rng.randint(-900, 900) for _ in range(20)]] * CFG.tm) for _ in range(4)]
+    jobs = [job_from_t(rng, [[rng.randint(-900, 900) for _ in range(20)]] * CFG.tm) for _ in range(SOFTMAX_SLOTS + 2)]
     bench = Bench(dut)
     cocotb.start_soon(bench.jobs.send([job.payload() for job in jobs]))
     cocotb.start_soon(bench.scores.send([beat for job in jobs for beat in job.beats(rng)]))
-    await bench.done.receive(2)
+    await bench.done.receive(SOFTMAX_SLOTS)
     await cycles(dut, 200)
-    assert len(bench.done.values) == 2
-    for n in (0, 1):
-        assert await bench.read(n, jobs[n].chunks, 0) == jobs[n].expected()[0][0], f"half {n} was overwritten"
+    assert len(bench.done.values) == SOFTMAX_SLOTS
+    for n in range(SOFTMAX_SLOTS):
+        assert await bench.read(n, jobs[n].chunks, 0) == jobs[n].expected()[0][0], f"slot {n} was overwritten"
     dut.p_release.value = 1
     await FallingEdge(dut.clk)
     dut.p_release.value = 0
-    await bench.done.receive(3)
-    assert await bench.read(1, jobs[1].chunks, 0) == jobs[1].expected()[0][0], "the half not released was overwritten"
-    assert await bench.read(0, jobs[2].chunks, 0) == jobs[2].expected()[0][0]
+    await bench.done.receive(SOFTMAX_SLOTS + 1)
+    for n in range(1, SOFTMAX_SLOTS + 1):
+        assert await bench.read(n % SOFTMAX_SLOTS, jobs[n].chunks, 0) == jobs[n].expected()[0][0], f"slot of job {n}"
     assert not int(dut.idle.value)
 
 
