@@ -16,7 +16,7 @@ ARGS   ?=
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test sim check demo demo-nano accuracy verilog synth pnr bench explore docs clean
+.PHONY: help setup lint test sim check demo demo-nano accuracy verilog synth pnr bench stalls explore docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -64,6 +64,9 @@ pnr: $(STAMP) ## place and route of the small machine, unit by unit, for an ECP5
 
 bench: $(STAMP) ## cycles, array use, DRAM bytes of the full frame in RTL beside their bars; pictures and a trace
 	$(PY) -m sim.bench --out $(OUT)/bench $(ARGS)
+
+stalls: $(STAMP) ## 50 seeds of random DRAM stalls on nano, each frame compared with golden; ARGS="--scheduler ADDRESS" for Dask
+	$(PY) -m sim.stalls $(ARGS)
 
 explore: $(STAMP) ## search machines for BOARD (zcu102, kv260, u280): the Pareto front and what limits each; a picture
 	$(VENV)/bin/edge-moe explore --board $(BOARD) --picture $(OUT)/explore/$(BOARD).png $(ARGS)

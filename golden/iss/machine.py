@@ -8,6 +8,7 @@ import numpy as np
 from golden.iss import execute
 from golden.iss.dram import Dram
 from golden.iss.faults import IssFault, check
+from golden.iss.judge import Judge
 from golden.iss.memories import Memories
 from golden.iss.stream import Stream
 from golden.iss.trace import Entry
@@ -56,7 +57,6 @@ class Machine:
             else:
                 self._step(position, opcode, fields)
             position += 1
-        check(self.gate.left == 0, Status.JOB_TIMEOUT, position, f"the gate waits for {self.gate.left} tokens")
         self._retire(position, *program[position], -1, ((), {}))
 
     # -- before the first instruction
@@ -85,7 +85,7 @@ class Machine:
 
     def _decoded(self, words: list[int]) -> list[tuple[Opcode, dict]]:
         """Instructions up to END. Nothing runs unless every one of them is legal."""
-        program, body = [isa.decode(words[0])], 0
+        program, body, judge = [isa.decode(words[0])], 0, Judge(self.config)
         for position in range(1, len(words)):
             opcode, fields = self._decode(words[position], position)
             check(not body or opcode not in (Opcode.END, Opcode.EXPERTS), Status.BAD_OPCODE, position,
@@ -93,6 +93,7 @@ class Machine:
             for name, (low, high) in LIMITS.get(opcode, {}).items():
                 check(low <= fields[name] <= high, Status.BAD_FIELD, position,
                       f"{name} is {fields[name]}, not {low}..{high}")
+            judge(position, opcode, fields, body > 0)
             program.append((opcode, fields))
             if opcode is Opcode.END:
                 return program

@@ -21,9 +21,9 @@ RINGS = tuple(1 << n for n in range(6, 17))
 """Depths of the weight ring, in lines."""
 OPERAND_SHARES = (2, 1, 1 / 2, 1 / 4, 1 / 8)
 """Operand memory, in parts of what the uncut program needs at least: more lets units overlap, less cuts FFNs."""
-PARAM_LINES = 512
-"""Array parameters: never what anybody waits for, and one row of block memories."""
-_ROOMY = {"ring_lines": 1 << 16, "param_lines": PARAM_LINES, "operand_rows": 1 << 16, "residual_rows": 1 << 16,
+PARAMS = (64, 512, 1024)
+"""Lines of array parameters, six a tile: they say how many tiles can be fetched ahead, however large the ring."""
+_ROOMY = {"ring_lines": 1 << 16, "param_lines": PARAMS[-1], "operand_rows": 1 << 16, "residual_rows": 1 << 16,
           "kv_tiles": 1 << 10, "lane_rows": 128, "max_keys": 2048, "program_depth": 4096, "queue_depth": 1 << 14}
 
 
@@ -77,10 +77,11 @@ def families(model: Outline, tasks: tuple[str, ...], geometry: Geometry) -> Iter
 
 
 def rings(machine: MachineConfig) -> list[MachineConfig]:
-    """The machine with every ring from its own on, called by what tells it from others."""
+    """The machine with every ring from its own on and with all parameter stores, called by what tells it from others:
+    geometry, weight ports, K and V tiles, operand rows, parameter and ring lines."""
     name = f"{machine.tm}x32x{machine.tk}-p{machine.ports}-k{machine.kv_tiles}-o{machine.operand_rows}"
-    return [replace(machine, ring_lines=lines, name=f"{name}-r{lines}") for lines in RINGS
-            if lines >= machine.ring_lines]
+    return [replace(machine, ring_lines=ring, param_lines=params, name=f"{name}-a{params}-r{ring}")
+            for ring in RINGS if ring >= machine.ring_lines for params in PARAMS]
 
 
 def _peaks(nodes: list[Node]) -> dict[Memory, int]:

@@ -46,8 +46,8 @@ def areas(machine: str, results: list[dict], board: Board | None = None) -> str:
 def clocks(results: list[dict], part: str, has: dict[str, int]) -> str:
     """Markdown: a row a unit (entries as ``sim.pnr`` writes them), their sum, the part."""
     lines = [["unit", *has, "Fmax, MHz"]]
-    lines += [[result["unit"], *(f"{result['used'].get(name, 0):,}" for name in has), f"{result['mhz']:.1f}"]
-              for result in results]
+    lines += [[result["unit"], *(f"{result['used'].get(name, 0):,}" for name in has),
+               f"{result['mhz']:.1f}" if result["mhz"] else "-"] for result in results]
     total = sum((Counter(result["used"]) for result in results), Counter())
     lines.append(["sum", *(f"{total[name]:,}" for name in has), ""])
     lines.append([f"{part} has", *(f"{count:,}" for count in has.values()), ""])

@@ -2,11 +2,13 @@
 """Refuses instructions that cannot be meant, before anything of the program runs."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, LIMITS, Opcode
+from golden.spec.machine import MachineConfig
 from golden.spec.status import Status
+from hw.ctrl.reach import ReachChecker
 from hw.shapes import INSTRUCTION
 
 
@@ -14,21 +16,23 @@ class InstructionChecker(wiring.Component):
     """Looks at the instructions after BEGIN one by one; the first wrong one is reported, those after END are ignored.
 
     BAD_OPCODE: no such opcode, a second BEGIN, or EXPERTS or END inside a body of EXPERTS. BAD_FIELD: a field outside
-    ``isa.LIMITS``, or a reserved bit that is set.
+    ``isa.LIMITS``, a reserved bit that is set, or fields that contradict each other. RANGE_LOCAL: a row beyond its
+    memory.
 
     ::
 
-        word -> [opcode, out of bounds?, reserved bits?, for each opcode] -> [body left, ended] -> fault
+        word -> [opcode, out of bounds?, reserved bits?, for each opcode] -> [body left] -> [wait] -> [ended] -> fault
+            \\-> [ReachChecker] -------------------------------------------------------------------'
 
-    Timing: LATENCY cycles from ``valid`` to ``fault`` and ``ended``; II = 1.
+    Timing: LATENCY cycles from ``valid`` to ``fault`` and ``ended``; II = 2.
     Domain: any word.
-    Twin: ``golden.spec.isa``.
+    Twin: ``golden.iss.machine``, ``golden.iss.judge``.
 
     Members: ``valid``, ``word``, ``at`` In; ``fault``, ``fault_code``, ``fault_index`` Out; ``ended`` Out, END came.
     """
 
-    LATENCY = 2
-    II = 1
+    LATENCY = ReachChecker.LATENCY + 1
+    II = ReachChecker.II
 
     valid: Signal
     word: Signal
@@ -38,7 +42,8 @@ class InstructionChecker(wiring.Component):
     fault_index: Signal
     ended: Signal
 
-    def __init__(self):
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
         super().__init__({
             "valid": In(1), "word": In(8 * INSTRUCTION_BYTES), "at": In(16),
             "fault": Out(1), "fault_code": Out(8), "fault_index": Out(16), "ended": Out(1),
@@ -46,6 +51,8 @@ class InstructionChecker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        m.submodules.reach = reach = ReachChecker(self.cfg)
+        m.d.comb += [reach.valid.eq(self.valid), reach.word.eq(self.word)]
 
         # Stage 1: every opcode's own rules.
         s1_valid, s1_at, s1_opcode, s1_body = Signal(), Signal(16), Signal(4), Signal(4)
@@ -76,12 +83,25 @@ class InstructionChecker(wiring.Component):
             misplaced.eq((s1_opcode == Opcode.BEGIN)
                          | (body_left != 0) & ((s1_opcode == Opcode.EXPERTS) | (s1_opcode == Opcode.END))),
         ]
+        m.d.comb += reach.body.eq(body_left != 0)
+        with m.If(s1_valid):
+            m.d.sync += body_left.eq(Mux(body_left != 0, body_left - 1, Mux(s1_opcode == Opcode.EXPERTS, s1_body, 0)))
+
+        # Later stages: what the fields mean together is known; END ends it all.
+        verdict = data.StructLayout({"valid": 1, "at": 16, "end": 1, "misplaced": 1, "bad": 1})
+        now = Signal(verdict, name="s2_verdict")
+        m.d.sync += [now.valid.eq(s1_valid), now.at.eq(s1_at), now.end.eq(s1_opcode == Opcode.END),
+                     now.misplaced.eq(unknown | misplaced), now.bad.eq((s1_bad >> s1_opcode)[0])]
+        for stage in range(3, reach.LATENCY + 1):
+            later = Signal(verdict, name=f"s{stage}_verdict")
+            m.d.sync += later.eq(now)
+            now = later
+        bad = now.bad | reach.contradiction
         m.d.sync += self.fault.eq(0)
-        with m.If(s1_valid & ~self.ended):
+        with m.If(now.valid & ~self.ended):
             m.d.sync += [
-                self.fault.eq(unknown | misplaced | (s1_bad >> s1_opcode)[0]), self.fault_index.eq(s1_at),
-                self.fault_code.eq(Mux(unknown | misplaced, Status.BAD_OPCODE, Status.BAD_FIELD)),
-                body_left.eq(Mux(body_left != 0, body_left - 1, Mux(s1_opcode == Opcode.EXPERTS, s1_body, 0))),
-                self.ended.eq(s1_opcode == Opcode.END),
+                self.fault.eq(now.misplaced | bad | reach.beyond), self.fault_index.eq(now.at), self.ended.eq(now.end),
+                self.fault_code.eq(Mux(now.misplaced, Status.BAD_OPCODE,
+                                       Mux(bad, Status.BAD_FIELD, Status.RANGE_LOCAL))),
             ]
         return m

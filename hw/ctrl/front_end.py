@@ -67,7 +67,7 @@ class FrontEnd(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.checker = checker = InstructionChecker()
+        m.submodules.checker = checker = InstructionChecker(self.cfg)
         m.submodules.program = program = memory.Memory(shape=WORD_BITS, depth=self.cfg.program_depth, init=[])
         writer = program.write_port()
         for index, word in ((self.walker_index, self.walker_word), (self.sequencer_index, self.sequencer_word)):

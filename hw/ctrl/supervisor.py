@@ -85,7 +85,8 @@ class Supervisor(wiring.Component):
 
         raised(aborting, Status.ABORTED)
         raised(timeout, Status.JOB_TIMEOUT)
-        raised(self.expired.any(), Status.BUS_TIMEOUT)
+        for n, fault in enumerate(self.bus_fault):
+            raised(self.expired[n], Status.BUS_TIMEOUT, s1_addr.eq(fault.addr))
         for fault in self.local_fault:
             raised(fault.valid, fault.code, s1_index.eq(fault.index))
         raised(self.program_fault, self.program_code, s1_index.eq(self.program_index))

@@ -31,8 +31,9 @@ class ReadEngine(wiring.Component):
     Twin: the DRAM of the simulated board.
 
     Members: ``i`` In(stream of TRANSFER), ``o`` Out(stream of a beat), ``lo``, ``hi`` In, the window; ``limit`` In, of
-    the bus timer; ``halt`` In; ``quiet`` Out, the bus owes nothing; ``expired`` Out, the bus timer's pulse;
-    ``fault``, ``fault_code``, ``fault_addr`` Out; ``beat`` Out, a pulse for each beat read; ``axi`` Out(AxiRead).
+    the bus timer; ``halt`` In; ``quiet`` Out, the bus owes nothing; ``expired`` Out, the bus timer's pulse, with the
+    beat that is owed in ``fault_addr``; ``fault``, ``fault_code``, ``fault_addr`` Out; ``beat`` Out, a pulse for each
+    beat read; ``axi`` Out(AxiRead).
     """
 
     LATENCY = 2 * WindowGuard.LATENCY + BurstSplitter.LATENCY + 1
@@ -140,9 +141,12 @@ class ReadEngine(wiring.Component):
                      self.fault_addr.eq(Mux(guard.fault, guard.fault_addr, check.fault_addr))]
         with m.If(wrong):
             m.d.sync += [self.fault_code.eq(code), self.fault_addr.eq(current.addr)]
+        m.d.sync += self.expired.eq(timer.expired)
+        with m.If(timer.expired):
+            m.d.sync += self.fault_addr.eq(current.addr)
 
         m.d.comb += [
-            timer.limit.eq(self.limit), timer.halt.eq(self.halt), self.expired.eq(timer.expired),
+            timer.limit.eq(self.limit), timer.halt.eq(self.halt),
             timer.owed.eq(axi.arvalid | (outstanding != 0)), timer.moved.eq(axi.arvalid & axi.arready | axi.rvalid),
         ]
         m.d.sync += self.quiet.eq(~axi.arvalid & (outstanding == 0) & ~take & ~axi.rvalid & ~s1_valid)

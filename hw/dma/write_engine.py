@@ -34,8 +34,8 @@ class WriteEngine(wiring.Component):
 
     Members: ``i`` In(stream of TRANSFER), ``i_data`` In(stream of a beat), ``lo``, ``hi`` In, the window; ``limit``
     In, of the bus timer; ``halt`` In; ``quiet`` Out, the bus owes nothing; ``idle`` Out, all transfers are
-    acknowledged; ``expired`` Out; ``fault``, ``fault_code``, ``fault_addr`` Out; ``beat`` Out, a pulse for each beat;
-    ``axi`` Out(AxiWrite).
+    acknowledged; ``expired`` Out, with the burst that is owed in ``fault_addr``; ``fault``, ``fault_code``,
+    ``fault_addr`` Out; ``beat`` Out, a pulse for each beat; ``axi`` Out(AxiWrite).
     """
 
     LATENCY = 2 * WindowGuard.LATENCY + BurstSplitter.LATENCY + 1
@@ -145,11 +145,14 @@ class WriteEngine(wiring.Component):
                      self.fault_addr.eq(Mux(guard.fault, guard.fault_addr, check.fault_addr))]
         with m.If(wrong):
             m.d.sync += [self.fault_code.eq(code), self.fault_addr.eq(issued.o.payload)]
+        m.d.sync += self.expired.eq(timer.expired)
+        with m.If(timer.expired):
+            m.d.sync += self.fault_addr.eq(issued.o.payload)
 
         owed = Signal()
         m.d.comb += [
             owed.eq(axi.awvalid | axi.wvalid | (outstanding != 0) & ~active & ~started.o.valid),
-            timer.limit.eq(self.limit), timer.halt.eq(self.halt), self.expired.eq(timer.expired), timer.owed.eq(owed),
+            timer.limit.eq(self.limit), timer.halt.eq(self.halt), timer.owed.eq(owed),
             timer.moved.eq(axi.awvalid & axi.awready | axi.wvalid & axi.wready | axi.bvalid),
         ]
         quiet, owing = Signal(), Signal()

@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 import sysconfig
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from golden.spec.machine import MachineConfig
 from sim.export import sim_verilog
@@ -20,6 +22,9 @@ HEADER = Path(__file__).with_name("slaves.h")
 READ = ("araddr", "arlen", "arvalid", "arready", "rvalid", "rready", "rlast", "rresp", "rdata")
 WRITE = ("awaddr", "awlen", "awvalid", "awready", "wvalid", "wready", "wlast", "bvalid", "bready", "bresp", "wstrb",
          "wdata")
+SIGN_OF_LIFE = 15
+"""Seconds between two words about a build that goes on."""
+BUILD_LIMIT = 3600
 UNITS = ("operand", "residual", "key", "value", "epilogue", "norm", "gate", "load_store")
 """Submodules of the machine that traces look at: their memories, and their ``retire`` pulses."""
 
@@ -101,7 +106,6 @@ def _build(config: MachineConfig, directory: Path, progress: Callable[[str], Non
     (directory / "dut.vlt").write_text(_control(text))
     (directory / "pins.inc").write_text(_pins(config))
     (directory / "units.json").write_text(json.dumps({unit: path for unit, (_, path) in units(text).items()}))
-    progress(f"verilating {config.name}")
     log = directory / "build.log"
     objects = directory / "obj"
     commands = [
@@ -114,13 +118,30 @@ def _build(config: MachineConfig, directory: Path, progress: Callable[[str], Non
     ]
     with log.open("w") as stream:
         for command in commands:
-            progress(f"compiling {config.name}" if command[0] == "g++" else f"verilating and compiling {config.name}")
-            done = subprocess.run(command, cwd=directory, stdout=stream, stderr=subprocess.STDOUT, timeout=1800)
-            if done.returncode:
-                stream.flush()
+            what = f"linking {config.name}" if command[0] == "g++" else f"compiling {config.name}, once; takes minutes"
+            if _run(command, directory, stream, lambda passed, what=what: progress(what + passed)):
                 tail = "\n".join(log.read_text().splitlines()[-25:])
                 raise BuildError(f"{command[0]} failed while building the simulated board; the end of {log}:\n{tail}")
     (directory / "board.so.tmp").rename(directory / "board.so")
+
+
+def _run(command: list[str], directory: Path, log: IO, progress: Callable[[str], None]) -> int:
+    """The exit status; ``progress`` hears now and then how long it has been, since a compiler says nothing."""
+    began = time.monotonic()
+    progress("")
+    with subprocess.Popen(command, cwd=directory, stdout=log, stderr=subprocess.STDOUT) as process:
+        try:
+            while True:
+                try:
+                    return process.wait(timeout=SIGN_OF_LIFE)
+                except subprocess.TimeoutExpired:
+                    passed = time.monotonic() - began
+                    if passed > BUILD_LIMIT:
+                        raise BuildError(f"{command[0]} was stopped after {passed:.0f} s; what it said is in "
+                                         f"{log.name}.") from None
+                    progress(f": {passed:.0f} s")
+        finally:
+            process.kill()  # or leaving would wait for it
 
 
 def _include() -> Path:

@@ -21,6 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="results as JSON on standard output")
     parser.add_argument("--keep", action="store_true",
                         help="keep the machine's results in hw/synthesis, for the tables of `make docs`")
+    parser.add_argument("--limit", type=int, default=place.LIMIT_SECONDS, metavar="SECONDS",
+                        help="give a unit up after so much CPU time in nextpnr; %(default)s by default")
     options = parser.parse_args(arguments)
     if sentence := place.missing():
         _say(sentence)
@@ -31,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         _say(f"The machine has no unit {unknown[0]!r}; it has {', '.join(parts)}.")
         return 2
     chosen = {name: parts[name] for name in options.unit or parts}
-    results, failures = measure(chosen)
+    results, failures = measure(chosen, options.limit)
     entries, lines = [result.as_json() for result in results], sentences(results, whole=len(chosen) == len(parts))
     if options.keep and not options.unit and not failures:
         entry = {"sources": sources.digest(), "part": place.PART, "has": place.HAS, "units": entries,
@@ -39,31 +41,34 @@ def main(arguments: list[str] | None = None) -> int:
         _say(f"kept in {synthesis.keep(f'{options.config}-pnr', entry)}; `make docs` writes the pages")
     print(json.dumps(entries, indent=1) if options.json else "\n".join(
         [synthesis.clocks(entries, place.PART, place.HAS), "",
-         *(f"{result.unit}, {result.mhz:.1f} MHz: {result.path}" for result in results), "", *lines]))
+         *(f"{result.unit}, {result.mhz:.1f} MHz: {result.path}" for result in results if result.mhz), "", *lines]))
     for failure in failures:
         _say(failure)
     return 1 if failures else 0
 
 
-def measure(parts: dict[str, str]) -> tuple[list[place.Routed], list[str]]:
+def measure(parts: dict[str, str], limit: int) -> tuple[list[place.Routed], list[str]]:
     """(What was placed, why the others were not), unit by unit, with progress."""
     results, failures = [], []
     for n, (name, text) in enumerate(parts.items(), 1):
         try:
-            results.append(place.place(text, name, _progress(f"[{n}/{len(parts)}] {name}")))
+            results.append(place.place(text, name, _progress(f"[{n}/{len(parts)}] {name}"), limit))
         except (RuntimeError, ValueError) as error:
             failures.append(f"{name}: {error}")
             continue
-        _say(f"{name}: {results[-1].mhz:.1f} MHz, {results[-1].used['LUT4']:,} LUT4")
+        reached = f"{results[-1].mhz:.1f} MHz" if results[-1].mhz else f"not routed in {limit} CPU seconds"
+        _say(f"{name}: {reached}, {results[-1].used['LUT4']:,} LUT4")
     return results, failures
 
 
 def sentences(results: list[place.Routed], whole: bool) -> list[str]:
-    """What the table comes to: the slowest unit; for a whole machine, whether one part would hold it."""
-    if not results:
-        return []
-    slowest = min(results, key=lambda result: result.mhz)
-    lines = [f"Slowest: {slowest.unit}, {slowest.mhz:.1f} MHz on {place.PART} with {place.TOOL}."]
+    """What the table comes to: the slowest unit, those given up; whether one part would hold a whole machine."""
+    lines, routed = [], [result for result in results if result.mhz]
+    if routed:
+        slowest = min(routed, key=lambda result: result.mhz)
+        lines.append(f"Slowest: {slowest.unit}, {slowest.mhz:.1f} MHz on {place.PART} with {place.TOOL}.")
+    if given_up := [result.unit for result in results if not result.mhz]:
+        lines.append(f"Synthesised, but not placed and routed within the time given: {', '.join(given_up)}.")
     total = sum((result.used for result in results), Counter())
     over = [f"{total[name]:,} of {has:,} {name}" for name, has in place.HAS.items() if total[name] > has]
     if whole and over:

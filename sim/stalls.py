@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``make stalls``: frames on a DRAM that stalls at random, seed by seed, each compared with golden."""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from functools import cache, partial
+
+import numpy as np
+
+from golden.device import GoldenDevice
+from golden.model.random_int_model import random_int_model
+from golden.spec.abi import Image
+from golden.spec.machine import MACHINES
+from golden.spec.model import MODELS
+from golden.spec.quantized import Plan
+from host.compiler.emit import compile_model
+from host.driver.errors import AccelError
+from host.driver.session import Session
+from host.progress import steps
+from host.spread import ClusterError, spread
+from sim.board.build import build_board
+from sim.board.settings import DramSettings
+from sim.device import SimDevice
+
+SEEDS = 50
+LIMIT = 20_000_000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One frame: its cycles, whether every residual row equalled golden's, what went wrong otherwise."""
+
+    seed: int
+    cycles: int
+    exact: bool
+    said: str = ""
+
+
+def stalling(seed: int) -> DramSettings:
+    """A DRAM drawn by ``seed``: latency 1..199, stalls up to 0.7, 2..32 bytes a cycle, up to a fifth for refresh."""
+    rng = np.random.default_rng(seed)
+    return DramSettings(
+        latency=int(rng.integers(1, 200)), stall=float(rng.uniform(0, 0.7)), seed=seed,
+        bytes_per_cycle=float(rng.uniform(2, 32)), refresh_period=500, refresh_length=int(rng.integers(0, 100)))
+
+
+@cache
+def _frame(model: str, machine: str) -> tuple[Image, np.ndarray, dict]:
+    """Program, picture and golden residuals, once a process."""
+    config = MODELS[model]
+    image = compile_model(random_int_model(config, Plan.fast(config.depth), seed=1), MACHINES[machine])
+    picture = np.random.default_rng(7).integers(0, 256, (config.image_height, config.image_width, 3), dtype=np.uint8)
+    return image, picture, Session(image, GoldenDevice(image.machine)).frame(picture).residuals
+
+
+def run(model: str, machine: str, seed: int) -> Outcome:
+    """One frame on a fresh board."""
+    image, picture, golden = _frame(model, machine)
+    device = SimDevice(image.machine, stalling(seed))
+    try:
+        result = Session(image, device, job_limit=LIMIT).frame(picture)
+        exact = all(np.array_equal(result.residuals[key], golden[key]) for key in golden)
+        return Outcome(seed, result.cycles, exact, "" if exact else "residual rows differ from golden")
+    except AccelError as error:
+        return Outcome(seed, 0, False, str(error))
+    finally:
+        device.close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status 0 when every frame is exact, 1 when one is not, 2 when there is no cluster."""
+    parser = argparse.ArgumentParser(prog="make stalls", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="how many")
+    parser.add_argument("--model", default="nano", choices=sorted(MODELS))
+    parser.add_argument("--machine", default="nano", choices=sorted(MACHINES))
+    parser.add_argument("--scheduler", help="address of a Dask scheduler; every core when none is given")
+    parser.add_argument("--workers", type=int, help="processes, when not on a cluster")
+    options = parser.parse_args(arguments)
+    if options.scheduler is None:
+        build_board(MACHINES[options.machine], lambda text: print(text, file=sys.stderr))  # once, not in every process
+    try:
+        with steps(f"stalls on {options.machine}") as report:
+            outcomes = spread(partial(run, options.model, options.machine), range(options.seeds),
+                              scheduler=options.scheduler, workers=options.workers, report=report)
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for outcome in outcomes:
+        if not outcome.exact:
+            print(f"seed {outcome.seed}: {outcome.said}")
+    exact = [outcome.cycles for outcome in outcomes if outcome.exact]
+    print(f"{len(exact)} of {len(outcomes)} frames exact" + (f", {min(exact):,} to {max(exact):,} cycles" if exact
+                                                            else ""))
+    return 0 if len(exact) == len(outcomes) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

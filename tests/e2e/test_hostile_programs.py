@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every field of every instruction with a value that cannot be meant: refused by name and place, by golden and by the
+machine alike; nothing is written where nothing may be; the next job is exact."""
+
+from copy import copy
+
+import numpy as np
+import pytest
+
+from golden.device import GoldenDevice
+from golden.model.random_int_model import random_int_model
+from golden.spec import isa
+from golden.spec.abi import Image
+from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, Dest, Index, Opcode
+from golden.spec.machine import LINE, NANO
+from golden.spec.model import MODELS
+from golden.spec.quantized import Plan
+from golden.spec.status import Status
+from host.compiler.emit import compile_model
+from host.driver.errors import AccelError
+from host.driver.session import Session
+from sim.board.settings import DramSettings, Fault
+
+pytestmark = pytest.mark.rtl
+LIMIT = 2_000_000
+VERSION, CONFIG, OPCODE, FIELD = Status.BAD_VERSION, Status.BAD_CONFIG, Status.BAD_OPCODE, Status.BAD_FIELD
+READ, WRITE, LOCAL = Status.RANGE_READ, Status.RANGE_WRITE, Status.RANGE_LOCAL
+QUIET = (VERSION, CONFIG, OPCODE, FIELD, LOCAL)
+FAR = 1 << 28
+
+WIDE = {"src_wide": 1}
+CASES: dict[Opcode, list[tuple[Status, dict]]] = {
+    Opcode.BEGIN: [(VERSION, {"magic": 0}), (VERSION, {"abi": 0}), (CONFIG, {"fingerprint": 1}), (FIELD, {"count": 1}),
+                   (FIELD, {"count": NANO.program_depth + 1}), (Status.NO_END, {"count": 5})],
+    Opcode.LOAD: [(READ, {"offset": FAR}), (LOCAL, {"row": 0xFFFF}), (LOCAL, {"memory": 1, "row": NANO.residual_rows}),
+                  (FIELD, {"rows": 0}), (FIELD, {"rows": (1 << 16) + 1}), (LOCAL, {"rows": 1 << 16})],
+    Opcode.STORE: [(WRITE, {"offset": FAR}), (WRITE, {"offset": (1 << 32) - 1}), (LOCAL, {"row": 0xFFFF}),
+                   (LOCAL, {"memory": 0, "row": NANO.operand_rows}), (FIELD, {"rows": 0}), (LOCAL, {"rows": 1 << 16})],
+    Opcode.COPY: [(LOCAL, {"src_row": 0xFFFF}), (LOCAL, {"dst_row": 0xFFFF}), (FIELD, {"rows": 0}),
+                  (FIELD, {"src_row": 8, "dst_row": 9}), (LOCAL, {"rows": 1 << 15, "src_row": 0, "dst_row": 1 << 15})],
+    Opcode.NORM: [(READ, {"stream": FAR}), (FIELD, {"tokens": 0}), (LOCAL, {"tokens": 4095}), (FIELD, {"blocks": 0}),
+                  (FIELD, {"blocks": 33}), (LOCAL, {"src_row": 0xFFFF}), (LOCAL, {"src_stride": 63}),
+                  (LOCAL, {"dst_row": 0xFFFF}), (LOCAL, {"dst_stride": 255}),
+                  (LOCAL, {"dst_row": NANO.operand_rows - 64, "wide": 1, "dst_plane": 255}),
+                  (LOCAL, {"xhat": 1, "xhat_row": 0xFFFF}), (LOCAL, {"xhat": 1, "xhat_stride": 255}),
+                  (LOCAL, {"xhat": 1, "xhat_row": NANO.operand_rows - 64, "xhat_plane": 255}), (FIELD, {"shift": 32})],
+    Opcode.LINEAR: [(READ, {"stream": FAR}), (LOCAL, {"tokens": 4095}), (FIELD, {"tiles": 0}), (LOCAL, {"tiles": 255}),
+                    (FIELD, {"slices": 0}), (LOCAL, {"slices": 511}), (LOCAL, {"slices": NANO.ring_lines // 8 + 1}),
+                    (FIELD, {"src_index": 3}), (LOCAL, {"src_row": 0xFFFF}), (LOCAL, {"src_stride": 255}),
+                    (LOCAL, WIDE | {"src_unsigned": 0, "src_row": NANO.operand_rows - 128, "src_plane": 255}),
+                    (FIELD, WIDE | {"src_unsigned": 1}), (FIELD, {"dst": 6}), (FIELD, {"dst": 7}),
+                    (FIELD, {"dst": Dest.GATE}), (FIELD, {"dst": Dest.KEY, "src_index": Index.QUEUE_SLOT}),
+                    (FIELD, {"dst": Dest.VALUE, "dst_index": Index.QUEUE_TOKEN}), (FIELD, {"dst_index": 3}),
+                    (LOCAL, {"dst_row": 0xFFFF}), (LOCAL, {"dst": Dest.OPERAND8, "dst_row": 0xFFFF}),
+                    (LOCAL, {"dst": Dest.RESIDUAL, "dst_row": NANO.residual_rows}), (LOCAL, {"dst_stride": 255}),
+                    (LOCAL, {"dst": Dest.OPERAND16, "dst_row": NANO.operand_rows - 128, "dst_plane": 255}),
+                    (LOCAL, {"dst": Dest.KEY, "dst_row": 900}), (LOCAL, {"dst": Dest.VALUE, "dst_row": 900}),
+                    (LOCAL, {"dst": Dest.KEY, "dst_row": 1024}), (LOCAL, {"dst": Dest.VALUE, "dst_row": 0xFFFF}),
+                    (FIELD, {"score": 1}), (FIELD, {"shift1": 48}), (FIELD, {"shift2": 41})],
+    Opcode.ATTENTION: [(READ, {"stream": FAR}), (FIELD, {"heads": 0}), (FIELD, {"heads": 33}),
+                       (FIELD, {"head_slices": 0}), (FIELD, {"head_slices": 3}), (FIELD, {"head_slices": 9}),
+                       (FIELD, {"queries": 0}), (LOCAL, {"queries": 4095}), (FIELD, {"keys": 0}),
+                       (FIELD, {"keys": 2049}), (LOCAL, {"keys": NANO.max_keys + 1}), (LOCAL, {"q_row": 0xFFFF}),
+                       (LOCAL, {"q_stride": 255}), (LOCAL, {"key_tile": 1023}), (LOCAL, {"keys": 33, "key_pitch": 255}),
+                       (LOCAL, {"value_tile": 1023}), (LOCAL, {"dst_row": 0xFFFF}), (LOCAL, {"dst_stride": 255}),
+                       (LOCAL, {"wide": 1, "dst_row": NANO.operand_rows - 128, "dst_plane": 255}),
+                       (FIELD, {"p_shift": 15}), (FIELD, {"shift1": 48}), (FIELD, {"shift2": 41})],
+    Opcode.GATE: [(FIELD, {"tokens": 0}), (LOCAL, {"tokens": 4095}), (LOCAL, {"tokens": NANO.queue_depth, "top_k": 2}),
+                  (FIELD, {"experts": 0}), (FIELD, {"experts": 65}), (FIELD, {"top_k": 0}), (FIELD, {"top_k": 9}),
+                  (FIELD, {"experts": 1, "top_k": 2})],
+    Opcode.EXPERTS: [(FIELD, {"experts": 0}), (FIELD, {"experts": 65}), (FIELD, {"body": 0}), (OPCODE, {"body": 15}),
+                     (READ, {"stream": FAR}), (READ, {"pitch": FAR})],
+    Opcode.END: [],
+}
+ELSEWHERE = [
+    (Opcode.GATE, {"tokens": 1}, FIELD, "the LINEAR brings more tokens than the gate waits for"),
+    (Opcode.GATE, {"experts": 64}, FIELD, "the LINEAR brings fewer logits than there are experts"),
+    (Opcode.GATE, {"tokens": 40}, FIELD, "EXPERTS would wait for tokens that never come"),
+    (Opcode.GATE, {"first_token": 4000}, LOCAL, "the queues name tokens whose rows do not exist"),
+]
+"""What a wrong instruction makes of another one, which is then the one that is refused."""
+
+
+@pytest.fixture(scope="module")
+def good() -> Image:
+    config = MODELS["nano"]
+    return compile_model(random_int_model(config, Plan.fast(config.depth), seed=1), NANO)
+
+
+def task_with(image: Image, opcode: Opcode) -> tuple[str, int]:
+    """A program that has ``opcode``, and where: for LINEAR one outside EXPERTS."""
+    for task in image.programs:
+        for at, word in enumerate(words_of(image, task)):
+            if word & 15 == opcode:
+                return task, at
+    raise AssertionError(f"no program of {image.model.name} has a {opcode.name}")
+
+
+def with_program(image: Image, task: str, data: bytes) -> Image:
+    """The image with other bytes for ``task``, past the checks that an Image makes of itself."""
+    bad = copy(image)
+    object.__setattr__(bad, "programs", {**image.programs, task: data})
+    return bad
+
+
+def words_of(image: Image, task: str) -> list[int]:
+    data = image.programs[task]
+    return [int.from_bytes(data[i:i + INSTRUCTION_BYTES], "little") for i in range(0, len(data), INSTRUCTION_BYTES)]
+
+
+def changed(image: Image, task: str, at: int, word: int) -> Image:
+    words = words_of(image, task)
+    words[at] = word
+    return with_program(image, task, isa.assemble(words))
+
+
+def with_fields(image: Image, opcode: Opcode, new: dict) -> tuple[Image, str, int]:
+    """The image with fields of one ``opcode`` changed; one that no program has takes a STORE's place."""
+    try:
+        task, at = task_with(image, opcode)
+        _, fields = isa.decode(words_of(image, task)[at])
+    except AssertionError:
+        task, at = task_with(image, Opcode.STORE)
+        fields = {"src_row": 0, "dst_row": 20, "rows": 4}
+    return changed(image, task, at, isa.encode(opcode, **(fields | new))), task, at
+
+
+def refusal(image: Image, device, picture, task: str, **options) -> tuple[AccelError, Session]:
+    session = Session(image, device, **options)
+    with pytest.raises(AccelError) as caught:
+        session.frame(picture, task)
+    return caught.value, session
+
+
+class Attack:
+    """Runs a bad program on both devices and the good one afterwards."""
+
+    def __init__(self, device, good, picture):
+        self.device, self.good, self.picture, self.count = device, good, picture, -1
+        device.board.configure(DramSettings(latency=20))
+        device.board.inject([])
+        self.wanted = Session(good, GoldenDevice(NANO)).frame(picture).residuals
+
+    def __call__(self, bad: Image, task: str) -> tuple[AccelError, AccelError, Session]:
+        """The machine's error, golden's, and the machine's session."""
+        on_golden, _ = refusal(bad, GoldenDevice(NANO), self.picture, task)
+        board = self.device.board
+        session = Session(bad, self.device, job_limit=LIMIT)
+        board.allow_writes(session.regs["WRITE_LO"], session.regs["WRITE_HI"])
+        with pytest.raises(AccelError) as caught:
+            session.frame(self.picture, task)
+        assert board.stray_writes == 0
+        assert type(caught.value) is type(on_golden) and caught.value.status is on_golden.status, (caught.value,
+                                                                                                 on_golden)
+        self.count += 1
+        if caught.value.status in QUIET and self.count % 4:
+            return caught.value, on_golden, session  # refused before anything moved: now and then is enough
+        after = Session(self.good, self.device, job_limit=LIMIT)
+        board.allow_writes(0, (1 << 64) - 1)
+        got = after.frame(self.picture).residuals
+        assert all(np.array_equal(got[name], self.wanted[name]) for name in self.wanted), caught.value
+        return caught.value, on_golden, session
+
+
+@pytest.fixture
+def attack(device, good, picture):
+    return Attack(device, good, picture)
+
+
+@pytest.mark.parametrize("opcode", list(CASES), ids=lambda opcode: opcode.name)
+def test_every_illegal_field_has_its_name_and_place(opcode, attack, good):
+    used = FORMATS[opcode].used
+    for status, new in CASES[opcode]:
+        bad, task, at = with_fields(good, opcode, new)
+        error, on_golden, session = attack(bad, task)
+        assert error.status is status, (new, error)
+        if status is Status.NO_END:
+            at = new["count"]
+        if status is OPCODE:  # a body that swallows END
+            at = len(words_of(bad, task)) - 1
+        runs_ahead = status is READ and "offset" not in new
+        assert on_golden.index == at or "pitch" in new or "stream" in new and opcode is Opcode.EXPERTS, (new, on_golden)
+        # A weight stream is fetched ahead: its error blames the instruction that was then in flight.
+        assert error.index <= on_golden.index if runs_ahead else error.index == at, (new, error)
+        if "offset" in new and status is WRITE:
+            assert error.address == session.regs["OUTPUT_ADDR"] + new["offset"] * LINE
+    for bit in {used, 254, 255} if used < 256 else set():
+        bad, task, at = with_fields(good, opcode, {})
+        bad = changed(bad, task, at, words_of(bad, task)[at] | 1 << bit)
+        error, on_golden, _ = attack(bad, task)
+        assert (error.status, error.index, on_golden.index) == (FIELD, at, at), bit
+
+
+def test_every_field_of_every_instruction_is_attacked():
+    """Those left out may have any value, or are refused through another one."""
+    free = {"wait", "region", "memory", "eps", "mult", "renormalise", "gelu", "affine", "accumulate", "wide_p",
+            "opcode", "wide", "xhat", "append", "first_token"}
+    for opcode, word in FORMATS.items():
+        attacked = {name for _, new in CASES[opcode] for name in new}
+        left = {field.name for field in word.fields} - attacked - free
+        assert not left - ({"shift1"} if opcode is Opcode.GATE else set()), (opcode, left)
+
+
+@pytest.mark.parametrize("opcode, new, status, _why", ELSEWHERE, ids=[why for *_, why in ELSEWHERE])
+def test_an_instruction_that_spoils_another(opcode, new, status, _why, attack, good):
+    bad, task, at = with_fields(good, opcode, new)
+    error, on_golden, _ = attack(bad, task)
+    assert error.status is status and error.index == on_golden.index > at, error
+
+
+@pytest.mark.parametrize("code", [code for code in range(16) if code not in set(Opcode)] + [Opcode.BEGIN])
+def test_an_unknown_or_misplaced_opcode(code, attack, good):
+    task, at = task_with(good, Opcode.NORM)
+    word = words_of(good, task)[0] if code == Opcode.BEGIN else words_of(good, task)[at] & ~15 | code
+    error, on_golden, _ = attack(changed(good, task, at, word), task)
+    assert (error.status, error.index, on_golden.index) == (OPCODE, at, at)
+
+
+@pytest.mark.parametrize("opcode, status", [(Opcode.END, OPCODE), (Opcode.EXPERTS, OPCODE), (Opcode.GATE, FIELD)])
+def test_what_may_not_stand_in_a_body_of_experts(opcode, status, attack, good):
+    task, at = task_with(good, Opcode.EXPERTS)
+    words = words_of(good, task)
+    source, where = task_with(good, opcode)
+    error, on_golden, _ = attack(changed(good, task, at + 1, words_of(good, source)[where]), task)
+    assert len(words) > at and (error.status, error.index, on_golden.index) == (status, at + 1, at + 1)
+
+
+def test_a_program_of_noise_ends_in_a_name(attack, good):
+    rng = np.random.default_rng(11)
+    for _ in range(12):
+        task = next(iter(good.programs))
+        data = bytearray(good.programs[task])
+        for at in rng.integers(INSTRUCTION_BYTES, len(data), int(rng.integers(1, 40))):
+            data[at] = int(rng.integers(0, 256))
+        bad = with_program(good, task, bytes(data))
+        try:
+            attack(bad, task)
+        except pytest.fail.Exception:  # the noise did not matter
+            continue
+
+
+@pytest.mark.parametrize("register", ["PROGRAM_ADDR", "TABLE_ADDR", "WEIGHT_ADDR0"])
+def test_a_dead_bus_is_found_at_its_address(register, device, good, picture):
+    device.board.configure(DramSettings(latency=20))
+    session = Session(good, device, job_limit=LIMIT, bus_limit=3000)
+    session.regs["PROGRAM_ADDR"] = session._programs["task0"]
+    address = session.regs[register] + 64
+    device.board.inject([Fault(address=address, dead=True)])
+    session.start(bytes(good.input["bytes"]), "task0")
+    device.board.run(2 * LIMIT)
+    while not session.regs["STATUS"] & 0xFF and not session.regs.ended:
+        device.board.run(1000)
+    with pytest.raises(AccelError) as caught:
+        session.finish()
+    device.board.inject([])
+    device.board.reset()
+    assert caught.value.status in (Status.BUS_TIMEOUT, Status.DRAIN_TIMEOUT)
+    assert caught.value.address == address, hex(caught.value.address)
+    got = Session(good, device).frame(picture).residuals
+    wanted = Session(good, GoldenDevice(NANO)).frame(picture).residuals
+    assert all(np.array_equal(got[task], wanted[task]) for task in wanted)
