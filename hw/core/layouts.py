@@ -117,7 +117,7 @@ def tile_context(config: MachineConfig) -> data.StructLayout:
         "lanes": data.ArrayLayout(data.StructLayout({
             "present": unsigned(1),
             "row": unsigned(ROW_BITS),     # RESIDUAL: row of this tile; OPERAND: row that holds this block
-            "token": unsigned(TOKEN_BITS),  # KEY, VALUE: token; SOFTMAX: unused
+            "token": unsigned(TOKEN_BITS),  # KEY, VALUE: token; SOFTMAX: keys of the row
             "mult": unsigned(16),          # divide: reciprocal; score: expert weight
             "shift": unsigned(6),          # divide: right shift
         }), config.tm),

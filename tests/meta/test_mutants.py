@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benches on trial: each must fail on a unit with one small defect planted in its source."""
+
+import importlib.util
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+import pytest
+
+from golden.spec.machine import NANO
+from hw.axi import BURST
+from sim.runner import run_bench
+
+pytestmark = [pytest.mark.rtl, pytest.mark.slow]
+RING = replace(NANO, ring_lines=64)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``old`` in the source of ``module`` becomes ``new``; ``bench`` then runs on the class ``unit`` made from it."""
+
+    defect: str
+    module: str
+    unit: str
+    bench: str
+    old: str
+    new: str
+    arguments: tuple = ()
+    options: tuple = ()
+
+
+MUTANTS = [
+    Mutant("the correction is not rounded", "hw.core.gelu", "Gelu", "test_gelu",
+           "Const(1 << STEP >> 1, STEP)", "Const(0, STEP)"),
+    Mutant("a carry between partial products is lost", "hw.core.requant", "Requant", "test_requant",
+           "s2_high + s2_low[SPLIT:]", "s2_high", options=(("tests", ["requant_matches_golden"]),)),
+    Mutant("halves round down", "hw.core.narrow", "Narrow", "test_narrow", "(s3_w >> 1) + s3_w[0]", "s3_w >> 1"),
+    Mutant("a block one above int8 keeps its exponent", "hw.core.narrow", "Narrow", "test_narrow",
+           "(value > high - half - 1)", "(value > high - half)"),
+    Mutant("the first address of a window is refused", "hw.dma.window_guard", "WindowGuard", "test_window_guard",
+           "lo_low.eq(addr_low >= ", "lo_low.eq(addr_low > ", (BURST,)),
+    Mutant("a burst may wrap around the end of the address space", "hw.dma.window_guard", "WindowGuard",
+           "test_window_guard", "legal.eq(~end_high[HALF] & ", "legal.eq(", (BURST,)),
+    Mutant("a write lasts a cycle too long", "hw.mem.key_memory", "KeyMemory", "test_key_memory",
+           "s1_step == steps - 2", "s1_step == steps - 1", (NANO,)),
+    Mutant("a full ring takes another line", "hw.mem.weight_ring", "WeightRing", "test_weight_ring",
+           "self.i.ready.eq(taken != rows)", "self.i.ready.eq(1)", (RING,)),
+    Mutant("lengths are one short", "hw.core.reciprocal", "Reciprocal", "test_reciprocal",
+           "[self.WIDTH - zeros]", "[self.WIDTH - 1 - zeros]"),
+    Mutant("what waits in the spare register is lost", "hw.lib.queue", "Queue", "test_queue",
+           "spare.eq(i_bits), spare_full.eq(1)", "spare.eq(i_bits), spare_full.eq(0)"),
+    Mutant("a memory that is exactly full is refused", "hw.ctrl.reach", "ReachChecker", "test_reach",
+           "total > depth(self.cfg, store)", "total >= depth(self.cfg, store)", (NANO,)),
+    Mutant("appended entries are not counted", "hw.ctrl.reach", "ReachChecker", "test_reach",
+           'Mux(s2_append, state["entries"], 0)', "0", (NANO,)),
+]
+
+
+def mutated(mutant: Mutant) -> ModuleType:
+    """The module with its defect; the one on disk and the one others import stay as they are."""
+    spec = importlib.util.find_spec(mutant.module)
+    with open(spec.origin) as file:
+        source = file.read()
+    assert source.count(mutant.old) == 1, f"{mutant.module} has {mutant.old!r} {source.count(mutant.old)} times."
+    module = ModuleType(mutant.module)
+    module.__file__ = spec.origin
+    exec(compile(source.replace(mutant.old, mutant.new), spec.origin, "exec"), module.__dict__)
+    return module
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.defect)
+def test_a_bench_finds_the_defect(mutant):
+    from tests.hw import test_queue
+
+    module = mutated(mutant)
+    arguments = mutant.arguments or ((test_queue.SHAPE, test_queue.DEPTH) if mutant.unit == "Queue" else ())
+    bench = f"tests.hw.{mutant.bench}"
+    with pytest.raises(AssertionError, match="failed with SEED"):
+        run_bench(getattr(module, mutant.unit)(*arguments), module=bench, name=f"mutant-{mutant.bench}",
+                  **dict(mutant.options))
