@@ -24,7 +24,7 @@ class Policy:
     exponent.
     """
 
-    key_margin: float = 1.4
+    key_margin: float = 1.2
     wide_margin: float = 8.0
     headroom: float = 4.0
     ratio: float = 1e-2
