@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--unit", nargs="+", metavar="NAME", help="these units of the machine alone; all by default")
     parser.add_argument("--json", action="store_true", help="results as JSON on standard output")
     parser.add_argument("--keep", action="store_true",
-                        help="keep the machine's results in hw/synthesis, for the tables of `make docs`")
+                        help="keep the results in hw/synthesis, for the tables of `make docs`")
     parser.add_argument("--limit", type=int, default=place.LIMIT_SECONDS, metavar="SECONDS",
                         help="give a unit up after so much CPU time in nextpnr; %(default)s by default")
     options = parser.parse_args(arguments)
@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     chosen = {name: parts[name] for name in options.unit or parts}
     results, failures = measure(chosen, options.limit)
-    entries, lines = [result.as_json() for result in results], sentences(results, whole=len(chosen) == len(parts))
-    if options.keep and not options.unit and not failures:
+    entries, lines = [result.as_json() for result in results], sentences(results, set(parts))
+    if options.keep and not failures:
         entry = {"sources": sources.digest(), "part": place.PART, "has": place.HAS, "units": entries,
                  "sentences": lines}
         _say(f"kept in {synthesis.keep(f'{options.config}-pnr', entry)}; `make docs` writes the pages")
@@ -61,17 +61,20 @@ def measure(parts: dict[str, str], limit: int) -> tuple[list[place.Routed], list
     return results, failures
 
 
-def sentences(results: list[place.Routed], whole: bool) -> list[str]:
-    """What the table comes to: the slowest unit, those given up; whether one part would hold a whole machine."""
+def sentences(results: list[place.Routed], units: set[str]) -> list[str]:
+    """What the table comes to: the slowest unit; those given up; those of the machine that nobody asked for, or, when
+    all were, whether one part would hold them."""
     lines, routed = [], [result for result in results if result.mhz]
     if routed:
         slowest = min(routed, key=lambda result: result.mhz)
         lines.append(f"Slowest: {slowest.unit}, {slowest.mhz:.1f} MHz on {place.PART} with {place.TOOL}.")
     if given_up := [result.unit for result in results if not result.mhz]:
         lines.append(f"Synthesised, but not placed and routed within the time given: {', '.join(given_up)}.")
+    if left := units - {result.unit for result in results}:
+        return [*lines, f"Not measured in this run: {', '.join(sorted(left))}."]
     total = sum((result.used for result in results), Counter())
     over = [f"{total[name]:,} of {has:,} {name}" for name, has in place.HAS.items() if total[name] > has]
-    if whole and over:
+    if over:
         lines.append(f"The whole machine does not fit one part ({', '.join(over)}); each unit was placed alone.")
     return lines
 

@@ -70,12 +70,13 @@ def test_a_report_becomes_a_clock_and_a_path():
 
 def test_what_does_not_fit_is_said():
     results = [place.Routed("a", 90.0, Counter(LUT4=80_000), ""), place.Routed("b", 70.5, Counter(LUT4=4_000), "")]
-    assert sentences(results, whole=True) == [
+    assert sentences(results, {"a", "b"}) == [
         f"Slowest: b, 70.5 MHz on {place.PART} with {place.TOOL}.",
         "The whole machine does not fit one part (84,000 of 83,640 LUT4); each unit was placed alone."]
-    assert sentences([place.Routed("c", None, Counter())], whole=True) == [
+    assert sentences([place.Routed("c", None, Counter())], {"c"}) == [
         "Synthesised, but not placed and routed within the time given: c."]
-    assert len(sentences(results, whole=False)) == len(sentences(results[:1], whole=True)) == 1
+    assert sentences(results, {"a", "b", "d"})[1:] == ["Not measured in this run: d."]
+    assert len(sentences(results[:1], {"a"})) == 1
 
 
 def test_a_missing_tool_is_said(monkeypatch, capsys):
