@@ -17,7 +17,7 @@ from golden.spec.quantized import quantized_schema
 from golden.spec.regs import REGISTERS
 from golden.spec.status import MEANING, Status
 from golden.spec.words import Word
-from host.report.synthesis import kept_areas
+from host.report.synthesis import kept_areas, kept_clocks
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "golden/README.md", "hw/README.md", "hw/synthesis/README.md")
@@ -77,7 +77,7 @@ def tensors() -> str:
 
 SECTIONS = {"registers": registers, "statuses": statuses, "instructions": instructions, "machines": machines,
             "tensors": tensors, "synth-zcu102": partial(kept_areas, "zcu102"),
-            "synth-small": partial(kept_areas, "small")}
+            "synth-small": partial(kept_areas, "small"), "pnr-small": partial(kept_clocks, "small")}
 
 
 def rewritten(text: str) -> str:
