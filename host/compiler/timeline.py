@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from golden.spec import isa
-from golden.spec.isa import Dest, Index, Opcode, Unit
+from golden.spec.isa import Dest, Index, Memory, Opcode, Unit
 from golden.spec.machine import LANES, LINE, PARAM_LINES, TN, MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW, attention_lines, norm_lines
 from host.compiler.estimate import MAIN_BYTES, PORT_BYTES, attention_group
@@ -83,13 +83,22 @@ class _Gating:
 
 
 @dataclass
-class _Reader:
-    """The norm at work: its place among the spans, when it reads residual rows, and how many a cycle."""
+class _Rows:
+    """The norm or LOAD at work: its place among the spans, when it moves rows, and how many a cycle."""
 
     at: int
     start: float
     end: float
     rows_per_cycle: float
+
+
+def _delay(begin: float, end: float, until: float, left: float, wanted: float) -> float:
+    """How much longer work up to ``until`` takes when, from ``begin`` to ``end``, others leave it ``left`` of the
+    ``wanted`` rows a cycle."""
+    share = max(left, 1e-3) / wanted
+    if share >= 1 or begin >= min(end, until):
+        return 0.0
+    return min(end - begin, (until - begin) / share) * (1 - share)
 
 
 class Timeline:
@@ -104,7 +113,8 @@ class Timeline:
         self.stream = Supply(alone * awake / LINE, max(beside, 1e-3) * awake / LINE, self.dram.latency,
                              Store(machine.ring_lines), Store(machine.param_lines))
         self.spans: list[Span] = []
-        self.norm: _Reader | None = None
+        self.norm: _Rows | None = None
+        self.load: _Rows | None = None
         self.now = 0.0
         self.idle = {unit: 0.0 for unit in Unit}
         self.array_free = 0.0
@@ -186,6 +196,7 @@ class Timeline:
 
     def _transfer(self, at: int, opcode: Opcode, f: dict, issue: float) -> Span:
         start = max(issue, self.idle[Unit.DMA])
+        self.load = None
         if opcode is Opcode.COPY:
             end = start + f["rows"] + 8
         else:
@@ -193,6 +204,8 @@ class Timeline:
             latency = self.dram.latency // (2 if opcode is Opcode.STORE else 1)
             end = start + latency + self.latency.dma + f["rows"] * LINE / self.main_bytes
             self.stream.main.append((start, end))
+            if opcode is Opcode.LOAD and f["memory"] == Memory.OPERAND:
+                self.load = _Rows(len(self.spans), start, end, self.main_bytes / LINE)
         self.idle[Unit.DMA] = end
         return Span(at, -1, start, end)
 
@@ -229,11 +242,10 @@ class Timeline:
     def _slow_norm(self, begin: float, end: float, reads: int) -> None:
         """The epilogue reads what it adds to, before the norm: rows that the norm lacks then make it longer."""
         norm = self.norm
-        left = max(1e-3, 1 - reads / (end - begin))
-        if norm is None or begin >= norm.end or left >= norm.rows_per_cycle:
+        if norm is None:
             return
-        begin, share = max(begin, norm.start), left / norm.rows_per_cycle
-        delay = min(end - begin, (norm.end - begin) / share) * (1 - share)
+        left = 1 - reads / (end - begin)
+        delay = _delay(max(begin, norm.start), end, norm.end, left, norm.rows_per_cycle)
         norm.end += delay
         self.idle[Unit.NORM] += delay
         self.spans[norm.at] = replace(self.spans[norm.at], end=self.idle[Unit.NORM])
@@ -265,8 +277,20 @@ class Timeline:
         planes = (2 if f["wide"] else 1) + (2 if f["xhat"] else 0)
         work = (f["tokens"] + 1) * ceil(f["blocks"] * max(2, planes) / 2)
         self.idle[Unit.NORM] = end = start + self.latency.norm + work
-        self.norm = _Reader(len(self.spans), start, start + work, f["tokens"] * f["blocks"] / work)
+        self.norm = _Rows(len(self.spans), start, start + work, f["tokens"] * f["blocks"] / work)
+        self._slow_load(start + self.latency.norm, end, f["tokens"] * f["blocks"] * planes / 2)
         return Span(at, -1, start, end)
+
+    def _slow_load(self, begin: float, end: float, writes: float) -> None:
+        """The norm writes operand rows before the DMA unit."""
+        load = self.load
+        if load is None:
+            return
+        left = 1 - writes / (end - begin)
+        delay = _delay(max(begin, load.start), end, load.end, left, load.rows_per_cycle)
+        load.end += delay
+        self.idle[Unit.DMA] += delay
+        self.spans[load.at] = replace(self.spans[load.at], end=load.end)
 
 
 def predict(image, task: str | None = None, queues: Iterable[Sequence[Arrival]] = (),
