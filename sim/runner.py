@@ -86,11 +86,12 @@ def run_bench(component, *, module: str, name: str | None = None, seed: int = 1,
     failed = [case.get("name") for case in cases if case.find("failure") is not None or case.find("error") is not None]
     nanoseconds = sum(float(value.get("value")) for case in cases for value in case.iter("property")
                       if value.get("name") == "sim_time_duration")
+    dumps = [str(dump.replace(directory / dump.name)) for dump in run.glob("dump.*")]
     record = {"bench": name, "tests": len(cases), "failed": len(failed), "cycles": round(nanoseconds / 10),
-              "seconds": wall, "seed": seed}
+              "seconds": wall, "seed": seed, "waveforms": dumps}
     (BUILD / "results").mkdir(exist_ok=True)
     (BUILD / "results" / f"{name}-{os.getpid()}-{time.monotonic_ns()}.json").write_text(json.dumps(record))
     tail = "\n".join(log.read_text().splitlines()[-60:]) if log.exists() else "(no log)"
     assert cases, f"No coroutine of {module} ran. The end of {log}:\n{tail}"
     assert not failed, f"{name}: {failed} failed with SEED={seed}. The end of {log}:\n{tail}"
-    shutil.rmtree(run, ignore_errors=not waves)
+    shutil.rmtree(run, ignore_errors=True)

@@ -32,11 +32,13 @@ def main() -> int:
             return 2
     results = BUILD / "results"
     shutil.rmtree(results, ignore_errors=True)
-    status = subprocess.run([sys.executable, "-m", "pytest", "-q", *target, *passed_on]).returncode
-    totals = defaultdict(lambda: [0, 0, 0, 0.0])
+    workers = [] if options.unit else ["-n", "2", "--dist", "loadfile"]
+    status = subprocess.run([sys.executable, "-m", "pytest", "-q", *workers, *target, *passed_on]).returncode
+    totals, waveforms = defaultdict(lambda: [0, 0, 0, 0.0]), []
     for path in sorted(results.glob("*.json")):
         record = json.loads(path.read_text())
         row = totals[record["bench"]]
+        waveforms += record["waveforms"]
         for i, key in enumerate(("tests", "failed", "cycles", "seconds")):
             row[i] += record[key]
     table = Table("bench", "tests", "cycles", "cycles/s", "pass", title="benches on Verilator")
@@ -46,6 +48,8 @@ def main() -> int:
         speed = cycles / max(seconds, 1e-9)
         table.add_row(bench, str(tests), f"{cycles:,}", f"{speed:,.0f}", "no" if failed else "yes")
     printer().print(table)
+    for path in dict.fromkeys(waveforms):
+        print(f"waveform: {path}")
     return 1 if status else 0
 
 

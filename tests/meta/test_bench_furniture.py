@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sim.payload import pack, unpack
-from sim.runner import run_bench
+from sim.runner import BUILD, run_bench
 from sim.streams import Hang, Sink, Source, bursts, cycles, half, start, until
 
 PAIR = data.StructLayout({"a": 8, "b": data.ArrayLayout(4, 2)})
@@ -35,6 +35,14 @@ class Register(wiring.Component):
 
 def test_bench_furniture():
     run_bench(Register(), module=__name__)
+
+
+def test_waves_leave_a_waveform(monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in BUILD.glob("waves-*/dump.vcd")}
+    monkeypatch.setenv("WAVES", "1")
+    run_bench(Register(), module=__name__, name="waves", tests=["passes_values_in_order_under_stalls"])
+    new = [path for path in BUILD.glob("waves-*/dump.vcd") if path.stat().st_mtime_ns != before.get(path)]
+    assert len(new) == 1 and b"$enddefinitions" in new[0].read_bytes()
 
 
 def test_pack_refuses_what_does_not_fit():
