@@ -14,6 +14,8 @@ from host.explore.blocks import in_luts, memory
 
 EXP_BITS = 2
 """Of a block of operands; a row has two."""
+SOFTMAX_SLOTS = 4
+"""Query groups whose scores and probabilities the softmax holds."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ FIXED = {
     "norm_params": Area(34, 22, 0, 7.5), "mults": Area(307, 519),
 }
 """Units that are the same, or nearly, in every machine."""
-ARRAY_LANES = {2: Area(4_500, 7_100), 4: Area(8_000, 12_950), 8: Area(20_900, 25_100)}
+ARRAY_LANES = {2: Area(6_100, 11_700), 4: Area(14_100, 21_650), 8: Area(43_000, 42_000)}
 """Accumulators, drain banks and their multiplexers, by token lanes."""
 ARRAY_PRODUCT = Area(36.6, 77.3, 1)
 """A multiplier that makes two products, with its part of the adder tree."""
@@ -46,7 +48,7 @@ def units(m: MachineConfig) -> dict[str, Area]:
     """Each unit of the machine."""
     products = m.macs_per_cycle // 2
     lines = max(1, m.row_bytes // LINE)
-    score_rows = 2 * m.tm * m.max_keys // SLICE
+    chunks = SOFTMAX_SLOTS * m.max_keys // SLICE
     half_row = 8 * LINE // 2
     return FIXED | {
         "weights": Area(753 + 642 * m.ports, 1_927 + 809 * m.ports, 0, 2 * m.ports),
@@ -55,9 +57,9 @@ def units(m: MachineConfig) -> dict[str, Area]:
         "control": Area(2_218 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_350 + 815 * m.tm + 40 * m.tm * m.tk, 2)
         + _of(8 * LINE + 2 * EXP_BITS, 2 * m.lane_rows, m.tm),
         "array": Area(*(products * value for value in astuple(ARRAY_PRODUCT))) + ARRAY_LANES[m.tm],
-        "epilogue": Area(15_700 + 90 * m.tm, 16_900 + 155 * m.tm, 65),
-        "softmax": Area(6_560 + 175 * m.tm, 6_900 + 400 * m.tm, 32, 4) + _of(265, score_rows)
-        + _of(8 * SLICE, 2 * m.max_keys // SLICE, 2 * m.tm),
+        "epilogue": Area(17_300 + 90 * m.tm, 17_900 + 155 * m.tm, 65),
+        "softmax": Area(6_560 + 175 * m.tm, 6_900 + 400 * m.tm, 32, 4) + _of(265, chunks * m.tm)
+        + _of(8 * SLICE, chunks, 2 * m.tm),
         "operand": Area(550 + 528 * (m.operand_rows > 4096), 1_047) + _of(half_row + EXP_BITS, m.operand_rows, 2),
         "residual": Area(548, 1_038) + _of(half_row, m.residual_rows, 2),
         "key": Area(80, 180 + 1.02 * 8 * m.row_bytes) + _of(8 * m.row_bytes, m.kv_rows, 1, 1.05),

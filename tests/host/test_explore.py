@@ -88,8 +88,9 @@ def test_limits_are_named(found):
         held, share = held_by(point, KV260, FILL)
         assert held in RESOURCES and 0 < share <= 1
     point = found.front[0]
-    assert slowed_by(replace(point, weights=point.cycles, array=0.0), KV260)[0] == "weight ports"
-    wide = replace(point, weights=point.cycles, array=0.0, machine=replace(point.machine, ports=4))
+    narrow, wide = (replace(point, weights=point.cycles, array=0.0, machine=replace(point.machine, ports=ports))
+                    for ports in (1, 4))
+    assert slowed_by(narrow, KV260)[0] == "weight ports"
     assert slowed_by(wide, replace(KV260, dram_bytes_per_s=10 ** 9))[0] == "DRAM"
     assert slowed_by(replace(point, weights=0.0, array=1.0), KV260) == ("order", pytest.approx(1, abs=1e-3))
 
