@@ -38,7 +38,7 @@ FIXED = {
     "norm_params": Area(34, 22, 0, 7.5), "mults": Area(307, 519),
 }
 """Units that are the same, or nearly, in every machine."""
-ARRAY_LANES = {2: Area(6_100, 11_700), 4: Area(14_100, 21_650), 8: Area(43_000, 42_000)}
+ARRAY_LANES = {2: Area(6_100, 11_700), 4: Area(14_100, 21_650), 8: Area(28_400, 42_000)}
 """Accumulators, drain banks and their multiplexers, by token lanes."""
 ARRAY_PRODUCT = Area(36.6, 77.3, 1)
 """A multiplier that makes two products, with its part of the adder tree."""
