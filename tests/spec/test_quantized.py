@@ -11,7 +11,8 @@ from golden.spec.quantized import LayerPlan, Plan, quantized_schema
 
 
 def test_plans_survive_json():
-    for plan in (Plan.fast(3), Plan.fast(2).with_bits(7, 4), Plan.accurate(2), Plan((LayerPlan(prob=True), LayerPlan(hidden=True)), head=False)):
+    for plan in (Plan.fast(3), Plan.fast(2).with_bits(7, 4), Plan.accurate(2),
+                 Plan((LayerPlan(prob=True), LayerPlan(hidden=True)), head=False)):
         assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
