@@ -83,6 +83,7 @@ def test_a_seed_that_differs_is_named(monkeypatch, device, capsys):
 
 
 def test_seeds_without_a_cluster(capsys):
+    pytest.importorskip("distributed", reason="the cluster's package is an extra")
     assert main(["--scheduler", "nonsense://here"]) == 2
     assert "nonsense" in capsys.readouterr().err
 
