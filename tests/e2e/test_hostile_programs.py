@@ -239,6 +239,23 @@ def test_a_program_of_noise_ends_in_a_name(attack, good):
             continue
 
 
+def test_lines_of_the_stream_are_counted_modulo_their_field(device, good, picture):
+    """A program may start its experts just below the end and its LINEARs just beyond: the sum is where it was."""
+    task, at = task_with(good, Opcode.EXPERTS)
+    words = words_of(good, task)
+    back = (1 << 32) - 8
+    _, experts = isa.decode(words[at])
+    words[at] = isa.encode(Opcode.EXPERTS, **experts | {"stream": back})
+    for place in range(at + 1, at + 1 + experts["body"]):
+        opcode, fields = isa.decode(words[place])
+        words[place] = isa.encode(opcode, **fields | {"stream": (fields["stream"] + experts["stream"] + 8) % (1 << 32)})
+    odd = with_program(good, task, isa.assemble(words))
+    device.board.configure(DramSettings(latency=20))
+    wanted = Session(good, GoldenDevice(NANO)).frame(picture, task).residuals[task]
+    for on in (GoldenDevice(NANO), device):
+        assert np.array_equal(Session(odd, on, job_limit=LIMIT).frame(picture, task).residuals[task], wanted)
+
+
 @pytest.mark.parametrize("register", ["PROGRAM_ADDR", "TABLE_ADDR", "WEIGHT_ADDR0"])
 def test_a_dead_bus_is_found_at_its_address(register, device, good, picture):
     device.board.configure(DramSettings(latency=20))
