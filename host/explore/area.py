@@ -32,7 +32,7 @@ class Area:
 
 
 FIXED = {
-    "csr": Area(2_027, 2_156), "supervisor": Area(740, 367), "main": Area(1_465, 1_865, 0, 2),
+    "csr": Area(2_027, 2_156), "main": Area(1_465, 1_865, 0, 2),
     "sequencer": Area(200, 1_546), "walker": Area(540, 345), "activity": Area(6, 12),
     "load_store": Area(1_354, 1_350), "norm": Area(20_039, 22_144, 133, 7.5),
     "norm_params": Area(34, 22, 0, 7.5), "mults": Area(307, 519),
@@ -51,8 +51,9 @@ def units(m: MachineConfig) -> dict[str, Area]:
     chunks = SOFTMAX_SLOTS * m.max_keys // SLICE
     half_row = 8 * LINE // 2
     return FIXED | {
-        "weights": Area(753 + 642 * m.ports, 1_927 + 809 * m.ports, 0, 2 * m.ports),
-        "front_end": Area(347, 899, 0, 2 * memory(8 * INSTRUCTION_BYTES, m.program_depth)[1]),
+        "supervisor": Area(478 + 142 * m.ports, 366),
+        "weights": Area(753 + 700 * m.ports, 1_927 + 809 * m.ports, 0, 2 * m.ports),
+        "front_end": Area(1_265, 1_780, 6, 2 * memory(8 * INSTRUCTION_BYTES, m.program_depth)[1]),
         "gate": Area(6_980, 5_660, 9, 3) + _of(28, m.queue_depth) + _of(m.queue_depth.bit_length() - 1, m.queue_depth),
         "control": Area(2_218 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_350 + 815 * m.tm + 40 * m.tm * m.tk, 2)
         + _of(8 * LINE + 2 * EXP_BITS, 2 * m.lane_rows, m.tm),
