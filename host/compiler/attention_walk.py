@@ -6,9 +6,10 @@ from torch import Tensor
 
 from golden.spec.tables import ATTENTION_FRAC, EXP_ONE, WEIGHT_MAX
 from host.compiler import batch, folds, rotate
-from host.compiler.calibrate import BYTE_REACH, key_scale, operand_scale, query_finer
+from host.compiler.calibrate import key_scale, operand_scale, query_finer
 from host.compiler.fit import ACC_LIMIT, MULT_SHIFT_MAX
 from host.compiler.folds import Scale
+from host.compiler.noise import BYTE_REACH
 from host.compiler.rounding import MULT_MAX
 from host.compiler.walk import Walk, operand_max
 

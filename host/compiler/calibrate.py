@@ -10,11 +10,9 @@ from golden.spec.model import BLOCK
 from golden.spec.quantized import weight_limit
 from golden.spec.tables import BLOCK_SHIFT_MAX, WEIGHT_MAX
 from host.compiler.folds import Scale
-from host.compiler.noise import Noise
+from host.compiler.noise import BYTE_REACH, Noise
 
 INT16_MAX = 32767
-BYTE_REACH = 127.5
-"""What a block of exponent 0 reaches on either side."""
 
 
 @dataclass(frozen=True)

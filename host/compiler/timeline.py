@@ -236,19 +236,21 @@ class Timeline:
             known = start + pace + (end - when) + lat.gate
             self.gatings.append(_Gating(self.gate["first_token"], known, pace))
         if f["dst"] == Dest.RESIDUAL and f["accumulate"]:
-            self._slow_norm(start + lat.array, end - lat.epilogue, 2 * tokens * f["tiles"])
+            # The epilogue reads what it adds to, before the norm.
+            self._slow(Unit.NORM, self.norm, start + lat.array, end - lat.epilogue, 2 * tokens * f["tiles"])
         return Span(at, expert, start, end, waited)
 
-    def _slow_norm(self, begin: float, end: float, reads: int) -> None:
-        """The epilogue reads what it adds to, before the norm: rows that the norm lacks then make it longer."""
-        norm = self.norm
-        if norm is None:
+    def _slow(self, unit: Unit, rows: "_Rows | None", begin: float, end: float, taken: float) -> None:
+        """Between ``begin`` and ``end`` another one takes so many rows of a memory first; what ``unit`` lacks then
+        makes its last instruction longer.
+        """
+        if rows is None:
             return
-        left = 1 - reads / (end - begin)
-        delay = _delay(max(begin, norm.start), end, norm.end, left, norm.rows_per_cycle)
-        norm.end += delay
-        self.idle[Unit.NORM] += delay
-        self.spans[norm.at] = replace(self.spans[norm.at], end=self.idle[Unit.NORM])
+        left = 1 - taken / (end - begin)
+        delay = _delay(max(begin, rows.start), end, rows.end, left, rows.rows_per_cycle)
+        rows.end += delay
+        self.idle[unit] += delay
+        self.spans[rows.at] = replace(self.spans[rows.at], end=self.idle[unit])
 
     def _attention(self, at: int, f: dict, issue: float) -> Span:
         m, lat = self.machine, self.latency
@@ -278,19 +280,9 @@ class Timeline:
         work = (f["tokens"] + 1) * ceil(f["blocks"] * max(2, planes) / 2)
         self.idle[Unit.NORM] = end = start + self.latency.norm + work
         self.norm = _Rows(len(self.spans), start, start + work, f["tokens"] * f["blocks"] / work)
-        self._slow_load(start + self.latency.norm, end, f["tokens"] * f["blocks"] * planes / 2)
+        # The norm writes operand rows before the DMA unit.
+        self._slow(Unit.DMA, self.load, start + self.latency.norm, end, f["tokens"] * f["blocks"] * planes / 2)
         return Span(at, -1, start, end)
-
-    def _slow_load(self, begin: float, end: float, writes: float) -> None:
-        """The norm writes operand rows before the DMA unit."""
-        load = self.load
-        if load is None:
-            return
-        left = 1 - writes / (end - begin)
-        delay = _delay(max(begin, load.start), end, load.end, left, load.rows_per_cycle)
-        load.end += delay
-        self.idle[Unit.DMA] += delay
-        self.spans[load.at] = replace(self.spans[load.at], end=load.end)
 
 
 def predict(image, task: str | None = None, queues: Iterable[Sequence[Arrival]] = (),
