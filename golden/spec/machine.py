@@ -16,7 +16,7 @@ TN = BLOCK
 SLICE = 16
 """Inputs (or keys) that operand rows, K/V tiles and softmax chunks count in."""
 LANES = 16
-"""Values a cycle through epilogue and softmax."""
+"""Values of one beat through epilogue and softmax: half a tile of one token, or the scores of a chunk."""
 LINE = 64
 """Bytes of one stream line, of one operand row and of one residual row."""
 PARAM_BYTES = 12
@@ -44,7 +44,8 @@ class MachineConfig:
     Depths: ``ring_lines`` of weights and ``param_lines`` of parameters in 64-byte lines; ``operand_rows`` and
     ``residual_rows`` of 64 bytes; ``kv_tiles`` of TN x SLICE bytes for each of K and V; ``lane_rows`` 64-byte rows in
     each half of a lane buffer; ``max_keys`` a softmax row may have; ``program_depth`` instructions;
-    ``queue_depth`` (token, expert) pairs.
+    ``queue_depth`` (token, expert) pairs. ``fold``: cycles that LANES values take in layer norm, epilogue and softmax
+    (1, 2, 4 or 8), which are as many times narrower: for arrays whose tiles take that long anyway.
     """
 
     name: str
@@ -60,11 +61,13 @@ class MachineConfig:
     max_keys: int
     program_depth: int
     queue_depth: int
+    fold: int = 1
 
     def __post_init__(self):
         require(self.tm in (2, 4, 8), f"tm must be 2, 4 or 8, not {self.tm}.")
         require(self.tk in (2, 4, 8, 16), f"tk must be 2, 4, 8 or 16, not {self.tk}.")
         require(self.ports in (1, 2, 4), f"ports must be 1, 2 or 4, not {self.ports}.")
+        require(self.fold in (1, 2, 4, 8), f"fold must be 1, 2, 4 or 8, not {self.fold}.")
         for field, low, high in (("ring_lines", 64, 1 << 16), ("param_lines", 16, 1 << 12),
                                  ("operand_rows", 64, 1 << 16), ("residual_rows", 64, 1 << 16),
                                  ("kv_tiles", 8, 1 << 10), ("lane_rows", 4, 128), ("max_keys", 16, 2048),
@@ -78,6 +81,11 @@ class MachineConfig:
     @property
     def macs_per_cycle(self) -> int:
         return self.tm * TN * self.tk
+
+    @property
+    def lanes(self) -> int:
+        """Values a cycle through epilogue and softmax; the layer norm takes twice as many channels."""
+        return LANES // self.fold
 
     @property
     def row_bytes(self) -> int:
