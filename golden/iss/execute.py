@@ -63,7 +63,7 @@ def linear(f: dict, memories: Memories, stream: Stream, gate: GateState, expert:
     def index(kind: int) -> np.ndarray:
         return queue.tokens if kind == Index.QUEUE_TOKEN else slots
 
-    source = stream.linear(f["stream"], f["tiles"], f["slices"])
+    source = stream.linear(f)
     if not len(slots):
         return (), {}
     operand = memories.read_operand(f["src_row"], index(f["src_index"]), f["src_stride"], f["slices"], f["src_plane"],

@@ -6,7 +6,7 @@ from dataclasses import replace
 from golden.iss.faults import check
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import MachineConfig
-from golden.spec.reach import Routing, contradictions, depth, derived, routed, spans
+from golden.spec.reach import Routing, contradictions, depth, derived, kept, routed, spans
 from golden.spec.status import Status
 
 
@@ -27,5 +27,6 @@ class Judge:
                   f"{opcode.name} reaches row {beyond - 1} of {size}: {span.store.name.lower()}")
         if opcode is Opcode.GATE:
             self.routing = replace(routing, **routed(f, routing))
-        elif opcode is Opcode.LINEAR and f["dst"] == Dest.GATE:
-            self.routing = replace(routing, left=routing.left - f["tokens"])
+        elif opcode is Opcode.LINEAR:
+            fed = f["tokens"] if f["dst"] == Dest.GATE else 0
+            self.routing = replace(routing, left=routing.left - fed, held=kept(f, routing))

@@ -13,15 +13,13 @@ from golden.iss.memories import Memories
 from golden.iss.stream import Stream
 from golden.iss.trace import Entry
 from golden.spec import isa
-from golden.spec.isa import FORMATS, LIMITS, Opcode, Region
+from golden.spec.isa import FORMATS, LIMITS, STREAM_LINES, Opcode, Region
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
 from golden.spec.status import Status
 
 ADDRESSES = ("PROGRAM_ADDR", "TABLE_ADDR", "INPUT_ADDR", "OUTPUT_ADDR",
              "WEIGHT_ADDR0", "WEIGHT_ADDR1", "WEIGHT_ADDR2", "WEIGHT_ADDR3")
 _BASE = {Region.TABLES: "TABLE_ADDR", Region.INPUT: "INPUT_ADDR"}
-LINE_NUMBERS = 1 << next(field.width for field in FORMATS[Opcode.LINEAR].fields if field.name == "stream")
-"""Lines of the weight stream are counted modulo this: the walker's adders are as wide as the field."""
 
 
 class Machine:
@@ -148,7 +146,7 @@ class Machine:
             self._retire(index, opcode, fields, expert, ((), {}))
             return
         if stream and "stream" in f:
-            f = f | {"stream": (f["stream"] + stream) % LINE_NUMBERS}
+            f = f | {"stream": (f["stream"] + stream) % STREAM_LINES}
         if opcode is Opcode.LINEAR:
             result = execute.linear(f, memories, self.stream, self.gate, expert)
         elif opcode is Opcode.ATTENTION:

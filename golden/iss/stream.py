@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.spec.machine import LINE, NORM_PARAM_LINES, PARAM_LINES, SLICE, TN, MachineConfig
+from golden.spec.isa import STREAM_LINES
+from golden.spec.machine import LINE, NORM_PARAM_LINES, PARAM_LINES, SLICE, SLICE_LINES, TN, MachineConfig
 from golden.spec.tiling import attention_lines, linear_lines, linear_tile_lines, norm_lines
 
 _PARAM = np.dtype([("bias", "<i4"), ("mult", "<u2"), ("gain", "<i2"), ("offset", "<i4")])
@@ -26,14 +27,25 @@ class Stream:
 
     def __init__(self, config: MachineConfig, read: Callable[[int, int], np.ndarray]):
         self.config, self._read = config, read
+        self._held = np.zeros((0, SLICE_LINES, LINE), np.uint8)
+        """Slices of weights that LINEARs left in the ring, oldest first."""
 
-    def linear(self, first: int, tiles: int, slices: int) -> LinearStream:
-        c = self.config
-        lines = self._read(first, linear_lines(tiles, slices)).reshape(tiles, linear_tile_lines(slices) * LINE)
-        params = np.ascontiguousarray(lines[:, :PARAM_LINES * LINE]).reshape(-1).view(_PARAM)
-        steps = lines[:, PARAM_LINES * LINE:].reshape(tiles, slices * c.steps, TN, c.tk)
-        weight = steps.transpose(0, 2, 1, 3).reshape(tiles * TN, slices * SLICE).view(np.int8)
-        return LinearStream(params, weight)
+    def linear(self, f: dict) -> LinearStream:
+        """What a LINEAR with the fields ``f`` uses: parameters from the stream; weights from there, or held ones."""
+        c, first, tiles, slices = self.config, f["stream"], f["tiles"], f["slices"]
+        pitch = linear_tile_lines(slices)
+        if f["again"]:
+            params = np.stack([self._read((first + tile * pitch) % STREAM_LINES, PARAM_LINES) for tile in range(tiles)])
+            end = f["back"] + tiles * slices
+            weights = self._held[f["back"]:end]
+            self._held = self._held if f["hold"] else self._held[end:]
+        else:
+            lines = self._read(first, linear_lines(tiles, slices)).reshape(tiles, pitch, LINE)
+            params, weights = lines[:, :PARAM_LINES], lines[:, PARAM_LINES:].reshape(-1, SLICE_LINES, LINE)
+            self._held = np.concatenate([self._held, weights]) if f["hold"] else self._held[:0]
+        steps = weights.reshape(tiles, slices * c.steps, TN, c.tk).transpose(0, 2, 1, 3)
+        return LinearStream(np.ascontiguousarray(params).reshape(-1).view(_PARAM),
+                            np.ascontiguousarray(steps).reshape(tiles * TN, slices * SLICE).view(np.int8))
 
     def norm(self, first: int, blocks: int) -> np.ndarray:
         """Record array with gain and offset of each channel."""

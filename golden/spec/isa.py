@@ -78,8 +78,13 @@ class Dest(enum.IntEnum):
     GATE = 5
 
 
+STREAM_BITS = 32
+STREAM_LINES = 1 << STREAM_BITS
+"""Lines of the weight stream are counted modulo this."""
+
 _HEAD = [Field("opcode", 4, "which format"), Field("wait", 4, "units that must be empty first")]
-_STREAM = Field("stream", 32, "first 64-byte line of this instruction's parameters and weights in the weight stream")
+_STREAM = Field("stream", STREAM_BITS,
+                "first 64-byte line of this instruction's parameters and weights in the weight stream")
 _SHIFT2 = Field("shift2", 6, "right shift after the second multiplication")
 
 
@@ -112,7 +117,9 @@ FORMATS: dict[Opcode, Word] = {
         Field("xhat", 1, "also write xhat, 16 bit"), Field("xhat_row", 16), Field("xhat_stride", 8),
         Field("xhat_plane", 8), Field("shift", 6, "right shift after gain and offset"),
         Field("eps", 40, "round(eps * 4**9 * D**2)")),
-    # acc = operand . weights over 16 * slices inputs, for each of 32 * tiles channels; then the epilogue.
+    # acc = operand . weights over 16 * slices inputs, for each of 32 * tiles channels; then the epilogue. Weights leave
+    # the ring in the order in which they came: without `hold` all that were held so far go with its own, or up to its
+    # own when it takes them `again`. Neither in a body, and nothing may be held at EXPERTS.
     Opcode.LINEAR: _word(
         "LINEAR", _STREAM, Field("tokens", 12, "how many, for DIRECT"), Field("tiles", 8, "32-channel output tiles"),
         Field("slices", 9, "16-input slices"), Field("src_index", 2, "rows of the operands: Index"),
@@ -127,7 +134,10 @@ FORMATS: dict[Opcode, Word] = {
         Field("accumulate", 1, "add to the residual row instead of replacing it"),
         Field("gelu", 1, "GELU between the two multiplications"), Field("affine", 1, "apply gain and offset"),
         Field("score", 1, "multiply by the queue entry's expert weight instead of a gain"),
-        Field("shift1", 6, "right shift after mult"), _SHIFT2),
+        Field("shift1", 6, "right shift after mult"), _SHIFT2,
+        Field("hold", 1, "the weights stay in the ring behind it"),
+        Field("again", 1, "the weights are held ones; of the stream it takes its parameters only"),
+        Field("back", 14, "again: slices from the oldest weights held to its first")),
     # softmax(Q K^T) V for `heads` heads of 16 * head_slices channels; queries in lanes, keys streaming past.
     Opcode.ATTENTION: _word(
         "ATTENTION", _STREAM, Field("heads", 6), Field("head_slices", 4), Field("queries", 12), Field("keys", 12),

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from golden.spec.model import BLOCK, require
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 """Changes whenever the ISA, the register map, a memory layout or an arithmetic rule changes."""
 
 TN = BLOCK
@@ -23,9 +23,13 @@ PARAM_BYTES = 12
 """bias int32, mult uint16, gain int16, offset int32 of one output channel, in this order."""
 PARAM_LINES = TN * PARAM_BYTES // LINE
 """Stream lines of parameters in front of each tile's weights."""
+SLICE_LINES = TN * SLICE // LINE
+"""Stream lines of one slice of one tile's weights."""
 NORM_PARAM_BYTES = 6
 """gain int16, offset int32 of one normalised channel."""
 NORM_PARAM_LINES = BLOCK * NORM_PARAM_BYTES // LINE
+SCORES_AHEAD = 4
+"""Query groups whose scores are computed before a group's outputs are."""
 MAX_EXPERTS = 64
 MAX_TOP_K = 8
 MAX_HEADS = LINE // 2
@@ -36,15 +40,19 @@ def _power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
 
 
+def _ring_size(value: int) -> bool:
+    return _power_of_two(value) or value % 3 == 0 and _power_of_two(value // 3)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MachineConfig:
     """Geometry of one bitstream. The array makes ``tm * TN * tk`` multiply-accumulates a cycle.
 
     ``tm`` token lanes (2, 4 or 8), ``tk`` inputs a cycle (2, 4, 8 or 16), ``ports`` 128-bit weight ports (1, 2, 4).
-    Depths: ``ring_lines`` of weights and ``param_lines`` of parameters in 64-byte lines; ``operand_rows`` and
-    ``residual_rows`` of 64 bytes; ``kv_tiles`` of TN x SLICE bytes for each of K and V; ``lane_rows`` 64-byte rows in
-    each half of a lane buffer; ``max_keys`` a softmax row may have; ``program_depth`` instructions;
-    ``queue_depth`` (token, expert) pairs. ``fold``: cycles that LANES values take in layer norm, epilogue and softmax
+    Depths, powers of two (``ring_lines`` also three quarters of one): ``ring_lines`` of weights and ``param_lines`` of
+    parameters in 64-byte lines; ``operand_rows`` and ``residual_rows`` of 64 bytes; ``kv_tiles`` of TN x SLICE bytes
+    for each of K and V; ``lane_rows`` 64-byte rows in each half of a lane buffer; ``max_keys`` a softmax row may have;
+    ``program_depth`` instructions; ``queue_depth`` (token, expert) pairs. ``fold``: cycles that LANES values take in layer norm, epilogue and softmax
     (1, 2, 4 or 8), which are as many times narrower: for arrays whose tiles take that long anyway.
     """
 
@@ -68,7 +76,9 @@ class MachineConfig:
         require(self.tk in (2, 4, 8, 16), f"tk must be 2, 4, 8 or 16, not {self.tk}.")
         require(self.ports in (1, 2, 4), f"ports must be 1, 2 or 4, not {self.ports}.")
         require(self.fold in (1, 2, 4, 8), f"fold must be 1, 2, 4 or 8, not {self.fold}.")
-        for field, low, high in (("ring_lines", 64, 1 << 16), ("param_lines", 16, 1 << 12),
+        require(_ring_size(self.ring_lines) and 64 <= self.ring_lines <= 1 << 16,
+                f"ring_lines must be a power of two, or three quarters of one, in 64..65536, not {self.ring_lines}.")
+        for field, low, high in (("param_lines", 16, 1 << 12),
                                  ("operand_rows", 64, 1 << 16), ("residual_rows", 64, 1 << 16),
                                  ("kv_tiles", 8, 1 << 10), ("lane_rows", 4, 128), ("max_keys", 16, 2048),
                                  ("program_depth", 16, 4096), ("queue_depth", 16, 1 << 14)):

@@ -21,8 +21,9 @@ SLOTS = 5
 
 
 class Store(enum.IntEnum):
-    """What has a size. RING: slices of one output tile's weights (all tiles' for the gate); LANES: rows of a group's
-    operands that are read more than once; SOFTMAX: keys; QUEUES: entries of all queues; QUEUE: entries of one."""
+    """What has a size. RING: slices of weights, those held and one output tile's (all tiles' for the gate and where
+    they are to be held); LANES: rows of a group's operands that are read more than once; SOFTMAX: keys; QUEUES:
+    entries of all queues; QUEUE: entries of one."""
 
     OPERAND = 0
     RESIDUAL = 1
@@ -61,13 +62,15 @@ class Span:
 class Routing:
     """What the GATEs so far leave for those who come behind: ``left`` tokens the gate still waits for and its
     ``experts``; one more than the highest token that a queue can name (``named``), the most entries that a queue
-    (``slots``) and all together (``entries``) can have; whether the instruction stands in a ``body`` of EXPERTS."""
+    (``slots``) and all together (``entries``) can have; slices of weights that LINEARs left in the ring (``held``);
+    whether the instruction stands in a ``body`` of EXPERTS."""
 
     left: object = 0
     experts: object = 0
     named: object = 0
     slots: object = 0
     entries: object = 0
+    held: object = 0
     body: object = False
 
 
@@ -85,9 +88,17 @@ def routed(f, r: Routing, pick=choose) -> dict:
             "entries": f["tokens"] * f["top_k"] + f["append"] * r.entries}
 
 
+def kept(f, r: Routing, pick=choose):
+    """``held`` behind a LINEAR. One that takes its weights again gives back all up to its last."""
+    left = pick(f["again"], r.held - (f["back"] + f["weights"]), 0)
+    return pick(f["hold"], r.held + pick(f["again"], 0, f["weights"]), left)
+
+
 def derived(opcode: Opcode, f) -> dict:
-    """What the functions below want beside the fields themselves."""
-    return {"head_rows": f["heads"] * f["head_slices"]} if opcode is Opcode.ATTENTION else {}
+    """What the functions above and below want beside the fields themselves."""
+    if opcode is Opcode.ATTENTION:
+        return {"head_rows": f["heads"] * f["head_slices"]}
+    return {"weights": f["tiles"] * f["slices"]} if opcode is Opcode.LINEAR else {}
 
 
 def _ceil(value, by: int):
@@ -118,12 +129,15 @@ def contradictions(opcode: Opcode, f, r: Routing) -> list:
         to_gate = f["dst"] == Dest.GATE
         return [f["src_wide"] & f["src_unsigned"], f["score"] & (_queued(f) == 0),
                 (f["dst"] >= Dest.KEY) & _queued(f), to_gate & r.body, to_gate & (f["tokens"] > r.left),
-                to_gate & (f["tiles"] != _ceil(r.experts, LOGITS))]
+                to_gate & (f["tiles"] != _ceil(r.experts, LOGITS)), (f["hold"] | f["again"]) & r.body,
+                f["again"] & (f["back"] + f["weights"] > r.held)]
     if opcode is Opcode.ATTENTION:
         return [f["head_slices"] & 1]
     if opcode is Opcode.GATE:
         return [f["top_k"] > f["experts"], waiting, r.body != 0]
-    return [waiting] if opcode in (Opcode.EXPERTS, Opcode.END) else []
+    if opcode is Opcode.EXPERTS:
+        return [waiting, r.held != 0]
+    return [waiting] if opcode is Opcode.END else []
 
 
 def spans(opcode: Opcode, f, r: Routing, pick=choose) -> list[Span]:
@@ -177,6 +191,7 @@ def _linear(f, r: Routing, pick) -> list[Span]:
              stride=f["dst_stride"], count=f["tiles"] * (TN // SLICE)),
         Span(1, Store.KEY_VALUE, when=work & (dst == Dest.VALUE), base=f["dst_row"], steps=f["tiles"] - 1,
              stride=f["dst_stride"], count=_floor(results - 1, SLICE) + 1),
-        Span(2, Store.RING, steps=f["slices"], stride=pick(to_gate, f["tiles"], 1)),
+        Span(2, Store.RING, when=f["again"] == 0, base=r.held, steps=f["slices"],
+             stride=pick(to_gate | f["hold"], f["tiles"], 1)),
         Span(3, Store.LANES, when=to_gate, steps=rows, stride=pick(f["src_wide"], 2, 1)),
     ]

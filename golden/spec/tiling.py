@@ -20,6 +20,7 @@ from golden.spec.machine import (
     NORM_PARAM_LINES,
     PARAM_LINES,
     SLICE,
+    SLICE_LINES,
     TN,
 )
 
@@ -63,7 +64,7 @@ def value_tile(base: int, pitch: int, token: int, tile: int) -> tuple[int, int]:
 
 def linear_tile_lines(slice_count: int) -> int:
     """Stream lines of one output tile: parameters and weights."""
-    return PARAM_LINES + slice_count * SLICE * TN // LINE
+    return PARAM_LINES + slice_count * SLICE_LINES
 
 
 def linear_lines(tile_count: int, slice_count: int) -> int:

@@ -4,8 +4,8 @@
     NORM; Q, K, V; ATTENTION; PROJ; NORM; GATE      NORM; Q of A, K, V; ATTENTION, PROJ, NORM, GATE of A;
     EXPERTS                                         Q, ATTENTION, PROJ, NORM, GATE of B; EXPERTS
 
-A are the first tokens, B the others. The weights of Q, PROJ and gate come from DRAM twice. The cut is made where the
-weight ports, not the array, set the pace of the experts; results are the same to the bit.
+A are the first tokens, B the others. The weights of Q, PROJ and gate are used twice (:mod:`host.compiler.hold`). The
+cut is made where the weight ports, not the array, set the pace of the experts; results are the same to the bit.
 """
 
 from dataclasses import replace

@@ -14,6 +14,7 @@ from golden.spec.tiling import ceil_div, operand_rows, residual_rows
 from host.compiler.ahead import send_ahead
 from host.compiler.allocate import allocate
 from host.compiler.estimate import estimate
+from host.compiler.hold import hold_weights
 from host.compiler.lower import Lowering
 from host.compiler.nodes import Node, NotFitting, Row, flat
 from host.compiler.overlap import overlap, patch_ranges
@@ -61,6 +62,7 @@ def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str
         nodes = Lowering(model, machine, stream, tasks, span, cuts).program()
         nodes = send_ahead(nodes, machine) if ahead else nodes
         nodes = overlap(nodes, machine) if hidden else nodes
+        hold_weights(nodes, machine)
         if too_long := _too_long(nodes, machine, what):
             if hidden:
                 continue

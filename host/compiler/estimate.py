@@ -6,7 +6,8 @@ from math import ceil
 
 from golden.spec.isa import Opcode
 from golden.spec.machine import LANES, LINE, SLICE, TN, MachineConfig
-from golden.spec.tiling import attention_lines, linear_lines, norm_lines, tiles
+from golden.spec.tiling import attention_lines, norm_lines, tiles
+from host.compiler.hold import stream_lines
 from host.compiler.nodes import Node
 
 MAIN_BYTES = 16
@@ -53,7 +54,7 @@ def estimate(node: Node, machine: MachineConfig) -> Cost:
     """Cost of one node; a body's node is counted for all its passes, EXPERTS itself for nothing."""
     f = node.fields
     if node.opcode is Opcode.LINEAR:
-        lines = linear_lines(f["tiles"], f["slices"])
+        lines = stream_lines(f)
         cycles = linear_cycles(machine, node.tokens, f["tiles"], f["slices"], bool(f["src_wide"]))
         return Cost(node.passes * cycles, node.passes * lines * LINE)
     if node.opcode is Opcode.ATTENTION:

@@ -4,8 +4,9 @@
     LINEAR, NORM                      LINEAR but its last tiles; these for tokens A; NORM A; these for tokens B; NORM B
     NORM, LINEAR (after experts)      NORM A; LINEAR A; NORM B; LINEAR B
 
-The cut tiles come from DRAM twice. A cut is made where it saves more than that costs, in cycles of
-``host.compiler.timeline``; results are the same to the bit.
+The parameters of the cut tiles come from DRAM twice; their weights stay in the ring, if they fit it
+(:mod:`host.compiler.hold`). A cut is made where it saves more than that costs, in cycles of ``host.compiler.timeline``;
+results are the same to the bit.
 """
 
 from dataclasses import replace
@@ -14,8 +15,9 @@ from math import ceil
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import LANES, LINE, TN, MachineConfig
 from golden.spec.model import ModelConfig
-from golden.spec.tiling import linear_lines, linear_tile_lines, operand_rows, residual_rows, slices, tiles
+from golden.spec.tiling import linear_tile_lines, operand_rows, residual_rows, slices, tiles
 from host.compiler.estimate import MAIN_BYTES, PORT_BYTES
+from host.compiler.hold import lines_again
 from host.compiler.nodes import Access, Memory, Node, Row
 from host.compiler.timeline import Latencies, pass_cycles
 
@@ -34,7 +36,7 @@ def patch_ranges(config: ModelConfig, machine: MachineConfig) -> int:
     """In how many ranges of tokens to load and embed an image, so that the array need not wait for the last patch."""
     rows = operand_rows(config.patch_dim) + residual_rows(config.dim)
     loading = config.patches * rows * LINE / MAIN_BYTES
-    lines = linear_lines(tiles(config.dim), slices(config.patch_dim))
+    lines = lines_again(tiles(config.dim), slices(config.patch_dim), machine)
     return min(range(1, 9), key=lambda n: (loading / n + (n - 1) * (_line_cost(machine) * lines + _drain(machine)), n))
 
 
@@ -87,14 +89,14 @@ def _behind(linear: Node, norm: Node, machine: MachineConfig) -> list[Node]:
         return [norm_part(norm, 0, a), linear, norm_part(norm, a, fed)]
     if fed != tokens:
         return [linear, norm]
-    one, lines = pass_cycles(machine, linear.fields), linear_tile_lines(linear.fields["slices"])
-    drain = _drain(machine)
+    one, drain = pass_cycles(machine, linear.fields), _drain(machine)
     best, cut = LEAST_GAIN, None
     for last in range(1, linear.fields["tiles"] + 1):
         for a in range(machine.tm, tokens, machine.tm):
             work = last * ceil((tokens - a) / machine.tm) * one
             shown = max(work + drain, _norm_cycles(norm, a)) - work + _norm_cycles(norm, tokens - a)
-            gain = _norm_cycles(norm, tokens) - shown - _line_cost(machine) * last * lines
+            lines = lines_again(last, linear.fields["slices"], machine)
+            gain = _norm_cycles(norm, tokens) - shown - _line_cost(machine) * lines
             if gain > best:
                 best, cut = gain, (last, a)
     if cut is None:
@@ -107,12 +109,12 @@ def _behind(linear: Node, norm: Node, machine: MachineConfig) -> list[Node]:
 
 def _before(norm: Node, linear: Node, machine: MachineConfig) -> list[Node]:
     tokens, whole = norm.fields["tokens"], linear.fields["tiles"]
-    one, lines = pass_cycles(machine, linear.fields), linear_tile_lines(linear.fields["slices"])
+    one, lines = pass_cycles(machine, linear.fields), lines_again(whole, linear.fields["slices"], machine)
     best, cut = LEAST_GAIN, 0
     for a in range(machine.tm, tokens, machine.tm):
         work = whole * ceil(a / machine.tm) * one
         shown = _norm_cycles(norm, a) + max(0, _norm_cycles(norm, tokens - a) - work) + _drain(machine) // 2
-        gain = _norm_cycles(norm, tokens) - shown - _line_cost(machine) * whole * lines
+        gain = _norm_cycles(norm, tokens) - shown - _line_cost(machine) * lines
         if gain > best:
             best, cut = gain, a
     if not cut:

@@ -7,15 +7,10 @@ from math import ceil
 
 from golden.spec import isa
 from golden.spec.isa import Dest, Index, Memory, Opcode, Unit
-from golden.spec.machine import LANES, LINE, PARAM_LINES, TN, MachineConfig
+from golden.spec.machine import LANES, LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, TN, MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW, attention_lines, norm_lines
 from host.compiler.estimate import MAIN_BYTES, PORT_BYTES, attention_group
 from host.compiler.supply import Dram, Store, Supply
-
-WEIGHT_LINES = 8
-"""Stream lines of one slice of one tile."""
-SCORES_AHEAD = 4
-"""Token groups whose scores are computed before a group's outputs are."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +113,8 @@ class Timeline:
         self.now = 0.0
         self.idle = {unit: 0.0 for unit in Unit}
         self.array_free = 0.0
+        self.held = 0
+        """Lines of weights that LINEARs left in the ring."""
         self.gate: dict = {}
         self.gated = 0
         """Tokens that went to the gate since its queues were emptied."""
@@ -212,22 +209,24 @@ class Timeline:
     def _linear(self, at: int, f: dict, issue: float, tokens: int, expert: int) -> Span:
         m, lat = self.machine, self.latency
         groups, one, drain = max(1, ceil(tokens / m.tm)), pass_cycles(m, f), m.tm * TN // LANES
-        lines, gate = f["slices"] * WEIGHT_LINES, f["dst"] == Dest.GATE
+        lines, gate = f["slices"] * SLICE_LINES, f["dst"] == Dest.GATE
+        collect = gate or f["hold"] or f["again"]
         start = max(issue + lat.load, self.array_free)
-        when, waited, kept = start, 0.0, []
+        when, waited = start, 0.0
         for _ in range(f["tiles"]):
-            self.stream.lines(PARAM_LINES, self.stream.params)
-            there = self.stream.lines(lines, self.stream.ring)
+            there = self.stream.lines(PARAM_LINES, self.stream.params)
+            if not f["again"]:
+                there = self.stream.lines(lines, self.stream.ring)
+                self.held += lines
             # The first group can only end when all weights are there; the others find them.
             stall = max(0.0, there - (when + one))
             waited += stall
             when += stall + groups * one
-            kept.append(lines)
             self.stream.params.release(when + one - groups * one, PARAM_LINES)
-            if not gate:
-                self.stream.ring.release(when, lines)
-        if gate:
-            self.stream.ring.release(when, sum(kept))
+            if not collect:
+                self._release(when, self.held)
+        if collect and not f["hold"]:
+            self._release(when, f["back"] * SLICE_LINES + f["tiles"] * lines if f["again"] else self.held)
         self.array_free = when
         self.idle[Unit.ARRAY] = end = when + lat.array + drain + lat.epilogue
         if gate:
@@ -239,6 +238,10 @@ class Timeline:
             # The epilogue reads what it adds to, before the norm.
             self._slow(Unit.NORM, self.norm, start + lat.array, end - lat.epilogue, 2 * tokens * f["tiles"])
         return Span(at, expert, start, end, waited)
+
+    def _release(self, when: float, lines: int) -> None:
+        self.stream.ring.release(when, lines)
+        self.held -= lines
 
     def _slow(self, unit: Unit, rows: "_Rows | None", begin: float, end: float, taken: float) -> None:
         """Between ``begin`` and ``end`` another one takes so many rows of a memory first; what ``unit`` lacks then

@@ -6,20 +6,17 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import Opcode
-from golden.spec.machine import MachineConfig
+from golden.spec.machine import SCORES_AHEAD, MachineConfig
 from hw.core.beat_plan import LaneMove, Source, beat_plan
 from hw.core.group import group
 from hw.core.layouts import ISSUE, LINE_BITS, SOFTMAX_JOB, SOFTMAX_SLOTS, Route, softmax_done, tile_context
 from hw.lib.queue import Queue
 from hw.shapes import INSTRUCTION
 
-AHEAD = 4
-"""Query groups whose scores are computed before a group's outputs are: as many as hide its softmax.
-
-No circle of waiting comes of it: for the scores of group g + AHEAD the softmax needs only to have read those of
-g + AHEAD - SOFTMAX_SLOTS, which waits for nothing but outputs of earlier groups, and these were planned long before.
-"""
-assert AHEAD <= SOFTMAX_SLOTS
+# No circle of waiting comes of the scores that are computed ahead: for those of group g + SCORES_AHEAD the softmax
+# needs only to have read those of g + SCORES_AHEAD - SOFTMAX_SLOTS, which waits for nothing but outputs of earlier
+# groups, and these were planned long before.
+assert SCORES_AHEAD <= SOFTMAX_SLOTS
 
 
 class AttentionSchedule(wiring.Component):
@@ -33,7 +30,7 @@ class AttentionSchedule(wiring.Component):
         i_softmax_done -> [ queue ] -> [ outputs: tile | plane | chunk | step | V row ] '
         o_softmax_job <- [ job ]
 
-    Outputs of a group come behind the scores of the AHEAD groups after it, which hide its softmax.
+    Outputs of a group come behind the scores of the SCORES_AHEAD groups after it, which hide its softmax.
     Timing: LATENCY = 1 from ``i`` to ``o`` (with a group and the multipliers there); II = 1 beat within scores and
     outputs and from one to the other. A stalled ``o`` holds.
     Domain: fields within ``golden.spec.isa.LIMITS``, even ``head_slices``.
@@ -76,7 +73,7 @@ class AttentionSchedule(wiring.Component):
             m.d.sync += step.eq(Mux(step_last, 0, step + 1))
 
         # Groups whose scores are under way or done, and finished softmax jobs.
-        waiting = m.submodules.waiting = Queue(group(cfg), AHEAD + 1)
+        waiting = m.submodules.waiting = Queue(group(cfg), SCORES_AHEAD + 1)
         finished = m.submodules.finished = Queue(softmax_done(cfg), 2)
         wiring.connect(m, wiring.flipped(self.i_softmax_done), finished.i)
 
@@ -85,7 +82,7 @@ class AttentionSchedule(wiring.Component):
         scores_done, outputs_done, last_scores, done = Signal(), Signal(), Signal(), Signal()
         m.d.comb += done.eq(outputs_done & scores_over & (waiting.level == 1))
         with m.If(scores_done):
-            m.d.sync += [outputs.eq(last_scores | (waiting.level >= AHEAD)), scores_over.eq(last_scores)]
+            m.d.sync += [outputs.eq(last_scores | (waiting.level >= SCORES_AHEAD)), scores_over.eq(last_scores)]
         with m.If(outputs_done):
             m.d.sync += outputs.eq(scores_over)
         with m.If(done):

@@ -26,7 +26,7 @@ class BeatIssue(wiring.Component):
                                                              [ s1 .. s3: tags ] -> [ o_beat ]
 
     A beat goes when its lane row is loaded (RING, KEY), its ring row has come (RING) and, if it is the last of a tile,
-    one of the array's two drain banks is free.
+    one of the array's drain banks is free.
     Timing: LATENCY = 4 from ``i`` to ``o_beat``; II = 1. The array is always ready.
     Domain: plans in which no row is read twice after it was freed.
     Twin: none, it changes nothing.
@@ -69,33 +69,47 @@ class BeatIssue(wiring.Component):
         cfg, plan = self.cfg, self.i.p
         go = Signal()
 
-        # Ring: where the next row lies (a pointer with one bit to spare), and how far the ring is filled.
+        # Ring: where the next row lies, a pointer with one bit to spare, and its offset from the base; how far the ring
+        # is filled. `fresh` is the first row that nobody has read yet: where the next LINEAR begins.
         bits = cfg.ring_rows.bit_length()
-        ring, ring_mark, ring_tail, ring_head = (Signal(bits) for _ in range(4))
-        ring_base, offset, offset_mark = Signal(bits), Signal(bits), Signal(bits)
+        ring, mark, start, fresh = (Signal(data.StructLayout({"at": bits, "offset": bits}), name=name)
+                                    for name in ("ring", "ring_mark", "ring_start", "ring_fresh"))
+        ring_tail, ring_head, ring_base = Signal(bits), Signal(bits), Signal(bits)
         from_ring = plan.source == Source.RING
         # Tail and level below belong to the same cycle: the ring counts a release in the cycle after it saw it.
         with m.If(self.ring_release_en):
             m.d.sync += ring_tail.eq(ring_tail + self.ring_release)
         m.d.sync += ring_head.eq(ring_tail + self.ring_level)
+        following, behind = Signal.like(ring), Signal.like(ring)  # the next row; where an instruction leaves off
+        m.d.comb += [following.at.eq(ring.at + 1), following.offset.eq(ring.offset + 1)]
+        with m.If(plan.again):
+            m.d.comb += [behind.at.eq(fresh.at), behind.offset.eq(  # less the rows up to this one
+                Mux(plan.ring == RingMove.RELEASE, fresh.offset + ~ring.offset, fresh.offset))]
+        with m.Else():
+            m.d.comb += [behind.at.eq(following.at),
+                         behind.offset.eq(Mux(plan.ring == RingMove.RELEASE, 0, following.offset))]
         with m.If(go & from_ring):
             with m.Switch(plan.ring):
                 with m.Case(RingMove.NEXT):
-                    m.d.sync += [ring.eq(ring + 1), offset.eq(offset + 1)]
+                    m.d.sync += ring.eq(following)
                 with m.Case(RingMove.AGAIN):
-                    m.d.sync += [ring.eq(ring_mark), offset.eq(offset_mark)]
+                    m.d.sync += ring.eq(mark)
                 with m.Case(RingMove.MARK):
-                    m.d.sync += [ring.eq(ring + 1), offset.eq(offset + 1), ring_mark.eq(ring + 1),
-                                 offset_mark.eq(offset + 1)]
+                    m.d.sync += [ring.eq(following), mark.eq(following)]
                 with m.Case(RingMove.RESTART):
-                    m.d.sync += [ring.eq(ring_base), offset.eq(0), ring_mark.eq(ring_base), offset_mark.eq(0)]
-                with m.Case(RingMove.RELEASE):
-                    m.d.sync += [ring.eq(ring + 1), offset.eq(0), ring_mark.eq(ring + 1), offset_mark.eq(0),
-                                 ring_base.eq(ring + 1)]
+                    m.d.sync += [ring.eq(start), mark.eq(start)]
+                with m.Case(RingMove.RELEASE, RingMove.KEEP):
+                    m.d.sync += [place.eq(behind) for place in (ring, mark, start, fresh)]
+                    with m.If(plan.ring == RingMove.RELEASE):
+                        m.d.sync += ring_base.eq(following.at)
+        with m.If(go & (plan.source == Source.NONE)):
+            sought = {"at": ring_base + plan.seek, "offset": plan.seek}
+            m.d.sync += [place[name].eq(value) for place in (ring, mark, start) for name, value in sought.items()]
 
         # Lane rows.
         lane = Signal(pointer_bits(cfg))
-        with m.If(go & (plan.source != Source.VALUE)):
+        from_lanes = from_ring | (plan.source == Source.KEY)
+        with m.If(go & from_lanes):
             with m.Switch(plan.lane):
                 with m.Case(LaneMove.NEXT):
                     m.d.sync += lane.eq(lane + 1)
@@ -111,24 +125,24 @@ class BeatIssue(wiring.Component):
         # The decision.
         no_weights, no_operands, no_bank = Signal(), Signal(), Signal()
         m.d.comb += [
-            no_weights.eq(from_ring & (ring == ring_head)),
-            no_operands.eq((plan.source != Source.VALUE) & (lane == self.loaded)),
+            no_weights.eq(from_ring & (ring.at == ring_head)),
+            no_operands.eq(from_lanes & (lane == self.loaded)),
             no_bank.eq(plan.last & (credits == 0)),
             go.eq(self.i.valid & ~(no_weights | no_operands | no_bank)), self.i.ready.eq(go),
         ]
         m.d.sync += [
-            self.busy.eq(go), self.wait_weights.eq(self.i.valid & no_weights),
+            self.busy.eq(go & (plan.source != Source.NONE)), self.wait_weights.eq(self.i.valid & no_weights),
             self.wait_operands.eq(self.i.valid & no_operands & ~no_weights),
             self.wait_drain.eq(self.i.valid & no_bank & ~no_operands & ~no_weights),
         ]
 
         # Stage 1: requests.
         m.d.sync += [
-            self.ring_en.eq(go & from_ring), self.ring_row.eq(offset), self.ring_release.eq(offset + 1),
+            self.ring_en.eq(go & from_ring), self.ring_row.eq(ring.offset), self.ring_release.eq(following.offset),
             self.ring_release_en.eq(go & from_ring & (plan.ring == RingMove.RELEASE)),
             self.key_en.eq(go & (plan.source == Source.KEY)), self.key_row.eq(plan.row),
             self.value_en.eq(go & (plan.source == Source.VALUE)), self.value_row.eq(plan.row),
-            self.lane_en.eq(go & (plan.source != Source.VALUE)), self.lane_row.eq(lane),
+            self.lane_en.eq(go & from_lanes), self.lane_row.eq(lane),
             self.lane_quarter.eq(plan.quarter), self.lane_step.eq(plan.step), self.lane_unsigned.eq(plan.unsigned),
             self.lane_present.eq(plan.present),
             self.p_en.eq(go & (plan.source == Source.VALUE)), self.p_slot.eq(plan.slot), self.p_chunk.eq(plan.chunk),
@@ -137,7 +151,7 @@ class BeatIssue(wiring.Component):
 
         # Stages 1 to 3: tags, beside the memories.
         valid, tag = Signal(), Signal(beat_plan(cfg))
-        m.d.sync += [valid.eq(go), tag.eq(plan)]
+        m.d.sync += [valid.eq(go & (plan.source != Source.NONE)), tag.eq(plan)]
         for stage in (2, 3):
             next_valid, next_tag = Signal(name=f"s{stage}_valid"), Signal(beat_plan(cfg), name=f"s{stage}_tag")
             m.d.sync += [next_valid.eq(valid), next_tag.eq(tag)]
@@ -156,7 +170,7 @@ class BeatIssue(wiring.Component):
                     m.d.sync += beat.weight.as_value().eq(word)
             with m.Default():
                 m.d.sync += beat.weight.as_value().eq(self.value_data)
-        from_lanes = tag.source != Source.VALUE
+        from_lanes = tag.source != Source.VALUE  # the beat's own
         for n in range(cfg.tm):
             steps = [self.p_data[n].as_value().word_select(place, 8 * cfg.tk) for place in range(cfg.steps)]
             p_step = Signal(8 * cfg.tk, name=f"p_step{n}")

@@ -17,20 +17,26 @@ class Source(enum.Enum, shape=2):
     """Lane rows times the K memory (scores)."""
     VALUE = 2
     """Probabilities times the V memory."""
+    NONE = 3
+    """No beat: the ring pointer moves to ``seek``."""
 
 
 class RingMove(enum.Enum, shape=3):
-    """What the ring pointer does behind a beat. The base is the ring's tail, the mark starts at the base."""
+    """What the ring pointer does behind a beat. The base is the ring's tail, where the oldest rows lie that are still
+    held; the start is the first row of the instruction, and of the tile to come when those before it were given back;
+    the mark is the first row of the tile."""
 
     NEXT = 0
     AGAIN = 1
-    """Back to the mark (second plane of the same weights)."""
+    """Back to the mark (next group; second plane of the same weights)."""
     MARK = 2
-    """Next row, which becomes the mark (next tile of a pass that keeps its weights)."""
+    """Next row, which becomes the mark (next tile of an instruction that keeps its weights until it ends)."""
     RESTART = 3
-    """Back to the base (next group)."""
+    """Back to the start (next group of a pass over all tiles)."""
     RELEASE = 4
     """All rows from the base to this one are given back; the next one is the base."""
+    KEEP = 5
+    """Nothing is given back at the instruction's end."""
 
 
 class LaneMove(enum.Enum, shape=2):
@@ -50,6 +56,8 @@ def beat_plan(config: MachineConfig) -> data.StructLayout:
         "source": Source,
         "row": unsigned((config.kv_rows - 1).bit_length()),  # KEY, VALUE
         "ring": RingMove,                  # RING
+        "again": unsigned(1),              # RING: rows that were held; behind the last one, on to rows not yet read
+        "seek": range(config.ring_rows),   # NONE: where the instruction starts, counted from the base
         "lane": LaneMove,                  # RING, KEY
         "quarter": unsigned(2),            # slice of the lane row
         "step": unsigned(3),               # step of the slice (of the chunk, for VALUE)

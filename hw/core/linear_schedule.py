@@ -21,10 +21,10 @@ class LinearSchedule(wiring.Component):
         i       -> [ instruction ] --.
         i_group -> (head) -----------+-> [ tile | plane | slice | step ] -> o, context
 
-    The weights of a tile are read once for each group and released behind the last one (GATE: those of all tiles
-    behind the last group). Lane rows are freed as the last pass over their group goes by.
+    The weights of a tile are read once for each group and released behind the last one (GATE, ``again``: those of all
+    tiles behind the last group; ``hold``: not at all). Lane rows are freed as the last pass over their group goes by.
     Timing: LATENCY = 1 from ``i`` to ``o``, which also needs a group; II = 1 beat, across groups, tiles and
-    instructions. A stalled ``o`` holds.
+    instructions; a LINEAR with ``again`` first takes a cycle to go back. A stalled ``o`` holds.
     Domain: fields within ``golden.spec.isa.LIMITS``; GATE has at most 4 tiles.
     Twin: the loops of LINEAR in ``golden.iss``.
 
@@ -55,13 +55,15 @@ class LinearSchedule(wiring.Component):
         word = Signal(INSTRUCTION[Opcode.LINEAR])
         after = INSTRUCTION[Opcode.LINEAR](self.i.p.word)
         gate, tiles_last, slices_last = Signal(), Signal(8), Signal(9)
+        collect, seek = Signal(), Signal()  # weights stay until the instruction ends; a jump to held ones comes first
         done = Signal()
         m.d.comb += self.i.ready.eq(~self.busy | done)
         with m.If(self.i.ready):
             m.d.sync += [
                 self.busy.eq(self.i.valid), word.as_value().eq(self.i.p.word),
                 gate.eq(after.dst == Route.GATE.value), tiles_last.eq(after.tiles - 1),
-                slices_last.eq(after.slices - 1),
+                slices_last.eq(after.slices - 1), seek.eq(after.again),
+                collect.eq((after.dst == Route.GATE.value) | after.hold | after.again),
             ]
 
         # Place in the loops.
@@ -73,9 +75,11 @@ class LinearSchedule(wiring.Component):
             tile_last.eq(tile == tiles_last),
             plane_done.eq(step_last & slice_last), tile_done.eq(plane_done & (plane | ~word.src_wide)),
             group_done.eq(tile_done & (tile_last | ~gate)),
-            self.o.valid.eq(self.busy & self.i_group.valid), take.eq(self.o.valid & self.o.ready),
+            self.o.valid.eq(self.busy & (self.i_group.valid | seek)), take.eq(self.o.valid & self.o.ready & ~seek),
             self.i_group.ready.eq(take & group_done), done.eq(take & tile_done & tile_last & group_.last),
         ]
+        with m.If(self.busy & seek & self.o.ready):
+            m.d.sync += seek.eq(0)
         with m.If(take):
             m.d.sync += step.eq(Mux(step_last, 0, step + 1))
             with m.If(step_last):
@@ -88,16 +92,17 @@ class LinearSchedule(wiring.Component):
         # The beat.
         first = (slice_ == 0) & (step == 0)
         m.d.comb += [
-            plan.source.eq(Source.RING), plan.quarter.eq(slice_[:2]), plan.step.eq(step),
+            plan.source.eq(Mux(seek, Source.NONE, Source.RING)), plan.again.eq(word.again),
+            plan.seek.eq(word.back << (self.cfg.steps.bit_length() - 1)), plan.quarter.eq(slice_[:2]), plan.step.eq(step),
             plan.unsigned.eq(word.src_unsigned | plane), plan.present.eq(Cat(lane.present for lane in group_.lanes)),
-            plan.first.eq(first & ~plane), plan.widen.eq(first & plane), plan.last.eq(tile_done),
-            plan.final.eq(tile_done & tile_last & group_.last),
+            plan.first.eq(first & ~plane), plan.widen.eq(first & plane), plan.last.eq(tile_done & ~seek),
+            plan.final.eq(tile_done & tile_last & group_.last & ~seek),
         ]
-        with m.If(tile_done & gate & ~tile_last):
-            m.d.comb += plan.ring.eq(RingMove.MARK)
-        with m.Elif(tile_done & group_.last):
-            m.d.comb += plan.ring.eq(RingMove.RELEASE)
-        with m.Elif(tile_done):
+        with m.If(tile_done & tile_last & group_.last):
+            m.d.comb += plan.ring.eq(Mux(word.hold, RingMove.KEEP, RingMove.RELEASE))
+        with m.Elif(tile_done & Mux(gate, ~tile_last, group_.last)):
+            m.d.comb += plan.ring.eq(Mux(collect, RingMove.MARK, RingMove.RELEASE))
+        with m.Elif(tile_done & gate):
             m.d.comb += plan.ring.eq(RingMove.RESTART)
         with m.Elif(plane_done):
             m.d.comb += plan.ring.eq(RingMove.AGAIN)

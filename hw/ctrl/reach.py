@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, Dest, Opcode
 from golden.spec.machine import MachineConfig
-from golden.spec.reach import SLOTS, Routing, Store, contradictions, depth, derived, routed, spans
+from golden.spec.reach import SLOTS, Routing, Store, contradictions, depth, derived, kept, routed, spans
 from hw.shapes import INSTRUCTION
 
 TOKENS_BITS = 13
@@ -53,7 +53,7 @@ class ReachChecker(wiring.Component):
         s1_valid, s1_word = Signal(), Signal(8 * INSTRUCTION_BYTES)
         m.d.sync += [s1_valid.eq(self.valid), s1_word.eq(self.word)]
         state = {"left": Signal(TOKENS_BITS), "experts": Signal(7), "named": Signal(TOKENS_BITS),
-                 "slots": Signal(TOKENS_BITS), "entries": Signal(ENTRIES_BITS)}
+                 "slots": Signal(TOKENS_BITS), "entries": Signal(ENTRIES_BITS), "held": Signal(ENTRIES_BITS)}
         routing = Routing(**state, body=self.body)
 
         # Stage 2: what each opcode says about itself.
@@ -79,10 +79,11 @@ class ReachChecker(wiring.Component):
                     with m.If(s1_valid):
                         if opcode is Opcode.GATE:
                             after = routed(f, routing, Mux)
-                            m.d.sync += [state[name].eq(after[name]) for name in state if name != "entries"]
+                            m.d.sync += [state[name].eq(after[name]) for name in after if name != "entries"]
                             m.d.sync += [s2_gate.eq(1), s2_append.eq(f["append"]),
                                          s2_entries.eq(f["tokens"] * f["top_k"])]
                         elif opcode is Opcode.LINEAR:
+                            m.d.sync += state["held"].eq(kept(f, routing, Mux))
                             with m.If(f["dst"] == Dest.GATE):
                                 m.d.sync += state["left"].eq(state["left"] - f["tokens"])
         with m.If(s2_gate):

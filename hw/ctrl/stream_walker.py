@@ -5,15 +5,13 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.isa import INSTRUCTION_BYTES, Opcode
-from golden.spec.machine import LINE, NORM_PARAM_LINES, PARAM_LINES, SLICE, TN, MachineConfig
+from golden.spec.isa import INSTRUCTION_BYTES, STREAM_BITS, Opcode
+from golden.spec.machine import NORM_PARAM_LINES, PARAM_LINES, SLICE, SLICE_LINES, TN, MachineConfig
 from hw.ctrl.credits import Credits
-from hw.dma.layouts import CHUNK, CHUNK_LINES, LINE_NUMBER_BITS, ROUTE, Destination
+from hw.dma.layouts import CHUNK, CHUNK_LINES, ROUTE, Destination
 from hw.mem.expert_queues import ARRIVALS_BITS, EXPERT_BITS, ROUND_BITS
 from hw.shapes import INSTRUCTION
 
-SLICE_LINES = SLICE * TN // LINE
-"""Lines of one slice of one tile's weights."""
 READ_CYCLES = 2
 """From a program index to its instruction."""
 
@@ -27,7 +25,7 @@ def _times(value, factor: int):
 class StreamWalker(wiring.Component):
     """For each instruction that consumes the weight stream, requests its lines and says where they go, in order.
 
-    LINEAR: for each tile PARAM_LINES to PARAM, then 8 lines a slice to RING. NORM: NORM_PARAM_LINES a block to NORM.
+    LINEAR: for each tile PARAM_LINES to PARAM, then SLICE_LINES a slice to RING (none with ``again``). NORM: NORM_PARAM_LINES a block to NORM.
     ATTENTION: a line to MULTS, then PARAM_LINES for each 32 output channels to PARAM. EXPERTS: walks the body once
     for each expert, in order of arrival, as soon as the gate has named it, and goes on when it has walked as many as
     the sequencer says there are; its streams count from ``stream + expert * pitch``.
@@ -87,13 +85,14 @@ class StreamWalker(wiring.Component):
 
         # The instruction at work. `stream` is where it starts, `line` the next line not yet asked for.
         opcode = Signal(4)
-        start_line, line, fresh = Signal(LINE_NUMBER_BITS), Signal(LINE_NUMBER_BITS), Signal(init=1)
+        start_line, line, fresh = Signal(STREAM_BITS), Signal(STREAM_BITS), Signal(init=1)
         tiles, slices, blocks, heads, head_slices = Signal(8), Signal(9), Signal(9), Signal(6), Signal(4)
+        again = Signal()
         # EXPERTS: where the expert at work stands in the order of arrival, its line, and the body.
         place, rounds, limit = Signal(ARRIVALS_BITS), Signal(ROUND_BITS), Signal(ARRIVALS_BITS)
-        experts_line, pitch, expert_line = (Signal(LINE_NUMBER_BITS, name=name) for name in (
+        experts_line, pitch, expert_line = (Signal(STREAM_BITS, name=name) for name in (
             "experts_line", "pitch", "expert_line"))
-        multiple, factor = Signal(LINE_NUMBER_BITS), Signal(EXPERT_BITS)
+        multiple, factor = Signal(STREAM_BITS), Signal(EXPERT_BITS)
         named, over = Signal(), Signal()
         in_body, body, body_left, body_index = Signal(), Signal(4), Signal(4), Signal.like(self.index)
 
@@ -135,7 +134,8 @@ class StreamWalker(wiring.Component):
                 with m.Switch(self.word[:4]):
                     with m.Case(Opcode.LINEAR):
                         v = view[Opcode.LINEAR]
-                        m.d.sync += [start_line.eq(v.stream), tiles.eq(v.tiles), slices.eq(v.slices)]
+                        m.d.sync += [start_line.eq(v.stream), tiles.eq(v.tiles), slices.eq(v.slices),
+                                     again.eq(v.again)]
                         m.next = "PLACE"
                     with m.Case(Opcode.NORM):
                         v = view[Opcode.NORM]
@@ -199,6 +199,11 @@ class StreamWalker(wiring.Component):
                 m.next = "ROUTE"
                 with m.If((opcode == Opcode.LINEAR) & (destination == Destination.PARAM)):
                     m.d.sync += [destination.eq(Destination.RING), left.eq(slices * SLICE_LINES), tiles.eq(tiles - 1)]
+                    with m.If(again & (tiles == 1)):
+                        m.next = "NEXT"
+                    with m.Elif(again):  # the weights are there: on to the next tile's parameters
+                        m.d.sync += [destination.eq(Destination.PARAM), left.eq(PARAM_LINES), jump.eq(1),
+                                     line.eq(line + slices * SLICE_LINES)]
                 with m.Elif((opcode == Opcode.LINEAR) & (tiles != 0)):
                     m.d.sync += [destination.eq(Destination.PARAM), left.eq(PARAM_LINES)]
                 with m.Elif((opcode == Opcode.ATTENTION) & (destination == Destination.MULTS)):

@@ -4,10 +4,11 @@
 from amaranth.hdl import unsigned
 from amaranth.lib import data, enum
 
+from golden.spec.isa import STREAM_BITS
+from golden.spec.machine import SLICE_LINES
 from hw.axi import LINE_BEATS, MAX_BURST
 
-LINE_NUMBER_BITS = 32
-CHUNK_LINES = 8
+CHUNK_LINES = SLICE_LINES
 """Most lines the walker asks for at once: one slice of a tile's weights."""
 
 
@@ -21,12 +22,12 @@ class Destination(enum.Enum, shape=2):
 
 
 CHUNK = data.StructLayout({
-    "line": unsigned(LINE_NUMBER_BITS), "lines": unsigned(CHUNK_LINES.bit_length()),
+    "line": unsigned(STREAM_BITS), "lines": unsigned(CHUNK_LINES.bit_length()),
     "jump": unsigned(1),       # `line` does not follow the last chunk's last line
 })
 ROUTE = data.StructLayout({"destination": Destination, "lines": unsigned(13)})
 """The next ``lines`` lines go to ``destination``."""
-RANGE = data.StructLayout({"line": unsigned(LINE_NUMBER_BITS), "lines": unsigned(MAX_BURST.bit_length())})
+RANGE = data.StructLayout({"line": unsigned(STREAM_BITS), "lines": unsigned(MAX_BURST.bit_length())})
 """Lines to be read by every port, at most one burst."""
 
 

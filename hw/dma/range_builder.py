@@ -5,9 +5,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.spec.isa import STREAM_BITS
 from golden.spec.machine import MachineConfig
 from hw.axi import MAX_BURST
-from hw.dma.layouts import CHUNK, LINE_NUMBER_BITS, RANGE, beats_per_line
+from hw.dma.layouts import CHUNK, RANGE, beats_per_line
 
 PATIENCE = 16
 """Cycles without a new grant after which a range goes out although it could still grow."""
@@ -51,7 +52,7 @@ class RangeBuilder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        line, lines, room = Signal(LINE_NUMBER_BITS), Signal(RANGE["lines"].width), Signal(RANGE["lines"].width)
+        line, lines, room = Signal(STREAM_BITS), Signal(RANGE["lines"].width), Signal(RANGE["lines"].width)
         waiting = Signal(self.cfg.ports)
         count, whole, some = Signal.like(lines), Signal(), Signal()
         added, removed = Signal(CHUNK["lines"].width), Signal.like(lines)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weight ring: the part of the weight stream that has come and is not yet used up."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -69,14 +69,15 @@ class WeightRing(wiring.Component):
             m.d.sync += part.eq((part + 1) % self.row_lines if self.row_lines > 1 else 0)
         m.d.sync += [
             s1_select.eq(push << part), s1_head.eq(head), s1_line.eq(self.i.payload), s1_full.eq(row_push),
-            head.eq(head + row_push), tail.eq(tail + released), taken.eq(taken + row_push - released),
+            head.eq(self._place(head, row_push)), tail.eq(self._place(tail, released)),
+            taken.eq(taken + row_push - released),
             self.ring_level.eq(self.ring_level + s1_full - released),
         ]
 
         # Read: address, array, output register.
         s1_en = Signal()
         address = Signal(range(rows))
-        m.d.comb += address.eq(tail + self.ring_row)
+        m.d.comb += address.eq(self._place(tail, self.ring_row))
         m.d.sync += s1_en.eq(self.ring_en)
         words = []
         for n in range(self.row_lines):
@@ -92,3 +93,12 @@ class WeightRing(wiring.Component):
         with m.If(s1_en):
             m.d.sync += s2_row.eq(Cat(words))
         return m
+
+    def _place(self, place, rows):
+        """The place so many ``rows`` further round the ring."""
+        size = self.cfg.ring_rows
+        further = place + rows
+        if size & (size - 1) == 0:
+            return further  # the carry falls off
+        around = further - size
+        return Mux(around < 0, further, around)

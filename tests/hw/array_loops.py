@@ -6,12 +6,9 @@ from dataclasses import dataclass, field
 
 from golden.spec import isa
 from golden.spec.isa import Dest, Index, Opcode
-from golden.spec.machine import LINE, SLICE, TN, MachineConfig
+from golden.spec.machine import LINE, SCORES_AHEAD, SLICE, TN, MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW, ceil_div
 from hw.core.layouts import Route
-
-AHEAD = 4
-"""Query groups whose scores come before a group's outputs."""
 
 
 def noise(kind: str, *place: int, bits: int) -> int:
@@ -50,7 +47,8 @@ class World:
 @dataclass
 class Loops:
     """Runs instructions; collects ``beats``, ``contexts``, ``jobs``, ``walks``, ``releases``, ``loads`` (a count) and
-    ``ends``, the number of beats up to each instruction's last."""
+    ``ends``, the number of beats up to each instruction's last. ``ring``: the oldest row not given back, ``held``: how
+    many rows from there on were read already."""
 
     world: World
     beats: list[dict] = field(default_factory=list)
@@ -61,6 +59,7 @@ class Loops:
     ends: list[int] = field(default_factory=list)
     loads: int = 0
     ring: int = 0
+    held: int = 0
     attentions: int = 0
     entries: list[dict] = field(default_factory=list)
 
@@ -98,9 +97,10 @@ class Loops:
         entries = self.world.queues.get(issue["expert"], [])
         named = Index.QUEUE_TOKEN in (f["src_index"], f["dst_index"]) or f["score"]
         named = named and count > 0
-        gate = f["dst"] == Dest.GATE
+        gate, keeps = f["dst"] == Dest.GATE, f["hold"] or f["again"]
         groups = [range(g, min(g + cfg.tm, count)) for g in range(0, count, cfg.tm)] or [range(0)]
         tile_rows = f["slices"] * cfg.steps
+        first_row = self.ring + (f["back"] * cfg.steps if f["again"] else self.held)
         passes = 1 if gate else f["tiles"]
         if named:
             self.walks += [issue["expert"]] * passes
@@ -114,7 +114,7 @@ class Loops:
 
         def one(tile: int, group: range) -> None:
             rows = [row_of("src", i) for i in group] + [None] * (cfg.tm - len(group))
-            base = self.ring + (tile * tile_rows if gate else 0)
+            base = first_row + tile * tile_rows
             for plane in range(1 + f["src_wide"]):
                 moved = [None if row is None else row + plane * f["src_plane"] for row in rows]
                 for n in range(tile_rows):
@@ -137,14 +137,23 @@ class Loops:
             for group in groups:
                 for tile in range(f["tiles"]):
                     one(tile, group)
-            self.releases.append(tile_rows * f["tiles"])
-            self.ring += tile_rows * f["tiles"]
         else:
             for tile in range(f["tiles"]):
                 for group in groups:
                     one(tile, group)
-                self.releases.append(tile_rows)
-                self.ring += tile_rows
+        end = first_row + tile_rows * f["tiles"] - self.ring
+        if f["hold"]:
+            self.held = max(self.held, end)
+        elif gate or keeps:
+            self.release(end)
+        else:
+            for tile in range(f["tiles"]):
+                self.release(first_row + tile_rows * (tile + 1) - self.ring)
+
+    def release(self, rows: int) -> None:
+        self.releases.append(rows)
+        self.ring += rows
+        self.held = max(0, self.held - rows)
 
     def attention(self, f: dict) -> None:
         cfg, mults = self.world.config, self.world.mults(self.attentions)
@@ -158,7 +167,7 @@ class Loops:
             for group in groups:
                 pending.append((head, group, len(self.jobs)))
                 self.scores(f, head, group, mults[head], key_tiles)
-                if len(pending) > AHEAD:
+                if len(pending) > SCORES_AHEAD:
                     self.outputs(f, *pending.pop(0), chunks)
         for left in pending:
             self.outputs(f, *left, chunks)

@@ -27,7 +27,7 @@ TAME = {**dict.fromkeys(("row", "src_row", "dst_row", "q_row", "xhat_row"), (0, 
         **dict.fromkeys(("src_stride", "dst_stride", "q_stride", "xhat_stride"), (0, 4)), "slices": (1, 8),
         **dict.fromkeys(("src_plane", "dst_plane", "xhat_plane"), (0, 8)), "blocks": (1, 4), "tiles": (1, 2),
         **dict.fromkeys(("key_tile", "value_tile", "key_pitch"), (0, 2)), "dst": (Dest.RESIDUAL, Dest.OPERAND16),
-        **dict.fromkeys(("src_index", "dst_index", "src_unsigned", "score"), (0, 0))}
+        **dict.fromkeys(("src_index", "dst_index", "src_unsigned", "score", "hold", "again", "back"), (0, 0))}
 """Ranges in which every instruction but GATE fits every machine, wherever it stands."""
 OUTSIDE_THE_GATE = tuple(opcode for opcode in PLAIN if opcode is not Opcode.GATE)
 

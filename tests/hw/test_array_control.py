@@ -7,7 +7,7 @@ import os
 import cocotb
 import pytest
 
-from golden.spec.isa import Dest, Index, Opcode, encode
+from golden.spec.isa import Dest, Index, Opcode, decode, encode
 from golden.spec.machine import NANO, TN, MachineConfig
 from golden.spec.tiling import ceil_div
 from hw.core.array_control import ArrayControl
@@ -149,6 +149,38 @@ async def gate_keeps_its_weights_for_all_groups(dut):
                      dst=Dest.GATE) for tokens, tiles in ((2 * CFG.tm + 1, 3), (1, 2), (CFG.tm, 1))]
     got = await run(dut, issues, Manners(ring_start=CFG.ring_rows // 2, ring_rate=0.2))
     assert got.releases == [tiles * slices * CFG.steps for tiles in (3, 2, 1)]
+
+
+@cocotb.test()
+async def held_weights_are_used_again(dut):
+    """Held ones come from the ring as often as they are wanted, in any order, and leave it with the first LINEAR that
+    does not hold; what was not used up stays."""
+    await start(dut)
+    rng, most = seeded("held"), CFG.ring_rows // CFG.steps
+    for n, manners in enumerate((Manners(), Manners(ring_start=0, ring_rate=0.3, release=(1, 60), issue=half))):
+        issues, held = [], []  # slices and tiles of each LINEAR that is held, oldest first
+        for _ in range(45):
+            begin = [sum(s * t for s, t in held[:i]) for i in range(len(held) + 1)]
+            shape = {"src_stride": 3, "src_wide": rng.getrandbits(1), "tokens": rng.randint(0, 2 * CFG.tm + 1),
+                     "src_plane": 2, "dst": rng.choice([Dest.OPERAND8, Dest.RESIDUAL, Dest.GATE])}
+            hold = int(rng.random() < 0.8)
+            if held and rng.random() < 0.6:
+                i = rng.randrange(len(held))
+                slices, tiles = held[i]
+                issues.append(linear(**shape, slices=slices, tiles=tiles, again=1, back=begin[i], hold=hold))
+                held = held if hold else held[i + 1:]
+            else:
+                slices, tiles = rng.randint(1, 3), rng.randint(1, 3)
+                hold = int(hold and begin[-1] + 2 * slices * tiles <= most)
+                if not hold and begin[-1] + slices * tiles > most:
+                    continue
+                issues.append(linear(**shape, slices=slices, tiles=tiles, hold=hold))
+                held = [*held, (slices, tiles)] if hold else []
+        got = await run(dut, issues, manners, World(CFG, 40 + n), salt=f"held{n}")
+        words = [decode(issue["word"])[1] for issue in issues]
+        assert sum(f["again"] and f["hold"] for f in words) > 3 and sum(f["again"] > f["hold"] for f in words) > 1
+        assert len(got.releases) == len(got.loops.releases)
+        await reset(dut)
 
 
 @cocotb.test()

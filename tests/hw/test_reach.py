@@ -10,7 +10,7 @@ from cocotb.triggers import FallingEdge
 
 from golden.spec.isa import FORMATS, LIMITS, Dest, Opcode, decode
 from golden.spec.machine import NANO
-from golden.spec.reach import Routing, Store, contradictions, depth, derived, routed, spans
+from golden.spec.reach import Routing, Store, contradictions, depth, derived, kept, routed, spans
 from hw.ctrl.reach import ReachChecker
 from sim.runner import run_bench
 from sim.streams import seeded, start
@@ -46,8 +46,9 @@ class Model:
                 self.census.update([(span.store, end - size)] if 0 <= end - size <= 1 else [])
         if opcode is Opcode.GATE:
             self.routing = replace(routing, **routed(f, routing))
-        elif opcode is Opcode.LINEAR and f["dst"] == Dest.GATE:
-            self.routing = replace(routing, left=self.routing.left - f["tokens"])
+        elif opcode is Opcode.LINEAR:
+            fed = f["tokens"] if f["dst"] == Dest.GATE else 0
+            self.routing = replace(routing, left=routing.left - fed, held=kept(f, routing))
         return any(wrong), beyond
 
 
@@ -73,6 +74,10 @@ def draw(rng, opcode: Opcode, routing: Routing) -> int:
     if opcode is Opcode.LINEAR and rng.random() < 0.3:
         fields |= {"dst": Dest.GATE, "tokens": max(0, routing.left + rng.choice([0, 0, 0, 1, -1])) % 4096,
                    "tiles": -(-routing.experts // 16) or 1, "src_index": 0, "dst_index": 0, "score": 0}
+    if opcode is Opcode.LINEAR and rng.random() < 0.5:
+        fields |= {"again": int(rng.random() < 0.5 and routing.held > 0), "hold": int(rng.random() < 0.6)}
+        back = routing.held - fields["tiles"] * fields["slices"] + rng.choice([0, 0, 0, 1, -1])
+        fields["back"] = min(max(back, 0), FORMATS[opcode].fields[-1].high)
     return random_word(rng, opcode, **fields)
 
 
@@ -90,8 +95,13 @@ async def judges_as_integers_do(dut):
                 word = random_word(rng, Opcode.GATE, tokens=5, first_token=3, experts=16, top_k=2, append=0)
             else:
                 word = draw(rng, rng.choice(OPCODES), routing)
+            refused = not 0 <= routing.held <= 2 * depth(NANO, Store.RING)  # so does what is held
+            if refused:
+                word = random_word(rng, Opcode.LINEAR, dst=Dest.RESIDUAL, hold=0, again=0)
             dut.word.value = word
-            due[cycle + ReachChecker.LATENCY] = model.judge(word, body), word
+            verdict = model.judge(word, body)
+            if not refused:
+                due[cycle + ReachChecker.LATENCY] = verdict, word
         else:
             dut.body.value = body
         if cycle in due:
@@ -105,6 +115,6 @@ async def judges_as_integers_do(dut):
     for store in Store:
         assert census[store, "in"] > 5 and census[store, "out"] > 5, (store, census)
         assert census[store, 0] and census[store, 1], f"{store.name}: never exactly full, or one beyond"
-    for opcode, count in ((Opcode.COPY, 1), (Opcode.LINEAR, 6), (Opcode.ATTENTION, 1), (Opcode.GATE, 3),
-                          (Opcode.EXPERTS, 1)):
+    for opcode, count in ((Opcode.COPY, 1), (Opcode.LINEAR, 8), (Opcode.ATTENTION, 1), (Opcode.GATE, 3),
+                          (Opcode.EXPERTS, 2)):
         assert all(census[opcode, n] for n in range(count)), (opcode, census)

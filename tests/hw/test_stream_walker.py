@@ -6,8 +6,8 @@ import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from golden.spec import tiling
-from golden.spec.isa import Opcode, decode, encode
-from golden.spec.machine import LINE, NANO, NORM_PARAM_LINES, PARAM_LINES, SLICE, TN
+from golden.spec.isa import STREAM_LINES, Opcode, decode, encode
+from golden.spec.machine import LINE, NANO, NORM_PARAM_LINES, PARAM_LINES, SLICE, SLICE_LINES, TN
 from golden.spec.machine import MAX_EXPERTS as EXPERTS
 from hw.ctrl.credits import MULT_LINES, NORM_LINES
 from hw.ctrl.stream_walker import READ_CYCLES, StreamWalker
@@ -114,14 +114,14 @@ class World:
         following = None
         for n, chunk in enumerate(self.chunks.values):
             assert chunk["jump"] == (n == 0 or chunk["line"] != following), n
-            following = (chunk["line"] + chunk["lines"]) % (1 << 32)
+            following = (chunk["line"] + chunk["lines"]) % STREAM_LINES
         return routes
 
 
 def segments(opcode, f):
     """(destination, lines) of one instruction, from the stream order in golden.spec.tiling."""
     if opcode is Opcode.LINEAR:
-        found = [(Destination.PARAM, PARAM_LINES), (Destination.RING, f["slices"] * SLICE * TN // LINE)] * f["tiles"]
+        found = [(Destination.PARAM, PARAM_LINES), (Destination.RING, f["slices"] * SLICE_LINES)] * f["tiles"]
         assert sum(lines for _, lines in found) == tiling.linear_lines(f["tiles"], f["slices"])
     elif opcode is Opcode.NORM:
         found = [(Destination.NORM, NORM_PARAM_LINES * f["blocks"])]
@@ -142,8 +142,9 @@ def expected(words, orders):
         opcode, fields = decode(word)
         line = base + fields.get("stream", 0)
         for target, count in segments(opcode, fields):
-            found.append((target, count, line))
-            lines.extend((line + n) % (1 << 32) for n in range(count))
+            if not (fields.get("again") and target is Destination.RING):  # these are in the ring
+                found.append((target, count, line))
+                lines.extend((line + n) % STREAM_LINES for n in range(count))
             line += count
 
     while True:

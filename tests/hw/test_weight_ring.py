@@ -14,12 +14,13 @@ from sim.runner import run_bench
 from sim.streams import reset, seeded, start
 
 CONFIGS = {"nano": dataclasses.replace(NANO, ring_lines=64), "small": dataclasses.replace(SMALL, ring_lines=64),
-           "wide": dataclasses.replace(NANO, tk=16, ring_lines=64)}
+           "wide": dataclasses.replace(NANO, tk=16, ring_lines=64),
+           "odd": dataclasses.replace(NANO, tk=16, ring_lines=96)}
 CFG = CONFIGS[os.environ.get("RING_CFG", "nano")]
 ROW_LINES = CFG.row_bytes // LINE
 
 
-@pytest.mark.parametrize("config", ["nano", "small", "wide"])
+@pytest.mark.parametrize("config", list(CONFIGS))
 def test_weight_ring(config):
     run_bench(WeightRing(CONFIGS[config]), module=__name__, name=f"weight_ring-{config}", env={"RING_CFG": config})
 
