@@ -52,8 +52,9 @@ class MachineConfig:
     Depths, powers of two (``ring_lines`` also three quarters of one): ``ring_lines`` of weights and ``param_lines`` of
     parameters in 64-byte lines; ``operand_rows`` and ``residual_rows`` of 64 bytes; ``kv_tiles`` of TN x SLICE bytes
     for each of K and V; ``lane_rows`` 64-byte rows in each half of a lane buffer; ``max_keys`` a softmax row may have;
-    ``program_depth`` instructions; ``queue_depth`` (token, expert) pairs. ``fold``: cycles that LANES values take in layer norm, epilogue and softmax
-    (1, 2, 4 or 8), which are as many times narrower: for arrays whose tiles take that long anyway.
+    ``program_depth`` instructions; ``queue_depth`` (token, expert) pairs. ``fold``: cycles that LANES values take in
+    layer norm, epilogue and softmax (1, 2, 4 or 8), which are as many times narrower: for arrays whose tiles take that
+    long anyway.
     """
 
     name: str

@@ -2,20 +2,20 @@
 """The matrix array: every linear layer, Q x K and P x V run on it."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import TN, MachineConfig
 from golden.spec.status import Status
 from hw.core.layouts import EXP_BITS, OPERAND_BITS, array_beat, lane_bits
-from hw.lib.queue import Queue
 
 FIELD = 18
 """Bits of the lower of two packed products; four products of a 9-bit operand and a weight of at most 127 fit."""
 GROUP = 4
 """Packed products that are summed before they are unpacked."""
-DRAIN_BANKS = 4
-"""Finished tiles that wait to leave; a beat needs about as many cycles to get there as they need to empty."""
+DRAIN_BANKS = 8
+"""Finished tiles that wait to leave: enough for a credit to go round while tiles of scores leave, and no more costs
+anything, since LUT memories are deeper."""
 
 
 def drain_beat(cfg: MachineConfig) -> data.StructLayout:
@@ -36,12 +36,12 @@ class MatrixArray(wiring.Component):
         s7    << exponent of the lane
         s8    accumulator = (0 | accumulator | accumulator << 8) + s7
         s9    tile complete: copied to the next drain bank
-        s10   tm beats, a lane each -> queue -> o
+        s10   tm beats, a lane each -> o
 
     Timing: LATENCY cycles from the transfer of a beat with ``last`` to the tile's first beat at ``o`` (drain empty).
     II = 1 beat; ``i.ready`` is always 1 and a tile may follow the one before without a gap. Tiles leave at one beat a
-    cycle, tm cycles each; ``o.valid`` never falls within a tile. ``release`` comes as soon as the bank is sure to be
-    free for a beat sent from then on, so the credits sustain a tile every max(tm, LATENCY / DRAIN_BANKS) cycles.
+    cycle, tm cycles each; ``o.valid`` never falls within a tile. ``release`` follows a bank's last beat, so the credits
+    sustain a tile every max(tm, (LATENCY + tm) / DRAIN_BANKS) cycles.
     Domain: operands -128..255, weights -127..127, accumulators within int32 (the compiler proves it). A beat with
     ``last`` needs a credit: DRAIN_BANKS at reset, one more with each ``release``; without it ``fault`` pulses
     (INTERNAL).
@@ -64,9 +64,7 @@ class MatrixArray(wiring.Component):
         self.cfg = cfg
         self.group = min(GROUP, cfg.tk)
         self.SUM_STAGES = (cfg.tk - 1).bit_length()  # s3.. of the picture
-        self.REACH = self.SUM_STAGES + 4
-        self.QUEUE_DEPTH = max(8, 2 * cfg.tm)
-        self.LATENCY = self.REACH + 3  # bank, queue
+        self.LATENCY = self.SUM_STAGES + 6
         super().__init__({"i": In(stream.Signature(array_beat(cfg))),
                           "o": Out(stream.Signature(drain_beat(cfg))), "release": Out(1), "idle": Out(1),
                           "fault": Out(1), "fault_code": Out(8)})
@@ -148,40 +146,35 @@ class MatrixArray(wiring.Component):
         return registers
 
     def _drain(self, m, acc, completing, in_flight):
-        """Stages 9 and 10: banks filled and emptied into the queue in turn."""
+        """Stages 9 and 10: banks filled and emptied in turn, a memory for each lane."""
         beats = self.cfg.tm
-        banks = [[Signal(32 * TN, name=f"s9_bank{bank}_{n}", reset_less=True) for n in range(beats)]
-                 for bank in range(DRAIN_BANKS)]
         s8_last, full = Signal(), Signal(DRAIN_BANKS)
         write_bank, read_bank = Signal(range(DRAIN_BANKS)), Signal(range(DRAIN_BANKS))
         number = Signal(range(beats))
+        lanes = []
+        for n in range(beats):
+            store = m.submodules[f"lane{n}"] = memory.Memory(shape=32 * TN, depth=DRAIN_BANKS, init=[])
+            write_port, read_port = store.write_port(), store.read_port(domain="comb")
+            # The accumulators live for one more cycle: the next tile's first beat arrives at the same edge.
+            m.d.comb += [write_port.addr.eq(write_bank), write_port.data.eq(Cat(acc[n])), write_port.en.eq(s8_last),
+                         read_port.addr.eq(read_bank)]
+            lanes.append(read_port.data)
 
-        # The accumulators live for one more cycle: the next tile's first beat arrives at the same edge.
-        m.d.sync += s8_last.eq(completing)
-        for bank, registers in enumerate(banks):
-            with m.If(s8_last & (write_bank == bank)):
-                m.d.sync += [register.eq(Cat(acc[n])) for n, register in enumerate(registers)]
-
-        # Emptying begins when the queue has room for the whole tile and then never stops, so the bank can be promised
-        # before it is empty: a beat needs REACH cycles from `i` to the bank.
-        queue = m.submodules.queue = Queue(drain_beat(self.cfg), self.QUEUE_DEPTH)
-        moving, emptied = Signal(), Signal()
+        free, moving, emptied = Signal(), Signal(), Signal()
+        value = Signal(32 * TN, reset_less=True)
         m.d.comb += [
-            moving.eq(full.bit_select(read_bank, 1) & ((number != 0) | (queue.level <= self.QUEUE_DEPTH - beats))),
-            emptied.eq(moving & (number == beats - 1)),
-            queue.i.valid.eq(moving),
-            queue.i.p.value.as_value().eq(Array(row for bank in banks for row in bank)[Cat(number, read_bank)]),
-            queue.i.p.lane.eq(number),
+            free.eq(~self.o.valid | self.o.ready), moving.eq(free & full.bit_select(read_bank, 1)),
+            emptied.eq(moving & (number == beats - 1)), self.o.p.value.as_value().eq(value),
         ]
-        promise = max(0, beats - 2 - self.REACH)
+        with m.If(free):
+            m.d.sync += [self.o.valid.eq(moving), value.eq(Array(lanes)[number]), self.o.p.lane.eq(number)]
         m.d.sync += [
-            number.eq(number + moving), self.release.eq(moving & (number == promise)),
-            write_bank.eq(write_bank + s8_last), read_bank.eq(read_bank + emptied),
+            number.eq(number + moving), self.release.eq(emptied),
+            write_bank.eq(write_bank + s8_last), read_bank.eq(read_bank + emptied), s8_last.eq(completing),
             full.eq(full & ~(emptied << read_bank)[:DRAIN_BANKS] | (s8_last << write_bank)[:DRAIN_BANKS]),
             self.fault.eq(s8_last & full.bit_select(write_bank, 1) & ~(emptied & (read_bank == write_bank))),
-            self.idle.eq(~(self.i.valid | in_flight | completing | s8_last | full.any() | (queue.level != 0))),
+            self.idle.eq(~(self.i.valid | in_flight | completing | s8_last | full.any() | self.o.valid)),
         ]
-        connect(m, queue.o, flipped(self.o))
 
 
 def _pairs(values):

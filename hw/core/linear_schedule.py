@@ -93,7 +93,8 @@ class LinearSchedule(wiring.Component):
         first = (slice_ == 0) & (step == 0)
         m.d.comb += [
             plan.source.eq(Mux(seek, Source.NONE, Source.RING)), plan.again.eq(word.again),
-            plan.seek.eq(word.back << (self.cfg.steps.bit_length() - 1)), plan.quarter.eq(slice_[:2]), plan.step.eq(step),
+            plan.seek.eq(word.back << (self.cfg.steps.bit_length() - 1)), plan.quarter.eq(slice_[:2]),
+            plan.step.eq(step),
             plan.unsigned.eq(word.src_unsigned | plane), plan.present.eq(Cat(lane.present for lane in group_.lanes)),
             plan.first.eq(first & ~plane), plan.widen.eq(first & plane), plan.last.eq(tile_done & ~seek),
             plan.final.eq(tile_done & tile_last & group_.last & ~seek),

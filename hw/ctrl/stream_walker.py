@@ -25,10 +25,10 @@ def _times(value, factor: int):
 class StreamWalker(wiring.Component):
     """For each instruction that consumes the weight stream, requests its lines and says where they go, in order.
 
-    LINEAR: for each tile PARAM_LINES to PARAM, then SLICE_LINES a slice to RING (none with ``again``). NORM: NORM_PARAM_LINES a block to NORM.
-    ATTENTION: a line to MULTS, then PARAM_LINES for each 32 output channels to PARAM. EXPERTS: walks the body once
-    for each expert, in order of arrival, as soon as the gate has named it, and goes on when it has walked as many as
-    the sequencer says there are; its streams count from ``stream + expert * pitch``.
+    LINEAR: for each tile PARAM_LINES to PARAM, then SLICE_LINES a slice to RING (none with ``again``). NORM:
+    NORM_PARAM_LINES a block to NORM. ATTENTION: a line to MULTS, then PARAM_LINES for each 32 output channels to PARAM.
+    EXPERTS: walks the body once for each expert, in order of arrival, as soon as the gate has named it, and goes on
+    when it has walked as many as the sequencer says there are; its streams count from ``stream + expert * pitch``.
 
     ::
 

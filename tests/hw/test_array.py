@@ -184,7 +184,7 @@ async def latency_and_interval(dut):
     assert bench.sink.times[CFG.tm - 1] - bench.sink.times[0] == CFG.tm - 1
 
 
-PACE = max(CFG.tm, -(-MatrixArray(CFG).LATENCY // DRAIN_BANKS) + 1)
+PACE = max(CFG.tm, -(-(MatrixArray(CFG).LATENCY + CFG.tm) // DRAIN_BANKS) + 1)
 
 
 def dut_latency() -> int:
@@ -193,7 +193,7 @@ def dut_latency() -> int:
 
 @cocotb.test()
 async def short_tiles_run_at_the_pace_of_the_drain(dut):
-    """Tiles of one beat: the credits come back in time for max(tm, LATENCY / DRAIN_BANKS) cycles a tile."""
+    """Tiles of one beat: the credits come back in time for max(tm, (LATENCY + tm) / DRAIN_BANKS) cycles a tile."""
     await start(dut)
     rng = seeded("short")
     tiles = [tile for tile in (random_tile(rng, steps=1) for _ in range(60)) if len(tile.beats) == 1]
