@@ -40,7 +40,8 @@ def _power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
 
 
-def _ring_size(value: int) -> bool:
+def _three_quarters(value: int) -> bool:
+    """Of a power of two, or one itself: what block memories make without waste and an address can check cheaply."""
     return _power_of_two(value) or value % 3 == 0 and _power_of_two(value // 3)
 
 
@@ -49,12 +50,12 @@ class MachineConfig:
     """Geometry of one bitstream. The array makes ``tm * TN * tk`` multiply-accumulates a cycle.
 
     ``tm`` token lanes (2, 4 or 8), ``tk`` inputs a cycle (2, 4, 8 or 16), ``ports`` 128-bit weight ports (1, 2, 4).
-    Depths, powers of two (``ring_lines`` also three quarters of one): ``ring_lines`` of weights and ``param_lines`` of
-    parameters in 64-byte lines; ``operand_rows`` and ``residual_rows`` of 64 bytes; ``kv_tiles`` of TN x SLICE bytes
-    for each of K and V; ``lane_rows`` 64-byte rows in each half of a lane buffer; ``max_keys`` a softmax row may have;
-    ``program_depth`` instructions; ``queue_depth`` (token, expert) pairs. ``fold``: cycles that LANES values take in
-    layer norm, epilogue and softmax (1, 2, 4 or 8), which are as many times narrower: for arrays whose tiles take that
-    long anyway.
+    Depths, powers of two or three quarters of one: ``ring_lines`` of weights in 64-byte lines; ``operand_rows`` and
+    ``residual_rows`` of 64 bytes. Depths, powers of two: ``param_lines`` of parameters in 64-byte lines; ``kv_tiles``
+    of TN x SLICE bytes for each of K and V; ``lane_rows`` 64-byte rows in each half of a lane buffer; ``max_keys`` a
+    softmax row may have; ``program_depth`` instructions; ``queue_depth`` (token, expert) pairs. ``fold``: cycles that
+    LANES values take in layer norm, epilogue and softmax (1, 2, 4 or 8), which are as many times narrower: for arrays
+    whose tiles take that long anyway.
     """
 
     name: str
@@ -77,12 +78,12 @@ class MachineConfig:
         require(self.tk in (2, 4, 8, 16), f"tk must be 2, 4, 8 or 16, not {self.tk}.")
         require(self.ports in (1, 2, 4), f"ports must be 1, 2 or 4, not {self.ports}.")
         require(self.fold in (1, 2, 4, 8), f"fold must be 1, 2, 4 or 8, not {self.fold}.")
-        require(_ring_size(self.ring_lines) and 64 <= self.ring_lines <= 1 << 16,
-                f"ring_lines must be a power of two, or three quarters of one, in 64..65536, not {self.ring_lines}.")
-        for field, low, high in (("param_lines", 16, 1 << 12),
-                                 ("operand_rows", 64, 1 << 16), ("residual_rows", 64, 1 << 16),
-                                 ("kv_tiles", 8, 1 << 10), ("lane_rows", 4, 128), ("max_keys", 16, 2048),
-                                 ("program_depth", 16, 4096), ("queue_depth", 16, 1 << 14)):
+        for field in ("ring_lines", "operand_rows", "residual_rows"):
+            value = getattr(self, field)
+            require(_three_quarters(value) and 64 <= value <= 1 << 16,
+                    f"{field} must be a power of two, or three quarters of one, in 64..65536, not {value}.")
+        for field, low, high in (("param_lines", 16, 1 << 12), ("kv_tiles", 8, 1 << 10), ("lane_rows", 4, 128),
+                                 ("max_keys", 16, 2048), ("program_depth", 16, 4096), ("queue_depth", 16, 1 << 14)):
             value = getattr(self, field)
             require(_power_of_two(value) and low <= value <= high,
                     f"{field} must be a power of two in {low}..{high}, not {value}.")
@@ -135,8 +136,8 @@ SMALL = MachineConfig(
     name="small", tm=2, tk=2, ports=1, ring_lines=512, param_lines=64, operand_rows=1024, residual_rows=512,
     kv_tiles=64, lane_rows=16, max_keys=256, program_depth=256, queue_depth=512)
 ZCU102 = MachineConfig(
-    name="zcu102", tm=4, tk=16, ports=4, ring_lines=16384, param_lines=512, operand_rows=8192, residual_rows=4096,
-    kv_tiles=512, lane_rows=64, max_keys=256, program_depth=512, queue_depth=1024)
+    name="zcu102", tm=4, tk=16, ports=4, ring_lines=12288, param_lines=512, operand_rows=6144, residual_rows=3072,
+    kv_tiles=256, lane_rows=64, max_keys=256, program_depth=512, queue_depth=1024)
 U280 = MachineConfig(
     name="u280", tm=8, tk=16, ports=4, ring_lines=32768, param_lines=1024, operand_rows=65536, residual_rows=16384,
     kv_tiles=1024, lane_rows=64, max_keys=2048, program_depth=1024, queue_depth=8192)

@@ -52,8 +52,6 @@ class RowMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        address_bits = (self.rows - 1).bit_length()
-
         # Arbitration: the first client that asks.
         read_valid, read_row = self._choose(m, self.i_read, lambda payload: payload)
         write_valid, write = self._choose(m, self.i_write, lambda payload: payload.as_value())
@@ -61,7 +59,7 @@ class RowMemory(wiring.Component):
 
         s1_row, s1_mask = Signal(ROW_BITS), Signal(2)
         write_out, read_out = Signal(), Signal()
-        m.d.comb += [write_out.eq(word.row >> address_bits != 0), read_out.eq(read_row >> address_bits != 0)]
+        m.d.comb += [write_out.eq(word.row >= self.rows), read_out.eq(read_row >= self.rows)]
         m.d.sync += [
             s1_row.eq(word.row), s1_mask.eq(Mux(write_valid & ~write_out, word.mask, 0)),
             self.fault.eq(write_valid & write_out | read_valid & read_out),
