@@ -6,6 +6,7 @@ from itertools import product
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from golden.spec.machine import LANES, SLICE, MachineConfig
 from golden.spec.tables import ATTENTION_FRAC, LOG2_FRAC, PROB_CARRY_START, RECIPROCAL_BITS, SCORE_REFERENCE_MIN
@@ -32,11 +33,11 @@ class Softmax(wiring.Component):
         C: scored rows -> [read, 2] -> [m_last - m] -> [>>] -> [+ carry or >> p_shift] -> P memory -> p_data
                                                                    ^ one cycle loop  \-> [sum, 5] -> reciprocal -> o
 
-    ``cfg.lanes`` keys a cycle: at fold F a beat stays at ``i`` while its F parts go in, and keys wait between m and the
-    subtraction until the last part of their chunk has raised m.
-    Timing: II = F: A takes a beat and C a row in F cycles; A of a job runs beside C of those before it. With n beats
-    in a job and nothing in the way, ``o`` is valid LATENCY + F * n cycles after the transfer of the job's last beat.
-    ``i`` waits only for its job, and that for the slot it needs; C waits until the slot it writes was released.
+    Timing: II = F = ``cfg.fold``: A takes a beat and C a row in F parts, one a cycle; the beat stays at ``i`` meanwhile
+    and keys wait behind m until the last part of their chunk has raised it. A of a job runs beside C of those before
+    it. With n beats in a job and nothing in the way, ``o`` is valid LATENCY + F * n cycles after the transfer of the
+    job's last beat. ``i`` waits only for its job, and that for the slot it needs; C waits until the slot it writes was
+    released.
     Domain: 1 <= keys <= ``cfg.max_keys``; beats of lanes 0 .. lanes - 1, chunks ascending within a lane, none empty.
     Plane 0 of P holds the 8-bit probabilities or the high bytes of the 16-bit ones, plane 1 the low bytes. Lanes from
     ``lanes`` on read as 0; their reciprocals mean nothing.
@@ -61,9 +62,10 @@ class Softmax(wiring.Component):
         self.cfg = cfg
         self.chunks = cfg.max_keys // SLICE
         self.II = cfg.fold
-        # From the transfer of a beat to the write of its last exponentials; from a row's last read to its total.
-        self.A_LATENCY = 3 + ROUND_SHIFT_LATENCY + 4 + cfg.fold + Exponential.LATENCY
-        self.C_LATENCY = 5 + (cfg.lanes - 1).bit_length() + 1
+        self.A_LATENCY = 3 + ROUND_SHIFT_LATENCY + 5 + (cfg.fold - 1) + Exponential.LATENCY
+        """From the transfer of a beat to the write of its last exponentials."""
+        self.C_LATENCY = 5 + exact_log2(cfg.lanes) + 1
+        """From a row's last read to its total."""
         self.LATENCY = self.A_LATENCY + self.C_LATENCY + Reciprocal.LATENCY + 2
         super().__init__({
             "i_job": In(stream.Signature(SOFTMAX_JOB)), "i": In(stream.Signature(score_beat(cfg))),
@@ -181,7 +183,7 @@ class Softmax(wiring.Component):
         within = self.last[slot[5]]
         m.d.comb += live_now.eq(Mux(ends[5], (2 << within[:4]) - 1, -1))
         m.d.sync += s6_live.eq(Cat(self._part(live_now, part[5])))
-        wait = fold - 1  # of a chunk's keys for its last part, between stages 10 and 11
+        wait = fold - 1  # of each key, between stages 10 and 11, for the last part of its chunk
         live = staged(s6_live, 4 + wait, "live")
         wholes, fractions = [], []
         for k, t in enumerate(scores):
@@ -210,7 +212,7 @@ class Softmax(wiring.Component):
         s10_reference = Signal(REFERENCE, reset_less=True)
         with m.If(part[9] == fold - 1):
             m.d.sync += s10_reference.eq(reference)
-        reference_of_row = staged(s10_reference, total - wait - 10, "row_reference")
+        reference_of_row = staged(s10_reference, 1 + Exponential.LATENCY, "row_reference")
 
         # Stage 11: distance below the reference; a dead key is too far. Stages 12..14: exponentials.
         exponential = m.submodules.exponential = Exponential(lanes)
@@ -297,7 +299,7 @@ class Softmax(wiring.Component):
             plane0, plane1 = (Cat(read.data[(2 * i + plane) * fold + n] for n in range(fold)) for plane in range(2))
             m.d.sync += self.p_data[i].eq(Mux(i < p_lanes[s1_slot], Mux(s1_plane, plane1, plane0), 0))
 
-        # Stages 6..9, fewer when folded: sum of the part. The stage behind them: of the row.
+        # Stages 6..9, fewer for narrow parts: sum of the part. The stage behind them: of the row.
         terms, stage = p, 6
         while len(terms) > 1:
             sums = [Signal(len(terms[0]) + 1, name=f"c{stage}_sum{i}", reset_less=True) for i in range(len(terms) // 2)]
