@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Single-pass softmax: scores become probabilities for the array and a reciprocal for each lane."""
 
+from itertools import product
+
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from golden.spec.machine import LANES, SLICE, MachineConfig
 from golden.spec.tables import ATTENTION_FRAC, LOG2_FRAC, PROB_CARRY_START, RECIPROCAL_BITS, SCORE_REFERENCE_MIN
@@ -26,13 +29,15 @@ class Softmax(wiring.Component):
     ::
 
         A: i -> [x mult, 3] -> [>> shift1, 3] -> [ceil] -> [max tree, 2] -> [m] -> [m - ceil] -> [EXP, 3] -> scored rows
-                                                      one cycle loop, by lane ^                 (16 exponentials, m)
+                                                      one cycle loop, by lane ^                 (exponentials, m)
         C: scored rows -> [read, 2] -> [m_last - m] -> [>>] -> [+ carry or >> p_shift] -> P memory -> p_data
                                                                    ^ one cycle loop  \-> [sum, 5] -> reciprocal -> o
 
-    Timing: A takes a beat a cycle and C a row a cycle; A of a job runs beside C of those before it. With n beats in
-    a job and nothing in the way, ``o`` is valid LATENCY + n cycles after the transfer of the job's last beat. ``i``
-    waits only for its job, and that for the slot it needs; C waits until the slot it writes was released.
+    Timing: II = F = ``cfg.fold``: A takes a beat and C a row in F parts, one a cycle; the beat stays at ``i`` meanwhile
+    and keys wait behind m until the last part of their chunk has raised it. A of a job runs beside C of those before
+    it. With n beats in a job and nothing in the way, ``o`` is valid LATENCY + F * n cycles after the transfer of the
+    job's last beat. ``i`` waits only for its job, and that for the slot it needs; C waits until the slot it writes was
+    released.
     Domain: 1 <= keys <= ``cfg.max_keys``; beats of lanes 0 .. lanes - 1, chunks ascending within a lane, none empty.
     Plane 0 of P holds the 8-bit probabilities or the high bytes of the 16-bit ones, plane 1 the low bytes. Lanes from
     ``lanes`` on read as 0; their reciprocals mean nothing.
@@ -41,13 +46,6 @@ class Softmax(wiring.Component):
     p_chunk, p_plane, p_en`` In -> ``p_data`` Out(tm x 16 bytes) READ_LATENCY later; ``p_release`` In(1), a pulse frees
     the oldest slot; ``idle`` Out(1), no job accepted whose slot is not released.
     """
-
-    A_LATENCY = 3 + ROUND_SHIFT_LATENCY + 5 + Exponential.LATENCY
-    """From the transfer of a beat to the write of its exponentials."""
-    C_LATENCY = 5 + 5
-    """From a row's last read to its total."""
-    LATENCY = A_LATENCY + C_LATENCY + Reciprocal.LATENCY + 2
-    II = 1
 
     i_job: stream.Interface
     i: stream.Interface
@@ -63,6 +61,12 @@ class Softmax(wiring.Component):
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         self.chunks = cfg.max_keys // SLICE
+        self.II = cfg.fold
+        self.A_LATENCY = 3 + ROUND_SHIFT_LATENCY + 5 + (cfg.fold - 1) + Exponential.LATENCY
+        """From the transfer of a beat to the write of its last exponentials."""
+        self.C_LATENCY = 5 + exact_log2(cfg.lanes) + 1
+        """From a row's last read to its total."""
+        self.LATENCY = self.A_LATENCY + self.C_LATENCY + Reciprocal.LATENCY + 2
         super().__init__({
             "i_job": In(stream.Signature(SOFTMAX_JOB)), "i": In(stream.Signature(score_beat(cfg))),
             "o": Out(stream.Signature(softmax_done(cfg))),
@@ -90,14 +94,15 @@ class Softmax(wiring.Component):
                          taken.bit_select(in_slot, 1).eq(1), in_slot.eq(in_slot + 1)]
 
         store = m.submodules.scored_rows = memory.Memory(
-            shape=unsigned(LANES * EXPONENTIAL_BITS + REFERENCE.width), init=[],
-            depth=SOFTMAX_SLOTS * self.cfg.tm * self.chunks)
+            shape=unsigned(self.cfg.lanes * EXPONENTIAL_BITS + REFERENCE.width), init=[],
+            depth=SOFTMAX_SLOTS * self.cfg.tm * self.chunks * self.cfg.fold)
         finals = [[Signal(REFERENCE, name=f"final{slot}_{lane}") for lane in range(self.cfg.tm)]
                   for slot in range(SOFTMAX_SLOTS)]
 
         # Stage A: the job's beats go in; its slot is scored when the last of them is in memory.
-        m.d.comb += self.i.ready.eq((taken & ~fed).bit_select(a_slot, 1))
-        a_end, a_end_slot, fed_now = self._score(m, a_slot, store.write_port(), finals)
+        opened = Signal()
+        m.d.comb += opened.eq((taken & ~fed).bit_select(a_slot, 1))
+        a_end, a_end_slot, fed_now = self._score(m, a_slot, opened, store.write_port(), finals)
         with m.If(fed_now):
             m.d.sync += [fed.bit_select(a_slot, 1).eq(1), a_slot.eq(a_slot + 1)]
         with m.If(a_end):
@@ -116,18 +121,26 @@ class Softmax(wiring.Component):
         m.d.sync += self.idle.eq(~accept & (taken == 0) & (used == 0))
         return m
 
-    def _row(self, slot, lane, chunk):
-        return Cat(chunk[:(self.chunks - 1).bit_length()], lane, slot)
+    def _row(self, slot, lane, chunk, part):
+        return Cat(part, chunk[:(self.chunks - 1).bit_length()], lane, slot)
 
-    def _score(self, m, a_slot, port, finals):
+    def _part(self, values, part):
+        """Those of a chunk's 16 values that ``part`` consists of."""
+        firsts = range(0, SLICE, self.cfg.lanes)
+        return [Array(values[first + k] for first in firsts)[part] for k in range(self.cfg.lanes)]
+
+    def _score(self, m, a_slot, opened, port, finals):
         """Stage A. (a job's last row is written now, its slot, its last beat is accepted now)"""
+        lanes, fold = self.cfg.lanes, self.cfg.fold
         beat = self.i.payload
         job = self.job[a_slot]
-        transfer, row_ends, fed_now = Signal(), Signal(), Signal()
-        rows = Signal(4)
+        entry, transfer, row_ends, fed_now = Signal(), Signal(), Signal(), Signal()
+        part_now, rows = Signal(range(fold), name="part"), Signal(4)
         last_key = self.last[a_slot]
-        m.d.comb += [transfer.eq(self.i.valid & self.i.ready), row_ends.eq(beat.chunk == last_key[4:]),
+        m.d.comb += [entry.eq(self.i.valid & opened), self.i.ready.eq(opened & (part_now == fold - 1)),
+                     transfer.eq(self.i.valid & self.i.ready), row_ends.eq(beat.chunk == last_key[4:]),
                      fed_now.eq(transfer & row_ends & (rows + 1 == job.lanes))]
+        m.d.sync += part_now.eq(part_now + entry)
         with m.If(transfer & row_ends):
             m.d.sync += rows.eq(Mux(fed_now, 0, rows + 1))
 
@@ -141,9 +154,9 @@ class Softmax(wiring.Component):
             return found
 
         total = self.A_LATENCY
-        slot, lane, chunk = staged(a_slot, total, "slot"), staged(beat.lane, total, "lane"), \
-            staged(beat.chunk, total, "chunk")
-        valid = staged(transfer, total, "valid", reset_less=False)
+        slot, lane = staged(a_slot, total, "slot"), staged(beat.lane, total, "lane")
+        chunk, part = staged(beat.chunk, total, "chunk"), staged(part_now, total, "part")
+        valid = staged(entry, total, "valid", reset_less=False)
         end, ends = staged(fed_now, total, "end", reset_less=False), staged(row_ends, 10, "row_ends")
         shift = staged(job.shift1, 3, "shift")
 
@@ -151,12 +164,12 @@ class Softmax(wiring.Component):
         s1_mult = Signal(16, reset_less=True)
         m.d.sync += s1_mult.eq(job.mult)
         scaled = []
-        for k in range(LANES):
+        for k, score in enumerate(self._part(beat.value, part_now)):
             s1_score = Signal(signed(32), name=f"s1_score{k}", reset_less=True)
             s2_high = Signal(signed(32), name=f"s2_high{k}", reset_less=True)
             s2_low = Signal(32, name=f"s2_low{k}", reset_less=True)
             s3_scaled = Signal(signed(48), name=f"s3_scaled{k}", reset_less=True)
-            m.d.sync += [s1_score.eq(beat.value[k]),
+            m.d.sync += [s1_score.eq(score),
                          s2_high.eq(s1_score[16:].as_signed() * s1_mult), s2_low.eq(s1_score[:16] * s1_mult),
                          s3_scaled.eq(Cat(s2_low[:16], (s2_high + s2_low[16:])[:32].as_signed()).as_signed())]
             scaled.append(s3_scaled)
@@ -165,28 +178,29 @@ class Softmax(wiring.Component):
         scores = round_shift(m, "t", scaled, shift[3], 16)
 
         # Stage 7: whole part rounded up and fraction below it; keys beyond the last do not count.
-        s6_live = Signal(LANES, reset_less=True)
+        s6_live = Signal(lanes, reset_less=True)
         live_now = Signal(LANES)
         within = self.last[slot[5]]
         m.d.comb += live_now.eq(Mux(ends[5], (2 << within[:4]) - 1, -1))
-        m.d.sync += s6_live.eq(live_now)
-        live = staged(s6_live, 4, "live")  # of stages 6..10
+        m.d.sync += s6_live.eq(Cat(self._part(live_now, part[5])))
+        wait = fold - 1  # of each key, between stages 10 and 11, for the last part of its chunk
+        live = staged(s6_live, 4 + wait, "live")
         wholes, fractions = [], []
         for k, t in enumerate(scores):
             s7_whole = Signal(REFERENCE, name=f"s7_whole{k}", reset_less=True)
             s7_fraction = Signal(LOG2_FRAC, name=f"s7_fraction{k}", reset_less=True)
             m.d.sync += [s7_whole.eq(Mux(live[0][k], (t >> LOG2_FRAC) + t[:LOG2_FRAC].any(), SCORE_REFERENCE_MIN)),
                          s7_fraction.eq(-t)]
-            wholes.append(staged(s7_whole, 3, f"whole{k}"))
-            fractions.append(staged(s7_fraction, 4, f"fraction{k}"))
+            wholes.append(staged(s7_whole, 3 + wait, f"whole{k}"))
+            fractions.append(staged(s7_fraction, 4 + wait, f"fraction{k}"))
 
-        # Stages 8, 9: the chunk's maximum. Stage 10: the lane's reference.
+        # Stages 8, 9: the part's maximum. Stage 10: the lane's reference, which is the chunk's with its last part.
         tops = [column[0] for column in wholes]
         for stage in (8, 9):
             tops = [top_of_four(m, tops[i:i + 4], f"s{stage}_top{i // 4}") for i in range(0, len(tops), 4)]
         references = Array(Signal(REFERENCE, name=f"reference{i}") for i in range(1 << lane_bits(self.cfg)))
         before, reference, s9_first = Signal(REFERENCE), Signal(REFERENCE), Signal(reset_less=True)
-        m.d.sync += s9_first.eq(chunk[8] == 0)
+        m.d.sync += s9_first.eq((chunk[8] == 0) & (part[8] == 0))
         m.d.comb += [before.eq(Mux(s9_first, SCORE_REFERENCE_MIN, references[lane[9]])),
                      reference.eq(Mux(tops[0] > before, tops[0], before))]
         with m.If(valid[9]):
@@ -196,38 +210,42 @@ class Softmax(wiring.Component):
                     with m.If(ends[9] & (slot[9] == h) & (lane[9] == i)):
                         m.d.sync += final.eq(reference)
         s10_reference = Signal(REFERENCE, reset_less=True)
-        m.d.sync += s10_reference.eq(reference)
-        reference_of_row = staged(s10_reference, total - 10, "row_reference")
+        with m.If(part[9] == fold - 1):
+            m.d.sync += s10_reference.eq(reference)
+        reference_of_row = staged(s10_reference, 1 + Exponential.LATENCY, "row_reference")
 
         # Stage 11: distance below the reference; a dead key is too far. Stages 12..14: exponentials.
-        exponential = m.submodules.exponential = Exponential(LANES)
-        for k in range(LANES):
+        exponential = m.submodules.exponential = Exponential(lanes)
+        for k in range(lanes):
             s11_distance = Signal(DISTANCE_BITS, name=f"s11_distance{k}", reset_less=True)
-            m.d.sync += s11_distance.eq(Mux(live[4][k], s10_reference - wholes[k][3], EXPONENTIAL_BITS))
-            m.d.comb += [exponential.i[k].whole.eq(s11_distance), exponential.i[k].fraction.eq(fractions[k][4])]
+            m.d.sync += s11_distance.eq(Mux(live[-1][k], s10_reference - wholes[k][-1], EXPONENTIAL_BITS))
+            m.d.comb += [exponential.i[k].whole.eq(s11_distance), exponential.i[k].fraction.eq(fractions[k][-1])]
 
-        m.d.comb += [port.addr.eq(self._row(slot[total], lane[total], chunk[total])), port.en.eq(valid[total]),
+        m.d.comb += [port.addr.eq(self._row(slot[-1], lane[-1], chunk[-1], part[-1])), port.en.eq(valid[-1]),
                      port.data.eq(Cat(exponential.o, reference_of_row[-1]))]
-        return end[total], slot[total], fed_now
+        return end[-1], slot[-1], fed_now
 
     def _narrow(self, m, c_slot, reading, port, finals):
         """Stage C, and the P memory. Whether a job's last row is read now."""
-        tm = self.cfg.tm
+        tm, lanes, fold = self.cfg.tm, self.cfg.lanes, self.cfg.fold
         job, last_chunk = self.job[c_slot], self.last[c_slot][4:]
         lane, chunk = Signal(lane_bits(self.cfg)), Signal(CHUNK_BITS)
+        part = Signal(range(fold), name="c_part")
         row_ends, end = Signal(), Signal()
-        m.d.comb += [row_ends.eq(chunk == last_chunk), end.eq(reading & row_ends & (lane + 1 == job.lanes)),
-                     port.addr.eq(self._row(c_slot, lane, chunk)), port.en.eq(reading)]
+        chunk_ends = part == fold - 1
+        m.d.comb += [row_ends.eq(chunk_ends & (chunk == last_chunk)),
+                     end.eq(reading & row_ends & (lane + 1 == job.lanes)),
+                     port.addr.eq(self._row(c_slot, lane, chunk, part)), port.en.eq(reading)]
         with m.If(reading):
-            m.d.sync += chunk.eq(Mux(row_ends, 0, chunk + 1))
+            m.d.sync += [part.eq(part + 1), chunk.eq(Mux(row_ends, 0, chunk + chunk_ends))]
             with m.If(row_ends):
                 m.d.sync += lane.eq(Mux(end, 0, lane + 1))
 
         # What travels with a row.
         tag = data.StructLayout({"slot": range(SOFTMAX_SLOTS), "lane": lane_bits(self.cfg), "chunk": CHUNK_BITS,
-                                 "first": 1, "ends": 1, "wide": 1, "p_shift": 4})
+                                 "part": range(fold), "first": 1, "ends": 1, "wide": 1, "p_shift": 4})
         tags, valids = [Signal(tag, name="c0_tag")], [reading]
-        m.d.comb += [tags[0].slot.eq(c_slot), tags[0].lane.eq(lane), tags[0].chunk.eq(chunk),
+        m.d.comb += [tags[0].slot.eq(c_slot), tags[0].lane.eq(lane), tags[0].chunk.eq(chunk), tags[0].part.eq(part),
                      tags[0].first.eq(chunk == 0), tags[0].ends.eq(row_ends), tags[0].wide.eq(job.wide),
                      tags[0].p_shift.eq(job.p_shift)]
         for stage in range(1, self.C_LATENCY):
@@ -240,56 +258,59 @@ class Softmax(wiring.Component):
         c2_row, c2_final = Signal.like(port.data, name="c2_row", reset_less=True), Signal(REFERENCE, reset_less=True)
         final = Array(final for row in finals for final in row)[Cat(tags[1].lane, tags[1].slot)]
         c3_distance, rise = Signal(range(EXPONENTIAL_BITS + 1), reset_less=True), Signal(DISTANCE_BITS)
-        m.d.comb += rise.eq(c2_final - c2_row[LANES * EXPONENTIAL_BITS:].as_signed())
+        m.d.comb += rise.eq(c2_final - c2_row[lanes * EXPONENTIAL_BITS:].as_signed())
         m.d.sync += [c2_row.eq(port.data), c2_final.eq(final),
                      c3_distance.eq(Mux(rise >= EXPONENTIAL_BITS, EXPONENTIAL_BITS, rise))]
 
-        # Stage 4: rescale. Stage 5: narrow with the carry of the key's lane, or shift.
+        # Stage 4: rescale. Stage 5: narrow with the carry of the key's lane, or shift. Carries of the parts take turns.
         p = []
-        for k in range(LANES):
+        for k in range(lanes):
             c3_exp = Signal(EXPONENTIAL_BITS, name=f"c3_exp{k}", reset_less=True)
             c4_q = Signal(EXPONENTIAL_BITS, name=f"c4_q{k}", reset_less=True)
             c5_p = Signal(EXPONENTIAL_BITS, name=f"c5_p{k}", reset_less=True)
-            carry, total = Signal(8, name=f"carry{k}", reset_less=True), Signal(EXPONENTIAL_BITS, name=f"carried{k}")
-            m.d.comb += total.eq(c4_q + Mux(tags[4].first, PROB_CARRY_START, carry))
+            carries = Signal(8 * fold, name=f"carries{k}", reset_less=True)
+            total = Signal(EXPONENTIAL_BITS, name=f"carried{k}")
+            m.d.comb += total.eq(c4_q + Mux(tags[4].first, PROB_CARRY_START, carries[:8]))
             m.d.sync += [c3_exp.eq(c2_row.word_select(k, EXPONENTIAL_BITS)), c4_q.eq(c3_exp >> c3_distance),
                          c5_p.eq(Mux(tags[4].wide, c4_q >> tags[4].p_shift, total[8:]))]
             with m.If(valids[4]):
-                m.d.sync += carry.eq(total[:8])
+                m.d.sync += carries.eq(Cat(carries[8:], total[:8]))
             p.append(c5_p)
 
-        # P memory: a lane's 16 bytes in each of two planes.
-        store = m.submodules.p = memory.Memory(shape=data.ArrayLayout(unsigned(8 * SLICE), 2 * tm), init=[],
+        # P memory: a lane's 16 bytes in each of two planes, written part by part.
+        store = m.submodules.p = memory.Memory(shape=data.ArrayLayout(unsigned(8 * lanes), 2 * tm * fold), init=[],
                                                depth=SOFTMAX_SLOTS * self.chunks)
         write, read = store.write_port(granularity=1), store.read_port()
         address_bits = (self.chunks - 1).bit_length()
         high = Cat(Mux(tags[5].wide, value[8:], value[:8]) for value in p)
         m.d.comb += [write.addr.eq(Cat(tags[5].chunk[:address_bits], tags[5].slot)),
                      read.addr.eq(Cat(self.p_chunk[:address_bits], self.p_slot)), read.en.eq(self.p_en)]
-        for i in range(tm):
-            hit = valids[5] & (tags[5].lane == i)
-            m.d.comb += [write.data[2 * i].eq(high), write.data[2 * i + 1].eq(Cat(value[:8] for value in p)),
-                         write.en[2 * i].eq(hit), write.en[2 * i + 1].eq(hit & tags[5].wide)]
+        for i, n in product(range(tm), range(fold)):
+            hit = valids[5] & (tags[5].lane == i) & (tags[5].part == n)
+            plane0, plane1 = 2 * i * fold + n, (2 * i + 1) * fold + n
+            m.d.comb += [write.data[plane0].eq(high), write.data[plane1].eq(Cat(value[:8] for value in p)),
+                         write.en[plane0].eq(hit), write.en[plane1].eq(hit & tags[5].wide)]
         p_lanes = Array(Signal(4, name=f"p_lanes{slot}") for slot in range(SOFTMAX_SLOTS))
         with m.If(reading & tags[0].first & (lane == 0)):
             m.d.sync += p_lanes[c_slot].eq(job.lanes)
         s1_slot, s1_plane = Signal.like(self.p_slot), Signal()
         m.d.sync += [s1_slot.eq(self.p_slot), s1_plane.eq(self.p_plane)]
         for i in range(tm):
-            byte = Mux(s1_plane, read.data[2 * i + 1], read.data[2 * i])
-            m.d.sync += self.p_data[i].eq(Mux(i < p_lanes[s1_slot], byte, 0))
+            plane0, plane1 = (Cat(read.data[(2 * i + plane) * fold + n] for n in range(fold)) for plane in range(2))
+            m.d.sync += self.p_data[i].eq(Mux(i < p_lanes[s1_slot], Mux(s1_plane, plane1, plane0), 0))
 
-        # Stages 6..9: sum of the row's beat. Stage 10: of the row.
+        # Stages 6..9, fewer for narrow parts: sum of the part. The stage behind them: of the row.
         terms, stage = p, 6
         while len(terms) > 1:
             sums = [Signal(len(terms[0]) + 1, name=f"c{stage}_sum{i}", reset_less=True) for i in range(len(terms) // 2)]
             m.d.sync += [s.eq(terms[2 * i] + terms[2 * i + 1]) for i, s in enumerate(sums)]
             terms, stage = sums, stage + 1
-        c10_total, c10_valid = Signal(Reciprocal.WIDTH, reset_less=True), Signal()
-        with m.If(valids[9]):
-            m.d.sync += c10_total.eq(Mux(tags[9].first, 0, c10_total) + terms[0])
-        m.d.sync += c10_valid.eq(valids[9] & tags[9].ends)
-        self._divide(m, c10_total, c10_valid, p_lanes)
+        tag, valid = tags[-1], valids[-1]
+        row_total, row_valid = Signal(Reciprocal.WIDTH, reset_less=True), Signal()
+        with m.If(valid):
+            m.d.sync += row_total.eq(Mux(tag.first & (tag.part == 0), 0, row_total) + terms[0])
+        m.d.sync += row_valid.eq(valid & tag.ends)
+        self._divide(m, row_total, row_valid, p_lanes)
         return end
 
     def _divide(self, m, total, valid, p_lanes):
@@ -322,8 +343,9 @@ class Softmax(wiring.Component):
 
 
 def top_of_four(m, values, name):
-    """The largest of four, a cycle later."""
-    a, b = (Mux(x > y, x, y) for x, y in (values[:2], values[2:]))
+    """The largest of up to four, a cycle later."""
     top = Signal(values[0].shape(), name=name, reset_less=True)
-    m.d.sync += top.eq(Mux(a > b, a, b))
+    while len(values) > 1:
+        values = [Mux(x > y, x, y) for x, y in zip(values[::2], values[1::2], strict=True)]
+    m.d.sync += top.eq(values[0])
     return top
