@@ -15,7 +15,7 @@ from host.compiler.ahead import send_ahead
 from host.compiler.allocate import allocate
 from host.compiler.estimate import estimate
 from host.compiler.hold import hold_weights
-from host.compiler.lower import Lowering
+from host.compiler.lower import Lowering, hidden_rows
 from host.compiler.nodes import Node, NotFitting, Row, flat
 from host.compiler.overlap import overlap, patch_ranges
 from host.compiler.schedule import set_waits
@@ -55,11 +55,12 @@ def compile_model(model, machine: MachineConfig, joint: bool = True, hide: bool 
 def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...], hide: bool) -> list[Node]:
     """Nodes of one program with addresses and waits: FFNs in as few ranges as fit, cut as far as that fits."""
     what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "")
-    refusal = None
+    config, refusal = model.config, None
+    widest = max(hidden_rows(config, layer, i) for i, layer in enumerate(model.plan.layers))
     for ranges, (ahead, hidden) in itertools.product(_RANGES, _CUTS if hide else _CUTS[-1:]):
-        span = ceil_div(model.config.tokens * len(tasks), ranges)
-        cuts = patch_ranges(model.config, machine) if hidden else 1
-        nodes = Lowering(model, machine, stream, tasks, span, cuts).program()
+        room = ceil_div(widest * config.tokens * len(tasks), ranges)
+        cuts = patch_ranges(config, machine) if hidden else 1
+        nodes = Lowering(model, machine, stream, tasks, room, cuts).program()
         nodes = send_ahead(nodes, machine) if ahead else nodes
         nodes = overlap(nodes, machine) if hidden else nodes
         hold_weights(nodes, machine)

@@ -7,6 +7,7 @@ from golden.spec.isa import Dest, Opcode
 from golden.spec.isa import Region as Base
 from golden.spec.machine import SLICE, MachineConfig
 from golden.spec.model import ModelConfig
+from golden.spec.quantized import LayerPlan
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows, slices, tiles
 from host.compiler import stream as lay
 from host.compiler.experts import ExpertsLowering
@@ -14,21 +15,27 @@ from host.compiler.limits import check_limits
 from host.compiler.nodes import Access, Memory, Node, Region, Row
 
 
+def hidden_rows(config: ModelConfig, plan: LayerPlan, i: int) -> int:
+    """Operand rows that the hidden layer of FFN ``i`` takes for each token."""
+    width = config.expert_hidden if config.is_moe(i) else config.mlp_hidden
+    return operand_rows(width) * (2 if plan.hidden else 1)
+
+
 class Lowering(ExpertsLowering):
     """Builds the program of one task, or of several on one image: these share everything before the first gate, then
     each has its copy of the residual stream, and an expert's weights serve the tokens of all of them.
 
     ``model`` has ``config``, ``plan`` and ``tensors`` (``golden.spec.quantized``). ``stream`` collects payloads.
-    ``span``: most tokens an FFN takes at a time (its weights come once a range), so that hidden operands fit;
-    ``patch_ranges``: in how many ranges of tokens the image is loaded and embedded.
+    ``room``: most operand rows that the hidden operands of an FFN may take, which is otherwise done in ranges of tokens
+    (its weights come once a range); ``patch_ranges``: in how many ranges of tokens the image is loaded and embedded.
     """
 
-    def __init__(self, model, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...], span: int = 4095,
+    def __init__(self, model, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...], room: int = 1 << 16,
                  patch_ranges: int = 1):
         self.config: ModelConfig = model.config
         self.plan, self.tensors = model.plan, model.tensors
         self.machine, self.stream, self.tasks = machine, stream, tasks
-        self.span, self.patch_ranges = span, patch_ranges
+        self.room, self.patch_ranges = room, patch_ranges
         self.nodes: list[Node] = []
         c = self.config
         self.first_moe = min(c.moe_layers, default=c.depth)
@@ -186,9 +193,10 @@ class Lowering(ExpertsLowering):
                      fields={"src_row": Row(self.x), "dst_row": Row(self.x, first), "rows": rows})
         self.copies = len(self.tasks)
 
-    def ranges(self) -> list[tuple[int, int]]:
-        """First token and number of tokens of each range of an FFN: as few and as even ones as ``span`` allows."""
-        step = ceil_div(self.tokens, ceil_div(self.tokens, self.span))
+    def ranges(self, rows: int) -> list[tuple[int, int]]:
+        """First token and number of tokens of each range of an FFN whose hidden operands take ``rows`` a token: as few
+        and as even ones as ``room`` allows."""
+        step = ceil_div(self.tokens, ceil_div(self.tokens, max(1, self.room // rows)))
         return [(first, min(step, self.tokens - first)) for first in range(0, self.tokens, step)]
 
     def ffn_half(self, i: int) -> None:
@@ -197,7 +205,7 @@ class Lowering(ExpertsLowering):
         xhat = self.operand(f"{b}xhat", self.tokens, c.dim, True) if moe else None
         a = self.norm(f"{b}norm2", plan.norm2, self.tokens, xhat=xhat)
         width = c.expert_hidden if moe else c.mlp_hidden
-        for first, count in self.ranges():
+        for first, count in self.ranges(hidden_rows(c, plan, i)):
             hidden = self.operand(f"{b}mlp.fc1", count, width, plan.hidden)
             if moe:
                 self.gates(i, xhat, first, count)
