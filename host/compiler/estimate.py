@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from golden.spec.isa import Opcode
-from golden.spec.machine import LANES, LINE, SLICE, TN, MachineConfig
+from golden.spec.machine import LINE, SLICE, TN, MachineConfig
 from golden.spec.tiling import attention_lines, norm_lines, tiles
 from host.compiler.hold import stream_lines
 from host.compiler.nodes import Node
@@ -28,7 +28,7 @@ def linear_cycles(machine: MachineConfig, tokens: float, tile_count: int, slice_
     """Array cycles: each tile of each token group takes its steps, or as long as its results take to leave."""
     groups = ceil(tokens / machine.tm)
     steps = slice_count * machine.steps * (2 if wide else 1)
-    return tile_count * groups * max(steps, machine.tm * TN // LANES)
+    return tile_count * groups * max(steps, machine.tm * TN // machine.lanes)
 
 
 def attention_cycles(machine: MachineConfig, fields: dict) -> float:
@@ -38,16 +38,26 @@ def attention_cycles(machine: MachineConfig, fields: dict) -> float:
 
 
 def attention_group(machine: MachineConfig, fields: dict) -> tuple[int, int, int, int]:
-    """Query groups of all heads; array cycles for the scores and for P V of one; beats of its scores to the softmax.
+    """Query groups of all heads; array cycles for the scores and for P V of one; the softmax' cycles for its scores.
 
-    A tile of scores leaves the array a lane a cycle, one of P V half a lane.
+    A tile of scores leaves the array a lane a cycle, one of P V half a lane, or slower when the epilogue is folded.
     """
     groups = fields["heads"] * ceil(fields["queries"] / machine.tm)
     scores = tiles(fields["keys"]) * max(fields["head_slices"] * machine.steps, machine.tm)
     chunks = ceil(fields["keys"] / SLICE)
     steps = chunks * machine.steps * (2 if fields["wide_p"] else 1)
-    mixed = ceil(fields["head_slices"] / 2) * max(steps, machine.tm * TN // LANES)
-    return groups, scores, mixed, chunks * machine.tm
+    mixed = ceil(fields["head_slices"] / 2) * max(steps, machine.tm * TN // machine.lanes)
+    return groups, scores, mixed, chunks * machine.tm * machine.fold
+
+
+def norm_planes(fields: dict) -> int:
+    """Byte planes that a NORM writes."""
+    return (2 if fields["wide"] else 1) + (2 if fields.get("xhat") else 0)
+
+
+def norm_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
+    """Both passes of a NORM over ``tokens``: a pair of blocks takes as long as its channels, or its planes to leave."""
+    return (tokens + 1) * ceil(fields["blocks"] * max(2 * machine.fold, norm_planes(fields)) / 2)
 
 
 def estimate(node: Node, machine: MachineConfig) -> Cost:
@@ -60,7 +70,7 @@ def estimate(node: Node, machine: MachineConfig) -> Cost:
     if node.opcode is Opcode.ATTENTION:
         return Cost(attention_cycles(machine, f), attention_lines(f["heads"], f["head_slices"]) * LINE)
     if node.opcode is Opcode.NORM:
-        return Cost(node.tokens * f["blocks"] * (2 if f.get("xhat") else 1), norm_lines(f["blocks"]) * LINE)
+        return Cost(norm_cycles(machine, f, node.tokens), norm_lines(f["blocks"]) * LINE)
     if node.opcode in (Opcode.LOAD, Opcode.STORE):
         return Cost(f["rows"] * LINE / MAIN_BYTES, f["rows"] * LINE)
     if node.opcode is Opcode.COPY:

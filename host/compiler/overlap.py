@@ -10,13 +10,14 @@ results are the same to the bit.
 """
 
 from dataclasses import replace
+from functools import partial
 from math import ceil
 
 from golden.spec.isa import Dest, Opcode
-from golden.spec.machine import LANES, LINE, TN, MachineConfig
+from golden.spec.machine import LINE, TN, MachineConfig
 from golden.spec.model import ModelConfig
 from golden.spec.tiling import linear_tile_lines, operand_rows, residual_rows, slices, tiles
-from host.compiler.estimate import MAIN_BYTES, PORT_BYTES
+from host.compiler.estimate import MAIN_BYTES, PORT_BYTES, norm_cycles
 from host.compiler.hold import lines_again
 from host.compiler.nodes import Access, Memory, Node, Row
 from host.compiler.timeline import Latencies, pass_cycles
@@ -76,9 +77,8 @@ def _eats(linear: Node, norm: Node) -> bool:
             and linear.reads[0].region is norm.writes[0].region and _span(linear.reads[0]) == _span(norm.writes[0]))
 
 
-def _norm_cycles(norm: Node, tokens: int) -> float:
-    planes = (2 if norm.fields["wide"] else 1) + (2 if norm.fields.get("xhat") else 0)
-    return Latencies().norm + (tokens + 1) * ceil(norm.fields["blocks"] * max(2, planes) / 2)
+def _norm_cycles(norm: Node, machine: MachineConfig, tokens: int) -> float:
+    return Latencies().norm + norm_cycles(machine, norm.fields, tokens)
 
 
 def _behind(linear: Node, norm: Node, machine: MachineConfig) -> list[Node]:
@@ -89,14 +89,14 @@ def _behind(linear: Node, norm: Node, machine: MachineConfig) -> list[Node]:
         return [norm_part(norm, 0, a), linear, norm_part(norm, a, fed)]
     if fed != tokens:
         return [linear, norm]
-    one, drain = pass_cycles(machine, linear.fields), _drain(machine)
+    one, drain, cycles = pass_cycles(machine, linear.fields), _drain(machine), partial(_norm_cycles, norm, machine)
     best, cut = LEAST_GAIN, None
     for last in range(1, linear.fields["tiles"] + 1):
         for a in range(machine.tm, tokens, machine.tm):
             work = last * ceil((tokens - a) / machine.tm) * one
-            shown = max(work + drain, _norm_cycles(norm, a)) - work + _norm_cycles(norm, tokens - a)
+            shown = max(work + drain, cycles(a)) - work + cycles(tokens - a)
             lines = lines_again(last, linear.fields["slices"], machine)
-            gain = _norm_cycles(norm, tokens) - shown - _line_cost(machine) * lines
+            gain = cycles(tokens) - shown - _line_cost(machine) * lines
             if gain > best:
                 best, cut = gain, (last, a)
     if cut is None:
@@ -110,11 +110,12 @@ def _behind(linear: Node, norm: Node, machine: MachineConfig) -> list[Node]:
 def _before(norm: Node, linear: Node, machine: MachineConfig) -> list[Node]:
     tokens, whole = norm.fields["tokens"], linear.fields["tiles"]
     one, lines = pass_cycles(machine, linear.fields), lines_again(whole, linear.fields["slices"], machine)
+    cycles = partial(_norm_cycles, norm, machine)
     best, cut = LEAST_GAIN, 0
     for a in range(machine.tm, tokens, machine.tm):
         work = whole * ceil(a / machine.tm) * one
-        shown = _norm_cycles(norm, a) + max(0, _norm_cycles(norm, tokens - a) - work) + _drain(machine) // 2
-        gain = _norm_cycles(norm, tokens) - shown - _line_cost(machine) * lines
+        shown = cycles(a) + max(0, cycles(tokens - a) - work) + _drain(machine) // 2
+        gain = cycles(tokens) - shown - _line_cost(machine) * lines
         if gain > best:
             best, cut = gain, a
     if not cut:
@@ -126,7 +127,7 @@ def _before(norm: Node, linear: Node, machine: MachineConfig) -> list[Node]:
 def _drain(machine: MachineConfig) -> int:
     """Cycles between the last beat of a LINEAR and the first of one that comes behind a wait for it."""
     lat = Latencies()
-    return lat.array + machine.tm * TN // LANES + lat.epilogue + lat.issue + lat.load
+    return lat.array + machine.tm * TN // machine.lanes + lat.epilogue + lat.issue + lat.load
 
 
 def _cut(access: Access, first: int, count: int, tokens: int) -> Access:

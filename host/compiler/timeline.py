@@ -7,9 +7,9 @@ from math import ceil
 
 from golden.spec import isa
 from golden.spec.isa import Dest, Index, Memory, Opcode, Unit
-from golden.spec.machine import LANES, LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, TN, MachineConfig
+from golden.spec.machine import LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, TN, MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW, attention_lines, norm_lines
-from host.compiler.estimate import MAIN_BYTES, PORT_BYTES, attention_group
+from host.compiler.estimate import MAIN_BYTES, PORT_BYTES, attention_group, norm_cycles, norm_planes
 from host.compiler.supply import Dram, Store, Supply
 
 
@@ -53,7 +53,7 @@ def pass_cycles(machine: MachineConfig, fields: dict) -> int:
     """Cycles of one tile of one token group: its steps, the loading of its rows, or the leaving of its results."""
     passes = 2 if fields["src_wide"] else 1
     rows = machine.tm * ceil(fields["slices"] / SLICES_PER_ROW) * passes
-    return max(fields["slices"] * machine.steps * passes, machine.tm * TN // LANES, rows)
+    return max(fields["slices"] * machine.steps * passes, machine.tm * TN // machine.lanes, rows)
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class Timeline:
 
     def _linear(self, at: int, f: dict, issue: float, tokens: int, expert: int) -> Span:
         m, lat = self.machine, self.latency
-        groups, one, drain = max(1, ceil(tokens / m.tm)), pass_cycles(m, f), m.tm * TN // LANES
+        groups, one, drain = max(1, ceil(tokens / m.tm)), pass_cycles(m, f), m.tm * TN // m.lanes
         lines, gate = f["slices"] * SLICE_LINES, f["dst"] == Dest.GATE
         collect = gate or f["hold"] or f["again"]
         start = max(issue + lat.load, self.array_free)
@@ -257,7 +257,7 @@ class Timeline:
 
     def _attention(self, at: int, f: dict, issue: float) -> Span:
         m, lat = self.machine, self.latency
-        drain = m.tm * TN // LANES
+        drain = m.tm * TN // m.lanes
         lines = attention_lines(f["heads"], f["head_slices"])
         self.stream.lines(lines, self.stream.params)
         groups, scores, mixed, beats = attention_group(m, f)
@@ -279,12 +279,12 @@ class Timeline:
     def _norm(self, at: int, f: dict, issue: float) -> Span:
         there = self.stream.lines(norm_lines(f["blocks"]))
         start = max(issue, self.idle[Unit.NORM], there - norm_lines(f["blocks"]))
-        planes = (2 if f["wide"] else 1) + (2 if f["xhat"] else 0)
-        work = (f["tokens"] + 1) * ceil(f["blocks"] * max(2, planes) / 2)
+        work = norm_cycles(self.machine, f, f["tokens"])
         self.idle[Unit.NORM] = end = start + self.latency.norm + work
         self.norm = _Rows(len(self.spans), start, start + work, f["tokens"] * f["blocks"] / work)
         # The norm writes operand rows before the DMA unit.
-        self._slow(Unit.DMA, self.load, start + self.latency.norm, end, f["tokens"] * f["blocks"] * planes / 2)
+        self._slow(Unit.DMA, self.load, start + self.latency.norm, end,
+                   f["tokens"] * f["blocks"] * norm_planes(f) / 2)
         return Span(at, -1, start, end)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from golden.spec import isa
 from golden.spec.boards import Board
 from golden.spec.isa import Opcode
-from golden.spec.machine import LANES, TN, MachineConfig
+from golden.spec.machine import TN, MachineConfig
 from host.compiler.emit import encode
 from host.compiler.nodes import Node, NotFitting
 from host.compiler.stream import Stream
@@ -76,7 +76,7 @@ def _multiplying(spans: list[Span], words: list[int], machine: MachineConfig) ->
     """Cycles in which LINEAR and ATTENTION kept the array or its drain busy."""
     program = [isa.decode(word)[0] for word in words]
     tail = Timeline(machine).latency
-    tail = tail.array + machine.tm * TN // LANES + tail.epilogue
+    tail = tail.array + machine.tm * TN // machine.lanes + tail.epilogue
     return sum(span.end - span.start - span.waited - tail for span in spans
                if program[span.index] in (Opcode.LINEAR, Opcode.ATTENTION))
 
