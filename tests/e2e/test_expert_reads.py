@@ -8,7 +8,7 @@ from golden.device import GoldenDevice
 from golden.iss import Entry
 from golden.spec import isa
 from golden.spec.isa import Opcode
-from golden.spec.machine import MachineConfig
+from golden.spec.machine import PARAM_LINES, MachineConfig
 from golden.spec.tiling import attention_lines, linear_lines, norm_lines
 from host.compiler.emit import compile_model
 from host.driver.session import Session
@@ -18,13 +18,14 @@ pytestmark = pytest.mark.rtl
 BEAT = 16
 
 
-def lines_of(opcode: Opcode, fields: dict) -> int:
-    """Lines of the weight stream that an instruction takes."""
+def lines_of(opcode: Opcode, fields: dict) -> np.ndarray:
+    """Lines of the weight stream that an instruction takes, counted from where it starts."""
     if opcode is Opcode.LINEAR:
-        return linear_lines(fields["tiles"], fields["slices"])
+        tiles = np.arange(linear_lines(fields["tiles"], fields["slices"])).reshape(fields["tiles"], -1)
+        return (tiles[:, :PARAM_LINES] if fields["again"] else tiles).reshape(-1)
     if opcode is Opcode.NORM:
-        return norm_lines(fields["blocks"])
-    return attention_lines(fields["heads"], fields["head_slices"]) if opcode is Opcode.ATTENTION else 0
+        return np.arange(norm_lines(fields["blocks"]))
+    return np.arange(attention_lines(fields["heads"], fields["head_slices"]) if opcode is Opcode.ATTENTION else 0)
 
 
 def wanted_reads(program: bytes, trace: list[Entry], lines: int) -> tuple[np.ndarray, list[tuple[set, set]]]:
@@ -44,9 +45,9 @@ def wanted_reads(program: bytes, trace: list[Entry], lines: int) -> tuple[np.nda
             for expert in hit:
                 for inner in body:
                     first = fields["stream"] + expert * fields["pitch"] + code[inner][1].get("stream", 0)
-                    times[first:first + lines_of(*code[inner])] += 1
+                    times[first + lines_of(*code[inner])] += 1
         elif position not in body and "stream" in fields:
-            times[fields["stream"]:fields["stream"] + lines_of(opcode, fields)] += 1
+            times[fields["stream"] + lines_of(opcode, fields)] += 1
     return times, visits
 
 
@@ -84,6 +85,11 @@ def test_hit_experts_are_read_once_and_the_others_never(together, stall, model, 
         read = board_reads(device.board, session.regs["WEIGHT_ADDR0"], lines, config)
         device.board.log_reads(False)
         assert np.array_equal(read, wanted), np.flatnonzero(read != wanted)
+        again = np.zeros(lines, bool)  # parameters that an instruction takes once more
+        for opcode, fields in isa.disassemble(image.program(name)):
+            if fields.get("again"):
+                again[fields["stream"] + lines_of(opcode, fields)] = True
+        assert read.max() > 1 >= read[~again].max(), "weights came twice, or no LINEAR was cut"
         assert result.counters["WEIGHT_READ0"] * BEAT == wanted.sum() * config.line_bytes_per_port
         seen_hit += sum(len(hit) for hit, _ in visits)
         seen_unhit += sum(len(unhit) for _, unhit in visits)

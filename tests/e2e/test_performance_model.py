@@ -17,7 +17,6 @@ from host.driver.layout import prepare_input
 from host.driver.session import Session
 from host.explore.routing import queues
 from sim.bench.model import by_kind, dram_model, steps
-from sim.board.build import is_built
 from sim.board.settings import IDEAL, ZCU102_DDR4, DramSettings
 from sim.device import SimDevice
 from sim.trace import Tracer
@@ -46,8 +45,6 @@ def small():
 
 @pytest.fixture(scope="module")
 def full():
-    if not is_built(ZCU102):
-        pytest.skip("The simulated zcu102 board is not built; make bench builds it and shows the same.")
     board = SimDevice(ZCU102)
     yield board
     board.close()
