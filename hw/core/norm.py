@@ -68,8 +68,8 @@ class LayerNorm(wiring.Component):
         self.TREE = self.CHANNELS.bit_length() - 1
         self.SPLIT = int(cfg.fold > 1)
         """Registers behind the choice of a part, where there is a choice."""
-        self.PAIRS = 16 if cfg.fold == 1 else 32 // cfg.fold
-        """Room for results: at least for those of the blocks that are on the way at full pace."""
+        self.PAIRS = min(16, 32 // cfg.fold)
+        """Room for results, no less than what is on the way at full pace (of tokens of two blocks and more)."""
         self.STATISTICS = 2 + self.SPLIT + (1 + self.TREE) + 5
         """From a part's arrival to V, for the last part of a token."""
         self.KNOWN = 1 + READ_LATENCY + self.STATISTICS + ReciprocalRoot.LATENCY + 2
@@ -110,7 +110,7 @@ class LayerNorm(wiring.Component):
         results, pairs = self._results(m)
         known_count, pairs_free = Signal(range(self.TOKENS + 1)), Signal(range(self.PAIRS + 1), init=self.PAIRS)
         block, token, number = Signal(range(MAX_BLOCKS)), Signal(12), Signal(range(fold))
-        issue, whole, ends, pair_opens, pair_popped = (Signal() for _ in range(5))
+        issue, whole, ends, pair_opens, pair_popped = Signal(), Signal(), Signal(), Signal(), Signal()
         ready_tokens, room = Signal(), Signal()
         m.d.comb += [ends.eq(block + 1 == norm.blocks), issue.eq(ready_tokens & room & loaded),
                      whole.eq(issue & (number == fold - 1)), pair_opens.eq(whole & ~block[0]),
@@ -131,7 +131,8 @@ class LayerNorm(wiring.Component):
         slot = Signal(range(self.TOKENS))
         m.d.sync += slot.eq(slot + token_freed)
         m.d.comb += [ring_port.addr.eq(ring_part), sum_port.addr.eq(slot), root_port.addr.eq(slot)]
-        tag = Signal(data.StructLayout({"number": range(fold), "block": range(MAX_BLOCKS), "ends": 1, "final": 1}))
+        tag = Signal(data.StructLayout({"number": range(fold), "block": range(MAX_BLOCKS), "ends": 1, "final": 1}),
+                     name="n0_tag")
         m.d.comb += [tag.number.eq(number), tag.block.eq(block), tag.ends.eq(ends),
                      tag.final.eq(ends & (token + 1 == norm.tokens))]
         self._normalise(m, results, issue, tag, ring_port.data, sum_port.data, root_port.data, table)
@@ -200,8 +201,9 @@ class LayerNorm(wiring.Component):
             last.append(held_last)
 
         # A row stays for its parts.
-        row, row_valid, row_last = Signal(LINE_BITS, reset_less=True), Signal(), Signal(reset_less=True)
-        number, done, place = Signal(range(fold), init=fold - 1), Signal(), Signal.like(port.addr)
+        row = Signal(LINE_BITS, reset_less=True)
+        row_valid, row_last, done = Signal(), Signal(reset_less=True), Signal()
+        number, place = Signal(range(fold), init=fold - 1), Signal.like(port.addr)
         m.d.comb += done.eq(number == fold - 1)
         m.d.sync += number.eq(number + (valid[-1] | ~done))
         with m.If(done):
