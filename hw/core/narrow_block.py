@@ -10,30 +10,39 @@ CLIP_BITS = 11
 """Values beyond +-2**10 saturate at any exponent: clipping them to this many bits changes no byte."""
 
 
-def narrow_block(m, name: str, values: list) -> tuple[list, Signal]:
-    """``narrow`` of golden/README.md: (bytes, exponent) of signed 16-bit ``values``, LATENCY cycles later.
+def narrow_block(m, name: str, values: list, waited: list, *, opens, closes) -> tuple[list, Signal]:
+    """``narrow`` of golden/README.md: bytes of signed 16-bit ``waited``, LATENCY cycles later, and their exponent.
 
     ::
 
-        v -> [ clip to 11 bits, which exponents are too small ] -> [ smallest that suits all ] -> [ round, clip ]
+        values -> [ which exponents are too small ] -> [ smallest that suits all, kept ] -\
+        waited -> [ clip to 11 bits ] -------------------------------------------> [ ] -> [ round, clip ]
 
+    A block comes as consecutive parts: ``values``, with ``opens`` beside its first and ``closes`` beside its last part,
+    which is when its first part comes again as ``waited``. In one part: ``waited`` is ``values``.
     Twin: ``golden.ops.arith.narrow``.
     """
     # Stage 1: `rsh(v, e)` leaves [-128, 127] beyond low..high.
     s1_v = [Signal(signed(CLIP_BITS), name=f"{name}_s1_v{k}", reset_less=True) for k in range(len(values))]
     s1_beyond = [Signal(len(values), name=f"{name}_s1_beyond{e}", reset_less=True) for e in range(BLOCK_SHIFT_MAX)]
-    for k, v in enumerate(values):
-        outside = v[CLIP_BITS - 1:].any() & ~v[CLIP_BITS - 1:].all()
-        limit = Cat((~v[-1]).replicate(CLIP_BITS - 1), v[-1]).as_signed()
-        m.d.sync += s1_v[k].eq(Mux(outside, limit, v))
+    s1_opens, s1_closes = (Signal(name=f"{name}_s1_{when}", init=1, reset_less=True) for when in ("opens", "closes"))
+    m.d.sync += [s1_opens.eq(opens), s1_closes.eq(closes)]
+    for k, (v, late) in enumerate(zip(values, waited, strict=True)):
+        outside = late[CLIP_BITS - 1:].any() & ~late[CLIP_BITS - 1:].all()
+        limit = Cat((~late[-1]).replicate(CLIP_BITS - 1), late[-1]).as_signed()
+        m.d.sync += s1_v[k].eq(Mux(outside, limit, late))
         for e, beyond in enumerate(s1_beyond):
             tie = 1 << e >> 1
             low, high = (-128 << e) - tie, (128 << e) - tie - 1
             m.d.sync += beyond[k].eq((v < low) | (v > high))
 
     # Stage 2: exponents are too small in ascending order.
+    seen, small = Signal(BLOCK_SHIFT_MAX, name=f"{name}_seen"), Signal(BLOCK_SHIFT_MAX, name=f"{name}_small")
     s2_exponent = Signal(BLOCK_SHIFT_BITS, name=f"{name}_s2_exponent", reset_less=True)
-    m.d.sync += s2_exponent.eq(Mux(s1_beyond[2].any(), 3, Mux(s1_beyond[1].any(), 2, s1_beyond[0].any())))
+    m.d.comb += small.eq(Cat(beyond.any() for beyond in s1_beyond) | Mux(s1_opens, 0, seen))
+    m.d.sync += seen.eq(small)
+    with m.If(s1_closes):
+        m.d.sync += s2_exponent.eq(Mux(small[2], 3, Mux(small[1], 2, small[0])))
 
     # Stage 3: round half up, with the deciding half as a fraction bit; clip.
     exponent = Signal(BLOCK_SHIFT_BITS, name=f"{name}_exponent", reset_less=True)

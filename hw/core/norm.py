@@ -4,14 +4,16 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from golden.spec.isa import Opcode
 from golden.spec.machine import MAX_NORM_DIM, NORM_PARAM_BYTES, NORM_PARAM_LINES, MachineConfig
 from golden.spec.model import BLOCK
 from golden.spec.tables import XHAT_FRAC
-from hw.core.layouts import EXP_BITS, ISSUE, LINE_BITS, OPERAND_WRITE, READ_LATENCY, ROW_BITS
+from hw.core.layouts import ISSUE, LINE_BITS, OPERAND_WRITE, READ_LATENCY, ROW_BITS
 from hw.core.narrow_block import LATENCY as NARROW_LATENCY
 from hw.core.narrow_block import narrow_block
+from hw.core.norm_pairs import PAIR, PLANES, PairGather, part_layout
 from hw.core.round_shift import LATENCY as ROUND_SHIFT_LATENCY
 from hw.core.round_shift import round_shift
 from hw.core.rsqrt import ROOT_BITS, ReciprocalRoot
@@ -23,11 +25,6 @@ S1_SHAPE = signed(15 + MAX_NORM_DIM.bit_length())
 S2_BITS = 30 + MAX_NORM_DIM.bit_length()
 CHANNEL_BITS = 8 * NORM_PARAM_BYTES
 TOKEN = data.StructLayout({"s1": S1_SHAPE, "r": unsigned(ROOT_BITS), "shift": unsigned(5)})
-PLANE_BITS = 8 * BLOCK
-BLOCK_RESULT = data.StructLayout({"main": unsigned(2 * PLANE_BITS), "xhat": unsigned(2 * PLANE_BITS),
-                                  "exp": unsigned(EXP_BITS)})
-"""32 results: a plane of high bytes (or of the only bytes) above nothing else, then a plane of low bytes."""
-PAIR = data.StructLayout({"blocks": data.ArrayLayout(BLOCK_RESULT, 2), "both": 1, "ends": 1, "final": 1})
 
 
 class LayerNorm(wiring.Component):
@@ -35,15 +32,17 @@ class LayerNorm(wiring.Component):
 
     ::
 
-        rows -> [ring of rows]------------------------------------\
-             \-> [x^2] -> [sum trees, 5] -> [S1, S2] -> [V, 5] -> | [1/root, 35] -> tokens
+        rows -> [parts] -> [ring of parts]-----------------------------\
+                     \-> [x^2] -> [sum trees] -> [S1, S2] -> [V, 5] -> | [1/root, 35] -> tokens
         ring, tokens -> [D x] -> [- S1] -> [x r] -> [>> 22 - j, 3] -> xhat -> [x gain] -> [+ offset] -> [>> shift, 3]
-                     -> [block exponent, 3] -> pairs of blocks -> [queue] -> [one plane a cycle] -> o
+                     -> [block exponent, 3] -> queue, pairs of blocks -> [one plane a cycle] -> o
 
-    Timing: 32 channels a cycle through both passes. A NORM of T tokens and B blocks that is not held up makes its last
-    write LATENCY + (T + 1) * B cycles after its transfer at ``i`` (8-bit result). Two blocks share a write: a pair
-    takes max(2, planes) cycles, where planes are 1 (8 bit), 2 (wide), and 2 more for xhat. Rows are read once, ahead
-    of the normalising by up to RING_ROWS rows and TOKENS tokens. One NORM at a time.
+    Timing: a row of 32 channels passes in F = ``cfg.fold`` parts, one a cycle, through both passes. A NORM of T tokens
+    and B blocks that is not held up makes its last write LATENCY + F * (T + 1) * B cycles after its transfer at ``i``
+    (8-bit result). Parameters, a part of a line a cycle, delay that where 3 * F * B is more than F * B + KNOWN. Two
+    blocks share a write: with 1 (8 bit) or 2 planes (wide), and 2 more for xhat, a pair takes max(2, planes) cycles
+    at F = 1, otherwise 2 * F + planes - 1. Rows are read once, ahead of the normalising by up to RING_ROWS rows and
+    TOKENS tokens. One NORM at a time.
     Domain: ``golden.spec.isa.LIMITS``; channels are a multiple of 32.
     Twin: ``golden.ops.layernorm.layernorm``.
     Members: ``i`` In(stream ISSUE), ``i_param`` In(stream of LINE_BITS), NORM_PARAM_LINES a block; ``o_read``
@@ -53,13 +52,6 @@ class LayerNorm(wiring.Component):
 
     RING_ROWS = 128
     TOKENS = 32
-    PAIRS = 16
-    STATISTICS = 2 + 6 + 5
-    """From a row's arrival to V, for the last row of a token."""
-    NORMALISE = 2 + 3 + 2 * ROUND_SHIFT_LATENCY + 2 + NARROW_LATENCY
-    """From a block's issue to its results."""
-    LATENCY = 2 + READ_LATENCY + STATISTICS + ReciprocalRoot.LATENCY + 2 + NORMALISE + 3
-    II = 1
 
     i: stream.Interface
     i_param: stream.Interface
@@ -71,6 +63,21 @@ class LayerNorm(wiring.Component):
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
+        self.CHANNELS = 2 * cfg.lanes
+        """Of a part."""
+        self.TREE = self.CHANNELS.bit_length() - 1
+        self.SPLIT = int(cfg.fold > 1)
+        """Registers behind the choice of a part, where there is a choice."""
+        self.PAIRS = min(16, 32 // cfg.fold)
+        """Room for results, no less than what is on the way at full pace (of tokens of two blocks and more)."""
+        self.STATISTICS = 2 + self.SPLIT + (1 + self.TREE) + 5
+        """From a part's arrival to V, for the last part of a token."""
+        self.KNOWN = 1 + READ_LATENCY + self.STATISTICS + ReciprocalRoot.LATENCY + 2
+        """What the parameters may take beside the first token's parts without delaying its normalising."""
+        self.NORMALISE = 2 + 3 + 2 * ROUND_SHIFT_LATENCY + 2 + (cfg.fold - 1) + NARROW_LATENCY
+        """From a part's issue to its results: the exponent of a block waits for its last part."""
+        self.LATENCY = self.KNOWN + 1 + self.NORMALISE + 3
+        self.II = cfg.fold
         super().__init__({
             "i": In(stream.Signature(ISSUE)), "i_param": In(stream.Signature(LINE_BITS)),
             "o_read": Out(stream.Signature(ROW_BITS)), "i_row": In(LINE_BITS),
@@ -79,6 +86,7 @@ class LayerNorm(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        fold = self.cfg.fold
         # The instruction at work.
         self.norm = norm = Signal(INSTRUCTION[Opcode.NORM])
         begin, busy, ended = Signal(), Signal(), Signal()
@@ -91,73 +99,86 @@ class LayerNorm(wiring.Component):
 
         block_freed, token_freed = Signal(), Signal()
         table, loaded = self._parameters(m, begin)
-        ring = m.submodules.ring = memory.Memory(shape=LINE_BITS, depth=self.RING_ROWS, init=[])
-        row, row_valid, row_ends = self._read_rows(m, begin, ring.write_port(), block_freed, token_freed)
+        ring = m.submodules.ring = memory.Memory(shape=LINE_BITS // fold, depth=self.RING_ROWS * fold, init=[])
+        part, part_valid, part_ends = self._read_rows(m, begin, ring.write_port(), block_freed, token_freed)
         sums = m.submodules.sums = memory.Memory(shape=S1_SHAPE, depth=self.TOKENS, init=[])
         roots = m.submodules.roots = memory.Memory(shape=unsigned(ROOT_BITS + 5), depth=self.TOKENS, init=[])
-        known = self._statistics(m, row, row_valid, row_ends, sums.write_port(), roots.write_port())
+        known = self._statistics(m, part, part_valid, part_ends, sums.write_port(), roots.write_port())
 
-        # Pass 2: a block a cycle while a token is known and the queue behind has room for what is on the way.
-        queue = m.submodules.queue = Queue(PAIR, self.PAIRS)
+        # Pass 2: a part a cycle while a token is known and the queue behind has room for what is on the way. Neither
+        # ends within a block, so its parts follow each other.
+        results, pairs = self._results(m)
         known_count, pairs_free = Signal(range(self.TOKENS + 1)), Signal(range(self.PAIRS + 1), init=self.PAIRS)
-        block, token = Signal(range(MAX_BLOCKS)), Signal(12)
-        issue, ends, pair_opens, pair_popped = Signal(), Signal(), Signal(), Signal()
+        block, token, number = Signal(range(MAX_BLOCKS)), Signal(12), Signal(range(fold))
+        issue, whole, ends, pair_opens, pair_popped = Signal(), Signal(), Signal(), Signal(), Signal()
         ready_tokens, room = Signal(), Signal()
         m.d.comb += [ends.eq(block + 1 == norm.blocks), issue.eq(ready_tokens & room & loaded),
-                     pair_opens.eq(issue & ~block[0]), block_freed.eq(issue), token_freed.eq(issue & ends),
+                     whole.eq(issue & (number == fold - 1)), pair_opens.eq(whole & ~block[0]),
+                     block_freed.eq(whole), token_freed.eq(whole & ends),
                      ready_tokens.eq(known_count != 0), room.eq(block[0] | (pairs_free != 0)),
-                     pair_popped.eq(queue.o.valid & queue.o.ready)]
-        m.d.sync += [known_count.eq(known_count + known - token_freed),
+                     pair_popped.eq(pairs.valid & pairs.ready)]
+        m.d.sync += [known_count.eq(known_count + known - token_freed), number.eq(number + issue),
                      pairs_free.eq(pairs_free + pair_popped - pair_opens)]
-        with m.If(issue):
+        with m.If(whole):
             m.d.sync += block.eq(Mux(ends, 0, block + 1))
         with m.If(token_freed):
             m.d.sync += token.eq(token + 1)
         with m.If(begin):
             m.d.sync += token.eq(0)
         ring_port, sum_port, root_port = ring.read_port(), sums.read_port(), roots.read_port()
-        ring_row = Signal(range(self.RING_ROWS))
-        m.d.sync += ring_row.eq(ring_row + issue)
+        ring_part = Signal.like(ring_port.addr)
+        m.d.sync += ring_part.eq(ring_part + issue)
         slot = Signal(range(self.TOKENS))
         m.d.sync += slot.eq(slot + token_freed)
-        m.d.comb += [ring_port.addr.eq(ring_row), sum_port.addr.eq(slot), root_port.addr.eq(slot)]
-        final = Signal()
-        m.d.comb += final.eq(ends & (token + 1 == norm.tokens))
-        self._normalise(m, queue.i, issue, block, ends, final, ring_port.data, sum_port.data, root_port.data, table)
-        self._write(m, begin, queue.o, ended)
+        m.d.comb += [ring_port.addr.eq(ring_part), sum_port.addr.eq(slot), root_port.addr.eq(slot)]
+        tag = Signal(data.StructLayout({"number": range(fold), "block": range(MAX_BLOCKS), "ends": 1, "final": 1}),
+                     name="n0_tag")
+        m.d.comb += [tag.number.eq(number), tag.block.eq(block), tag.ends.eq(ends),
+                     tag.final.eq(ends & (token + 1 == norm.tokens))]
+        self._normalise(m, results, issue, tag, ring_port.data, sum_port.data, root_port.data, table)
+        self._write(m, begin, pairs, ended)
         return m
 
     def _parameters(self, m, begin):
-        """Gains and offsets of all blocks; (the memory, whether they are complete)."""
+        """Gains and offsets of all blocks, a row for each part; (the memory, whether they are complete)."""
+        fold = self.cfg.fold
+        # A line is `fold` pieces long, a part has as many pieces as a block has lines.
         table = m.submodules.parameters = memory.Memory(
-            shape=data.ArrayLayout(unsigned(LINE_BITS), NORM_PARAM_LINES), depth=MAX_BLOCKS, init=[])
+            shape=data.ArrayLayout(unsigned(LINE_BITS // fold), NORM_PARAM_LINES), depth=MAX_BLOCKS * fold, init=[])
         port = table.write_port(granularity=1)
-        block, part, loading, loaded = Signal(range(MAX_BLOCKS)), Signal(2), Signal(), Signal()
-        transfer, last = Signal(), Signal()
-        m.d.comb += [self.i_param.ready.eq(loading), transfer.eq(self.i_param.valid & loading),
-                     last.eq(part == NORM_PARAM_LINES - 1), port.addr.eq(block)]
+        part, column, piece = Signal.like(port.addr), Signal(2), Signal(range(fold))
+        loading, loaded, write, last = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [self.i_param.ready.eq(loading & (piece == fold - 1)), write.eq(self.i_param.valid & loading),
+                     last.eq(column == NORM_PARAM_LINES - 1), port.addr.eq(part)]
         for n in range(NORM_PARAM_LINES):
-            m.d.comb += [port.data[n].eq(self.i_param.payload), port.en[n].eq(transfer & (part == n))]
-        with m.If(transfer):
-            m.d.sync += part.eq(Mux(last, 0, part + 1))
+            m.d.comb += [port.data[n].eq(self.i_param.payload.word_select(piece, LINE_BITS // fold)),
+                         port.en[n].eq(write & (column == n))]
+        with m.If(write):
+            m.d.sync += [column.eq(Mux(last, 0, column + 1)), piece.eq(piece + 1)]
             with m.If(last):
-                m.d.sync += block.eq(block + 1)
-                with m.If(block + 1 == self.norm.blocks):
-                    m.d.sync += [loading.eq(0), loaded.eq(1), block.eq(0)]
+                m.d.sync += part.eq(part + 1)
+                with m.If(part + 1 == self.norm.blocks << exact_log2(fold)):
+                    m.d.sync += [loading.eq(0), loaded.eq(1), part.eq(0)]
         with m.If(begin):
             m.d.sync += [loading.eq(1), loaded.eq(0)]
         return table, loaded
 
     def _read_rows(self, m, begin, port, block_freed, token_freed):
-        """Asks for rows while there is a place for them; (a row a cycle after it came, valid, last of its token)."""
+        """Asks for rows while there is a place for them; (a part of a row, valid, last of its token)."""
+        fold = self.cfg.fold
         norm = self.norm
         base, block, left = Signal(ROW_BITS), Signal(range(MAX_BLOCKS)), Signal(12)
         rows_free = Signal(range(self.RING_ROWS + 1), init=self.RING_ROWS)
         tokens_free = Signal(range(self.TOKENS + 1), init=self.TOKENS)
         more, ask, ends, opens = Signal(), Signal(), Signal(), Signal()
-        begun = Signal()
+        begun, asked = Signal(), Signal()
         m.d.sync += begun.eq(begin)
-        m.d.comb += [more.eq((left != 0) & (rows_free != 0) & ((block != 0) | (tokens_free != 0))),
+        # Rows are asked for at least `fold` cycles apart.
+        pause, rest = Signal(range(fold)), Signal(range(fold))
+        m.d.sync += rest.eq(pause)
+        m.d.comb += [asked.eq(self.o_read.valid & self.o_read.ready),
+                     pause.eq(Mux(asked, fold - 1, Mux(rest == 0, 0, rest - 1))),
+                     more.eq((left != 0) & (rows_free != 0) & ((block != 0) | (tokens_free != 0)) & (pause == 0)),
                      ask.eq(more & (~self.o_read.valid | self.o_read.ready)),
                      ends.eq(block + 1 == norm.blocks), opens.eq(ask & (block == 0))]
         m.d.sync += [rows_free.eq(rows_free + block_freed - ask), tokens_free.eq(tokens_free + token_freed - opens)]
@@ -172,68 +193,79 @@ class LayerNorm(wiring.Component):
             m.d.sync += [base.eq(norm.src_row), left.eq(norm.tokens)]
 
         # The answer comes READ_LATENCY after the transfer.
-        valid, last = [self.o_read.valid & self.o_read.ready], [asked_ends]
-        for stage in range(READ_LATENCY + 1):
+        valid, last = [asked], [asked_ends]
+        for stage in range(READ_LATENCY):
             held_valid, held_last = Signal(name=f"r{stage}_valid"), Signal(name=f"r{stage}_last", reset_less=True)
             m.d.sync += [held_valid.eq(valid[-1]), held_last.eq(last[-1])]
             valid.append(held_valid)
             last.append(held_last)
-        row, place = Signal(LINE_BITS, reset_less=True), Signal(range(self.RING_ROWS))
-        m.d.sync += [row.eq(self.i_row), place.eq(place + valid[-1])]
-        m.d.comb += [port.addr.eq(place), port.data.eq(row), port.en.eq(valid[-1])]
-        return row, valid[-1], last[-1]
 
-    def _statistics(self, m, row, valid, ends, sum_port, root_port):
+        # A row stays for its parts.
+        row = Signal(LINE_BITS, reset_less=True)
+        row_valid, row_last, done = Signal(), Signal(reset_less=True), Signal()
+        number, place = Signal(range(fold), init=fold - 1), Signal.like(port.addr)
+        m.d.comb += done.eq(number == fold - 1)
+        m.d.sync += number.eq(number + (valid[-1] | ~done))
+        with m.If(done):
+            m.d.sync += [row.eq(self.i_row), row_valid.eq(valid[-1]), row_last.eq(last[-1])]
+        part = _held(m, row.word_select(number, LINE_BITS // fold), self.SPLIT, "part")
+        part_valid = _held(m, row_valid, self.SPLIT, "part_valid", reset_less=False)
+        part_last = _held(m, row_last & done, self.SPLIT, "part_last")
+        m.d.sync += place.eq(place + part_valid)
+        m.d.comb += [port.addr.eq(place), port.data.eq(part), port.en.eq(part_valid)]
+        return part, part_valid, part_last
+
+    def _statistics(self, m, part, valid, ends, sum_port, root_port):
         """Pass 1: fills the token tables; a pulse for each token that became known."""
         norm = self.norm
-        channels = [row.word_select(k, 16).as_signed() for k in range(BLOCK)]
+        channels = [part.word_select(k, 16).as_signed() for k in range(self.CHANNELS)]
         valids, lasts = [valid], [ends]
-        for stage in range(1, 14):
+        for stage in range(1, self.TREE + 8):
             s_valid, s_last = Signal(name=f"s{stage}_valid"), Signal(name=f"s{stage}_last", reset_less=True)
             m.d.sync += [s_valid.eq(valids[-1]), s_last.eq(lasts[-1])]
             valids.append(s_valid)
             lasts.append(s_last)
 
-        # Stage 1: squares. Then trees: S1 in stages 1..5, S2 in stages 2..6.
-        squares = [Signal(31, name=f"s1_square{k}", reset_less=True) for k in range(BLOCK)]
+        # Stage 1: squares. Then trees of TREE stages: S1 in stages 1.., S2 in stages 2.., both ready at `t0`, which
+        # the stages behind are counted from.
+        squares = [Signal(31, name=f"s1_square{k}", reset_less=True) for k in range(self.CHANNELS)]
         m.d.sync += [square.eq(x * x) for square, x in zip(squares, channels, strict=True)]
-        s5_sum = _tree(m, "s1_sum", channels)
-        s6_squares = _tree(m, "s2_square", squares)
-        s6_sum = Signal.like(s5_sum, reset_less=True)
-        m.d.sync += s6_sum.eq(s5_sum)
+        t0_sum = _held(m, _tree(m, "s1_sum", channels), 1, "t0_sum")
+        t0_squares = _tree(m, "s2_square", squares)
+        t0 = 1 + self.TREE
 
-        # Stage 7: over the token's blocks.
-        s7_s1, s7_s2, opens = Signal(S1_SHAPE, reset_less=True), Signal(S2_BITS, reset_less=True), Signal(init=1)
-        with m.If(valids[6]):
-            m.d.sync += [s7_s1.eq(Mux(opens, 0, s7_s1) + s6_sum), s7_s2.eq(Mux(opens, 0, s7_s2) + s6_squares),
-                         opens.eq(lasts[6])]
+        # Stage t1: over the token's parts.
+        t1_s1, t1_s2, opens = Signal(S1_SHAPE, reset_less=True), Signal(S2_BITS, reset_less=True), Signal(init=1)
+        with m.If(valids[t0]):
+            m.d.sync += [t1_s1.eq(Mux(opens, 0, t1_s1) + t0_sum), t1_s2.eq(Mux(opens, 0, t1_s2) + t0_squares),
+                         opens.eq(lasts[t0])]
 
-        # Stages 8..12: V = max(D * S2 - S1^2 + eps, 1), wide products in parts of at most 27 x 18 bits.
+        # Stages t2..t6: V = max(D * S2 - S1^2 + eps, 1), wide products in parts of at most 27 x 18 bits.
         split = S2_BITS // 2
-        s8_low, s8_high = Signal(split + 6, reset_less=True), Signal(S2_BITS - split + 6, reset_less=True)
-        s1_low, s1_high = s7_s1[:13], s7_s1[13:].as_signed()
-        s8_ll, s8_hl, s8_hh = (Signal(26, reset_less=True), Signal(signed(27), reset_less=True),
+        t2_low, t2_high = Signal(split + 6, reset_less=True), Signal(S2_BITS - split + 6, reset_less=True)
+        s1_low, s1_high = t1_s1[:13], t1_s1[13:].as_signed()
+        t2_ll, t2_hl, t2_hh = (Signal(26, reset_less=True), Signal(signed(27), reset_less=True),
                                Signal(26, reset_less=True))
-        m.d.sync += [s8_low.eq(s7_s2[:split] * norm.blocks), s8_high.eq(s7_s2[split:] * norm.blocks),
-                     s8_ll.eq(s1_low * s1_low), s8_hl.eq(s1_high * s1_low), s8_hh.eq(s1_high * s1_high)]
+        m.d.sync += [t2_low.eq(t1_s2[:split] * norm.blocks), t2_high.eq(t1_s2[split:] * norm.blocks),
+                     t2_ll.eq(s1_low * s1_low), t2_hl.eq(s1_high * s1_low), t2_hh.eq(s1_high * s1_high)]
         bits = ReciprocalRoot.WIDTH
-        s9_d_s2, s9_square, s10_sum, s10_square, s11_v, s12_v = (
+        t3_d_s2, t3_square, t4_sum, t4_square, t5_v, t6_v = (
             Signal(bits, name=name, reset_less=True)
-            for name in ("s9_d_s2", "s9_square", "s10_sum", "s10_square", "s11_v", "s12_v"))
+            for name in ("t3_d_s2", "t3_square", "t4_sum", "t4_square", "t5_v", "t6_v"))
         m.d.sync += [
-            s9_d_s2.eq(Cat(Const(0, 5), s8_low + (s8_high << split))),
-            s9_square.eq(Cat(s8_ll, s8_hh) + (s8_hl << 14)),
-            s10_sum.eq(s9_d_s2 + norm.eps), s10_square.eq(s9_square),
-            s11_v.eq(s10_sum - s10_square), s12_v.eq(s11_v | (s11_v == 0)),
+            t3_d_s2.eq(Cat(Const(0, 5), t2_low + (t2_high << split))),
+            t3_square.eq(Cat(t2_ll, t2_hh) + (t2_hl << 14)),
+            t4_sum.eq(t3_d_s2 + norm.eps), t4_square.eq(t3_square),
+            t5_v.eq(t4_sum - t4_square), t6_v.eq(t5_v | (t5_v == 0)),
         ]
         root = m.submodules.root = ReciprocalRoot()
-        m.d.comb += [root.i_valid.eq(valids[12] & lasts[12]), root.i_variance.eq(s12_v)]
+        m.d.comb += [root.i_valid.eq(valids[t0 + 6] & lasts[t0 + 6]), root.i_variance.eq(t6_v)]
 
         # Tables: S1 as soon as it is known, the rest with the root.
         sum_slot, root_slot = Signal(range(self.TOKENS)), Signal(range(self.TOKENS))
         shift = Signal(5)
         m.d.comb += [
-            sum_port.addr.eq(sum_slot), sum_port.data.eq(s7_s1), sum_port.en.eq(valids[7] & lasts[7]),
+            sum_port.addr.eq(sum_slot), sum_port.data.eq(t1_s1), sum_port.en.eq(valids[t0 + 1] & lasts[t0 + 1]),
             shift.eq(33 - XHAT_FRAC - root.o_j),
             root_port.addr.eq(root_slot), root_port.data.eq(Cat(root.o_r, shift)), root_port.en.eq(root.o_valid),
         ]
@@ -242,79 +274,79 @@ class LayerNorm(wiring.Component):
                      known.eq(root.o_valid)]
         return known
 
-    def _normalise(self, m, queue, issue, block, ends, final, row, s1, root, table):
-        """Pass 2: blocks of results, two a queue entry."""
-        norm = self.norm
-        tag = data.StructLayout({"block": range(MAX_BLOCKS), "ends": 1, "final": 1})
-        tags, valids = [Signal(tag, name="n0_tag")], [issue]
-        m.d.comb += [tags[0].block.eq(block), tags[0].ends.eq(ends), tags[0].final.eq(final)]
+    def _results(self, m):
+        """Where results of parts go and, in the end, pairs of blocks come from: (stream in, stream out).
+
+        The queue between stands where its entries are fewest bits: before parts become pairs, if there are parts.
+        """
+        gather = m.submodules.gather = PairGather(self.CHANNELS)
+        if self.cfg.fold == 1:
+            queue = m.submodules.queue = Queue(PAIR, self.PAIRS)
+            first, second = gather, queue
+        else:
+            queue = m.submodules.queue = Queue(part_layout(self.CHANNELS), self.PAIRS * 2 * self.cfg.fold)
+            first, second = queue, gather
+        wiring.connect(m, first.o, second.i)
+        return first.i, second.o
+
+    def _normalise(self, m, results, issue, tag, part, s1, root, table):
+        """Pass 2: results of parts."""
+        norm, wait = self.norm, self.cfg.fold - 1
+        tags, valids = [tag], [issue]
         for stage in range(1, self.NORMALISE + 1):
-            n_tag, n_valid = Signal(tag, name=f"n{stage}_tag", reset_less=True), Signal(name=f"n{stage}_valid")
+            n_tag, n_valid = Signal.like(tag, name=f"n{stage}_tag", reset_less=True), Signal(name=f"n{stage}_valid")
             m.d.sync += [n_tag.eq(tags[-1]), n_valid.eq(valids[-1])]
             tags.append(n_tag)
             valids.append(n_valid)
 
-        def held(value, count, name):
-            for stage in range(count):
-                kept = Signal(value.shape(), name=f"{name}_{stage}", reset_less=True)
-                m.d.sync += kept.eq(value)
-                value = kept
-            return value
-
         def registers(shape, name):
-            return [Signal(shape, name=f"{name}{k}", reset_less=True) for k in range(BLOCK)]
+            return [Signal(shape, name=f"{name}{k}", reset_less=True) for k in range(self.CHANNELS)]
 
         # Stages 1, 2: read. Stages 3..5: (D x - S1) r. Stages 6..8: xhat.
-        n2_row = held(row, 1, "n2_row")
-        n3_s1, n4_r, n5_shift = (held(s1, 2, "s1"), held(root[:ROOT_BITS], 3, "r"), held(root[ROOT_BITS:], 4, "j"))
+        n2_part = _held(m, part, 1, "n2_part")
+        n3_s1, n4_r, n5_shift = (_held(m, s1, 2, "s1"), _held(m, root[:ROOT_BITS], 3, "r"),
+                                 _held(m, root[ROOT_BITS:], 4, "j"))
         n3_product, n4_difference = registers(signed(22), "n3_product"), registers(signed(27), "n4_difference")
         n5_scaled = registers(signed(44), "n5_scaled")
-        for k in range(BLOCK):
-            m.d.sync += [n3_product[k].eq(n2_row.word_select(k, 16).as_signed() * norm.blocks),
+        for k in range(self.CHANNELS):
+            m.d.sync += [n3_product[k].eq(n2_part.word_select(k, 16).as_signed() * norm.blocks),
                          n4_difference[k].eq((n3_product[k] << 5) - n3_s1), n5_scaled[k].eq(n4_difference[k] * n4_r)]
         n8_xhat = round_shift(m, "xhat", n5_scaled, n5_shift, 16)
 
         # Stage 9: gain. Stage 10: offset. Stages 11..13: v. The parameters are read two stages before they are needed.
         port = table.read_port()
-        m.d.comb += port.addr.eq(tags[6].block)
-        n8_params = held(Cat(port.data), 1, "n8_params")
+        m.d.comb += port.addr.eq(Cat(tags[6].number, tags[6].block))
+        n8_params = _held(m, Cat(port.data), 1, "n8_params")
         n9_product, n9_offset, n10_sum = (registers(signed(32), "n9_product"), registers(signed(32), "n9_offset"),
                                           registers(signed(33), "n10_sum"))
-        for k in range(BLOCK):
+        for k in range(self.CHANNELS):
             gain_offset = n8_params[k * CHANNEL_BITS:(k + 1) * CHANNEL_BITS]
             m.d.sync += [n9_product[k].eq(n8_xhat[k] * gain_offset[:16].as_signed()),
                          n9_offset[k].eq(gain_offset[16:].as_signed()), n10_sum[k].eq(n9_product[k] + n9_offset[k])]
         n13_v = round_shift(m, "v", n10_sum, norm.shift, 16)
-        n13_xhat = [held(xhat, ROUND_SHIFT_LATENCY + 2, f"xhat_kept{k}") for k, xhat in enumerate(n8_xhat)]
 
-        # Stages 14..16: block exponent.
-        block_bytes, exponent = narrow_block(m, "narrow", n13_v)
-        v, xhat = ([held(value, NARROW_LATENCY, f"{name}_last{k}") for k, value in enumerate(values)]
-                   for name, values in (("v", n13_v), ("xhat", n13_xhat)))
-        result, earlier = Signal(BLOCK_RESULT), Signal(BLOCK_RESULT, reset_less=True)
-        m.d.comb += [
-            result.main.eq(Mux(norm.wide, _planes(v), Cat(block_bytes))), result.xhat.eq(_planes(xhat)),
-            result.exp.eq(Mux(norm.wide, 0, exponent)),
-        ]
-        done, done_valid = tags[-1], valids[-1]
-        odd = done.block[0]
-        with m.If(done_valid & ~odd):
-            m.d.sync += earlier.eq(result)
-        s_push, s_pair = Signal(), Signal(PAIR, reset_less=True)
-        m.d.sync += [s_push.eq(done_valid & (odd | done.ends)),
-                     s_pair.blocks[0].eq(Mux(odd, earlier.as_value(), result.as_value())), s_pair.blocks[1].eq(result),
-                     s_pair.both.eq(odd), s_pair.ends.eq(done.ends), s_pair.final.eq(done.final)]
-        m.d.comb += [queue.valid.eq(s_push), queue.payload.eq(s_pair)]
+        # The last three stages: block exponent. Values wait until it is known what the block's last part wants.
+        waited = [_held(m, v, wait, f"v_waits{k}") for k, v in enumerate(n13_v)]
+        place = tags[13].number
+        block_bytes, exponent = narrow_block(m, "narrow", n13_v, waited, opens=place == 0, closes=place == wait)
+        v = [_held(m, value, NARROW_LATENCY, f"v_last{k}") for k, value in enumerate(waited)]
+        xhat = [_held(m, value, len(tags) - 1 - 8, f"xhat_last{k}") for k, value in enumerate(n8_xhat)]
+        done, result = tags[-1], results.payload
+        bytes_of = [[Mux(norm.wide, value[8:], byte.as_unsigned()) for value, byte in zip(v, block_bytes, strict=True)],
+                    [value[:8] for value in v], [value[8:] for value in xhat], [value[:8] for value in xhat]]
+        m.d.comb += [plane.eq(Cat(values)) for plane, values in zip(result.results.planes, bytes_of, strict=True)]
+        m.d.comb += [results.valid.eq(valids[-1]), result.results.exp.eq(Mux(norm.wide, 0, exponent)),
+                     result.odd.eq(done.block[0]), result.ends.eq(done.ends), result.final.eq(done.final)]
 
-    def _write(self, m, begin, queue, ended):
+    def _write(self, m, begin, pairs, ended):
         """One plane of two blocks a cycle: main (high, low), then xhat (high, low), as far as the NORM wants them."""
-        norm, pair = self.norm, queue.payload
+        norm, pair = self.norm, pairs.payload
         begun = Signal()
         m.d.sync += begun.eq(begin)
         bases = [(norm.dst_row, norm.dst_stride, norm.dst_plane), (norm.xhat_row, norm.xhat_stride, norm.xhat_plane)]
         plane, free, last, last_pair = Signal(2), Signal(), Signal(), Signal()
         m.d.comb += [free.eq(~self.o.valid | self.o.ready),
-                     last.eq(plane == Mux(norm.xhat, 3, norm.wide)), queue.ready.eq(free & last)]
+                     last.eq(plane == Mux(norm.xhat, 3, norm.wide)), pairs.ready.eq(free & last)]
         rows = []
         for n, (first, stride, _) in enumerate(bases):
             token_row, row = Signal(ROW_BITS, name=f"token_row{n}"), Signal(ROW_BITS, name=f"row{n}")
@@ -322,27 +354,24 @@ class LayerNorm(wiring.Component):
             m.d.comb += following.eq(token_row + stride)
             with m.If(begun):
                 m.d.sync += [token_row.eq(first), row.eq(first)]
-            with m.Elif(queue.valid & queue.ready):
+            with m.Elif(pairs.valid & pairs.ready):
                 m.d.sync += row.eq(row + 1)
                 with m.If(pair.ends):
                     m.d.sync += [token_row.eq(following), row.eq(following)]
             rows.append(row)
-        halves = [[part[:PLANE_BITS] if high else part[PLANE_BITS:] for part in parts]
-                  for parts in ([entry.main for entry in pair.blocks], [entry.xhat for entry in pair.blocks])
-                  for high in (True, False)]
         offset = Mux(plane[0], Mux(plane[1], norm.xhat_plane, norm.dst_plane), 0)
         o = self.o.payload
         with m.If(free):
             m.d.sync += [
-                self.o.valid.eq(queue.valid), last_pair.eq(queue.valid & last & pair.final),
+                self.o.valid.eq(pairs.valid), last_pair.eq(pairs.valid & last & pair.final),
                 o.row.eq(Mux(plane[1], rows[1], rows[0]) + offset), o.mask.eq(Cat(1, pair.both)),
             ]
             m.d.sync += [o.exp[n].eq(Mux(plane == 0, pair.blocks[n].exp, 0)) for n in range(2)]
             with m.Switch(plane):
-                for n, half in enumerate(halves):
+                for n in range(PLANES):
                     with m.Case(n):
-                        m.d.sync += o.data.eq(Cat(half))
-            with m.If(queue.valid):
+                        m.d.sync += o.data.eq(Cat(block.planes[n] for block in pair.blocks))
+            with m.If(pairs.valid):
                 # An 8-bit result has no low plane.
                 m.d.sync += plane.eq(Mux(last, 0, Mux((plane == 0) & ~norm.wide, 2, plane + 1)))
         # The last write is in its memory two cycles after its transfer.
@@ -350,9 +379,13 @@ class LayerNorm(wiring.Component):
         m.d.sync += [s1_ended.eq(self.o.valid & self.o.ready & last_pair), ended.eq(s1_ended)]
 
 
-def _planes(values):
-    """Sixteen-bit values as a plane of their high bytes, then a plane of their low bytes."""
-    return Cat(Cat(value[8:] for value in values), Cat(value[:8] for value in values))
+def _held(m, value, count: int, name: str, *, reset_less: bool = True):
+    """``value`` of ``count`` cycles ago."""
+    for stage in range(count):
+        kept = Signal(value.shape(), name=f"{name}_{stage}", reset_less=reset_less)
+        m.d.sync += kept.eq(value)
+        value = kept
+    return value
 
 
 def _tree(m, name, terms):
