@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From finished accumulators to the memories: bias, multiplier, GELU, gain and offset, narrowing, destination."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -28,24 +28,26 @@ from hw.core.layouts import (
 from hw.core.logit_order import LogitOrder, logit_beat
 from hw.core.narrow import Narrow
 from hw.core.requant import Affine, Requant
+from hw.core.residual_update import ResidualUpdate
 from hw.core.write_back import FINISHED, TILE_BITS, WriteBack
 from hw.lib.queue import Queue
 
 
 class Epilogue(wiring.Component):
-    """16 accumulators a cycle, from the drain banks to wherever their tile's context says (golden/README.md,
-    Linear). ::
+    """``cfg.lanes`` accumulators a cycle, from the drain banks to wherever their tile's context says
+    (golden/README.md, Linear). ::
 
         i_context, i_param -> EpilogueParams -> queue -> [active context]
-        i + lane's context -> [half] -> Requant -> Gelu -> Affine -> Narrow -> queue -> WriteBack -> memories
+        i + lane's context -> [part] -> Requant -> Gelu -> Affine -> Narrow -> [half] -> queue -> WriteBack -> memories
            |                              | s = acc + bias
-           +-> queue -> [half] -> o_score +-> queue -> LogitOrder -> o_gate
+           +-> queue -> [half] -> o_score +-> [half] -> queue -> LogitOrder -> o_gate
 
-    The arithmetic never stalls: half a lane enters only when the queue behind it has a place for it. Those of GATE
+    A half of a lane is F = ``cfg.fold`` parts: they pass the arithmetic one behind the other and meet again behind it.
+    The arithmetic never stalls: a lane enters only when the queue behind it has places for both halves. Those of GATE
     leave early; an empty one walks on for them, so that instructions retire in order.
-    Timing: a lane's first half enters a cycle before its transfer at ``i``; from there LATENCY cycles to ``o_key``,
-    ``o_value``, LATENCY + 1 to ``o_operand``, RESIDUAL_LATENCY to ``o_residual``. SCORE_LATENCY from the transfer of a
-    lane of scores to ``o_score``. II = 2 cycles a lane, 1 for scores (which leave at one cycle for
+    Timing: a lane's first part enters 2 F - 1 cycles before its transfer at ``i``; from there LATENCY cycles to
+    ``o_key``, ``o_value``, LATENCY + F to ``o_operand``, RESIDUAL_LATENCY to ``o_residual``. SCORE_LATENCY from the
+    transfer of a lane of scores to ``o_score``. II = 2 F cycles a lane, 1 for scores (which leave at one cycle for
     each half that holds a key), also from tile to tile.
     Domain: accumulator plus bias within int32. K and V tiles below ``cfg.kv_tiles``, rows within 16 bits: others are
     not written and ``fault`` pulses with RANGE_LOCAL. A GATE context's ``tile`` is below 4.
@@ -61,10 +63,7 @@ class Epilogue(wiring.Component):
     """Lanes of scores, so that the array gets rid of a group's at its own pace."""
     CONTEXTS_AHEAD = 4
     """Tiles by which loading parameters runs ahead."""
-    ARITHMETIC = 1 + Requant.LATENCY + Gelu.LATENCY + Affine.LATENCY + Narrow.LATENCY
-    LATENCY = ARITHMETIC + 2 + WriteBack.LATENCY
     SCORE_LATENCY = 2
-    RESIDUAL_LATENCY = ARITHMETIC + 2 + 7
     II = 1
 
     i: stream.Interface
@@ -85,6 +84,11 @@ class Epilogue(wiring.Component):
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
+        self.narrow = Narrow(cfg.lanes)
+        self.ARITHMETIC = 1 + Requant.LATENCY + Gelu.LATENCY + Affine.LATENCY + self.narrow.LATENCY
+        to_write_back = self.ARITHMETIC + cfg.fold - 1 + 2
+        self.LATENCY = to_write_back + WriteBack.LATENCY
+        self.RESIDUAL_LATENCY = to_write_back + ResidualUpdate.LATENCY
         super().__init__({
             "i": In(stream.Signature(drain_beat(cfg))), "i_context": In(stream.Signature(tile_context(cfg))),
             "i_param": In(stream.Signature(LINE_BITS)),
@@ -101,7 +105,7 @@ class Epilogue(wiring.Component):
         lane = context.members["lanes"].elem_shape
         members = {name: shape for name, shape in context.members.items() if name not in ("lanes", "load")}
         return data.StructLayout(members | lane.members | {
-            "lane": unsigned(lane_bits(self.cfg)), "half": 1, "last": 1})
+            "lane": unsigned(lane_bits(self.cfg)), "part": range(2 * self.cfg.fold), "last": 1})
 
     def elaborate(self, platform):
         m = Module()
@@ -115,34 +119,36 @@ class Epilogue(wiring.Component):
         connect(m, flipped(self.i_param), params.i_param)
         connect(m, params.o_context, ahead.i)
         context, active = Signal(tile_context(cfg)), Signal()
-        second, enters, is_score, score_enters, ends_tile = Signal(), Signal(), Signal(), Signal(), Signal()
+        part, inside, ends_lane = Signal(range(2 * cfg.fold)), Signal(), Signal()
+        enters, is_score, score_enters, ends_tile = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            ends_tile.eq((enters & second | score_enters) & (self.i.p.lane == cfg.tm - 1)),
+            inside.eq(part != 0), ends_lane.eq(part == 2 * cfg.fold - 1),
+            ends_tile.eq((enters & ends_lane | score_enters) & (self.i.p.lane == cfg.tm - 1)),
             ahead.o.ready.eq(~active | ends_tile), is_score.eq(context.route == Route.SOFTMAX),
         ]
         with m.If(ahead.o.ready):
             m.d.sync += [active.eq(ahead.o.valid), context.eq(ahead.o.p)]
 
-        # Entry. Half 1 always follows half 0, so half 0 asks for two places; the answers are a cycle old.
+        # Entry. A lane's parts follow each other, so the first asks for two places; the answers are a cycle old.
         held, room = Signal(range(self.QUEUE_DEPTH + 1)), Signal()
         raw_room, score_room = Signal(), Signal()
         m.d.sync += room.eq(held <= self.QUEUE_DEPTH - 3)
         m.d.comb += [
-            self.i.ready.eq(second | (active & is_score & score_room)),
-            enters.eq(self.i.valid & (second | (
+            self.i.ready.eq(ends_lane | (active & is_score & score_room)),
+            enters.eq(self.i.valid & (inside | (
                 active & ~is_score & room & (raw_room | (context.route != Route.GATE))))),
             score_enters.eq(self.i.valid & active & is_score & score_room),
         ]
-        m.d.sync += second.eq(second ^ enters)
+        m.d.sync += part.eq(part + enters)
         s0 = Signal(self.tag())
         for name in s0.shape().members:
             if name in context.shape().members:
                 m.d.comb += s0[name].eq(context[name])
         lane = context.lanes[self.i.p.lane]
         m.d.comb += [
-            s0.lane.eq(self.i.p.lane), s0.half.eq(second), s0.last.eq(ends_tile),
+            s0.lane.eq(self.i.p.lane), s0.part.eq(part), s0.last.eq(ends_tile),
             s0.present.eq(lane.present), s0.row.eq(lane.row), s0.token.eq(lane.token), s0.mult.eq(lane.mult),
-            s0.shift.eq(lane.shift), params.early_slot.eq(context.slot), params.early_half.eq(second),
+            s0.shift.eq(lane.shift), params.early_slot.eq(context.slot), params.early_half.eq(part[-1]),
         ]
         self._scores(m, context, lane, score_enters, score_room)
         tags, valid = [s0], [enters]
@@ -153,66 +159,68 @@ class Epilogue(wiring.Component):
             valid.append(flag)
 
         # Stage 1: bias and multiplier, from the parameters or, when attention divides, from the lane.
-        requant = m.submodules.requant = Requant()
-        s1, s1_value = tags[1], Signal(data.ArrayLayout(signed(32), LANES), reset_less=True)
-        for n in range(LANES):
-            m.d.sync += s1_value[n].eq(Mux(second, self.i.p.value[LANES + n], self.i.p.value[n]))
+        requant = m.submodules.requant = Requant(cfg.lanes)
+        s1, s1_value = tags[1], Signal(data.ArrayLayout(signed(32), cfg.lanes), reset_less=True)
+        m.d.sync += [s1_value[n].eq(value) for n, value in enumerate(self._part(self.i.p.value, part))]
         m.d.comb += [requant.acc.eq(s1_value), requant.shift.eq(Mux(s1.divide, s1.shift, s1.shift1))]
-        for n in range(LANES):
+        for n, early in enumerate(self._part(params.early, self._within_half(s1.part))):
             m.d.comb += [
-                requant.bias[n].eq(Mux(s1.divide, 0, params.early[n].bias)),
-                requant.mult[n].eq(Mux(s1.divide, s1.mult, params.early[n].mult)),
+                requant.bias[n].eq(Mux(s1.divide, 0, early.bias)),
+                requant.mult[n].eq(Mux(s1.divide, s1.mult, early.mult)),
             ]
         raw_at = 1 + Requant.S_LATENCY
         self._raw_exits(m, valid[raw_at], tags[raw_at], requant.s, raw_room)
 
         # GELU. Gain and offset are fetched beside its last two stages.
         at = 1 + Requant.LATENCY
-        gelu = m.submodules.gelu = Gelu()
+        gelu = m.submodules.gelu = Gelu(cfg.lanes)
         m.d.comb += [gelu.u.eq(requant.o), gelu.enable.eq(tags[at].gelu)]
         at += Gelu.LATENCY
         fetch, select = tags[at - 2], tags[at - 1]
         m.d.comb += [
-            params.late_slot.eq(fetch.slot), params.late_half.eq(fetch.half),
+            params.late_slot.eq(fetch.slot), params.late_half.eq(fetch.part[-1]),
             params.done.eq(valid[at - 2] & fetch.last),
         ]
-        affine = m.submodules.affine = Affine()
+        affine = m.submodules.affine = Affine(cfg.lanes)
         m.d.comb += [affine.g.eq(gelu.o)]
         shift2 = Signal(6, reset_less=True)
         m.d.sync += shift2.eq(Mux(select.affine | select.score, select.shift2, 0))
         m.d.comb += affine.shift.eq(shift2)
-        for n in range(LANES):
+        for n, late in enumerate(self._part(params.late, self._within_half(select.part))):
             factor = Signal(affine.factor.shape().elem_shape, name=f"chosen_factor_{n}", reset_less=True)
             offset = Signal(signed(32), name=f"chosen_offset_{n}", reset_less=True)
             m.d.sync += [
-                factor.eq(Mux(select.affine, params.late[n].gain, Mux(select.score, select.mult, 1))),
-                offset.eq(Mux(select.affine, params.late[n].offset, 0)),
+                factor.eq(Mux(select.affine, late.gain, Mux(select.score, select.mult, 1))),
+                offset.eq(Mux(select.affine, late.offset, 0)),
             ]
             m.d.comb += [affine.factor[n].eq(factor), affine.offset[n].eq(offset)]
 
         # Narrowing, and the other destinations' clipping beside it.
         at += Affine.LATENCY
-        narrow = m.submodules.narrow = Narrow()
-        m.d.comb += [narrow.v.eq(affine.o), narrow.half.eq(tags[at].half)]
-        clipped = self._clip(m, affine.o, tags[at], Narrow.LATENCY)
+        narrow = m.submodules.narrow = self.narrow
+        m.d.comb += [narrow.v.eq(affine.o), narrow.later.eq(tags[at].part != 0)]
+        clipped = self._clip(m, affine.o, tags[at], narrow.LATENCY)
         place = self._address(m, tags, self.ARITHMETIC)
 
         # The queue; entries that write nothing and retire nothing are dropped here.
-        done, done_valid = tags[-1], valid[-1]
+        done, done_valid = tags[-1], Signal()
         queue = m.submodules.queue = Queue(FINISHED, self.QUEUE_DEPTH)
         finished, dropped, popped = queue.i.p, Signal(), Signal()
         wanted = done.present & (done.route != Route.GATE)
         m.d.comb += [
-            finished.route.eq(done.route), finished.write.eq(wanted & ~place.beyond), finished.half.eq(done.half),
+            done_valid.eq(valid[-1] & self._ends_half(done.part)),
+            finished.route.eq(done.route), finished.write.eq(wanted & ~place.beyond), finished.half.eq(done.part[-1]),
             finished.end.eq(done.final & done.last), finished.odd.eq(done.tile[0]),
             finished.accumulate.eq(done.accumulate), finished.row.eq(done.row), finished.low_row.eq(place.low_row),
             finished.tile.eq(place.tile), finished.place.eq(place.place), finished.exp.eq(narrow.exp),
             queue.i.valid.eq(done_valid & (finished.write | finished.end)),
             dropped.eq(done_valid & ~queue.i.valid), popped.eq(queue.o.valid & queue.o.ready),
         ]
-        for n in range(LANES):
-            m.d.comb += finished.value[n].eq(Mux(done.route == Route.OPERAND8, narrow.byte[n], clipped[n]))
-        m.d.sync += [held.eq(held + enters - dropped - popped), self.fault.eq(done_valid & wanted & place.beyond)]
+        results = [Mux(done.route == Route.OPERAND8, byte, other)
+                   for byte, other in zip(narrow.byte, clipped, strict=True)]
+        m.d.comb += finished.value.as_value().eq(self._half(m, "result", results))
+        entered = enters & self._ends_half(part)
+        m.d.sync += [held.eq(held + entered - dropped - popped), self.fault.eq(done_valid & wanted & place.beyond)]
 
         # Exits.
         back = m.submodules.back = WriteBack(cfg)
@@ -233,6 +241,26 @@ class Epilogue(wiring.Component):
         leaving = (held != 0) | ~back.idle | back.moved | (landing != 0) | self.raw_busy | self.scores_left
         m.d.sync += self.idle.eq(~(waiting | leaving))
         return m
+
+    def _within_half(self, part):
+        return part & (self.cfg.fold - 1)
+
+    def _ends_half(self, part):
+        return self._within_half(part) == self.cfg.fold - 1
+
+    def _part(self, values, number) -> list:
+        """Part ``number`` of ``values``."""
+        lanes = self.cfg.lanes
+        return [Array(values[first + n] for first in range(0, len(values), lanes))[number] for n in range(lanes)]
+
+    def _half(self, m, name: str, values):
+        """A half's earlier parts and its last, ``values``, beside which they waited."""
+        part = whole = Cat(*values)
+        for n in range(1, self.cfg.fold):
+            before = Signal.like(part, name=f"{name}_before{n}", reset_less=True)
+            m.d.sync += before.eq(part)
+            part, whole = before, Cat(before, whole)
+        return whole
 
     def _scores(self, m, context, lane, enters, room):
         """Scores as they are: whole lanes in, halves that hold a key out; sets ``room``, ``self.scores_left``."""
@@ -262,11 +290,12 @@ class Epilogue(wiring.Component):
         order = m.submodules.order = LogitOrder(self.cfg)
         into = queue.i.p
         m.d.comb += [
-            queue.i.valid.eq(valid & (tag.route == Route.GATE)), into.value.eq(values), into.lane.eq(tag.lane),
-            into.half.eq(tag.half), into.tile.eq(tag.tile), into.present.eq(tag.present),
+            queue.i.valid.eq(valid & (tag.route == Route.GATE) & self._ends_half(tag.part)),
+            into.value.as_value().eq(self._half(m, "raw", values)), into.lane.eq(tag.lane),
+            into.half.eq(tag.part[-1]), into.tile.eq(tag.tile), into.present.eq(tag.present),
             into.end.eq(tag.final & tag.last),
         ]
-        # Two places asked for, beats between the entry and this queue, and the delays of level and room.
+        # Two places asked for, halves between the entry and this queue, and the delays of level and room.
         m.d.sync += raw_room.eq(queue.level <= self.RAW_DEPTH - 5 - Requant.S_LATENCY)
         connect(m, queue.o, order.i)
         connect(m, order.o, flipped(self.o_gate))
@@ -299,7 +328,7 @@ class Epilogue(wiring.Component):
         m.d.sync += [s2_a.eq(Mux(is_key, s1.token[key_log2:], s1.tile)), s2_b.eq(s1.pitch), s3_product.eq(s2_a * s2_b)]
         s3_key = s3.route == Route.KEY
         s3_inner = Signal(TOKEN_BITS, reset_less=True)
-        m.d.sync += s3_inner.eq(Mux(s2.route == Route.KEY, Cat(s2.half, s2.tile), s2.token[value_log2:]) + s2.base)
+        m.d.sync += s3_inner.eq(Mux(s2.route == Route.KEY, Cat(s2.part[-1], s2.tile), s2.token[value_log2:]) + s2.base)
         tile, low_row = Signal(17), Signal(ROW_BITS + 1)
         m.d.comb += [tile.eq(s3_product + s3_inner), low_row.eq(s3.row + s3.pitch)]
         m.d.sync += [

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import LANES
 from golden.spec.tables import GELU_DELTA, GELU_IN_FRAC, GELU_LIMIT, GELU_OUT_FRAC, GELU_STEP_LOG2
-from hw.core.requant import G_BITS, lanes
+from hw.core.requant import G_BITS, each
 
 STEP = GELU_IN_FRAC - GELU_STEP_LOG2
 """log2 of input codes between two table points."""
@@ -21,7 +21,7 @@ _ENTRY = data.StructLayout({"point": _T_BITS, "slope": signed(_SLOPE_BITS)})
 
 
 class Gelu(wiring.Component):
-    """16 values a cycle: ``g = (max(u, 0) << 5) - delta(|u|)``, or ``u`` itself (golden/README.md, GELU). ::
+    """``lanes`` values a cycle: ``g = (max(u, 0) << 5) - delta(|u|)``, or ``u`` itself (golden/README.md, GELU). ::
 
         u -> [ |u| ] -> [ table: point, slope ] -> [ slope * f ] -> [ delta ] -> [ (max(u, 0) << 5) - delta | u ]
 
@@ -29,7 +29,7 @@ class Gelu(wiring.Component):
     Domain: all int16.
     Twin: ``golden.ops.gelu.gelu``.
 
-    Members: ``u`` In(16 lanes), ``enable`` In (0: ``o`` is ``u``), ``o`` Out(16 lanes).
+    Members: ``u`` In(each lane), ``enable`` In (0: ``o`` is ``u``), ``o`` Out(each lane).
     """
 
     LATENCY = 5
@@ -39,8 +39,9 @@ class Gelu(wiring.Component):
     enable: Signal
     o: data.View
 
-    def __init__(self):
-        super().__init__({"u": In(lanes(signed(16))), "enable": In(1), "o": Out(lanes(signed(G_BITS)))})
+    def __init__(self, lanes: int = LANES):
+        self.lanes = lanes
+        super().__init__({"u": In(each(lanes, signed(16))), "enable": In(1), "o": Out(each(lanes, signed(G_BITS)))})
 
     def elaborate(self, platform):
         m = Module()
@@ -53,7 +54,7 @@ class Gelu(wiring.Component):
             m.d.sync += register.eq(enable)
             enable = register
 
-        for n in range(LANES):
+        for n in range(self.lanes):
             def register(name, shape, n=n):
                 return Signal(shape, name=f"{name}_{n}", reset_less=True)
 

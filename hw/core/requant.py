@@ -21,12 +21,13 @@ V_BITS = 17
 that the destination's own clipping would not change (``sat16(x + v)`` for an int16 x needs all 17)."""
 
 
-def lanes(shape) -> data.ArrayLayout:
-    return data.ArrayLayout(shape, LANES)
+def each(lanes: int, shape) -> data.ArrayLayout:
+    return data.ArrayLayout(shape, lanes)
 
 
 class Requant(wiring.Component):
-    """16 accumulators a cycle: ``s = acc + bias``, ``u = sat16(rsh(s * mult, shift))`` (golden/README.md, Linear). ::
+    """``lanes`` accumulators a cycle: ``s = acc + bias``, ``u = sat16(rsh(s * mult, shift))``
+    (golden/README.md, Linear). ::
 
         acc, bias -> [s] -> s low  * mult [p] -> + -> [product, 48 bits] -> round_shift, 3 stages [u]
         mult ------> [m] -> s high * mult [p] ---^
@@ -35,7 +36,7 @@ class Requant(wiring.Component):
     Domain: ``acc + bias`` within int32, ``shift`` 0..47 (isa.LIMITS).
     Twin: ``golden.ops.epilogue.requantize``.
 
-    Members: ``acc``, ``bias``, ``mult`` In(16 lanes), ``shift`` In; ``s``, ``o`` Out(16 lanes).
+    Members: ``acc``, ``bias``, ``mult`` In(each lane), ``shift`` In; ``s``, ``o`` Out(each lane).
     """
 
     S_LATENCY = 1
@@ -49,19 +50,20 @@ class Requant(wiring.Component):
     s: data.View
     o: data.View
 
-    def __init__(self):
+    def __init__(self, lanes: int = LANES):
         assert LIMITS[Opcode.LINEAR]["shift1"][1] < 1 << SHIFT_BITS
+        self.lanes = lanes
+        accumulators = each(lanes, signed(ACC_BITS))
         super().__init__({
-            "acc": In(lanes(signed(ACC_BITS))), "bias": In(lanes(signed(ACC_BITS))),
-            "mult": In(lanes(unsigned(MULT_BITS))), "shift": In(SHIFT_BITS),
-            "s": Out(lanes(signed(ACC_BITS))), "o": Out(lanes(signed(16))),
+            "acc": In(accumulators), "bias": In(accumulators), "mult": In(each(lanes, unsigned(MULT_BITS))),
+            "shift": In(SHIFT_BITS), "s": Out(accumulators), "o": Out(each(lanes, signed(16))),
         })
 
     def elaborate(self, platform):
         m = Module()
         shift = _delayed(m, self.shift, 3, "shift")
         products = []
-        for n in range(LANES):
+        for n in range(self.lanes):
             # Stage 1: bias.
             s1_s = Signal(signed(ACC_BITS), name=f"s1_s_{n}", reset_less=True)
             s1_mult = Signal(MULT_BITS, name=f"s1_mult_{n}", reset_less=True)
@@ -85,7 +87,7 @@ class Requant(wiring.Component):
 
 
 class Affine(wiring.Component):
-    """16 values a cycle: ``v = sat17(rsh(g * factor + offset, shift))`` (golden/README.md, Linear). ::
+    """``lanes`` values a cycle: ``v = sat17(rsh(g * factor + offset, shift))`` (golden/README.md, Linear). ::
 
         g, factor -> * [product] -> + offset [sum] -> round_shift, 3 stages [v]
 
@@ -94,7 +96,7 @@ class Affine(wiring.Component):
     Domain: ``g`` 21 bits, ``factor`` int16 or uint16, ``shift`` 0..40 (isa.LIMITS).
     Twin: ``golden.ops.epilogue.affine`` and ``weighted``.
 
-    Members: ``g``, ``factor``, ``offset`` In(16 lanes), ``shift`` In; ``o`` Out(16 lanes).
+    Members: ``g``, ``factor``, ``offset`` In(each lane), ``shift`` In; ``o`` Out(each lane).
     """
 
     LATENCY = 2 + round_shift.LATENCY
@@ -106,17 +108,18 @@ class Affine(wiring.Component):
     shift: Signal
     o: data.View
 
-    def __init__(self):
+    def __init__(self, lanes: int = LANES):
+        self.lanes = lanes
         super().__init__({
-            "g": In(lanes(signed(G_BITS))), "factor": In(lanes(signed(FACTOR_BITS))),
-            "offset": In(lanes(signed(32))), "shift": In(SHIFT_BITS), "o": Out(lanes(signed(V_BITS))),
+            "g": In(each(lanes, signed(G_BITS))), "factor": In(each(lanes, signed(FACTOR_BITS))),
+            "offset": In(each(lanes, signed(32))), "shift": In(SHIFT_BITS), "o": Out(each(lanes, signed(V_BITS))),
         })
 
     def elaborate(self, platform):
         m = Module()
         shift = _delayed(m, self.shift, 2, "shift")
         sums = []
-        for n in range(LANES):
+        for n in range(self.lanes):
             s1_product = Signal(signed(G_BITS + FACTOR_BITS), name=f"s1_product_{n}", reset_less=True)
             s1_offset = Signal(signed(32), name=f"s1_offset_{n}", reset_less=True)
             # |g| <= 2**20 and |factor| < 2**16: the sum needs no more bits than the product.

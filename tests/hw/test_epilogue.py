@@ -3,13 +3,14 @@
 
 import itertools
 import os
+from dataclasses import replace
 
 import cocotb
 import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from golden.ops.census import Census
-from golden.spec.machine import MACHINES
+from golden.spec.machine import NANO, ZCU102
 from golden.spec.status import Status
 from hw.core.array import drain_beat
 from hw.core.epilogue import Epilogue
@@ -30,15 +31,17 @@ from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 from tests.hw.epilogue_world import World
 
-CFG = MACHINES[os.environ.get("EPILOGUE_CFG", "nano")]
+CONFIGS = {"nano": NANO, "zcu102": ZCU102, "fold4": replace(NANO, fold=4), "fold8": replace(NANO, fold=8)}
+CFG = CONFIGS[os.environ.get("EPILOGUE_CFG", "nano")]
+UNIT = Epilogue(CFG)
 EXITS = {"residual": RESIDUAL_WRITE, "operand": OPERAND_WRITE, "key": KEY_WRITE, "value": VALUE_WRITE,
          "gate": GATE_BEAT, "score": score_beat(CFG)}
 
 
 @pytest.mark.rtl
-@pytest.mark.parametrize("config", ["nano", "zcu102"])
+@pytest.mark.parametrize("config", list(CONFIGS))
 def test_epilogue(config):
-    run_bench(Epilogue(MACHINES[config]), module=__name__, name=f"epilogue-{config}", env={"EPILOGUE_CFG": config})
+    run_bench(Epilogue(CONFIGS[config]), module=__name__, name=f"epilogue-{config}", env={"EPILOGUE_CFG": config})
 
 
 class Bench:
@@ -195,10 +198,10 @@ async def reads_see_earlier_writes(dut):
 
 @cocotb.test()
 async def latency_and_interval(dut):
-    """One tile alone: the first output of each exit after the promised number of cycles. Many: half a lane a cycle;
-    scores, a lane a cycle."""
-    promised = {"key": Epilogue.LATENCY, "value": Epilogue.LATENCY, "operand": Epilogue.LATENCY + 1,
-                "residual": Epilogue.RESIDUAL_LATENCY, "score": Epilogue.SCORE_LATENCY}
+    """One tile alone: the first output of each exit after the promised number of cycles. Many: half a lane in
+    ``fold`` cycles; scores, a lane a cycle."""
+    promised = {"key": UNIT.LATENCY, "value": UNIT.LATENCY, "operand": UNIT.LATENCY + CFG.fold,
+                "residual": UNIT.RESIDUAL_LATENCY, "score": UNIT.SCORE_LATENCY}
     routes = {"key": Route.KEY, "value": Route.VALUE, "operand": Route.OPERAND8, "residual": Route.RESIDUAL}
     for n, (name, latency) in enumerate(promised.items()):
         def build(world, name=name):
@@ -207,7 +210,7 @@ async def latency_and_interval(dut):
             else:
                 world.linear(routes[name], 1, 1, CFG.tm, accumulate=1, base=0, pitch=0)
         bench = await play(dut, build, begin=n == 0, salt=name)
-        first = bench.sinks[name].times[0] - bench.entered[0] + (name != "score")
+        first = bench.sinks[name].times[0] - bench.entered[0] + (0 if name == "score" else 2 * CFG.fold - 1)
         assert first == latency, f"o_{name} after {first} cycles, promised {latency}"
     for name, route in (("residual", Route.RESIDUAL), ("operand", Route.OPERAND16), ("operand", Route.OPERAND8),
                         ("value", Route.VALUE), ("key", Route.KEY)):
@@ -217,12 +220,14 @@ async def latency_and_interval(dut):
             world.linear(route, 4, 40 // CFG.tm, CFG.tm, accumulate=1, base=0, pitch=0)
         bench = await play(dut, build, begin=False, salt=name)
         # A load of the next tile's parameters hides behind the groups of the one before.
-        halves, span = 2 * len(bench.entered), bench.entered[-1] - bench.entered[0] + 2
-        assert span == halves, f"{route}: {halves} halves entered in {span} cycles"
+        lanes, span = len(bench.entered), bench.entered[-1] - bench.entered[0]
+        assert span == 2 * CFG.fold * (lanes - 1), f"{route}: {lanes} lanes entered in {span} cycles"
         times = bench.sinks[name].times
-        if route != Route.OPERAND8:
-            assert times[-1] - times[0] + 1 == len(times), f"{route}: {len(times)} writes in {times[-1] - times[0] + 1}"
-
+        if route == Route.OPERAND16:
+            highs, times = times, times[1::2]
+            assert [high + 1 for high in highs[::2]] == times, "a low plane follows its high plane at once"
+        span, interval = times[-1] - times[0], CFG.fold * (2 if name == "operand" else 1)
+        assert span == interval * (len(times) - 1), f"{route}: {len(times)} writes in {span} cycles"
 
     bench = await play(dut, lambda world: world.attention(1, 1, 1, 100, CFG.tm, False), begin=False, salt="scores")
     lanes = 4 * CFG.tm

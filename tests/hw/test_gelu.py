@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """GELU on every code of its input, and passed by."""
 
+import os
+
 import cocotb
 import numpy as np
 import pytest
 
 from golden.ops.gelu import gelu
-from golden.spec.machine import LANES
 from golden.spec.tables import GELU_IN_FRAC, GELU_OUT_FRAC
 from golden.spec.tables import gelu as exact
 from hw.core.gelu import Gelu
@@ -14,21 +15,24 @@ from sim.runner import run_bench
 from sim.streams import seeded, start
 from tests.hw.pipeline import through
 
+LANES = int(os.environ.get("GELU_LANES", "16"))
+
 
 @pytest.mark.rtl
-def test_gelu():
-    run_bench(Gelu(), module=__name__)
+@pytest.mark.parametrize("lanes", [16, 4])
+def test_gelu(lanes):
+    run_bench(Gelu(lanes), module=__name__, name=f"gelu-{lanes}", env={"GELU_LANES": str(lanes)})
 
 
 @cocotb.test()
 async def matches_golden_on_all_codes(dut):
-    """65536 codes, 16 a cycle, in an order in which every lane sees every magnitude; then the error against erf."""
+    """65536 codes in an order in which every lane sees every magnitude; then the error against erf."""
     await start(dut)
     rng = seeded("codes")
     codes = list(range(-1 << 15, 1 << 15))
     rng.shuffle(codes)
     inputs = [{"u": codes[n:n + LANES], "enable": 1} for n in range(0, len(codes), LANES)]
-    got = np.array(await through(dut, Gelu(), Gelu.LATENCY, inputs, "o")).ravel()
+    got = np.array(await through(dut, Gelu(LANES), Gelu.LATENCY, inputs, "o")).ravel()
     expected = gelu(np.array(codes))
     wrong = np.flatnonzero(got != expected)
     assert not wrong.size, f"u = {codes[wrong[0]]}: got {got[wrong[0]]}, expected {expected[wrong[0]]}"
@@ -43,7 +47,7 @@ async def every_lane_sees_every_table_entry(dut):
     await start(dut)
     codes = [sign * (16 * point + f) for point in range(162) for sign, f in ((1, 0), (1, 15), (-1, 7), (-1, 8))]
     inputs = [{"u": [code] * LANES, "enable": 1} for code in codes]
-    got = await through(dut, Gelu(), Gelu.LATENCY, inputs, "o")
+    got = await through(dut, Gelu(LANES), Gelu.LATENCY, inputs, "o")
     for code, lanes in zip(codes, got, strict=True):
         assert lanes == [int(gelu(np.array(code)))] * LANES, f"u = {code}: {lanes}"
 
@@ -54,6 +58,6 @@ async def passes_by_when_not_enabled(dut):
     await start(dut)
     rng = seeded("pass")
     inputs = [{"u": [rng.randint(-3000, 3000) for _ in range(LANES)], "enable": rng.randrange(2)} for _ in range(300)]
-    got = await through(dut, Gelu(), Gelu.LATENCY, inputs, "o")
+    got = await through(dut, Gelu(LANES), Gelu.LATENCY, inputs, "o")
     for x, lanes in zip(inputs, got, strict=True):
         assert lanes == (gelu(np.array(x["u"])).tolist() if x["enable"] else x["u"]), x

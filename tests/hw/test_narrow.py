@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Narrowing against its twin: every border of every exponent, in every lane, of either half."""
+"""Narrowing against its twin: every border of every exponent, in every lane, of any part, in parts of any size."""
 
+import os
 from collections import Counter
 
 import cocotb
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from golden.ops.arith import narrow
-from golden.spec.machine import LANES, TN
+from golden.spec.machine import TN
 from hw.core.narrow import Narrow
 from hw.core.requant import V_BITS
 from sim.runner import run_bench
@@ -17,12 +18,15 @@ from tests.hw.pipeline import through
 
 BORDERS = [sign * (base + d) for d in (-1, 0, 1) for sign in (1, -1)
            for base in (127, 128, 254, 255, 257, 258, 509, 510, 514, 515, 1019, 1020, 1028, 1029, 2047, 2048, 4096)]
+UNIT = Narrow(int(os.environ.get("NARROW_LANES", "16")))
+LANES, PARTS = TN // UNIT.parts, UNIT.parts
 ENDS = (-(1 << (V_BITS - 1)), (1 << (V_BITS - 1)) - 1)
 
 
 @pytest.mark.rtl
-def test_narrow():
-    run_bench(Narrow(), module=__name__)
+@pytest.mark.parametrize("lanes", [16, 4, 2])
+def test_narrow(lanes):
+    run_bench(Narrow(lanes), module=__name__, name=f"narrow-{lanes}", env={"NARROW_LANES": str(lanes)})
 
 
 def block(rng) -> list[int]:
@@ -35,13 +39,14 @@ def block(rng) -> list[int]:
 
 
 async def compare(dut, blocks: list[list[int]]) -> Counter:
-    inputs = [{"v": values[LANES * half:LANES * (half + 1)], "half": half} for values in blocks for half in range(2)]
-    got = await through(dut, Narrow(), Narrow.LATENCY, inputs, "byte")
-    exps = await through(dut, Narrow(), Narrow.LATENCY, inputs, "exp")
+    inputs = [{"v": values[LANES * part:LANES * (part + 1)], "later": int(part != 0)}
+              for values in blocks for part in range(PARTS)]
+    got = await through(dut, UNIT, UNIT.LATENCY, inputs, "byte")
+    exps = await through(dut, UNIT, UNIT.LATENCY, inputs, "exp")
     expected, wanted = narrow(np.array(blocks))
     for n, values in enumerate(blocks):
-        found, exp = got[2 * n] + got[2 * n + 1], exps[2 * n:2 * n + 2]
-        assert exp == [wanted[n, 0]] * 2, f"{values}: exponents {exp}, expected {wanted[n, 0]}"
+        found, exp = sum(got[PARTS * n:PARTS * (n + 1)], []), exps[PARTS * n:PARTS * (n + 1)]
+        assert exp == [wanted[n, 0]] * PARTS, f"{values}: exponents {exp}, expected {wanted[n, 0]}"
         assert found == expected[n].tolist(), f"{values}: {found}, expected {expected[n].tolist()}"
     saturated = (np.abs(np.array(blocks)) > 128 * 8 + 4).any(-1)
     return Counter(wanted[:, 0].tolist()) + Counter(saturated=int(saturated.sum()))
@@ -51,9 +56,9 @@ async def compare(dut, blocks: list[list[int]]) -> Counter:
 async def matches_golden(dut):
     await start(dut)
     rng = seeded("blocks")
-    census = await compare(dut, [block(rng) for _ in range(1500)])
+    census = await compare(dut, [block(rng) for _ in range(3000 // PARTS)])
     print("census", dict(census))
-    assert all(census[e] > 100 for e in range(4)) and census["saturated"] > 100
+    assert all(census[e] > 200 // PARTS for e in range(4)) and census["saturated"] > 200 // PARTS
 
 
 @cocotb.test()

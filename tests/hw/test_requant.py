@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Both multiplications of the epilogue against their twins: every shift, ties, saturation on both sides."""
 
+import os
+
 import cocotb
 import numpy as np
 import pytest
@@ -8,20 +10,22 @@ import pytest
 from golden.ops.arith import rsh, sat
 from golden.ops.epilogue import affine, requantize
 from golden.spec.isa import LIMITS, Opcode
-from golden.spec.machine import LANES
 from hw.core.requant import G_BITS, V_BITS, Affine, Requant
 from sim.runner import run_bench
 from sim.streams import seeded, start
 from tests.hw.pipeline import through
 
 UNITS = {"requant": Requant, "affine": Affine}
+LANES = int(os.environ.get("REQUANT_LANES", "16"))
 INT32 = (1 << 31) - 1
 
 
 @pytest.mark.rtl
+@pytest.mark.parametrize("lanes", [16, 4])
 @pytest.mark.parametrize("unit", list(UNITS))
-def test_requant(unit):
-    run_bench(UNITS[unit](), module=__name__, name=unit, tests=[f"{unit}_matches_golden"])
+def test_requant(unit, lanes):
+    run_bench(UNITS[unit](lanes), module=__name__, name=f"{unit}-{lanes}", tests=[f"{unit}_matches_golden"],
+              env={"REQUANT_LANES": str(lanes)})
 
 
 def requant_inputs(rng, shift: int) -> dict:
@@ -42,8 +46,8 @@ def requant_inputs(rng, shift: int) -> dict:
 @cocotb.test()
 async def requant_matches_golden(dut):
     await start(dut)
-    rng, unit = seeded("requant"), Requant()
-    shifts = list(range(LIMITS[Opcode.LINEAR]["shift1"][1] + 1)) * 12
+    rng, unit = seeded("requant"), Requant(LANES)
+    shifts = list(range(LIMITS[Opcode.LINEAR]["shift1"][1] + 1)) * (192 // LANES)
     rng.shuffle(shifts)
     inputs = [requant_inputs(rng, shift) for shift in shifts]
     got = np.array(await through(dut, unit, Requant.LATENCY, inputs, "o"))
@@ -78,8 +82,8 @@ def affine_inputs(rng, shift: int) -> dict:
 @cocotb.test()
 async def affine_matches_golden(dut):
     await start(dut)
-    rng, unit = seeded("affine"), Affine()
-    shifts = list(range(LIMITS[Opcode.LINEAR]["shift2"][1] + 1)) * 12
+    rng, unit = seeded("affine"), Affine(LANES)
+    shifts = list(range(LIMITS[Opcode.LINEAR]["shift2"][1] + 1)) * (192 // LANES)
     rng.shuffle(shifts)
     inputs = [affine_inputs(rng, shift) for shift in shifts]
     got = np.array(await through(dut, unit, Affine.LATENCY, inputs, "o"))

@@ -34,7 +34,7 @@ MUTANTS = [
            "Const(1 << STEP >> 1, STEP)", "Const(0, STEP)"),
     Mutant("a carry between partial products is lost", "hw.core.requant", "Requant", "test_requant",
            "s2_high + s2_low[SPLIT:]", "s2_high", options=(("tests", ["requant_matches_golden"]),)),
-    Mutant("halves round down", "hw.core.narrow", "Narrow", "test_narrow", "(s3_w >> 1) + s3_w[0]", "s3_w >> 1"),
+    Mutant("halves round down", "hw.core.narrow", "Narrow", "test_narrow", "(moved >> 1) + moved[0]", "moved >> 1"),
     Mutant("a block one above int8 keeps its exponent", "hw.core.narrow", "Narrow", "test_narrow",
            "(value > high - half - 1)", "(value > high - half)"),
     Mutant("the first address of a window is refused", "hw.dma.window_guard", "WindowGuard", "test_window_guard",
