@@ -131,10 +131,10 @@ class MachineConfig:
 
 NANO = MachineConfig(
     name="nano", tm=2, tk=4, ports=1, ring_lines=256, param_lines=64, operand_rows=512, residual_rows=256,
-    kv_tiles=16, lane_rows=8, max_keys=64, program_depth=128, queue_depth=128)
+    kv_tiles=16, lane_rows=8, max_keys=64, program_depth=128, queue_depth=128, fold=2)
 SMALL = MachineConfig(
     name="small", tm=2, tk=2, ports=1, ring_lines=512, param_lines=64, operand_rows=1024, residual_rows=512,
-    kv_tiles=64, lane_rows=16, max_keys=256, program_depth=256, queue_depth=512)
+    kv_tiles=64, lane_rows=16, max_keys=256, program_depth=256, queue_depth=512, fold=4)
 ZCU102 = MachineConfig(
     name="zcu102", tm=4, tk=16, ports=4, ring_lines=12288, param_lines=512, operand_rows=6144, residual_rows=3072,
     kv_tiles=256, lane_rows=64, max_keys=256, program_depth=512, queue_depth=1024)
