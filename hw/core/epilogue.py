@@ -25,7 +25,6 @@ from hw.core.layouts import (
     score_beat,
     tile_context,
 )
-from hw.core.logit_order import LogitOrder, logit_beat
 from hw.core.narrow import Narrow
 from hw.core.requant import Affine, Requant
 from hw.core.residual_update import ResidualUpdate
@@ -40,11 +39,12 @@ class Epilogue(wiring.Component):
         i_context, i_param -> EpilogueParams -> queue -> [active context]
         i + lane's context -> [part] -> Requant -> Gelu -> Affine -> Narrow -> [half] -> queue -> WriteBack -> memories
            |                              | s = acc + bias
-           +-> queue -> [half] -> o_score +-> [half] -> queue -> LogitOrder -> o_gate
+           +-> queue -> [half] -> o_score +-> [half] -> queue -> o_gate
 
     A half of a lane is F = ``cfg.fold`` parts: they pass the arithmetic one behind the other and meet again behind it.
     The arithmetic never stalls: a lane enters only when the queue behind it has places for both halves. Those of GATE
-    leave early; an empty one walks on for them, so that instructions retire in order.
+    leave early, tile by tile as they come (``Gate`` takes them so: all lanes' tile 0, then all lanes' tile 1); an
+    empty one walks on for them, so that instructions retire in order.
     Timing: a lane's first part enters 2 F - 1 cycles before its transfer at ``i``; from there LATENCY cycles to
     ``o_key``, ``o_value``, LATENCY + F to ``o_operand``, RESIDUAL_LATENCY to ``o_residual``. SCORE_LATENCY from the
     transfer of a lane of scores to ``o_score``. II = 2 F cycles a lane, 1 for scores (which leave at one cycle for
@@ -286,21 +286,17 @@ class Epilogue(wiring.Component):
 
     def _raw_exits(self, m, valid, tag, values, raw_room):
         """Gate accumulators with their bias; sets ``raw_room`` and ``self.raw_busy``."""
-        queue = m.submodules.raw_queue = Queue(logit_beat(self.cfg), self.RAW_DEPTH)
-        order = m.submodules.order = LogitOrder(self.cfg)
+        queue = m.submodules.raw_queue = Queue(GATE_BEAT, self.RAW_DEPTH)
         into = queue.i.p
         m.d.comb += [
-            queue.i.valid.eq(valid & (tag.route == Route.GATE) & self._ends_half(tag.part)),
-            into.value.as_value().eq(self._half(m, "raw", values)), into.lane.eq(tag.lane),
-            into.half.eq(tag.part[-1]), into.tile.eq(tag.tile), into.present.eq(tag.present),
-            into.end.eq(tag.final & tag.last),
+            queue.i.valid.eq(valid & tag.present & (tag.route == Route.GATE) & self._ends_half(tag.part)),
+            into.value.as_value().eq(self._half(m, "raw", values)), into.low.eq(tag.part[-1]), into.tile.eq(tag.tile),
         ]
         # Two places asked for, halves between the entry and this queue, and the delays of level and room.
         m.d.sync += raw_room.eq(queue.level <= self.RAW_DEPTH - 5 - Requant.S_LATENCY)
-        connect(m, queue.o, order.i)
-        connect(m, order.o, flipped(self.o_gate))
+        connect(m, queue.o, flipped(self.o_gate))
         self.raw_busy = Signal()
-        m.d.comb += self.raw_busy.eq((queue.level != 0) | ~order.idle)
+        m.d.comb += self.raw_busy.eq(queue.level != 0)
 
     @staticmethod
     def _clip(m, values, tag, latency: int):

@@ -43,7 +43,8 @@ class Gate(wiring.Component):
     6 for top-2 of 16 experts; LATENCY cycles from a token's last beat to its append, at top-1 of up to 4 experts.
     ``i_logits`` waits while no GATE is at work and while all slots are taken.
     Domain: ``golden.spec.isa.LIMITS``; a ``top_k`` beyond ``experts`` counts as ``experts``. Tokens ascend within each
-    tile, low beats follow their high ones; a token's tiles may come together or behind other tokens' earlier tiles.
+    tile, low beats follow their high ones; a token's tiles may come together or behind the earlier tiles of a group
+    of up to tm tokens.
     Twin: ``golden.ops.gate.route``, ``golden.ops.queues.fill``, ``golden.ops.queues.arrivals``.
     Members: ``i`` In(stream ISSUE), ``i_logits`` In(stream GATE_BEAT); ``i_walk``, ``o_entry``, ``i_count_expert``,
     ``o_count``, ``o_arrivals``, ``o_round`` (GATEs without ``append`` so far), ``i_place``, ``o_arrival``, ``fault``,
@@ -154,8 +155,8 @@ class Gate(wiring.Component):
         beat = self.i_logits.payload
         opened = Array(Signal(self.count_bits, name=f"opened{tile}") for tile in range(1 << TILE_BITS))
         left, some, room, accept = Signal(TOKEN_BITS), Signal(), Signal(), Signal()
-        # A cycle late: behind a low beat that is only a high beat, which needs no room. Of the tokens that take the
-        # room, more than tm are complete when it is full, so it comes back whatever waits here.
+        # A cycle late: behind a low beat that is only a high beat, which needs no room. At most tm of the tokens that
+        # take the room, a group, are incomplete: when it is full others are complete, so it comes back whatever waits.
         full = [self._distance(opened[0], finished) == self.slots,
                 *(self._distance(opened[0], reader) == self.logit_slots for reader in readers)]
         m.d.sync += room.eq(~Cat(full).any())

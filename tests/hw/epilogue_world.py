@@ -137,12 +137,8 @@ class World:
                                              "lane": lane})
             return
         if route == Route.GATE:
-            self.gate_group.append((c["tile"], tile.acc[:count] + tile.params.bias))
-            if c["last_of_group"]:
-                for lane in range(count):
-                    out["gate"] += [{"value": _row(s[lane], half), "low": half, "tile": number}
-                                    for number, s in self.gate_group for half in range(2)]
-                self.gate_group = []
+            out["gate"] += [{"value": _row(row, half), "low": half, "tile": c["tile"]}
+                            for row in tile.acc[:count] + tile.params.bias for half in range(2)]
             return
         v = self._arithmetic(tile, count)
         self.stimulus.v.append(v)
@@ -180,8 +176,6 @@ class World:
                 else:
                     self.stimulus.refused += 1
 
-    gate_group: list = []
-
     # Instructions.
 
     def lanes(self, count: int, **fields) -> list[dict]:
@@ -201,15 +195,11 @@ class World:
                 self.tile(route, lanes=lanes, load=group == 0, slot=tile & 1, tile=tile, final=int(final), **fields)
 
     def gate(self, tiles: int, groups: int, last_count: int) -> None:
-        self.gate_group = []
         for group in range(groups):
             count = last_count if group == groups - 1 else self.cfg.tm
             for tile in range(tiles):
-                last = tile == tiles - 1
                 self.tile(Route.GATE, lanes=self.lanes(count), load=group == 0, slot=tile, tile=tile,
-                          final=int(last and group == groups - 1), last_of_group=last)
-        for context in self.stimulus.contexts:
-            context.pop("last_of_group", None)
+                          final=int(tile == tiles - 1 and group == groups - 1))
 
     def attention(self, heads: int, groups: int, blocks: int, keys: int, last_count: int, wide: bool) -> None:
         """Scores of a group, then the outputs of the group before it."""
