@@ -56,8 +56,11 @@ def norm_planes(fields: dict) -> int:
 
 
 def norm_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
-    """Both passes of a NORM over ``tokens``: a pair of blocks takes as long as its channels, or its planes to leave."""
-    return (tokens + 1) * ceil(fields["blocks"] * max(2 * machine.fold, norm_planes(fields)) / 2)
+    """Both passes of a NORM over ``tokens``: a pair of blocks takes as long as its channels, or its planes to leave; a
+    folded norm gathers a pair before it leaves."""
+    fold, planes = machine.fold, norm_planes(fields)
+    pair = max(2, planes) if fold == 1 else 2 * fold + planes - 1
+    return (tokens + 1) * ceil(fields["blocks"] * pair / 2)
 
 
 def estimate(node: Node, machine: MachineConfig) -> Cost:
