@@ -56,7 +56,8 @@ CASES: dict[Opcode, list[tuple[Status, dict]]] = {
                     (LOCAL, {"dst": Dest.OPERAND16, "dst_row": NANO.operand_rows - 128, "dst_plane": 255}),
                     (LOCAL, {"dst": Dest.KEY, "dst_row": 900}), (LOCAL, {"dst": Dest.VALUE, "dst_row": 900}),
                     (LOCAL, {"dst": Dest.KEY, "dst_row": 1024}), (LOCAL, {"dst": Dest.VALUE, "dst_row": 0xFFFF}),
-                    (FIELD, {"score": 1}), (FIELD, {"shift1": 48}), (FIELD, {"shift2": 41})],
+                    (FIELD, {"score": 1}), (FIELD, {"shift1": 48}), (FIELD, {"shift2": 41}), (FIELD, {"again": 1}),
+                    (FIELD, {"again": 1, "back": 16383}), (LOCAL, {"hold": 1, "tiles": 8, "slices": 8})],
     Opcode.ATTENTION: [(READ, {"stream": FAR}), (FIELD, {"heads": 0}), (FIELD, {"heads": 33}),
                        (FIELD, {"head_slices": 0}), (FIELD, {"head_slices": 3}), (FIELD, {"head_slices": 9}),
                        (FIELD, {"queries": 0}), (LOCAL, {"queries": 4095}), (FIELD, {"keys": 0}),
@@ -223,6 +224,18 @@ def test_what_may_not_stand_in_a_body_of_experts(opcode, status, attack, good):
     source, where = task_with(good, opcode)
     error, on_golden, _ = attack(changed(good, task, at + 1, words_of(good, source)[where]), task)
     assert len(words) > at and (error.status, error.index, on_golden.index) == (status, at + 1, at + 1)
+
+
+@pytest.mark.parametrize("field", ["hold", "again"])
+def test_nothing_is_held_in_or_before_a_body_of_experts(field, attack, good):
+    task, experts = task_with(good, Opcode.EXPERTS)
+    words = words_of(good, task)
+    inside = next(at for at in range(experts + 1, len(words)) if words[at] & 15 == Opcode.LINEAR)
+    before = max(at for at in range(experts) if words[at] & 15 == Opcode.LINEAR)
+    for at, refused in ((inside, inside), (before, experts if field == "hold" else before)):
+        opcode, fields = isa.decode(words[at])
+        error, on_golden, _ = attack(changed(good, task, at, isa.encode(opcode, **fields | {field: 1})), task)
+        assert (error.status, error.index, on_golden.index) == (FIELD, refused, refused)
 
 
 def test_a_program_of_noise_ends_in_a_name(attack, good):
