@@ -29,12 +29,10 @@ def areas(machine: str, results: list[dict], board: Board | None = None) -> str:
     for result in results:
         area = _counts(result)
         depths = [str(result["paths"][kind]["levels"]) if kind in result["paths"] else "-" for kind in _KINDS]
-        lines.append([f"**{result['unit']}**" if result["unit"] == MACHINE else result["unit"],
-                      *(_number(area[name]) for name in _AREAS), *depths])
+        lines.append([_row_name(result), *(_number(area[name]) for name in _AREAS), *depths])
     have = {"LUT": board.lut, "FF": board.ff, "DSP": board.dsp, "BRAM36": board.bram36, "URAM": board.uram}
     lines.append(_limits(f"{board.name} has", have))
-    whole = next((result for result in results if result["unit"] == MACHINE), None)
-    if whole:
+    if whole := _whole(results):
         used = _counts(whole)
         lines.append(_limits("used", {name: f"{100 * used[name] / count:.0f} %" for name, count in have.items()
                                       if count}))
@@ -44,25 +42,32 @@ def areas(machine: str, results: list[dict], board: Board | None = None) -> str:
 
 
 def clocks(results: list[dict], part: str, has: dict[str, int]) -> str:
-    """Markdown: a row a unit (entries as ``sim.pnr`` writes them), their sum, the part."""
+    """Markdown: a row a unit (entries as ``sim.pnr`` writes them), the part, how much of it the whole machine takes."""
     lines = [["unit", *has, "Fmax, MHz"]]
-    lines += [[result["unit"], *(f"{result['used'].get(name, 0):,}" for name in has),
+    lines += [[_row_name(result), *(f"{result['used'].get(name, 0):,}" for name in has),
                f"{result['mhz']:.1f}" if result["mhz"] else "-"] for result in results]
-    total = sum((Counter(result["used"]) for result in results), Counter())
-    lines.append(["sum", *(f"{total[name]:,}" for name in has), ""])
     lines.append([f"{part} has", *(f"{count:,}" for count in has.values()), ""])
+    if whole := _whole(results):
+        used = (whole["used"].get(name, 0) / count for name, count in has.items())
+        lines.append(["used", *(f"{100 * part:.0f} %" for part in used), ""])
     return _markdown(lines)
 
 
 def kept_areas(machine: str) -> str:
     """The table of the results that ``make synth`` last kept for ``machine``."""
-    return areas(machine, json.loads((KEPT / f"{machine}.json").read_text())["units"])
+    return areas(machine, kept(machine)["units"])
 
 
 def kept_clocks(machine: str) -> str:
     """The table of the results that ``make pnr`` last kept for ``machine``."""
-    found = json.loads((KEPT / f"{machine}-pnr.json").read_text())
+    found = kept(f"{machine}-pnr")
     return "\n\n".join([clocks(found["units"], found["part"], found["has"]), *found["sentences"]])
+
+
+def kept(name: str) -> dict:
+    """A result file; empty when there is none."""
+    path = KEPT / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def keep(name: str, entry: dict) -> Path:
@@ -75,6 +80,14 @@ def keep(name: str, entry: dict) -> Path:
 
 def _counts(result: dict) -> Counter:
     return Counter(result["resources"]) | Counter({"BRAM36": result["bram36"]})
+
+
+def _whole(results: list[dict]) -> dict | None:
+    return next((result for result in results if result["unit"] == MACHINE), None)
+
+
+def _row_name(result: dict) -> str:
+    return f"**{result['unit']}**" if result["unit"] == MACHINE else result["unit"]
 
 
 def _limits(name: str, values: dict) -> list[str]:

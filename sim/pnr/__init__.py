@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Place and route of the gateware with open tools, unit by unit, on a Lattice ECP5."""
+"""Place and route of the gateware with open tools, for a Gowin GW5AST-138C: the whole machine, or single units."""

@@ -1,58 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make pnr``: places and routes each unit of a machine with open tools and prints the clock it reaches."""
+"""``make pnr``: places and routes a whole machine with open tools and prints the clock it reaches; or single units."""
 
 import argparse
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 
 from golden.spec.machine import MACHINES
 from host.report import synthesis
 from sim.pnr import place
 from sim.synth import design, sources
 
+_WHOLE = synthesis.MACHINE
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0; 1 when a unit could not be placed; 2 for an unknown unit or without the tool."""
+    """Exit status 0; 1 when something could not be placed; 2 for an unknown unit or without the tool."""
     parser = argparse.ArgumentParser(prog="python -m sim.pnr", description=__doc__)
     parser.add_argument("--config", choices=sorted(MACHINES), default="small", help="which machine")
-    parser.add_argument("--unit", nargs="+", metavar="NAME", help="these units of the machine alone; all by default")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--unit", nargs="+", metavar="NAME", help="these units of the machine, each alone")
+    what.add_argument("--units", action="store_true", help="all units of the machine, each alone")
     parser.add_argument("--json", action="store_true", help="results as JSON on standard output")
     parser.add_argument("--keep", action="store_true",
-                        help="keep the results in hw/synthesis, for the tables of `make docs`")
+                        help="keep the results in hw/synthesis, for the tables of `make docs`, beside those kept there "
+                             "that were measured on the same sources")
     parser.add_argument("--limit", type=int, default=place.LIMIT_SECONDS, metavar="SECONDS",
-                        help="give a unit up after so much CPU time in nextpnr; %(default)s by default")
+                        help="give a design up after so much CPU time in nextpnr; %(default)s by default")
     options = parser.parse_args(arguments)
     if sentence := place.missing():
         _say(sentence)
         return 2
-    parts = {name: text for name, (_, text) in design.split(sources.machine(MACHINES[options.config]))[1].items()}
-    unknown = [name for name in options.unit or () if name not in parts]
+    whole = sources.machine(MACHINES[options.config])
+    known = {name: text for name, (_, text) in design.split(whole)[1].items()} | {_WHOLE: whole}
+    names = options.unit or ([name for name in known if name != _WHOLE] if options.units else [_WHOLE])
+    unknown = [name for name in names if name not in known]
     if unknown:
-        _say(f"The machine has no unit {unknown[0]!r}; it has {', '.join(parts)}.")
+        _say(f"The machine has no unit {unknown[0]!r}; it has {', '.join(known)}.")
         return 2
-    chosen = {name: parts[name] for name in options.unit or parts}
-    results, failures = measure(chosen, options.limit)
-    entries, lines = [result.as_json() for result in results], sentences(results, set(parts))
+    results, failures = measure({name: known[name] for name in names}, options.limit)
+    entries = [asdict(result) for result in results]
     if options.keep and not failures:
-        entry = {"sources": sources.digest(), "part": place.PART, "has": place.HAS, "units": entries,
-                 "sentences": lines}
-        _say(f"kept in {synthesis.keep(f'{options.config}-pnr', entry)}; `make docs` writes the pages")
+        name = f"{options.config}-pnr"
+        entry = merged(entries, synthesis.kept(name), list(known))
+        _say(f"kept in {synthesis.keep(name, entry)}; `make docs` writes the pages")
     print(json.dumps(entries, indent=1) if options.json else "\n".join(
         [synthesis.clocks(entries, place.PART, place.HAS), "",
-         *(f"{result.unit}, {result.mhz:.1f} MHz: {result.path}" for result in results if result.mhz), "", *lines]))
+         *(f"{result.unit}, {result.mhz:.1f} MHz: {result.path}" for result in results if result.mhz), "",
+         *sentences(entries)]))
     for failure in failures:
         _say(failure)
     return 1 if failures else 0
 
 
-def measure(parts: dict[str, str], limit: int) -> tuple[list[place.Routed], list[str]]:
-    """(What was placed, why the others were not), unit by unit, with progress."""
+def measure(texts: dict[str, str], limit: int) -> tuple[list[place.Routed], list[str]]:
+    """(What was placed, why the others were not), one by one, with progress."""
     results, failures = [], []
-    for n, (name, text) in enumerate(parts.items(), 1):
+    for n, (name, text) in enumerate(texts.items(), 1):
         try:
-            results.append(place.place(text, name, _progress(f"[{n}/{len(parts)}] {name}"), limit))
+            results.append(place.place(text, name, _progress(f"[{n}/{len(texts)}] {name}"), limit))
         except (RuntimeError, ValueError) as error:
             failures.append(f"{name}: {error}")
             continue
@@ -61,21 +68,29 @@ def measure(parts: dict[str, str], limit: int) -> tuple[list[place.Routed], list
     return results, failures
 
 
-def sentences(results: list[place.Routed], units: set[str]) -> list[str]:
-    """What the table comes to: the slowest unit; those given up; those of the machine that nobody asked for, or, when
-    all were, whether one part would hold them."""
-    lines, routed = [], [result for result in results if result.mhz]
+def merged(entries: list[dict], kept: dict, order: list[str]) -> dict:
+    """A result file of ``entries`` and of those ``kept`` before that are of the same sources and part."""
+    now = {"sources": sources.digest(), "part": place.PART, "has": place.HAS}
+    old = kept.get("units", []) if all(kept.get(name) == value for name, value in now.items()) else []
+    both = {entry["unit"]: entry for entry in (*old, *entries)}
+    units = [both[name] for name in order if name in both]
+    return now | {"units": units, "sentences": sentences(units)}
+
+
+def sentences(entries: list[dict]) -> list[str]:
+    """What the table comes to: the whole machine's slowest path and how full it makes the part; the slowest unit alone;
+    those given up."""
+    lines, routed = [], {entry["unit"]: entry for entry in entries if entry["mhz"]}
+    if top := routed.pop(_WHOLE, None):
+        lines += [f"The whole machine reaches {top['mhz']:.1f} MHz on {place.PART} with {place.TOOL}. "
+                  f"Its slowest path: `{top['path']}`.",
+                  f"LUTs, carries, registers alone and memories of LUTs take {top['places']:,} of the part's "
+                  f"{place.HAS['LUT4']:,} places for a LUT."]
     if routed:
-        slowest = min(routed, key=lambda result: result.mhz)
-        lines.append(f"Slowest: {slowest.unit}, {slowest.mhz:.1f} MHz on {place.PART} with {place.TOOL}.")
-    if given_up := [result.unit for result in results if not result.mhz]:
+        slowest = min(routed.values(), key=lambda entry: entry["mhz"])
+        lines.append(f"The slowest unit alone is {slowest['unit']}, {slowest['mhz']:.1f} MHz: `{slowest['path']}`.")
+    if given_up := [entry["unit"] for entry in entries if not entry["mhz"]]:
         lines.append(f"Synthesised, but not placed and routed within the time given: {', '.join(given_up)}.")
-    if left := units - {result.unit for result in results}:
-        return [*lines, f"Not measured in this run: {', '.join(sorted(left))}."]
-    total = sum((result.used for result in results), Counter())
-    over = [f"{total[name]:,} of {has:,} {name}" for name, has in place.HAS.items() if total[name] > has]
-    if over:
-        lines.append(f"The whole machine does not fit one part ({', '.join(over)}); each unit was placed alone.")
     return lines
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gives a unit of any width three pins: a shift register feeds its inputs, a registered XOR tree watches its outputs.
+"""Gives a unit, or the whole machine, three pins: a shift register feeds its inputs, a registered XOR tree watches its
+outputs.
 
     feed -> [shift register, one bit an input] -> unit -> [registers] -> [XOR of four, register] ... -> seen
 
@@ -10,6 +11,8 @@ nothing of the unit is optimised away because nobody looks at it.
 from sim.synth.design import NAME, ports
 
 TOP = "harness"
+PINS = {"clk": "V22", "feed": "K16", "seen": "J14"}
+"""Where the part has them; any would do."""
 _CLOCK = "clk"
 _FAN_IN = 4
 """An XOR of four is one LUT4."""

