@@ -20,7 +20,7 @@ from golden.spec.tiling import linear_tile_lines, operand_rows, residual_rows, s
 from host.compiler.estimate import MAIN_BYTES, PORT_BYTES, norm_cycles
 from host.compiler.hold import lines_again
 from host.compiler.nodes import Access, Memory, Node, Row
-from host.compiler.timeline import Latencies, pass_cycles
+from host.compiler.timeline import latencies, pass_cycles
 
 LINE_COST = 1.0
 """What a stream line that comes a second time is worth, in cycles that the weight ports need for it: it delays the
@@ -78,7 +78,7 @@ def _eats(linear: Node, norm: Node) -> bool:
 
 
 def _norm_cycles(norm: Node, machine: MachineConfig, tokens: int) -> float:
-    return Latencies().norm + norm_cycles(machine, norm.fields, tokens)
+    return latencies(machine).norm + norm_cycles(machine, norm.fields, tokens)
 
 
 def _behind(linear: Node, norm: Node, machine: MachineConfig) -> list[Node]:
@@ -126,7 +126,7 @@ def _before(norm: Node, linear: Node, machine: MachineConfig) -> list[Node]:
 
 def _drain(machine: MachineConfig) -> int:
     """Cycles between the last beat of a LINEAR and the first of one that comes behind a wait for it."""
-    lat = Latencies()
+    lat = latencies(machine)
     return lat.array + machine.tm * TN // machine.lanes + lat.epilogue + lat.issue + lat.load
 
 

@@ -49,6 +49,12 @@ class Latencies:
     """More from one expert to the next."""
 
 
+def latencies(machine: MachineConfig) -> Latencies:
+    """Those of a machine: parts of a block and of a chunk wait for each other where units are folded."""
+    more, plain = machine.fold - 1, Latencies()
+    return replace(plain, epilogue=plain.epilogue + 3 * more, norm=plain.norm + more, softmax=plain.softmax + more)
+
+
 def pass_cycles(machine: MachineConfig, fields: dict) -> int:
     """Cycles of one tile of one token group: its steps, the loading of its rows, or the leaving of its results."""
     passes = 2 if fields["src_wide"] else 1
@@ -99,9 +105,9 @@ def _delay(begin: float, end: float, until: float, left: float, wanted: float) -
 class Timeline:
     """Follows one program."""
 
-    def __init__(self, machine: MachineConfig, dram: Dram | None = None, latencies: Latencies | None = None):
+    def __init__(self, machine: MachineConfig, dram: Dram | None = None, latency: Latencies | None = None):
         self.machine, self.dram = machine, dram or Dram()
-        self.latency = latencies or Latencies()
+        self.latency = latency or latencies(machine)
         ports, awake = PORT_BYTES * machine.ports, self.dram.awake
         alone, beside = (min(ports, self.dram.bytes_per_cycle - taken) for taken in (0, MAIN_BYTES))
         self.main_bytes = min(MAIN_BYTES, self.dram.bytes_per_cycle) * awake
