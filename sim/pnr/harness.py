@@ -13,7 +13,8 @@ from sim.synth.design import NAME, ports
 TOP = "harness"
 PINS = {"clk": "V22", "feed": "K16", "seen": "J14"}
 """Where the part has them; any would do."""
-_CLOCK = "clk"
+_CLOCKS = ("clk", "ap_clk")
+"""A unit's clock, the machine's."""
 _FAN_IN = 4
 """An XOR of four is one LUT4."""
 
@@ -24,12 +25,13 @@ def harness(text: str) -> str:
     Raises ``ValueError`` for a unit without a clock, an input or an output: there is nothing to time.
     """
     pins = ports(text)
-    inputs = {name: bits for name, (direction, bits) in pins.items() if direction == "input" and name != _CLOCK}
+    clock = next((name for name in _CLOCKS if name in pins), None)
+    inputs = {name: bits for name, (direction, bits) in pins.items() if direction == "input" and name != clock}
     outputs = {name: bits for name, (direction, bits) in pins.items() if direction == "output"}
-    if _CLOCK not in pins or not inputs or not outputs:
+    if not clock or not inputs or not outputs:
         raise ValueError(f"The unit has ports {', '.join(pins) or 'none'}; a clock, an input and an output are needed.")
     fed, watched = sum(inputs.values()), sum(outputs.values())
-    bound = [f".\\{_CLOCK} (clk)", *_slices(inputs, "shift"), *_slices(outputs, "answer")]
+    bound = [f".\\{clock} (clk)", *_slices(inputs, "shift"), *_slices(outputs, "answer")]
     lines = [f"module {TOP}(input clk, input feed, output seen);",
              f"  reg [{fed - 1}:0] shift;", f"  wire [{watched - 1}:0] answer;",
              "  always @(posedge clk) shift <= {shift, feed};",
