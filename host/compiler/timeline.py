@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from math import ceil
 
 from golden.spec import isa
@@ -142,6 +143,15 @@ class Timeline:
                 body = program[at + 1:at + 1 + fields["body"]]
                 self._experts(at, fields, body, next(routes, None))
                 at += fields["body"]
+            elif opcode is Opcode.LINEAR:
+                issue = self._issue(fields)
+                # LOADs behind it that do not wait for it take their part of the bus while its weights come.
+                beside = list(takewhile(lambda i: program[i][0] is Opcode.LOAD and not program[i][1]["wait"]
+                                        & Unit.ARRAY, range(at + 1, len(program))))
+                for i in beside:
+                    self.spans.append(self._step(i, *program[i]))
+                self.spans.append(self._linear(at, fields, issue, fields["tokens"], -1))
+                at += len(beside)
             else:
                 self.spans.append(self._step(at, opcode, fields))
             at += 1
