@@ -107,7 +107,7 @@ def synthesise(text: str, progress: Callable[[], None] | None = None) -> Path:
 
 
 def load(netlist: Path) -> dict:
-    """A netlist with registers behind products inside the DSP blocks, and without attributes: they take memory."""
+    """A netlist with registers around products inside the DSP blocks, without attributes: they take memory."""
     with gzip.open(netlist, "rt") as source:
         modules = json.load(source)["modules"]
     top = modules[TOP]
@@ -181,4 +181,5 @@ def _nextpnr(netlist: dict, log: Path, limit: int) -> tuple[dict, timing.Slowest
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
             raise RuntimeError(f"nextpnr ended with {done}; the end of {log}:\n{tail}")
         with open(here / "delays.sdf") as delays:
-            return json.loads((here / "report.json").read_text()), timing.slowest(delays)
+            report = json.loads((here / "report.json").read_text())
+            return report, timing.slowest(delays, products.registered(netlist["modules"][TOP]))

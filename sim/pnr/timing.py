@@ -2,7 +2,7 @@
 """The slowest path of a routed netlist, from the delays that nextpnr writes as SDF, its DSP blocks included.
 
 nextpnr knows no delay of a DSP block and leaves every path through one out of its clock. Here a block costs
-:data:`PRODUCT_PS`, from an input to the output or to the register behind it (:mod:`sim.pnr.products`).
+:data:`PRODUCT_PS`, from its inputs or the registers behind them to its output or the register before that.
 
 The graph's nodes are pins ``cell/pin``; it is walked once, in order. Clocks arrive everywhere at once.
 """
@@ -12,12 +12,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sim.pnr.products import CELL
+from sim.pnr.products import REGISTERS
 
 PRODUCT_PS = 4800
 """Assumed: nothing open names it."""
-_REGISTER_PS = 300
-"""Clock to output of the register in a block: that of a block memory's."""
+_REGISTER_PS = 307
+"""Clock to output of a register in a block: that of a block memory's."""
+_SETUP_PS = 35
 _WIRE = re.compile(r"\(INTERCONNECT (\S+) (\S+) \(-?\d+:-?\d+:(-?\d+)\)")
 _ARC = re.compile(r"\(IOPATH (\S+) (\S+) \(-?\d+:-?\d+:(-?\d+)\)")
 _CHECK = re.compile(r"\(SETUPHOLD \(posedge (\S+)\) \(posedge \S+\) \(-?\d+:-?\d+:(-?\d+)\)")
@@ -44,12 +45,13 @@ class Slowest:
                 f"{short(self.end)}")
 
 
-def slowest(sdf: Iterable[str]) -> Slowest:
-    """The slowest path of an SDF text, line by line. Raises ``ValueError`` when no path ends at a register."""
+def slowest(sdf: Iterable[str], blocks: dict[str, set[str]]) -> Slowest:
+    """The slowest path of an SDF text, line by line; ``blocks``: where each DSP block has registers
+    (:func:`sim.pnr.products.registered`). Raises ``ValueError`` when no path ends at a register."""
     graph = _Graph()
     for line in sdf:
         graph.read(line)
-    graph.add_products()
+    graph.add(blocks)
     return graph.slowest()
 
 
@@ -81,29 +83,24 @@ class _Graph:
                 self._cell = name[2].replace("\\", "")
                 self.type[self._cell] = self._kind
 
-    def add_products(self) -> None:
-        """The blocks' arcs, that nextpnr does not write; one with a clock has its register."""
-        inputs, outputs, clocked = defaultdict(list), defaultdict(list), set()
-        for begin, ends in self.next.items():
-            cell, _, pin = begin.rpartition("/")
-            if self.type.get(cell) == CELL:
-                outputs[cell].append(begin)
-            for end, _ in ends:
-                cell, _, pin = end.rpartition("/")
-                if self.type.get(cell) != CELL:
-                    continue
-                if pin.startswith("CLK"):
-                    clocked.add(cell)
-                elif pin[0] in "AB" and pin[1:].isdigit():
-                    inputs[cell].append(end)
-        for cell, pins in outputs.items():
-            if cell in clocked:
-                self.begin |= dict.fromkeys(pins, _REGISTER_PS)
-                self.setup |= dict.fromkeys(inputs[cell], PRODUCT_PS)
+    def add(self, blocks: dict[str, set[str]]) -> None:
+        """The arcs of DSP blocks, that nextpnr does not write: all of one meet in a node of its own."""
+        ends = {end for arcs in self.next.values() for end, _ in arcs}
+        for pin in [*ends, *self.next]:
+            cell, _, port = pin.rpartition("/")
+            side = port.rstrip("0123456789")
+            if cell not in blocks or side not in REGISTERS:
                 continue
-            for pin in inputs[cell]:  # all meet in one node: 45 arcs to it and 45 from it, not 45 x 45
-                self.next[pin].append((f"{cell}{_INSIDE}", PRODUCT_PS))
-            self.next[f"{cell}{_INSIDE}"] = [(pin, 0) for pin in pins]
+            inside, inner = f"{cell}{_INSIDE}", side in blocks[cell]
+            if side == "DOUT":
+                if inner:
+                    self.begin[pin], self.setup[inside] = _REGISTER_PS, _SETUP_PS
+                else:
+                    self.next[inside].append((pin, 0))
+            elif inner:
+                self.setup[pin], self.begin[inside] = _SETUP_PS, _REGISTER_PS + PRODUCT_PS
+            else:
+                self.next[pin].append((inside, PRODUCT_PS))
 
     def slowest(self) -> Slowest:
         arrival, before = self._arrivals()
@@ -145,10 +142,9 @@ class _Graph:
                 wires += arrival[end] - arrival[begin]
             elif not begin.endswith(_INSIDE):
                 through[self._kind_of(cell, begin)] += 1
-        first, last = (pin.rpartition("/")[0] for pin in (path[0], path[-1]))
-        if self.type[last] == CELL:  # that holds its product back
+        if path[0].endswith(_INSIDE):
             through["product"] += 1
-        return Slowest(time, wires, through, first, last)
+        return Slowest(time, wires, through, *(pin.rpartition("/")[0] for pin in (path[0], path[-1])))
 
     def _kind_of(self, cell: str, pin: str) -> str:
         kind = self.type[cell]

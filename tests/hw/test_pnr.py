@@ -83,7 +83,7 @@ class Products(wiring.Component):
         return m
 
 
-def _operand(shape, rng):
+def _value(shape, rng):
     """A corner, or anything."""
     low, high = (-1 << shape.width - 1, (1 << shape.width - 1) - 1) if shape.signed else (0, (1 << shape.width) - 1)
     return rng.choice((low, high, rng.randint(low, high), rng.randint(low, high)))
@@ -98,7 +98,7 @@ def test_products_in_blocks_are_products():
     for _ in range(8):
         line = "tee -q -a values.txt eval"
         for name, shapes in OPERANDS.items():
-            a, b = (_operand(shape, rng) for shape in shapes)
+            a, b = (_value(shape, rng) for shape in shapes)
             for port, value, shape in zip("ab", (a, b), shapes, strict=True):
                 line += f" -set {port}_{name} {shape.width}'d{value & (1 << shape.width) - 1}"
             line += f" -show y_{name}"
@@ -111,8 +111,8 @@ def test_products_in_blocks_are_products():
 
 
 def _cell(kind, **wires):
-    outputs = ("DOUT", "Q", "F")
-    return {"type": kind, "connections": wires, "parameters": {"OREG_CLK": "BYPASS"}, "attributes": {},
+    outputs = ("DOUT", "Q", "F", "G")
+    return {"type": kind, "connections": wires, "parameters": {},
             "port_directions": {port: "output" if port in outputs else "input" for port in wires}}
 
 
@@ -129,6 +129,44 @@ def test_registers_of_a_product_go_into_its_block():
     block = module["cells"]["p"]
     assert block["connections"]["DOUT"] == [10, 11, 4] and block["parameters"]["OREG_CLK"] == "CLK0"
     assert [block["connections"][pin][0] for pin in ("CLK", "CE", "RESET")] == [1, 8, 9]
+    assert products.registered(module) == {"p": {"DOUT"}}
+
+
+def _operand(**cells):
+    module = _registered()
+    module["cells"] |= {"gnd": _cell("GND", G=[30]), "b": _cell("DFF", CLK=[1], D=[40], Q=[21])} | cells
+    module["cells"]["p"]["connections"]["B"] = [21, 21, 30, "0"]
+    return module
+
+
+def test_registers_of_an_operand_go_with_them():
+    """With an enable of its own in the second place; constant zeroes stay."""
+    module = _operand()
+    assert products.absorb(module) == 3 and products.registered(module) == {"p": {"DOUT", "B"}}
+    block = module["cells"]["p"]
+    assert block["connections"]["B"] == [40, 40, 30, "0"] and block["connections"]["CLK"] == [1, "0"]
+    assert [block["connections"][pin] for pin in ("CE", "RESET")] == [[8, "1"], [9, "0"]]
+    assert [block["parameters"][f"BREG_{pin}"] for pin in ("CLK", "CE", "RESET")] == ["CLK0", "CE1", "RESET1"]
+
+
+def test_a_register_that_others_read_stays_beside_its_copies():
+    module = _operand(l=_cell("LUT1", I0=[21], F=[12]))
+    assert products.absorb(module) == 2 and "b" in module["cells"]
+    assert products.registered(module) == {"p": {"DOUT", "B"}}
+
+
+def test_three_enables_are_too_many():
+    module = _operand(a=_cell("DFFRE", CLK=[1], D=[41], CE=[7], RESET=[9], Q=[20]))
+    assert products.absorb(module) == 3 and products.registered(module) == {"p": {"DOUT", "A"}}
+
+
+def test_a_product_of_a_product_keeps_its_driver():
+    """The register between two blocks goes to the first, and is no operand's any more."""
+    module = _registered()
+    module["cells"]["p2"] = copy.deepcopy(module["cells"]["p"])
+    module["cells"]["p2"]["connections"] |= {"A": [10, 11], "DOUT": [50]}
+    assert products.absorb(module) == 2 and products.registered(module) == {"p": {"DOUT"}, "p2": set()}
+    assert module["cells"]["p2"]["connections"]["A"] == [10, 11] == module["cells"]["p"]["connections"]["DOUT"][:2]
 
 
 @pytest.mark.parametrize("change", [
@@ -170,24 +208,25 @@ SDF = """
 
 
 def test_delays_become_a_path():
-    found = timing.slowest(SDF.splitlines())
+    found = timing.slowest(SDF.splitlines(), {})
     assert (found.picoseconds, found.wires) == (2980, 1750)
     assert str(found) == "x -> 1 LUT, 1 adder: 1.2 ns, wires 1.8 ns -> s"
     with pytest.raises(ValueError, match="no path from register to register"):
-        timing.slowest(line for line in SDF.splitlines() if "SETUPHOLD" not in line)
+        timing.slowest((line for line in SDF.splitlines() if "SETUPHOLD" not in line), {})
 
 
-@pytest.mark.parametrize("clock, ends", [(False, ("x", "s")), (True, ("x", "p"))])
-def test_a_product_takes_its_time(clock, ends):
-    """Through the block to the register behind; or into it, when it has its own."""
+@pytest.mark.parametrize("inside, ends, time", [
+    (set(), "x s", 1200 + timing.PRODUCT_PS + 500 + 600 + 250 + 30),  # through the block to the register behind
+    ({"DOUT"}, "x p", 1200 + timing.PRODUCT_PS + 35),
+    ({"A"}, "p s", 307 + timing.PRODUCT_PS + 500 + 600 + 250 + 30),
+    ({"A", "DOUT"}, "p p", 307 + timing.PRODUCT_PS + 35)])
+def test_a_product_takes_its_time(inside, ends, time):
     block = SDF.replace("unit.l\\$/I0", "unit.p/A3").replace("unit.l\\$/F", "unit.p/DOUT7").replace(
         '"LUT4")\n    (INSTANCE unit.l\\$)', f'"{products.CELL}")\n    (INSTANCE unit.p)')
-    block = "\n".join(line for line in block.splitlines() if "IOPATH I" not in line or "I1 SUM" in line)
-    if clock:
-        block = "        (INTERCONNECT ck/O unit.p/CLK0 (9:9:9) (9:9:9))\n" + block
-    found = timing.slowest(block.splitlines())
-    assert (timing.short(found.begin), timing.short(found.end)) == ends and found.through["product"] == 1
-    assert found.picoseconds == 1200 + timing.PRODUCT_PS + (0 if clock else 500 + 600 + 250 + 30)
+    lines = [line for line in block.splitlines() if "IOPATH I" not in line or "I1 SUM" in line]
+    found = timing.slowest(lines, {"unit.p": inside})
+    assert (timing.short(found.begin), timing.short(found.end)) == tuple(ends.split())
+    assert found.picoseconds == time and found.through["product"] == 1
 
 
 def test_places_count_what_fills_the_part():
@@ -225,7 +264,7 @@ def test_a_missing_tool_is_said(monkeypatch, capsys):
 
 
 def test_synthesis_counts_the_unit_alone(adder):
-    """The narrow product is logic, the wide one a block with its register; the harness is not counted."""
+    """The narrow product is logic, the wide one a block with its registers; the harness is not counted."""
     netlist = place.load(place.synthesise(adder))
     used = place.count(netlist)
     assert used["DSP"] == 1 and used["BSRAM"] == used["RAM16"] == 0 and used["LUT4"] + used["ALU"] > 40
