@@ -116,6 +116,8 @@ class Timeline:
                              Store(machine.ring_lines), Store(machine.param_lines))
         self.spans: list[Span] = []
         self.norm: _Rows | None = None
+        self.writing = (0.0, 1.0, 0)
+        """When the epilogue writes operand rows, and how many."""
         self.load: _Rows | None = None
         self.now = 0.0
         self.idle = {unit: 0.0 for unit in Unit}
@@ -253,6 +255,8 @@ class Timeline:
         if f["dst"] == Dest.RESIDUAL and f["accumulate"]:
             # The epilogue reads what it adds to, before the norm.
             self._slow(Unit.NORM, self.norm, start + lat.array, end - lat.epilogue, 2 * tokens * f["tiles"])
+        if f["dst"] in (Dest.OPERAND8, Dest.OPERAND16):
+            self.writing = start + lat.array, end, tokens * f["tiles"] * (1 + (f["dst"] == Dest.OPERAND16))
         return Span(at, expert, start, end, waited)
 
     def _release(self, when: float, lines: int) -> None:
@@ -296,11 +300,13 @@ class Timeline:
         there = self.stream.lines(norm_lines(f["blocks"]))
         start = max(issue, self.idle[Unit.NORM], there - norm_lines(f["blocks"]))
         work = norm_cycles(self.machine, f, f["tokens"])
+        # The epilogue writes operand rows before the norm.
+        (begin, until, taken), written = self.writing, f["tokens"] * f["blocks"] * norm_planes(f) / 2
+        work += _delay(max(begin, start), until, start + work, 1 - taken / (until - begin), written / work)
         self.idle[Unit.NORM] = end = start + self.latency.norm + work
         self.norm = _Rows(len(self.spans), start, start + work, f["tokens"] * f["blocks"] / work)
         # The norm writes operand rows before the DMA unit.
-        self._slow(Unit.DMA, self.load, start + self.latency.norm, end,
-                   f["tokens"] * f["blocks"] * norm_planes(f) / 2)
+        self._slow(Unit.DMA, self.load, start + self.latency.norm, end, written)
         return Span(at, -1, start, end)
 
 
