@@ -90,7 +90,7 @@ def routed(f, r: Routing, pick=choose) -> dict:
 
 def kept(f, r: Routing, pick=choose):
     """``held`` behind a LINEAR. One that takes its weights again gives back all up to its last."""
-    left = pick(f["again"], r.held - (f["back"] + f["weights"]), 0)
+    left = pick(f["again"], r.held - f["until"], 0)
     return pick(f["hold"], r.held + pick(f["again"], 0, f["weights"]), left)
 
 
@@ -98,7 +98,10 @@ def derived(opcode: Opcode, f) -> dict:
     """What the functions above and below want beside the fields themselves."""
     if opcode is Opcode.ATTENTION:
         return {"head_rows": f["heads"] * f["head_slices"]}
-    return {"weights": f["tiles"] * f["slices"]} if opcode is Opcode.LINEAR else {}
+    if opcode is Opcode.LINEAR:
+        weights = f["tiles"] * f["slices"]
+        return {"weights": weights, "until": f["back"] + weights}
+    return {}
 
 
 def _ceil(value, by: int):
@@ -130,7 +133,7 @@ def contradictions(opcode: Opcode, f, r: Routing) -> list:
         return [f["src_wide"] & f["src_unsigned"], f["score"] & (_queued(f) == 0),
                 (f["dst"] >= Dest.KEY) & _queued(f), to_gate & r.body, to_gate & (f["tokens"] > r.left),
                 to_gate & (f["tiles"] != _ceil(r.experts, LOGITS)), (f["hold"] | f["again"]) & r.body,
-                f["again"] & (f["back"] + f["weights"] > r.held)]
+                f["again"] & (f["until"] > r.held)]
     if opcode is Opcode.ATTENTION:
         return [f["head_slices"] & 1]
     if opcode is Opcode.GATE:
