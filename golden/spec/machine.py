@@ -136,8 +136,8 @@ SMALL = MachineConfig(
     name="small", tm=2, tk=2, ports=1, ring_lines=512, param_lines=64, operand_rows=1024, residual_rows=512,
     kv_tiles=64, lane_rows=16, max_keys=256, program_depth=256, queue_depth=512, fold=4)
 ZCU102 = MachineConfig(
-    name="zcu102", tm=4, tk=16, ports=4, ring_lines=12288, param_lines=512, operand_rows=6144, residual_rows=3072,
-    kv_tiles=256, lane_rows=64, max_keys=256, program_depth=512, queue_depth=1024)
+    name="zcu102", tm=4, tk=16, ports=4, ring_lines=16384, param_lines=512, operand_rows=6144, residual_rows=4096,
+    kv_tiles=512, lane_rows=64, max_keys=256, program_depth=512, queue_depth=1024)
 U280 = MachineConfig(
     name="u280", tm=8, tk=16, ports=4, ring_lines=32768, param_lines=1024, operand_rows=65536, residual_rows=16384,
     kv_tiles=1024, lane_rows=64, max_keys=2048, program_depth=1024, queue_depth=8192)

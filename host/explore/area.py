@@ -34,11 +34,10 @@ class Area:
 FIXED = {
     "csr": Area(2_027, 2_156), "main": Area(1_465, 1_865, 0, 2),
     "sequencer": Area(200, 1_546), "walker": Area(540, 345), "activity": Area(6, 12),
-    "load_store": Area(1_354, 1_350), "norm": Area(20_039, 22_144, 133, 7.5),
-    "norm_params": Area(34, 22, 0, 7.5), "mults": Area(307, 519),
+    "load_store": Area(1_354, 1_350), "norm_params": Area(34, 22, 0, 7.5), "mults": Area(307, 519),
 }
 """Units that are the same, or nearly, in every machine."""
-ARRAY_LANES = {2: Area(6_100, 11_700), 4: Area(14_100, 21_650), 8: Area(28_400, 42_000)}
+ARRAY_LANES = {2: Area(4_860, 3_490), 4: Area(8_110, 5_800), 8: Area(14_600, 10_500)}
 """Accumulators, drain banks and their multiplexers, by token lanes."""
 ARRAY_PRODUCT = Area(36.6, 77.3, 1)
 """A multiplier that makes two products, with its part of the adder tree."""
@@ -58,14 +57,17 @@ def units(m: MachineConfig) -> dict[str, Area]:
         "control": Area(2_218 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_350 + 815 * m.tm + 40 * m.tm * m.tk, 2)
         + _of(8 * LINE + 2 * EXP_BITS, 2 * m.lane_rows, m.tm),
         "array": Area(*(products * value for value in astuple(ARRAY_PRODUCT))) + ARRAY_LANES[m.tm],
-        "epilogue": Area(17_300 + 90 * m.tm, 17_900 + 155 * m.tm, 65),
-        "softmax": Area(6_560 + 175 * m.tm, 6_900 + 400 * m.tm, 32, 4) + _of(265, chunks * m.tm)
-        + _of(8 * SLICE, chunks, 2 * m.tm),
+        "norm": Area(2_240 + 16_540 / m.fold, 5_280 + 15_840 / m.fold, 5 + 128 // m.fold, 5 if m.fold > 4 else 7.5),
+        "epilogue": Area(5_890 + 90 * m.tm + 11_120 / m.fold, 8_090 + 155 * m.tm + 9_290 / m.fold, 1 + 64 // m.fold),
+        "softmax": Area(1_060 + 175 * m.tm + 5_500 / m.fold, 1_130 + 400 * m.tm + 5_770 / m.fold, 32 // m.fold,
+                        4 / m.fold)
+        + _of(16 * m.lanes + 9, m.fold * chunks * m.tm) + _of(8 * SLICE, chunks, 2 * m.tm),
         "operand": Area(550 + 528 * (m.operand_rows > 4096), 1_047) + _of(half_row + EXP_BITS, m.operand_rows, 2),
-        "residual": Area(548, 1_038) + _of(half_row, m.residual_rows, 2),
+        "residual": Area(548 + 8 * LINE * _odd(m.residual_rows), 1_038) + _of(half_row, m.residual_rows, 2),
         "key": Area(80, 180 + 1.02 * 8 * m.row_bytes) + _of(8 * m.row_bytes, m.kv_rows, 1, 1.05),
         "value": Area(12, 160 + 8 * m.row_bytes) + _of(8 * LANES, m.kv_rows, m.tk * TN // LANES),
-        "ring": Area(75 + 3 * lines, 560 + 515 * lines) + _of(8 * LINE, m.ring_lines // lines, lines),
+        "ring": Area(75 + 3 * lines + 8 * m.row_bytes * _odd(m.ring_lines), 560 + 515 * lines)
+        + _of(8 * LINE, m.ring_lines // lines, lines),
         "params": Area(45, 28 + 500 * in_luts(m.param_lines)) + _of(8 * LINE, m.param_lines),
     }
 
@@ -73,6 +75,11 @@ def units(m: MachineConfig) -> dict[str, Area]:
 def area(m: MachineConfig) -> Area:
     """The whole machine."""
     return sum(units(m).values(), Area())
+
+
+def _odd(depth: int) -> bool:
+    """Whether a memory is no power of two deep: a multiplexer then joins the blocks that make it up."""
+    return depth & (depth - 1) != 0
 
 
 def _of(width: int, depth: int, count: int = 1, waste: float = 1.0) -> Area:
