@@ -39,8 +39,8 @@ HAS = {"LUT4": 138_240, "ALU": 103_680, "FF": 138_240, "RAM16": 17_280, "DSP": 2
 """What :data:`PART` has of it."""
 _RAM16_PLACES = 8
 _BLOCK_BITS = 10_000
-"""Memories from this size are block memories. Yosys finds LUTs cheaper for wide shallow ones, but here 16 words of 4 bits
-take eight LUTs' places, which are what this part runs out of first."""
+"""Memories from this size are block memories. Yosys finds LUTs cheaper for wide shallow ones, but here 16 words of 4
+bits take eight LUTs' places, which are what this part runs out of first."""
 
 _DENSITY = "0.4"
 """How full the placer may make a neighbourhood with LUTs, and with registers, and with carries. Each has a slice for
