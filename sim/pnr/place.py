@@ -37,7 +37,8 @@ COLUMNS = {"LUT": "LUT4", "ALU": "ALU", "DFF": "FF", "RAM16": "RAM16", "MULT": "
 """What is counted, by how its cells' names begin; a carry cell (ALU) takes the place of a LUT."""
 HAS = {"LUT4": 138_240, "ALU": 103_680, "FF": 138_240, "RAM16": 17_280, "DSP": 298, "BSRAM": 340}
 """What :data:`PART` has of it."""
-_RAM16_PLACES = 8
+RAM16_PLACES = 8
+"""Places of LUTs that a memory of 16 x 4 bits takes."""
 _BLOCK_BITS = 10_000
 """Memories from this size are block memories. Yosys finds LUTs cheaper for wide shallow ones, but here 16 words of 4
 bits take eight LUTs' places, which are what this part runs out of first."""
@@ -170,7 +171,7 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
 def places(report: dict) -> int:
     """Places of LUTs taken, of nextpnr's report after routing: a register alone has a LUT that passes its input."""
     used = {name: entry["used"] for name, entry in report["utilization"].items()}
-    return used["LUT4"] + used["ALU"] + _RAM16_PLACES * used["RAM16SDP4"]
+    return used["LUT4"] + used["ALU"] + RAM16_PLACES * used["RAM16SDP4"]
 
 
 def _nextpnr(netlist: dict, log: Path, limit: int) -> tuple[dict, timing.Slowest | None]:

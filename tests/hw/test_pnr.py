@@ -245,22 +245,26 @@ def _entry(unit, mhz, **more):
 
 
 def test_what_came_out_is_said():
-    lines = sentences([_entry("a", 90.0), _entry("b", 70.5), _entry("c", None), _entry("top", 60.0)])
+    all_units = ["a", "b", "c"]
+    lines = sentences([_entry("a", 90.0), _entry("b", 70.5), _entry("c", None), _entry("top", 60.0)], all_units)
     assert lines == [
         f"The whole machine reaches 60.0 MHz on {place.PART} with {place.TOOL}. Its slowest path: `top -> b`.",
         "LUTs, carries, registers alone and memories of LUTs take 12,000 of the part's 138,240 places for a LUT.",
         "The slowest unit alone is b, 70.5 MHz: `b -> b`.",
         "Synthesised, but not placed and routed within the time given: c."]
-    assert sentences([_entry("top", 60.0)]) == lines[:2]
+    assert sentences([_entry("top", 60.0)], all_units) == [*lines[:2], "Not measured yet: a, b, c."]
+    large = _entry("a", 90.0, used={"LUT4": 100_000, "ALU": 10_000, "RAM16": 1000, "FF": 50_000})
+    assert sentences([large], ["a"])[-1].startswith("Together the units take 118,000 places of LUTs (LUTs, carries, "
+                                                    "memories of LUTs) and 50,000 registers")
 
 
 def test_results_of_the_same_sources_stay_beside_new_ones():
-    first = merged([_entry("b", 70.5), _entry("top", 60.0)], {}, ["a", "b", "top"])
-    both = merged([_entry("a", 90.0), _entry("b", 80.0)], first, ["a", "b", "top"])
+    first = merged([_entry("b", 70.5), _entry("top", 60.0)], {}, ["a", "b"])
+    both = merged([_entry("a", 90.0), _entry("b", 80.0)], first, ["a", "b"])
     assert [(entry["unit"], entry["mhz"]) for entry in both["units"]] == [("a", 90.0), ("b", 80.0), ("top", 60.0)]
-    assert both["sources"] == sources.digest() and both["sentences"] == sentences(both["units"])
+    assert both["sources"] == sources.digest() and both["sentences"] == sentences(both["units"], ["a", "b"])
     old = first | {"sources": "0123456789abcdef"}
-    assert merged([_entry("a", 90.0)], old, ["a", "b", "top"])["units"] == [_entry("a", 90.0)]
+    assert merged([_entry("a", 90.0)], old, ["a", "b"])["units"] == [_entry("a", 90.0)]
 
 
 def test_a_missing_tool_is_said(monkeypatch, capsys):
