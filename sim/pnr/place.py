@@ -6,6 +6,7 @@ import gzip
 import importlib.metadata
 import importlib.util
 import json
+import re
 import resource
 import signal
 import subprocess
@@ -38,6 +39,9 @@ HAS = {"LUT4": 138_240, "ALU": 103_680, "FF": 138_240, "RAM16": 17_280, "DSP": 2
 """What :data:`PART` has of it."""
 RAM16_PLACES = 8
 """Places of LUTs that a memory of 16 x 4 bits takes."""
+_BLOCK_BITS = 10_000
+"""Memories from this size are block memories. Yosys finds LUTs cheaper for wide shallow ones, but here 16 words of 4
+bits take eight LUTs' places, which are what this part runs out of first."""
 
 _DENSITY = "0.4"
 """How full the placer may make a neighbourhood with LUTs, and with registers, and with carries. Each has a slice for
@@ -103,8 +107,17 @@ def missing() -> str:
 
 def synthesise(text: str, progress: Callable[[], None] | None = None) -> Path:
     """The netlist of a design in its harness, from its RTLIL."""
-    return flow.run({"design.il": text, "stub.il": design.black_box(text), "harness.v": harness(text),
+    return flow.run({"design.il": with_blocks(text), "stub.il": design.black_box(text), "harness.v": harness(text),
                      "dsp.v": DSP.read_text()}, _SCRIPT, progress=progress)
+
+
+def with_blocks(text: str) -> str:
+    """An RTLIL text that asks for block memories where there is something to gain."""
+    def asked(memory: re.Match) -> str:
+        large = int(memory[1]) * int(memory[2]) >= _BLOCK_BITS
+        return ('  attribute \\ram_style "block"\n' if large else "") + memory[0]
+
+    return re.sub(r"(?m)^  memory width (\d+) size (\d+) ", asked, text)
 
 
 def load(netlist: Path) -> dict:

@@ -229,6 +229,12 @@ def test_a_product_takes_its_time(inside, ends, time):
     assert found.picoseconds == time and found.through["product"] == 1
 
 
+def test_large_memories_are_blocks():
+    """Of 512 bits by 32; narrower or shorter ones are as Yosys likes."""
+    asked = place.with_blocks("  memory width 512 size 32 \\a\n  memory width 512 size 16 \\b\n")
+    assert asked == '  attribute \\ram_style "block"\n  memory width 512 size 32 \\a\n  memory width 512 size 16 \\b\n'
+
+
 def test_places_count_what_fills_the_part():
     used = {"LUT4": 100, "ALU": 20, "RAM16SDP4": 3, "DFF": 90}
     assert place.places({"utilization": {name: {"used": count} for name, count in used.items()}}) == 144
