@@ -39,6 +39,8 @@ FIXED = {
 """Units that are the same, or nearly, in every machine."""
 ARRAY_LANES = {2: Area(4_860, 3_490), 4: Area(8_110, 5_800), 8: Area(14_600, 10_500)}
 """Accumulators, drain banks and their multiplexers, by token lanes."""
+NORM_BLOCKS = {1: 7.5, 2: 7.5, 4: 8, 8: 5}
+"""Block memories of the layer norm, by fold."""
 ARRAY_PRODUCT = Area(36.6, 77.3, 1)
 """A multiplier that makes two products, with its part of the adder tree."""
 
@@ -57,7 +59,7 @@ def units(m: MachineConfig) -> dict[str, Area]:
         "control": Area(2_218 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_350 + 815 * m.tm + 40 * m.tm * m.tk, 2)
         + _of(8 * LINE + 2 * EXP_BITS, 2 * m.lane_rows, m.tm),
         "array": Area(*(products * value for value in astuple(ARRAY_PRODUCT))) + ARRAY_LANES[m.tm],
-        "norm": Area(2_240 + 16_540 / m.fold, 5_280 + 15_840 / m.fold, 5 + 128 // m.fold, 5 if m.fold > 4 else 7.5),
+        "norm": Area(2_240 + 16_540 / m.fold, 5_280 + 15_840 / m.fold, 5 + 128 // m.fold, NORM_BLOCKS[m.fold]),
         "epilogue": Area(5_890 + 90 * m.tm + 11_120 / m.fold, 8_090 + 155 * m.tm + 9_290 / m.fold, 1 + 64 // m.fold),
         "softmax": Area(1_060 + 175 * m.tm + 5_500 / m.fold, 1_130 + 400 * m.tm + 5_770 / m.fold, 32 // m.fold,
                         4 / m.fold)

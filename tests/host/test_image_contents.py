@@ -124,7 +124,7 @@ def test_symbols_account_for_every_multiply_accumulate(hide):
     weights = sum(symbol.bytes for symbol in symbols if symbol.kind not in ("LOAD", "STORE"))
     gates = len(config.moe_layers) * linear_lines(1, slices(config.dim)) * LINE
     once = image.stream_lines * LINE - gates
-    assert weights == once or hide and once < weights < 1.045 * once
+    assert weights == once or hide and once < weights < 1.01 * once
 
 
 def test_hidden_norms_save_cycles_and_no_bit_changes():
@@ -136,7 +136,7 @@ def test_hidden_norms_save_cycles_and_no_bit_changes():
         assert run_image(image, pixels, task) == run_image(plain, pixels, task)
         assert predict(image, task)[-1].end < 0.985 * predict(plain, task)[-1].end
     kinds = [symbol.kind for symbol in image.symbols["task0"]]
-    assert kinds.count("NORM") > 1.5 * 2 * TINY.depth and kinds.count("LOAD") == 4
+    assert kinds.count("NORM") > 1.5 * 2 * TINY.depth and kinds.count("LOAD") == 2 * 8
 
 
 def test_listing_names_everything():
