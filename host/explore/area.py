@@ -54,7 +54,7 @@ def units(m: MachineConfig) -> dict[str, Area]:
     return FIXED | {
         "supervisor": Area(478 + 142 * m.ports, 366),
         "weights": Area(753 + 700 * m.ports, 1_927 + 809 * m.ports, 0, 2 * m.ports),
-        "front_end": Area(1_265, 1_780, 6, 2 * memory(8 * INSTRUCTION_BYTES, m.program_depth)[1]),
+        "front_end": Area(1_340, 1_830, 7, 2 * memory(8 * INSTRUCTION_BYTES, m.program_depth)[1]),
         "gate": Area(6_980, 5_660, 9, 3) + _of(28, m.queue_depth) + _of(m.queue_depth.bit_length() - 1, m.queue_depth),
         "control": Area(2_218 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_350 + 815 * m.tm + 40 * m.tm * m.tk, 2)
         + _of(8 * LINE + 2 * EXP_BITS, 2 * m.lane_rows, m.tm),

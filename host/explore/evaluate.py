@@ -7,8 +7,7 @@ from golden.spec import isa
 from golden.spec.boards import Board
 from golden.spec.isa import Opcode
 from golden.spec.machine import TN, MachineConfig
-from host.compiler.emit import encode
-from host.compiler.hold import hold_weights
+from host.compiler.emit import encode, plan_program
 from host.compiler.nodes import Node, NotFitting
 from host.compiler.stream import Stream
 from host.compiler.timeline import Dram, Span, Timeline
@@ -54,20 +53,22 @@ def explore_geometry(model: Outline, tasks: tuple[str, ...], board: Board, fill:
     found, least = [], None
     try:
         for family, nodes in families(model, tasks, geometry):
+            programs = {family.ring_lines: nodes}  # what is held, and so where to cut, depends on the ring
             for machine in rings(family):
                 needed = area(machine)
                 if least is None or needed.bram36 < least.bram36:
                     least = needed
                 if fits(needed, board, fill):
-                    found.append(evaluate(model, tasks, board, machine, nodes))
+                    if machine.ring_lines not in programs:
+                        programs[machine.ring_lines] = plan_program(model, machine, Stream(), tasks, True)
+                    found.append(evaluate(model, tasks, board, machine, programs[machine.ring_lines]))
     except NotFitting:
         pass
     return found, least
 
 
 def evaluate(model: Outline, tasks: tuple[str, ...], board: Board, machine: MachineConfig, nodes: list[Node]) -> Point:
-    """One machine with the nodes of its program, whose weights are held as far as its ring allows."""
-    hold_weights(nodes, machine)
+    """One machine with the nodes of its program."""
     words = encode(nodes, machine, _Anywhere())
     spans = Timeline(machine, memory_of(board)).run(words, model.queues.get("+".join(tasks), ()))
     weights = sum(span.waited for span in spans)

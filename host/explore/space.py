@@ -48,7 +48,7 @@ def roomy(geometry: Geometry) -> MachineConfig:
 
 def families(model: Outline, tasks: tuple[str, ...], geometry: Geometry) -> Iterator[tuple[MachineConfig, list[Node]]]:
     """Machines of a geometry with ever smaller operand memories, each with its program. Their rings are the smallest
-    that hold the widest tile twice over; the program is cut as for the largest, what it holds is marked for each.
+    that hold the widest tile twice over.
 
     Raises :class:`NotFitting` when not even the largest machine can hold the model.
     """
@@ -67,7 +67,7 @@ def families(model: Outline, tasks: tuple[str, ...], geometry: Geometry) -> Iter
             continue
         seen.add(machine.operand_rows)
         try:
-            nodes = plan_program(model, replace(machine, ring_lines=most.ring_lines), Stream(), tasks, True)
+            nodes = plan_program(model, machine, Stream(), tasks, True)
         except NotFitting:
             return  # nor will it fit into less
         machine = replace(machine, program_depth=_power(len(flat(nodes)), 128))

@@ -8,8 +8,8 @@ import pytest
 
 from golden.model.int_model import dequantize
 from golden.spec.container import BadMagic
+from golden.spec.machine import ABI_VERSION, SMALL
 from golden.spec.machine import NANO as NANO_MACHINE
-from golden.spec.machine import SMALL
 from golden.spec.model import NANO
 from host.driver import Session, open_device
 from host.driver.errors import (
@@ -163,7 +163,7 @@ def test_an_input_buffer_of_another_length_is_refused():
 @pytest.mark.parametrize("name, value, error, sentence", [
     ("ID", 0, DeviceLost, "answers with ID 0x00000000, not 0x454d4f45: is the bitstream loaded"),
     ("ID", 0xFFFF_FFFF, DeviceLost, "ID 0xffffffff"),
-    ("ABI", 2, VersionMismatch, "speaks ABI version 2, this driver 1"),
+    ("ABI", ABI_VERSION + 1, VersionMismatch, f"speaks ABI version {ABI_VERSION + 1}, this driver {ABI_VERSION}"),
     ("FINGERPRINT", SMALL.fingerprint, VersionMismatch, "compiled for the machine 'nano' .* is 'small'"),
     ("FINGERPRINT", 1, VersionMismatch, "is 'another' .0x0000000000000001."),
     ("FINGERPRINT", NANO_MACHINE.fingerprint ^ 1 << 63, VersionMismatch, "is 'another'"),
