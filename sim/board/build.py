@@ -85,11 +85,6 @@ def build_board(config: MachineConfig, progress: Callable[[str], None] = lambda 
     return library
 
 
-def is_built(config: MachineConfig) -> bool:
-    """Whether :func:`build_board` would find the library ready."""
-    return _library(config).exists()
-
-
 def _library(config: MachineConfig) -> Path:
     content = f"{sources()}\0{config}\0{os.uname().machine}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]

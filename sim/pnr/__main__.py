@@ -100,8 +100,8 @@ def sentences(entries: list[dict], units: list[str]) -> list[str]:
     luts = total["LUT4"] + total["ALU"] + place.RAM16_PLACES * total["RAM16"]
     if luts + total["FF"] > place.HAS["LUT4"]:
         lines.append(f"Together the units take {luts:,} places of LUTs (LUTs, carries, memories of LUTs) and "
-                     f"{total['FF']:,} registers, most of which take such a place too, of {place.HAS['LUT4']:,}: the "
-                     "whole machine does not fit one part; each unit was placed alone.")
+                     f"{total['FF']:,} registers, which take such a place too where they follow no LUT, of "
+                     f"{place.HAS['LUT4']:,}: whether the whole machine fits one part, --whole tells.")
     return lines
 
 
