@@ -42,12 +42,14 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown:
         _say(f"The machine has no unit {unknown[0]!r}; it has {', '.join(known)}.")
         return 2
-    results, failures = measure({name: known[name] for name in names}, options.limit)
-    entries = [asdict(result) for result in results]
-    if options.keep and not failures:
+    def keep(result: place.Routed) -> None:
         name = f"{options.config}-pnr"
-        entry = merged(entries, synthesis.kept(name), units)
-        _say(f"kept in {synthesis.keep(name, entry)}; `make docs` writes the pages")
+        path = synthesis.keep(name, merged([asdict(result)], synthesis.kept(name), units))
+        _say(f"{result.unit}: kept in {path}; `make docs` writes the pages")
+
+    results, failures = measure({name: known[name] for name in names}, options.limit,
+                                keep if options.keep else lambda result: None)
+    entries = [asdict(result) for result in results]
     print(json.dumps(entries, indent=1) if options.json else "\n".join(
         [synthesis.clocks(entries, place.PART, place.HAS), "",
          *(f"{result.unit}, {result.mhz:.1f} MHz: {result.path}" for result in results if result.mhz), "",
@@ -57,8 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def measure(texts: dict[str, str], limit: int) -> tuple[list[place.Routed], list[str]]:
-    """(What was placed, why the others were not), one by one, with progress."""
+def measure(texts: dict[str, str], limit: int,
+            done: Callable[[place.Routed], None]) -> tuple[list[place.Routed], list[str]]:
+    """(What was placed, why the others were not), one by one, with progress; ``done`` is called after each, so that
+    nothing is lost when a later one fails."""
     results, failures = [], []
     for n, (name, text) in enumerate(texts.items(), 1):
         try:
@@ -68,6 +72,7 @@ def measure(texts: dict[str, str], limit: int) -> tuple[list[place.Routed], list
             continue
         reached = f"{results[-1].mhz:.1f} MHz" if results[-1].mhz else f"not routed in {limit} CPU seconds"
         _say(f"{name}: {reached}, {results[-1].used['LUT4']:,} LUT4")
+        done(results[-1])
     return results, failures
 
 

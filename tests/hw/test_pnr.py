@@ -12,6 +12,7 @@ from amaranth.hdl import Module, Shape, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from host.report import synthesis
 from sim.pnr import place, products, timing
 from sim.pnr.__main__ import main, merged, sentences
 from sim.pnr.harness import TOP, harness
@@ -265,6 +266,20 @@ def test_results_of_the_same_sources_stay_beside_new_ones():
     assert both["sources"] == sources.digest() and both["sentences"] == sentences(both["units"], ["a", "b"])
     old = first | {"sources": "0123456789abcdef"}
     assert merged([_entry("a", 90.0)], old, ["a", "b"])["units"] == [_entry("a", 90.0)]
+
+
+def test_what_was_measured_is_kept_when_a_later_unit_fails(monkeypatch, tmp_path, capsys):
+    def stand_in(text, unit, *_):
+        if unit != "ring":
+            raise RuntimeError("it does not fit")
+        return place.Routed(unit, 90.0, {"LUT4": 9}, "a -> b")
+
+    monkeypatch.setattr(synthesis, "KEPT", tmp_path)
+    monkeypatch.setattr(place, "place", stand_in)
+    monkeypatch.setattr(place, "missing", lambda: "")
+    assert main(["--config", "nano", "--unit", "ring", "array", "--keep"]) == 1
+    assert [entry["unit"] for entry in synthesis.kept("nano-pnr")["units"]] == ["ring"]
+    assert "array: it does not fit" in capsys.readouterr().err
 
 
 def test_a_missing_tool_is_said(monkeypatch, capsys):
