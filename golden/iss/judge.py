@@ -4,9 +4,9 @@
 from dataclasses import replace
 
 from golden.iss.faults import check
-from golden.spec.isa import Dest, Opcode
+from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
-from golden.spec.reach import Routing, contradictions, depth, derived, kept, routed, spans
+from golden.spec.reach import Routing, behind, contradictions, depth, derived, spans
 from golden.spec.status import Status
 
 
@@ -25,8 +25,4 @@ class Judge:
             beyond, size = span.base + span.steps * span.stride + span.count, depth(self.config, span.store)
             check(not span.when or beyond <= size, Status.RANGE_LOCAL, position,
                   f"{opcode.name} reaches row {beyond - 1} of {size}: {span.store.name.lower()}")
-        if opcode is Opcode.GATE:
-            self.routing = replace(routing, **routed(f, routing))
-        elif opcode is Opcode.LINEAR:
-            fed = f["tokens"] if f["dst"] == Dest.GATE else 0
-            self.routing = replace(routing, left=routing.left - fed, held=kept(f, routing))
+        self.routing = behind(opcode, f, routing)

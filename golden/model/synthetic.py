@@ -116,8 +116,8 @@ def _block(c: ModelConfig, i: int, seed: int, outliers: np.ndarray, shapes: dict
     fc1 = 0.05 * shrink * USUAL_GAIN / gain2
     t[f"{b}mlp.fc1.weight"] = _normal(seed, f"{b}mlp.fc1.weight", shapes, fc1)
     t[f"{b}mlp.fc1.bias"] = _normal(seed, f"{b}mlp.fc1.bias", shapes, 0.6) - 0.8  # most neurons are off mostly
-    hidden = c.expert_hidden if c.is_moe(i) else c.mlp_hidden
-    fc2 = _normal(seed, f"{b}mlp.fc2.weight", shapes, 0.045 * np.sqrt(768 / hidden) * (24 / (c.depth + 12)) ** 0.5)
+    width = 0.045 * np.sqrt(768 / c.ffn_hidden(i)) * (24 / (c.depth + 12)) ** 0.5
+    fc2 = _normal(seed, f"{b}mlp.fc2.weight", shapes, width)
     fc2[..., outliers, :] *= np.linspace(2, 1, len(outliers))[:, None]
     t[f"{b}mlp.fc2.weight"] = np.clip(fc2, -1.1, 1.1)
     # The constants arrive in equal parts from proj and fc2, over all blocks, late ones bringing more.

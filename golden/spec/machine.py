@@ -134,7 +134,7 @@ NANO = MachineConfig(
     kv_tiles=16, lane_rows=8, max_keys=64, program_depth=128, queue_depth=128, fold=2)
 SMALL = MachineConfig(
     name="small", tm=2, tk=2, ports=1, ring_lines=512, param_lines=64, operand_rows=1024, residual_rows=512,
-    kv_tiles=64, lane_rows=16, max_keys=256, program_depth=256, queue_depth=512, fold=4)
+    kv_tiles=64, lane_rows=16, max_keys=256, program_depth=256, queue_depth=512, fold=8)
 ZCU102 = MachineConfig(
     name="zcu102", tm=4, tk=16, ports=4, ring_lines=16384, param_lines=512, operand_rows=6144, residual_rows=4096,
     kv_tiles=512, lane_rows=64, max_keys=256, program_depth=512, queue_depth=1024)

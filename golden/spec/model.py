@@ -122,6 +122,10 @@ class ModelConfig:
     def is_moe(self, layer: int) -> bool:
         return layer in self.moe_layers
 
+    def ffn_hidden(self, layer: int) -> int:
+        """Channels between the two matrices of ``layer``'s FFN, or of each of its experts."""
+        return self.expert_hidden if self.is_moe(layer) else self.mlp_hidden
+
     @cached_property
     def macs(self) -> int:
         """Multiply-accumulates of one frame, one task."""

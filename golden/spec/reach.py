@@ -6,7 +6,7 @@ both refuse the same programs; therefore no ``if``, no ``max`` and no ``and`` on
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from golden.spec.isa import Dest, Index, Opcode
 from golden.spec.machine import SLICE, TN, MachineConfig
@@ -92,6 +92,15 @@ def kept(f, r: Routing, pick=choose):
     """``held`` behind a LINEAR. One that takes its weights again gives back all up to its last."""
     left = pick(f["again"], r.held - f["until"], 0)
     return pick(f["hold"], r.held + pick(f["again"], 0, f["weights"]), left)
+
+
+def behind(opcode: Opcode, f: dict, r: Routing) -> Routing:
+    """What the next instruction finds; integers only."""
+    if opcode is Opcode.GATE:
+        return replace(r, **routed(f, r))
+    if opcode is Opcode.LINEAR:
+        return replace(r, left=r.left - (f["tokens"] if f["dst"] == Dest.GATE else 0), held=kept(f, r))
+    return r
 
 
 def derived(opcode: Opcode, f) -> dict:

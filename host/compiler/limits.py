@@ -16,9 +16,8 @@ def check_limits(config: ModelConfig, plan: Plan, machine: MachineConfig) -> Non
     c, m = config, machine
     widest = 0
     for i, layer in enumerate(plan.layers):
-        hidden = c.expert_hidden if c.is_moe(i) else c.mlp_hidden
-        widest = max(widest, operand_rows(hidden) * (1 + layer.hidden), operand_rows(c.dim) * (1 + c.is_moe(i)),
-                     operand_rows(c.dim) * (1 + (layer.norm1 | layer.norm2 | layer.attn)))
+        widest = max(widest, operand_rows(c.ffn_hidden(i)) * (1 + layer.hidden),
+                     operand_rows(c.dim) * (1 + (c.is_moe(i) | layer.norm1 | layer.norm2 | layer.attn)))
     inputs = max(c.patch_dim, c.dim, c.mlp_hidden, c.expert_hidden)
     gate = ceil_div(c.experts, 16) * slices(c.dim) if c.moe_layers else 0
     ring = max(slices(inputs), gate) * SLICE * TN

@@ -17,8 +17,7 @@ from host.compiler.nodes import Access, Memory, Node, Region, Row
 
 def hidden_rows(config: ModelConfig, plan: LayerPlan, i: int) -> int:
     """Operand rows that the hidden layer of FFN ``i`` takes for each token."""
-    width = config.expert_hidden if config.is_moe(i) else config.mlp_hidden
-    return operand_rows(width) * (2 if plan.hidden else 1)
+    return operand_rows(config.ffn_hidden(i)) * (2 if plan.hidden else 1)
 
 
 class Lowering(ExpertsLowering):
@@ -204,7 +203,7 @@ class Lowering(ExpertsLowering):
         moe = c.is_moe(i)
         xhat = self.operand(f"{b}xhat", self.tokens, c.dim, True) if moe else None
         a = self.norm(f"{b}norm2", plan.norm2, self.tokens, xhat=xhat)
-        width = c.expert_hidden if moe else c.mlp_hidden
+        width = c.ffn_hidden(i)
         for first, count in self.ranges(hidden_rows(c, plan, i)):
             hidden = self.operand(f"{b}mlp.fc1", count, width, plan.hidden)
             if moe:

@@ -10,7 +10,7 @@ from cocotb.triggers import FallingEdge
 
 from golden.spec.isa import FORMATS, LIMITS, Dest, Opcode, decode
 from golden.spec.machine import NANO
-from golden.spec.reach import Routing, Store, contradictions, depth, derived, kept, routed, spans
+from golden.spec.reach import Routing, Store, behind, contradictions, depth, derived, spans
 from hw.ctrl.reach import ReachChecker
 from sim.runner import run_bench
 from sim.streams import seeded, start
@@ -44,11 +44,7 @@ class Model:
                 beyond |= end > size
                 self.census.update([(span.store, "in" if end <= size else "out")])
                 self.census.update([(span.store, end - size)] if 0 <= end - size <= 1 else [])
-        if opcode is Opcode.GATE:
-            self.routing = replace(routing, **routed(f, routing))
-        elif opcode is Opcode.LINEAR:
-            fed = f["tokens"] if f["dst"] == Dest.GATE else 0
-            self.routing = replace(routing, left=routing.left - fed, held=kept(f, routing))
+        self.routing = behind(opcode, f, routing)
         return any(wrong), beyond
 
 
