@@ -15,8 +15,17 @@ _SCRIPT = "read_rtlil <<rtlil\n{il}\nrtlil\nproc\nmemory_collect\nopt_clean\nwri
 
 
 _ZERO_INIT = re.compile(r"^  initial begin\n(?:    \S+\[\d+\] = \d+'h0+;\n)+  end\n", re.MULTILINE)
-"""A memory set to zero word by word. Simulation does not need it: the simulator picks what memories hold at first, so a
-design that depends on it is found out. Tens of thousands of lines that would take minutes to compile."""
+"""A memory set to zero word by word: tens of thousands of lines that would take minutes to compile."""
+
+
+_OLD_WORD = re.compile(r"(    parameter \\COLLISION_X_MASK [1-9]\d*')(0+)"
+                       r"(\n(?:    parameter .*\n)*?    parameter \\CLK_ENABLE 1\n)")
+"""A clocked read port's promise to give the old word while a new one is written."""
+
+
+def collisions_open(il: str) -> str:
+    """RTLIL in which a memory may give anything for a word that is written in the same cycle."""
+    return _OLD_WORD.sub(lambda port: port[1] + "1" * len(port[2]) + port[3], il)
 
 
 def port_names(component) -> list[str]:
@@ -32,12 +41,15 @@ def port_names(component) -> list[str]:
     return names
 
 
-def sim_verilog(component, name: str, zeros: bool = False) -> str:
+def sim_verilog(component, name: str, exact: bool = False) -> str:
     """Verilog text of ``component`` as module ``name``; ports keep their Amaranth names.
 
-    ``zeros``: also say that memories start at zero, for a four-state simulator, in which they would start unknown.
+    Memories start with anything, and give anything for a word that is written in the cycle in which it is read: block
+    memories differ in both, so a design that depends on it shall be found out. ``exact``: they start with zeros and
+    give the old word, as the shipped netlist has it.
     """
     il = rtlil.convert(component, name=name, emit_src=False)
+    il = il if exact else collisions_open(il)
     yosys = find_yosys(lambda version: version >= (0, 40))
     text = yosys.run(["-q", "-"], _SCRIPT.format(il=il), ignore_warnings=True)
-    return text if zeros else _ZERO_INIT.sub("", text)
+    return text if exact else _ZERO_INIT.sub("", text)

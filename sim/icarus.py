@@ -74,7 +74,7 @@ def side_by_side(component, *, name: str, cycles: int, seed: int = 1, spoil=None
     inputs = [(port, width) for port, width, flow in ports if flow == "In"]
     outputs = [(port, width) for port, width, flow in ports if flow == "Out"]
     # Icarus takes an escaped name that begins with $ for a system function; Yosys calls its functions so.
-    exported = sim_verilog(component, "exported", zeros=True).replace("\\$procmux", "\\procmux")
+    exported = sim_verilog(component, "exported", exact=True).replace("\\$procmux", "\\procmux")
     sources = {"stock.v": shipped_unit(component, "stock"), "exported.v": spoil(exported) if spoil else exported,
                "bench.v": _bench(inputs, outputs, cycles)}
     directory = BUILD.parent / "icarus" / f"{name}-{os.getpid()}"

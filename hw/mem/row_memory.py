@@ -18,8 +18,9 @@ class RowMemory(wiring.Component):
         i_write[0..] -> priority -> [ register ] -> [ array ]
 
     Timing: LATENCY = READ_LATENCY cycles from a transfer at ``i_read[n]`` to the row at ``o_row[n]``, which stays for
-    that one cycle. A read sees every write transferred WRITE_LATENCY or more cycles before it. II = 1 on each side; a
-    client waits only for clients before it. The ready of a client depends on the valid of the clients before it.
+    that one cycle. A read sees every write transferred WRITE_LATENCY or more cycles before it; of a half written one
+    cycle less before it, it gives anything. II = 1 on each side; a client waits only for clients before it. The ready
+    of a client depends on the valid of the clients before it.
     Domain: rows below ``rows``. Beyond, a write is dropped, a read returns some row, and ``fault`` pulses.
     Twin: a numpy array.
 

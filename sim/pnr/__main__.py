@@ -89,7 +89,8 @@ def sentences(entries: list[dict], units: list[str]) -> list[str]:
     """What the table comes to: the whole machine's slowest path and how full it makes the part; the slowest unit alone;
     those given up; those of ``units`` that are missing, or whether the part would hold all."""
     lines, routed = [], {entry["unit"]: entry for entry in entries if entry["mhz"]}
-    if top := routed.pop(_WHOLE, None):
+    top = routed.pop(_WHOLE, None)
+    if top:
         lines += [f"The whole machine reaches {top['mhz']:.1f} MHz on {place.PART} with {place.TOOL}. "
                   f"Its slowest path: `{top['path']}`.",
                   f"LUTs, carries, registers alone and memories of LUTs take {top['places']:,} of the part's "
@@ -103,7 +104,7 @@ def sentences(entries: list[dict], units: list[str]) -> list[str]:
         return [*lines, f"Not measured yet: {', '.join(missing)}."]
     total = sum((Counter(entry["used"]) for entry in entries if entry["unit"] != _WHOLE), Counter())
     luts = total["LUT4"] + total["ALU"] + place.RAM16_PLACES * total["RAM16"]
-    if luts + total["FF"] > place.HAS["LUT4"]:
+    if not top and luts + total["FF"] > place.HAS["LUT4"]:
         lines.append(f"Together the units take {luts:,} places of LUTs (LUTs, carries, memories of LUTs) and "
                      f"{total['FF']:,} registers, which take such a place too where they follow no LUT, of "
                      f"{place.HAS['LUT4']:,}: whether the whole machine fits one part, --whole tells.")

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sim.export import collisions_open
 from sim.lock import exclusive
-from sim.pnr import products, timing
+from sim.pnr import pairs, products, timing
 from sim.pnr.harness import PINS, TOP, harness
 from sim.synth import design, flow
 from sim.synth.design import NAME
@@ -43,10 +44,11 @@ _BLOCK_BITS = 10_000
 """Memories from this size are block memories. Yosys finds LUTs cheaper for wide shallow ones, but here 16 words of 4
 bits take eight LUTs' places, which are what this part runs out of first."""
 
-_DENSITY = "0.4"
-"""How full the placer may make a neighbourhood with LUTs, and with registers, and with carries. Each has a slice for
-itself, unless a register follows a LUT: with more of each the slices do not suffice, and looking for free ones further
-and further away then takes most of the time."""
+_DENSITY = "0.15"
+"""How full the placer may make a neighbourhood with LUTs, with carries, with memories of LUTs: with each by itself,
+though they share places. Where there are more LUTs than that it spreads them evenly over the whole part, with room for
+the others between. At the usual densities it lays carries on top of LUTs, and then looks for free places further and
+further away: hours, for a part that is three quarters full."""
 _ARGUMENTS = ["--device", PART, "--vopt", "family=GW5AST-138C", "--vopt", "cst=pins.cst", "--freq", "120",
               "--seed", "1", "--timing-allow-fail", "--router", "router2", "--placer-heap-beta", _DENSITY,
               "--placer-heap-cell-placement-timeout", "0"]  # its default overflows above 46,000 cells
@@ -107,17 +109,19 @@ def missing() -> str:
 
 def synthesise(text: str, progress: Callable[[], None] | None = None) -> Path:
     """The netlist of a design in its harness, from its RTLIL."""
-    return flow.run({"design.il": with_blocks(text), "stub.il": design.black_box(text), "harness.v": harness(text),
+    return flow.run({"design.il": for_part(text), "stub.il": design.black_box(text), "harness.v": harness(text),
                      "dsp.v": DSP.read_text()}, _SCRIPT, progress=progress)
 
 
-def with_blocks(text: str) -> str:
-    """An RTLIL text that asks for block memories where there is something to gain."""
+def for_part(text: str) -> str:
+    """An RTLIL text that asks for block memories where there is something to gain, and leaves open what a memory reads
+    of a word just being written: the blocks of this part do not say, and registers and comparators that make it the old
+    word would be a tenth of the machine. Nobody reads such a word: every bench simulates it as rubbish."""
     def asked(memory: re.Match) -> str:
         large = int(memory[1]) * int(memory[2]) >= _BLOCK_BITS
         return ('  attribute \\ram_style "block"\n' if large else "") + memory[0]
 
-    return re.sub(r"(?m)^  memory width (\d+) size (\d+) ", asked, text)
+    return collisions_open(re.sub(r"(?m)^  memory width (\d+) size (\d+) ", asked, text))
 
 
 def load(netlist: Path) -> dict:
@@ -152,7 +156,7 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
     """
     say = progress or (lambda tool: None)
     netlist = synthesise(text, lambda: say("Yosys"))
-    how = (Path(module.__file__).read_text() for module in (products, timing))
+    how = (Path(module.__file__).read_text() for module in (pairs, products, timing))
     kept = netlist.parent / f"{flow.digest(*_ARGUMENTS, importlib.metadata.version(TOOL), *how)}.routed.json"
     if not kept.exists():
         say("nextpnr")
@@ -160,6 +164,7 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
             if not kept.exists():
                 loaded = load(netlist)
                 used = count(loaded)
+                pairs.complete(loaded["modules"][TOP])
                 report, slowest = _nextpnr(loaded, netlist.parent / "nextpnr.log", limit)
                 if slowest is None:
                     return Routed(unit, None, used)

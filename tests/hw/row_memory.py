@@ -23,7 +23,7 @@ class Clients:
         self.writers = self._ports("i_write")
         self.model = {}  # (row, half) -> (data, exponent)
         self.served = {"read": [0] * len(self.readers), "write": [0] * len(self.writers)}
-        self.faults = self.compared = 0
+        self.faults = self.compared = self.collisions = 0
 
     def _ports(self, name: str) -> list:
         count = 0
@@ -84,7 +84,11 @@ class Clients:
                 if row >= self.unit.rows:
                     fault_at.add(cycle)
                 else:
-                    answers.append((cycle + READ_LATENCY, reader, [self.model.get((row, half)) for half in range(2)]))
+                    unknown = [half for at, halves in pending if at == cycle - self.unit.WRITE_LATENCY + 1
+                               for _, half in halves if (row, half) in halves]
+                    self.collisions += len(unknown)
+                    word = [None if half in unknown else self.model.get((row, half)) for half in range(2)]
+                    answers.append((cycle + READ_LATENCY, reader, word))
             if writer is not None:
                 value = unpack(self.write_shape, int(getattr(dut, f"{self.writers[writer]}__payload").value))
                 self.served["write"][writer] += 1
@@ -107,7 +111,7 @@ async def random_clients(dut, unit, write_shape, row_shape) -> None:
         clients = Clients(dut, unit, write_shape, row_shape, rows=rows, rate=rate)
         await clients.run(count)
         cocotb.log.info("served %s, compared %d halves, %d faults", clients.served, clients.compared, clients.faults)
-        assert clients.compared > 50
+        assert clients.compared > 50 and clients.collisions > 5
         assert (clients.faults > 20) == (rows != few)
         if rate < 1:
             assert all(all(counts) for counts in clients.served.values()), f"a client never came: {clients.served}"

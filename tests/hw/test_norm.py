@@ -20,7 +20,7 @@ from hw.core.norm import LayerNorm
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 
-CFG = replace(NANO, fold=int(os.environ.get("NORM_FOLD", 1)))
+CFG = replace(NANO, fold=int(os.environ.get("NORM_FOLD", NANO.fold)))
 
 
 @pytest.mark.rtl

@@ -12,11 +12,12 @@ from amaranth.hdl import Module, Shape, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.spec.machine import NANO
 from host.report import synthesis
-from sim.pnr import place, products, timing
+from sim.pnr import pairs, place, products, timing
 from sim.pnr.__main__ import main, merged, sentences
 from sim.pnr.harness import TOP, harness
-from sim.synth import design, flow, sources
+from sim.synth import design, flow, sources, units
 
 
 class Adder(wiring.Component):
@@ -183,6 +184,26 @@ def test_other_registers_stay(change):
     assert products.absorb(module) == 0 and module == before
 
 
+def test_a_register_alone_gets_a_lut_that_passes():
+    """Not one behind a LUT that feeds nothing else, and not one whose input never changes."""
+    cells = {"l": _cell("LUT2", I0=[2], I1=[3], F=[4]), "shared": _cell("LUT1", I0=[2], F=[5]),
+             "q0": _cell("DFF", CLK=[1], D=[4], Q=[10]), "q1": _cell("DFF", CLK=[1], D=[5], Q=[11]),
+             "q2": _cell("DFFRE", CLK=[1], D=[5], CE=[7], RESET=[8], Q=[12]),
+             "q3": _cell("DFF", CLK=[1], D=[12], Q=[13]), "q4": _cell("DFF", CLK=[1], D=["0"], Q=[14])}
+    before, module = copy.deepcopy(cells), {"cells": cells, "ports": {"o": {"bits": [13, 10]}}}
+    assert pairs.complete(module) == 3 == len(cells) - len(before)
+    for name, cell in before.items():
+        changed = cells[name]["connections"]
+        if name in ("q1", "q2", "q3"):
+            lut = cells[f"{name}_D_LUT"]
+            assert lut["type"] == "LUT1" and lut["parameters"] == {"INIT": "10"}
+            assert lut["connections"] == {"I0": cell["connections"]["D"], "F": changed["D"]}
+            cell["connections"]["D"] = changed["D"]
+        assert changed == cell["connections"]
+    fresh = [cells[name]["connections"]["D"][0] for name in ("q1", "q2", "q3")]
+    assert sorted(fresh) == [15, 16, 17] and pairs.complete(module) == 0
+
+
 SDF = """
         (INTERCONNECT ck/O unit.x_DFF_Q/CLK (900:900:900) (900:900:900))
         (INTERCONNECT ck/O unit.s_DFF_Q_1/CLK (900:900:900) (900:900:900))
@@ -232,8 +253,15 @@ def test_a_product_takes_its_time(inside, ends, time):
 
 def test_large_memories_are_blocks():
     """Of 512 bits by 32; narrower or shorter ones are as Yosys likes."""
-    asked = place.with_blocks("  memory width 512 size 32 \\a\n  memory width 512 size 16 \\b\n")
+    asked = place.for_part("  memory width 512 size 32 \\a\n  memory width 512 size 16 \\b\n")
     assert asked == '  attribute \\ram_style "block"\n  memory width 512 size 32 \\a\n  memory width 512 size 16 \\b\n'
+
+
+def test_clocked_ports_leave_collisions_open():
+    """One without a clock has nothing to leave open."""
+    text = design.to_rtlil(units.component("array", NANO)) + design.to_rtlil(units.component("residual", NANO))
+    ports = re.findall(r"COLLISION_X_MASK (\S+)\n(?:.*\n)*?.*CLK_ENABLE (\d)", place.for_part(text))
+    assert set(ports) == {("1'0", "0"), ("1'1", "1")}
 
 
 def test_places_count_what_fills_the_part():

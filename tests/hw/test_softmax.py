@@ -219,8 +219,9 @@ async def keeps_its_latency_and_interval(dut):
     sink = Sink(dut, "o", softmax_done(CFG))
     for port in (dut.p_slot, dut.p_chunk, dut.p_plane, dut.p_en, dut.p_release):
         port.value = 0
+    source = Source(dut, "i", score_beat(CFG))
     await Source(dut, "i_job", SOFTMAX_JOB).send([job.payload() for job in jobs])
-    source, before = Source(dut, "i", score_beat(CFG)), sink.cycle
+    before = sink.cycle
     await source.send(jobs[0].beats(rng))
     assert sink.cycle - before == unit.II * n, f"{n} beats took {sink.cycle - before} cycles"
     last = sink.cycle - 1
