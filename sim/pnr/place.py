@@ -44,13 +44,15 @@ _BLOCK_BITS = 10_000
 """Memories from this size are block memories. Yosys finds LUTs cheaper for wide shallow ones, but here 16 words of 4
 bits take eight LUTs' places, which are what this part runs out of first."""
 
-_DENSITY = "0.15"
-"""How full the placer may make a neighbourhood with LUTs, with carries, with memories of LUTs: with each by itself,
-though they share places. Where there are more LUTs than that it spreads them evenly over the whole part, with room for
-the others between. At the usual densities it lays carries on top of LUTs, and then looks for free places further and
-further away: hours, for a part that is three quarters full."""
+_FULL = 1 / 3
+_DENSITY = {False: "0.4", True: "0.15"}
+"""How full the placer may make a neighbourhood, when the part is not :data:`_FULL` or is: with LUTs, with carries, with
+memories of LUTs, with each by itself, though they share places. In a part that is full, LUTs cannot be held to 0.15;
+they are spread evenly then, with room for the others between. At 0.4 carries come to lie on LUTs and free places are
+looked for further and further away: hours, for a part that is three quarters full. In an empty one 0.15 makes long
+wires."""
 _ARGUMENTS = ["--device", PART, "--vopt", "family=GW5AST-138C", "--vopt", "cst=pins.cst", "--freq", "120",
-              "--seed", "1", "--timing-allow-fail", "--router", "router2", "--placer-heap-beta", _DENSITY,
+              "--seed", "1", "--timing-allow-fail", "--router", "router2",
               "--placer-heap-cell-placement-timeout", "0"]  # its default overflows above 46,000 cells
 DSP = Path(__file__).with_name("dsp.v")
 MAP = f"""\
@@ -157,7 +159,8 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
     say = progress or (lambda tool: None)
     netlist = synthesise(text, lambda: say("Yosys"))
     how = (Path(module.__file__).read_text() for module in (pairs, products, timing))
-    kept = netlist.parent / f"{flow.digest(*_ARGUMENTS, importlib.metadata.version(TOOL), *how)}.routed.json"
+    made = flow.digest(*_ARGUMENTS, *_DENSITY.values(), importlib.metadata.version(TOOL), *how)
+    kept = netlist.parent / f"{made}.routed.json"
     if not kept.exists():
         say("nextpnr")
         with exclusive(flow.BUILD.parent / "pnr"):  # one at a time: it takes a core and gigabytes
@@ -173,10 +176,20 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
     return Routed(**json.loads(kept.read_text()) | {"unit": unit})
 
 
+def density(netlist: dict) -> str:
+    """How full a neighbourhood may be, by how much of the part this netlist will take."""
+    found = Counter(_column(cell["type"]) for cell in netlist["modules"][TOP]["cells"].values())
+    return _DENSITY[_places(found["LUT4"], found["ALU"], found["RAM16"]) > _FULL * HAS["LUT4"]]
+
+
 def places(report: dict) -> int:
-    """Places of LUTs taken, of nextpnr's report after routing: a register alone has a LUT that passes its input."""
+    """Places of LUTs taken, of nextpnr's report after routing."""
     used = {name: entry["used"] for name, entry in report["utilization"].items()}
-    return used["LUT4"] + used["ALU"] + RAM16_PLACES * used["RAM16SDP4"]
+    return _places(used["LUT4"], used["ALU"], used["RAM16SDP4"])
+
+
+def _places(luts: int, carries: int, memories: int) -> int:
+    return luts + carries + RAM16_PLACES * memories
 
 
 def _nextpnr(netlist: dict, log: Path, limit: int) -> tuple[dict, timing.Slowest | None]:
@@ -185,7 +198,8 @@ def _nextpnr(netlist: dict, log: Path, limit: int) -> tuple[dict, timing.Slowest
         here = Path(scratch)
         (here / "netlist.json").write_text(json.dumps(netlist, separators=(",", ":")))
         (here / "pins.cst").write_text("".join(f'IO_LOC "{port}" {pin};\n' for port, pin in PINS.items()))
-        command = [*_ARGUMENTS, "--json", "netlist.json", "--report", "report.json", "--sdf", "delays.sdf"]
+        command = [*_ARGUMENTS, "--placer-heap-beta", density(netlist),
+                   "--json", "netlist.json", "--report", "report.json", "--sdf", "delays.sdf"]
         with open(log, "w") as output:
             try:
                 done = subprocess.run([sys.executable, "-c", _WORKER, *command], cwd=here, stdout=output,
