@@ -70,7 +70,7 @@ def measure(texts: dict[str, str], limit: int,
         except (RuntimeError, ValueError) as error:
             failures.append(f"{name}: {error}")
             continue
-        reached = f"{results[-1].mhz:.1f} MHz" if results[-1].mhz else f"not routed in {limit} CPU seconds"
+        reached = f"{results[-1].mhz:.1f} MHz" if results[-1].mhz else _left(asdict(results[-1]))
         _say(f"{name}: {reached}, {results[-1].used['LUT4']:,} LUT4")
         done(results[-1])
     return results, failures
@@ -98,8 +98,8 @@ def sentences(entries: list[dict], units: list[str]) -> list[str]:
     if routed:
         slowest = min(routed.values(), key=lambda entry: entry["mhz"])
         lines.append(f"The slowest unit alone is {slowest['unit']}, {slowest['mhz']:.1f} MHz: `{slowest['path']}`.")
-    if given_up := [entry["unit"] for entry in entries if not entry["mhz"]]:
-        lines.append(f"Synthesised, but not placed and routed within the time given: {', '.join(given_up)}.")
+    if given_up := [f"{entry['unit']} ({_left(entry)})" for entry in entries if not entry["mhz"]]:
+        lines.append(f"Not routed to the end: {', '.join(given_up)}.")
     if missing := [name for name in units if name not in {entry["unit"] for entry in entries}]:
         return [*lines, f"Not measured yet: {', '.join(missing)}."]
     total = sum((Counter(entry["used"]) for entry in entries if entry["unit"] != _WHOLE), Counter())
@@ -111,8 +111,15 @@ def sentences(entries: list[dict], units: list[str]) -> list[str]:
     return lines
 
 
+def _left(entry: dict) -> str:
+    """How far one came that was given up."""
+    if shared := entry.get("shared"):
+        return f"placed; {shared:,} wires left with more than one net"
+    return "not placed in the time given"
+
+
 def _progress(unit: str) -> Callable[[str], None]:
-    return lambda tool: _say(f"{unit}: {tool} runs ...")
+    return lambda text: _say(f"{unit}: {text}")
 
 
 def _say(line: str) -> None:

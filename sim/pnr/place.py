@@ -7,9 +7,6 @@ import importlib.metadata
 import importlib.util
 import json
 import re
-import resource
-import signal
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -19,7 +16,7 @@ from pathlib import Path
 
 from sim.export import collisions_open
 from sim.lock import exclusive
-from sim.pnr import pairs, products, timing
+from sim.pnr import pairs, products, timing, watch
 from sim.pnr.harness import PINS, TOP, harness
 from sim.synth import design, flow
 from sim.synth.design import NAME
@@ -31,8 +28,6 @@ NARROW = 6
 """Products with an operand narrower than this become logic."""
 LIMIT_SECONDS = 4 * 3600
 """Most CPU seconds that nextpnr may take for one design, unless told otherwise."""
-_WAIT = 8
-"""How many times its CPU seconds nextpnr may take on a busy machine."""
 COLUMNS = {"LUT": "LUT4", "ALU": "ALU", "DFF": "FF", "RAM16": "RAM16", "MULT": "DSP", "DP": "BSRAM", "SDP": "BSRAM",
            "SP": "BSRAM", "pROM": "BSRAM"}
 """What is counted, by how its cells' names begin; a carry cell (ALU) takes the place of a LUT."""
@@ -100,6 +95,7 @@ class Routed:
     used: dict[str, int]
     path: str = ""
     places: int = 0
+    shared: int = 0  # wires that the router left with more than one net when it was given up
 
 
 def missing() -> str:
@@ -154,23 +150,23 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
     """Synthesise, place and route a design from its RTLIL; ``limit``: CPU seconds after which nextpnr is given up.
 
     Raises ``RuntimeError`` with the end of the log when a tool fails, among others because the design does not fit.
-    ``progress`` is called with ``"Yosys"`` and ``"nextpnr"`` before each runs; not when its result was there already.
+    ``progress`` hears which tool runs and how far it is; nothing when the result was there already.
     """
-    say = progress or (lambda tool: None)
-    netlist = synthesise(text, lambda: say("Yosys"))
+    say = progress or (lambda text: None)
+    netlist = synthesise(text, lambda: say("Yosys runs"))
     how = (Path(module.__file__).read_text() for module in (pairs, products, timing))
     made = flow.digest(*_ARGUMENTS, *_DENSITY.values(), importlib.metadata.version(TOOL), *how)
     kept = netlist.parent / f"{made}.routed.json"
     if not kept.exists():
-        say("nextpnr")
+        say("nextpnr runs")
         with exclusive(flow.BUILD.parent / "pnr"):  # one at a time: it takes a core and gigabytes
             if not kept.exists():
                 loaded = load(netlist)
                 used = count(loaded)
                 pairs.complete(loaded["modules"][TOP])
-                report, slowest = _nextpnr(loaded, netlist.parent / "nextpnr.log", limit)
+                report, slowest, shared = _nextpnr(loaded, netlist.parent / "nextpnr.log", limit, say)
                 if slowest is None:
-                    return Routed(unit, None, used)
+                    return Routed(unit, None, used, shared=shared)
                 routed = Routed(unit, round(1e6 / slowest.picoseconds, 1), used, str(slowest), places(report))
                 kept.write_text(json.dumps(asdict(routed)))
     return Routed(**json.loads(kept.read_text()) | {"unit": unit})
@@ -192,27 +188,21 @@ def _places(luts: int, carries: int, memories: int) -> int:
     return luts + carries + RAM16_PLACES * memories
 
 
-def _nextpnr(netlist: dict, log: Path, limit: int) -> tuple[dict, timing.Slowest | None]:
-    """(nextpnr's report, the slowest path); no path when it did not get to its end in time."""
+def _nextpnr(netlist: dict, log: Path, limit: int,
+             say: Callable[[str], None]) -> tuple[dict, timing.Slowest | None, int]:
+    """(nextpnr's report, the slowest path, wires left with more than one net); no path when it was given up."""
     with tempfile.TemporaryDirectory(dir=log.parent) as scratch:
         here = Path(scratch)
         (here / "netlist.json").write_text(json.dumps(netlist, separators=(",", ":")))
         (here / "pins.cst").write_text("".join(f'IO_LOC "{port}" {pin};\n' for port, pin in PINS.items()))
         command = [*_ARGUMENTS, "--placer-heap-beta", density(netlist),
                    "--json", "netlist.json", "--report", "report.json", "--sdf", "delays.sdf"]
-        with open(log, "w") as output:
-            try:
-                done = subprocess.run([sys.executable, "-c", _WORKER, *command], cwd=here, stdout=output,
-                                      stderr=output, timeout=_WAIT * limit,
-                                      preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
-                                      ).returncode
-            except subprocess.TimeoutExpired:
-                return {}, None
-        if done in (-signal.SIGXCPU, -signal.SIGKILL):
-            return {}, None
+        done, shared = watch.run([sys.executable, "-c", _WORKER, *command], here, log, limit, say)
+        if done is None:
+            return {}, None, shared
         if done != 0 or not (here / "delays.sdf").exists():
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
             raise RuntimeError(f"nextpnr ended with {done}; the end of {log}:\n{tail}")
         with open(here / "delays.sdf") as delays:
             report = json.loads((here / "report.json").read_text())
-            return report, timing.slowest(delays, products.registered(netlist["modules"][TOP]))
+            return report, timing.slowest(delays, products.registered(netlist["modules"][TOP])), 0

@@ -6,6 +6,8 @@ import copy
 import json
 import random
 import re
+import sys
+import time
 
 import pytest
 from amaranth.hdl import Module, Shape, Signal, signed
@@ -14,7 +16,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import NANO
 from host.report import synthesis
-from sim.pnr import pairs, place, products, timing
+from sim.pnr import pairs, place, products, timing, watch
 from sim.pnr.__main__ import main, merged, sentences
 from sim.pnr.harness import TOP, harness
 from sim.synth import design, flow, sources, units
@@ -288,7 +290,9 @@ def test_what_came_out_is_said():
         f"The whole machine reaches 60.0 MHz on {place.PART} with {place.TOOL}. Its slowest path: `top -> b`.",
         "LUTs, carries, registers alone and memories of LUTs take 12,000 of the part's 138,240 places for a LUT.",
         "The slowest unit alone is b, 70.5 MHz: `b -> b`.",
-        "Synthesised, but not placed and routed within the time given: c."]
+        "Not routed to the end: c (not placed in the time given)."]
+    late = _entry("c", None, shared=1662)
+    assert sentences([late], ["c"]) == ["Not routed to the end: c (placed; 1,662 wires left with more than one net)."]
     assert sentences([_entry("top", 60.0)], all_units) == [*lines[:2], "Not measured yet: a, b, c."]
     large = _entry("a", 90.0, used={"LUT4": 100_000, "ALU": 10_000, "RAM16": 1000, "FF": 50_000})
     assert sentences([large], ["a"])[-1].startswith("Together the units take 118,000 places of LUTs (LUTs, carries, "
@@ -302,6 +306,33 @@ def test_results_of_the_same_sources_stay_beside_new_ones():
     assert both["sources"] == sources.digest() and both["sentences"] == sentences(both["units"], ["a", "b"])
     old = first | {"sources": "0123456789abcdef"}
     assert merged([_entry("a", 90.0)], old, ["a", "b"])["units"] == [_entry("a", 90.0)]
+
+
+ROUNDS = [*range(3000, 1000, -100), *[1050, 1000] * 8]
+"""Wires with more than one net: twenty rounds that help, sixteen that do not."""
+
+
+def test_a_router_that_gets_nowhere_is_stuck():
+    assert [watch.stuck(ROUNDS[:n]) for n in (1, 20, len(ROUNDS) - 1)] == [False] * 3
+    assert watch.stuck(ROUNDS) and not watch.stuck([*ROUNDS, 900])
+    assert not watch.stuck([*range(40, -1, -1)])
+
+
+@pytest.mark.parametrize("ends, wanted", [("sys.exit(3)", 3), ("time.sleep(60)", None)])
+def test_a_run_is_watched(ends, wanted, tmp_path, monkeypatch):
+    """It is ended when its router is stuck, and says how far it is meanwhile."""
+    monkeypatch.setattr(watch, "EVERY", 0)
+    lines = ["import sys, time", "print('  at iteration #7, type ALL', flush=True)", "time.sleep(0.8)"]
+    lines += [f"print('    iter={n} wires=9 overused={shared} overuse=1', flush=True)"
+              for n, shared in enumerate(ROUNDS[:20 if wanted else None], 1)]
+    told = []
+    command = [sys.executable, "-c", "\n".join([*lines, "time.sleep(0.8)" if wanted else "", ends])]
+    began = time.monotonic()
+    done, shared = watch.run(command, tmp_path, tmp_path / "log", 60, told.append)
+    assert (done, shared) == ((3, 1100) if wanted else (None, 1000)) and time.monotonic() - began < 30
+    assert any(line.startswith("nextpnr places, step 7: ") for line in told)
+    if wanted:
+        assert any(line.startswith("nextpnr routes, round 20, 1,100 wires with more than one net: ") for line in told)
 
 
 def test_what_was_measured_is_kept_when_a_later_unit_fails(monkeypatch, tmp_path, capsys):
@@ -341,7 +372,7 @@ def test_a_small_unit_is_placed(adder):
     given_up = place.place(wide, "adder", limit=1)
     assert given_up == place.Routed("adder", None, place.count(place.load(place.synthesise(wide))))
     routed = place.place(adder, "adder", told.append)
-    assert 20 < routed.mhz < 600 and "ns" in routed.path and set(told) <= {"Yosys", "nextpnr"}
+    assert 20 < routed.mhz < 600 and "ns" in routed.path and set(told) <= {"Yosys runs", "nextpnr runs"}
     assert routed.places >= routed.used["LUT4"] + routed.used["ALU"]
     told.clear()
     assert place.place(adder, "adder", told.append) == routed and not told
