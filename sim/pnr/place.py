@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sim.export import collisions_open
 from sim.lock import exclusive
-from sim.pnr import pairs, products, timing, watch
+from sim.pnr import delays, pairs, products, timing, watch
 from sim.pnr.harness import PINS, TOP, harness
 from sim.synth import design, flow
 from sim.synth.design import NAME
@@ -40,12 +40,13 @@ _BLOCK_BITS = 10_000
 bits take eight LUTs' places, which are what this part runs out of first."""
 
 _FULL = 1 / 3
-_DENSITY = {False: "0.4", True: "0.15"}
-"""How full the placer may make a neighbourhood, when the part is not :data:`_FULL` or is: with LUTs, with carries, with
-memories of LUTs, with each by itself, though they share places. In a part that is full, LUTs cannot be held to 0.15;
-they are spread evenly then, with room for the others between. At 0.4 carries come to lie on LUTs and free places are
-looked for further and further away: hours, for a part that is three quarters full. In an empty one 0.15 makes long
-wires."""
+_SPREAD = {False: ("--placer-heap-beta", "0.4"),
+           True: ("--placer-heap-beta", "0.62", "--placer-heap-alpha", "0.05")}
+"""How the placer spreads cells, when the part is not :data:`_FULL` or is. Beta: how full it may make a neighbourhood,
+with LUTs, with carries, with memories of LUTs, with each by itself, though they share places. At 0.9 in a full part
+they come to lie on each other, and free places are looked for further and further away; evenly spread, at 0.15, wires
+are a fifth longer. Alpha: how fast cells are held to where they were spread. Half of the default takes the placer as
+much longer and is most of what makes the wires of a full part shorter."""
 _ARGUMENTS = ["--device", PART, "--vopt", "family=GW5AST-138C", "--vopt", "cst=pins.cst", "--freq", "120",
               "--seed", "1", "--timing-allow-fail", "--router", "router2",
               "--placer-heap-cell-placement-timeout", "0"]  # its default overflows above 46,000 cells
@@ -154,14 +155,15 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
     """
     say = progress or (lambda text: None)
     netlist = synthesise(text, lambda: say("Yosys runs"))
-    how = (Path(module.__file__).read_text() for module in (pairs, products, timing))
-    made = flow.digest(*_ARGUMENTS, *_DENSITY.values(), importlib.metadata.version(TOOL), *how)
+    how = (Path(module.__file__).read_text() for module in (delays, pairs, products, timing))
+    made = flow.digest(*_ARGUMENTS, *sum(_SPREAD.values(), ()), importlib.metadata.version(TOOL), *how)
     kept = netlist.parent / f"{made}.routed.json"
     if not kept.exists():
         say("nextpnr runs")
         with exclusive(flow.BUILD.parent / "pnr"):  # one at a time: it takes a core and gigabytes
             if not kept.exists():
                 loaded = load(netlist)
+                delays.shorten(loaded["modules"][TOP])
                 used = count(loaded)
                 pairs.complete(loaded["modules"][TOP])
                 report, slowest, shared = _nextpnr(loaded, netlist.parent / "nextpnr.log", limit, say)
@@ -172,10 +174,10 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
     return Routed(**json.loads(kept.read_text()) | {"unit": unit})
 
 
-def density(netlist: dict) -> str:
-    """How full a neighbourhood may be, by how much of the part this netlist will take."""
+def spread(netlist: dict) -> tuple[str, ...]:
+    """Arguments by which the placer spreads cells, by how much of the part this netlist will take."""
     found = Counter(_column(cell["type"]) for cell in netlist["modules"][TOP]["cells"].values())
-    return _DENSITY[_places(found["LUT4"], found["ALU"], found["RAM16"]) > _FULL * HAS["LUT4"]]
+    return _SPREAD[_places(found["LUT4"], found["ALU"], found["RAM16"]) > _FULL * HAS["LUT4"]]
 
 
 def places(report: dict) -> int:
@@ -195,7 +197,7 @@ def _nextpnr(netlist: dict, log: Path, limit: int,
         here = Path(scratch)
         (here / "netlist.json").write_text(json.dumps(netlist, separators=(",", ":")))
         (here / "pins.cst").write_text("".join(f'IO_LOC "{port}" {pin};\n' for port, pin in PINS.items()))
-        command = [*_ARGUMENTS, "--placer-heap-beta", density(netlist),
+        command = [*_ARGUMENTS, *spread(netlist),
                    "--json", "netlist.json", "--report", "report.json", "--sdf", "delays.sdf"]
         done, shared = watch.run([sys.executable, "-c", _WORKER, *command], here, log, limit, say)
         if done is None:
