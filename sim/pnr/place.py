@@ -41,12 +41,15 @@ bits take eight LUTs' places, which are what this part runs out of first."""
 
 _FULL = 1 / 3
 _SPREAD = {False: ("--placer-heap-beta", "0.4"),
-           True: ("--placer-heap-beta", "0.62", "--placer-heap-alpha", "0.05")}
-"""How the placer spreads cells, when the part is not :data:`_FULL` or is. Beta: how full it may make a neighbourhood,
-with LUTs, with carries, with memories of LUTs, with each by itself, though they share places. At 0.9 in a full part
-they come to lie on each other, and free places are looked for further and further away; evenly spread, at 0.15, wires
-are a fifth longer. Alpha: how fast cells are held to where they were spread. Half of the default takes the placer as
-much longer and is most of what makes the wires of a full part shorter."""
+           True: ("--placer-heap-beta", "0.62", "--placer-heap-alpha", "0.05", "--router2-alt-weights")}
+"""How the placer spreads cells and the router weighs shared wires, when the part is not :data:`_FULL` or is.
+
+Beta: how full the placer may make a neighbourhood, with LUTs, with carries, with memories of LUTs, with each by itself,
+though they share places. At 0.9 in a full part they come to lie on each other, and free places are looked for further
+and further away; evenly spread, at 0.15, wires are a fifth longer. Alpha: how fast cells are held to where they were
+spread. Half of the default takes the placer as much longer and is most of what makes the wires of a full part shorter.
+Weights: by default a shared wire costs more in each round, without end, until nets give way so far that they shut
+others out."""
 _ARGUMENTS = ["--device", PART, "--vopt", "family=GW5AST-138C", "--vopt", "cst=pins.cst", "--freq", "120",
               "--seed", "1", "--timing-allow-fail", "--router", "router2",
               "--placer-heap-cell-placement-timeout", "0"]  # its default overflows above 46,000 cells
@@ -175,7 +178,7 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
 
 
 def spread(netlist: dict) -> tuple[str, ...]:
-    """Arguments by which the placer spreads cells, by how much of the part this netlist will take."""
+    """Arguments of placer and router, by how much of the part this netlist will take."""
     found = Counter(_column(cell["type"]) for cell in netlist["modules"][TOP]["cells"].values())
     return _SPREAD[_places(found["LUT4"], found["ALU"], found["RAM16"]) > _FULL * HAS["LUT4"]]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 EVERY = 15
 """Seconds between two words about a run that goes on."""
-ROUNDS = 16
+ROUNDS = 100
 """Rounds in which the router must get at least a tenth of the wires apart that more than one net still uses."""
 _WAIT = 8
 """How many times its CPU seconds a run may take on a busy machine."""

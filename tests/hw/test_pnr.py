@@ -309,8 +309,8 @@ def test_results_of_the_same_sources_stay_beside_new_ones():
     assert merged([_entry("a", 90.0)], old, ["a", "b"])["units"] == [_entry("a", 90.0)]
 
 
-ROUNDS = [*range(3000, 1000, -100), *[1050, 1000] * 8]
-"""Wires with more than one net: twenty rounds that help, sixteen that do not."""
+ROUNDS = [*range(3000, 1000, -100), *[1050, 1000] * (watch.ROUNDS // 2)]
+"""Wires with more than one net: twenty rounds that help, then none."""
 
 
 def test_a_router_that_gets_nowhere_is_stuck():
