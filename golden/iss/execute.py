@@ -11,7 +11,7 @@ from golden.iss.stream import Stream
 from golden.iss.trace import Write
 from golden.ops import gate as gate_twin
 from golden.ops import queues as queue_twin
-from golden.ops.arith import ACC_LIMIT, DomainError, check_range
+from golden.ops.arith import DomainError, wrap32
 from golden.ops.attention import Attention, attention
 from golden.ops.epilogue import Epilogue, epilogue, to_key_value, to_residual
 from golden.ops.layernorm import Norm, layernorm
@@ -43,7 +43,7 @@ def norm(f: dict, memories: Memories, stream: Stream) -> Result:
     params = stream.norm(f["stream"], f["blocks"])
     x = memories.read_residual(f["src_row"], tokens, f["src_stride"], f["blocks"])
     out, xhat = layernorm(x, Norm(gain=params["gain"], offset=params["offset"], shift=f["shift"], eps=f["eps"],
-                                  wide=bool(f["wide"])))
+                                  wide=bool(f["wide"]), xhat_shift=f["xhat_shift"]))
     writes = [memories.write_operand(f["dst_row"], tokens, f["dst_stride"], f["dst_plane"], out)]
     if f["xhat"]:
         writes.append(memories.write_operand(f["xhat_row"], tokens, f["xhat_stride"], f["xhat_plane"], Operand(xhat)))
@@ -75,7 +75,7 @@ def linear(f: dict, memories: Memories, stream: Stream, gate: GateState, expert:
     v = epilogue(acc, Epilogue(
         bias=source.params["bias"], mult=source.params["mult"], shift1=f["shift1"], gelu=bool(f["gelu"]),
         affine=bool(f["affine"]), score=bool(f["score"]), gain=source.params["gain"], offset=source.params["offset"],
-        shift2=f["shift2"]), queue.weights if f["score"] else None)
+        shift2=f["shift2"], act_shift=f["act_shift"]), queue.weights if f["score"] else None)
     target = index(f["dst_index"])
     return (_store(Dest(f["dst"]), f, memories, target, v),), extra
 
@@ -83,11 +83,11 @@ def linear(f: dict, memories: Memories, stream: Stream, gate: GateState, expert:
 def _store(dest: Dest, f: dict, memories: Memories, target: np.ndarray, v: np.ndarray) -> Write:
     where = f["dst_row"], f["dst_stride"]
     if dest is Dest.RESIDUAL:
-        rows = memories.residual_rows(where[0], target, where[1], f["tiles"])
-        if f["accumulate"] and np.unique(rows).size != rows.size:
-            raise DomainError("A LINEAR must not accumulate twice into one residual row.")
-        before = memories.read_residual(where[0], target, where[1], f["tiles"]) if f["accumulate"] else None
-        return memories.write_residual(where[0], target, where[1], to_residual(v, before))
+        if not f["accumulate"]:
+            return memories.write_residual(where[0], target, where[1], to_residual(v))
+        tokens, which = np.unique(target, return_inverse=True)  # a queue may name a token twice
+        after = queue_twin.scatter_add(memories.read_residual(where[0], tokens, where[1], f["tiles"]), which, v)
+        return memories.write_residual(where[0], target, where[1], after[which])
     if dest is Dest.KEY:
         return memories.write_key(*where, target, to_key_value(v))
     if dest is Dest.VALUE:
@@ -104,8 +104,7 @@ def start_gate(f: dict, gate: GateState) -> None:
 
 def route(s: np.ndarray, memories: Memories, gate: GateState) -> Result:
     """Raw accumulators int64 [tokens, 32 * tiles] of a LINEAR into the gate."""
-    check_range(s, -ACC_LIMIT + 1, ACC_LIMIT - 1, "gate accumulators")
-    f = gate.fields
+    s, f = wrap32(s), gate.fields
     if f is None or len(s) > gate.left:
         raise DomainError(f"The gate waits for {gate.left} tokens; a LINEAR brings {len(s)}.")
     pairs = s.reshape(len(s), -1, 2, TN // 2)

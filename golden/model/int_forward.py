@@ -57,8 +57,9 @@ class Forward:
             return array if expert is None else array[expert]
         affine = {"gain": channel("gain"), "offset": channel("offset")} if flags.get("affine") else {}
         shift2 = int(self.tensors[f"{name}.shift2"]) if flags.get("affine") or flags.get("score") else 0
+        act_shift = int(self.tensors[f"{name}.act_shift"]) if flags.get("gelu") else 0
         return Epilogue(bias=channel("bias"), mult=channel("mult"), shift1=int(self.tensors[f"{name}.shift"]),
-                        shift2=shift2, **affine, **flags)
+                        shift2=shift2, act_shift=act_shift, **affine, **flags)
 
     def linear(self, name: str, operand: Operand, expert: int | None = None, expert_weight=None, **flags) -> np.ndarray:
         """``v`` int64 of linear ``name``, on its way to a destination."""
@@ -70,7 +71,7 @@ class Forward:
     def norm(self, name: str, x: np.ndarray, wide: bool) -> tuple[Operand, np.ndarray]:
         t = self.tensors
         return layernorm(x, Norm(gain=t[f"{name}.gain"], offset=t[f"{name}.offset"], shift=int(t[f"{name}.shift"]),
-                                 eps=int(t[f"{name}.eps"]), wide=wide))
+                                 eps=int(t[f"{name}.eps"]), wide=wide, xhat_shift=int(t[f"{name}.xhat_shift"])))
 
     def embed(self, image: np.ndarray) -> np.ndarray:
         """Residual stream int16 [N, D]: rows of ``pos_embed``, the patches added onto theirs."""
@@ -153,7 +154,7 @@ class Forward:
         return x
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        """int16 [extra_tokens, classes], step 2**-9, one head for each extra token, of a residual stream."""
+        """int16 [extra_tokens, classes], step 2**-logit_frac, one head for each extra token, of a residual stream."""
         c = self.config
         with self.census.at("norm"):
             operand, _ = self.norm("norm", x[:c.extra_tokens], self.plan.head)

@@ -22,7 +22,8 @@ class IntModel:
     """A quantized network, checked on construction against the schema, the ISA's limits and its accumulators' bounds.
 
     Raises a subclass of :class:`golden.model.params.ModelFileError` for what does not fit. ``source`` says in words
-    where the model comes from. The residual stream is int16 [tokens, dim], step 2**-9 (:func:`dequantize`).
+    where the model comes from. The residual stream is int16 [tokens, dim], step 2**-residual_frac
+    of the plan (:meth:`features`).
 
     Named intermediates go to ``trace(name, array)``: ``embed``; for each block, with prefix ``blocks.i.``: ``norm1``,
     ``attn.q k v``, ``attn.score``, ``attn.prob``, ``attn.sum``, ``attn.mix`` (before gain), ``attn.out``,
@@ -58,12 +59,18 @@ class IntModel:
         return x
 
     def logits(self, residual: np.ndarray, trace: Trace | None = None, census: Census | None = None) -> np.ndarray:
-        """int16 [extra_tokens, classes], step 2**-9, of :meth:`run`'s result; each extra token has its own head."""
+        """int16 [extra_tokens, classes], step 2**-logit_frac, of :meth:`run`'s result; each extra token has its own
+        head.
+        """
         require(self.config.classes > 0, f"The model {self.config.name!r} has no classifier head.")
         wanted = (self.config.tokens, self.config.dim)
         require(residual.dtype == np.int16 and residual.shape == wanted,
                 f"A residual stream must be int16 of shape {wanted}, not {residual.dtype} {residual.shape}.")
         return Forward(self.config, self.plan, self.tensors, trace, census).logits(residual)
+
+    def features(self, image: np.ndarray, task: str | None = None) -> np.ndarray:
+        """:meth:`run` as float32 [tokens, dim]."""
+        return dequantize(self.run(image, task), self.plan.residual_frac)
 
     def _task(self, task: str | None) -> str:
         require(task is None or task in self.config.tasks,
@@ -101,9 +108,9 @@ class IntModel:
         return cls(config, plan, tensors, metadata.get("source", ""))
 
 
-def dequantize(residual: np.ndarray) -> np.ndarray:
-    """Residual stream (or logits) int16 -> float32, exactly: times 2**-9."""
-    return residual.astype(np.float32) * np.float32(2.0 ** -RESIDUAL_FRAC)
+def dequantize(codes: np.ndarray, frac: int = RESIDUAL_FRAC) -> np.ndarray:
+    """Residual stream or logits int16 -> float32, exactly: times 2**-frac."""
+    return codes.astype(np.float32) * np.float32(2.0 ** -frac)
 
 
 def _dump(data: dict) -> str:

@@ -18,7 +18,6 @@ from golden.spec.tables import (
     GELU_IN_FRAC,
     GELU_OUT_FRAC,
     LOG2_FRAC,
-    RESIDUAL_FRAC,
     WEIGHT_MAX,
     XHAT_FRAC,
 )
@@ -71,7 +70,8 @@ class _Maker:
 
     def norm(self, name: str, wide: bool) -> None:
         self.affine(f"{name}.gain", f"{name}.offset", f"{name}.shift", 1 << XHAT_FRAC, RMS16 if wide else RMS8)
-        self.put(f"{name}.eps", eps_code(self.config.eps, self.config.dim))
+        self.put(f"{name}.eps", eps_code(self.config.eps, self.config.dim, self.plan.residual_frac))
+        self.put(f"{name}.xhat_shift", 0)
 
     def block(self, i: int) -> None:
         c, b, plan, rng = self.config, f"blocks.{i}.", self.plan.layers[i], self.rng
@@ -85,12 +85,13 @@ class _Maker:
         self.put(f"{b}attn.p_shift", max(0, math.ceil(math.log2(c.tokens / 256))) if plan.prob else 0)
         self.affine(f"{b}attn.out.gain", f"{b}attn.out.offset", f"{b}attn.out.shift2", 0.4 * RMS8 * 2 ** ATTENTION_FRAC,
                     attn)
-        self.linear(f"{b}attn.proj", attn, 0.4 * 2 ** RESIDUAL_FRAC)
+        self.linear(f"{b}attn.proj", attn, 0.4 * 2 ** self.plan.residual_frac)
         self.norm(f"{b}norm2", plan.norm2)
         self.linear(f"{b}mlp.fc1", norm2, 1.2 * 2 ** GELU_IN_FRAC)
+        self.put(f"{b}mlp.fc1.act_shift", 0)
         self.affine(f"{b}mlp.fc1.gain", f"{b}mlp.fc1.offset", f"{b}mlp.fc1.shift2", 0.8 * 2 ** GELU_OUT_FRAC, hidden)
         if not c.is_moe(i):
-            self.linear(f"{b}mlp.fc2", hidden, 0.4 * 2 ** RESIDUAL_FRAC)
+            self.linear(f"{b}mlp.fc2", hidden, 0.4 * 2 ** self.plan.residual_frac)
             return
         self.linear(f"{b}mlp.fc2", hidden, 4000.0)
         self.put(f"{b}mlp.fc2.shift2", GATE_WEIGHT_FRAC + 2)
@@ -104,15 +105,15 @@ class _Maker:
 
     def make(self) -> IntModel:
         c = self.config
-        self.linear("patch_embed", 75.0, 0.7 * 2 ** RESIDUAL_FRAC, x_mean=128.0)
-        self.put("pos_embed", self.rng.normal(0, 0.7 * 2 ** RESIDUAL_FRAC, (c.tokens, c.dim)))
+        self.linear("patch_embed", 75.0, 0.7 * 2 ** self.plan.residual_frac, x_mean=128.0)
+        self.put("pos_embed", self.rng.normal(0, 0.7 * 2 ** self.plan.residual_frac, (c.tokens, c.dim)))
         for i in range(c.depth):
             self.block(i)
         if c.final_norm:
             self.norm("norm", self.plan.head)
         if c.classes:
             for head in ("head", "head_dist")[:c.extra_tokens]:
-                self.linear(head, RMS16 if self.plan.head else RMS8, 2.0 * 2 ** RESIDUAL_FRAC)
+                self.linear(head, RMS16 if self.plan.head else RMS8, 2.0 * 2 ** self.plan.logit_frac)
         return IntModel(c, self.plan, self.tensors, "random")
 
 

@@ -8,7 +8,8 @@ from golden.spec.model import BLOCK
 from golden.spec.tables import BLOCK_SHIFT_MAX, RECIPROCAL_BITS, RSQRT_RADICAND_BITS, WEIGHT_MAX
 
 ACC_LIMIT = 1 << 31
-"""Accumulators and ``acc + bias`` lie strictly within +-2**31; the compiler proves it and the twins check it."""
+"""Accumulators and ``acc + bias`` are int32 and wrap; of a quantized model the checks prove that they stay strictly
+within +-2**31."""
 INT16 = (-(1 << 15), (1 << 15) - 1)
 INT8 = (-(1 << 7), (1 << 7) - 1)
 
@@ -52,6 +53,15 @@ def rsh(v, s) -> np.ndarray:
         return (v + (1 << s >> 1)) >> s
     s = check_range(integers(s, "s"), 0, 63, "right shifts")
     return (v + np.where(s > 0, np.int64(1) << np.maximum(s - 1, 0), 0)) >> s
+
+
+def wrap32(v: np.ndarray) -> np.ndarray:
+    """``v`` modulo 2**32 as a signed number, int64: what an accumulator keeps of it.
+
+    >>> wrap32(np.array([(1 << 31) - 1, 1 << 31, -(1 << 31) - 1])).tolist()
+    [2147483647, -2147483648, 2147483647]
+    """
+    return ((v + ACC_LIMIT) & (2 * ACC_LIMIT - 1)) - ACC_LIMIT
 
 
 def sat(v, bits: int, kind: str = "") -> np.ndarray:

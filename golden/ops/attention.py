@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.ops.arith import ACC_LIMIT, DomainError, check_range, integers, reciprocal, rsh, sat
+from golden.ops.arith import DomainError, check_range, integers, reciprocal, rsh, sat, wrap32
 from golden.ops.epilogue import affine
 from golden.ops.matmul import exact_matmul
 from golden.ops.operand import Operand, widen
 from golden.ops.softmax import softmax
-from golden.spec.tables import WEIGHT_MAX
+from golden.spec.tables import SCORE_BITS, WEIGHT_MAX
 
 _SHIFT = 23  # 31 of the reciprocal less ATTENTION_FRAC
 
@@ -37,9 +37,8 @@ class Attention:
 
 
 def scores(q: np.ndarray, k: np.ndarray, score_mult: int, shift1: int) -> np.ndarray:
-    """``t = sat16(rsh(q.k * score_mult, shift1))`` of one head: q [Q, head_dim] values, k [keys, head_dim]."""
-    acc = check_range(exact_matmul(q, k), -ACC_LIMIT + 1, ACC_LIMIT - 1, "accumulators of q.k")
-    return sat(rsh(acc * int(score_mult), shift1), 16, "score")
+    """``t = sat20(rsh(q.k * score_mult, shift1))`` of one head: q [Q, head_dim] values, k [keys, head_dim]."""
+    return sat(rsh(wrap32(exact_matmul(q, k)) * int(score_mult), shift1), SCORE_BITS, "score")
 
 
 def mix(p: np.ndarray, total: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -47,7 +46,7 @@ def mix(p: np.ndarray, total: np.ndarray, v: np.ndarray) -> np.ndarray:
 
     p uint16 [Q, keys], total [Q] its row sums, v int8 [keys, head_dim]. (R, sh) is ``reciprocal(total)``.
     """
-    acc = check_range(exact_matmul(p, v.T), -ACC_LIMIT + 1, ACC_LIMIT - 1, "accumulators of p.v")
+    acc = wrap32(exact_matmul(p, v.T))
     r, sh = reciprocal(total)
     return sat(rsh(acc * r[:, None], _SHIFT + sh[:, None]), 16, "u")
 
@@ -56,7 +55,7 @@ def attention(q: Operand, k: np.ndarray, v: np.ndarray, record: Attention,
               trace: Callable[[str, np.ndarray], None] | None = None) -> Operand:
     """Operand q [Q, heads * head_dim], k and v int8 [keys, heads * head_dim] -> Operand [Q, heads * head_dim].
 
-    ``trace`` receives ``score`` int16 and ``prob`` uint16 [heads, Q, keys], ``sum`` int64 [heads, Q] and ``mix`` int16
+    ``trace`` receives ``score`` int32 and ``prob`` uint16 [heads, Q, keys], ``sum`` int64 [heads, Q] and ``mix`` int16
     [Q, heads * head_dim] before gain and offset.
     """
     heads, width = record.heads, q.shape[1]
@@ -79,7 +78,7 @@ def attention(q: Operand, k: np.ndarray, v: np.ndarray, record: Attention,
         if trace:
             found.append((t, rows))
     if trace:
-        trace("score", np.stack([t for t, _ in found]).astype(np.int16))
+        trace("score", np.stack([t for t, _ in found]).astype(np.int32))
         trace("prob", np.stack([rows.p for _, rows in found]))
         trace("sum", np.stack([rows.total for _, rows in found]))
         trace("mix", out.astype(np.int16))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.ops.arith import ACC_LIMIT, DomainError, check_range, clip_weight, integers, rsh, sat
+from golden.ops.arith import DomainError, check_range, clip_weight, integers, rsh, sat, wrap32
 from golden.ops.gelu import gelu as gelu_of
 
 
@@ -24,6 +24,7 @@ class Epilogue:
     gain: np.ndarray | None = None
     offset: np.ndarray | None = None
     shift2: int = 0
+    act_shift: int = 0
 
     def __post_init__(self):
         if self.affine and self.score:
@@ -35,12 +36,12 @@ class Epilogue:
 
 
 def requantize(acc, bias, mult, shift1: int) -> np.ndarray:
-    """``u = sat16(rsh((acc + bias) * mult, shift1))``; acc and acc + bias within +-2**31, mult 0..65535.
+    """``u = sat16(rsh((acc + bias) * mult, shift1))``; acc and acc + bias int32, mult 0..65535.
 
     >>> requantize([3, -3, 1 << 30], 0, 1, 1).tolist()  # 1.5 -> 2, -1.5 -> -1, saturated
     [2, -1, 32767]
     """
-    s = check_range(integers(acc, "acc") + integers(bias, "bias"), -ACC_LIMIT + 1, ACC_LIMIT - 1, "acc + bias")
+    s = wrap32(integers(acc, "acc") + integers(bias, "bias"))
     return sat(rsh(s * check_range(integers(mult, "mult"), 0, 65535, "mult"), shift1), 16, "u")
 
 
@@ -69,7 +70,7 @@ def epilogue(acc, record: Epilogue, expert_weight=None) -> np.ndarray:
     u = requantize(acc, record.bias, record.mult, record.shift1)
     if record.score:
         return weighted(u, expert_weight, record.shift2)
-    g = gelu_of(u) if record.gelu else u
+    g = gelu_of(u, record.act_shift) if record.gelu else u
     return affine(g, record.gain, record.offset, record.shift2) if record.affine else g
 
 

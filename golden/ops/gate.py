@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.ops.arith import ACC_LIMIT, DomainError, check_range, integers, reciprocal, rsh, sat
+from golden.ops.arith import DomainError, check_range, integers, reciprocal, rsh, sat, wrap32
 from golden.ops.census import note
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand
 from golden.ops.softmax import ceil_log2, exp2_below
 from golden.spec.machine import MAX_EXPERTS, MAX_TOP_K
-from golden.spec.tables import GATE_RADIX_LOG2, GATE_WEIGHT_MAX, LOG2_FRAC, RECIPROCAL_BITS
+from golden.spec.tables import GATE_RADIX_LOG2, GATE_WEIGHT_MAX, LOG2_FRAC, RECIPROCAL_BITS, SCORE_BITS
 
 _HALF = 1 << (GATE_RADIX_LOG2 - 1)
 
@@ -46,8 +46,7 @@ def gate_logits(xhat: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.nd
     operand = Operand(xhat)
     parts = []
     for w, b in zip(split(weight), split(bias), strict=True):
-        s = matmul(operand, w.astype(np.int8)) + b
-        parts.append(check_range(s, -ACC_LIMIT + 1, ACC_LIMIT - 1, "gate accumulators"))
+        parts.append(wrap32(matmul(operand, w.astype(np.int8)) + b))
     return combine(*parts)
 
 
@@ -60,7 +59,7 @@ def route(logits, record: Gate) -> tuple[np.ndarray, np.ndarray]:
     """Logits int64 [N, E] -> chosen experts int64 [N, top_k], best first, ties to the lower index, and their weights
     uint16 [N, top_k], 16 fraction bits.
 
-    ``t = sat16(rsh(logit * mult, shift1))``, ``m = ceil(max t / 256)``, ``p = exp2_below(256 m - t)`` over all experts
+    ``t = sat20(rsh(logit * mult, shift1))``, ``m = ceil(max t / 256)``, ``p = exp2_below(256 m - t)`` over all experts
     or, with ``renormalise``, over the chosen; ``weight = min(65535, rsh(p * R, 15 + sh))``, (R, sh) the reciprocal of
     their sum.
     """
@@ -73,7 +72,7 @@ def route(logits, record: Gate) -> tuple[np.ndarray, np.ndarray]:
         raise DomainError(f"mult must lie in 0..65535, not {record.mult}.")
     check_range(logits, -(1 << 39), 1 << 39, "logits")
     chosen = np.argsort(-logits, axis=-1, kind="stable")[:, :record.top_k]
-    t = sat(rsh(logits * record.mult, record.shift1), 16, "score")
+    t = sat(rsh(logits * record.mult, record.shift1), SCORE_BITS, "score")
     if record.renormalise:
         t = np.take_along_axis(t, chosen, -1)
     p = exp2_below((ceil_log2(t.max(-1, keepdims=True)) << LOG2_FRAC) - t).astype(np.int64)

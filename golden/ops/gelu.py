@@ -19,11 +19,14 @@ def gelu_delta(magnitude) -> np.ndarray:
     return np.where(a >= GELU_LIMIT << GELU_IN_FRAC, 0, delta)
 
 
-def gelu(u) -> np.ndarray:
-    """int16 codes with 9 fraction bits -> int64 with 14: ``(max(u, 0) << 5) - delta(|u|)``.
+def gelu(u, act_shift: int = 0) -> np.ndarray:
+    """int16 codes with 9 - s fraction bits, s = ``act_shift``, -> int64 with 14: ``(max(u, 0) << 5 + s) -
+    delta(|u| << s)``.
 
     >>> gelu([512, -512, 0, 32767, -32768]).tolist()  # 1, -1, 0 and both ends: 0.8413, -0.1587, 0, u, 0
     [13784, -2600, 0, 1048544, 0]
+    >>> gelu([256, -256, 32767], 1).tolist()  # 1, -1, and nearly 128
+    [13784, -2600, 2097088]
     """
-    u = check_range(integers(u, "u"), *INT16, "GELU inputs")
+    u = check_range(integers(u, "u"), *INT16, "GELU inputs") << act_shift
     return (np.maximum(u, 0) << _GAP) - gelu_delta(np.abs(u))

@@ -16,8 +16,8 @@ _SHIFT = 33 - XHAT_FRAC  # 33 fraction bits of the reciprocal root
 
 @dataclass(frozen=True, kw_only=True)
 class Norm:
-    """Parameters of one NORM, named as in the ISA: ``gain`` int16 [D], ``offset`` int32 [D], ``eps`` in steps of
-    4**-9 / D**2.
+    """Parameters of one NORM, named as in the ISA: ``gain`` int16 [D], ``offset`` int32 [D], ``eps`` in squared steps
+    of the residual stream over D**2.
     """
 
     gain: np.ndarray
@@ -25,20 +25,21 @@ class Norm:
     shift: int
     eps: int
     wide: bool = False
+    xhat_shift: int = 0
 
 
-def eps_code(eps: float, dim: int) -> int:
-    """``round(eps * 4**9 * D**2)``: what the float epsilon is in units of V."""
-    return round(eps * (1 << 2 * RESIDUAL_FRAC) * dim * dim)
+def eps_code(eps: float, dim: int, frac: int = RESIDUAL_FRAC) -> int:
+    """``round(eps * 4**frac * D**2)``: what the float epsilon is in units of V, for residual steps of 2**-frac."""
+    return round(eps * (1 << 2 * frac) * dim * dim)
 
 
-def normalise(x, eps: int) -> np.ndarray:
-    """``xhat`` int16 [N, D], step 2**-11, of residual rows x int16 [N, D].
+def normalise(x, eps: int, xhat_shift: int = 0) -> np.ndarray:
+    """``xhat`` int16 [N, D], step 2**(xhat_shift - 11), of residual rows x int16 [N, D].
 
     S1 = sum x, S2 = sum x^2, V = max(D * S2 - S1^2 + eps, 1), (r, j) = rsqrt(V),
-    ``xhat = sat16(rsh((D * x - S1) * r, 22 - j))``.
+    ``xhat = sat16(rsh((D * x - S1) * r, 22 - j + xhat_shift))``.
 
-    Domain: D at most 1024, 0 <= eps < 2**40.
+    Domain: D at most 1024, 0 <= eps < 2**40, xhat_shift 0..3.
     """
     x = check_range(integers(x, "x"), *INT16, "residuals")
     dim = x.shape[-1]
@@ -48,10 +49,10 @@ def normalise(x, eps: int) -> np.ndarray:
         raise DomainError(f"eps must lie in 0..2**40 - 1, not {eps}.")
     s1, s2 = x.sum(-1, keepdims=True), (x * x).sum(-1, keepdims=True)
     r, j = rsqrt(np.maximum(dim * s2 - s1 * s1 + int(eps), 1))
-    return sat(rsh((dim * x - s1) * r, _SHIFT - j), 16, "xhat").astype(np.int16)
+    return sat(rsh((dim * x - s1) * r, _SHIFT - j + xhat_shift), 16, "xhat").astype(np.int16)
 
 
 def layernorm(x, record: Norm) -> tuple[Operand, np.ndarray]:
     """Residual rows int16 [N, D] -> (operand of ``v = rsh(xhat * gain + offset, shift)``, xhat int16)."""
-    xhat = normalise(x, record.eps)
+    xhat = normalise(x, record.eps, record.xhat_shift)
     return widen(affine(xhat, record.gain, record.offset, record.shift), record.wide), xhat

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from golden.ops.arith import ACC_LIMIT, DomainError, check_range
+from golden.ops.arith import DomainError, check_range, wrap32
 from golden.ops.operand import Operand
 from golden.spec.tables import WEIGHT_MAX
 
@@ -44,12 +44,12 @@ def _bound(x: np.ndarray, w: np.ndarray) -> float:
 
 
 def matmul(operand: Operand, weight: np.ndarray) -> np.ndarray:
-    """``acc = sum over inputs of (byte << e) * weight``: operand [N, K], weight int8 [O, K] -> int64 [N, O].
+    """``acc = sum over inputs of (byte << e) * weight``, modulo 2**32 as a signed number: operand [N, K], weight int8
+    [O, K] -> int64 [N, O].
 
-    Raises :class:`DomainError` for a weight of -128 and for an accumulator outside +-2**31 (the machine's is int32).
+    Raises :class:`DomainError` for a weight of -128.
     """
     if weight.dtype != np.int8:
         raise DomainError(f"Weights must be int8, not {weight.dtype}.")
     check_range(weight, -WEIGHT_MAX, WEIGHT_MAX, "weights")
-    acc = exact_matmul(operand.bytes if operand.wide else operand.values(), weight)
-    return check_range(acc, -ACC_LIMIT + 1, ACC_LIMIT - 1, "accumulators")
+    return wrap32(exact_matmul(operand.bytes if operand.wide else operand.values(), weight))

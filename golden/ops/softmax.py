@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.ops.arith import INT16, DomainError, check_range, integers
+from golden.ops.arith import DomainError, check_range, integers
 from golden.spec.machine import SLICE
-from golden.spec.tables import EXP_TABLE, LOG2_FRAC, PROB_CARRY_START, SCORE_REFERENCE_MIN
+from golden.spec.tables import EXP_TABLE, LOG2_FRAC, PROB_CARRY_START, SCORE_BITS, SCORE_REFERENCE_MIN
 
 _EXP = np.array(EXP_TABLE, np.int32)
 _EXP_BITS = 16
@@ -48,15 +48,15 @@ class Softmax:
 
 
 def softmax(t, *, wide_p: bool, p_shift: int = 0, references: bool = False) -> Softmax:
-    """Scores ``t`` int16 codes ``[..., keys]`` (log2 units, 8 fraction bits) -> :class:`Softmax`.
+    """Scores ``t``, codes of SCORE_BITS bits ``[..., keys]`` (log2 units, 8 fraction bits) -> :class:`Softmax`.
 
     A chunk is 16 consecutive keys, the last may be ragged; ``m_c = max(m_(c-1), ceil(max t of the chunk / 256))``,
-    ``m_(-1) = -128``; ``q_k = exp2_below(256 m_c - t_k) >> (m_last - m_c)``. 8 bit: in each of 16 key lanes
+    ``m_(-1) = -2048``; ``q_k = exp2_below(256 m_c - t_k) >> (m_last - m_c)``. 8 bit: in each of 16 key lanes
     ``s = q + carry; p = s >> 8; carry = s & 255``, carries start at 128. 16 bit: ``p = q >> p_shift``.
 
     Domain: at least one key; p_shift 0..14 (a larger one could leave a row without any probability).
     """
-    t = check_range(integers(t, "t"), *INT16, "scores").astype(np.int32)
+    t = check_range(integers(t, "t"), -(1 << SCORE_BITS - 1), (1 << SCORE_BITS - 1) - 1, "scores").astype(np.int32)
     keys = t.shape[-1]
     if keys < 1:
         raise DomainError("A softmax row needs at least one key.")

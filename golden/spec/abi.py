@@ -52,7 +52,7 @@ class Symbol:
 
 
 _INPUT_KEYS = {"height", "width", "channels", "patch", "row_bytes", "rows", "bytes"}
-_OUTPUT_KEYS = {"tokens", "dim", "rows", "bytes", "frac", "classes", "heads", "head_offset"}
+_OUTPUT_KEYS = {"tokens", "dim", "rows", "bytes", "frac", "logit_frac", "classes", "heads", "head_offset"}
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ class Image:
     bytes of each weight port, ``tables`` what LOAD finds at the table base.
 
     ``input``: height, width, channels, patch, row_bytes (64), rows (of one patch), bytes (of the buffer).
-    ``output``: tokens, dim, rows (of one token), bytes (of the buffer), frac (fraction bits of its int16), classes, and
-    for classifiers heads and head_offset (64-byte lines from the output base). ``symbols``: one tuple of
+    ``output``: tokens, dim, rows (of one token), bytes (of the buffer), frac and logit_frac (fraction bits of the
+    residual stream's and the logits' int16), classes, and for classifiers heads and head_offset (64-byte lines from
+    the output base). ``symbols``: one tuple of
     :class:`Symbol` a program, one symbol an instruction.
     """
 
@@ -229,7 +230,8 @@ def _check(image: Image) -> None:
     want(i == shape | {"bytes": model.patches * shape["rows"] * LINE}, BadMetadata,
          f"The input must be laid out as {shape}; the metadata say {i}.")
     want((o["tokens"], o["dim"], o["classes"]) == (model.tokens, model.dim, model.classes)
-         and o["rows"] * LINE >= 2 * model.dim and o["bytes"] >= o["tokens"] * o["rows"] * LINE and o["frac"] < 16
+         and o["rows"] * LINE >= 2 * model.dim and o["bytes"] >= o["tokens"] * o["rows"] * LINE
+         and (o["frac"], o["logit_frac"]) == (image.plan.residual_frac, image.plan.logit_frac)
          and o["bytes"] % LINE == 0 and o["heads"] == (model.extra_tokens if model.classes else 0)
          and o["bytes"] >= (o["head_offset"] + o["heads"] * ceil_div(2 * o["classes"], LINE)) * LINE, BadMetadata,
          f"The output of {model.name!r} has {model.tokens} tokens of {model.dim} channels and {model.classes} "

@@ -5,6 +5,7 @@ import enum
 
 from golden.spec.machine import MAX_EXPERTS, MAX_HEADS, MAX_NORM_DIM, MAX_TOP_K
 from golden.spec.model import ConfigError, require
+from golden.spec.tables import ACT_SHIFT_MAX
 from golden.spec.words import Field, Word
 
 INSTRUCTION_BYTES = 32
@@ -116,6 +117,7 @@ FORMATS: dict[Opcode, Word] = {
         Field("dst_plane", 8, "rows from high to low bytes when wide"), Field("wide", 1, "16-bit result"),
         Field("xhat", 1, "also write xhat, 16 bit"), Field("xhat_row", 16), Field("xhat_stride", 8),
         Field("xhat_plane", 8), Field("shift", 6, "right shift after gain and offset"),
+        Field("xhat_shift", 2, "xhat has 11 less so many fraction bits"),
         Field("eps", 40, "round(eps * 4**9 * D**2)")),
     # acc = operand . weights over 16 * slices inputs, for each of 32 * tiles channels; then the epilogue. Weights leave
     # the ring in the order in which they came: without `hold` all that were held so far go with its own, or up to its
@@ -137,7 +139,8 @@ FORMATS: dict[Opcode, Word] = {
         Field("shift1", 6, "right shift after mult"), _SHIFT2,
         Field("hold", 1, "the weights stay in the ring behind it"),
         Field("again", 1, "the weights are held ones; of the stream it takes its parameters only"),
-        Field("back", 14, "again: slices from the oldest weights held to its first")),
+        Field("back", 14, "again: slices from the oldest weights held to its first"),
+        Field("act_shift", 3, "the GELU's input has 9 less so many fraction bits")),
     # softmax(Q K^T) V for `heads` heads of 16 * head_slices channels; queries in lanes, keys streaming past.
     Opcode.ATTENTION: _word(
         "ATTENTION", _STREAM, Field("heads", 6), Field("head_slices", 4), Field("queries", 12), Field("keys", 12),
@@ -200,7 +203,7 @@ LIMITS: dict[Opcode, dict[str, tuple[int, int]]] = {
     Opcode.COPY: {"rows": (1, 1 << 16)},
     Opcode.NORM: {"tokens": (1, 4095), "blocks": (1, MAX_NORM_DIM // 32), "shift": (0, 31)},
     Opcode.LINEAR: {"tokens": (0, 4095), "tiles": (1, 255), "slices": (1, 511), "src_index": (0, 2), "dst": (0, 5),
-                    "dst_index": (0, 2), "shift1": (0, 47), "shift2": (0, 40)},
+                    "dst_index": (0, 2), "shift1": (0, 47), "shift2": (0, 40), "act_shift": (0, ACT_SHIFT_MAX)},
     Opcode.ATTENTION: {"heads": (1, MAX_HEADS), "head_slices": (2, 8), "queries": (1, 4095), "keys": (1, 2048),
                        "p_shift": (0, 14), "shift1": (0, 47), "shift2": (0, 40)},
     Opcode.GATE: {"tokens": (1, 4095), "experts": (1, MAX_EXPERTS), "top_k": (1, MAX_TOP_K), "shift1": (0, 63)},

@@ -4,9 +4,10 @@
 from dataclasses import asdict, dataclass, replace
 
 from golden.spec.model import ModelConfig, require
+from golden.spec.tables import RESIDUAL_FRAC, RESIDUAL_FRACS
 
 FORMAT = "edge-moe-quantized"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Metadata of the .safetensors: ``format``, ``version``, ``model`` and ``plan`` (both JSON), ``source``."""
 
 
@@ -48,10 +49,22 @@ def weight_limit(bits: int) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """One :class:`LayerPlan` a block; ``head`` widens the final norm before a classifier."""
+    """One :class:`LayerPlan` a block; ``head`` widens the final norm before a classifier. ``residual_frac`` and
+    ``logit_frac``: fraction bits of the residual stream and of a classifier's logits, both int16.
+
+    Raises :class:`golden.spec.model.ConfigError`.
+    """
 
     layers: tuple[LayerPlan, ...]
     head: bool = True
+    residual_frac: int = RESIDUAL_FRAC
+    logit_frac: int = RESIDUAL_FRAC
+
+    def __post_init__(self):
+        for name in ("residual_frac", "logit_frac"):
+            bits = getattr(self, name)
+            require(type(bits) is int and bits in RESIDUAL_FRACS,
+                    f"{name} must be {RESIDUAL_FRACS[0]} to {RESIDUAL_FRACS[-1]}, not {bits!r}.")
 
     def with_bits(self, weight_bits: int | None = None, expert_bits: int | None = None) -> "Plan":
         """The same operands with weights of other widths in every block; None leaves a width as it is."""
@@ -70,12 +83,13 @@ class Plan:
         return cls(tuple(LayerPlan(True, True, True, True, True) for _ in range(depth)))
 
     def to_json(self) -> dict:
-        return {"layers": [asdict(layer) for layer in self.layers], "head": self.head}
+        return asdict(self) | {"layers": [asdict(layer) for layer in self.layers]}
 
     @classmethod
     def from_json(cls, data: dict) -> "Plan":
-        require(isinstance(data, dict) and set(data) == {"layers", "head"} and isinstance(data["layers"], list),
-                f"A plan must be an object with the keys layers and head, not {str(data)[:80]}.")
+        keys = set(cls.__dataclass_fields__)
+        require(isinstance(data, dict) and set(data) == keys and isinstance(data["layers"], list),
+                f"A plan must be an object with the keys {', '.join(sorted(keys))}, not {str(data)[:80]}.")
         kinds = {name: field.type for name, field in LayerPlan.__dataclass_fields__.items()}
         for layer in data["layers"]:
             require(isinstance(layer, dict) and set(layer) == set(kinds)
@@ -83,7 +97,7 @@ class Plan:
                     f"A layer's plan must give true or false, or a number of bits, to each of {sorted(kinds)}, "
                     f"not {layer}.")
         require(isinstance(data["head"], bool), f"A plan's head must be true or false, not {data['head']!r}.")
-        return cls(tuple(LayerPlan(**layer) for layer in data["layers"]), data["head"])
+        return cls(**data | {"layers": tuple(LayerPlan(**layer) for layer in data["layers"])})
 
 
 def _linear(name: str, outputs: int, inputs: int, lead: tuple[int, ...] = (), affine: bool = False) -> dict:
@@ -95,13 +109,13 @@ def _linear(name: str, outputs: int, inputs: int, lead: tuple[int, ...] = (), af
     }
     if affine:
         tensors |= {f"{name}.gain": ("int16", (*lead, outputs)), f"{name}.offset": ("int32", (*lead, outputs)),
-                    f"{name}.shift2": ("int32", ())}
+                    f"{name}.shift2": ("int32", ()), f"{name}.act_shift": ("int32", ())}
     return tensors
 
 
 def _norm(name: str, dim: int) -> dict:
     return {f"{name}.gain": ("int16", (dim,)), f"{name}.offset": ("int32", (dim,)), f"{name}.shift": ("int32", ()),
-            f"{name}.eps": ("int64", ())}
+            f"{name}.eps": ("int64", ()), f"{name}.xhat_shift": ("int32", ())}
 
 
 def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -113,7 +127,9 @@ def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
     weight. ``q``, ``k``, ``v`` give results of step one operand unit (int8; q with a block exponent).
     ``gate.<task>.weight`` (int16, at most 16319 in magnitude) acts on xhat; its bias is in accumulator units;
     ``mult``/``shift`` bring a logit to log2 units with 8 fraction bits. ``score_mult`` holds one multiplier a head.
-    ``pos_embed`` is in residual steps (2**-9). ``head.mult``/``head.shift`` bring a logit to steps of 2**-9.
+    ``xhat_shift`` and ``act_shift`` are how many fraction bits xhat (of 11) and the GELU's input (of 9) lack.
+    ``pos_embed`` is in residual steps (2**-residual_frac of the plan); ``head.mult``/``head.shift`` bring a logit to
+    steps of 2**-logit_frac.
     """
     c = config
     tensors = {"pos_embed": ("int16", (c.tokens, c.dim))} | _linear("patch_embed", c.dim, c.patch_dim)

@@ -12,18 +12,22 @@ WEIGHT_MAX = 127
 """Weights, K and V are int8 without -128, so that four packed products of a 9-bit operand fit 18 bits."""
 
 RESIDUAL_FRAC = 9
-"""Fraction bits of the residual stream (int16)."""
+"""Fraction bits of the residual stream (int16) and of logits, where a plan does not say otherwise."""
+RESIDUAL_FRACS = range(0, 15)
+"""Fraction bits that a plan may choose for them: ranges of +-32768 down to +-2."""
 XHAT_FRAC = 11
-"""Fraction bits of a normalised channel (int16)."""
+"""Fraction bits of a normalised channel (int16) with ``xhat_shift`` 0; each step of it takes one away."""
 PIXEL_BLOCK = BLOCK
 
 LOG2_FRAC = 8
-"""Fraction bits of a score in log2 units (int16)."""
+"""Fraction bits of a score in log2 units."""
+SCORE_BITS = 20
+"""Bits of a score in log2 units, sign included: +-2048 powers of two, so that logits to +-1419 are told apart."""
 EXP_ONE = 65280
 """2**0 in the exponential's output."""
 EXP_TABLE = tuple(round(EXP_ONE * 2.0 ** (-i / (1 << LOG2_FRAC))) for i in range(1 << LOG2_FRAC))
 """2**(-i / 256) for the fractional part; the integer part is a right shift."""
-SCORE_REFERENCE_MIN = -128
+SCORE_REFERENCE_MIN = -1 << SCORE_BITS - 1 - LOG2_FRAC
 """Running reference of a softmax row before its first chunk."""
 PROB_CARRY_START = 128
 """Initial rounding remainder of each key lane when 16-bit probabilities are narrowed to 8."""
@@ -41,6 +45,9 @@ GATE_WEIGHT_FRAC = 16
 """Fraction bits of an expert's weight (uint16, saturating at 65535)."""
 
 GELU_IN_FRAC = 9
+"""Fraction bits of an activation's input (int16) with ``act_shift`` 0; each step of it takes one away."""
+ACT_SHIFT_MAX = 4
+"""Largest ``act_shift``: inputs to +-1024."""
 GELU_OUT_FRAC = 14
 GELU_STEP_LOG2 = 5
 """Table step 2**-5: 16 input codes."""

@@ -22,6 +22,7 @@ from golden.spec.tables import (
     GELU_STEP_LOG2,
     LOG2_FRAC,
     PROB_CARRY_START,
+    SCORE_BITS,
     WEIGHT_MAX,
     XHAT_FRAC,
 )
@@ -42,6 +43,11 @@ def round_half_up(v: Tensor) -> Tensor:
 
 def sat16(v: Tensor) -> Tensor:
     return v.clamp(-INT16_MAX - 1, INT16_MAX)
+
+
+def sat_score(t: Tensor) -> Tensor:
+    limit = 2.0 ** (SCORE_BITS - 1)
+    return t.clamp(-limit, limit - 1)
 
 
 def key_clip(v: Tensor) -> Tensor:
@@ -125,7 +131,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, score_scale: Tensor, wide_p: bool, p
     """``u`` of one attention: q, k, v [B, H, N, d] values, ``score_scale`` [H] = mult / 2**shift -> [B, H, N, d],
     in steps of V / 256.
     """
-    t = sat16(round_half_up((q @ k.mT) * score_scale[:, None, None]))
+    t = sat_score(round_half_up((q @ k.mT) * score_scale[:, None, None]))
     p = probabilities(t, wide_p, p_shift)
     return sat16(round_half_up(p @ v * (2.0 ** ATTENTION_FRAC / p.sum(-1, keepdim=True))))
 
@@ -133,7 +139,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, score_scale: Tensor, wide_p: bool, p
 def route(logits: Tensor, scale: float, top_k: int, renormalise: bool) -> tuple[Tensor, Tensor]:
     """Chosen experts [T, k] and their weights (16 fraction bits) of integer logits [T, E] (float64)."""
     chosen = logits.sort(dim=-1, descending=True, stable=True).indices[:, :top_k]
-    t = sat16(torch.floor(logits * scale + 0.5)).float()
+    t = sat_score(torch.floor(logits * scale + 0.5)).float()
     t = t.gather(1, chosen) if renormalise else t
     p = exp2_parts(t, torch.ceil(t.amax(-1, keepdim=True) * 2.0 ** -LOG2_FRAC))
     weight = round_half_up(p / p.sum(-1, keepdim=True) * 65536).clamp(max=65535)

@@ -9,7 +9,6 @@ from golden.spec import isa
 from golden.spec.abi import Image, Symbol
 from golden.spec.isa import Opcode
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
-from golden.spec.tables import RESIDUAL_FRAC
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows
 from host.compiler.ahead import send_ahead
 from host.compiler.allocate import allocate
@@ -49,7 +48,7 @@ def compile_model(model, machine: MachineConfig, joint: bool = True, hide: bool 
         symbols[name] = tuple(_symbol(node, machine) for node in flat(nodes))
     lowered = Lowering(model, machine, stream, config.tasks[:1])
     return Image(machine, config, model.plan, programs, stream.planes(machine), tables(model), symbols,
-                 input_layout(config), output_layout(config, lowered.output_lines))
+                 input_layout(config), output_layout(config, model.plan, lowered.output_lines))
 
 
 def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...], hide: bool) -> list[Node]:
@@ -122,10 +121,11 @@ def input_layout(config) -> dict:
             "patch": config.patch, "row_bytes": LINE, "rows": rows, "bytes": config.patches * rows * LINE}
 
 
-def output_layout(config, lines: int) -> dict:
+def output_layout(config, plan, lines: int) -> dict:
     """Where results lie in the output buffer; a joint program leaves its tasks' results one behind the other."""
     rows = residual_rows(config.dim)
-    return {"tokens": config.tokens, "dim": config.dim, "rows": rows, "bytes": lines * LINE, "frac": RESIDUAL_FRAC,
+    return {"tokens": config.tokens, "dim": config.dim, "rows": rows, "bytes": lines * LINE,
+            "frac": plan.residual_frac, "logit_frac": plan.logit_frac,
             "classes": config.classes, "heads": config.extra_tokens if config.classes else 0,
             "head_offset": config.tokens * rows}
 

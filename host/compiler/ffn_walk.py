@@ -39,6 +39,7 @@ class FfnWalk(Walk):
                                    bits))
         scale = operand_scale(g * GELU_OUT_STEP, w2, plan.hidden, self.options.policy, hidden=True, bits=bits)
         a, scale = self.affine(f"{b}mlp.fc1", scale, GELU_OUT_STEP, g, plan.hidden)
+        self.put(f"{b}mlp.fc1.act_shift", 0)
         return self.add(f"{b}mlp.fc2", x_float, x, a, target, *folds.fold_input(w2, b2, scale),
                         operand_max(plan.hidden), bits)
 
@@ -121,6 +122,7 @@ class FfnWalk(Walk):
         stacked = Scale(torch.stack([s.step for s in scales]), torch.stack([s.offset for s in scales]))
         gain, offset, shift, stacked = gain_grid(stacked, GELU_OUT_STEP, AFFINE_SHIFT_MAX)
         self.put_affine(name, gain, offset, shift)
+        self.put(f"{name}.act_shift", 0)
         return [batch.operand(batch.affine(h, gain[e].float(), offset[e].float(), shift), wide)
                 for e, h in enumerate(g)], stacked
 

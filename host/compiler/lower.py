@@ -136,7 +136,8 @@ class Lowering(ExpertsLowering):
         out = self.operand(name, tokens, c.dim, wide)
         fields = {"tokens": tokens, "blocks": tiles(c.dim), "src_row": Row(self.x, first), "src_stride": self.x.stride,
                   "dst_row": Row(out), "dst_stride": out.stride, "dst_plane": out.rows if wide else 0,
-                  "wide": int(wide), "shift": self.number(f"{name}.shift"), "eps": self.number(f"{name}.eps")}
+                  "wide": int(wide), "shift": self.number(f"{name}.shift"), "eps": self.number(f"{name}.eps"),
+                  "xhat_shift": self.number(f"{name}.xhat_shift")}
         writes = [Access(out)]
         if xhat is not None:
             fields |= {"xhat": 1, "xhat_row": Row(xhat), "xhat_stride": xhat.stride, "xhat_plane": xhat.rows}
@@ -222,7 +223,8 @@ class Lowering(ExpertsLowering):
         c = self.config
         fc1 = self.linear(f"{name}.fc1", a, hidden, Dest.OPERAND16 if hidden.wide else Dest.OPERAND8, outputs=width,
                           inputs=c.dim, tokens=tokens, payload=payload, gelu=1, affine=1,
-                          shift1=self.number(f"{name}.fc1.shift"), shift2=self.number(f"{name}.fc1.shift2"))
+                          shift1=self.number(f"{name}.fc1.shift"), shift2=self.number(f"{name}.fc1.shift2"),
+                          act_shift=self.number(f"{name}.fc1.act_shift"))
         fc2 = self.linear(f"{name}.fc2", hidden, self.x, Dest.RESIDUAL, outputs=c.dim, inputs=width, tokens=tokens,
                           payload=payload, accumulate=1, shift1=self.number(f"{name}.fc2.shift"))
         return fc1, fc2

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from golden.model.int_model import IntModel, dequantize
+from golden.model.int_model import IntModel
 from golden.spec.machine import ZCU102, MachineConfig
 from golden.spec.model import require
 from host.compiler.emit import compile_model
@@ -49,8 +49,7 @@ def mixed(fast: IntModel, accurate: IntModel, images: np.ndarray, reference: Cal
     wanted = reference(probes)
 
     def error(model: IntModel) -> float:
-        codes = np.stack([model.run(image) for image in probes])
-        return float(np.mean((dequantize(codes) - wanted) ** 2))
+        return float(np.mean((np.stack([model.features(image) for image in probes]) - wanted) ** 2))
 
     depth, base, found = fast.config.depth, error(fast), []
     for i in range(depth):

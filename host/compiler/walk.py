@@ -99,6 +99,7 @@ class Walk:
         scale = operand_scale(xhat * XHAT_STEP, following * weight, wide, self.options.policy, bits=bits)
         gain, offset, shift, scale = gain_grid(scale, XHAT_STEP, NORM_SHIFT_MAX)
         self.put_affine(name, gain, offset, shift, "shift")
+        self.put(f"{name}.xhat_shift", 0)
         self.put(f"{name}.eps", round(c.eps * 4 ** RESIDUAL_FRAC * c.dim ** 2))
         return y, xhat, batch.operand(batch.affine(xhat, gain.float(), offset.float(), shift), wide), scale
 

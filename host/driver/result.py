@@ -9,7 +9,8 @@ import numpy as np
 @dataclass(frozen=True)
 class Result:
     """One frame's answer. ``residuals``: task -> int16 (tokens, dim) in steps of 2**-frac; ``scores``: task -> int16
-    (heads, classes) in the same steps, empty without a classifier; ``counters`` of the hardware (CYCLES is 0 on a
+    (heads, classes) in steps of 2**-logit_frac, empty without a classifier; ``counters`` of the hardware (CYCLES is 0
+    on a
     device that knows no time); ``run_id`` of the device.
     """
 
@@ -18,26 +19,28 @@ class Result:
     frac: int
     counters: dict[str, int]
     run_id: int
+    logit_frac: int
 
     @property
     def features(self) -> np.ndarray:
         """Encoder output of the (first) task as float32 (tokens, dim)."""
-        return self._scaled(next(iter(self.residuals.values())))
+        return _scaled(next(iter(self.residuals.values())), self.frac)
 
     @property
     def by_task(self) -> dict[str, np.ndarray]:
         """Encoder output of every task that ran, float32 (tokens, dim)."""
-        return {task: self._scaled(residual) for task, residual in self.residuals.items()}
+        return {task: _scaled(residual, self.frac) for task, residual in self.residuals.items()}
 
     @property
     def logits(self) -> np.ndarray | None:
         """Class scores of the (first) task, float32, averaged over the heads; None without a classifier."""
-        return self._scaled(next(iter(self.scores.values()))).mean(axis=0) if self.scores else None
+        return _scaled(next(iter(self.scores.values())), self.logit_frac).mean(axis=0) if self.scores else None
 
     @property
     def cycles(self) -> int:
         """Machine cycles from start to done."""
         return self.counters["CYCLES"]
 
-    def _scaled(self, codes: np.ndarray) -> np.ndarray:
-        return codes.astype(np.float32) * np.float32(2.0 ** -self.frac)
+
+def _scaled(codes: np.ndarray, frac: int) -> np.ndarray:
+    return codes.astype(np.float32) * np.float32(2.0 ** -frac)

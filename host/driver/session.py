@@ -141,7 +141,7 @@ class Session:
         tasks = list(enumerate(self.image.tasks(self._running)))
         return Result({task: read_output(data, out, i) for i, task in tasks},
                       {task: read_logits(data, out, i) for i, task in tasks} if out["classes"] else {},
-                      out["frac"], regs.counters(), run_id)
+                      out["frac"], regs.counters(), run_id, out["logit_frac"])
 
     # -- before a job
 

@@ -7,12 +7,9 @@ import numpy as np
 import torch
 
 from golden.model.float_model import M3ViT, to_pixels
-from golden.model.int_model import IntModel
+from golden.model.int_model import IntModel, dequantize
 from golden.model.params import FloatModel
 from golden.ops.census import Census
-from golden.spec.tables import RESIDUAL_FRAC
-
-STEP = 2.0 ** -RESIDUAL_FRAC
 
 
 @dataclass(frozen=True)
@@ -48,13 +45,15 @@ class LayerError:
 @dataclass(frozen=True)
 class Comparison:
     """One picture and task. ``changed``: share of tokens whose set of top-k experts changed, mean over MoE layers.
-    ``saturations``: (place, kind, clipped, seen) of every place where something was clipped."""
+    ``saturations``: (place, kind, clipped, seen) of every place where something was clipped. ``frac``: fraction bits of
+    the residual stream."""
 
     picture: str
     task: str
     output: Error
     layers: tuple[LayerError, ...]
     saturations: tuple[tuple[str, str, int, int], ...]
+    frac: int
 
     @property
     def changed(self) -> float:
@@ -85,8 +84,8 @@ class Comparer:
             wanted = probe[f"blocks.{i}.out"][0].numpy()
             layers.append(self._layer(f"block {i}", traced[f"blocks.{i}"], wanted, changed))
         clipped = tuple(row for row in census.table() if row[2])
-        return Comparison(name, task, layers[-1].error, tuple(layers), clipped)
+        return Comparison(name, task, layers[-1].error, tuple(layers), clipped, self.integer.plan.residual_frac)
 
-    @staticmethod
-    def _layer(name: str, codes: np.ndarray, wanted: np.ndarray, changed: float | None) -> LayerError:
-        return LayerError(name, Error.between(codes * STEP, wanted), float(wanted.min()), float(wanted.max()), changed)
+    def _layer(self, name: str, codes: np.ndarray, wanted: np.ndarray, changed: float | None) -> LayerError:
+        came = dequantize(codes, self.integer.plan.residual_frac)
+        return LayerError(name, Error.between(came, wanted), float(wanted.min()), float(wanted.max()), changed)

@@ -6,7 +6,6 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from golden.spec.tables import RESIDUAL_FRAC
 from host.report.compare import Comparison
 
 matplotlib.use("Agg")
@@ -14,7 +13,7 @@ from matplotlib import pyplot  # noqa: E402  the backend must be chosen first
 
 
 def save_error_by_layer(title: str, results: list[Comparison], path: Path) -> None:
-    """MSE and SQNR behind each layer, a line a picture and task; below, value ranges against int16 of step 2**-9."""
+    """MSE and SQNR behind each layer, a line a picture and task; below, value ranges against int16."""
     figure, (errors, ranges) = pyplot.subplots(2, 1, figsize=(9, 7), layout="constrained", sharex=True)
     for result in results:
         errors.semilogy([layer.error.mse for layer in result.layers], marker=".",
@@ -25,8 +24,9 @@ def save_error_by_layer(title: str, results: list[Comparison], path: Path) -> No
     places = np.arange(len(results[0].layers))
     low = np.min([[layer.low for layer in result.layers] for result in results], axis=0)
     high = np.max([[layer.high for layer in result.layers] for result in results], axis=0)
-    limit = 2.0 ** (15 - RESIDUAL_FRAC)
-    ranges.axhspan(-limit, limit, color="0.92", label=f"int16, step 2^-{RESIDUAL_FRAC}: +-{limit:g}")
+    frac = results[0].frac
+    limit = 2.0 ** (15 - frac)
+    ranges.axhspan(-limit, limit, color="0.92", label=f"int16, step 2^-{frac}: +-{limit:g}")
     ranges.bar(places, high - low, bottom=low, width=0.6, label="float values")
     ranges.set(ylabel="residual stream", xticks=places)
     ranges.set_xticklabels([layer.name for layer in results[0].layers], rotation=45, ha="right", fontsize=7)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from golden.ops.arith import DomainError
+from golden.ops.arith import DomainError, reciprocal
 from golden.ops.attention import Attention, attention, mix, scores
 from golden.ops.operand import Operand
 from tests.golden.test_ops_softmax import scalar_row
@@ -100,7 +100,7 @@ def test_one_key_returns_its_value():
 def test_scores_saturate_and_the_softmax_goes_on():
     q, k = np.full((2, 32), 1024), np.full((3, 32), 127)
     k[1:] *= -1
-    assert scores(q, k, 65535, 10).tolist() == [[32767, -32768, -32768]] * 2
+    assert scores(q, k, 65535, 10).tolist() == [[524287, -524288, -524288]] * 2
 
 
 def test_contradictions_are_refused():
@@ -113,6 +113,13 @@ def test_contradictions_are_refused():
         attention(q, np.full_like(k, -128), v, record)
     with pytest.raises(DomainError, match="into 3 heads"):
         attention(q, k, v, replace(record, score_mult=np.array([1, 1, 1])))
-    with pytest.raises(DomainError, match="accumulators of p.v"):
-        attention(*stimulus(5, queries=1, keys=600)[:2], np.full((600, 64), 127, np.int8),
-                  replace(record, wide_p=True, score_mult=np.array([0, 0])))
+
+
+def test_accumulators_wrap():
+    q = np.full((1, 512), 1 << 15)
+    assert scores(q, np.full((1, 512), 128), 1, 12).tolist() == [[-1 << 19]]
+    p, v = np.full((1, 600), 65280), np.full((600, 32), 127, np.int8)
+    wrapped = (600 * 65280 * 127 + (1 << 31)) % (1 << 32) - (1 << 31)
+    recip, shift = reciprocal(np.array([600 * 65280]))
+    wanted = (wrapped * int(recip[0]) + (1 << 22 + int(shift[0]))) >> 23 + int(shift[0])
+    assert mix(p, np.array([600 * 65280]), v).tolist() == [[max(-32768, min(32767, wanted))] * 32]

@@ -93,8 +93,6 @@ def test_logits_equal_the_product_with_16_bit_weights():
 def test_refusals():
     with pytest.raises(DomainError, match="gate weights"):
         gate_logits(np.zeros((1, 32), np.int16), np.full((1, 32), 16320, np.int16), np.zeros(1, np.int64))
-    with pytest.raises(DomainError, match="gate accumulators"):
-        gate_logits(np.zeros((1, 32), np.int16), np.zeros((1, 32), np.int16), np.array([1 << 39]))
     for experts, top_k in ((65, 1), (4, 5), (16, 9), (4, 0)):
         with pytest.raises(DomainError, match=f"not {top_k} of {experts}"):
             route(np.zeros((1, experts), np.int64), Gate(top_k=top_k, renormalise=False, mult=1, shift1=0))

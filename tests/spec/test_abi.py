@@ -30,8 +30,8 @@ def small_image(**changes):
         "planes": (bytes(range(64)) * 3,), "tables": b"t" * 128,
         "symbols": {task: symbols for task in ("task0", "task1", "task0+task1")},
         "input": {"height": 32, "width": 64, "channels": 3, "patch": 8, "row_bytes": 64, "rows": 3, "bytes": 32 * 192},
-        "output": {"tokens": 33, "dim": 64, "rows": 2, "bytes": 33 * 128, "frac": 9, "classes": 0, "heads": 0,
-                   "head_offset": 66}}
+        "output": {"tokens": 33, "dim": 64, "rows": 2, "bytes": 33 * 128, "frac": 9, "logit_frac": 9, "classes": 0,
+                   "heads": 0, "head_offset": 66}}
     return Image(**(values | changes))
 
 

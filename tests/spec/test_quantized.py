@@ -16,13 +16,16 @@ def test_plans_survive_json():
         assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
+GOOD = {"layers": [], "head": True, "residual_frac": 9, "logit_frac": 9}
+
+
 @pytest.mark.parametrize(("data", "words"), [
-    ([], "must be an object"), ({"layers": []}, "must be an object"),
-    ({"layers": {}, "head": True}, "must be an object"), ({"layers": [], "head": 1}, "head must be true or false"),
-    ({"layers": [{"norm1": True}], "head": True}, "true or false"),
-    ({"layers": [dict.fromkeys(LayerPlan.__dataclass_fields__, 1)], "head": True}, "true or false"),
-    ({"layers": [vars(LayerPlan()) | {"expert_bits": 3}], "head": True}, "expert_bits must be 4 to 8, not 3"),
-    ({"layers": [vars(LayerPlan()) | {"weight_bits": True}], "head": True}, "number of bits")])
+    ([], "must be an object"), ({"layers": []}, "must be an object"), (GOOD | {"layers": {}}, "must be an object"),
+    (GOOD | {"head": 1}, "head must be true or false"), (GOOD | {"residual_frac": 15}, "residual_frac must be 0 to 14"),
+    (GOOD | {"logit_frac": True}, "logit_frac must be"), (GOOD | {"layers": [{"norm1": True}]}, "true or false"),
+    (GOOD | {"layers": [dict.fromkeys(LayerPlan.__dataclass_fields__, 1)]}, "true or false"),
+    (GOOD | {"layers": [vars(LayerPlan()) | {"expert_bits": 3}]}, "expert_bits must be 4 to 8, not 3"),
+    (GOOD | {"layers": [vars(LayerPlan()) | {"weight_bits": True}]}, "number of bits")])
 def test_strange_plans_are_refused(data, words):
     with pytest.raises(ConfigError, match=words):
         Plan.from_json(data)
