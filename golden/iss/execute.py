@@ -96,10 +96,10 @@ def _store(dest: Dest, f: dict, memories: Memories, target: np.ndarray, v: np.nd
 
 
 def start_gate(f: dict, gate: GateState) -> None:
-    empty = [queue_twin.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16)) for _ in range(f["experts"])]
-    kept = gate.queues[:f["experts"]] if f["append"] else []
-    gate.fields, gate.left, gate.queues = f, f["tokens"], kept + empty[len(kept):]
-    gate.order = [e for e in gate.order if e < len(kept)]
+    kept = gate.queues if f["append"] else []
+    new = [queue_twin.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16)) for _ in range(len(kept), f["experts"])]
+    gate.fields, gate.left, gate.queues = f, f["tokens"], kept + new
+    gate.order = gate.order if f["append"] else []
 
 
 def route(s: np.ndarray, memories: Memories, gate: GateState) -> Result:
@@ -115,7 +115,7 @@ def route(s: np.ndarray, memories: Memories, gate: GateState) -> Result:
     chosen, weights = gate_twin.route(logits, gate_twin.Gate(
         top_k=f["top_k"], renormalise=bool(f["renormalise"]), mult=f["mult"], shift1=f["shift1"]))
     first = f["first_token"] + f["tokens"] - gate.left
-    gate.queues = queue_twin.fill(chosen, weights, f["experts"], first, gate.queues)
+    gate.queues = queue_twin.fill(chosen, weights, len(gate.queues), first, gate.queues)
     gate.order = queue_twin.arrivals(chosen, gate.order)
     gate.left -= len(s)
     check(sum(len(q) for q in gate.queues) <= memories.config.queue_depth, Status.RANGE_LOCAL, memories.index,

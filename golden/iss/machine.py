@@ -6,9 +6,9 @@ from collections.abc import Callable
 import numpy as np
 
 from golden.iss import execute
+from golden.iss.bounds_check import BoundsCheck
 from golden.iss.dram import Dram
 from golden.iss.faults import IssFault, check
-from golden.iss.judge import Judge
 from golden.iss.memories import Memories
 from golden.iss.stream import Stream
 from golden.iss.trace import Entry
@@ -85,7 +85,7 @@ class Machine:
 
     def _decoded(self, words: list[int]) -> list[tuple[Opcode, dict]]:
         """Instructions up to END. Nothing runs unless every one of them is legal."""
-        program, body, judge = [isa.decode(words[0])], 0, Judge(self.config)
+        program, body, check_bounds = [isa.decode(words[0])], 0, BoundsCheck(self.config)
         for position in range(1, len(words)):
             opcode, fields = self._decode(words[position], position)
             check(not body or opcode not in (Opcode.END, Opcode.EXPERTS), Status.BAD_OPCODE, position,
@@ -93,7 +93,7 @@ class Machine:
             for name, (low, high) in LIMITS.get(opcode, {}).items():
                 check(low <= fields[name] <= high, Status.BAD_FIELD, position,
                       f"{name} is {fields[name]}, not {low}..{high}")
-            judge(position, opcode, fields, body > 0)
+            check_bounds(position, opcode, fields, body > 0)
             program.append((opcode, fields))
             if opcode is Opcode.END:
                 return program

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, LIMITS, Opcode
 from golden.spec.machine import MachineConfig
 from golden.spec.status import Status
-from hw.ctrl.reach import ReachChecker
+from hw.ctrl.bounds_check import BoundsChecker
 from hw.shapes import INSTRUCTION
 
 
@@ -22,17 +22,17 @@ class InstructionChecker(wiring.Component):
     ::
 
         word -> [opcode, out of bounds?, reserved bits?, for each opcode] -> [body left] -> [wait] -> [ended] -> fault
-            \\-> [ReachChecker] -------------------------------------------------------------------'
+            \\-> [BoundsChecker]-------------------------------------------------------------------'
 
     Timing: LATENCY cycles from ``valid`` to ``fault`` and ``ended``; II = 2.
     Domain: any word.
-    Twin: ``golden.iss.machine``, ``golden.iss.judge``.
+    Twin: ``golden.iss.machine``, ``golden.iss.bounds_check``.
 
     Members: ``valid``, ``word``, ``at`` In; ``fault``, ``fault_code``, ``fault_index`` Out; ``ended`` Out, END came.
     """
 
-    LATENCY = ReachChecker.LATENCY + 1
-    II = ReachChecker.II
+    LATENCY = BoundsChecker.LATENCY + 1
+    II = BoundsChecker.II
 
     valid: Signal
     word: Signal
@@ -51,8 +51,8 @@ class InstructionChecker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.reach = reach = ReachChecker(self.cfg)
-        m.d.comb += [reach.valid.eq(self.valid), reach.word.eq(self.word)]
+        m.submodules.bounds = bounds = BoundsChecker(self.cfg)
+        m.d.comb += [bounds.valid.eq(self.valid), bounds.word.eq(self.word)]
 
         # Stage 1: every opcode's own rules.
         s1_valid, s1_at, s1_opcode, s1_body = Signal(), Signal(16), Signal(4), Signal(4)
@@ -83,7 +83,7 @@ class InstructionChecker(wiring.Component):
             misplaced.eq((s1_opcode == Opcode.BEGIN)
                          | (body_left != 0) & ((s1_opcode == Opcode.EXPERTS) | (s1_opcode == Opcode.END))),
         ]
-        m.d.comb += reach.body.eq(body_left != 0)
+        m.d.comb += bounds.body.eq(body_left != 0)
         with m.If(s1_valid):
             m.d.sync += body_left.eq(Mux(body_left != 0, body_left - 1, Mux(s1_opcode == Opcode.EXPERTS, s1_body, 0)))
 
@@ -92,15 +92,15 @@ class InstructionChecker(wiring.Component):
         now = Signal(verdict, name="s2_verdict")
         m.d.sync += [now.valid.eq(s1_valid), now.at.eq(s1_at), now.end.eq(s1_opcode == Opcode.END),
                      now.misplaced.eq(unknown | misplaced), now.bad.eq((s1_bad >> s1_opcode)[0])]
-        for stage in range(3, reach.LATENCY + 1):
+        for stage in range(3, bounds.LATENCY + 1):
             later = Signal(verdict, name=f"s{stage}_verdict")
             m.d.sync += later.eq(now)
             now = later
-        bad = now.bad | reach.contradiction
+        bad = now.bad | bounds.contradiction
         m.d.sync += self.fault.eq(0)
         with m.If(now.valid & ~self.ended):
             m.d.sync += [
-                self.fault.eq(now.misplaced | bad | reach.beyond), self.fault_index.eq(now.at), self.ended.eq(now.end),
+                self.fault.eq(now.misplaced | bad | bounds.beyond), self.fault_index.eq(now.at), self.ended.eq(now.end),
                 self.fault_code.eq(Mux(now.misplaced, Status.BAD_OPCODE,
                                        Mux(bad, Status.BAD_FIELD, Status.RANGE_LOCAL))),
             ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reach: the gateware's judgement of every instruction equals the integers', just inside and just outside."""
+"""Bounds check: the gateware refuses what the integers refuse, just inside and just outside of every limit."""
 
 from collections import Counter
 from dataclasses import replace
@@ -8,10 +8,11 @@ import cocotb
 import pytest
 from cocotb.triggers import FallingEdge
 
+from golden.iss.bounds_check import meet
 from golden.spec.isa import FORMATS, LIMITS, Dest, Opcode, decode
+from golden.spec.legality import ProgramState, Resource, after, capacity, contradictions, derived, ranges
 from golden.spec.machine import NANO
-from golden.spec.reach import Routing, Store, behind, contradictions, depth, derived, spans
-from hw.ctrl.reach import ReachChecker
+from hw.ctrl.bounds_check import BoundsChecker
 from sim.runner import run_bench
 from sim.streams import seeded, start
 from tests.hw.programs import PLAIN, TAME, random_word
@@ -21,34 +22,37 @@ OPCODES = (*PLAIN, Opcode.LINEAR, Opcode.LINEAR, Opcode.GATE, Opcode.EXPERTS)
 WORDS = 6000
 
 
-def test_reach():
-    run_bench(ReachChecker(NANO), module=__name__)
+def test_bounds_check():
+    run_bench(BoundsChecker(NANO), module=__name__)
 
 
 class Model:
     """The integers: what becomes of one instruction, and what the gate knows behind it."""
 
     def __init__(self):
-        self.routing, self.census = Routing(), Counter()
+        self.state, self.seen = ProgramState(), Counter()
 
     def judge(self, word: int, body: int) -> tuple[bool, bool]:
         """(contradiction, beyond)."""
         opcode, f = decode(word)
-        f, routing = f | derived(opcode, f), replace(self.routing, body=body)
-        wrong = [bool(condition) for condition in contradictions(opcode, f, routing)]
-        self.census.update((opcode, n) for n, condition in enumerate(wrong) if condition)
-        beyond = False
-        for span in spans(opcode, f, routing):
-            end, size = span.base + span.steps * span.stride + span.count, depth(NANO, span.store)
-            if span.when:
-                beyond |= end > size
-                self.census.update([(span.store, "in" if end <= size else "out")])
-                self.census.update([(span.store, end - size)] if 0 <= end - size <= 1 else [])
-        self.routing = behind(opcode, f, routing)
-        return any(wrong), beyond
+        f, state = f | derived(opcode, f), replace(self.state, body=body)
+        wrong = [bool(condition) for condition in contradictions(opcode, f, state)]
+        self.seen.update((opcode, n) for n, condition in enumerate(wrong) if condition)
+        used = [r for r in ranges(opcode, f, state) if r.when]
+        for r in used:
+            beyond = r.end - capacity(NANO, r.resource)
+            self.seen.update([(r.resource, "in" if beyond <= 0 else "out")])
+            self.seen.update([(r.resource, beyond)] if 0 <= beyond <= 1 else [])
+        pair = {r.slot: r for r in used if r.slot < 2}
+        met = len(pair) == 2 and meet(pair[0], pair[1])
+        if len(pair) == 2 and pair[0].resource == pair[1].resource:
+            gap = max(pair[0].base - pair[1].end, pair[1].base - pair[0].end)
+            self.seen.update([(opcode, "apart" if gap >= 0 else "met")] + [(opcode, gap)] * (-1 <= gap <= 0))
+        self.state = after(opcode, f, state)
+        return any(wrong) or met, any(r.end > capacity(NANO, r.resource) for r in used)
 
 
-def draw(rng, opcode: Opcode, routing: Routing) -> int:
+def draw(rng, opcode: Opcode, state: ProgramState) -> int:
     """A legal instruction: near the borders, wild, or one that the gate waits for."""
     limits, fields, wild = LIMITS.get(opcode, {}), {}, rng.random() < 0.3
     for field in FORMATS[opcode].fields[1:]:
@@ -68,36 +72,36 @@ def draw(rng, opcode: Opcode, routing: Routing) -> int:
         fields |= {"tokens": rng.choice([1, 7, 40, 128, 2000, 4095]), "top_k": rng.randint(1, 3),
                    "experts": rng.choice([1, 2, 16, 17, 64]), "append": rng.random() < 0.7}
     if opcode is Opcode.LINEAR and rng.random() < 0.3:
-        fields |= {"dst": Dest.GATE, "tokens": max(0, routing.left + rng.choice([0, 0, 0, 1, -1])) % 4096,
-                   "tiles": -(-routing.experts // 16) or 1, "src_index": 0, "dst_index": 0, "score": 0}
+        fields |= {"dst": Dest.GATE, "tokens": max(0, state.left + rng.choice([0, 0, 0, 1, -1])) % 4096,
+                   "tiles": -(-state.experts // 16) or 1, "src_index": 0, "dst_index": 0, "score": 0}
     if opcode is Opcode.LINEAR and rng.random() < 0.5:
-        fields |= {"again": int(rng.random() < 0.5 and routing.held > 0), "hold": int(rng.random() < 0.6)}
-        back = routing.held - fields["tiles"] * fields["slices"] + rng.choice([0, 0, 0, 1, -1])
-        fields["back"] = min(max(back, 0), FORMATS[opcode].fields[-1].high)
+        fields |= {"again": int(rng.random() < 0.5 and state.held > 0), "hold": int(rng.random() < 0.6)}
+        back = state.held - fields["tiles"] * fields["slices"] + rng.choice([0, 0, 0, 1, -1])
+        fields["back"] = min(max(back, 0), (1 << 14) - 1)
     return random_word(rng, opcode, **fields)
 
 
 @cocotb.test()
 async def judges_as_integers_do(dut):
     await start(dut)
-    rng, model, due = seeded("reach"), Model(), {}
+    rng, model, due = seeded("bounds"), Model(), {}
     verdicts = Counter()
-    for cycle in range(2 * WORDS + ReachChecker.LATENCY + 1):
+    for cycle in range(2 * WORDS + BoundsChecker.LATENCY + 1):
         dut.valid.value = int(cycle % 2 == 0 and cycle < 2 * WORDS)
         dut.word.value = rng.getrandbits(256)
         if cycle % 2 == 0 and cycle < 2 * WORDS:
-            routing, body = model.routing, int(rng.random() < 0.3)
-            if routing.left < 0 or routing.slots > 4095:  # refused before: what the gate knows now means nothing
+            state, body = model.state, int(rng.random() < 0.3)
+            if state.left < 0 or state.slots > 4095:  # refused before: what the gate knows now means nothing
                 word = random_word(rng, Opcode.GATE, tokens=5, first_token=3, experts=16, top_k=2, append=0)
             else:
-                word = draw(rng, rng.choice(OPCODES), routing)
-            refused = not 0 <= routing.held <= 2 * depth(NANO, Store.RING)  # so does what is held
+                word = draw(rng, rng.choice(OPCODES), state)
+            refused = not 0 <= state.held <= 2 * capacity(NANO, Resource.RING)  # so does what is held
             if refused:
                 word = random_word(rng, Opcode.LINEAR, dst=Dest.RESIDUAL, hold=0, again=0)
             dut.word.value = word
             verdict = model.judge(word, body)
             if not refused:
-                due[cycle + ReachChecker.LATENCY] = verdict, word
+                due[cycle + BoundsChecker.LATENCY] = verdict, word
         else:
             dut.body.value = body
         if cycle in due:
@@ -107,10 +111,12 @@ async def judges_as_integers_do(dut):
             verdicts[got] += 1
         await FallingEdge(dut.clk)
     assert min(verdicts[kind] for kind in ((False, False), (False, True), (True, False))) > WORDS // 20, verdicts
-    census = model.census
-    for store in Store:
-        assert census[store, "in"] > 5 and census[store, "out"] > 5, (store, census)
-        assert census[store, 0] and census[store, 1], f"{store.name}: never exactly full, or one beyond"
-    for opcode, count in ((Opcode.COPY, 1), (Opcode.LINEAR, 8), (Opcode.ATTENTION, 1), (Opcode.GATE, 3),
+    seen = model.seen
+    for resource in Resource:
+        assert seen[resource, "in"] > 5 and seen[resource, "out"] > 5, (resource, seen)
+        assert seen[resource, 0] and seen[resource, 1], f"{resource.name}: never exactly full, or one beyond"
+    for opcode in (Opcode.COPY, Opcode.NORM, Opcode.LINEAR, Opcode.ATTENTION):
+        assert all(seen[opcode, gap] for gap in ("apart", "met", -1, 0)), (opcode, seen)
+    for opcode, count in ((Opcode.NORM, 2), (Opcode.LINEAR, 11), (Opcode.ATTENTION, 2), (Opcode.GATE, 4),
                           (Opcode.EXPERTS, 2)):
-        assert all(census[opcode, n] for n in range(count)), (opcode, census)
+        assert all(seen[opcode, n] for n in range(count)), (opcode, seen)
