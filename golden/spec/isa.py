@@ -37,6 +37,11 @@ class Unit(enum.IntFlag):
     GATE = 8
 
 
+UNIT = {Opcode.LOAD: Unit.DMA, Opcode.STORE: Unit.DMA, Opcode.COPY: Unit.DMA, Opcode.NORM: Unit.NORM,
+        Opcode.LINEAR: Unit.ARRAY, Opcode.ATTENTION: Unit.ARRAY, Opcode.GATE: Unit.GATE}
+"""Who executes an instruction; the sequencer itself does BEGIN, EXPERTS and END."""
+
+
 class Memory(enum.IntEnum):
     """On-chip memories that LOAD, STORE and COPY address in 64-byte rows."""
 

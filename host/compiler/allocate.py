@@ -92,13 +92,19 @@ def allocate(nodes: list[Node], machine: MachineConfig, what: str) -> dict[Memor
     for memory in Memory:
         regions = sorted((r for r in lives if r.memory is memory), key=lambda r: lives[r])
         limit, unit = capacity(machine, memory)
-        need, alive = peak(regions, lives)
+        if memory is Memory.QUEUE:  # one at a time: a GATE empties the queues
+            need, alive = max(((r.size, [r]) for r in regions), key=lambda pair: pair[0], default=(0, []))
+        else:
+            need, alive = peak(regions, lives)
         if need > limit:
             raise NotFitting(
                 f"{what} needs {need * unit} bytes of {memory.value} ({', '.join(_size(r, unit) for r in alive)}); "
                 f"the machine {machine.name!r} has {limit * unit}: {(need - limit) * unit} too few. "
                 "Take a larger machine or a smaller image.")
-        if not (_try(regions, lives, limit, oldest=True)
+        if memory is Memory.QUEUE:
+            for region in regions:
+                region.base = 0
+        elif not (_try(regions, lives, limit, oldest=True)
                 or any(_try(order, lives, limit, oldest=False) for order in _orders(regions, lives))):
             raise NotFitting(
                 f"{what} needs {need * unit} of the {limit * unit} bytes of {memory.value} of the machine "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a quantized model to a program image: lowering, regions, waits, instruction words, stream, tables, symbols."""
+"""From a quantized model to a program image: lowering, passes, regions, waits, instruction words, stream, symbols."""
 
 import itertools
 
@@ -10,35 +10,34 @@ from golden.spec.abi import Image, Symbol
 from golden.spec.isa import Opcode
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows
-from host.compiler.ahead import send_ahead
 from host.compiler.allocate import allocate
 from host.compiler.estimate import estimate
-from host.compiler.hold import hold_weights
 from host.compiler.lower import Lowering, hidden_rows
 from host.compiler.nodes import Node, NotFitting, Row, flat
-from host.compiler.overlap import overlap, patch_ranges
-from host.compiler.schedule import set_waits
+from host.compiler.passes import CUTTING, PASSES, Pass, software_pipelining
+from host.compiler.passes.software_pipelining import patch_ranges
+from host.compiler.passes.waits import set_waits
 from host.compiler.stream import Stream
+from host.compiler.verify import CompilerError, defect
 
-_CUTS = ((True, True), (False, True), (False, False))
-"""What is cut: MoE layers (:mod:`host.compiler.ahead`), norms (:mod:`host.compiler.overlap`)."""
-_RANGES = (1, 2, 3, 4, 6, 8, 12, 16)
-"""Token ranges that an FFN is cut into, until its hidden operand fits."""
+_ROUNDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+"""Token ranges that an FFN is cut into, until its hidden operand and its expert queues fit."""
 
 
-def compile_model(model, machine: MachineConfig, joint: bool = True, hide: bool = True) -> Image:
+def compile_model(model, machine: MachineConfig, joint: bool = True, passes: tuple[Pass, ...] = PASSES) -> Image:
     """The image of ``model`` (``config``, ``plan``, ``tensors`` of ``golden.spec.quantized``) for ``machine``.
 
     One program a task and, with ``joint`` and several tasks, one called ``"a+b"`` that runs all tasks on one image if
-    the machine can hold it. ``hide``: cut instructions so that gates know early and norms run beside the array. Same
-    input, same bytes. Raises :class:`NotFitting` when not even one task fits.
+    the machine can hold it. ``passes`` of :data:`host.compiler.passes.PASSES` change cycles and DRAM bytes, no result.
+    Same input, same bytes. Raises :class:`NotFitting` when not even one task fits, and
+    :class:`host.compiler.verify.CompilerError` for a program that the compiler itself finds wrong.
     """
     config, stream = model.config, Stream()
     groups = [(task,) for task in config.tasks]
     programs, symbols = {}, {}
     for group in groups + ([config.tasks] if joint and config.moe_layers and len(config.tasks) > 1 else []):
         try:
-            nodes = plan_program(model, machine, stream, group, hide)
+            nodes = plan_program(model, machine, stream, group, passes)
         except NotFitting:
             if len(group) == 1:
                 raise
@@ -51,30 +50,60 @@ def compile_model(model, machine: MachineConfig, joint: bool = True, hide: bool 
                  input_layout(config), output_layout(config, model.plan, lowered.output_lines))
 
 
-def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...], hide: bool) -> list[Node]:
+def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...],
+                 passes: tuple[Pass, ...] = PASSES) -> list[Node]:
     """Nodes of one program with addresses and waits: FFNs in as few ranges as fit, cut as far as that fits."""
     what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "")
     config, refusal = model.config, None
     widest = max(hidden_rows(config, layer, i) for i, layer in enumerate(model.plan.layers))
-    for ranges, (ahead, hidden) in itertools.product(_RANGES, _CUTS if hide else _CUTS[-1:]):
-        room = ceil_div(widest * config.tokens * len(tasks), ranges)
-        cuts = patch_ranges(config, machine) if hidden else 1
+    for rounds, chosen in itertools.product(_ROUNDS, _attempts(passes)):
+        room = ceil_div(widest * config.tokens * len(tasks), rounds)
+        cuts = patch_ranges(config, machine) if software_pipelining in chosen else 1
         nodes = Lowering(model, machine, stream, tasks, room, cuts).program()
-        nodes = send_ahead(nodes, machine) if ahead else nodes
-        nodes = overlap(nodes, machine) if hidden else nodes
-        hold_weights(nodes, machine)
+        lowered = nodes
+        for rewrite in chosen:
+            nodes = rewrite(nodes, machine)
         if too_long := _too_long(nodes, machine, what):
-            if hidden:
+            if set(chosen) & set(CUTTING):
                 continue
             raise refusal or too_long  # more ranges need more instructions still
         try:
             allocate(nodes, machine, what)
         except NotFitting as error:
-            refusal = error  # of the thriftiest attempt, if none fits
+            refusal = error  # of the smallest attempt, if none fits
             continue
         set_waits(nodes)
+        _verify(nodes, lowered, chosen, machine, stream)
         return nodes
     raise refusal
+
+
+def _attempts(passes: tuple[Pass, ...]) -> list[tuple[Pass, ...]]:
+    """Which passes to try: all, then without the first cutting one, and so on."""
+    found = [tuple(p for p in passes if p not in CUTTING[:left_out]) for left_out in range(len(CUTTING) + 1)]
+    return list(dict.fromkeys(found))
+
+
+def _verify(nodes: list[Node], lowered: list[Node], passes: tuple[Pass, ...], machine: MachineConfig,
+            stream: Stream) -> None:
+    """Raise :class:`CompilerError` unless the finished program is sound; name the first pass that spoils it."""
+    wrong = _defect(nodes, machine, stream)
+    if wrong is None:
+        return
+    culprit, nodes = "lowering", lowered
+    for rewrite in (None, *passes):
+        if rewrite is not None:
+            culprit, nodes = rewrite.__name__, rewrite(nodes, machine)
+        allocate(nodes, machine, "the program")
+        set_waits(nodes)
+        if _defect(nodes, machine, stream) is not None:
+            break
+    raise CompilerError(f"The compiler made a wrong program, in {culprit}: {wrong}. Please report the shape of the "
+                        f"model and the machine {machine.name!r}.")
+
+
+def _defect(nodes: list[Node], machine: MachineConfig, stream: Stream) -> str | None:
+    return defect(encode(nodes, machine, stream), [node.name for node in flat(nodes)], machine)
 
 
 def _too_long(nodes: list[Node], machine: MachineConfig, what: str) -> NotFitting | None:

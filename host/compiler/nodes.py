@@ -4,7 +4,7 @@
 import enum
 from dataclasses import dataclass, field
 
-from golden.spec.isa import Dest, Opcode, Unit
+from golden.spec.isa import UNIT, Dest, Opcode, Unit
 
 
 class NotFitting(ValueError):
@@ -81,10 +81,6 @@ class Access:
         return self.region.interval(self.first, self.region.count if self.count is None else self.count)
 
 
-_UNITS = {Opcode.LOAD: Unit.DMA, Opcode.STORE: Unit.DMA, Opcode.COPY: Unit.DMA, Opcode.NORM: Unit.NORM,
-          Opcode.LINEAR: Unit.ARRAY, Opcode.ATTENTION: Unit.ARRAY, Opcode.GATE: Unit.GATE}
-
-
 @dataclass(eq=False)
 class Node:
     """One instruction before addresses and ``wait`` are known.
@@ -112,7 +108,7 @@ class Node:
     @property
     def unit(self) -> Unit:
         """Who executes it; nobody for BEGIN, EXPERTS and END."""
-        return _UNITS.get(self.opcode, Unit(0))
+        return UNIT.get(self.opcode, Unit(0))
 
     @property
     def dest(self) -> Dest | None:

@@ -60,7 +60,7 @@ def explore_geometry(model: Outline, tasks: tuple[str, ...], board: Board, fill:
                     least = needed
                 if fits(needed, board, fill):
                     if machine.ring_lines not in programs:
-                        programs[machine.ring_lines] = plan_program(model, machine, Stream(), tasks, True)
+                        programs[machine.ring_lines] = plan_program(model, machine, Stream(), tasks)
                     found.append(evaluate(model, tasks, board, machine, programs[machine.ring_lines]))
     except NotFitting:
         pass

@@ -53,7 +53,7 @@ def families(model: Outline, tasks: tuple[str, ...], geometry: Geometry) -> Iter
     Raises :class:`NotFitting` when not even the largest machine can hold the model.
     """
     most = roomy(geometry)
-    nodes = plan_program(model, most, Stream(), tasks, True)
+    nodes = plan_program(model, most, Stream(), tasks)
     need = _peaks(nodes)
     base = replace(
         most, lane_rows=_least(model, most, "lane_rows"), max_keys=_least(model, most, "max_keys"),
@@ -67,7 +67,7 @@ def families(model: Outline, tasks: tuple[str, ...], geometry: Geometry) -> Iter
             continue
         seen.add(machine.operand_rows)
         try:
-            nodes = plan_program(model, machine, Stream(), tasks, True)
+            nodes = plan_program(model, machine, Stream(), tasks)
         except NotFitting:
             return  # nor will it fit into less
         machine = replace(machine, program_depth=_power(len(flat(nodes)), 128))

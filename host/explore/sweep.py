@@ -53,7 +53,7 @@ def _shipped(model: Outline, tasks: tuple[str, ...], board: Board) -> list[Point
         if BOARDS[BOARD_OF[machine.name]].name != board.name:
             continue
         try:
-            nodes = plan_program(model, machine, Stream(), tasks, True)
+            nodes = plan_program(model, machine, Stream(), tasks)
         except NotFitting:
             continue
         found.append(evaluate(model, tasks, board, machine, nodes))

@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.isa import INSTRUCTION_BYTES, Opcode, Unit
+from golden.spec.isa import INSTRUCTION_BYTES, UNIT, Opcode, Unit
 from golden.spec.machine import MachineConfig
 from hw.core.layouts import ISSUE, TOKEN_BITS
 from hw.mem.expert_queues import ARRIVALS_BITS, EXPERT_BITS
@@ -15,10 +15,6 @@ READ_CYCLES = 2
 """From a program index to its instruction."""
 HOLD = 4
 """Cycles after an issue in which a unit counts as busy whatever its ``idle`` says."""
-TARGET = {
-    Opcode.LOAD: Unit.DMA, Opcode.STORE: Unit.DMA, Opcode.COPY: Unit.DMA, Opcode.NORM: Unit.NORM,
-    Opcode.LINEAR: Unit.ARRAY, Opcode.ATTENTION: Unit.ARRAY, Opcode.GATE: Unit.GATE,
-}
 UNITS = {Unit.DMA: "o_dma", Unit.NORM: "o_norm", Unit.ARRAY: "o_array", Unit.GATE: "o_gate"}
 
 
@@ -129,7 +125,7 @@ class Sequencer(wiring.Component):
                 ]
                 m.next = "ISSUE"
                 with m.Switch(head.opcode):
-                    for code, unit in TARGET.items():
+                    for code, unit in UNIT.items():
                         with m.Case(code):
                             m.d.sync += target.eq(unit)
                     with m.Case(Opcode.EXPERTS):

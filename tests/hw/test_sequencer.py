@@ -5,10 +5,10 @@ import cocotb
 import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from golden.spec.isa import Opcode, Unit, decode, encode
+from golden.spec.isa import UNIT, Opcode, Unit, decode, encode
 from golden.spec.machine import NANO
 from hw.core.layouts import ISSUE
-from hw.ctrl.sequencer import READ_CYCLES, TARGET, UNITS, Sequencer
+from hw.ctrl.sequencer import READ_CYCLES, UNITS, Sequencer
 from sim.payload import unpack
 from sim.runner import run_bench
 from sim.streams import bursts, cycles, half, never, reset, seeded, start, until
@@ -101,7 +101,7 @@ def expected(words, queues):
     found, totals, own, position = [], [], 2, 1
 
     def issue(index, expert=0, count=0):
-        found.append((TARGET[Opcode(words[index] & 15)],
+        found.append((UNIT[Opcode(words[index] & 15)],
                       {"word": words[index], "index": index, "expert": expert, "count": count}))
 
     while True:

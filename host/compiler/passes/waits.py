@@ -8,6 +8,8 @@ from host.compiler.nodes import Access, Memory, Node
 def _overlap(a: Access, b: Access) -> bool:
     if a.region.memory is not b.region.memory:
         return False
+    if a.region.memory is Memory.QUEUE:  # there is one set of queues, which a GATE empties as a whole
+        return True
     (a_start, a_end), (b_start, b_end) = a.interval, b.interval
     return a_start < b_end and b_start < a_end
 
@@ -55,6 +57,8 @@ def set_waits(nodes: list[Node]) -> None:
     for node in nodes:
         node.wait = pending.needs(node)
         pending.issue(node, node.wait)
+        for step in node.body:
+            step.wait = Unit(0)
         for step in (*node.body, *node.body):
             needed = pending.needs(step)
             step.wait |= needed

@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hides layer norms behind the array: a norm and a neighbouring LINEAR are cut so that both units have work.
+"""Software pipelining of layer norms: a NORM and a neighbouring LINEAR are cut so that both units have work.
 
     LINEAR, NORM                      LINEAR but its last tiles; these for tokens A; NORM A; these for tokens B; NORM B
     NORM, LINEAR (after experts)      NORM A; LINEAR A; NORM B; LINEAR B
 
 The parameters of the cut tiles come from DRAM twice; their weights stay in the ring, if they fit it
-(:mod:`host.compiler.hold`). A cut is made where it saves more than that costs, in cycles of ``host.compiler.timeline``;
-results are the same to the bit.
+(:mod:`host.compiler.passes.retain_weights`). A cut is made where it saves more than that costs, in cycles of
+``host.compiler.timeline``; results are the same to the bit.
 """
 
-from dataclasses import replace
 from functools import partial
 from math import ceil
 
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import LINE, TN, MachineConfig
 from golden.spec.model import ModelConfig
-from golden.spec.tiling import linear_tile_lines, operand_rows, residual_rows, slices, tiles
+from golden.spec.tiling import operand_rows, residual_rows, slices, tiles
 from host.compiler.estimate import MAIN_BYTES, PORT_BYTES, norm_cycles
-from host.compiler.hold import lines_again
-from host.compiler.nodes import Access, Memory, Node, Row
+from host.compiler.nodes import Node
+from host.compiler.split import linear_part, norm_part, span
 from host.compiler.timeline import latencies, pass_cycles
+from host.compiler.weight_ring import lines_again
 
 LINE_COST = 1.0
 """What a stream line that comes a second time is worth, in cycles that the weight ports need for it: it delays the
@@ -41,7 +41,7 @@ def patch_ranges(config: ModelConfig, machine: MachineConfig) -> int:
     return min(range(1, 9), key=lambda n: (loading / n + (n - 1) * (_line_cost(machine) * lines + _drain(machine)), n))
 
 
-def overlap(nodes: list[Node], machine: MachineConfig) -> list[Node]:
+def software_pipelining(nodes: list[Node], machine: MachineConfig) -> list[Node]:
     """The program with norms hidden where that pays."""
     result: list[Node] = []
     pending = list(nodes)
@@ -49,39 +49,34 @@ def overlap(nodes: list[Node], machine: MachineConfig) -> list[Node]:
         node = pending.pop(0)
         if node.opcode is not Opcode.NORM:
             result.append(node)
-        elif result and _feeds(result[-1], node):
-            result += _behind(result.pop(), node, machine)
-        elif pending and _eats(pending[0], node):
-            result += _before(node, pending.pop(0), machine)
+        elif result and _writes_last(result[-1], node):
+            result += _after_linear(result.pop(), node, machine)
+        elif pending and _reads_all(pending[0], node):
+            result += _before_linear(node, pending.pop(0), machine)
         else:
             result.append(node)
     return result
 
 
-def _span(access: Access) -> tuple[int, int]:
-    """Groups [first, end) of an access."""
-    return access.first, access.first + (access.region.count if access.count is None else access.count)
-
-
-def _feeds(linear: Node, norm: Node) -> bool:
+def _writes_last(linear: Node, norm: Node) -> bool:
     """``linear`` writes the last tokens, or all, of the residual rows that ``norm`` reads."""
     if linear.opcode is not Opcode.LINEAR or linear.dest is not Dest.RESIDUAL or linear.whole:
         return False
-    (first, end), (norm_first, norm_end) = _span(linear.writes[0]), _span(norm.reads[0])
+    (first, end), (norm_first, norm_end) = span(linear.writes[0]), span(norm.reads[0])
     return linear.writes[0].region is norm.reads[0].region and norm_first <= first < end == norm_end
 
 
-def _eats(linear: Node, norm: Node) -> bool:
+def _reads_all(linear: Node, norm: Node) -> bool:
     """``linear`` turns all that ``norm`` writes into operands, token by token."""
     return (linear.opcode is Opcode.LINEAR and linear.dest in (Dest.OPERAND8, Dest.OPERAND16)
-            and linear.reads[0].region is norm.writes[0].region and _span(linear.reads[0]) == _span(norm.writes[0]))
+            and linear.reads[0].region is norm.writes[0].region and span(linear.reads[0]) == span(norm.writes[0]))
 
 
 def _norm_cycles(norm: Node, machine: MachineConfig, tokens: int) -> float:
     return latencies(machine).norm + norm_cycles(machine, norm.fields, tokens)
 
 
-def _behind(linear: Node, norm: Node, machine: MachineConfig) -> list[Node]:
+def _after_linear(linear: Node, norm: Node, machine: MachineConfig) -> list[Node]:
     """Cut at the tile and token that save most; a LINEAR of the last tokens only is a cut already."""
     tokens, fed = norm.fields["tokens"], linear.fields["tokens"]
     if fed < tokens - tokens // 4:
@@ -94,9 +89,9 @@ def _behind(linear: Node, norm: Node, machine: MachineConfig) -> list[Node]:
     for last in range(1, linear.fields["tiles"] + 1):
         for a in range(machine.tm, tokens, machine.tm):
             work = last * ceil((tokens - a) / machine.tm) * one
-            shown = max(work + drain, cycles(a)) - work + cycles(tokens - a)
+            exposed = max(work + drain, cycles(a)) - work + cycles(tokens - a)
             lines = lines_again(last, linear.fields["slices"], machine)
-            gain = cycles(tokens) - shown - _line_cost(machine) * lines
+            gain = cycles(tokens) - exposed - _line_cost(machine) * lines
             if gain > best:
                 best, cut = gain, (last, a)
     if cut is None:
@@ -107,15 +102,15 @@ def _behind(linear: Node, norm: Node, machine: MachineConfig) -> list[Node]:
             linear_part(linear, whole - last, last, a, tokens - a), norm_part(norm, a, tokens - a)]
 
 
-def _before(norm: Node, linear: Node, machine: MachineConfig) -> list[Node]:
+def _before_linear(norm: Node, linear: Node, machine: MachineConfig) -> list[Node]:
     tokens, whole = norm.fields["tokens"], linear.fields["tiles"]
     one, lines = pass_cycles(machine, linear.fields), lines_again(whole, linear.fields["slices"], machine)
     cycles = partial(_norm_cycles, norm, machine)
     best, cut = LEAST_GAIN, 0
     for a in range(machine.tm, tokens, machine.tm):
         work = whole * ceil(a / machine.tm) * one
-        shown = cycles(a) + max(0, cycles(tokens - a) - work) + _drain(machine) // 2
-        gain = cycles(tokens) - shown - _line_cost(machine) * lines
+        exposed = cycles(a) + max(0, cycles(tokens - a) - work) + _drain(machine) // 2
+        gain = cycles(tokens) - exposed - _line_cost(machine) * lines
         if gain > best:
             best, cut = gain, a
     if not cut:
@@ -128,32 +123,3 @@ def _drain(machine: MachineConfig) -> int:
     """Cycles between the last beat of a LINEAR and the first of one that comes behind a wait for it."""
     lat = latencies(machine)
     return lat.array + machine.tm * TN // machine.lanes + lat.epilogue + lat.issue + lat.load
-
-
-def _cut(access: Access, first: int, count: int, tokens: int) -> Access:
-    """The part of an access that belongs to tokens [first, first + count) of ``tokens``."""
-    start, end = _span(access)
-    return Access(access.region, start + first, count) if end - start == tokens else access
-
-
-def norm_part(norm: Node, first: int, count: int) -> Node:
-    """The same norm of tokens [first, first + count)."""
-    tokens = norm.fields["tokens"]
-    rows = {key: value.moved(first) for key, value in norm.fields.items() if isinstance(value, Row)}
-    return replace(norm, fields=norm.fields | rows | {"tokens": count}, tokens=count,
-                   reads=tuple(_cut(a, first, count, tokens) for a in norm.reads),
-                   writes=tuple(_cut(a, first, count, tokens) for a in norm.writes))
-
-
-def linear_part(linear: Node, tile: int, width: int, first: int, count: int) -> Node:
-    """The same LINEAR for tokens [first, first + count) and tiles [tile, tile + width)."""
-    tokens, whole = linear.fields["tokens"], linear.fields["tiles"]
-    rows = {key: value.moved(first) for key, value in linear.fields.items() if isinstance(value, Row)}
-    if tile:
-        assert linear.writes[0].region.memory is Memory.RESIDUAL, "Only residual rows hold one tile each."
-        rows["dst_row"] = rows["dst_row"].moved(0, tile)
-    return replace(linear, fields=linear.fields | rows | {"tokens": count, "tiles": width}, tokens=count,
-                   macs=linear.macs * count * width // (tokens * whole),
-                   lines=linear.lines + tile * linear_tile_lines(linear.fields["slices"]),
-                   reads=tuple(_cut(a, first, count, tokens) for a in linear.reads),
-                   writes=tuple(_cut(a, first, count, tokens) for a in linear.writes))
