@@ -38,20 +38,21 @@ class GoldenBuffer:
 class GoldenDevice:
     """``machine``: a configuration or its name. Jobs run to their end inside the write that starts them; cycle counters
     stay 0, since this machine knows no time. ``trace`` is called with an Entry for each retired instruction.
-
-    A program that does what the machine leaves undefined raises :class:`golden.ops.arith.DomainError` from that write.
+    ``hazards``: a program that lacks waits raises :class:`golden.iss.hazards.MissingWait` from that write; on the
+    machine its result would depend on luck.
     """
 
     clock_hz = 300e6
 
-    def __init__(self, machine: MachineConfig | str = ZCU102, *, trace: Callable[[Entry], None] | None = None):
+    def __init__(self, machine: MachineConfig | str = ZCU102, *, trace: Callable[[Entry], None] | None = None,
+                 hazards: bool | None = None):
         require(not isinstance(machine, str) or machine in MACHINES,
                 f"There is no machine {machine!r}; there are {', '.join(MACHINES)}.")
         config = MACHINES[machine] if isinstance(machine, str) else machine
         self.name = f"golden:{config.name}"
         self.trace = trace
         self._dram = Dram()
-        self._machine = Machine(config, self._dram)
+        self._machine = Machine(config, self._dram, hazards=hazards)
         self._words = dict.fromkeys(_BY_OFFSET, 0)
         for register in REGISTERS:
             self._set(register.name, register.reset)

@@ -34,6 +34,9 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
 Source = Annotated[Path, typer.Argument(help="File or folder to read.")]
 Machine = Annotated[str | None, typer.Option(help=f"Machine configuration: {', '.join(MACHINES)}.")]
 
+Fits = Annotated[str | None, typer.Option("--machine", help=f"Refuse a model that this machine does not hold: "
+                                                            f"{', '.join(MACHINES)}.")]
+
 
 class UsageError(ValueError):
     """An argument that makes no sense; the message says what was wanted."""
@@ -48,6 +51,17 @@ def _show(as_json: bool, title: str, facts: dict) -> None:
         shown = "none" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
         table.add_row(key.replace("_", " "), escape(shown))
     out.print(table)
+
+
+def _require_fit(config: ModelConfig, plan: str, machine: str | None) -> None:
+    """Raise NotFitting unless the machine of that name, if any, holds the model."""
+    from golden.spec.quantized import Plan
+    from host.compiler.limits import require_fit
+    from host.program import machine_named
+
+    if machine is not None:
+        chosen = Plan.accurate if plan == "accurate" else Plan.fast  # a mixed one needs at least the fast one's memory
+        require_fit(config, chosen(config.depth), machine_named(machine))
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -71,6 +85,7 @@ def import_(path: Source, output: Output,
             name: Annotated[str | None, typer.Option(help="What to call the model.")] = None,
             trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Unpickle the file: it can run any "
                                                        "code. Only for files of your own.")] = False,
+            machine: Fits = None,
             json_: Json = False):
     """Read a checkpoint of any known layout and write one float .safetensors."""
     from golden.model.store import save_float
@@ -79,6 +94,7 @@ def import_(path: Source, output: Output,
     model = import_checkpoint(path, trust_pickle=trust_pickle, heads=heads, top_k=top_k, gate=gate, name=name,
                               tasks=None if tasks is None else tuple(tasks.split(",")), image=_size(image),
                               source_image=_size(source_image))
+    _require_fit(model.config, "fast", machine)
     save_float(model, output)
     _show(json_, f"{path} -> {output}", _describe(model.config) | {
         "parameters": sum(t.size for t in model.tensors.values()), "written": str(output)})
@@ -94,6 +110,7 @@ def quantize(path: Source, output: Output,
              cycle_budget: Annotated[int | None, typer.Option(help="Cycles a frame may take (mixed).")] = None,
              weight_bits: Annotated[int | None, typer.Option(help="Bits of weights, 4 to 8.")] = None,
              expert_bits: Annotated[int | None, typer.Option(help="Bits of experts' weights, 4 to 8.")] = None,
+             machine: Fits = None,
              json_: Json = False):
     """Turn a float model (or a checkpoint that needs no questions) into an integer one."""
     from host.compiler.quantize import quantize as quantized
@@ -106,6 +123,7 @@ def quantize(path: Source, output: Output,
     if is_quantized(path):
         raise UsageError(f"{path} is quantized already; give the float model it was made from.")
     model = import_checkpoint(path)
+    _require_fit(model.config, plan, machine)
     pictures = ([fitted(read_picture(image), model.config) for image in images] if images
                 else photographs(model.config, views))
     with steps(f"quantize {model.config.name}") as report:

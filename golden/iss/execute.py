@@ -18,6 +18,7 @@ from golden.ops.layernorm import Norm, layernorm
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand, widen
 from golden.spec.isa import Dest, Index
+from golden.spec.legality import Resource
 from golden.spec.machine import LINE, SLICE, TN
 from golden.spec.status import Status
 from golden.spec.tiling import slices as slices_of
@@ -56,6 +57,8 @@ def linear(f: dict, memories: Memories, stream: Stream, gate: GateState, expert:
                                                                                            f["dst_index"])
     none = queue_twin.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16))
     queue = gate.queues[expert] if expert >= 0 else none
+    if queued:
+        memories.note(Resource.QUEUES, 0, write=False)
     if f["score"] and not queued:
         raise DomainError("Expert weights belong to a LINEAR over a queue.")
     slots = np.arange(len(queue) if queued else f["tokens"])
@@ -86,7 +89,8 @@ def _store(dest: Dest, f: dict, memories: Memories, target: np.ndarray, v: np.nd
         if not f["accumulate"]:
             return memories.write_residual(where[0], target, where[1], to_residual(v))
         tokens, which = np.unique(target, return_inverse=True)  # a queue may name a token twice
-        after = queue_twin.scatter_add(memories.read_residual(where[0], tokens, where[1], f["tiles"]), which, v)
+        after = queue_twin.scatter_add(memories.read_residual(where[0], tokens, where[1], f["tiles"], late=True),
+                                       which, v)
         return memories.write_residual(where[0], target, where[1], after[which])
     if dest is Dest.KEY:
         return memories.write_key(*where, target, to_key_value(v))
@@ -146,9 +150,11 @@ def load(f: dict, memories: Memories, lines: np.ndarray) -> Result:
     if f["memory"] == 0:
         where = memories.operand_rows(f["row"], none, 0, rows)[0]
         memories.operand[where], memories.exp[where] = lines, 0
+        memories.note(Resource.OPERAND, np.stack([2 * where, 2 * where + 1]), write=True)
         return (Write("operand", where, lines.copy(), np.ones(lines.shape, bool), memories.exp[where]),), {}
     where = memories.residual_rows(f["row"], none, 0, rows)[0]
     memories.residual[where] = np.ascontiguousarray(lines).view("<i2")
+    memories.note(Resource.RESIDUAL, where, write=True)
     return (memories.residual_write(where),), {}
 
 
@@ -156,9 +162,13 @@ def store(f: dict, memories: Memories) -> tuple[np.ndarray, Result]:
     """uint8 [rows, 64] for DRAM, and the trace's part."""
     none, rows = np.zeros(1, np.int64), f["rows"]
     if f["memory"] == 0:
-        lines = memories.operand[memories.operand_rows(f["row"], none, 0, rows)[0]]
+        where = memories.operand_rows(f["row"], none, 0, rows)[0]
+        memories.note(Resource.OPERAND, np.stack([2 * where, 2 * where + 1]), write=False)
+        lines = memories.operand[where]
     else:
-        lines = memories.residual[memories.residual_rows(f["row"], none, 0, rows)[0]].astype("<i2").view(np.uint8)
+        where = memories.residual_rows(f["row"], none, 0, rows)[0]
+        memories.note(Resource.RESIDUAL, where, write=False)
+        lines = memories.residual[where].astype("<i2").view(np.uint8)
     assert lines.shape == (rows, LINE)
     return lines, ((Write("output", f["offset"] + np.arange(rows), lines.copy(), np.ones(lines.shape, bool)),), {})
 
@@ -168,4 +178,6 @@ def copy(f: dict, memories: Memories) -> Result:
     src = memories.residual_rows(f["src_row"], none, 0, rows)[0]
     dst = memories.residual_rows(f["dst_row"], none, 0, rows)[0]
     memories.residual[dst] = memories.residual[src]
+    memories.note(Resource.RESIDUAL, src, write=False)
+    memories.note(Resource.RESIDUAL, dst, write=True)
     return (memories.residual_write(dst),), {}

@@ -9,11 +9,13 @@ from golden.iss import execute
 from golden.iss.bounds_check import BoundsCheck
 from golden.iss.dram import Dram
 from golden.iss.faults import IssFault, check
+from golden.iss.hazards import HazardRecorder
 from golden.iss.memories import Memories
 from golden.iss.stream import Stream
 from golden.iss.trace import Entry
 from golden.spec import isa
-from golden.spec.isa import FORMATS, LIMITS, STREAM_LINES, Opcode, Region
+from golden.spec.isa import FORMATS, LIMITS, STREAM_LINES, Opcode, Region, Unit
+from golden.spec.legality import Resource
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
 from golden.spec.status import Status
 
@@ -26,20 +28,26 @@ class Machine:
     """One machine of ``config`` with its memories; jobs run one after the other without a reset between them.
 
     Instructions run one at a time in program order, ``wait`` is ignored: a program whose waits are complete gives the
-    same on the machine. What is undefined there raises :class:`golden.ops.arith.DomainError` here.
+    same on the machine. With ``hazards`` a job that lacks waits ends in :class:`golden.iss.hazards.MissingWait`.
     """
 
-    def __init__(self, config: MachineConfig, dram: Dram | None = None):
+    check_hazards = False
+    """Whether machines look for missing waits unless they are told."""
+
+    def __init__(self, config: MachineConfig, dram: Dram | None = None, *, hazards: bool | None = None):
         self.config = config
         self.dram = Dram() if dram is None else dram
-        self.memories = Memories(config)
+        hazards = self.check_hazards if hazards is None else hazards
+        self.recorder = HazardRecorder(config) if hazards else None
+        self.memories = Memories(config, self.recorder)
         self.gate = execute.GateState()
         self.retired = 0
 
     def run(self, registers: dict[str, int], trace: Callable[[Entry], None] | None = None) -> None:
         """One job. ``registers``: the address registers of ``golden.spec.regs``, missing ones 0.
 
-        Raises :class:`IssFault` with the status and instruction index of the first error.
+        Raises :class:`IssFault` with the status and instruction index of the first error, and, once the job has ended,
+        :class:`golden.iss.hazards.MissingWait`.
         """
         self.registers = {name: 0 for name in (*ADDRESSES, "READ_LO", "READ_HI", "WRITE_LO", "WRITE_HI", "WEIGHT_LO",
                                                "WEIGHT_HI")} | registers
@@ -48,6 +56,8 @@ class Machine:
         self.stream = Stream(self.config, self._stream_lines)
         self._check_registers()
         program = self._decoded(self._fetch())
+        if self.recorder is not None:
+            self.recorder.start()
         position = 0
         while program[position][0] is not Opcode.END:
             opcode, fields = program[position]
@@ -58,6 +68,8 @@ class Machine:
                 self._step(position, opcode, fields)
             position += 1
         self._retire(position, *program[position], -1, ((), {}))
+        if self.recorder is not None:
+            self.recorder.finish()
 
     # -- before the first instruction
 
@@ -134,6 +146,8 @@ class Machine:
         """Each expert with a queue runs the body, in the order of first entries; its LINEARs' streams count from the
         expert's part."""
         fields = program[position][1]
+        if self.recorder is not None:
+            self.recorder.begin(position, Opcode.EXPERTS, -1, fields["wait"] | Unit.GATE)
         for expert in (e for e in self.gate.order if e < fields["experts"]):
             for step in range(position + 1, position + 1 + fields["body"]):
                 self._step(step, *program[step], expert, fields["stream"] + expert * fields["pitch"])
@@ -142,6 +156,8 @@ class Machine:
     def _step(self, index: int, opcode: Opcode, fields: dict, expert: int = -1, stream: int = 0) -> None:
         memories, f = self.memories, fields
         memories.index = index
+        if self.recorder is not None:
+            self.recorder.begin(index, opcode, expert, fields.get("wait", 0))
         if opcode is Opcode.BEGIN:
             self._retire(index, opcode, fields, expert, ((), {}))
             return
@@ -155,6 +171,7 @@ class Machine:
             result = execute.norm(f, memories, self.stream)
         elif opcode is Opcode.GATE:
             execute.start_gate(f, self.gate)
+            memories.note(Resource.QUEUES, 0, write=True)
             result = ((), {})
         elif opcode is Opcode.LOAD:
             address = self.registers[_BASE[Region(f["region"])]] + f["offset"] * LINE

@@ -4,8 +4,10 @@
 import numpy as np
 
 from golden.iss.faults import check
+from golden.iss.hazards import HazardRecorder
 from golden.iss.trace import Write
 from golden.ops.operand import Operand
+from golden.spec.legality import Resource
 from golden.spec.machine import LINE, SLICE, TN, MachineConfig
 from golden.spec.status import Status
 from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW, ceil_div
@@ -13,10 +15,11 @@ from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW, ceil_div
 
 class Memories:
     """``operand`` uint8 [rows, 64], ``exp`` uint8 [rows, 2]; ``residual`` int16 [rows, 32]; ``key`` int8 [tile, key,
-    channel] and ``value`` int8 [tile, channel, key]. ``index`` is the instruction that is blamed for a bad row."""
+    channel] and ``value`` int8 [tile, channel, key]. ``index`` is the instruction that is blamed for a bad row;
+    ``recorder`` is told of every use."""
 
-    def __init__(self, config: MachineConfig):
-        self.config, self.index = config, 0
+    def __init__(self, config: MachineConfig, recorder: HazardRecorder | None = None):
+        self.config, self.index, self.recorder = config, 0, recorder
         self.operand = np.zeros((config.operand_rows, LINE), np.uint8)
         self.exp = np.zeros((config.operand_rows, BLOCKS_PER_ROW), np.uint8)
         self.residual = np.zeros((config.residual_rows, LINE // 2), np.int16)
@@ -30,6 +33,11 @@ class Memories:
               f"{what} row {int(rows.max()) if rows.size else 0} of {limit}")
         return rows
 
+    def note(self, resource: Resource, parts: np.ndarray, *, write: bool, late: bool = False) -> None:
+        """Tell the recorder, if any, which parts of a memory are used: see :mod:`golden.iss.hazards`."""
+        if self.recorder is not None:
+            self.recorder.use(resource, parts, write, late)
+
     # -- operands
 
     def operand_rows(self, base: int, tokens: np.ndarray, stride: int, count: int) -> np.ndarray:
@@ -39,8 +47,11 @@ class Memories:
                      wide: bool = False, unsigned: bool = False) -> Operand:
         """``16 * slices`` channels of ``tokens``; ``plane`` rows lie between high and low bytes."""
         rows, n = self.operand_rows(base, tokens, stride, ceil_div(slices, SLICES_PER_ROW)), len(tokens)
+        used = _blocks(rows)[:, :ceil_div(slices * SLICE, TN)]
+        self.note(Resource.OPERAND, used, write=False)
         data = self.operand[rows].reshape(n, rows.shape[1] * LINE)[:, :slices * SLICE]
         if wide:
+            self.note(Resource.OPERAND, used + plane * BLOCKS_PER_ROW, write=False)
             low = self.operand[self.operand_rows(base + plane, tokens, stride, rows.shape[1])]
             low = low.reshape(data.shape[0], -1)[:, :slices * SLICE]
             return Operand((data.view(np.int8).astype(np.int16) << 8) | low)
@@ -60,6 +71,7 @@ class Memories:
             self.operand.reshape(-1, BLOCKS_PER_ROW, TN)[rows[:, block_rows], halves] = (
                 part.view(np.uint8).reshape(len(tokens), blocks, TN))
             self.exp[rows[:, block_rows], halves] = exp
+            self.note(Resource.OPERAND, _blocks(rows)[:, :blocks], write=True)
             touched.append(rows)
         rows = np.concatenate([r.reshape(-1) for r in touched])
         mask = np.zeros((count, BLOCKS_PER_ROW), bool)
@@ -72,14 +84,18 @@ class Memories:
     def residual_rows(self, base: int, tokens: np.ndarray, stride: int, count: int) -> np.ndarray:
         return self.rows(base, tokens, stride, count, self.config.residual_rows, "residual")
 
-    def read_residual(self, base: int, tokens: np.ndarray, stride: int, blocks: int) -> np.ndarray:
-        """int16 [len(tokens), 32 * blocks]."""
-        return self.residual[self.residual_rows(base, tokens, stride, blocks)].reshape(len(tokens), blocks * TN)
+    def read_residual(self, base: int, tokens: np.ndarray, stride: int, blocks: int, *,
+                      late: bool = False) -> np.ndarray:
+        """int16 [len(tokens), 32 * blocks]; ``late``: by the epilogue, which will write them."""
+        rows = self.residual_rows(base, tokens, stride, blocks)
+        self.note(Resource.RESIDUAL, rows, write=False, late=late)
+        return self.residual[rows].reshape(len(tokens), blocks * TN)
 
     def write_residual(self, base: int, tokens: np.ndarray, stride: int, values: np.ndarray) -> Write:
         blocks = values.shape[1] // TN
         rows = self.residual_rows(base, tokens, stride, blocks).reshape(-1)
         self.residual[rows] = values.reshape(-1, TN)
+        self.note(Resource.RESIDUAL, rows, write=True)
         return self.residual_write(rows)
 
     def residual_write(self, rows: np.ndarray) -> Write:
@@ -103,6 +119,7 @@ class Memories:
         """int8 [len(tokens), channels] as columns of K tiles."""
         tiles = self._key_tiles(base, pitch, tokens, values.shape[1] // SLICE)
         self.key[tiles, tokens[:, None] % TN] = values.reshape(*tiles.shape, SLICE)
+        self.note(Resource.KEY, tiles * TN + tokens[:, None] % TN, write=True)
         mask = np.zeros(self.key.shape, bool)
         mask[tiles, tokens[:, None] % TN] = True
         return self._kv_write("key", self.key, mask, tiles)
@@ -111,6 +128,7 @@ class Memories:
         """int8 [len(tokens), channels] as input positions of V tiles."""
         tiles = self._value_tiles(base, pitch, tokens, values.shape[1] // TN)
         self.value[tiles, :, tokens[:, None] % SLICE] = values.reshape(*tiles.shape, TN)
+        self.note(Resource.VALUE, tiles * SLICE + tokens[:, None] % SLICE, write=True)
         mask = np.zeros(self.value.shape, bool)
         mask[tiles, :, tokens[:, None] % SLICE] = True
         return self._kv_write("value", self.value, mask, tiles)
@@ -127,9 +145,18 @@ class Memories:
     def read_key(self, base: int, pitch: int, keys: int, slices: int) -> np.ndarray:
         """int8 [keys, 16 * slices]."""
         tokens = np.arange(keys)
-        return self.key[self._key_tiles(base, pitch, tokens, slices), tokens[:, None] % TN].reshape(keys, -1)
+        tiles, columns = self._key_tiles(base, pitch, tokens, slices), tokens[:, None] % TN
+        self.note(Resource.KEY, tiles * TN + columns, write=False)
+        return self.key[tiles, columns].reshape(keys, -1)
 
     def read_value(self, base: int, pitch: int, keys: int, tiles: int) -> np.ndarray:
         """int8 [keys, 32 * tiles]."""
         tokens = np.arange(keys)
-        return self.value[self._value_tiles(base, pitch, tokens, tiles), :, tokens[:, None] % SLICE].reshape(keys, -1)
+        numbers, positions = self._value_tiles(base, pitch, tokens, tiles), tokens[:, None] % SLICE
+        self.note(Resource.VALUE, numbers * SLICE + positions, write=False)
+        return self.value[numbers, :, positions].reshape(keys, -1)
+
+
+def _blocks(rows: np.ndarray) -> np.ndarray:
+    """Numbers of the blocks of 32 channels in operand rows [n, count]: [n, 2 * count]."""
+    return (rows[..., None] * BLOCKS_PER_ROW + np.arange(BLOCKS_PER_ROW)).reshape(len(rows), -1)

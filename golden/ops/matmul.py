@@ -3,9 +3,8 @@
 
 import numpy as np
 
-from golden.ops.arith import DomainError, check_range, wrap32
+from golden.ops.arith import DomainError, wrap32
 from golden.ops.operand import Operand
-from golden.spec.tables import WEIGHT_MAX
 
 
 def exact_matmul(x: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -46,10 +45,7 @@ def _bound(x: np.ndarray, w: np.ndarray) -> float:
 def matmul(operand: Operand, weight: np.ndarray) -> np.ndarray:
     """``acc = sum over inputs of (byte << e) * weight``, modulo 2**32 as a signed number: operand [N, K], weight int8
     [O, K] -> int64 [N, O].
-
-    Raises :class:`DomainError` for a weight of -128.
     """
     if weight.dtype != np.int8:
         raise DomainError(f"Weights must be int8, not {weight.dtype}.")
-    check_range(weight, -WEIGHT_MAX, WEIGHT_MAX, "weights")
     return wrap32(exact_matmul(operand.bytes if operand.wide else operand.values(), weight))

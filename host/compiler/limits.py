@@ -1,30 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a machine must be for a model besides large enough: lane buffers, weight ring, softmax rows."""
+"""Fit check: whether a machine holds a model, said in the model's own terms, with the preset that would."""
 
-from golden.spec.machine import LINE, SLICE, TN, MachineConfig
+from golden.spec.limits import check_model, machine_needs
+from golden.spec.machine import MACHINES, MachineConfig
 from golden.spec.model import ModelConfig
 from golden.spec.quantized import Plan
-from golden.spec.tiling import ceil_div, operand_rows, slices
 from host.compiler.nodes import NotFitting
 
 
 def check_limits(config: ModelConfig, plan: Plan, machine: MachineConfig) -> None:
-    """Refuse what no region can show: operands longer than a lane buffer, tiles larger than the ring, long rows.
+    """Refuse what no order of instructions makes fit. Raises ConfigError for a model that no machine runs, and
+    :class:`NotFitting`."""
+    check_model(config)
+    for need in machine_needs(config, plan, machine):
+        if need.need > need.have:
+            raise NotFitting(f"{config.name!r} has {need.need} {need.what}; the machine {machine.name!r} holds "
+                             f"{need.have}.")
 
-    Raises :class:`NotFitting`.
-    """
-    c, m = config, machine
-    widest = 0
-    for i, layer in enumerate(plan.layers):
-        widest = max(widest, operand_rows(c.ffn_hidden(i)) * (1 + layer.hidden),
-                     operand_rows(c.dim) * (1 + (c.is_moe(i) | layer.norm1 | layer.norm2 | layer.attn)))
-    inputs = max(c.patch_dim, c.dim, c.mlp_hidden, c.expert_hidden)
-    gate = ceil_div(c.experts, 16) * slices(c.dim) if c.moe_layers else 0
-    ring = max(slices(inputs), gate) * SLICE * TN
-    for what, need, have in (
-            ("a lane buffer", max(widest, operand_rows(c.patch_dim)) * LINE, m.lane_rows * LINE),
-            ("the weight ring", ring, m.ring_lines * LINE),
-            ("a softmax row", 2 * c.tokens, 2 * m.max_keys)):
-        if need > have:
-            raise NotFitting(f"{c.name!r} needs {need} bytes of {what}; the machine {m.name!r} has {have}: "
-                             f"{need - have} too few. Take a larger machine or a smaller model.")
+
+def require_fit(config: ModelConfig, plan: Plan, machine: MachineConfig) -> None:
+    """Raise :class:`NotFitting` unless ``machine`` holds one task of the model; the sentence names presets that do."""
+    refusal = _refusal(config, plan, machine)
+    if refusal is not None:
+        raise NotFitting(f"{refusal} {suggestion(config, plan)}")
+
+
+def suggestion(config: ModelConfig, plan: Plan) -> str:
+    """Which presets hold one task of the model, a sentence."""
+    names = [machine.name for machine in MACHINES.values() if _refusal(config, plan, machine) is None]
+    if not names:
+        return "No preset machine holds it; take a smaller image or model."
+    return f"It fits the machine{'s' * (len(names) > 1)} {' and '.join(names)}."
+
+
+def _refusal(config: ModelConfig, plan: Plan, machine: MachineConfig) -> NotFitting | None:
+    from host.compiler.emit import plan_program
+    from host.compiler.skeleton import skeleton
+    from host.compiler.stream import Stream
+
+    try:
+        plan_program(skeleton(config, plan), machine, Stream(), config.tasks[:1])
+    except NotFitting as refusal:
+        return refusal
+    return None

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from golden.spec.isa import Dest, Opcode
+from golden.spec.isa import LIMITS, Dest, Opcode
 from golden.spec.isa import Region as Base
 from golden.spec.machine import SLICE, MachineConfig
 from golden.spec.model import ModelConfig
@@ -13,6 +13,9 @@ from host.compiler import stream as lay
 from host.compiler.experts import ExpertsLowering
 from host.compiler.limits import check_limits
 from host.compiler.nodes import Access, Memory, Node, Region, Row
+from host.compiler.split import linear_part
+
+_MOST_TILES = LIMITS[Opcode.LINEAR]["tiles"][1]
 
 
 def hidden_rows(config: ModelConfig, plan: LayerPlan, i: int) -> int:
@@ -82,7 +85,7 @@ class Lowering(ExpertsLowering):
                   "dst": int(dest)} | fields
         reads, writes = [Access(src, src_first, tokens)], []
         if dst is not None:
-            fields |= {"dst_row": Row(dst, dst_first), "dst_stride": dst.stride}
+            fields |= {"dst_row": Row(dst, dst_first), "dst_stride": dst.stride if tokens > 1 else 0}
             if dest is Dest.OPERAND16:
                 fields["dst_plane"] = dst.rows
             everything = dest in (Dest.KEY, Dest.VALUE)
@@ -240,8 +243,10 @@ class Lowering(ExpertsLowering):
             a = self.norm("norm", self.plan.head, c.extra_tokens, first)
             for slot, name in enumerate(("head", "head_dist")[:c.extra_tokens]):
                 y = Region(f"{name} logits", Memory.RESIDUAL, 1, residual_rows(c.classes))
-                self.nodes.append(self.linear(name, a, y, Dest.RESIDUAL, outputs=c.classes, inputs=c.dim, tokens=1,
-                                              src_first=slot, shift1=self.number(f"{name}.shift")))
+                head = self.linear(name, a, y, Dest.RESIDUAL, outputs=c.classes, inputs=c.dim, tokens=1,
+                                   src_first=slot, shift1=self.number(f"{name}.shift"))
+                self.nodes += [linear_part(head, first, min(_MOST_TILES, tiles(c.classes) - first), 0, 1)
+                               for first in range(0, tiles(c.classes), _MOST_TILES)]
                 self.store(f"{name}.{task}", y, 0, 1, lines + c.tokens * self.x.stride + slot * y.stride)
 
     @property

@@ -7,28 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden.spec.model import ModelConfig
-from golden.spec.quantized import Plan, quantized_schema
+from golden.spec.quantized import Plan
+from host.compiler.skeleton import SkeletonTensors
 from host.compiler.timeline import Arrival
 
 SMALL = 64
 """Elements up to which a tensor is kept: shifts, multipliers of heads."""
-
-
-class _Tensors(Mapping):
-    """Small tensors as they are, zeros for the others."""
-
-    def __init__(self, config: ModelConfig, kept: dict[str, np.ndarray]):
-        self.kept, self.schema = kept, quantized_schema(config)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        dtype, shape = self.schema[name]
-        return self.kept[name] if name in self.kept else np.zeros(shape, dtype)
-
-    def __iter__(self):
-        return iter(self.schema)
-
-    def __len__(self) -> int:
-        return len(self.schema)
 
 
 @dataclass(frozen=True)
@@ -45,4 +29,4 @@ class Outline:
 def outline(model, queues: dict[str, list[list[Arrival]]] | None = None) -> Outline:
     """The outline of a quantized model (``config``, ``plan``, ``tensors``)."""
     kept = {name: value for name, value in model.tensors.items() if value.size <= SMALL}
-    return Outline(model.config, model.plan, _Tensors(model.config, kept), queues or {})
+    return Outline(model.config, model.plan, SkeletonTensors(model.config, kept), queues or {})

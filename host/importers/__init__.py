@@ -4,8 +4,10 @@
 import os
 from pathlib import Path
 
-from golden.model.params import FloatModel, UnknownLayout
+from golden.model.params import FloatModel, UnknownLayout, UnsupportedModel
 from golden.model.store import is_float_file, load_float
+from golden.spec.limits import check_model
+from golden.spec.model import ConfigError
 from host.importers.edge_moe_bin import import_edge_moe_bin, is_edge_moe_folder
 from host.importers.huggingface import import_huggingface, is_huggingface
 from host.importers.m3vit import import_m3vit, is_m3vit, strip_prefixes
@@ -26,10 +28,17 @@ def import_checkpoint(path: str | os.PathLike, *, trust_pickle: bool = False, **
 
     ``options`` are the fields of :class:`Options`; they go before what the checkpoint says. What neither
     tells is asked for by name: :class:`AmbiguousModel`. Every refusal is a subclass of
-    :class:`ModelFileError`.
+    :class:`ModelFileError`; a network that no machine of this instruction set runs is :class:`UnsupportedModel`.
     """
-    path = Path(path)
-    chosen = Options(**options)
+    model = _import(Path(path), Options(**options), trust_pickle)
+    try:
+        check_model(model.config)
+    except ConfigError as error:
+        raise UnsupportedModel(str(error)) from None
+    return model
+
+
+def _import(path: Path, chosen: Options, trust_pickle: bool) -> FloatModel:
     if is_edge_moe_folder(path):
         return import_edge_moe_bin(path, chosen)
     if path.suffix == ".safetensors" and is_float_file(path):

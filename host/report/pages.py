@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from golden.spec.isa import FORMATS, LIMITS
+from golden.spec.limits import MODEL_LIMITS, machine_limits
 from golden.spec.machine import MACHINES
 from golden.spec.model import M3VIT_TINY
 from golden.spec.quantized import quantized_schema
@@ -75,8 +76,17 @@ def tensors() -> str:
                                                for name, (dtype, shape) in shown])
 
 
+def limits() -> str:
+    """What models run: on any machine, and on each preset."""
+    rows = [[limit.name, limit.about, limit.most, *[""] * len(MACHINES)] for limit in MODEL_LIMITS]
+    held = [machine_limits(machine) for machine in MACHINES.values()]
+    rows += [[what, "", "", *(values[what] for values in held)] for what in held[0]]
+    return _table(["what", "meaning", "any machine", *MACHINES], rows)
+
+
 SECTIONS = {"registers": registers, "statuses": statuses, "instructions": instructions, "machines": machines,
-            "tensors": tensors, "synth-zcu102": partial(kept_areas, "zcu102"),
+            "tensors": tensors, "limits": limits,
+            "synth-zcu102": partial(kept_areas, "zcu102"),
             "synth-small": partial(kept_areas, "small"), "pnr-small": partial(kept_clocks, "small")}
 
 

@@ -62,23 +62,24 @@ def test_long_hidden_operands_are_cut_into_token_ranges():
 # -- refusals
 
 @pytest.mark.parametrize("config, target, words", [
-    (model.M3VIT_SMALL, machine.ZCU102,
-     "'m3vit-small' needs 2402 bytes of a softmax row; the machine 'zcu102' has 512: 1890 too few"),
-    (model.M3VIT_TINY, machine.NANO, "needs 768 bytes of a lane buffer; the machine 'nano' has 512: 256 too few"),
+    (model.M3VIT_SMALL, machine.ZCU102, "'m3vit-small' has 1201 tokens; the machine 'zcu102' holds 256"),
+    (replace(model.M3VIT_TINY, image_height=16), machine.NANO, "has 768 inputs of a linear .*; .* 'nano' holds 512"),
     (model.NANO, replace(machine.NANO, residual_rows=64),
-     r"needs 4224 bytes of residual memory \(residual stream 4224\); the machine 'nano' has 4096: 128 too few"),
+     r"has 66 residual rows of 32 channels \(33 tokens x 2\); the machine 'nano' holds 64"),
+    (replace(model.NANO, experts=64, top_k=8), replace(machine.NANO, operand_rows=4096, ring_lines=96),
+     r"has 16 blocks of gate weights in the ring \(64 experts, dim 64\); the machine 'nano' holds 12"),
     (model.NANO, replace(machine.NANO, operand_rows=64),
      r"needs 6656 bytes of operand memory \(blocks.1.xhat 4224, blocks.1.norm2 2112, blocks.1.mlp.fc1 320\); "
      "the machine 'nano' has 4096: 2560 too few"),
     (model.NANO, replace(machine.NANO, operand_rows=128), None),
     (model.NANO, replace(machine.NANO, kv_tiles=8), None),
     (replace(model.NANO, dim=128), replace(machine.NANO, kv_tiles=8, operand_rows=4096, residual_rows=1024),
-     "needs 8192 bytes of K memory .*has 4096: 4096 too few"),
+     r"has 16 K tiles of 32 keys x 16 channels \(33 tokens, dim 128\); the machine 'nano' holds 8"),
     (model.NANO, replace(machine.NANO, queue_depth=16), None),
     (model.NANO, replace(machine.NANO, program_depth=16), "program memory; .*has 512: 352 too few"),
-    (replace(model.NANO, mlp_hidden=1024), machine.NANO, "lane buffer"),
-    (replace(model.NANO, patch=32, image_height=64), replace(machine.NANO, lane_rows=128),
-     "needs 98304 bytes of the weight ring; .*has 16384: 81920 too few"),
+    (replace(model.NANO, mlp_hidden=1024), machine.NANO, "has 1024 inputs of a linear"),
+    (replace(model.NANO, patch=32, image_height=64), machine.NANO, "has 3072 inputs of a linear .*holds 512"),
+    (replace(model.NANO, mlp_hidden=512), replace(machine.NANO, operand_rows=1024), None),
 ], ids=lambda v: v if isinstance(v, str) else getattr(v, "name", "fits"))
 def test_what_does_not_fit_is_refused_in_a_sentence(config, target, words):
     network = random_int_model(config)

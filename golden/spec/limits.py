@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits of a model, in the model's own terms: what any machine of this instruction set runs, and what one machine
+holds. Derived from the instruction fields and the machine record; the README's table is generated from here."""
+
+from dataclasses import dataclass
+
+from golden.spec.isa import FORMATS, LIMITS, Opcode
+from golden.spec.machine import LINE, MAX_EXPERTS, MAX_HEADS, MAX_NORM_DIM, MAX_TOP_K, SLICE, TN, MachineConfig
+from golden.spec.model import ModelConfig, require
+from golden.spec.quantized import Plan
+from golden.spec.tiling import ceil_div, operand_rows, residual_rows, slices, tiles
+
+_LINEAR, _ATTENTION = LIMITS[Opcode.LINEAR], LIMITS[Opcode.ATTENTION]
+_STRIDE = next(field.high for field in FORMATS[Opcode.LINEAR].fields if field.name == "dst_stride")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """``most`` of what ``about`` says; ``name`` as in :class:`golden.spec.model.ModelConfig`."""
+
+    name: str
+    most: int
+    about: str
+
+
+MODEL_LIMITS = (
+    Limit("dim", MAX_NORM_DIM, "channels of the residual stream, a multiple of 32"),
+    Limit("heads", MAX_HEADS, "attention heads"),
+    Limit("head_dim", _ATTENTION["head_slices"][1] * SLICE, "channels of a head, a multiple of 32"),
+    Limit("tokens", _ATTENTION["keys"][1], "patches and extra tokens"),
+    # Both byte planes of a 16-bit hidden row must lie within one stride.
+    Limit("mlp_hidden", min(_LINEAR["tiles"][1] * TN, _STRIDE // 2 * LINE), "hidden width of a dense FFN"),
+    Limit("expert_hidden", min(_LINEAR["tiles"][1] * TN, _STRIDE // 2 * LINE), "hidden width of an expert"),
+    Limit("patch_dim", _LINEAR["slices"][1] * SLICE, "pixels times channels of a patch"),
+    Limit("experts", MAX_EXPERTS, "experts of a layer"),
+    Limit("top_k", MAX_TOP_K, "experts that a token goes to"),
+)
+"""What no machine exceeds."""
+
+
+def check_model(config: ModelConfig) -> None:
+    """Raise :class:`golden.spec.model.ConfigError` for a network that no machine of this instruction set runs."""
+    dense = any(not config.is_moe(i) for i in range(config.depth))
+    unused = set() if dense else {"mlp_hidden"}
+    unused |= set() if config.moe_layers else {"experts", "expert_hidden", "top_k"}
+    for limit in MODEL_LIMITS:
+        value = getattr(config, limit.name)
+        require(limit.name in unused or value <= limit.most,
+                f"The model {config.name!r} has {limit.name} {value} ({limit.about}); this accelerator runs at most "
+                f"{limit.most}.")
+
+
+@dataclass(frozen=True)
+class Need:
+    """``need`` of ``have`` units of what ``what`` says."""
+
+    what: str
+    need: int
+    have: int
+
+
+def machine_needs(config: ModelConfig, plan: Plan, machine: MachineConfig) -> list[Need]:
+    """What a machine must have for a model whatever the order of its instructions. (Operand rows and instructions
+    depend on the program: only compiling tells.)"""
+    c, m = config, machine
+    inputs = max(c.patch_dim, c.dim, *(c.ffn_hidden(i) for i in range(c.depth)))
+    needs = [
+        Need("tokens", c.tokens, m.max_keys),
+        Need(f"residual rows of 32 channels ({c.tokens} tokens x {residual_rows(c.dim)})",
+             c.tokens * residual_rows(c.dim) + (residual_rows(c.classes) if c.classes else 0), m.residual_rows),
+        Need(f"K tiles of 32 keys x 16 channels ({c.tokens} tokens, dim {c.dim})", tiles(c.tokens) * slices(c.dim),
+             m.kv_tiles),
+        Need(f"V tiles of 32 channels x 16 keys ({c.tokens} tokens, dim {c.dim})", tiles(c.dim) * slices(c.tokens),
+             m.kv_tiles),
+        Need("inputs of a linear (the weights of 32 outputs must fit the ring)", inputs,
+             m.ring_rows // m.steps * SLICE),
+    ]
+    if c.moe_layers:
+        columns = ceil_div(c.experts, TN // 2)
+        needs += [
+            Need(f"blocks of gate weights in the ring ({c.experts} experts, dim {c.dim})", columns * slices(c.dim),
+                 m.ring_rows // m.steps),
+            Need(f"lane buffer rows of 64 bytes (16-bit gate inputs, dim {c.dim})", 2 * operand_rows(c.dim),
+                 2 * m.lane_rows),
+            Need(f"expert queue entries (top {c.top_k})", c.top_k, m.queue_depth),
+        ]
+    return needs
+
+
+def machine_limits(machine: MachineConfig) -> dict[str, int]:
+    """What a machine holds, for the table of limits."""
+    m = machine
+    return {"tokens": m.max_keys, "tokens x dim, residual stream": m.residual_rows * TN,
+            "tokens x dim, K and V": m.kv_tiles * TN * SLICE, "inputs of a linear": m.ring_rows // m.steps * SLICE,
+            "operand bytes": m.operand_rows * LINE, "expert queue entries": m.queue_depth,
+            "instructions": m.program_depth}
