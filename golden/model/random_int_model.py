@@ -25,6 +25,9 @@ from golden.spec.tables import (
 RMS8, RMS16 = 45.0, 3000.0
 """Aimed root mean square of block and wide operands: blocks then use every exponent, wide ones seldom clip."""
 
+STREAM = 512
+"""Code of the residual stream that counts as 1, whatever its step: the stream then never saturates."""
+
 
 class _Maker:
     def __init__(self, config: ModelConfig, plan: Plan, seed: int):
@@ -85,13 +88,13 @@ class _Maker:
         self.put(f"{b}attn.p_shift", max(0, math.ceil(math.log2(c.tokens / 256))) if plan.prob else 0)
         self.affine(f"{b}attn.out.gain", f"{b}attn.out.offset", f"{b}attn.out.shift2", 0.4 * RMS8 * 2 ** ATTENTION_FRAC,
                     attn)
-        self.linear(f"{b}attn.proj", attn, 0.4 * 2 ** self.plan.residual_frac)
+        self.linear(f"{b}attn.proj", attn, 0.4 * STREAM)
         self.norm(f"{b}norm2", plan.norm2)
         self.linear(f"{b}mlp.fc1", norm2, 1.2 * 2 ** GELU_IN_FRAC)
         self.put(f"{b}mlp.fc1.act_shift", 0)
         self.affine(f"{b}mlp.fc1.gain", f"{b}mlp.fc1.offset", f"{b}mlp.fc1.shift2", 0.8 * 2 ** GELU_OUT_FRAC, hidden)
         if not c.is_moe(i):
-            self.linear(f"{b}mlp.fc2", hidden, 0.4 * 2 ** self.plan.residual_frac)
+            self.linear(f"{b}mlp.fc2", hidden, 0.4 * STREAM)
             return
         self.linear(f"{b}mlp.fc2", hidden, 4000.0)
         self.put(f"{b}mlp.fc2.shift2", GATE_WEIGHT_FRAC + 2)
@@ -105,15 +108,15 @@ class _Maker:
 
     def make(self) -> IntModel:
         c = self.config
-        self.linear("patch_embed", 75.0, 0.7 * 2 ** self.plan.residual_frac, x_mean=128.0)
-        self.put("pos_embed", self.rng.normal(0, 0.7 * 2 ** self.plan.residual_frac, (c.tokens, c.dim)))
+        self.linear("patch_embed", 75.0, 0.7 * STREAM, x_mean=128.0)
+        self.put("pos_embed", self.rng.normal(0, 0.7 * STREAM, (c.tokens, c.dim)))
         for i in range(c.depth):
             self.block(i)
         if c.final_norm:
             self.norm("norm", self.plan.head)
         if c.classes:
             for head in ("head", "head_dist")[:c.extra_tokens]:
-                self.linear(head, RMS16 if self.plan.head else RMS8, 2.0 * 2 ** self.plan.logit_frac)
+                self.linear(head, RMS16 if self.plan.head else RMS8, 2.0 * STREAM)
         return IntModel(c, self.plan, self.tensors, "random")
 
 

@@ -85,7 +85,7 @@ class Lowering(ExpertsLowering):
                   "dst": int(dest)} | fields
         reads, writes = [Access(src, src_first, tokens)], []
         if dst is not None:
-            fields |= {"dst_row": Row(dst, dst_first), "dst_stride": dst.stride if tokens > 1 else 0}
+            fields = {"dst_row": Row(dst, dst_first), "dst_stride": dst.stride} | fields
             if dest is Dest.OPERAND16:
                 fields["dst_plane"] = dst.rows
             everything = dest in (Dest.KEY, Dest.VALUE)
@@ -244,7 +244,7 @@ class Lowering(ExpertsLowering):
             for slot, name in enumerate(("head", "head_dist")[:c.extra_tokens]):
                 y = Region(f"{name} logits", Memory.RESIDUAL, 1, residual_rows(c.classes))
                 head = self.linear(name, a, y, Dest.RESIDUAL, outputs=c.classes, inputs=c.dim, tokens=1,
-                                   src_first=slot, shift1=self.number(f"{name}.shift"))
+                                   src_first=slot, shift1=self.number(f"{name}.shift"), dst_stride=0)
                 self.nodes += [linear_part(head, first, min(_MOST_TILES, tiles(c.classes) - first), 0, 1)
                                for first in range(0, tiles(c.classes), _MOST_TILES)]
                 self.store(f"{name}.{task}", y, 0, 1, lines + c.tokens * self.x.stride + slot * y.stride)

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random programs for the nano machine: legal by grammar, then perhaps mutated; with every wait that they need.
+
+A program loads rows, computes on them in any order and with any fields, and ends by storing both row memories whole, so
+that everything an instruction did can be seen in the output. Weights and parameters are random bytes.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from hypothesis import strategies as st
+
+from golden.iss.bounds_check import meet
+from golden.spec import isa
+from golden.spec.hazards import hazards
+from golden.spec.isa import FORMATS, LIMITS, MAGIC, Dest, Index, Opcode, Unit
+from golden.spec.legality import ProgramState, after, capacity, contradictions, derived, ranges
+from golden.spec.machine import ABI_VERSION, LINE, NANO, SLICE, TN, MachineConfig
+from golden.spec.model import ConfigError
+
+STREAM_LINES = 4096
+"""Length of the random weight stream, in lines."""
+INPUT_ROWS, TABLE_ROWS = 256, 128
+OUTPUT_LINES = NANO.operand_rows + NANO.residual_rows
+
+Instruction = tuple[Opcode, dict]
+
+
+def legal(opcode: Opcode, fields: dict, state: ProgramState, machine: MachineConfig) -> bool:
+    """Whether the machine accepts the instruction where ``state`` holds."""
+    for name, (low, high) in LIMITS.get(opcode, {}).items():
+        if not low <= fields[name] <= high:
+            return False
+    f = fields | derived(opcode, fields)
+    used = [r for r in ranges(opcode, f, state) if r.when]
+    pair = {r.slot: r for r in used if r.slot < 2}
+    return (not any(contradictions(opcode, f, state)) and all(r.end <= capacity(machine, r.resource) for r in used)
+            and not (len(pair) == 2 and meet(pair[0], pair[1])))
+
+
+def _fields(opcode: Opcode, **values: int) -> dict:
+    return {field.name: 0 for field in FORMATS[opcode].fields[1:]} | {key: int(v) for key, v in values.items()}
+
+
+@dataclass
+class Grammar:
+    """Draws instructions that nano accepts, most of them at their first attempt."""
+
+    draw: object
+    machine: MachineConfig = NANO
+
+    def number(self, low: int, high: int) -> int:
+        return self.draw(st.integers(low, high))
+
+    def flag(self) -> int:
+        return self.draw(st.integers(0, 1))
+
+    def operand(self, rows: int) -> int:
+        """A first operand row with room for ``rows``."""
+        return self.number(0, max(0, self.machine.operand_rows - rows))
+
+    def stream(self, lines: int) -> int:
+        return self.number(0, max(0, STREAM_LINES - lines))
+
+    def load(self) -> Instruction:
+        rows, memory, region = self.number(1, 120), self.flag(), self.flag()
+        depth = self.machine.residual_rows if memory else self.machine.operand_rows
+        have = INPUT_ROWS if region else TABLE_ROWS
+        return Opcode.LOAD, _fields(Opcode.LOAD, region=region, memory=memory, rows=rows,
+                                    row=self.number(0, depth - rows), offset=self.number(0, have - min(rows, have)))
+
+    def store(self) -> Instruction:
+        rows, memory = self.number(1, 100), self.flag()
+        depth = self.machine.residual_rows if memory else self.machine.operand_rows
+        return Opcode.STORE, _fields(Opcode.STORE, memory=memory, rows=rows, row=self.number(0, depth - rows),
+                                     offset=self.number(0, OUTPUT_LINES - rows))
+
+    def copy(self) -> Instruction:
+        rows = self.number(1, 60)
+        return Opcode.COPY, _fields(Opcode.COPY, rows=rows, src_row=self.number(0, 256 - rows),
+                                    dst_row=self.number(0, 256 - rows))
+
+    def norm(self) -> Instruction:
+        tokens, blocks, wide, xhat = self.number(1, 12), self.number(1, 6), self.flag(), self.flag()
+        rows = -(-blocks // 2)
+        plane, xhat_plane = self.number(rows, rows + 2), self.number(rows, rows + 2)
+        stride, xhat_stride = (self.number(rows + p, rows + p + 2) for p in (plane * wide, xhat_plane))
+        src_stride = self.number(0, blocks + 2)
+        return Opcode.NORM, _fields(
+            Opcode.NORM, stream=self.stream(3 * blocks), tokens=tokens, blocks=blocks, wide=wide, xhat=xhat,
+            src_row=self.number(0, max(0, 256 - tokens * max(src_stride, blocks))), src_stride=src_stride,
+            dst_row=self.operand(tokens * stride), dst_stride=stride, dst_plane=plane,
+            xhat_row=self.operand(tokens * xhat_stride), xhat_stride=xhat_stride, xhat_plane=xhat_plane,
+            shift=self.number(0, 31), eps=self.draw(st.sampled_from([0, 1, 1 << 20, (1 << 40) - 1])),
+            xhat_shift=self.number(0, 3))
+
+    def linear(self, state: ProgramState, dest: Dest | None = None, queue: bool = False) -> Instruction:
+        dst = self.draw(st.sampled_from([d for d in Dest if d is not Dest.GATE])) if dest is None else dest
+        dst = min(dst, Dest.OPERAND16) if queue else dst
+        tokens, tiles, slices = self.number(0 if self.flag() else 1, 14), self.number(1, 4), self.number(1, 12)
+        wide = self.flag()
+        again, hold = self.flag() and state.held > 0 and not state.body, self.flag() and not state.body
+        source, plane = -(-slices // 4), self.number(0, 4)
+        src_stride = self.number(0, source + plane + 1)
+        rows = tiles if dst == Dest.RESIDUAL else -(-tiles // 2)
+        dst_plane = self.number(rows, rows + 2)
+        stride = {Dest.KEY: self.number(2 * tiles, 2 * tiles + 1), Dest.VALUE: self.number(1, 2)}.get(
+            dst, self.number(rows + dst_plane * (dst == Dest.OPERAND16), rows + dst_plane + 3))
+        depth = {Dest.RESIDUAL: self.machine.residual_rows, Dest.KEY: self.machine.kv_tiles,
+                 Dest.VALUE: self.machine.kv_tiles}.get(dst, self.machine.operand_rows)
+        indices = st.sampled_from([Index.QUEUE_TOKEN, Index.QUEUE_SLOT] if queue else [Index.DIRECT])
+        second = self.draw(st.sampled_from(["none", "affine", "gelu", "gelu affine"] + ["score"] * queue))
+        return Opcode.LINEAR, _fields(
+            Opcode.LINEAR, stream=self.stream(tiles * (6 + 8 * slices)), tokens=tokens, tiles=tiles, slices=slices,
+            src_index=self.draw(indices), dst_index=self.draw(indices), src_row=self.operand(14 * src_stride + plane + 3),
+            src_stride=src_stride, src_plane=plane, src_wide=wide, src_unsigned=self.flag() and not wide, dst=dst,
+            dst_row=self.number(0, max(0, depth - 14 * stride)), dst_stride=stride, dst_plane=dst_plane,
+            accumulate=self.flag(), gelu="gelu" in second, affine="affine" in second, score=second == "score",
+            shift1=self.number(0, 47) if self.number(0, 3) == 0 else self.number(14, 32), shift2=self.number(0, 40),
+            hold=hold, again=again, back=self.number(0, max(0, state.held - tiles * slices)) if again else 0,
+            act_shift=self.number(0, 4))
+
+    def attention(self) -> Instruction:
+        heads, head_slices, wide = self.number(1, 3), self.draw(st.sampled_from([2, 4])), self.flag()
+        queries, keys, wide_p = self.number(1, 12), self.number(1, 40), self.flag()
+        rows = -(-heads * head_slices // 4)
+        plane = self.number(rows, rows + 1)
+        stride, q_stride = self.number(rows + plane * wide, rows + plane * wide + 2), self.number(0, rows + 2)
+        pitch = self.number(0, heads * head_slices)
+        return Opcode.ATTENTION, _fields(
+            Opcode.ATTENTION, stream=self.stream(1 + heads * head_slices * 3), heads=heads, head_slices=head_slices,
+            queries=queries, keys=keys, q_row=self.operand(queries * q_stride + rows), q_stride=q_stride,
+            key_tile=self.number(0, 8), key_pitch=pitch, value_tile=self.number(0, 8),
+            dst_row=self.operand(queries * stride), dst_stride=stride, dst_plane=plane, wide_p=wide_p, wide=wide,
+            p_shift=self.number(0, 14) if wide_p else 0, shift1=self.number(8, 34), shift2=self.number(0, 40))
+
+    def gate(self, append: bool) -> Instruction:
+        experts = self.draw(st.sampled_from([1, 2, 5, 16, 17, 33]))
+        return Opcode.GATE, _fields(
+            Opcode.GATE, tokens=self.number(1, 10), first_token=self.number(0, 12), experts=experts,
+            top_k=self.number(1, min(4, experts)), renormalise=self.flag(), append=append,
+            mult=self.number(0, 65535), shift1=self.number(20, 45))
+
+    def moe(self, state: ProgramState) -> list[Instruction]:
+        """A GATE and the LINEARs into it, then perhaps another that appends, then EXPERTS with a body."""
+        found: list[Instruction] = []
+        for append in [False] + [True] * self.number(0, 1):
+            opcode, gate = self.gate(append)
+            found.append((opcode, gate))
+            left = gate["tokens"]
+            while left:
+                count = self.number(1, left)
+                _, fields = self.linear(replace(state, held=0, body=True), Dest.GATE)
+                found.append((Opcode.LINEAR, fields | {
+                    "tokens": count, "tiles": -(-gate["experts"] // 16), "src_index": 0, "dst_index": 0, "score": 0,
+                    "hold": 0, "again": 0, "back": 0, "slices": self.number(1, 6)}))
+                left -= count
+        body = [self.linear(replace(state, body=True), queue=bool(self.number(0, 3)))
+                for _ in range(self.number(1, 3))]
+        for _, fields in body:
+            fields["stream"] = self.number(0, 200)
+        pitch = self.number(0, 60)
+        return [*found, (Opcode.EXPERTS, _fields(Opcode.EXPERTS, stream=self.number(0, 200), pitch=pitch, body=len(body),
+                                                 experts=self.draw(st.sampled_from([64, gate["experts"], 3])))), *body]
+
+
+@st.composite
+def programs(draw, machine: MachineConfig = NANO) -> list[Instruction]:
+    """Instructions between BEGIN and END that ``machine`` accepts; those that it would refuse are left out."""
+    grammar, state = Grammar(draw, machine), ProgramState()
+    found = [grammar.load() for _ in range(draw(st.integers(1, 4)))]
+    kinds = st.sampled_from(["linear"] * 5 + ["norm"] * 2 + ["attention"] * 2 + ["moe", "load", "copy", "store"])
+    for _ in range(draw(st.integers(1, 10))):
+        kind = draw(kinds)
+        group = grammar.moe(state) if kind == "moe" else [
+            grammar.linear(state) if kind == "linear" else getattr(grammar, kind)()]
+        if kind == "moe" and state.held:  # nothing may be retained at EXPERTS
+            group.insert(0, (Opcode.LINEAR, grammar.linear(state, Dest.RESIDUAL)[1] | {
+                "hold": 0, "again": 0, "back": 0, "tokens": 0}))
+        accepted = _accepted(group, state, machine)
+        if accepted is not None:
+            state = accepted
+            found += group
+    return found
+
+
+def _accepted(group: list[Instruction], state: ProgramState, machine: MachineConfig) -> ProgramState | None:
+    """The state after ``group``, or None where one of its instructions is refused."""
+    body = 0
+    for opcode, fields in group:
+        if not legal(opcode, fields, replace(state, body=body > 0), machine):
+            return None
+        state = after(opcode, fields | derived(opcode, fields), state)
+        body = fields["body"] if opcode is Opcode.EXPERTS else max(0, body - 1)
+    return state
+
+
+def finished(found: list[Instruction], machine: MachineConfig = NANO) -> list[Instruction]:
+    """The whole program: BEGIN, the instructions, a STORE of everything, END; waits as they are needed."""
+    program = [(Opcode.BEGIN, _fields(Opcode.BEGIN, magic=MAGIC, abi=ABI_VERSION, fingerprint=machine.fingerprint)),
+               *((opcode, dict(fields)) for opcode, fields in found),
+               (Opcode.STORE, _fields(Opcode.STORE, memory=0, rows=machine.operand_rows)),
+               (Opcode.STORE, _fields(Opcode.STORE, memory=1, rows=machine.residual_rows, offset=machine.operand_rows)),
+               (Opcode.END, _fields(Opcode.END))]
+    program[0][1]["count"] = len(program)
+    return with_waits(program)
+
+
+def with_waits(program: list[Instruction]) -> list[Instruction]:
+    """The same with every wait that the hazard check misses added."""
+    while missing := hazards(program):
+        for at, units in missing:
+            program[at][1]["wait"] = int(Unit(program[at][1]["wait"]) | units)
+    return program
+
+
+@st.composite
+def mutations(draw, words: list[int]) -> list[int]:
+    """``words`` with some fields at other values, bits flipped, instructions dropped, doubled or exchanged."""
+    words = list(words)
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(1, len(words) - 1))
+        kind = draw(st.sampled_from(["field"] * 8 + ["bit", "drop", "double", "swap"]))
+        if kind == "bit":
+            words[at] ^= 1 << draw(st.integers(0, 255))
+        elif kind == "drop" and len(words) > 4:
+            del words[at]
+        elif kind == "double":
+            words.insert(at, words[at])
+        elif kind == "swap":
+            other = draw(st.integers(1, len(words) - 1))
+            words[at], words[other] = words[other], words[at]
+        elif words[at] & 15 in FORMATS:
+            word = FORMATS[Opcode(words[at] & 15)]
+            field = draw(st.sampled_from(word.fields[2:] or word.fields[:1]))
+            value = draw(st.one_of(st.integers(0, min(field.high, 40)), st.integers(0, field.high),
+                                   st.sampled_from([0, 1, field.high])))
+            words[at] = words[at] & ~(field.high << word.offsets[field.name]) | value << word.offsets[field.name]
+    begin = FORMATS[Opcode.BEGIN]
+    words[0] = words[0] & ~(0xFFFF << begin.offsets["count"]) | len(words) << begin.offsets["count"]
+    return _repaired(words)
+
+
+def _repaired(words: list[int]) -> list[int]:
+    """Waits added wherever the program can be decoded at all."""
+    try:
+        program = [isa.decode(word) for word in words]
+        ends = next(i for i, (opcode, _) in enumerate(program) if opcode is Opcode.END) + 1
+    except (ConfigError, StopIteration):
+        return words
+    try:
+        fixed = with_waits([(opcode, dict(fields)) for opcode, fields in program[:ends]])
+    except IndexError:  # a body that runs beyond the end: refused anyway
+        return words
+    return [isa.encode(opcode, **fields) for opcode, fields in fixed] + words[ends:]
+
+
+def stream_bytes(seed: int) -> np.ndarray:
+    """A random weight stream, uint8 [STREAM_LINES, 64], without the byte that is no weight."""
+    lines = np.random.default_rng(seed).integers(0, 256, (STREAM_LINES, LINE), dtype=np.uint8)
+    lines[lines == 128] = 129
+    return lines
+
+
+assert TN == 32 and SLICE == 16

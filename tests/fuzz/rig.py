@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One random program as a job on the reference and on the simulated board: what comes out, and how it ended."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.iss.dram import Dram
+from golden.iss.faults import IssFault
+from golden.iss.machine import Machine
+from golden.spec import isa
+from golden.spec.machine import LINE, NANO
+from golden.spec.regs import Ctrl
+from golden.spec.status import Status
+from host.driver.registers import Registers
+from sim.device import SimDevice
+from tests.fuzz.programs import INPUT_ROWS, OUTPUT_LINES, TABLE_ROWS, stream_bytes
+
+LIMIT = 4_000_000
+"""Cycles that a job may take."""
+PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: status, the instruction it names, the output buffer, instructions retired."""
+
+    status: Status
+    index: int
+    output: bytes
+    retired: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What lies in memory beside the program."""
+
+    tables: bytes
+    pixels: bytes
+    weights: bytes
+
+    @classmethod
+    def of(cls, seed: int) -> "Contents":
+        rng = np.random.default_rng(seed)
+        return cls(rng.bytes(TABLE_ROWS * LINE), rng.bytes(INPUT_ROWS * LINE), stream_bytes(seed).tobytes())
+
+
+def on_golden(words: list[int], contents: Contents) -> Outcome:
+    """The job on the instruction-set simulator. Raises MissingWait where the program depends on luck."""
+    dram = Dram()
+    registers = {"PROGRAM_ADDR": dram.put(isa.assemble(words)), "TABLE_ADDR": dram.put(contents.tables),
+                 "INPUT_ADDR": dram.put(contents.pixels)}
+    registers |= {"READ_LO": registers["PROGRAM_ADDR"], "READ_HI": registers["INPUT_ADDR"] + len(contents.pixels)}
+    output, weights = dram.allocate(OUTPUT_LINES * LINE), dram.put(contents.weights)
+    registers |= {"OUTPUT_ADDR": output, "WRITE_LO": output, "WRITE_HI": output + OUTPUT_LINES * LINE,
+                  "WEIGHT_ADDR0": weights, "WEIGHT_LO": weights, "WEIGHT_HI": weights + len(contents.weights)}
+    machine, status, index = Machine(NANO, dram, hazards=True), Status.OK, 0
+    try:
+        machine.run(registers)
+    except IssFault as fault:
+        status, index = fault.status, fault.index
+    return Outcome(status, index, dram.read(output, OUTPUT_LINES * LINE), machine.retired)
+
+
+class Rig:
+    """The simulated nano board with buffers in the same order as on the reference."""
+
+    def __init__(self, device: SimDevice):
+        self.device, self.regs = device, Registers(device)
+
+    def run(self, words: list[int], contents: Contents) -> Outcome:
+        """The job in RTL; the machine is idle afterwards."""
+        device, regs = self.device, self.regs
+        device.free()
+        parts = {"PROGRAM_ADDR": isa.assemble(words), "TABLE_ADDR": contents.tables, "INPUT_ADDR": contents.pixels,
+                 "OUTPUT_ADDR": bytes(OUTPUT_LINES * LINE), "WEIGHT_ADDR0": contents.weights}
+        buffers = {}
+        for name, data in parts.items():
+            buffers[name] = device.allocate(len(data))
+            buffers[name].view[:] = np.frombuffer(data, np.uint8)
+            device.allocate(PAGE)  # nothing of ours lies behind a buffer
+            regs[name] = buffers[name].address
+        ends = {name: buffer.address + len(buffer.view) for name, buffer in buffers.items()}
+        for window, first, last in (("READ", "PROGRAM_ADDR", "INPUT_ADDR"), ("WRITE", "OUTPUT_ADDR", "OUTPUT_ADDR"),
+                                    ("WEIGHT", "WEIGHT_ADDR0", "WEIGHT_ADDR0")):
+            regs[f"{window}_LO"], regs[f"{window}_HI"] = buffers[first].address, ends[last]
+        regs["JOB_LIMIT"], regs["BUS_LIMIT"], regs["IER"], regs["GIER"] = LIMIT, 1 << 16, 5, 1
+        regs.acknowledge()
+        regs["CTRL"] = Ctrl.START
+        device.wait(2 * LIMIT, lambda cycles: None)
+        status = Status(regs["STATUS"] & 0xFF)
+        outcome = Outcome(status, regs["ERR_INDEX"], buffers["OUTPUT_ADDR"].view.tobytes(), regs["RETIRED"])
+        regs.acknowledge()
+        assert regs.idle, "the machine is still busy"
+        return outcome
