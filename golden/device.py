@@ -53,11 +53,15 @@ class GoldenDevice:
         self.trace = trace
         self._dram = Dram()
         self._machine = Machine(config, self._dram, hazards=hazards)
+        self.reset()
+
+    def reset(self) -> None:
+        """As the reset pin does: registers come up as they were at first; memory keeps its contents."""
         self._words = dict.fromkeys(_BY_OFFSET, 0)
         for register in REGISTERS:
             self._set(register.name, register.reset)
         self._set("ABI", ABI_VERSION)
-        self._set("FINGERPRINT", config.fingerprint)
+        self._set("FINGERPRINT", self._machine.config.fingerprint)
         self._set("CTRL", Ctrl.IDLE)
 
     def _get(self, name: str) -> int:

@@ -4,13 +4,15 @@
 from collections.abc import Callable
 
 from golden.spec.machine import MACHINES, ZCU102, MachineConfig
+from golden.spec.regs import BY_NAME
 from host.driver.device import Buffer
 from host.driver.errors import BusError, DeviceLost, DeviceNotFound, OutOfMemory
-from sim.board import DRAM_BYTES, Board, BoardError
+from sim.board import CHUNK, DRAM_BYTES, Board, BoardError
 from sim.board.build import BuildError
 from sim.board.settings import DRAM_BASE, DramSettings
 
 PAGE = 4096
+ISR = BY_NAME["ISR"].offset
 
 
 class SimDevice:
@@ -66,9 +68,13 @@ class SimDevice:
         self._next = 0
 
     def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
+        """The ISR decides, as on a board: an interrupt that was switched off meanwhile is not waited for."""
         self._check_open()
-        self.board.run(limit, progress=progress)
-        return self.board.interrupt
+        done = 0
+        while not (ended := self.board.interrupt or self.read32(ISR) != 0) and done < limit:
+            done += self.board.run(min(CHUNK, limit - done))[0]
+            progress(done)
+        return ended
 
     def close(self) -> None:
         self._open = False

@@ -2,7 +2,8 @@
 """The program image: instruction lists, weight planes, tables and metadata of one model for one machine.
 
 ``golden.spec.container`` lays it out as a file. :meth:`Image.from_bytes` answers any bytes with an :class:`Image` or
-with a subclass of :class:`ProgramError`.
+with a subclass of :class:`ProgramError`. Instructions are the machine's to refuse; weights that it would multiply by
+wrongly without a word are refused here (``golden.spec.weights``).
 """
 
 import json
@@ -15,6 +16,7 @@ from golden.spec.machine import LINE, MachineConfig
 from golden.spec.model import ConfigError, ModelConfig
 from golden.spec.quantized import Plan
 from golden.spec.tiling import ceil_div
+from golden.spec.weights import find_forbidden, loaded
 
 MAX_METADATA = 1 << 24
 
@@ -29,6 +31,10 @@ class WrongMachine(ProgramError):
 
 class WrongModel(ProgramError):
     """The model in the metadata is not the one whose fingerprint the header carries."""
+
+
+class BadWeight(ProgramError):
+    """A program would multiply by a weight of -128, which no machine can."""
 
 
 class NoFile(ProgramError):
@@ -255,3 +261,16 @@ def _check(image: Image) -> None:
         names = [Opcode(kind).name if kind in set(Opcode) else "?" for kind in kinds]
         want([symbol.kind for symbol in image.symbols[task]] == names, BadMetadata,
              f"The symbols of {task!r} do not name its instructions one by one.")
+    _check_weights(image)
+
+
+def _check_weights(image: Image) -> None:
+    """Every weight that a program loads from the planes is one that machines can multiply by."""
+    for task, data in image.programs.items():
+        found = find_forbidden(loaded(data), image.planes, image.machine)
+        if found is not None:
+            index, expert = found.weights.index, found.weights.expert
+            raise BadWeight(
+                f"In the program {task!r} instruction {index} ({image.symbols[task][index].name}"
+                f"{f', expert {expert}' if expert >= 0 else ''}) takes the weight -128 from byte {found.byte} of the "
+                f"plane of weight port {found.port}; weights lie in -127..127. Quantize and compile the model again.")

@@ -55,7 +55,8 @@ class Device(Protocol):
 
     def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
         """Wait until the machine interrupts or the ISR shows a cause, at most ``limit`` machine cycles; whether one of
-        them did. ``progress`` hears now and then how many cycles have passed."""
+        them did. ``progress`` hears how many cycles have passed, several times a second; what it raises ends the
+        wait: it may read registers, and so finds out when there is nothing to wait for any more."""
 
     def close(self) -> None:
         """Stop what runs and let another owner in."""

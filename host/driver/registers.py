@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Registers by name, and the few sequences of accesses that mean something together."""
 
-from golden.spec.regs import BY_NAME, ID, REGISTERS, Access, Cause, Ctrl
+from collections.abc import Callable
+from contextlib import suppress
+
+from golden.spec.regs import BY_NAME, DRAIN_LIMITS, ID, REGISTERS, Access, Cause, Ctrl
 from host.driver.device import Device, silent
 from host.driver.errors import DeviceLost
 
@@ -9,6 +12,11 @@ ENDED = Cause.DONE | Cause.ERROR
 """Causes that tell the end of a job, good or bad; the driver lets these interrupt."""
 GRACE = 100_000
 """Cycles the driver waits beyond every limit that the machine itself keeps, before it gives the machine up."""
+
+
+def rest(bus_limit: int) -> int:
+    """Most cycles that the buses take to come to rest before a job and behind it, and a grace."""
+    return 2 * (1 + DRAIN_LIMITS) * bus_limit + GRACE
 
 
 class Registers:
@@ -46,12 +54,32 @@ class Registers:
         """Clear what the ISR shows, and nothing that comes up meanwhile: it toggles where ones are written."""
         self["ISR"] = self["ISR"]
 
+    @property
+    def gone(self) -> bool:
+        """Whether a job that was started neither runs nor has ended: a reset leaves the machine so."""
+        return self.idle and not self.ended
+
+    def wait(self, limit: int, progress: Callable[[int], None] = silent) -> None:
+        """Wait for the end of a job that was started, at most ``limit`` cycles. Raises DeviceLost when it is gone, as
+        soon as the device lets its progress be heard."""
+        def heard(cycles: int) -> None:
+            if self.gone:
+                raise self.lost()
+            progress(cycles)
+        self._device.wait(limit, heard)
+
+    def lost(self) -> DeviceLost:
+        """What to raise when a job is gone."""
+        return DeviceLost(f"The device {self._device.name!r} neither runs the job that was started nor reports its "
+                          f"end: it was reset, or the start did not reach it. Make a new Session.")
+
     def abort(self) -> bool:
         """Stop what runs and wait until the bus is drained, a bounded time; whether the machine is idle then."""
         self.acknowledge()
         if not self.idle:
             self["CTRL"] = Ctrl.ABORT
-            self._device.wait(self["BUS_LIMIT"] + GRACE, silent)
+            with suppress(DeviceLost):  # a machine that was reset runs nothing either
+                self.wait(rest(self["BUS_LIMIT"]))
             self.acknowledge()
         return self.idle
 

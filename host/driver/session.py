@@ -3,7 +3,7 @@
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,11 +27,13 @@ from host.driver.errors import (
     error_of,
 )
 from host.driver.layout import prepare_input, read_logits, read_output
-from host.driver.registers import ENDED, GRACE, Registers
+from host.driver.registers import ENDED, Registers, rest
 from host.driver.result import Result
 
 PAGE = 4096
 WORD = 1 << 32
+LASTING = ("GIER", "IER", "JOB_LIMIT", "BUS_LIMIT", "READ_LO", "WRITE_LO", "WEIGHT_LO")
+"""Registers that no job changes and a reset does: what tells that the device was not reset since it was loaded."""
 
 
 class _Turn:
@@ -80,9 +82,9 @@ class Session:
               progress: Callable[[int], None] = silent) -> Result:
         """Run one picture through ``task`` (the first when None); ``progress`` hears cycle counts.
 
-        Raises InputError before any register is touched, or the AccelError that tells how the job ended. Ends within
-        ``job_limit + bus_limit`` cycles and a grace. Whatever interrupts it, Ctrl-C say, passes on when the job is
-        aborted and the bus is drained.
+        Raises InputError before any register is touched, or the AccelError that tells how the job ended: DeviceLost
+        soon after a reset of the device. Ends within ``job_limit``, some ``bus_limit`` s for the bus to come to rest,
+        and a grace. Whatever interrupts it, Ctrl-C say, passes on when the job is aborted and the bus is drained.
         """
         self._name(task)
         data = prepare_input(picture, self.image.input)
@@ -91,7 +93,7 @@ class Session:
             before = self._run_id
             try:
                 self._start(data, task)
-                self.device.wait(self.job_limit + self.bus_limit + GRACE, progress)
+                self.regs.wait(self.job_limit + rest(self.bus_limit), progress)
                 return self.finish()
             except BaseException:
                 with suppress(AccelError):  # what went wrong first is what the caller must hear
@@ -119,9 +121,12 @@ class Session:
         self.regs["CTRL"] = Ctrl.START
 
     def finish(self) -> Result:
-        """How the job ended: its answer, or the AccelError that its status names. DeviceTimeout while it still runs."""
+        """How the job ended: its answer, or the AccelError that its status names. DeviceTimeout while it still runs,
+        DeviceLost when it is gone."""
         regs = self.regs
         if not regs.ended:
+            if regs.gone:
+                raise regs.lost()
             raise DeviceTimeout(f"The device {self.device.name!r} has neither finished nor reported an error; it was "
                                 f"given {self.job_limit} cycles [{self._condition()}].", status=Status.JOB_TIMEOUT,
                                 run_id=self._run_id)
@@ -129,6 +134,7 @@ class Session:
         regs.acknowledge()
         status = self._status(bits & 0xFF)
         if status is not Status.OK:
+            self._check(LASTING)  # or the error of a machine without settings would pass for the program's
             index, symbols = regs["ERR_INDEX"], self.image.symbols[self._running]
             raise error_of(status, address=regs["ERR_ADDR"], index=index, run_id=run_id,
                            drained=bool(bits & StatusBits.DRAINED), condition=self._condition(),
@@ -159,10 +165,18 @@ class Session:
         if (run_id := self.regs["RUN_ID"]) != self._run_id:
             raise DeviceLost(f"The device {self.device.name!r} counts {run_id} jobs, not {self._run_id}: it was reset, "
                              f"loaded anew or used by somebody else. Make a new Session.")
+        self._check(LASTING)
         if not self.regs.idle:
             raise DeviceBusy(f"The device {self.device.name!r} still runs job {run_id}.")
         if not self.regs["STATUS"] & StatusBits.DRAINED:
             raise DeviceLost(f"The bus of the device {self.device.name!r} has not drained after an error: reset it.")
+
+    def _check(self, names: Iterable[str]) -> None:
+        """Raise unless these settings are as :meth:`_load` made them: a reset may leave the count of jobs as it was."""
+        for name in names:
+            if (found := self.regs[name]) != (value := self._settings[name]):
+                raise DeviceLost(f"The register {name} of the device {self.device.name!r} holds 0x{found:x}, not "
+                                 f"0x{value:x} as it was set: the device was reset or loaded anew. Make a new Session.")
 
     # -- loading
 
@@ -204,15 +218,16 @@ class Session:
             buffer.sync_for_device()
         main = self._main.address
         self._programs = {task: main + offset for task, offset in self._programs.items()}
-        regs["TABLE_ADDR"], regs["INPUT_ADDR"], regs["OUTPUT_ADDR"] = main + tables, main + self._input, \
-            self._output.address
-        for port in range(len(image.planes)):
-            regs[f"WEIGHT_ADDR{port}"] = weights.address + port * (len(planes) // len(image.planes))
+        part = len(planes) // len(image.planes)
+        settings = {"TABLE_ADDR": main + tables, "INPUT_ADDR": main + self._input, "OUTPUT_ADDR": self._output.address}
+        settings |= {f"WEIGHT_ADDR{port}": weights.address + port * part for port in range(len(image.planes))}
         for name, buffer in (("READ", self._main), ("WRITE", self._output), ("WEIGHT", weights)):
-            regs[f"{name}_LO"], regs[f"{name}_HI"] = buffer.address, buffer.address + len(buffer.view)
-        regs["JOB_LIMIT"], regs["BUS_LIMIT"] = self.job_limit, self.bus_limit
-        regs["IER"], regs["GIER"] = ENDED, 1
-        self._run_id = regs["RUN_ID"]
+            settings |= {f"{name}_LO": buffer.address, f"{name}_HI": buffer.address + len(buffer.view)}
+        settings |= {"JOB_LIMIT": self.job_limit, "BUS_LIMIT": self.bus_limit, "IER": ENDED, "GIER": 1}
+        for name, value in settings.items():
+            regs[name] = value
+        self._settings, self._run_id = settings, regs["RUN_ID"]
+        self._check(settings)
 
     # -- words
 

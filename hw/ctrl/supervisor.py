@@ -26,14 +26,17 @@ class Supervisor(wiring.Component):
     ::
 
         IDLE -start-> CHECK (units in reset) -> RUN -> DRAIN -> RESET -> FINISH -> IDLE
-                        \\------------^  \\-- no answer: DRAIN_TIMEOUT -> FINISH, stuck until the bus is quiet after all
+           \\           ^  \\--------------------^  \\-- no rest: DRAIN_TIMEOUT -> FINISH, stuck until the bus is quiet
+            \\-> SETTLE -/                                                              after all
 
     The first error is kept; in one cycle a bus fault goes before the program's, before a local one, before a time-out,
     before the abort. In DRAIN the engines issue nothing, accept everything owed and complete started writes without
-    strobes; RESET clears every unit, so the next job begins as after power-up. Jobs that succeed take the same way.
+    strobes; RESET clears every unit, so the next job begins as after power-up. Jobs that succeed take the same way;
+    a bus that breaks the protocol in their drain makes them fail. A bus that is not quiet when a job is started gets
+    the time of a drain to come to rest, in SETTLE.
 
-    Timing: a job ends at most JOB_LIMIT cycles after its start plus the drain, which ends at most BUS_LIMIT cycles
-    after the last handshake.
+    Timing: a job ends at most JOB_LIMIT cycles after it began plus the drain, which ends at most BUS_LIMIT cycles
+    after the last handshake that was owed, or DRAIN_LIMITS times that after a bus broke the protocol.
     Domain: settings do not change while ``busy``.
     Twin: none.
 
@@ -77,7 +80,9 @@ class Supervisor(wiring.Component):
         # Everything that can go wrong, first by priority, registered.
         timeout, aborting = Signal(), Signal()
         s1_any, s1_code, s1_addr, s1_index = Signal(), Signal(8), Signal(ADDRESS_BITS), Signal(16)
-        m.d.sync += [s1_any.eq(0), s1_index.eq(self.at), s1_addr.eq(0)]
+        s1_bus = Signal()
+        m.d.sync += [s1_any.eq(0), s1_index.eq(self.at), s1_addr.eq(0),
+                     s1_bus.eq(Cat(fault.valid for fault in self.bus_fault).any())]
 
         def raised(condition, code, *more):
             with m.If(condition):
@@ -107,53 +112,68 @@ class Supervisor(wiring.Component):
         with m.If(ticks != 0):
             m.d.sync += ticks.eq(ticks - 1)
 
-        def drain():
+        def halt(state):
             m.d.sync += [self.halt.eq(1), ticks.eq(DRAIN_CYCLES)]
-            m.next = "DRAIN"
+            m.next = state
+
+        def keep_error():
+            m.d.sync += [code.eq(s1_code), err_index.eq(s1_index), err_addr.eq(s1_addr)]
+
+        def give_up():
+            m.d.sync += [stuck.eq(1), code.eq(Status.DRAIN_TIMEOUT)]
+            m.next = "FINISH"
 
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [code.eq(Status.OK), err_index.eq(0), err_addr.eq(0), ticks.eq(CHECK_CYCLES),
                              left.eq(self.job_limit)]
                 with m.If(wanted):
-                    m.d.sync += [working.eq(1), wanted.eq(0), aborting.eq(0)]
-                    m.d.sync += [self.clear.eq(1), self.run_id.eq(self.run_id + 1)]
+                    m.d.sync += [working.eq(1), wanted.eq(0), aborting.eq(0), self.clear.eq(1),
+                                 self.run_id.eq(self.run_id + 1)]
                     m.next = "CHECK"
                     with m.If(stuck):
-                        m.d.sync += code.eq(Status.DRAIN_TIMEOUT)
-                        m.next = "FINISH"
+                        give_up()
+                    with m.Elif(~resting):
+                        halt("SETTLE")
                 with m.Elif(stuck & resting):
                     m.d.sync += ticks.eq(RESET_CYCLES)
                     m.next = "RESET"
+            with m.State("SETTLE"):
+                with m.If(ticks == 0):
+                    with m.If(resting):
+                        m.d.sync += [self.halt.eq(0), ticks.eq(CHECK_CYCLES)]
+                        m.next = "CHECK"
+                    with m.Elif(expired):
+                        give_up()
 
             with m.State("CHECK"):
-                # Whatever came over a bus while nobody worked is forgotten.
+                # Whatever came over a bus while nobody worked, and has ceased, is forgotten.
                 m.d.sync += self.reset.eq(ticks != 0)
                 with m.If(ticks == 0):
                     with m.If(empty.any()):
                         m.d.sync += code.eq(Status.RANGE_UNSET)
-                        drain()
+                        halt("DRAIN")
                     with m.Elif(misaligned.any()):
                         m.d.sync += code.eq(Status.MISALIGNED)
-                        drain()
+                        halt("DRAIN")
                     with m.Else():
                         m.d.sync += self.begin.eq(1)
                         m.next = "RUN"
             with m.State("RUN"):
                 m.d.sync += [timeout.eq(left == 0), left.eq(Mux(left == 0, 0, left - 1))]
                 with m.If(s1_any):
-                    m.d.sync += [code.eq(s1_code), err_index.eq(s1_index), err_addr.eq(s1_addr)]
-                    drain()
-                with m.Elif(self.finished):
-                    drain()
+                    keep_error()
+                with m.If(s1_any | self.finished):
+                    halt("DRAIN")
             with m.State("DRAIN"):
+                with m.If(s1_bus & (code == Status.OK)):
+                    keep_error()
                 with m.If(ticks == 0):
                     with m.If(resting):
                         m.d.sync += ticks.eq(RESET_CYCLES)
                         m.next = "RESET"
                     with m.Elif(expired):
-                        m.d.sync += [stuck.eq(1), code.eq(Status.DRAIN_TIMEOUT)]
-                        m.next = "FINISH"
+                        give_up()
             with m.State("RESET"):
                 m.d.sync += self.reset.eq(ticks != 0)
                 with m.If(ticks == 0):

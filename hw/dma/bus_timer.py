@@ -1,20 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notices a bus that has stopped answering."""
+"""Notices a bus that has stopped answering, and one that may still send what nobody asked for."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.spec.regs import DRAIN_LIMITS
+
 
 class BusTimer(wiring.Component):
     """Pulses ``expired`` when ``limit`` cycles pass in which the bus owes a handshake and makes none.
 
+    A bus that broke the protocol is in ``doubt``: how many answers it still has in store can no longer be told by
+    counting. When everything that was asked for has come, the timer listens, ``limit`` cycles at a time: the first
+    such window without another violation ends the doubt; when DRAIN_LIMITS of them were noisy, ``expired`` pulses, and
+    listening goes on.
+
     Timing: LATENCY cycles after the last idle cycle allowed. It reloads then, and whenever ``halt`` rises, so that a
-    drain has the whole limit to itself.
+    drain has the whole limit to itself. ``doubt`` rises a cycle after ``violated``.
     Domain: any limit.
     Twin: none.
 
-    Members: ``limit`` In, ``owed`` In, ``moved`` In, a handshake happened, ``halt`` In, ``expired`` Out.
+    Members: ``limit`` In, ``owed`` In, a handshake is the bus's turn, ``moved`` In, one happened, ``asked`` In,
+    something is not answered in full, ``violated`` In, an answer came that the protocol forbids, ``halt`` In,
+    ``expired`` Out, ``doubt`` Out.
     """
 
     LATENCY = 2
@@ -22,21 +31,37 @@ class BusTimer(wiring.Component):
     limit: Signal
     owed: Signal
     moved: Signal
+    asked: Signal
+    violated: Signal
     halt: Signal
     expired: Signal
+    doubt: Signal
 
     def __init__(self):
-        super().__init__({"limit": In(32), "owed": In(1), "moved": In(1), "halt": In(1), "expired": Out(1)})
+        super().__init__({"limit": In(32), "owed": In(1), "moved": In(1), "asked": In(1), "violated": In(1),
+                          "halt": In(1), "expired": Out(1), "doubt": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        left = Signal(32)
-        s1_halt, waiting = Signal(), Signal()
-        m.d.sync += [s1_halt.eq(self.halt), waiting.eq(self.owed & ~self.moved), self.expired.eq(0)]
-        with m.If(~waiting | (self.halt & ~s1_halt) | self.expired):
+        left, over, closed = Signal(32), Signal(), Signal()
+        s1_halt, waiting, listening = Signal(), Signal(), Signal()
+        noisy, windows = Signal(), Signal(range(DRAIN_LIMITS))
+        m.d.sync += [s1_halt.eq(self.halt), self.expired.eq(0), over.eq(0), closed.eq(0),
+                     waiting.eq(self.owed & ~self.moved), listening.eq(self.doubt & ~self.asked)]
+        with m.If(~(waiting | listening) | (self.halt & ~s1_halt) | over):
             m.d.sync += left.eq(self.limit)
         with m.Elif(left == 0):
-            m.d.sync += self.expired.eq(1)
+            m.d.sync += [over.eq(1), closed.eq(listening), self.expired.eq(waiting)]
         with m.Else():
             m.d.sync += left.eq(left - 1)
+
+        # The end of a window is acted on a cycle later; a violation in that cycle still counts.
+        with m.If(~listening):
+            m.d.sync += [noisy.eq(0), windows.eq(0)]
+        with m.Elif(closed):
+            m.d.sync += [noisy.eq(0), windows.eq(windows + 1), self.doubt.eq(noisy)]
+            with m.If(noisy & (windows == DRAIN_LIMITS - 1)):
+                m.d.sync += [windows.eq(0), self.expired.eq(1)]
+        with m.If(self.violated):
+            m.d.sync += [self.doubt.eq(1), noisy.eq(listening)]
         return m

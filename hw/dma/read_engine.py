@@ -23,7 +23,9 @@ class ReadEngine(wiring.Component):
         R -> [register] -> response, RLAST against the oldest burst -> [data queue] -> o
 
     A burst is issued only when the queue has room for all of it, so RREADY is always high. After the first fault, and
-    while ``halt``, no burst is issued and what still arrives is counted and dropped.
+    while ``halt``, no burst is issued and what still arrives is counted and dropped. A burst is over when as many beats
+    as it asked for have come, whatever RLAST says. A wrong RLAST, or a beat that nobody asked for, leaves it open how
+    many are still to come: the engine is ``quiet`` again only when the bus timer has no doubt any more.
 
     Timing: one beat a cycle, as long as ``depth`` beats cover the bus's latency. LATENCY cycles from a transfer at
     ``i`` to ARVALID when nothing is before it. A stalled ``o`` stops new bursts, never RREADY.
@@ -31,9 +33,9 @@ class ReadEngine(wiring.Component):
     Twin: the DRAM of the simulated board.
 
     Members: ``i`` In(stream of TRANSFER), ``o`` Out(stream of a beat), ``lo``, ``hi`` In, the window; ``limit`` In, of
-    the bus timer; ``halt`` In; ``quiet`` Out, the bus owes nothing; ``expired`` Out, the bus timer's pulse, with the
-    beat that is owed in ``fault_addr``; ``fault``, ``fault_code``, ``fault_addr`` Out; ``beat`` Out, a pulse for each
-    beat read; ``axi`` Out(AxiRead).
+    the bus timer; ``halt`` In; ``quiet`` Out, the bus owes nothing and will send nothing; ``expired`` Out, the bus
+    timer's pulse, with the beat that is owed in ``fault_addr``; ``fault``, ``fault_code``, ``fault_addr`` Out;
+    ``beat`` Out, a pulse for each beat read; ``axi`` Out(AxiRead).
     """
 
     LATENCY = 2 * WindowGuard.LATENCY + BurstSplitter.LATENCY + 1
@@ -83,7 +85,6 @@ class ReadEngine(wiring.Component):
 
         # Address channel: a register; a burst enters when the data queue has room for all of it.
         space, enough = Signal(range(self.depth + 1), init=self.depth), Signal()
-        outstanding = Signal(range(self.bursts + 1))
         poisoned, take = Signal(), Signal()
         m.d.comb += [
             take.eq(guard.o.valid & guard.o.ready),
@@ -106,21 +107,23 @@ class ReadEngine(wiring.Component):
         m.d.comb += axi.rready.eq(1)
         m.d.sync += [s1_valid.eq(axi.rvalid), s1_last.eq(axi.rlast), s1_resp.eq(axi.rresp), s1_data.eq(axi.rdata)]
 
-        # Stage 2: against the oldest burst.
+        # Stage 2: against the oldest burst whose address was taken.
         current, current_valid = Signal(BURST, reset_less=True), Signal()
-        ends = Signal()
-        # A burst is over at RLAST or after its last beat, whichever comes first: a drain never waits for a lost RLAST.
-        m.d.comb += [ends.eq(s1_valid & (s1_last | (current.beats == 1))), issued.o.ready.eq(~current_valid | ends)]
+        taken, asked, final, ends = Signal(range(self.bursts + 1)), Signal(), Signal(), Signal()
+        m.d.comb += [
+            asked.eq(current_valid & (taken != 0)), final.eq(current.beats == 1),
+            ends.eq(s1_valid & asked & final), issued.o.ready.eq(~current_valid | ends),
+        ]
         with m.If(issued.o.ready):
             m.d.sync += [current.eq(issued.o.payload), current_valid.eq(issued.o.valid)]
-        with m.Elif(s1_valid):
+        with m.Elif(s1_valid & asked):
             m.d.sync += [current.beats.eq(current.beats - 1),
                          current.addr[SIZE:SPAN_BITS].eq(current.addr[SIZE:SPAN_BITS] + 1)]
-        m.d.sync += outstanding.eq(outstanding + take - (ends & current_valid))
+        m.d.sync += taken.eq(taken + (axi.arvalid & axi.arready) - ends)
 
         wrong, code = Signal(), Signal(8)
         m.d.comb += [wrong.eq(s1_valid), code.eq(Status.BAD_RESPONSE)]
-        with m.If(~current_valid):
+        with m.If(~asked):
             pass
         with m.Elif(s1_resp == Response.SLVERR.value):
             m.d.comb += code.eq(Status.R_SLVERR)
@@ -128,7 +131,7 @@ class ReadEngine(wiring.Component):
             m.d.comb += code.eq(Status.R_DECERR)
         with m.Elif(s1_resp == Response.EXOKAY.value):
             m.d.comb += code.eq(Status.EXOKAY)
-        with m.Elif(s1_last == (current.beats == 1)):
+        with m.Elif(s1_last == final):
             m.d.comb += wrong.eq(0)
         m.d.comb += [queue.i.payload.eq(s1_data), queue.i.valid.eq(s1_valid & ~wrong & ~self.halt & ~poisoned)]
         m.d.sync += self.beat.eq(s1_valid)
@@ -145,9 +148,12 @@ class ReadEngine(wiring.Component):
         with m.If(timer.expired):
             m.d.sync += self.fault_addr.eq(current.addr)
 
+        owing = Signal()
         m.d.comb += [
-            timer.limit.eq(self.limit), timer.halt.eq(self.halt),
-            timer.owed.eq(axi.arvalid | (outstanding != 0)), timer.moved.eq(axi.arvalid & axi.arready | axi.rvalid),
+            owing.eq(axi.arvalid | (taken != 0)),
+            timer.limit.eq(self.limit), timer.halt.eq(self.halt), timer.owed.eq(owing), timer.asked.eq(owing),
+            timer.moved.eq(axi.arvalid & axi.arready | s1_valid & asked),
+            timer.violated.eq(s1_valid & (~asked | (s1_last != final))),
         ]
-        m.d.sync += self.quiet.eq(~axi.arvalid & (outstanding == 0) & ~take & ~axi.rvalid & ~s1_valid)
+        m.d.sync += self.quiet.eq(~owing & ~take & ~axi.rvalid & ~s1_valid & ~timer.doubt)
         return m

@@ -25,7 +25,9 @@ class WriteEngine(wiring.Component):
         i_data ---------------------> [beats left of the burst] -> [two registers] -> W
 
     While ``halt`` (and after the first fault, until the supervisor halts) no burst is issued; bursts whose address has
-    been issued are completed with zero strobes, so that nothing of an aborted job is written any more.
+    been issued are completed with zero strobes, so that nothing of an aborted job is written any more. A response
+    counts only when the address and the last beat of a burst have been taken; after any other one the engine is
+    ``quiet`` only when the bus timer has no doubt any more.
 
     Timing: one beat a cycle. LATENCY cycles from a transfer at ``i`` to AWVALID when nothing is before it. WVALID never
     waits for AWREADY. BREADY is always high.
@@ -33,9 +35,9 @@ class WriteEngine(wiring.Component):
     Twin: the DRAM of the simulated board.
 
     Members: ``i`` In(stream of TRANSFER), ``i_data`` In(stream of a beat), ``lo``, ``hi`` In, the window; ``limit``
-    In, of the bus timer; ``halt`` In; ``quiet`` Out, the bus owes nothing; ``idle`` Out, all transfers are
-    acknowledged; ``expired`` Out, with the burst that is owed in ``fault_addr``; ``fault``, ``fault_code``,
-    ``fault_addr`` Out; ``beat`` Out, a pulse for each beat; ``axi`` Out(AxiWrite).
+    In, of the bus timer; ``halt`` In; ``quiet`` Out, the bus owes nothing and will send nothing; ``idle`` Out,
+    all transfers are acknowledged; ``expired`` Out, with the burst that is owed in ``fault_addr``; ``fault``,
+    ``fault_code``, ``fault_addr`` Out; ``beat`` Out, a pulse for each beat; ``axi`` Out(AxiWrite).
     """
 
     LATENCY = 2 * WindowGuard.LATENCY + BurstSplitter.LATENCY + 1
@@ -82,7 +84,6 @@ class WriteEngine(wiring.Component):
             m.d.comb += [unit.lo.eq(self.lo), unit.hi.eq(self.hi)]
 
         # Address channel: a register.
-        outstanding = Signal(range(self.bursts + 1))
         poisoned, take = Signal(), Signal()
         m.d.comb += [
             take.eq(guard.o.valid & guard.o.ready),
@@ -121,12 +122,17 @@ class WriteEngine(wiring.Component):
         s1_valid, s1_resp = Signal(), Signal(Response.as_shape())
         m.d.comb += axi.bready.eq(1)
         m.d.sync += [s1_valid.eq(axi.bvalid), s1_resp.eq(axi.bresp)]
-        answered = Signal()
-        m.d.comb += [answered.eq(s1_valid & (outstanding != 0)), issued.o.ready.eq(answered)]
-        m.d.sync += outstanding.eq(outstanding + take - answered)
+        addressed, filled = Signal(range(self.bursts + 1)), Signal(range(self.bursts + 1))
+        asked, answered = Signal(), Signal()
+        m.d.comb += [asked.eq((addressed != 0) & (filled != 0)), answered.eq(s1_valid & asked),
+                     issued.o.ready.eq(answered)]
+        m.d.sync += [
+            addressed.eq(addressed + (axi.awvalid & axi.awready) - answered),
+            filled.eq(filled + (axi.wvalid & axi.wready & axi.wlast) - answered),
+        ]
         wrong, code = Signal(), Signal(8)
         m.d.comb += [wrong.eq(s1_valid), code.eq(Status.BAD_RESPONSE)]
-        with m.If(outstanding == 0):
+        with m.If(~asked):
             pass
         with m.Elif(s1_resp == Response.SLVERR.value):
             m.d.comb += code.eq(Status.B_SLVERR)
@@ -149,17 +155,14 @@ class WriteEngine(wiring.Component):
         with m.If(timer.expired):
             m.d.sync += self.fault_addr.eq(issued.o.payload)
 
-        owed = Signal()
+        owed, owing = Signal(), Signal()
         m.d.comb += [
-            owed.eq(axi.awvalid | axi.wvalid | (outstanding != 0) & ~active & ~started.o.valid),
-            timer.limit.eq(self.limit), timer.halt.eq(self.halt), timer.owed.eq(owed),
-            timer.moved.eq(axi.awvalid & axi.awready | axi.wvalid & axi.wready | axi.bvalid),
+            owed.eq(axi.awvalid | axi.wvalid | (addressed != 0) & ~active & ~started.o.valid),
+            owing.eq(axi.awvalid | axi.wvalid | (addressed != 0) | active | started.o.valid),
+            timer.limit.eq(self.limit), timer.halt.eq(self.halt), timer.owed.eq(owed), timer.asked.eq(owing),
+            timer.moved.eq(axi.awvalid & axi.awready | axi.wvalid & axi.wready | answered),
+            timer.violated.eq(s1_valid & ~asked),
+            self.idle.eq(~owing & ~check.busy & ~splitter.busy & ~guard.busy),
         ]
-        quiet, owing = Signal(), Signal()
-        m.d.comb += [
-            owing.eq(axi.awvalid | axi.wvalid | axi.bvalid | s1_valid | (outstanding != 0)),
-            quiet.eq(~owing & ~started.o.valid & ~active),
-            self.idle.eq(quiet & ~check.busy & ~splitter.busy & ~guard.busy),
-        ]
-        m.d.sync += self.quiet.eq(quiet & ~take)
+        m.d.sync += self.quiet.eq(~owing & ~take & ~axi.bvalid & ~s1_valid & ~timer.doubt)
         return m

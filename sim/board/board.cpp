@@ -98,11 +98,14 @@ struct Board {
 
 void Board::advance(ReadSlave& s) {
     if (s.data_fired) {
-        s.bursts.front().address += BEAT;
-        if (--s.bursts.front().beats == 0) s.bursts.pop_front();
+        Burst& burst = s.bursts.front();
+        const BoardFault* f = burst.unasked ? nullptr : fault(burst.address, 0);
+        burst.address += BEAT;
+        if (--burst.beats == 0 || (f && f->cut)) s.bursts.pop_front();
+        if (f && f->surplus) s.bursts.push_front({0, f->surplus, cycle + f->gap, true});
     }
     if (s.address_fired) {
-        s.bursts.push_back({s.incoming.address, s.incoming.beats, cycle + settings.latency});
+        s.bursts.push_back({s.incoming.address, s.incoming.beats, cycle + settings.latency, false});
         if (logging) reads.push_back({s.incoming.address, uint32_t(&s - read), s.incoming.beats});
     }
     *s.pins.arready = s.bursts.size() < 16 && !stalled();
@@ -110,7 +113,7 @@ void Board::advance(ReadSlave& s) {
     *s.pins.rvalid = 0;
     if (s.dead || s.bursts.empty() || cycle < s.bursts.front().ready_at || refreshing() || stalled()) return;
     const Burst& burst = s.bursts.front();
-    const BoardFault* f = fault(burst.address, 0);
+    const BoardFault* f = burst.unasked ? nullptr : fault(burst.address, 0);
     if (f && f->dead) {
         s.dead = true;
         return;
@@ -119,7 +122,7 @@ void Board::advance(ReadSlave& s) {
     const uint8_t* source = at(burst.address, BEAT);
     *s.pins.rvalid = 1;
     *s.pins.rlast = (burst.beats == 1) != (f && f->rlast);
-    *s.pins.rresp = f ? f->response : source ? 0 : 3;
+    *s.pins.rresp = f ? f->response : source || burst.unasked ? 0 : 3;
     if (source)
         std::memcpy(s.pins.rdata->data(), source, BEAT);
     else
@@ -141,11 +144,14 @@ void Board::advance(WriteSlave& s) {
         if (const BoardFault* f = fault(burst.address, 1)) {
             s.response = f->response;
             s.dead = s.dead || f->dead;
+            s.mute = s.mute || f->cut;
+            for (uint32_t i = 0; i < f->surplus; i++) s.answers.push_back({cycle + f->gap, 0});
         }
         burst.address += BEAT;
         if (--burst.beats == 0) {
-            s.answers.push_back({cycle + settings.latency / 2, s.response});
+            if (!s.mute) s.answers.push_back({cycle + settings.latency / 2, s.response});
             s.response = 0;
+            s.mute = false;
             s.bursts.pop_front();
         }
     }

@@ -59,16 +59,22 @@ DRAM_PRESETS = {"ideal": IDEAL, "zcu102-ddr4": ZCU102_DDR4}
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One injected bus fault at the beat that holds byte ``address``."""
+    """One injected bus fault at the beat that holds byte ``address``: it is answered with ``response``, or never again
+    from there (``dead``); its ``rlast`` is inverted; behind it the burst ends, a write's without an answer (``cut``),
+    and ``surplus`` beats (a write's: responses) follow that nobody asked for, after ``gap`` cycles.
+    """
 
     address: int
     response: Response = Response.OKAY
     write: bool = False
     dead: bool = False
     rlast: bool = False
+    cut: bool = False
+    surplus: int = 0
+    gap: int = 0
 
     def to_c(self) -> "CFault":
-        return CFault(self.address, self.response, self.write, self.dead, self.rlast)
+        return CFault(self.address, self.response, self.write, self.dead, self.rlast, self.cut, self.surplus, self.gap)
 
 
 class CSettings(ctypes.Structure):
@@ -82,7 +88,8 @@ class CFault(ctypes.Structure):
     """Mirror of BoardFault in slaves.h."""
 
     _fields_ = [("address", ctypes.c_uint64), ("response", ctypes.c_uint32), ("write", ctypes.c_uint32),
-                ("dead", ctypes.c_uint32), ("rlast", ctypes.c_uint32)]
+                ("dead", ctypes.c_uint32), ("rlast", ctypes.c_uint32), ("cut", ctypes.c_uint32),
+                ("surplus", ctypes.c_uint32), ("gap", ctypes.c_uint32)]
 
 
 class CRead(ctypes.Structure):

@@ -27,6 +27,9 @@ struct BoardFault {           // mirrored by sim.board.settings
     uint32_t write;           // 1: in its burst's B response, 0: on its R beat
     uint32_t dead;            // 1: the port never answers again from there
     uint32_t rlast;           // 1: RLAST of that beat is inverted
+    uint32_t cut;             // 1: a read burst ends behind that beat, a write burst is never answered
+    uint32_t surplus;         // so many R beats, or B responses, that nobody asked for come behind it ...
+    uint32_t gap;             // ... not before so many cycles have passed
 };
 
 struct BoardRead {            // mirrored by sim.board.settings
@@ -68,6 +71,7 @@ struct Burst {
     uint64_t address;
     uint32_t beats;
     uint64_t ready_at;
+    bool unasked;             // no address asked for it
 };
 
 struct ReadSlave {
@@ -78,7 +82,7 @@ struct ReadSlave {
     void sample() {
         address_fired = *pins.arvalid && *pins.arready;
         data_fired = *pins.rvalid && *pins.rready;
-        incoming = {*pins.araddr, uint32_t(*pins.arlen) + 1, 0};
+        incoming = {*pins.araddr, uint32_t(*pins.arlen) + 1, 0, false};
     }
     void reset() {
         bursts.clear();
@@ -92,6 +96,7 @@ struct WriteSlave {
     std::deque<Burst> bursts;
     std::deque<std::pair<uint64_t, uint32_t>> answers;  // not before this cycle; response
     uint32_t response = 0;
+    bool mute = false;  // the burst under way is not answered
     bool dead = false, address_fired = false, data_fired = false, answer_fired = false;
     Burst incoming{};
     uint32_t strobe = 0;
@@ -100,7 +105,7 @@ struct WriteSlave {
         address_fired = *pins.awvalid && *pins.awready;
         data_fired = *pins.wvalid && *pins.wready;
         answer_fired = *pins.bvalid && *pins.bready;
-        incoming = {*pins.awaddr, uint32_t(*pins.awlen) + 1, 0};
+        incoming = {*pins.awaddr, uint32_t(*pins.awlen) + 1, 0, false};
         strobe = *pins.wstrb;
         std::memcpy(data, pins.wdata->data(), BEAT);
     }
@@ -109,7 +114,7 @@ struct WriteSlave {
         answers.clear();
         *pins.awready = *pins.wready = *pins.bvalid = 0;
         response = 0;
-        dead = false;
+        mute = dead = false;
     }
 };
 

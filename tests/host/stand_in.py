@@ -36,8 +36,8 @@ def lay_out(root: Path, registers: int = MAP_BYTES, dma_bytes: int = DMA_BYTES) 
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     (root / "dev").mkdir()
-    golden, words = GoldenDevice(NANO), np.zeros(registers // 4, "<u4")
-    for offset, value in golden._words.items():
+    words = np.zeros(registers // 4, "<u4")
+    for offset, value in GoldenDevice(NANO)._words.items():
         words[offset // 4:offset // 4 + 1] = value
     (root / "dev/uio0").write_bytes(words.tobytes())
     (root / "dev/udmabuf0").write_bytes(bytes(dma_bytes))
@@ -93,6 +93,12 @@ class Board(threading.Thread):
             if self._enabled and self.words[GIER] & 1 and self.words[ISR] & self.words[IER] and not self.mute:
                 self._enabled = False
                 self.fire()
+
+    def reset(self):
+        """The reset pin: what ran is gone, registers are as at first."""
+        with self.lock:
+            for offset, value in GoldenDevice(NANO)._words.items():
+                self.words[offset // 4] = value
 
     def fire(self):
         """One interrupt, asked for or not."""

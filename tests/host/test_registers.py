@@ -3,10 +3,9 @@
 
 import pytest
 
-from golden.spec.regs import BY_NAME, REGISTERS, Access, Ctrl
-from host.driver.device import silent
+from golden.spec.regs import BY_NAME, DRAIN_LIMITS, REGISTERS, Access, Ctrl
 from host.driver.errors import DeviceLost
-from host.driver.registers import GRACE, Registers
+from host.driver.registers import GRACE, Registers, rest
 
 
 class Words:
@@ -15,7 +14,7 @@ class Words:
     name = "words"
 
     def __init__(self, **values):
-        self.words, self.seen, self.ends = {}, [], True
+        self.words, self.seen, self.ends, self.heard = {}, [], True, None
         for name, value in values.items():
             register = BY_NAME[name]
             self.words[register.offset] = value & 0xFFFF_FFFF
@@ -35,7 +34,8 @@ class Words:
 
     def wait(self, limit, progress):
         self.seen.append(("wait", limit))
-        assert progress is silent
+        if self.heard is not None:
+            progress(self.heard)
         if self.ends:
             self.words[BY_NAME["CTRL"].offset] = Ctrl.IDLE
             self.words[BY_NAME["ISR"].offset] = 4
@@ -96,9 +96,35 @@ def test_an_abort_waits_for_the_drain_a_bounded_time(ends):
     assert Registers(device).abort() is ends
     acts = [entry for entry in device.seen if entry[0] != "read"]
     isr = BY_NAME["ISR"].offset
-    assert acts == [("write", isr, 1), ("write", 0, Ctrl.ABORT), ("wait", 500 + GRACE),
+    assert acts == [("write", isr, 1), ("write", 0, Ctrl.ABORT), ("wait", rest(500)),
                     ("write", isr, 4 if ends else 0)]
-    assert device.words[isr] == 0
+    assert device.words[isr] == 0 and rest(500) == 1000 * (1 + DRAIN_LIMITS) + GRACE
+
+
+def test_an_abort_does_not_wait_for_a_machine_that_was_reset():
+    device = Words(CTRL=0, BUS_LIMIT=500)
+    device.heard, write = 1, device.write32
+
+    def aborted(offset, value):
+        write(offset, value)
+        if not offset:
+            device.words = {0: Ctrl.IDLE}
+    device.write32 = aborted
+    device.ends = False
+    assert Registers(device).abort()
+
+
+@pytest.mark.parametrize("ctrl, isr, lost", [(Ctrl.IDLE, 0, True), (Ctrl.IDLE, 2, True), (Ctrl.IDLE, 1, False),
+                                             (Ctrl.IDLE, 4, False), (Ctrl.START, 0, False)])
+def test_a_wait_ends_when_there_is_nothing_to_wait_for(ctrl, isr, lost):
+    device, heard = Words(CTRL=ctrl, ISR=isr), []
+    device.heard = 77
+    if lost:
+        with pytest.raises(DeviceLost, match="'words' neither runs the job .* it was reset"):
+            Registers(device).wait(1000, heard.append)
+    else:
+        Registers(device).wait(1000, heard.append)
+    assert heard == ([] if lost else [77])
 
 
 def test_another_thing_than_the_accelerator_is_refused():

@@ -21,7 +21,7 @@ from host.driver.errors import (
     ProgramRefused,
     VersionMismatch,
 )
-from host.driver.registers import GRACE
+from host.driver.registers import rest
 from tests.host.devices import Failing, Recorded, Slow, compiled, exact, picture, works
 
 # -- how jobs end
@@ -96,8 +96,8 @@ def test_a_job_that_never_ends_is_aborted_and_the_next_is_exact():
             as caught:
         session.frame(picture(), progress=heard.append)
     assert caught.value.status is Status.JOB_TIMEOUT and caught.value.run_id == 1
-    assert [value for kind, _, value in board.seen if kind == "wait"] == [1050 + GRACE, 50 + GRACE]
-    assert heard == [(1050 + GRACE) // 2]
+    assert [value for kind, _, value in board.seen if kind == "wait"] == [1000 + rest(50), rest(50)]
+    assert heard == [(1000 + rest(50)) // 2]
     assert board.writes("CTRL") == [("write", "CTRL", Ctrl.START), ("write", "CTRL", Ctrl.ABORT)]
     works(session, network)
 
@@ -226,7 +226,7 @@ def test_a_start_that_the_machine_ignored_gives_no_old_result():
     session = Session(compiled()[1], board := Recorded())
     session.run(picture())
     board._start = lambda: None
-    with pytest.raises(DeviceTimeout):
+    with pytest.raises(DeviceLost, match="neither runs the job .* or the start did not reach it"):
         session.run(picture())
 
 

@@ -79,14 +79,18 @@ class _Agent:
 class ReadMemory(_Agent):
     """Answers reads with ``content(addr)``, in order, ``latency`` cycles after the address.
 
-    ``responses``: byte address of a beat -> RRESP. ``flip_last``: addresses of beats whose RLAST is inverted.
-    ``dead``: channels ("ar", "r") that do nothing. ``unasked``: beats to send although nobody asked.
+    ``responses``: byte address of a beat -> RRESP. ``flip_last``: addresses of beats whose RLAST is inverted; ``cut``:
+    addresses of beats behind which their burst ends; ``surplus``: address of a beat -> (beats that nobody asked for
+    behind it, cycles before them). ``dead``: channels ("ar", "r") that do nothing. ``unasked``: beats to send although
+    nobody asked.
     """
 
     def __init__(self, dut, content, *, prefix="axi__", latency=1, stall_ar=never, stall_r=never):
         self.content, self.latency, self.stall_ar, self.stall_r = content, latency, stall_ar, stall_r
         self.responses: dict[int, int] = {}
         self.flip_last: set[int] = set()
+        self.cut: set[int] = set()
+        self.surplus: dict[int, tuple[int, int]] = {}
         self.unasked, self.beats, self.most_owed = 0, 0, 0
         self.queue: deque = deque()
         self.showing = False
@@ -112,8 +116,15 @@ class ReadMemory(_Agent):
         if self.showing and int(self.pin("rready").value):
             self.showing = False
             if self.queue and not self.sending_unasked:
-                self.queue.popleft()
+                self._sent(*self.queue.popleft()[1:])
                 self.beats += 1
+
+    def _sent(self, addr, last):
+        """What a misbehaving memory does behind a beat."""
+        while addr in self.cut and not last:
+            last = self.queue.popleft()[2]
+        count, gap = self.surplus.get(addr, (0, 0))
+        self.queue.extendleft((self.cycle + gap, None, n == 0) for n in range(count))
 
     def _drive(self):
         self.pin("arready").value = int("ar" not in self.dead and not self.stall_ar(self.rng))
@@ -131,7 +142,8 @@ class ReadMemory(_Agent):
             self.pin("rdata").value, self.pin("rresp").value, self.pin("rlast").value = noise, 0, 1
         else:
             _, addr, last = self.queue[0]
-            self.pin("rdata").value, self.pin("rresp").value = self.content(addr), self.responses.get(addr, 0)
+            self.pin("rdata").value = noise if addr is None else self.content(addr)
+            self.pin("rresp").value = self.responses.get(addr, 0)
             self.pin("rlast").value = int(last != (addr in self.flip_last))
 
 

@@ -5,6 +5,7 @@ import cocotb
 import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
 
+from golden.spec.regs import DRAIN_LIMITS
 from golden.spec.status import Status
 from hw.axi import BEAT_BITS, BURST, MAX_BURST, TRANSFER, Response
 from hw.dma.read_engine import ReadEngine
@@ -28,7 +29,9 @@ def test_splitter():
 
 
 ENGINE = ["reads_everything_in_order", "sustains_one_beat_a_cycle", "keeps_its_latency", "names_every_bad_response",
-          "names_a_wrong_last", "names_an_unasked_beat", "refuses_a_transfer_that_leaves_the_window",
+          "names_a_wrong_last", "names_an_unasked_beat", "names_a_beat_before_its_address_was_taken",
+          "is_quiet_only_when_nothing_comes_any_more", "gives_up_a_bus_that_never_rests",
+          "refuses_a_transfer_that_leaves_the_window",
           "notices_a_dead_channel", "stops_issuing_when_enough_is_owed", "drains_when_halted"]
 SPLITTER = ["cuts_every_offset_and_length"]
 
@@ -184,7 +187,7 @@ async def names_every_bad_response(dut):
 async def names_a_wrong_last(dut):
     await start(dut)
     for place in (0, 10, 63):  # early, early, missing
-        memory, source, _ = await engine(dut, latency=3)
+        memory, source, _ = await engine(dut, latency=3, limit=LIMIT)
         faults = Faults(dut)
         memory.flip_last.add(LO + BEAT * place)
         await source.send([{"addr": LO, "beats": 64}])
@@ -202,6 +205,97 @@ async def names_an_unasked_beat(dut):
     memory.unasked = 1
     await until(dut, lambda: faults.seen, 100, "fault")
     assert faults.seen[0][0] == Status.BAD_RESPONSE and not sink.values
+
+
+@cocotb.test()
+async def names_a_beat_before_its_address_was_taken(dut):
+    """It is not counted against the burst, and does not stand for a sign of life of the address channel."""
+    await start(dut)
+    memory, source, sink = await engine(dut, limit=LIMIT)
+    faults = Faults(dut)
+    memory.dead.add("ar")
+    await source.send([{"addr": LO, "beats": 2}])
+    await until(dut, lambda: int(dut.axi__arvalid.value) == 1, 50, "ARVALID")
+    memory.unasked = 10 * LIMIT
+    await until(dut, lambda: faults.seen, 100, "fault")
+    assert faults.seen[0][0] == Status.BAD_RESPONSE and not sink.values
+    dut.halt.value = 1
+    await until(dut, lambda: faults.expired, LIMIT + 20, "expired")
+    memory.unasked = 0
+    memory.dead.clear()
+    begun = memory.cycle
+    await until(dut, lambda: int(dut.quiet.value) == 1, 2 * LIMIT, "quiet")
+    assert memory.beats == 2 and memory.owed == 0 and memory.cycle - begun >= LIMIT
+
+
+@cocotb.test()
+async def is_quiet_only_when_nothing_comes_any_more(dut):
+    """RLAST early or missing, too few beats, too many at once or late: each alone and all together."""
+    await start(dut)
+    rng, outcomes = seeded("misbehaviour"), set()
+    for trial in range(80):
+        memory, source, _ = await engine(dut, limit=LIMIT, latency=rng.choice([1, 20, 100]),
+                                         stall_r=rng.choice([never, half]), stall_ar=rng.choice([never, half]))
+        faults = Faults(dut)
+        beats = 64 * rng.randint(1, 6)
+        places = [LO + BEAT * (rng.choice([0, 1, 62, 63, rng.randrange(64)]) + 64 * rng.randrange(beats // 64))
+                  for _ in range(rng.choice([1, 1, 1, 3]))]
+        cut = set()
+        for addr in places:
+            kind = trial % 4 if len(places) == 1 else rng.randrange(4)
+            if kind < 2:
+                memory.flip_last.add(addr)
+            if kind == 1:
+                cut.add(addr)
+            if kind == 2:
+                memory.surplus[addr] = rng.choice([1, 2, 64, 130]), rng.choice([0, 5, LIMIT // 2])
+            if kind == 3:
+                last = addr | 63 * BEAT
+                memory.flip_last.add(last)
+                memory.surplus[last] = rng.choice([1, 63]), rng.choice([0, 90])
+        memory.cut |= cut
+        await source.send([{"addr": LO, "beats": beats}])
+        await until(dut, lambda faults=faults: faults.seen, 3000, "fault")
+        assert faults.seen[0][0] == Status.BAD_RESPONSE
+        await cycles(dut, 3)
+        dut.halt.value = 1
+        await cycles(dut, 4)
+        limit = 64 * 8 * 4 + (DRAIN_LIMITS + 1) * LIMIT
+        await until(dut, lambda faults=faults: int(dut.quiet.value) or faults.expired, limit, "quiet or expired")
+        if int(dut.quiet.value):
+            assert memory.owed == 0, (trial, places)
+            beats_then = memory.beats
+            await cycles(dut, 2 * LIMIT)
+            assert int(dut.quiet.value) and memory.beats == beats_then and not faults.expired
+            outcomes.add("quiet")
+        else:  # beats that were asked for never come
+            assert cut or memory.owed, (trial, places)
+            await cycles(dut, 2 * LIMIT)
+            assert not int(dut.quiet.value)
+            outcomes.add("expired")
+    assert outcomes == {"quiet", "expired"}
+
+
+@cocotb.test()
+async def gives_up_a_bus_that_never_rests(dut):
+    await start(dut)
+    memory, source, _ = await engine(dut, limit=LIMIT)
+    faults = Faults(dut)
+    memory.surplus[LO] = 1, 0
+    await source.send([{"addr": LO, "beats": 1}])
+    await until(dut, lambda: faults.seen, 100, "fault")
+    memory.unasked = 1 << 30
+    memory.stall_r = lambda rng: rng.random() < 0.9
+    dut.halt.value = 1
+    begun = memory.cycle
+    await until(dut, lambda: faults.expired, (DRAIN_LIMITS + 1) * LIMIT, "expired")
+    assert memory.cycle - begun > (DRAIN_LIMITS - 1) * LIMIT and not int(dut.quiet.value)
+    # It goes on listening, and counts anew.
+    await until(dut, lambda: faults.expired == 2, (DRAIN_LIMITS + 1) * LIMIT, "expired again")
+    memory.unasked = 0
+    begun = memory.cycle
+    await until(dut, lambda: int(dut.quiet.value) == 1, 3 * LIMIT, "quiet")
+    assert memory.cycle - begun >= LIMIT and faults.expired == 2
 
 
 @cocotb.test()

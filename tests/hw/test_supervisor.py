@@ -23,7 +23,8 @@ def test_supervisor():
 
 
 class World:
-    """The units around it: engines that owe answers for a while after a halt, and a log of what the supervisor does."""
+    """The units around it: engines that owe answers for ``owed`` cycles after the halt of a job, or, in ``doubt``, for
+    that long after any; and a log of what the supervisor does."""
 
     def __init__(self, dut):
         self.dut, self.rng = dut, seeded("world")
@@ -37,6 +38,7 @@ class World:
         for n in range(LOCALS):
             getattr(dut, f"local_fault__{n}").value = 0
         self.owed, self.done, self.begun, self.reset_cycles, self.results = 0, 0, 0, 0, None
+        self.asked = self.doubt = False
         dut.quiet.value = (1 << ENGINES) - 1
         self.task = cocotb.start_soon(self._run())
 
@@ -47,13 +49,16 @@ class World:
             self.begun += int(dut.begin.value)
             self.reset_cycles += int(dut.reset.value)
             halted = halted + 1 if int(dut.halt.value) else 0
+            self.asked |= bool(int(dut.begin.value))
             if int(dut.reset.value) and self.begun:
                 assert halted, "The units are reset while a job runs."
             if int(dut.done.value):
                 self.done += 1
                 self.results = [int(getattr(dut, name).value) for name in ("code", "drained", "err_index", "err_addr")]
             await FallingEdge(dut.clk)
-            dut.quiet.value = (1 << ENGINES) - 1 if halted > self.owed or not (halted or self.owed) else 0b101
+            if halted > self.owed:
+                self.asked = self.doubt = False
+            dut.quiet.value = 0b101 if self.doubt or self.asked and (halted or self.owed) else (1 << ENGINES) - 1
 
     async def pulse(self, **pins):
         await FallingEdge(self.dut.clk)
@@ -265,3 +270,61 @@ async def a_start_in_any_cycle_of_the_recovery_is_not_lost(dut):
             assert (await world.ended())[0] == Status.DRAIN_TIMEOUT
             await until(dut, lambda: int(dut.drained.value) == 1, 50, "drained")
             await cycles(dut, 5)
+
+
+@cocotb.test()
+async def a_bus_that_breaks_the_protocol_in_its_drain_spoils_a_good_job(dut):
+    world = await ready(dut)
+    for delay in range(1, 30):
+        world.owed = 40
+        await world.begin()
+        await world.pulse(finished=1)
+        await cycles(dut, delay)
+        await world.pulse(bus_fault__1=bus(Status.BAD_RESPONSE, 0x80, 4), abort=1)
+        assert await world.ended() == (Status.BAD_RESPONSE, 1, 4, 0x80), delay
+    # But nothing else does, and the first error stays the first.
+    await world.begin()
+    await world.pulse(finished=1)
+    await cycles(dut, 5)
+    await world.pulse(local_fault__0=local(Status.RANGE_LOCAL), expired=0, abort=1)
+    assert (await world.ended())[0] == Status.OK
+    await world.begin()
+    await world.pulse(bus_fault__0=bus(Status.R_SLVERR, 0x40, 3))
+    await cycles(dut, 5)
+    await world.pulse(bus_fault__1=bus(Status.BAD_RESPONSE, 0x80, 4))
+    assert await world.ended() == (Status.R_SLVERR, 1, 3, 0x40)
+
+
+@cocotb.test()
+async def a_job_begins_when_the_bus_is_at_rest(dut):
+    """What a bus sends while nobody works is waited for, as long as a drain would."""
+    world = await ready(dut)
+    for owed in (0, 1, 20):
+        world.owed, world.doubt = owed, True
+        await cycles(dut, 10)
+        await world.begin()
+        assert world.begun and not world.doubt and not int(dut.halt.value)
+        await world.pulse(finished=1)
+        assert await world.ended() == (Status.OK, 1, 0, 0)
+    # A bus that never rests: a named end, and no job until it does.
+    world.owed, world.doubt = 10_000, True
+    await cycles(dut, 10)
+    world.done, world.begun = 0, 0
+    await world.pulse(start=1)
+    await cycles(dut, 50)
+    assert not world.begun and not world.done and int(dut.busy.value)
+    await world.pulse(expired=2)
+    assert await world.ended() == (Status.DRAIN_TIMEOUT, 0, 0, 0)
+    world.owed = 0
+    await until(dut, lambda: int(dut.drained.value) == 1, 50, "drained")
+    await world.begin()
+    await world.pulse(finished=1)
+    assert (await world.ended())[:2] == (Status.OK, 1)
+    # An abort meanwhile ends the job as soon as it has begun.
+    world.owed, world.doubt = 30, True
+    await cycles(dut, 10)
+    world.done, world.begun = 0, 0
+    await world.pulse(start=1)
+    await cycles(dut, 10)
+    await world.pulse(abort=1)
+    assert (await world.ended())[:2] == (Status.ABORTED, 1)

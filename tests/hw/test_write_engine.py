@@ -5,6 +5,7 @@ import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
 
+from golden.spec.regs import DRAIN_LIMITS
 from golden.spec.status import Status
 from hw.axi import BEAT_BITS, TRANSFER, Response
 from hw.dma.write_engine import WriteEngine
@@ -195,6 +196,68 @@ async def names_an_unasked_response(dut):
     memory.unasked = 1
     await until(dut, lambda: faults.seen, 100, "fault")
     assert faults.seen[0][0] == Status.BAD_RESPONSE
+
+
+@cocotb.test()
+async def names_a_response_before_its_burst_was_taken(dut):
+    """Without the last beat or the address a response counts for nothing; the true one is still waited for."""
+    await start(dut)
+    for channel in ("aw", "w"):
+        memory, source, source_data = await engine(dut, limit=LIMIT)
+        faults = Faults(dut)
+        memory.dead.add(channel)
+        send([(LO, 8)], words([(LO, 8)])[0], source, source_data)
+        await until(dut, lambda: int(dut.axi__awvalid.value) or int(dut.axi__wvalid.value), 50, "a request")
+        await cycles(dut, 20)
+        assert not faults.seen
+        memory.unasked = 1
+        await until(dut, lambda faults=faults: faults.seen, 50, "fault")
+        assert faults.seen[0][0] == Status.BAD_RESPONSE
+        dut.halt.value = 1
+        await cycles(dut, 100)
+        memory.dead.clear()
+        begun = memory.cycle
+        await until(dut, lambda: int(dut.quiet.value) == 1, 2 * LIMIT, "quiet")
+        assert memory.answered == 1 and memory.owed == 0 and memory.cycle - begun >= LIMIT and not faults.expired
+
+
+@cocotb.test()
+async def is_quiet_only_when_nothing_comes_any_more(dut):
+    """Responses too many, at any moment: what was asked for is waited for, then a silent window."""
+    await start(dut)
+    rng = seeded("misbehaviour")
+    for _ in range(40):
+        memory, source, source_data = await engine(dut, limit=LIMIT, latency=rng.choice([1, 10, 80]),
+                                                   stall_w=rng.choice([never, half]), stall_b=rng.choice([never, half]))
+        faults = Faults(dut)
+        transfers = [(LO + 0x1000 * n, rng.choice([1, 5, 64, 100])) for n in range(4)]
+        send(transfers, words(transfers)[0], source, source_data)
+        await cycles(dut, rng.randint(20, 150))
+        memory.unasked = rng.choice([1, 2, 7])
+        await until(dut, lambda faults=faults: faults.seen, 3000, "fault")
+        assert faults.seen[0][0] == Status.BAD_RESPONSE
+        await cycles(dut, 3)
+        dut.halt.value = 1
+        await until(dut, lambda: int(dut.quiet.value) == 1, 4000 + DRAIN_LIMITS * LIMIT, "quiet")
+        assert memory.owed == 0 and memory.unasked == 0 and not faults.expired
+        assert memory.answered == len(memory.bursts)
+
+
+@cocotb.test()
+async def gives_up_a_bus_that_never_rests(dut):
+    await start(dut)
+    memory, *_ = await engine(dut, limit=LIMIT, stall_b=lambda rng: rng.random() < 0.9)
+    faults = Faults(dut)
+    memory.unasked = 1 << 30
+    await until(dut, lambda: faults.seen, 100, "fault")
+    dut.halt.value = 1
+    begun = memory.cycle
+    await until(dut, lambda: faults.expired, (DRAIN_LIMITS + 1) * LIMIT, "expired")
+    assert memory.cycle - begun > (DRAIN_LIMITS - 1) * LIMIT and not int(dut.quiet.value)
+    memory.unasked = 0
+    begun = memory.cycle
+    await until(dut, lambda: int(dut.quiet.value) == 1, 3 * LIMIT, "quiet")
+    assert memory.cycle - begun >= LIMIT and faults.expired == 1
 
 
 @cocotb.test()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a program's weights lie in the weight planes, and which byte of them no machine can multiply by.
+
+Weights are int8 without -128: four packed products of a wider one would run into each other, so the machine would
+answer OK with wrong numbers, and the instruction-set simulator calls it undefined.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from golden.spec.isa import INSTRUCTION_BYTES, LIMITS, STREAM_LINES, Opcode, decode
+from golden.spec.machine import PARAM_LINES, SLICE_LINES, MachineConfig
+from golden.spec.model import ConfigError
+from golden.spec.tiling import linear_tile_lines
+
+FORBIDDEN = b"\x80"
+"""-128."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a LINEAR takes from the stream, once for each ``expert`` (-1 outside EXPERTS): ``tiles`` output tiles of
+    ``slices`` slices, each behind its parameters, from line ``first`` on."""
+
+    index: int
+    expert: int
+    first: int
+    tiles: int
+    slices: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """A byte of -128 among ``weights``: ``byte`` of the plane of weight port ``port``."""
+
+    weights: Weights
+    port: int
+    byte: int
+
+
+def loaded(program: bytes) -> Iterator[Weights]:
+    """All weights that a program can ask for; none of a program that the machine refuses for one of its instructions,
+    since nothing of that runs. LINEARs with ``again`` multiply by weights that others loaded."""
+    part, left = {}, 0
+    for index, (opcode, fields) in enumerate(_legal(program)):
+        if opcode is Opcode.EXPERTS:
+            part, left = fields, fields["body"]
+            continue
+        experts = range(part["experts"]) if left else (-1,)
+        left = max(0, left - 1)
+        if opcode is not Opcode.LINEAR or fields["again"]:
+            continue
+        for expert in experts:
+            base = part["stream"] + expert * part["pitch"] if expert >= 0 else 0
+            yield Weights(index, expert, (base + fields["stream"]) % STREAM_LINES, fields["tiles"], fields["slices"])
+
+
+def _legal(program: bytes) -> list[tuple[Opcode, dict]]:
+    """Instructions up to END, or none when one of them would be refused for its opcode or its fields."""
+    instructions, body = [], 0
+    for at in range(0, len(program), INSTRUCTION_BYTES):
+        try:
+            opcode, fields = decode(int.from_bytes(program[at:at + INSTRUCTION_BYTES], "little"))
+        except ConfigError:
+            return []
+        if any(not low <= fields[name] <= high for name, (low, high) in LIMITS.get(opcode, {}).items()):
+            return []
+        if body and opcode in (Opcode.END, Opcode.EXPERTS):
+            return []
+        instructions.append((opcode, fields))
+        if opcode is Opcode.END:
+            return instructions
+        body = fields["body"] if opcode is Opcode.EXPERTS else max(0, body - 1)
+    return []
+
+
+def find_forbidden(parts: Iterable[Weights], planes: tuple[bytes, ...], machine: MachineConfig) -> Found | None:
+    """The first -128 of ``parts`` inside the planes. What lies outside is the machine's to refuse."""
+    share, seen = machine.line_bytes_per_port, set()
+    for weights in parts:
+        where = weights.first, weights.tiles, weights.slices
+        if where in seen:  # the same weights for other tokens
+            continue
+        seen.add(where)
+        pitch, size = linear_tile_lines(weights.slices) * share, weights.slices * SLICE_LINES * share
+        first = (weights.first + PARAM_LINES) * share
+        for port, plane in enumerate(planes):
+            for begin in range(first, min(first + weights.tiles * pitch, len(plane)), pitch):
+                byte = plane.find(FORBIDDEN, begin, begin + size)
+                if byte >= 0:
+                    return Found(weights, port, byte)
+    return None
