@@ -42,9 +42,8 @@ class MatrixArray(wiring.Component):
     II = 1 beat; ``i.ready`` is always 1 and a tile may follow the one before without a gap. Tiles leave at one beat a
     cycle, tm cycles each; ``o.valid`` never falls within a tile. ``release`` follows a bank's last beat, so the credits
     sustain a tile every max(tm, (LATENCY + tm) / DRAIN_BANKS) cycles.
-    Domain: operands -128..255, weights -127..127, accumulators within int32 (the compiler proves it). A beat with
-    ``last`` needs a credit: DRAIN_BANKS at reset, one more with each ``release``; without it ``fault`` pulses
-    (INTERNAL).
+    Domain: operands -128..255, weights -128..127; accumulators are int32 and wrap. A beat with ``last`` needs a credit:
+    DRAIN_BANKS at reset, one more with each ``release``; without it ``fault`` pulses (INTERNAL).
     Twin: ``golden.ops.matmul``.
 
     Members: ``i`` In(stream array_beat), ``o`` Out(stream drain_beat), ``release``, ``idle`` (no beat in the pipeline

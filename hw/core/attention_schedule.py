@@ -197,7 +197,7 @@ class AttentionSchedule(wiring.Component):
             m.d.comb += [
                 self.o.valid.eq(self.busy & self.i_group.valid & mults_there & (job_free | ~first_score)),
                 first.eq((slice_ == 0) & (step == 0)), plan.source.eq(Source.KEY), plan.row.eq(key),
-                plan.first.eq(first), plan.last.eq(tile_done), plan.quarter.eq(place[:2]),
+                plan.first.eq(first), plan.last.eq(tile_done), plan.quarter.eq(place[:2]), plan.scaled.eq(1),
                 plan.present.eq(Cat(lane.present for lane in group_.lanes)),
                 plan.lane.eq(Mux(~lane_row_done, LaneMove.STAY, Mux(
                     key_last, LaneMove.FREE, Mux(tile_done, LaneMove.REWIND, LaneMove.NEXT)))),

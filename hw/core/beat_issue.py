@@ -175,7 +175,7 @@ class BeatIssue(wiring.Component):
             steps = [self.p_data[n].as_value().word_select(place, 8 * cfg.tk) for place in range(cfg.steps)]
             p_step = Signal(8 * cfg.tk, name=f"p_step{n}")
             m.d.comb += p_step.eq(Array(steps)[tag.step[:(cfg.steps - 1).bit_length()]] if cfg.steps > 1 else steps[0])
-            m.d.sync += beat.exp[n].eq(Mux(from_lanes, self.lane_exp[n], 0))
+            m.d.sync += beat.exp[n].eq(Mux(tag.scaled, self.lane_exp[n], 0))
             for j in range(cfg.tk):
                 m.d.sync += beat.operand[n][j].eq(
                     Mux(from_lanes, self.lane_operand[n][j], Mux(tag.present[n], p_step[8 * j:8 * j + 8], 0)))

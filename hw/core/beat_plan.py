@@ -62,6 +62,7 @@ def beat_plan(config: MachineConfig) -> data.StructLayout:
         "quarter": unsigned(2),            # slice of the lane row
         "step": unsigned(3),               # step of the slice (of the chunk, for VALUE)
         "unsigned": unsigned(1),           # lane bytes are 0..255
+        "scaled": unsigned(1),             # ... times 2 to the lane's block exponent; planes of wide operands are not
         "present": unsigned(config.tm),    # the other lanes are zero
         "first": unsigned(1), "widen": unsigned(1), "last": unsigned(1),
         "slot": range(SOFTMAX_SLOTS), "chunk": unsigned(8), "plane": unsigned(1),  # VALUE: which probabilities

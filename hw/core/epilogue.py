@@ -10,7 +10,7 @@ from golden.spec.status import Status
 from golden.spec.tables import WEIGHT_MAX
 from hw.core.array import drain_beat
 from hw.core.epilogue_params import EpilogueParams
-from hw.core.gelu import Gelu
+from hw.core.gelu import SHIFT_BITS, Gelu
 from hw.core.layouts import (
     GATE_BEAT,
     KEY_WRITE,
@@ -49,8 +49,8 @@ class Epilogue(wiring.Component):
     ``o_key``, ``o_value``, LATENCY + F to ``o_operand``, RESIDUAL_LATENCY to ``o_residual``. SCORE_LATENCY from the
     transfer of a lane of scores to ``o_score``. II = 2 F cycles a lane, 1 for scores (which leave at one cycle for
     each half that holds a key), also from tile to tile.
-    Domain: accumulator plus bias within int32. K and V tiles below ``cfg.kv_tiles``, rows within 16 bits: others are
-    not written and ``fault`` pulses with RANGE_LOCAL. A GATE context's ``tile`` is below 4.
+    Domain: every accumulator; with its bias it wraps. K and V tiles below ``cfg.kv_tiles``, rows within 16 bits: others
+    are not written and ``fault`` pulses with RANGE_LOCAL. A GATE context's ``tile`` is below 4.
     Twin: ``golden.ops.epilogue``.
 
     Members: as in hw/README.md; ``idle`` is high when nothing is held, no context or beat waits at the inputs, and
@@ -174,7 +174,9 @@ class Epilogue(wiring.Component):
         # GELU. Gain and offset are fetched beside its last two stages.
         at = 1 + Requant.LATENCY
         gelu = m.submodules.gelu = Gelu(cfg.lanes)
-        m.d.comb += [gelu.u.eq(requant.o), gelu.enable.eq(tags[at].gelu)]
+        act_shift = Signal(SHIFT_BITS, reset_less=True)
+        m.d.sync += act_shift.eq(Mux(tags[at - 1].gelu, tags[at - 1].act_shift, 0))
+        m.d.comb += [gelu.u.eq(requant.o), gelu.enable.eq(tags[at].gelu), gelu.act_shift.eq(act_shift)]
         at += Gelu.LATENCY
         fetch, select = tags[at - 2], tags[at - 1]
         m.d.comb += [

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import Opcode
 from golden.spec.machine import LANES, MAX_EXPERTS, MAX_TOP_K, MachineConfig
-from golden.spec.tables import GATE_RADIX_LOG2, LOG2_FRAC, RECIPROCAL_BITS, SCORE_REFERENCE_MIN
+from golden.spec.tables import GATE_RADIX_LOG2, LOG2_FRAC, RECIPROCAL_BITS, SCORE_BITS, SCORE_REFERENCE_MIN
 from hw.core.exponential import DISTANCE_BITS, EXPONENTIAL_BITS, Exponential
 from hw.core.layouts import GATE_BEAT, ISSUE, QUEUE_ENTRY, TOKEN_BITS
 from hw.core.reciprocal import Reciprocal
@@ -240,7 +240,7 @@ class Gate(wiring.Component):
                 s4_product.eq(Cat(s3_low[:split], (s3_high + s3_low[split:])[:len(s3_high)]).as_signed()),
             ]
             products.append(s4_product)
-        t = round_shift(m, "score", products, self.gate.shift1, 16)
+        t = round_shift(m, "score", products, self.gate.shift1, SCORE_BITS)
 
         # Stage 8: whole part rounded up and fraction below it. Stage 9: best of four. Stage 10: of the token.
         s8, s8_score = tags[5 + ROUND_SHIFT_LATENCY], Signal(data.ArrayLayout(SCORE, GROUP), reset_less=True)

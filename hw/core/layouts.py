@@ -111,6 +111,7 @@ def tile_context(config: MachineConfig) -> data.StructLayout:
         "gelu": unsigned(1), "affine": unsigned(1), "score": unsigned(1), "accumulate": unsigned(1),
         "divide": unsigned(1),         # attention: mult and shift1 come from the lanes below
         "shift1": unsigned(6), "shift2": unsigned(6),
+        "act_shift": unsigned(3),      # counts with gelu only
         "pitch": unsigned(8),          # KEY: slices of a key tile; VALUE: slices of all keys; OPERAND16: plane
         "base": unsigned(10),          # KEY, VALUE: first tile
         "final": unsigned(1),          # last tile of its instruction: retire when written

@@ -94,7 +94,7 @@ class LinearSchedule(wiring.Component):
         m.d.comb += [
             plan.source.eq(Mux(seek, Source.NONE, Source.RING)), plan.again.eq(word.again),
             plan.seek.eq(word.back << (self.cfg.steps.bit_length() - 1)), plan.quarter.eq(slice_[:2]),
-            plan.step.eq(step),
+            plan.step.eq(step), plan.scaled.eq(~word.src_wide),
             plan.unsigned.eq(word.src_unsigned | plane), plan.present.eq(Cat(lane.present for lane in group_.lanes)),
             plan.first.eq(first & ~plane), plan.widen.eq(first & plane), plan.last.eq(tile_done & ~seek),
             plan.final.eq(tile_done & tile_last & group_.last & ~seek),
@@ -117,7 +117,7 @@ class LinearSchedule(wiring.Component):
             context.route.as_value().eq(word.dst), context.tile.eq(tile), context.slot.eq(Mux(gate, tile[:2], tile[0])),
             context.load.eq(group_.first), context.gelu.eq(word.gelu), context.affine.eq(word.affine),
             context.score.eq(word.score), context.accumulate.eq(word.accumulate), context.shift1.eq(word.shift1),
-            context.shift2.eq(word.shift2), context.base.eq(word.dst_row),
+            context.shift2.eq(word.shift2), context.act_shift.eq(word.act_shift), context.base.eq(word.dst_row),
             context.pitch.eq(Mux(word.dst == Route.OPERAND16.value, word.dst_plane, word.dst_stride)),
             context.final.eq(plan.final),
         ]

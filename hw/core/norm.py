@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 from golden.spec.isa import Opcode
 from golden.spec.machine import MAX_NORM_DIM, NORM_PARAM_BYTES, NORM_PARAM_LINES, MachineConfig
 from golden.spec.model import BLOCK
-from golden.spec.tables import XHAT_FRAC
+from golden.spec.tables import RSQRT_RADICAND_BITS, XHAT_FRAC
 from hw.core.layouts import ISSUE, LINE_BITS, OPERAND_WRITE, READ_LATENCY, ROW_BITS
 from hw.core.narrow_block import LATENCY as NARROW_LATENCY
 from hw.core.narrow_block import narrow_block
@@ -24,7 +24,9 @@ MAX_BLOCKS = MAX_NORM_DIM // BLOCK
 S1_SHAPE = signed(15 + MAX_NORM_DIM.bit_length())
 S2_BITS = 30 + MAX_NORM_DIM.bit_length()
 CHANNEL_BITS = 8 * NORM_PARAM_BYTES
-TOKEN = data.StructLayout({"s1": S1_SHAPE, "r": unsigned(ROOT_BITS), "shift": unsigned(5)})
+LEAST_SHIFT = 33 - XHAT_FRAC - (RSQRT_RADICAND_BITS - 1) // 2
+"""Of ``22 - j``, where the variance is 1. No product loses fewer bits, so the shift proper counts from there."""
+SHIFT_BITS = 5
 
 
 class LayerNorm(wiring.Component):
@@ -34,8 +36,8 @@ class LayerNorm(wiring.Component):
 
         rows -> [parts] -> [ring of parts]-----------------------------\
                      \-> [x^2] -> [sum trees] -> [S1, S2] -> [V, 5] -> | [1/root, 35] -> tokens
-        ring, tokens -> [D x] -> [- S1] -> [x r] -> [>> 22 - j, 3] -> xhat -> [x gain] -> [+ offset] -> [>> shift, 3]
-                     -> [block exponent, 3] -> queue, pairs of blocks -> [one plane a cycle] -> o
+        ring, tokens -> [D x] -> [- S1] -> [x r] -> [>> 22 - j + xhat_shift, 3] -> xhat -> [x gain] -> [+ offset]
+                     -> [>> shift, 3] -> [block exponent, 3] -> queue, pairs of blocks -> [one plane a cycle] -> o
 
     Timing: a row of 32 channels passes in F = ``cfg.fold`` parts, one a cycle, through both passes. A NORM of T tokens
     and B blocks that is not held up makes its last write LATENCY + F * (T + 1) * B cycles after its transfer at ``i``
@@ -102,7 +104,7 @@ class LayerNorm(wiring.Component):
         ring = m.submodules.ring = memory.Memory(shape=LINE_BITS // fold, depth=self.RING_ROWS * fold, init=[])
         part, part_valid, part_ends = self._read_rows(m, begin, ring.write_port(), block_freed, token_freed)
         sums = m.submodules.sums = memory.Memory(shape=S1_SHAPE, depth=self.TOKENS, init=[])
-        roots = m.submodules.roots = memory.Memory(shape=unsigned(ROOT_BITS + 5), depth=self.TOKENS, init=[])
+        roots = m.submodules.roots = memory.Memory(shape=unsigned(ROOT_BITS + SHIFT_BITS), depth=self.TOKENS, init=[])
         known = self._statistics(m, part, part_valid, part_ends, sums.write_port(), roots.write_port())
 
         # Pass 2: a part a cycle while a token is known and the queue behind has room for what is on the way. Neither
@@ -263,10 +265,10 @@ class LayerNorm(wiring.Component):
 
         # Tables: S1 as soon as it is known, the rest with the root.
         sum_slot, root_slot = Signal(range(self.TOKENS)), Signal(range(self.TOKENS))
-        shift = Signal(5)
+        shift = Signal(SHIFT_BITS)
         m.d.comb += [
             sum_port.addr.eq(sum_slot), sum_port.data.eq(t1_s1), sum_port.en.eq(valids[t0 + 1] & lasts[t0 + 1]),
-            shift.eq(33 - XHAT_FRAC - root.o_j),
+            shift.eq(33 - XHAT_FRAC - LEAST_SHIFT - root.o_j + norm.xhat_shift),
             root_port.addr.eq(root_slot), root_port.data.eq(Cat(root.o_r, shift)), root_port.en.eq(root.o_valid),
         ]
         known = Signal()
@@ -311,7 +313,8 @@ class LayerNorm(wiring.Component):
         for k in range(self.CHANNELS):
             m.d.sync += [n3_product[k].eq(n2_part.word_select(k, 16).as_signed() * norm.blocks),
                          n4_difference[k].eq((n3_product[k] << 5) - n3_s1), n5_scaled[k].eq(n4_difference[k] * n4_r)]
-        n8_xhat = round_shift(m, "xhat", n5_scaled, n5_shift, 16)
+        halves = [scaled[LEAST_SHIFT - 1:].as_signed() for scaled in n5_scaled]
+        n8_xhat = round_shift(m, "xhat", halves, n5_shift, 16, halves=True)
 
         # Stage 9: gain. Stage 10: offset. Stages 11..13: v. The parameters are read two stages before they are needed.
         port = table.read_port()

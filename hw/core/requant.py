@@ -7,13 +7,15 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import LIMITS, Opcode
 from golden.spec.machine import LANES
+from golden.spec.tables import ACT_SHIFT_MAX, GELU_IN_FRAC, GELU_OUT_FRAC
 from hw.core import round_shift
 
 ACC_BITS, MULT_BITS, SHIFT_BITS = 32, 16, 6
 SPLIT = 16
 """Bits of the accumulator's low part; each part times a multiplier fits one 27 x 18 multiplier."""
-G_BITS = 21
-"""Input of the second multiplication: an int16 with five more fraction bits behind the GELU."""
+G_BITS = 16 + ACT_SHIFT_MAX + GELU_OUT_FRAC - GELU_IN_FRAC
+"""Input of the second multiplication: behind the GELU an int16 has up to four more bits in front and five behind. A
+multiplier of 25 x 18 bits takes it and a factor."""
 FACTOR_BITS = 17
 """Signed, holds an int16 gain and a uint16 expert weight."""
 V_BITS = 17
@@ -33,7 +35,7 @@ class Requant(wiring.Component):
         mult ------> [m] -> s high * mult [p] ---^
 
     Timing: free-running, ``o`` follows its inputs by LATENCY cycles, ``s`` by S_LATENCY. II = 1.
-    Domain: ``acc + bias`` within int32, ``shift`` 0..47 (isa.LIMITS).
+    Domain: every accumulator and bias (the sum wraps), ``shift`` 0..47 (isa.LIMITS).
     Twin: ``golden.ops.epilogue.requantize``.
 
     Members: ``acc``, ``bias``, ``mult`` In(each lane), ``shift`` In; ``s``, ``o`` Out(each lane).
@@ -93,7 +95,7 @@ class Affine(wiring.Component):
 
     A factor of 1 with offset 0 and shift 0 passes ``g``.
     Timing: free-running, ``o`` follows its inputs by LATENCY cycles. II = 1. The inputs come from registers.
-    Domain: ``g`` 21 bits, ``factor`` int16 or uint16, ``shift`` 0..40 (isa.LIMITS).
+    Domain: ``g`` 25 bits, ``factor`` int16 or uint16, ``shift`` 0..40 (isa.LIMITS).
     Twin: ``golden.ops.epilogue.affine`` and ``weighted``.
 
     Members: ``g``, ``factor``, ``offset`` In(each lane), ``shift`` In; ``o`` Out(each lane).
@@ -122,7 +124,7 @@ class Affine(wiring.Component):
         for n in range(self.lanes):
             s1_product = Signal(signed(G_BITS + FACTOR_BITS), name=f"s1_product_{n}", reset_less=True)
             s1_offset = Signal(signed(32), name=f"s1_offset_{n}", reset_less=True)
-            # |g| <= 2**20 and |factor| < 2**16: the sum needs no more bits than the product.
+            # |g| <= 2**24 and |factor| < 2**16: the sum needs no more bits than the product.
             s2_sum = Signal(signed(G_BITS + FACTOR_BITS), name=f"s2_sum_{n}", reset_less=True)
             m.d.sync += [
                 s1_product.eq(self.g[n] * self.factor[n]), s1_offset.eq(self.offset[n]),

@@ -9,15 +9,25 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from golden.spec.machine import LANES, SLICE, MachineConfig
-from golden.spec.tables import ATTENTION_FRAC, LOG2_FRAC, PROB_CARRY_START, RECIPROCAL_BITS, SCORE_REFERENCE_MIN
+from golden.spec.tables import (
+    ATTENTION_FRAC,
+    LOG2_FRAC,
+    PROB_CARRY_START,
+    RECIPROCAL_BITS,
+    SCORE_BITS,
+    SCORE_REFERENCE_MIN,
+)
 from hw.core.exponential import DISTANCE_BITS, EXPONENTIAL_BITS, Exponential
 from hw.core.layouts import SCORE_BEAT_FIELDS, SOFTMAX_JOB, SOFTMAX_SLOTS, lane_bits, score_beat, softmax_done
 from hw.core.reciprocal import Reciprocal
-from hw.core.round_shift import LATENCY as ROUND_SHIFT_LATENCY
-from hw.core.round_shift import round_shift
+from hw.core.round_shift import SCALED_LATENCY, round_shift_scaled, scaled
 
-REFERENCE = signed(9)
-"""A whole power of two, -128..128."""
+REFERENCE = signed(SCORE_BITS - LOG2_FRAC + 1)
+"""A whole power of two, from SCORE_REFERENCE_MIN to its opposite."""
+MULT_BITS = SOFTMAX_JOB.members["mult"].width + 7
+"""Of a job's multiplier when it has taken over the fine part of the shift."""
+JOB = data.StructLayout(SOFTMAX_JOB.members | {"mult": MULT_BITS, "shift1": 3})
+"""A job as it is kept: ``shift1`` counts bytes."""
 CHUNK_BITS = SCORE_BEAT_FIELDS["chunk"].width
 LANE_SHIFT = 31 - ATTENTION_FRAC - RECIPROCAL_BITS
 """``23 + sh`` is the total's bit length plus this."""
@@ -28,11 +38,12 @@ class Softmax(wiring.Component):
 
     ::
 
-        A: i -> [x mult, 3] -> [>> shift1, 3] -> [ceil] -> [max tree, 2] -> [m] -> [m - ceil] -> [EXP, 3] -> scored rows
+        A: i -> [x mult, 3] -> [>> shift1, 2] -> [ceil] -> [max tree, 2] -> [m] -> [m - ceil] -> [EXP, 3] -> scored rows
                                                       one cycle loop, by lane ^                 (exponentials, m)
         C: scored rows -> [read, 2] -> [m_last - m] -> [>>] -> [+ carry or >> p_shift] -> P memory -> p_data
                                                                    ^ one cycle loop  \-> [sum, 5] -> reciprocal -> o
 
+    The multiplier of a job is shifted left by up to 7 places once, so that its scores shift right by whole bytes.
     Timing: II = F = ``cfg.fold``: A takes a beat and C a row in F parts, one a cycle; the beat stays at ``i`` meanwhile
     and keys wait behind m until the last part of their chunk has raised it. A of a job runs beside C of those before
     it. With n beats in a job and nothing in the way, ``o`` is valid LATENCY + F * n cycles after the transfer of the
@@ -62,7 +73,7 @@ class Softmax(wiring.Component):
         self.cfg = cfg
         self.chunks = cfg.max_keys // SLICE
         self.II = cfg.fold
-        self.A_LATENCY = 3 + ROUND_SHIFT_LATENCY + 5 + (cfg.fold - 1) + Exponential.LATENCY
+        self.A_LATENCY = 3 + SCALED_LATENCY + 5 + (cfg.fold - 1) + Exponential.LATENCY
         """From the transfer of a beat to the write of its last exponentials."""
         self.C_LATENCY = 5 + exact_log2(cfg.lanes) + 1
         """From a row's last read to its total."""
@@ -78,7 +89,7 @@ class Softmax(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # A job of each slot, from its acceptance until C has read its rows.
-        job = Array(Signal(SOFTMAX_JOB, name=f"job{slot}") for slot in range(SOFTMAX_SLOTS))
+        job = Array(Signal(JOB, name=f"job{slot}") for slot in range(SOFTMAX_SLOTS))
         last = Array(Signal(range(self.cfg.max_keys), name=f"last{slot}") for slot in range(SOFTMAX_SLOTS))  # last key
         self.job, self.last = job, last
         taken, fed, scored = (Signal(SOFTMAX_SLOTS, name=name) for name in ("taken", "fed", "scored"))
@@ -89,8 +100,12 @@ class Softmax(wiring.Component):
         accept = Signal()
         m.d.comb += [self.i_job.ready.eq(~taken.bit_select(in_slot, 1)),
                      accept.eq(self.i_job.valid & self.i_job.ready)]
+        accepted, kept = self.i_job.payload, Signal(JOB)
+        mult, count = scaled(accepted.mult, accepted.shift1)
+        m.d.comb += [kept[name].eq(accepted[name]) for name in JOB.members if name not in ("mult", "shift1")]
+        m.d.comb += [kept.mult.eq(mult), kept.shift1.eq(count)]
         with m.If(accept):
-            m.d.sync += [job[in_slot].eq(self.i_job.payload), last[in_slot].eq(self.i_job.payload.keys - 1),
+            m.d.sync += [job[in_slot].eq(kept), last[in_slot].eq(accepted.keys - 1),
                          taken.bit_select(in_slot, 1).eq(1), in_slot.eq(in_slot + 1)]
 
         store = m.submodules.scored_rows = memory.Memory(
@@ -157,69 +172,69 @@ class Softmax(wiring.Component):
         slot, lane = staged(a_slot, total, "slot"), staged(beat.lane, total, "lane")
         chunk, part = staged(beat.chunk, total, "chunk"), staged(part_now, total, "part")
         valid = staged(entry, total, "valid", reset_less=False)
-        end, ends = staged(fed_now, total, "end", reset_less=False), staged(row_ends, 10, "row_ends")
-        shift = staged(job.shift1, 3, "shift")
+        end, ends = staged(fed_now, total, "end", reset_less=False), staged(row_ends, 9, "row_ends")
+        count = staged(job.shift1, 3, "count")
 
-        # Stages 1..3: multiply, as two products of 16 x 16 bits.
-        s1_mult = Signal(16, reset_less=True)
+        # Stages 1..3: multiply, as two products of 16 x MULT_BITS bits.
+        s1_mult = Signal(MULT_BITS, reset_less=True)
         m.d.sync += s1_mult.eq(job.mult)
-        scaled = []
+        products = []
         for k, score in enumerate(self._part(beat.value, part_now)):
             s1_score = Signal(signed(32), name=f"s1_score{k}", reset_less=True)
-            s2_high = Signal(signed(32), name=f"s2_high{k}", reset_less=True)
-            s2_low = Signal(32, name=f"s2_low{k}", reset_less=True)
-            s3_scaled = Signal(signed(48), name=f"s3_scaled{k}", reset_less=True)
+            s2_high = Signal(signed(16 + MULT_BITS), name=f"s2_high{k}", reset_less=True)
+            s2_low = Signal(16 + MULT_BITS, name=f"s2_low{k}", reset_less=True)
+            s3_product = Signal(signed(32 + MULT_BITS), name=f"s3_product{k}", reset_less=True)
             m.d.sync += [s1_score.eq(score),
                          s2_high.eq(s1_score[16:].as_signed() * s1_mult), s2_low.eq(s1_score[:16] * s1_mult),
-                         s3_scaled.eq(Cat(s2_low[:16], (s2_high + s2_low[16:])[:32].as_signed()).as_signed())]
-            scaled.append(s3_scaled)
+                         s3_product.eq(Cat(s2_low[:16], s2_high + s2_low[16:]))]
+            products.append(s3_product)
 
-        # Stages 4..6: shift, round, clip.
-        scores = round_shift(m, "t", scaled, shift[3], 16)
+        # Stages 4, 5: shift, round, clip.
+        scores = round_shift_scaled(m, "t", products, count[3], SCORE_BITS)
 
-        # Stage 7: whole part rounded up and fraction below it; keys beyond the last do not count.
-        s6_live = Signal(lanes, reset_less=True)
+        # Stage 6: whole part rounded up and fraction below it; keys beyond the last do not count.
+        s5_live = Signal(lanes, reset_less=True)
         live_now = Signal(LANES)
-        within = self.last[slot[5]]
-        m.d.comb += live_now.eq(Mux(ends[5], (2 << within[:4]) - 1, -1))
-        m.d.sync += s6_live.eq(Cat(self._part(live_now, part[5])))
-        wait = fold - 1  # of each key, between stages 10 and 11, for the last part of its chunk
-        live = staged(s6_live, 4 + wait, "live")
+        within = self.last[slot[4]]
+        m.d.comb += live_now.eq(Mux(ends[4], (2 << within[:4]) - 1, -1))
+        m.d.sync += s5_live.eq(Cat(self._part(live_now, part[4])))
+        wait = fold - 1  # of each key, between stages 9 and 10, for the last part of its chunk
+        live = staged(s5_live, 4 + wait, "live")
         wholes, fractions = [], []
         for k, t in enumerate(scores):
-            s7_whole = Signal(REFERENCE, name=f"s7_whole{k}", reset_less=True)
-            s7_fraction = Signal(LOG2_FRAC, name=f"s7_fraction{k}", reset_less=True)
-            m.d.sync += [s7_whole.eq(Mux(live[0][k], (t >> LOG2_FRAC) + t[:LOG2_FRAC].any(), SCORE_REFERENCE_MIN)),
-                         s7_fraction.eq(-t)]
-            wholes.append(staged(s7_whole, 3 + wait, f"whole{k}"))
-            fractions.append(staged(s7_fraction, 4 + wait, f"fraction{k}"))
+            s6_whole = Signal(REFERENCE, name=f"s6_whole{k}", reset_less=True)
+            s6_fraction = Signal(LOG2_FRAC, name=f"s6_fraction{k}", reset_less=True)
+            m.d.sync += [s6_whole.eq(Mux(live[0][k], (t >> LOG2_FRAC) + t[:LOG2_FRAC].any(), SCORE_REFERENCE_MIN)),
+                         s6_fraction.eq(-t)]
+            wholes.append(staged(s6_whole, 3 + wait, f"whole{k}"))
+            fractions.append(staged(s6_fraction, 4 + wait, f"fraction{k}"))
 
-        # Stages 8, 9: the part's maximum. Stage 10: the lane's reference, which is the chunk's with its last part.
+        # Stages 7, 8: the part's maximum. Stage 9: the lane's reference, which is the chunk's with its last part.
         tops = [column[0] for column in wholes]
-        for stage in (8, 9):
+        for stage in (7, 8):
             tops = [top_of_four(m, tops[i:i + 4], f"s{stage}_top{i // 4}") for i in range(0, len(tops), 4)]
         references = Array(Signal(REFERENCE, name=f"reference{i}") for i in range(1 << lane_bits(self.cfg)))
-        before, reference, s9_first = Signal(REFERENCE), Signal(REFERENCE), Signal(reset_less=True)
-        m.d.sync += s9_first.eq((chunk[8] == 0) & (part[8] == 0))
-        m.d.comb += [before.eq(Mux(s9_first, SCORE_REFERENCE_MIN, references[lane[9]])),
+        before, reference, s8_first = Signal(REFERENCE), Signal(REFERENCE), Signal(reset_less=True)
+        m.d.sync += s8_first.eq((chunk[7] == 0) & (part[7] == 0))
+        m.d.comb += [before.eq(Mux(s8_first, SCORE_REFERENCE_MIN, references[lane[8]])),
                      reference.eq(Mux(tops[0] > before, tops[0], before))]
-        with m.If(valid[9]):
-            m.d.sync += references[lane[9]].eq(reference)
+        with m.If(valid[8]):
+            m.d.sync += references[lane[8]].eq(reference)
             for h, row in enumerate(finals):
                 for i, final in enumerate(row):
-                    with m.If(ends[9] & (slot[9] == h) & (lane[9] == i)):
+                    with m.If(ends[8] & (slot[8] == h) & (lane[8] == i)):
                         m.d.sync += final.eq(reference)
-        s10_reference = Signal(REFERENCE, reset_less=True)
-        with m.If(part[9] == fold - 1):
-            m.d.sync += s10_reference.eq(reference)
-        reference_of_row = staged(s10_reference, 1 + Exponential.LATENCY, "row_reference")
+        s9_reference = Signal(REFERENCE, reset_less=True)
+        with m.If(part[8] == fold - 1):
+            m.d.sync += s9_reference.eq(reference)
+        reference_of_row = staged(s9_reference, 1 + Exponential.LATENCY, "row_reference")
 
-        # Stage 11: distance below the reference; a dead key is too far. Stages 12..14: exponentials.
+        # Stage 10: distance below the reference; a dead key is too far. Stages 11..13: exponentials.
         exponential = m.submodules.exponential = Exponential(lanes)
         for k in range(lanes):
-            s11_distance = Signal(DISTANCE_BITS, name=f"s11_distance{k}", reset_less=True)
-            m.d.sync += s11_distance.eq(Mux(live[-1][k], s10_reference - wholes[k][-1], EXPONENTIAL_BITS))
-            m.d.comb += [exponential.i[k].whole.eq(s11_distance), exponential.i[k].fraction.eq(fractions[k][-1])]
+            s10_distance = Signal(DISTANCE_BITS, name=f"s10_distance{k}", reset_less=True)
+            m.d.sync += s10_distance.eq(Mux(live[-1][k], s9_reference - wholes[k][-1], EXPONENTIAL_BITS))
+            m.d.comb += [exponential.i[k].whole.eq(s10_distance), exponential.i[k].fraction.eq(fractions[k][-1])]
 
         m.d.comb += [port.addr.eq(self._row(slot[-1], lane[-1], chunk[-1], part[-1])), port.en.eq(valid[-1]),
                      port.data.eq(Cat(exponential.o, reference_of_row[-1]))]

@@ -119,6 +119,7 @@ class Loops:
                 moved = [None if row is None else row + plane * f["src_plane"] for row in rows]
                 for n in range(tile_rows):
                     operands, exps = self.lane_slices(moved, n // cfg.steps, n % cfg.steps)
+                    exps = [0] * cfg.tm if f["src_wide"] else exps  # what lies beside the planes means nothing
                     self.beat(operands, exps, self.world.step_row("ring", base + n),
                               unsigned=plane or f["src_unsigned"], first=n == plane == 0, widen=n == 0 and plane,
                               last=n == tile_rows - 1 and plane == f["src_wide"], kind="ring")
@@ -130,7 +131,8 @@ class Loops:
                 "route": f["dst"], "tile": tile, "slot": tile & (3 if gate else 1), "load": int(group.start == 0),
                 "divide": 0, "final": 0, "base": f["dst_row"] & 1023,
                 "pitch": f["dst_plane"] if f["dst"] == Dest.OPERAND16 else f["dst_stride"],
-                **{name: f[name] for name in ("gelu", "affine", "score", "accumulate", "shift1", "shift2")},
+                **{name: f[name] for name in ("gelu", "affine", "score", "accumulate", "shift1", "shift2",
+                                              "act_shift")},
                 "lanes": lanes})
 
         if gate:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from golden.ops.arith import narrow, rsh, sat
+from golden.ops.arith import narrow, rsh, sat, wrap32
 from golden.ops.epilogue import Epilogue, affine, epilogue, to_key_value, to_residual
 from golden.spec.machine import LANES, PARAM_BYTES, SLICE, TN, MachineConfig
+from golden.spec.tables import ACT_SHIFT_MAX
 from golden.spec.tiling import key_tile, value_tile
 from hw.core.layouts import Route
 
@@ -57,15 +58,16 @@ class Stimulus:
 
 def random_params(rng) -> Params:
     return Params(
-        np.array([rng.randint(-1 << 24, 1 << 24) for _ in range(TN)]),
+        np.array([rng.choice((rng.randint(-1 << 24, 1 << 24), rng.randint(-1 << 31, INT32))) for _ in range(TN)]),
         np.array([rng.choice((65535, rng.randint(1, 65535), rng.randint(20000, 60000))) for _ in range(TN)]),
         np.array([rng.choice((-32768, 32767, rng.randint(-32768, 32767), rng.randint(-300, 300))) for _ in range(TN)]),
         np.array([rng.choice((rng.randint(-1 << 31, INT32), rng.randint(-1 << 20, 1 << 20))) for _ in range(TN)]))
 
 
 def accumulators(rng, tm: int, params: Params, shift1: int, spread: int, mults=None) -> np.ndarray:
-    """Drawn from the output: accumulators whose ``u`` lies within ``spread``, exact ties among them."""
-    acc = np.zeros((tm, TN), np.int64)
+    """Drawn from the output: accumulators whose ``u`` lies within ``spread``, exact ties among them. In some tiles a
+    few are anything, and wrap when the bias comes."""
+    acc, wild = np.zeros((tm, TN), np.int64), rng.random() < 0.1
     for lane in range(tm):
         for c in range(TN):
             mult = int(params.mult[c]) if mults is None else mults[lane]
@@ -74,8 +76,8 @@ def accumulators(rng, tm: int, params: Params, shift1: int, spread: int, mults=N
             s = ((u2 << shift1) // 2 + rng.choice((0, -1, 1))) // max(1, mult)
             s = max(-INT32, min(INT32, s))
             acc[lane, c] = max(-INT32, min(INT32, s - bias))
-            if abs(acc[lane, c] + bias) > INT32:
-                acc[lane, c] = 0
+            if wild and rng.random() < 0.1:
+                acc[lane, c] = rng.choice((-1 << 31, INT32, rng.randint(-1 << 31, INT32)))
     return acc
 
 
@@ -123,7 +125,7 @@ class World:
             return affine(u, p.gain, p.offset, c["shift2"])
         record = Epilogue(bias=p.bias, mult=p.mult, shift1=c["shift1"], gelu=bool(c.get("gelu")),
                           affine=bool(c.get("affine")), score=bool(c.get("score")), gain=p.gain, offset=p.offset,
-                          shift2=c["shift2"])
+                          shift2=c["shift2"], act_shift=c.get("act_shift", 0))
         weight = np.array([lane["mult"] for lane in c["lanes"][:count]]) if record.score else None
         return epilogue(acc, record, weight)
 
@@ -138,7 +140,7 @@ class World:
             return
         if route == Route.GATE:
             out["gate"] += [{"value": _row(row, half), "low": half, "tile": c["tile"]}
-                            for row in tile.acc[:count] + tile.params.bias for half in range(2)]
+                            for row in wrap32(tile.acc[:count] + tile.params.bias) for half in range(2)]
             return
         v = self._arithmetic(tile, count)
         self.stimulus.v.append(v)
@@ -231,6 +233,7 @@ class World:
                            "attention"))
         extra = {"shift2": rng.choice((rng.randint(0, 40), rng.randint(14, 30), rng.randint(18, 26)))}
         extra |= rng.choice(({}, {"gelu": 1}, {"affine": 1}, {"gelu": 1, "affine": 1}))
+        extra["act_shift"] = rng.randint(0, ACT_SHIFT_MAX)
         if kind == "residual":
             self.linear(Route.RESIDUAL, tiles, groups, count, accumulate=rng.randrange(2), **extra)
         elif kind == "score":

@@ -79,7 +79,11 @@ def random_tile(rng, steps: int = 0) -> Tile:
     else:
         exp = np.array([[rng.randint(0, 3) for _ in range(-(-inputs // BLOCK))] for _ in range(CFG.tm)], np.uint8)
         operand = Operand(lanes(-128, 127).astype(np.int8), exp)
-    beats = []
+    return tile_of(operand, weight, matmul(operand, weight))
+
+
+def tile_of(operand: Operand, weight: np.ndarray, acc: np.ndarray) -> Tile:
+    beats, steps = [], weight.shape[1] // CFG.tk
     planes = operand.planes() if operand.wide else (operand.bytes,)
     for number, plane in enumerate(planes):
         for step in range(steps):
@@ -89,7 +93,7 @@ def random_tile(rng, steps: int = 0) -> Tile:
                 "operand": plane[:, part].tolist(), "exp": exp, "weight": weight[:, part].tolist(),
                 "first": int(number == 0 and step == 0), "widen": int(number == 1 and step == 0),
                 "last": int(number == len(planes) - 1 and step == steps - 1)})
-    return Tile(beats, matmul(operand, weight))
+    return Tile(beats, acc)
 
 
 class Bench:
@@ -161,6 +165,36 @@ async def matches_golden(dut):
         await bench.send(tiles, gap)
         await bench.compare(tiles)
         bench.stop()
+
+
+@cocotb.test()
+async def accumulators_wrap(dut):
+    """Wide operands at the ends of their range over more inputs than int32 holds."""
+    await start(dut)
+    gen = np.random.default_rng(seeded("wrap").getrandbits(64))
+    operand = Operand(gen.choice([-32768, 32767], (CFG.tm, 1)).repeat(1040, 1).astype(np.int16))
+    weight = gen.choice([-127, 127, 120], (TN, 1)).repeat(1040, 1).astype(np.int8)
+    acc = matmul(operand, weight)
+    assert (acc != operand.bytes.astype(np.int64) @ weight.T).all()
+    bench = Bench(dut)
+    await bench.send([tile_of(operand, weight, acc)])
+    await bench.compare([tile_of(operand, weight, acc)])
+
+
+@cocotb.test()
+async def a_weight_may_be_minus_128(dut):
+    """The compiler makes none, the twin refuses it; packed products have room for it even so."""
+    await start(dut)
+    gen, tiles = np.random.default_rng(seeded("lowest").getrandbits(64)), []
+    for _ in range(12):
+        weight = gen.choice([-128, -128, -128, 127], (TN, 64)).astype(np.int8)
+        operand = Operand.pixels(gen.choice([0, 255, 255, 255], (CFG.tm, 64)).astype(np.uint8))
+        if gen.random() < 0.5:
+            operand = Operand(gen.choice([-128, 127], (CFG.tm, 64)).astype(np.int8), np.zeros((CFG.tm, 2), np.uint8))
+        tiles.append(tile_of(operand, weight, operand.values().astype(np.int64) @ weight.T))
+    bench = Bench(dut)
+    await bench.send(tiles)
+    await bench.compare(tiles)
 
 
 @cocotb.test()

@@ -9,6 +9,7 @@ import pytest
 
 from golden.spec.isa import Dest, Index, Opcode, decode, encode
 from golden.spec.machine import NANO, TN, MachineConfig
+from golden.spec.tables import ACT_SHIFT_MAX
 from golden.spec.tiling import ceil_div
 from hw.core.array_control import ArrayControl
 from sim.runner import run_bench
@@ -46,7 +47,7 @@ def random_linear(rng, world: World) -> dict:
         "src_wide": wide, "src_unsigned": not wide and rng.random() < 0.3, "dst": dst,
         "dst_row": rng.randrange(1 << 16), "dst_stride": rng.randrange(256), "dst_plane": rng.randrange(256),
         **{name: rng.getrandbits(1) for name in ("accumulate", "gelu", "affine", "score")},
-        "shift1": rng.randint(0, 47), "shift2": rng.randint(0, 40)}
+        "shift1": rng.randint(0, 47), "shift2": rng.randint(0, 40), "act_shift": rng.randint(0, ACT_SHIFT_MAX)}
     expert = rng.randrange(64)
     fields["score"] = 0
     if dst in (Dest.RESIDUAL, Dest.OPERAND8, Dest.OPERAND16) and rng.random() < 0.6:

@@ -12,6 +12,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from golden.ops.census import Census
 from golden.spec.machine import NANO, ZCU102
 from golden.spec.status import Status
+from golden.spec.tables import ACT_SHIFT_MAX
 from hw.core.array import drain_beat
 from hw.core.epilogue import Epilogue
 from hw.core.layouts import (
@@ -159,6 +160,8 @@ async def matches_golden(dut):
         assert 0.01 < clipped / seen < 0.8, f"{kind}: {clipped} of {seen} clipped; the stimulus is not balanced."
     assert all(bench.world.stimulus.out.values())
     assert {write["exp"] for write in bench.world.stimulus.out["operand"]} == {0, 1, 2, 3}
+    with_gelu = {context["act_shift"] for context in bench.world.stimulus.contexts if context.get("gelu")}
+    assert with_gelu == set(range(ACT_SHIFT_MAX + 1))
 
 
 @cocotb.test()

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exponential: every fraction with every distance that can occur, in every lane."""
+"""Exponential: every fraction with every distance that leaves something, and all distances, in every lane."""
 
 import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge
 
 from golden.ops.softmax import exp2_below
-from golden.spec.tables import EXP_ONE, LOG2_FRAC
-from hw.core.exponential import EXPONENT, EXPONENTIAL_BITS, Exponential
+from golden.spec.tables import EXP_ONE, LOG2_FRAC, SCORE_REFERENCE_MIN
+from hw.core.exponential import DISTANCE_BITS, EXPONENT, EXPONENTIAL_BITS, Exponential
 from sim.payload import pack
 from sim.runner import run_bench
 from sim.streams import seeded, start
 
 LANES = 4
-DISTANCES = 1 << LOG2_FRAC
-"""Whole parts 0..256: from a reference of 128 down to a score of -128."""
+DISTANCES = -2 * SCORE_REFERENCE_MIN
+"""Largest whole part: from the highest reference down to the lowest score."""
 
 
 def test_exponential():
@@ -23,11 +23,15 @@ def test_exponential():
 
 @cocotb.test()
 async def matches_golden_everywhere(dut):
-    """All distances f in 0..65536, one a cycle in each lane, each lane in its own order; LATENCY and II."""
+    """All distances f in 0..65536 and every whole part beyond, one a cycle in each lane, each lane in its own order;
+    LATENCY and II."""
     await start(dut)
     rng, latency, width = seeded(), Exponential(LANES).LATENCY, EXPONENT.size
-    count = (DISTANCES << LOG2_FRAC) + 1
-    orders = np.array([rng.sample(range(count), count) for _ in range(LANES)])
+    far = [whole << LOG2_FRAC | rng.randrange(1 << LOG2_FRAC) for whole in range(256, DISTANCES)]
+    distances = [*range(65537), *far, DISTANCES << LOG2_FRAC]
+    count = len(distances)
+    assert DISTANCES.bit_length() == DISTANCE_BITS
+    orders = np.array([rng.sample(distances, count) for _ in range(LANES)])
     expected = exp2_below(orders).T.tolist()
     assert max(map(max, expected)) == EXP_ONE and sum(e[0] == 0 for e in expected) > count // 2
     steps = orders.T.tolist()

@@ -15,6 +15,7 @@ from golden.ops.queues import arrivals, fill
 from golden.spec.isa import Opcode, encode
 from golden.spec.machine import LANES, MACHINES
 from golden.spec.status import Status
+from golden.spec.tables import SCORE_BITS
 from hw.core.gate import Gate
 from hw.core.layouts import GATE_BEAT, ISSUE, QUEUE_ENTRY
 from hw.core.token_walk import WALK
@@ -39,7 +40,8 @@ class Case:
         gen = np.random.default_rng(rng.getrandbits(64))
         self.shift1 = rng.choice([0, 3, 16, 20, 30, 37])
         self.mult = rng.randint(1, 65535) if self.shift1 > 3 else rng.randint(1, 9)
-        reach = {"spread": 1500, "tie": 2, "far": 60000, "one": 400, "close": 40}[kind]
+        reach = {"spread": 1500, "tie": 2, "far": 60000, "beyond": 900_000, "one": 400,
+                 "close": 40}[kind]
         t = gen.integers(-reach, reach + 1, (tokens, experts))
         if kind == "one":  # every token to the same expert
             t[:, rng.randrange(experts)] += 3000
@@ -144,7 +146,7 @@ class Bench:
 
 
 SHAPES = [(16, 2), (16, 1), (1, 1), (3, 3), (17, 4), (64, 8), (8, 8), (33, 2), (5, 2), (64, 1)]
-KINDS = ["spread", "tie", "far", "one", "close"]
+KINDS = ["spread", "tie", "far", "one", "close", "beyond"]
 
 
 def random_cases(rng, count):
@@ -155,16 +157,18 @@ def random_cases(rng, count):
 
 def census(cases):
     """What the stimulus exercises; a bench that stops exercising it fails."""
-    ties = clipped = full = negative = 0
+    ties = clipped = far = full = negative = 0
     for case in cases:
         logits = combine(case.high, case.low)
         ties += sum(len(set(row)) < len(row) for row in logits.tolist())
         raw = rsh(logits * case.mult, case.shift1)
-        clipped += int(np.sum(np.abs(raw) > 32768))
+        clipped += int(np.sum(np.abs(raw) > 1 << SCORE_BITS - 1))
+        far += int(np.sum(np.abs(raw) > 1 << 15))
         negative += int(np.sum(raw < 0))
         full += int(np.sum(case.routed()[1] == 65535))
-    print(f"census: {ties} tokens with ties, {clipped} scores clipped, {negative} negative, {full} weights of 1")
-    assert ties > 20 and clipped > 20 and negative > 100 and full > 5
+    print(f"census: {ties} tokens with ties, {clipped} scores clipped, {far} beyond 128 powers of two, "
+          f"{negative} negative, {full} weights of 1")
+    assert ties > 20 and clipped > 20 and far > 100 and negative > 100 and full > 5
 
 
 @cocotb.test()

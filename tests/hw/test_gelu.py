@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GELU on every code of its input, and passed by."""
+"""GELU on every code of its input with every act_shift, and passed by."""
 
 import os
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from golden.ops.gelu import gelu
-from golden.spec.tables import GELU_IN_FRAC, GELU_OUT_FRAC
+from golden.spec.tables import ACT_SHIFT_MAX, GELU_IN_FRAC, GELU_OUT_FRAC
 from golden.spec.tables import gelu as exact
 from hw.core.gelu import Gelu
 from sim.runner import run_bench
@@ -26,27 +26,29 @@ def test_gelu(lanes):
 
 @cocotb.test()
 async def matches_golden_on_all_codes(dut):
-    """65536 codes in an order in which every lane sees every magnitude; then the error against erf."""
+    """65536 codes with each act_shift, in an order in which every lane sees every magnitude; then the error against
+    erf."""
     await start(dut)
     rng = seeded("codes")
-    codes = list(range(-1 << 15, 1 << 15))
-    rng.shuffle(codes)
-    inputs = [{"u": codes[n:n + LANES], "enable": 1} for n in range(0, len(codes), LANES)]
-    got = np.array(await through(dut, Gelu(LANES), Gelu.LATENCY, inputs, "o")).ravel()
-    expected = gelu(np.array(codes))
-    wrong = np.flatnonzero(got != expected)
-    assert not wrong.size, f"u = {codes[wrong[0]]}: got {got[wrong[0]]}, expected {expected[wrong[0]]}"
-    error = max(abs(int(g) / (1 << GELU_OUT_FRAC) - exact(u / (1 << GELU_IN_FRAC)))
-                for g, u in zip(got, codes, strict=True))
-    print(f"largest error against erf GELU: {error:.3g}")
-    assert error < 1.8e-4  # half a table step squared times the curvature over 2, and two roundings
+    for shift in range(ACT_SHIFT_MAX + 1):
+        codes = list(range(-1 << 15, 1 << 15))
+        rng.shuffle(codes)
+        inputs = [{"u": codes[n:n + LANES], "act_shift": shift, "enable": 1} for n in range(0, len(codes), LANES)]
+        got = np.array(await through(dut, Gelu(LANES), Gelu.LATENCY, inputs, "o")).ravel()
+        expected = gelu(np.array(codes), shift)
+        wrong = np.flatnonzero(got != expected)
+        assert not wrong.size, f"u = {codes[wrong[0]]} << {shift}: {got[wrong[0]]}, expected {expected[wrong[0]]}"
+        error = max(abs(int(g) / (1 << GELU_OUT_FRAC) - exact(u / (1 << GELU_IN_FRAC - shift)))
+                    for g, u in zip(got, codes, strict=True))
+        print(f"act_shift {shift}: largest error against erf GELU: {error:.3g}")
+        assert error < 1.8e-4  # half a table step squared times the curvature over 2, and two roundings
 
 
 @cocotb.test()
 async def every_lane_sees_every_table_entry(dut):
     await start(dut)
     codes = [sign * (16 * point + f) for point in range(162) for sign, f in ((1, 0), (1, 15), (-1, 7), (-1, 8))]
-    inputs = [{"u": [code] * LANES, "enable": 1} for code in codes]
+    inputs = [{"u": [code] * LANES, "act_shift": 0, "enable": 1} for code in codes]
     got = await through(dut, Gelu(LANES), Gelu.LATENCY, inputs, "o")
     for code, lanes in zip(codes, got, strict=True):
         assert lanes == [int(gelu(np.array(code)))] * LANES, f"u = {code}: {lanes}"
@@ -54,10 +56,15 @@ async def every_lane_sees_every_table_entry(dut):
 
 @cocotb.test()
 async def passes_by_when_not_enabled(dut):
-    """Beats with and without GELU alternate at random; neither disturbs the other."""
+    """Beats with and without GELU, of every act_shift, alternate at random; none disturbs another."""
     await start(dut)
     rng = seeded("pass")
-    inputs = [{"u": [rng.randint(-3000, 3000) for _ in range(LANES)], "enable": rng.randrange(2)} for _ in range(300)]
+    inputs = []
+    for enable in (rng.randrange(2) for _ in range(600)):
+        shift = rng.randint(0, ACT_SHIFT_MAX) if enable else 0
+        reach = rng.choice((3000 >> shift, 32767))
+        inputs.append({"u": [rng.randint(-reach - 1, reach) for _ in range(LANES)], "act_shift": shift,
+                       "enable": enable})
     got = await through(dut, Gelu(LANES), Gelu.LATENCY, inputs, "o")
     for x, lanes in zip(inputs, got, strict=True):
-        assert lanes == (gelu(np.array(x["u"])).tolist() if x["enable"] else x["u"]), x
+        assert lanes == (gelu(np.array(x["u"]), x["act_shift"]).tolist() if x["enable"] else x["u"]), x

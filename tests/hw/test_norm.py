@@ -46,7 +46,7 @@ class Case:
         self.x = np.clip(np.rint(x), -32768, 32767).astype(np.int16)
         self.eps = rng.choice([0, eps_code(1e-6, dim), eps_code(1e-5, dim), (1 << 40) - 1])
         # xhat is about 2**11 for one deviation: outputs of a few hundred need gain / 2**shift of about 1/8.
-        self.shift = rng.choice([0, 8, 11, 15, 19, 31])
+        self.shift, self.xhat_shift = rng.choice([0, 8, 11, 15, 19, 31]), rng.choice([0, 0, 1, 2, 3])
         reach = min(32767, max(1, (1 << self.shift) * rng.choice([1, 2, 16]) // (64 if not wide else 2)))
         self.gain = gen.integers(-reach, reach + 1, dim)
         top = min((1 << 31) - 1, 200 << self.shift)
@@ -64,7 +64,7 @@ class Case:
                       src_stride=self.src_stride, dst_row=self.dst_row, dst_stride=self.dst_stride,
                       dst_plane=self.dst_plane if self.wide else 0, wide=int(self.wide), xhat=int(self.xhat),
                       xhat_row=self.xhat_row, xhat_stride=self.xhat_stride, xhat_plane=self.xhat_plane,
-                      shift=self.shift, eps=self.eps)
+                      shift=self.shift, xhat_shift=self.xhat_shift, eps=self.eps)
 
     def param_lines(self) -> list[int]:
         raw = b"".join(struct.pack("<hi", int(g), int(o)) for g, o in zip(self.gain, self.offset, strict=True))
@@ -77,7 +77,8 @@ class Case:
                 for t in range(self.tokens) for b in range(self.blocks)}
 
     def record(self) -> Norm:
-        return Norm(gain=self.gain, offset=self.offset, shift=self.shift, eps=self.eps, wide=self.wide)
+        return Norm(gain=self.gain, offset=self.offset, shift=self.shift, eps=self.eps, wide=self.wide,
+                    xhat_shift=self.xhat_shift)
 
     def expected(self) -> dict[tuple[int, int], tuple[bytes, int]]:
         """(row, half) -> (32 bytes, exponent) of everything the NORM writes."""
@@ -186,6 +187,7 @@ def census(cases: list[Case]) -> None:
         flat += int(np.sum(case.x.max(1) == case.x.min(1)))
     print(f"census: exponents {exps}, {ties} rounded up, {clipped} beyond 16 bits, {flat} flat rows")
     assert exps.min() > 5 and ties > 1000 and clipped > 10 and flat > 1
+    assert {case.xhat_shift for case in cases if case.xhat or case.wide} == {0, 1, 2, 3}
 
 
 KINDS = ["spread", "spread", "flat", "tiny", "extreme", "spike"]
@@ -200,7 +202,7 @@ def random_cases(rng, count: int) -> list[Case]:
 async def matches_golden(dut):
     await start(dut)
     rng = seeded()
-    cases = random_cases(rng, 48) + [Case(rng, 3, 32, wide=wide, xhat=not wide) for wide in (False, True)]
+    cases = random_cases(rng, 80) + [Case(rng, 3, 32, wide=wide, xhat=not wide) for wide in (False, True)]
     census(cases)
     bench = Bench(dut)
     for case in cases:
@@ -235,7 +237,8 @@ async def normalises_the_widest_sums(dut):
     case.x[0], case.x[1], case.x[2, ::2], case.x[2, 1::2] = -32768, 32767, -32768, 32767
     case.eps = 0
     assert normalise(case.x, 0)[0].max() == 0
-    await bench.run(case)
+    for case.xhat_shift in range(4):
+        await bench.run(case)
 
 
 @cocotb.test()

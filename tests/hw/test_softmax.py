@@ -12,6 +12,7 @@ from cocotb.triggers import FallingEdge
 from golden.ops.arith import reciprocal, rsh, sat
 from golden.ops.softmax import softmax
 from golden.spec.machine import NANO, SLICE, ZCU102
+from golden.spec.tables import SCORE_BITS
 from hw.core.layouts import READ_LATENCY, SOFTMAX_JOB, SOFTMAX_SLOTS, score_beat, softmax_done
 from hw.core.softmax import Softmax
 from sim.runner import run_bench
@@ -22,6 +23,8 @@ CONFIGS = {"nano": NANO, "zcu102": ZCU102, "fold2": replace(ZCU102, fold=2), "fo
 BRIEF = {config: ["matches_golden_when_stalled", "keeps_its_latency_and_interval"] for config in ("fold2", "fold8")}
 """What runs of the bench where not all of it does."""
 CFG = CONFIGS[os.environ.get("SOFTMAX_CFG", "nano")]
+LOW, HIGH = -1 << SCORE_BITS - 1, (1 << SCORE_BITS - 1) - 1
+"""Ends of a score in log2 units: 2048 powers of two on either side."""
 
 
 @pytest.mark.parametrize("config", list(CONFIGS))
@@ -62,7 +65,7 @@ class Job:
         return found
 
     def t(self) -> np.ndarray:
-        return sat(rsh(self.scores * self.mult, self.shift1), 16)
+        return sat(rsh(self.scores * self.mult, self.shift1), SCORE_BITS)
 
     def expected(self) -> tuple[list[list[list[int]]], list[tuple[int, int]]]:
         """Planes of P as [plane][chunk][lane * 16 + key], absent lanes 0; (recip, shift) of each lane."""
@@ -90,20 +93,23 @@ def job_from_t(rng, t, **fields) -> Job:
 
 def random_job(rng) -> Job:
     lanes, keys = rng.randint(1, CFG.tm), rng.randint(1, CFG.max_keys)
-    kind = rng.randrange(5)
-    if kind == 0:  # around the table's range, beyond int16 at times
-        spread = rng.choice([300, 3000, 45000])
+    kind = rng.randrange(6)
+    if kind == 0:  # around the table's range, beyond the ends at times
+        spread = rng.choice([300, 3000, 45000, 700_000])
         t = [[rng.randint(-spread, spread) for _ in range(keys)] for _ in range(lanes)]
     elif kind == 1:  # rising: the reference moves in every chunk
         t = [[-2000 + 4000 * k // keys + rng.randint(-20, 20) for k in range(keys)] for _ in range(lanes)]
     elif kind == 2:  # ties, and references at exact powers of two
         t = [[256 * rng.randint(-2, 2) for _ in range(keys)] for _ in range(lanes)]
     elif kind == 3:  # one key far above the rest, anywhere
-        t = [[rng.randint(-32768, -20000) for _ in range(keys)] for _ in range(lanes)]
+        t = [[rng.randint(LOW, -320_000) for _ in range(keys)] for _ in range(lanes)]
         for row in t:
-            row[rng.randrange(keys)] = rng.choice([32767, 0, -19000])
+            row[rng.randrange(keys)] = rng.choice([HIGH, 32767, 0, -19000])
+    elif kind == 4:  # close to each other, far from 0
+        middle = rng.choice([LOW, HIGH, rng.randint(LOW, HIGH)])
+        t = [[middle + rng.randint(-3000, 3000) for _ in range(keys)] for _ in range(lanes)]
     else:
-        t = [[rng.choice([-32768, -32767, 32767, 0]) for _ in range(keys)] for _ in range(lanes)]
+        t = [[rng.choice([LOW, LOW + 1, -32769, HIGH, HIGH - 255, 0]) for _ in range(keys)] for _ in range(lanes)]
     wide = rng.random() < 0.4
     return job_from_t(rng, t, wide=wide, p_shift=rng.randint(0, 8) if wide else 0)
 
@@ -162,10 +168,11 @@ def census(jobs: list[Job]) -> None:
     raw = np.concatenate([rsh(job.scores * job.mult, job.shift1).ravel() for job in jobs])
     moved = sum(int((np.diff(softmax(job.t(), wide_p=True, references=True).reference) > 0).sum()) for job in jobs)
     ragged = sum(job.scores.shape[1] % SLICE != 0 for job in jobs)
-    print(f"census: {len(t)} scores, {np.sum(raw != t)} saturated, {np.sum(t < 0)} negative, "
+    far = np.sum(abs(t) > 1 << 15)
+    print(f"census: {len(t)} scores, {np.sum(raw != t)} saturated, {np.sum(t < 0)} negative, {far} beyond 128 powers, "
           f"{np.sum(t % 256 == 0)} whole, {moved} references raised, {ragged} ragged rows, "
           f"{sum(job.wide for job in jobs)} wide jobs")
-    assert np.sum(raw != t) > 10 and np.sum(t < 0) > 100 and np.sum(t % 256 == 0) > 100
+    assert np.sum(raw != t) > 10 and np.sum(t < 0) > 100 and np.sum(t % 256 == 0) > 100 and far > 100
     assert moved > 20 and ragged > 5 and any(job.wide for job in jobs)
 
 
@@ -200,8 +207,8 @@ async def handles_corner_rows(dut):
     rng, jobs = seeded(), []
     for keys in (1, 2, 15, 16, 17, 33, CFG.max_keys, min(129, CFG.max_keys - 1)):
         for shape in ("equal", "rising", "falling", "lowest"):
-            row = {"equal": [77] * keys, "rising": [min(556 * k - 32768, 32767) for k in range(keys)],
-                   "falling": [32767 - 256 * k for k in range(keys)], "lowest": [-32768] * keys}[shape]
+            row = {"equal": [77] * keys, "rising": [min(8896 * k + LOW, HIGH) for k in range(keys)],
+                   "falling": [HIGH - 256 * k for k in range(keys)], "lowest": [LOW] * keys}[shape]
             lanes = rng.randint(1, CFG.tm)
             jobs += [job_from_t(rng, [row] * lanes, wide=wide) for wide in (False, True)]
     await Bench(dut).run(jobs)
