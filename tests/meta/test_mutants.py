@@ -51,6 +51,12 @@ MUTANTS = [
            "spare.eq(i_bits), spare_full.eq(1)", "spare.eq(i_bits), spare_full.eq(0)"),
     Mutant("a memory that is exactly full is refused", "hw.ctrl.reach", "ReachChecker", "test_reach",
            "total > depth(self.cfg, store)", "total >= depth(self.cfg, store)", (NANO,)),
+    Mutant("a burst ends at an early RLAST", "hw.dma.read_engine", "ReadEngine", "test_read_engine",
+           "ends.eq(s1_valid & asked & final)", "ends.eq(s1_valid & asked & (final | s1_last))",
+           options=(("tests", ["is_quiet_only_when_nothing_comes_any_more"]),)),
+    Mutant("a response counts before its burst is written", "hw.dma.write_engine", "WriteEngine", "test_write_engine",
+           "asked.eq((addressed != 0) & (filled != 0))", "asked.eq(addressed != 0)",
+           options=(("tests", ["names_a_response_before_its_burst_was_taken"]),)),
     Mutant("appended entries are not counted", "hw.ctrl.reach", "ReachChecker", "test_reach",
            'Mux(s2_append, state["entries"], 0)', "0", (NANO,)),
 ]
