@@ -122,8 +122,8 @@ def after(opcode: Opcode, f: dict, s: ProgramState) -> ProgramState:
 
 def derived(opcode: Opcode, f, pick=choose) -> dict:
     """What the functions below want beside the fields themselves: values that need the fields only, which gateware
-    computes a stage earlier. ``crowded``: results of one token would meet those of the next, or its two byte planes
-    each other.
+    computes a stage earlier. ``crowded``: results of one token do not lie together, apart from those of the next and
+    one byte plane behind the other.
     """
     if opcode is Opcode.ATTENTION:
         return {"head_rows": f["heads"] * f["head_slices"]}
@@ -190,7 +190,7 @@ def contradictions(opcode: Opcode, f, s: ProgramState, pick=choose) -> list:
                 (f["dst"] >= Dest.KEY) & queued(f), to_gate & s.body, to_gate & (f["tokens"] > s.left),
                 to_gate & (f["tiles"] != _ceil(s.experts, LOGITS)), (f["hold"] | f["again"]) & s.body,
                 f["again"] & (f["until"] > s.held), f["crowded"],
-                f["narrow"] & (_count(f, "dst_index", s, pick) > 1)]
+                f["narrow"] & (pick(queued(f), pick(s.body, s.slots, 0), f["tokens"]) > 1)]
     if opcode is Opcode.ATTENTION:
         rows = _ceil(f["head_rows"], SLICES_PER_ROW)
         return [f["head_slices"] & 1,

@@ -112,8 +112,8 @@ class Grammar:
         second = self.draw(st.sampled_from(["none", "affine", "gelu", "gelu affine"] + ["score"] * queue))
         return Opcode.LINEAR, _fields(
             Opcode.LINEAR, stream=self.stream(tiles * (6 + 8 * slices)), tokens=tokens, tiles=tiles, slices=slices,
-            src_index=self.draw(indices), dst_index=self.draw(indices), src_row=self.operand(14 * src_stride + plane + 3),
-            src_stride=src_stride, src_plane=plane, src_wide=wide, src_unsigned=self.flag() and not wide, dst=dst,
+            src_index=self.draw(indices), dst_index=self.draw(indices),
+            src_row=self.operand(14 * src_stride + plane + 3), src_stride=src_stride, src_plane=plane, src_wide=wide, src_unsigned=self.flag() and not wide, dst=dst,
             dst_row=self.number(0, max(0, depth - 14 * stride)), dst_stride=stride, dst_plane=dst_plane,
             accumulate=self.flag(), gelu="gelu" in second, affine="affine" in second, score=second == "score",
             shift1=self.number(0, 47) if self.number(0, 3) == 0 else self.number(14, 32), shift2=self.number(0, 40),
@@ -160,8 +160,9 @@ class Grammar:
         for _, fields in body:
             fields["stream"] = self.number(0, 200)
         pitch = self.number(0, 60)
-        return [*found, (Opcode.EXPERTS, _fields(Opcode.EXPERTS, stream=self.number(0, 200), pitch=pitch, body=len(body),
-                                                 experts=self.draw(st.sampled_from([64, gate["experts"], 3])))), *body]
+        experts = _fields(Opcode.EXPERTS, stream=self.number(0, 200), pitch=pitch, body=len(body),
+                          experts=self.draw(st.sampled_from([64, gate["experts"], 3])))
+        return [*found, (Opcode.EXPERTS, experts), *body]
 
 
 @st.composite

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hypothesis strategies: networks, plans and machines of every shape that the records allow, near each other's limits."""
+"""Hypothesis strategies: networks, plans and machines of every shape that the records allow, near their limits."""
 
 from dataclasses import replace
 

@@ -82,8 +82,8 @@ def test_a_machine_is_asked_before_work_begins(verb, tmp_path):
 
 def test_a_classifier_of_any_size():
     """Heads of more than 255 tiles are several LINEARs."""
-    config = replace(model.NANO, moe_layers=(), experts=0, top_k=0, expert_hidden=0, tasks=("default",), final_norm=True,
-                     classes=21843)
+    config = replace(model.NANO, moe_layers=(), experts=0, top_k=0, expert_hidden=0, tasks=("default",),
+                     final_norm=True, classes=21843)
     network = random_int_model(config)
     pixels = picture(config)
     result = Session(compile_model(network, machine.ZCU102), GoldenDevice(machine.ZCU102)).frame(pixels)

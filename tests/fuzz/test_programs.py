@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Program fuzzer: whatever a program says, the reference and RTL give the same bytes or the same named status."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from golden.spec import isa
+from golden.spec.machine import LINE, NANO
+from golden.spec.status import Status
+from sim.board.settings import DramSettings
+from sim.device import SimDevice
+from tests.fuzz.programs import finished, mutations, programs
+from tests.fuzz.rig import Contents, Rig, on_golden
+
+PROGRAMS = int(os.environ.get("FUZZ_PROGRAMS", 300))
+SEED = int(os.environ.get("FUZZ_SEED", 0))
+pytestmark = pytest.mark.rtl
+
+
+@pytest.fixture(scope="module")
+def rig():
+    device = SimDevice(NANO, dram_bytes=8 << 20)
+    yield Rig(device)
+    device.close()
+
+
+@settings(max_examples=PROGRAMS, deadline=None, derandomize=not SEED, print_blob=True, database=None,
+          suppress_health_check=list(HealthCheck))
+@given(st.data(), st.integers(0, 15), st.sampled_from([0.0, 0.0, 0.4]))
+def test_programs_mean_the_same(rig, data, seed, stall):
+    words = [isa.encode(opcode, **fields) for opcode, fields in finished(data.draw(programs()))]
+    mutated = data.draw(st.booleans())
+    if mutated:
+        words = data.draw(mutations(words))
+    contents = Contents.of(seed)
+    wanted = on_golden(words, contents)
+    assert mutated or wanted.status is Status.OK, "the grammar makes legal programs"
+    event(f"{'mutated' if mutated else 'legal'}: {wanted.status.name}")
+    rig.device.board.configure(DramSettings(latency=20, stall=stall, seed=seed + 1))
+    came = rig.run(words, contents)
+    listing = "\n".join(f"{i}: {isa.decode(word)}" for i, word in enumerate(words)) if came.status is Status.OK else ""
+    if wanted.status is Status.RANGE_READ or came.status is Status.RANGE_READ:
+        # The weight stream is read ahead: its fault may come before another one, and blame an earlier instruction.
+        assert {wanted.status, came.status} <= {Status.RANGE_READ, Status.RANGE_WRITE}, (wanted.status, came.status)
+        return
+    assert (came.status, came.index) == (wanted.status, wanted.index), listing
+    if wanted.status is Status.OK:
+        a, b = (np.frombuffer(o.output, np.uint8).reshape(-1, LINE) for o in (came, wanted))
+        rows = np.flatnonzero((a != b).any(axis=1))
+        assert not rows.size, (f"{rows.size} rows of the output differ, first row {rows[0]} (operand rows "
+                               f"0..{NANO.operand_rows - 1}, then residual rows): machine {a[rows[0]].tolist()}, "
+                               f"golden {b[rows[0]].tolist()}\n{listing}")
+        assert came.retired == wanted.retired
