@@ -113,7 +113,8 @@ class Grammar:
         return Opcode.LINEAR, _fields(
             Opcode.LINEAR, stream=self.stream(tiles * (6 + 8 * slices)), tokens=tokens, tiles=tiles, slices=slices,
             src_index=self.draw(indices), dst_index=self.draw(indices),
-            src_row=self.operand(14 * src_stride + plane + 3), src_stride=src_stride, src_plane=plane, src_wide=wide, src_unsigned=self.flag() and not wide, dst=dst,
+            src_row=self.operand(14 * src_stride + plane + 3), src_stride=src_stride, src_plane=plane, src_wide=wide,
+            src_unsigned=self.flag() and not wide, dst=dst,
             dst_row=self.number(0, max(0, depth - 14 * stride)), dst_stride=stride, dst_plane=dst_plane,
             accumulate=self.flag(), gelu="gelu" in second, affine="affine" in second, score=second == "score",
             shift1=self.number(0, 47) if self.number(0, 3) == 0 else self.number(14, 32), shift2=self.number(0, 40),

@@ -119,8 +119,9 @@ def _linear_rows(rows: Rows, f: dict, state: ProgramState) -> None:
                                             for group in range((len(results) + 15) // 16))
 
 
-SMALL = {"tokens": 20, "tiles": 3, "slices": 8, "blocks": 4, "queries": 12, "keys": 70, "heads": 3, "rows": 40, "row": 70,
-         "src_row": 60, "dst_row": 60, "q_row": 60, "xhat_row": 60, "key_tile": 8, "value_tile": 8, "key_pitch": 6,
+SMALL = {"tokens": 20, "tiles": 3, "slices": 8, "blocks": 4, "queries": 12, "keys": 70, "heads": 3, "rows": 40,
+         "row": 70, "src_row": 60, "dst_row": 60, "q_row": 60, "xhat_row": 60, "key_tile": 8, "value_tile": 8,
+         "key_pitch": 6,
          "src_stride": 5, "dst_stride": 6, "q_stride": 5, "xhat_stride": 6, "src_plane": 5, "dst_plane": 5,
          "xhat_plane": 5, "first_token": 30, "experts": 20, "top_k": 4, "back": 30, "body": 3}
 """Fields are drawn up to these, so that a tiny machine accepts about as often as it refuses."""
@@ -204,7 +205,7 @@ def test_what_is_refused_for_its_strides_would_have_met(instruction):
 @pytest.mark.parametrize("dst, hold, again, held, tiles, slices, wide", itertools.product(
     (Dest.RESIDUAL, Dest.GATE), (0, 1), (0, 1), (0, 24), (1, 3), (1, 5, 8), (0, 1)))
 def test_the_ring_and_the_lanes_hold_what_is_used_more_than_once(dst, hold, again, held, tiles, slices, wide):
-    """Slices in the ring at one time: those retained, and a tile's or, for the gate and what is retained, all tiles'."""
+    """Slices in the ring at one time: those retained, and a tile's or, for the gate and what stays, all tiles'."""
     f = {field.name: 0 for field in FORMATS[Opcode.LINEAR].fields} | {
         "dst": dst, "hold": hold, "again": again, "tiles": tiles, "slices": slices, "src_wide": wide, "tokens": 2,
         "src_stride": 4, "src_plane": 2, "dst_stride": 3}
