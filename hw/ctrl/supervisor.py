@@ -30,7 +30,8 @@ class Supervisor(wiring.Component):
 
     The first error is kept; in one cycle a bus fault goes before the program's, before a local one, before a time-out,
     before the abort. In DRAIN the engines issue nothing, accept everything owed and complete started writes without
-    strobes; RESET clears every unit, so the next job begins as after power-up. Jobs that succeed take the same way.
+    strobes; RESET clears every unit, so the next job begins as after power-up. Jobs that succeed take the same way. The
+    memories begin to empty behind RESET, and anew behind CHECK.
 
     Timing: a job ends at most JOB_LIMIT cycles after its start plus the drain, which ends at most BUS_LIMIT cycles
     after the last handshake.
