@@ -25,7 +25,7 @@ _BASE = {Region.TABLES: "TABLE_ADDR", Region.INPUT: "INPUT_ADDR"}
 
 
 class Machine:
-    """One machine of ``config`` with its memories; jobs run one after the other without a reset between them.
+    """One machine of ``config`` with its memories, which are zero at the start of each job.
 
     Instructions run one at a time in program order, ``wait`` is ignored: a program whose waits are complete gives the
     same on the machine. With ``hazards`` a job that lacks waits ends in :class:`golden.iss.hazards.MissingWait`.
@@ -52,6 +52,7 @@ class Machine:
         self.registers = {name: 0 for name in (*ADDRESSES, "READ_LO", "READ_HI", "WRITE_LO", "WRITE_HI", "WEIGHT_LO",
                                                "WEIGHT_HI")} | registers
         self.trace, self.retired = trace, 0
+        self.memories = Memories(self.config)
         self.gate = execute.GateState()
         self.stream = Stream(self.config, self._stream_lines)
         self._check_registers()

@@ -38,7 +38,7 @@ class Latencies:
     epilogue: int = 34
     """From a result to its write."""
     norm: int = 82
-    softmax: int = 50
+    softmax: int = 49
     """From the last score of a group to its first probability, besides the cycle that each chunk of scores takes."""
     dma: int = 25
     """From an issue to the first request, and from the last beat to the last row, of a LOAD or STORE."""

@@ -24,9 +24,7 @@ MAX_BLOCKS = MAX_NORM_DIM // BLOCK
 S1_SHAPE = signed(15 + MAX_NORM_DIM.bit_length())
 S2_BITS = 30 + MAX_NORM_DIM.bit_length()
 CHANNEL_BITS = 8 * NORM_PARAM_BYTES
-LEAST_SHIFT = 33 - XHAT_FRAC - (RSQRT_RADICAND_BITS - 1) // 2
-"""Of ``22 - j``, where the variance is 1. No product loses fewer bits, so the shift proper counts from there."""
-SHIFT_BITS = 5
+LEAST_SHIFT = 33 - XHAT_FRAC - (RSQRT_RADICAND_BITS - 1) // 2  # 22 - j of the variance 1; shifts count from there
 
 
 class LayerNorm(wiring.Component):
@@ -36,7 +34,7 @@ class LayerNorm(wiring.Component):
 
         rows -> [parts] -> [ring of parts]-----------------------------\
                      \-> [x^2] -> [sum trees] -> [S1, S2] -> [V, 5] -> | [1/root, 35] -> tokens
-        ring, tokens -> [D x] -> [- S1] -> [x r] -> [>> 22 - j + xhat_shift, 3] -> xhat -> [x gain] -> [+ offset]
+        ring, tokens -> [D x] -> [- S1] -> [x r] -> [>> by j and xhat_shift, 3] -> xhat -> [x gain] -> [+ offset]
                      -> [>> shift, 3] -> [block exponent, 3] -> queue, pairs of blocks -> [one plane a cycle] -> o
 
     Timing: a row of 32 channels passes in F = ``cfg.fold`` parts, one a cycle, through both passes. A NORM of T tokens
@@ -104,7 +102,7 @@ class LayerNorm(wiring.Component):
         ring = m.submodules.ring = memory.Memory(shape=LINE_BITS // fold, depth=self.RING_ROWS * fold, init=[])
         part, part_valid, part_ends = self._read_rows(m, begin, ring.write_port(), block_freed, token_freed)
         sums = m.submodules.sums = memory.Memory(shape=S1_SHAPE, depth=self.TOKENS, init=[])
-        roots = m.submodules.roots = memory.Memory(shape=unsigned(ROOT_BITS + SHIFT_BITS), depth=self.TOKENS, init=[])
+        roots = m.submodules.roots = memory.Memory(shape=unsigned(ROOT_BITS + 5), depth=self.TOKENS, init=[])
         known = self._statistics(m, part, part_valid, part_ends, sums.write_port(), roots.write_port())
 
         # Pass 2: a part a cycle while a token is known and the queue behind has room for what is on the way. Neither
@@ -128,10 +126,8 @@ class LayerNorm(wiring.Component):
         with m.If(begin):
             m.d.sync += token.eq(0)
         ring_port, sum_port, root_port = ring.read_port(), sums.read_port(), roots.read_port()
-        ring_part = Signal.like(ring_port.addr)
-        m.d.sync += ring_part.eq(ring_part + issue)
-        slot = Signal(range(self.TOKENS))
-        m.d.sync += slot.eq(slot + token_freed)
+        ring_part, slot = Signal.like(ring_port.addr, name="ring_part"), Signal(range(self.TOKENS))
+        m.d.sync += [ring_part.eq(ring_part + issue), slot.eq(slot + token_freed)]
         m.d.comb += [ring_port.addr.eq(ring_part), sum_port.addr.eq(slot), root_port.addr.eq(slot)]
         tag = Signal(data.StructLayout({"number": range(fold), "block": range(MAX_BLOCKS), "ends": 1, "final": 1}),
                      name="n0_tag")
@@ -265,7 +261,7 @@ class LayerNorm(wiring.Component):
 
         # Tables: S1 as soon as it is known, the rest with the root.
         sum_slot, root_slot = Signal(range(self.TOKENS)), Signal(range(self.TOKENS))
-        shift = Signal(SHIFT_BITS)
+        shift = Signal(5)
         m.d.comb += [
             sum_port.addr.eq(sum_slot), sum_port.data.eq(t1_s1), sum_port.en.eq(valids[t0 + 1] & lasts[t0 + 1]),
             shift.eq(33 - XHAT_FRAC - LEAST_SHIFT - root.o_j + norm.xhat_shift),
@@ -309,12 +305,12 @@ class LayerNorm(wiring.Component):
         n3_s1, n4_r, n5_shift = (_held(m, s1, 2, "s1"), _held(m, root[:ROOT_BITS], 3, "r"),
                                  _held(m, root[ROOT_BITS:], 4, "j"))
         n3_product, n4_difference = registers(signed(22), "n3_product"), registers(signed(27), "n4_difference")
-        n5_scaled = registers(signed(44), "n5_scaled")
+        n5_scaled = registers(signed(45 - LEAST_SHIFT), "n5_scaled")  # with one fraction bit for the least shift
         for k in range(self.CHANNELS):
             m.d.sync += [n3_product[k].eq(n2_part.word_select(k, 16).as_signed() * norm.blocks),
-                         n4_difference[k].eq((n3_product[k] << 5) - n3_s1), n5_scaled[k].eq(n4_difference[k] * n4_r)]
-        halves = [scaled[LEAST_SHIFT - 1:].as_signed() for scaled in n5_scaled]
-        n8_xhat = round_shift(m, "xhat", halves, n5_shift, 16, halves=True)
+                         n4_difference[k].eq((n3_product[k] << 5) - n3_s1),
+                         n5_scaled[k].eq(n4_difference[k] * n4_r >> LEAST_SHIFT - 1)]
+        n8_xhat = round_shift(m, "xhat", n5_scaled, n5_shift, 16, halves=True)
 
         # Stage 9: gain. Stage 10: offset. Stages 11..13: v. The parameters are read two stages before they are needed.
         port = table.read_port()

@@ -33,7 +33,7 @@ class Supervisor(wiring.Component):
     before the abort. In DRAIN the engines issue nothing, accept everything owed and complete started writes without
     strobes; RESET clears every unit, so the next job begins as after power-up. Jobs that succeed take the same way;
     a bus that breaks the protocol in their drain makes them fail. A bus that is not quiet when a job is started gets
-    the time of a drain to come to rest, in SETTLE.
+    the time of a drain to come to rest, in SETTLE. The memories begin to empty behind RESET, and anew behind CHECK.
 
     Timing: a job ends at most JOB_LIMIT cycles after it began plus the drain, which ends at most BUS_LIMIT cycles
     after the last handshake that was owed, or DRAIN_LIMITS times that after a bus broke the protocol.

@@ -15,12 +15,13 @@ class KeyMemory(wiring.Component):
     ::
 
         i -> [ payload | one-hot column | step ] -> [ array: TN columns of tk bytes ] -> [ output register ] -> o
-                                                      ^ row, en
+             [ 0       | all columns    | sweep ]     ^ row, en
 
     Row ``tile * steps + step``, byte ``c * tk + j`` = key c, head channel ``step * tk + j`` (golden.spec.tiling).
     Timing: LATENCY = READ_LATENCY from ``row``, ``en`` to ``o``; ``o`` holds until the next read's data. A write takes
     II = ``cfg.steps`` cycles; a read sees writes transferred WRITE_LATENCY or more cycles before. The bytes read a
-    cycle are TN * tk, whatever the number of token lanes.
+    cycle are TN * tk, whatever the number of token lanes. Behind a reset the write registers sweep zeros through all
+    rows: for SWEEP = ``cfg.kv_rows`` cycles no write is accepted, and reads give zeros at once.
     Domain: tiles below ``cfg.kv_tiles`` (the epilogue refuses others).
     Twin: the K memory of ``golden.iss``.
 
@@ -38,6 +39,7 @@ class KeyMemory(wiring.Component):
         self.cfg = cfg
         self.II = cfg.steps
         self.WRITE_LATENCY = 1 + cfg.steps
+        self.SWEEP = cfg.kv_rows
         super().__init__({"i": In(stream.Signature(KEY_WRITE)), "row": In(range(cfg.kv_rows)), "en": In(1),
                           "o": Out(8 * cfg.row_bytes)})
 
@@ -45,12 +47,18 @@ class KeyMemory(wiring.Component):
         m = Module()
         steps, granule = self.cfg.steps, 8 * self.cfg.tk
 
-        # Write: the payload stays in s1 for `steps` cycles and shifts down by one step in each.
-        s1_ready, s1_step = Signal(init=1), Signal(range(max(2, steps)))
-        s1_column, s1_tile = Signal(TN), Signal(range(self.cfg.kv_tiles))
-        s1_data = Signal(steps * granule, reset_less=True)
+        # Write: the payload stays in s1 for `steps` cycles and shifts down by one step in each. A reset leaves zeros
+        # for all columns of row 0 there, and the rows behind it follow.
+        s1_ready, s1_step = Signal(), Signal(range(max(2, steps)))
+        s1_column, s1_tile = Signal(TN, init=-1), Signal(range(self.cfg.kv_tiles))
+        s1_data, swept, reads = Signal(steps * granule), Signal(), Signal()
+        s1_row = Cat(s1_step, s1_tile) if steps > 1 else s1_tile
         m.d.comb += self.i.ready.eq(s1_ready)
-        with m.If(self.i.ready):
+        with m.If(~swept):
+            m.d.sync += s1_row.eq(s1_row + 1)
+            with m.If(s1_row == self.cfg.kv_rows - 1):
+                m.d.sync += [swept.eq(1), s1_ready.eq(1), s1_column.eq(0)]
+        with m.Elif(s1_ready if steps > 1 else 1):
             m.d.sync += [
                 s1_ready.eq(~self.i.valid if steps > 1 else 1), s1_step.eq(0), s1_tile.eq(self.i.p.tile),
                 s1_data.eq(self.i.p.data.as_value()),
@@ -61,16 +69,17 @@ class KeyMemory(wiring.Component):
 
         store = m.submodules.store = memory.Memory(shape=8 * self.cfg.row_bytes, depth=self.cfg.kv_rows, init=[])
         write_port, read_port = store.write_port(granularity=granule), store.read_port()
-        s1_row = Cat(s1_step, s1_tile) if steps > 1 else s1_tile
         m.d.comb += [
             write_port.addr.eq(s1_row), write_port.en.eq(s1_column),
             write_port.data.eq(s1_data[:granule].replicate(TN)),
             read_port.addr.eq(self.row), read_port.en.eq(self.en),
         ]
 
-        # Read: output register.
+        # Read: output register. A read finds the last zeros from the second cycle behind the sweep on.
         s1_en = Signal()
-        m.d.sync += s1_en.eq(self.en)
-        with m.If(s1_en):
+        m.d.sync += [s1_en.eq(self.en), reads.eq(swept)]
+        with m.If(~reads):
+            m.d.sync += self.o.eq(0)
+        with m.Elif(s1_en):
             m.d.sync += self.o.eq(read_port.data)
         return m

@@ -15,12 +15,13 @@ class ValueMemory(wiring.Component):
     ::
 
         i -> [ payload ] -> [ tk x 2 arrays of 16 bytes: (key of the step, half of the channels) ] -> [ reg ] -> o
-                                                      ^ row, en
+             [ sweep: 0 ]                             ^ row, en
 
     Row ``tile * steps + step``, byte ``c * tk + j`` = head channel c, key ``step * tk + j`` (golden.spec.tiling).
     Timing: LATENCY = READ_LATENCY from ``row``, ``en`` to ``o``; ``o`` holds until the next read's data. Writes: II =
     1; a read sees writes transferred WRITE_LATENCY or more cycles before. The bytes read a cycle are TN * tk, whatever
-    the number of token lanes.
+    the number of token lanes. Behind a reset the write registers sweep zeros through all rows: for SWEEP =
+    ``cfg.kv_rows`` cycles no write is accepted, and reads give zeros at once.
     Domain: tiles below ``cfg.kv_tiles`` (the epilogue refuses others).
     Twin: the V memory of ``golden.iss``.
 
@@ -38,6 +39,7 @@ class ValueMemory(wiring.Component):
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
+        self.SWEEP = cfg.kv_rows
         super().__init__({"i": In(stream.Signature(VALUE_WRITE)), "row": In(range(cfg.kv_rows)), "en": In(1),
                           "o": Out(8 * cfg.row_bytes)})
 
@@ -47,17 +49,24 @@ class ValueMemory(wiring.Component):
         key_log2 = (tk - 1).bit_length()
 
         # Write, stage 1: a position is a step and a key within it; select one of the 2 * tk arrays.
-        s1_row, s1_data = Signal(range(self.cfg.kv_rows)), Signal(8 * LANES, reset_less=True)
-        s1_select = Signal(2 * tk)
-        m.d.comb += self.i.ready.eq(1)
-        m.d.sync += [
-            s1_row.eq(Cat(self.i.p.position[key_log2:], self.i.p.tile)),
-            s1_data.eq(self.i.p.data.as_value()),
-            s1_select.eq(self.i.valid << Cat(self.i.p.half, self.i.p.position[:key_log2])),
-        ]
+        # A reset leaves zeros for all arrays of row 0 there, and the rows behind it follow.
+        s1_row, s1_data = Signal(range(self.cfg.kv_rows)), Signal(8 * LANES)
+        s1_select, swept, reads = Signal(2 * tk, init=-1), Signal(), Signal()
+        m.d.comb += self.i.ready.eq(swept)
+        with m.If(swept):
+            m.d.sync += [
+                s1_row.eq(Cat(self.i.p.position[key_log2:], self.i.p.tile)),
+                s1_data.eq(self.i.p.data.as_value()),
+                s1_select.eq(self.i.valid << Cat(self.i.p.half, self.i.p.position[:key_log2])),
+            ]
+        with m.Else():
+            m.d.sync += s1_row.eq(s1_row + 1)
+            with m.If(s1_row == self.cfg.kv_rows - 1):
+                m.d.sync += [swept.eq(1), s1_select.eq(0)]
 
+        # A read finds the last zeros from the second cycle behind the sweep on.
         s1_en = Signal()
-        m.d.sync += s1_en.eq(self.en)
+        m.d.sync += [s1_en.eq(self.en), reads.eq(swept)]
         for key in range(tk):
             for half in range(TN // LANES):
                 store = m.submodules[f"key{key}_half{half}"] = memory.Memory(
@@ -69,7 +78,9 @@ class ValueMemory(wiring.Component):
                     read_port.addr.eq(self.row), read_port.en.eq(self.en),
                 ]
                 # Read: output register, interleaved to byte c * tk + key.
-                with m.If(s1_en):
+                with m.If(~reads):
+                    m.d.sync += self.o.eq(0)
+                with m.Elif(s1_en):
                     for lane in range(LANES):
                         m.d.sync += self.o.word_select((LANES * half + lane) * tk + key, 8).eq(
                             read_port.data.word_select(lane, 8))

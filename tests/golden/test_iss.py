@@ -288,6 +288,24 @@ def test_a_body_may_not_hold_end_or_experts():
     assert job(nested).status is Status.BAD_OPCODE
 
 
+def test_memories_are_zero_at_the_start_of_each_job():
+    """Jobs that store rows of each memory, behind one that filled them."""
+    image = compile_model(random_int_model(model.NANO), machine.NANO)
+    dram, registers, size = placed(image, prepare_input(picture(model.NANO), image.input))
+    unit = Machine(machine.NANO, dram)
+    unit.run(registers)
+    before = unit.memories
+    assert all(getattr(before, name).any() for name in ("operand", "exp", "residual", "key", "value"))
+    rows, begin = size // machine.LINE, isa.decode(image.words(next(iter(image.programs)))[0])[1]
+    for memory in isa.Memory:
+        words = [isa.encode(Opcode.BEGIN, **begin | {"count": 3}), isa.encode(Opcode.STORE, memory=memory, rows=rows),
+                 isa.encode(Opcode.END)]
+        dram.write(registers["OUTPUT_ADDR"], b"x" * size)
+        unit.run(registers | {"PROGRAM_ADDR": dram.put(isa.assemble(words)), "READ_HI": 1 << 40})
+        assert not any(dram.read(registers["OUTPUT_ADDR"], size))
+    assert not any(getattr(unit.memories, name).any() for name in ("operand", "exp", "residual", "key", "value"))
+
+
 def test_registers_are_checked():
     assert job(READ_LO=1, READ_HI=1).status is Status.RANGE_UNSET
     assert job(INPUT_ADDR=0x1000_0001).status is Status.MISALIGNED
@@ -304,7 +322,6 @@ def test_queues_that_overflow_are_refused():
     dram, registers, _ = placed(image, prepare_input(picture(config), image.input), "task0")
     unit = Machine(machine.ZCU102, dram)
     unit.config = replace(machine.ZCU102, queue_depth=128)
-    unit.memories.config = unit.config
     words = image.words("task0")
     fields = isa.decode(words[0])[1] | {"fingerprint": unit.config.fingerprint}
     dram.write(registers["PROGRAM_ADDR"], isa.assemble([isa.encode(Opcode.BEGIN, **fields)]))

@@ -12,7 +12,7 @@ from golden.spec.tables import EXP_TABLE
 
 def scalar_route(logits: list[int], record: Gate) -> tuple[list[int], list[int]]:
     order = sorted(range(len(logits)), key=lambda e: (-logits[e], e))[:record.top_k]
-    t = [max(-32768, min(32767, (x * record.mult + (1 << record.shift1 >> 1)) >> record.shift1)) for x in logits]
+    t = [max(-524288, min(524287, (x * record.mult + (1 << record.shift1 >> 1)) >> record.shift1)) for x in logits]
     over = order if record.renormalise else range(len(logits))
     m = -(-max(t[e] for e in over) // 256)
     p = {e: EXP_TABLE[(256 * m - t[e]) % 256] >> ((256 * m - t[e]) // 256) if (256 * m - t[e]) // 256 < 16 else 0
@@ -32,6 +32,9 @@ def logit_rows(experts: int):
     yield -np.arange(experts) * 100_000
     yield np.where(np.arange(experts) == experts - 1, 1 << 38, -(1 << 38))
     yield np.full(experts, -(1 << 38))
+    yield (1 << 31) - np.arange(experts) * 1_000_000  # scores of 320,000, told apart
+    yield np.arange(experts) * 1_000_000 - (1 << 31)
+    yield (1 << 32) - np.arange(experts) * 30_000_000  # on both sides of the limit
 
 
 @pytest.mark.parametrize(("experts", "top_k"), [(e, k) for e in (1, 2, 4, 16, 64) for k in range(1, min(8, e) + 1)])

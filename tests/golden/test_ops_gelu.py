@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GELU over every input code against the exact function."""
+"""GELU over every input code with every act_shift against the exact function."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 
 from golden.ops.arith import DomainError
 from golden.ops.gelu import gelu, gelu_delta
-from golden.spec.tables import GELU_IN_FRAC, GELU_LIMIT, GELU_OUT_FRAC, GELU_STEP_LOG2
+from golden.spec.tables import ACT_SHIFT_MAX, GELU_IN_FRAC, GELU_LIMIT, GELU_OUT_FRAC, GELU_STEP_LOG2
 
 CODES = np.arange(-32768, 32768)
 CURVATURE = 2 / np.sqrt(2 * np.pi)
@@ -16,14 +16,27 @@ INTERPOLATION = 4.0 ** -GELU_STEP_LOG2 / 8 * CURVATURE * 2 ** GELU_OUT_FRAC
 """h^2 / 8 * max |delta''|, in output steps: 1.6 (9.74e-5)."""
 
 
-def exact() -> np.ndarray:
-    x = torch.from_numpy(CODES / 2 ** GELU_IN_FRAC)
+SHIFTS = range(ACT_SHIFT_MAX + 1)
+
+
+def exact(act_shift: int = 0) -> np.ndarray:
+    x = torch.from_numpy(CODES / 2 ** (GELU_IN_FRAC - act_shift))
     return (torch.nn.functional.gelu(x) * 2 ** GELU_OUT_FRAC).numpy()
 
 
-def test_every_code_is_within_half_a_step_and_the_interpolation_error():
-    assert np.abs(gelu(CODES) - exact()).max() <= 0.5 + INTERPOLATION
-    assert np.abs(gelu(CODES) - exact()).max() / 2 ** GELU_OUT_FRAC < 1.09e-4
+@pytest.mark.parametrize("act_shift", SHIFTS)
+def test_every_code_is_within_half_a_step_and_the_interpolation_error(act_shift):
+    error = np.abs(gelu(CODES, act_shift) - exact(act_shift)).max()
+    assert error <= 0.5 + INTERPOLATION
+    assert error / 2 ** GELU_OUT_FRAC < 1.09e-4
+
+
+@pytest.mark.parametrize("act_shift", SHIFTS)
+def test_a_shifted_code_is_the_code_that_it_stands_for(act_shift):
+    small = CODES[(CODES >= -32768 >> act_shift) & (CODES <= 32767 >> act_shift)]
+    assert (gelu(small, act_shift) == gelu(small << act_shift)).all()
+    largest = gelu([32767], act_shift)[0]
+    assert largest == 32767 << act_shift + GELU_OUT_FRAC - GELU_IN_FRAC and largest < 1 << 24
 
 
 def test_table_points_are_within_half_a_step_and_the_quarter_they_were_moved():

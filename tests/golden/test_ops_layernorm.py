@@ -11,7 +11,7 @@ from golden.ops.arith import DomainError, narrow
 from golden.ops.layernorm import Norm, eps_code, layernorm, normalise
 
 
-def scalar_xhat(x: list[int], eps: int) -> list[int]:
+def scalar_xhat(x: list[int], eps: int, xhat_shift: int = 0) -> list[int]:
     dim, s1, s2 = len(x), sum(x), sum(v * v for v in x)
     variance = max(dim * s2 - s1 * s1 + eps, 1)
     j = 0
@@ -20,7 +20,8 @@ def scalar_xhat(x: list[int], eps: int) -> list[int]:
     while (variance << 2 * j if j >= 0 else variance >> -2 * j) >= 1 << 34:
         j -= 1
     r = ((1 << 33) - 1) // math.isqrt(variance << 2 * j if j >= 0 else variance >> -2 * j)
-    return [max(-32768, min(32767, ((dim * v - s1) * r + (1 << 22 - j >> 1)) >> (22 - j))) for v in x]
+    shift = 22 - j + xhat_shift
+    return [max(-32768, min(32767, ((dim * v - s1) * r + (1 << shift >> 1)) >> shift)) for v in x]
 
 
 def rows(dim: int):
@@ -37,16 +38,30 @@ def rows(dim: int):
 @pytest.mark.parametrize("eps", [0, 1, (1 << 40) - 1])
 def test_equals_the_scalar_rule_bit_for_bit(dim, eps):
     x = np.stack(list(rows(dim))).clip(-32768, 32767).astype(np.int16)
-    assert normalise(x, eps).tolist() == [scalar_xhat(row, eps) for row in x.tolist()]
+    for xhat_shift in range(4):
+        assert normalise(x, eps, xhat_shift).tolist() == [scalar_xhat(row, eps, xhat_shift) for row in x.tolist()]
 
 
 @pytest.mark.parametrize("dim", [64, 192, 384])
 def test_against_torch(dim):
-    """r is within 2 / 2**16 of the exact root; the product is rounded once: |error| <= |xhat| / 2**14 + half a step."""
+    """r is within 2 / 2**16 of the exact root; the product is rounded once: |error| <= |xhat| / 2**14 + half a step,
+    which xhat_shift makes larger."""
     x = np.stack(list(rows(dim))[3:7]).clip(-32768, 32767).astype(np.int16)
     wanted = torch.nn.functional.layer_norm(torch.from_numpy(x / 512.0), (dim,), eps=1e-6).numpy()
-    found = normalise(x, eps_code(1e-6, dim)) / 2048
-    assert (np.abs(found - wanted) <= np.abs(wanted) * 2 ** -14 + 0.5 / 2048).all()
+    for xhat_shift in range(4):
+        step = 2.0 ** xhat_shift / 2048
+        found = normalise(x, eps_code(1e-6, dim), xhat_shift) * step
+        assert (np.abs(found - wanted) <= np.abs(wanted) * 2 ** -14 + 0.5 * step).all()
+
+
+def test_xhat_shift_makes_room_for_outliers():
+    """One channel of 1024 far from the others is sqrt(1023) deviations away: 32, twice the range without a shift."""
+    x = np.full((1, 1024), 7, np.int16)
+    x[0, 5] = -32768
+    assert normalise(x, 0).min() == -32768
+    for xhat_shift in (1, 2, 3):
+        found = normalise(x, 0, xhat_shift)[0, 5] * 2.0 ** xhat_shift / 2048
+        assert abs(found + np.sqrt(1023)) < np.sqrt(1023) / 2 ** 14 + 2.0 ** xhat_shift / 4096
 
 
 def test_eps_matters_for_flat_rows():

@@ -12,7 +12,7 @@ from golden.spec.tables import EXP_ONE, EXP_TABLE
 
 def scalar_row(t: list[int], wide_p: bool, p_shift: int = 0) -> tuple[list[int], list[int]]:
     """One row in Python integers, key after key as they stream past; also the reference behind each chunk."""
-    m, kept, references = -128, [], []
+    m, kept, references = -2048, [], []
     for c in range(0, len(t), 16):
         chunk = t[c:c + 16]
         m = max(m, -(-max(chunk) // 256))
@@ -44,7 +44,13 @@ def rows():
     yield "just at whole powers", np.array([0, 256, 255, 257, -256, -1] * 11)
     for keys in (2, 15, 16, 17, 31, 129, 197, 1201):
         yield f"{keys} random keys", rng.normal(0, 700, keys).clip(-32768, 32767).astype(int)
-    yield "whole range", rng.integers(-32768, 32768, 333)
+    yield "16 bits", rng.integers(-32768, 32768, 333)
+    yield "whole range", rng.integers(-524288, 524288, 333)
+    yield "lowest", np.full(40, -524288)
+    yield "highest", np.full(40, 524287)
+    yield "far from 0, close to each other", 400_000 + rng.integers(-3000, 3000, 100)
+    yield "as far below", -400_000 + rng.integers(-3000, 3000, 100)
+    yield "rising from end to end", np.arange(128) * 8192 - 524288
 
 
 @pytest.mark.parametrize(("name", "t"), rows())
@@ -67,9 +73,17 @@ def test_rows_do_not_touch_each_other():
     assert (whole.total == whole.p.sum(-1)).all()
 
 
+def test_scores_far_from_0_are_told_apart():
+    """Probabilities depend on differences only, as long as these are whole in steps and nothing saturates."""
+    t = np.random.default_rng(9).integers(-2000, 2000, 50)
+    near = softmax(t, wide_p=True).p
+    for far in (-2040, -300, 129, 2040):
+        assert (softmax(t + 256 * far, wide_p=True).p == near).all()
+
+
 def test_every_code_of_the_exponential_is_within_one_step():
     """A table entry is rounded (half a step), then a floor on the way right: -1 < error <= 0.5, every distance."""
-    f = np.arange(1 << 16)
+    f = np.arange((1 << 20) + 1)  # from the highest reference to the lowest score
     error = exp2_below(f) - EXP_ONE * 2.0 ** (-f / 256)
     assert error.min() > -1 and error.max() <= 0.5
     assert (np.diff(exp2_below(f)) <= 0).all()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benches of the K and the V memory share: random writes, reads of every row, bytes a cycle."""
+"""What the benches of the K and the V memory share: random writes, reads of every row, zeros at first,
+bytes a cycle."""
 
 import re
 
@@ -8,12 +9,13 @@ from cocotb.triggers import FallingEdge
 from cocotb.utils import get_sim_time
 
 from hw.core.layouts import READ_LATENCY
-from sim.streams import PERIOD_NS, Source, cycles, seeded, until
+from sim.streams import PERIOD_NS, Source, cycles, never, reset, seeded, until
 
 
-async def write_and_read(dut, unit, shape, make, place, *, stall, count: int = 400) -> None:
-    """``make(rng, tile)`` is a write, ``place(write)`` yields its (row, byte, value). Then all rows are read."""
-    rng, cfg, model = seeded("kv"), unit.cfg, {}
+async def write_and_read(dut, unit, shape, make, place, model: dict, *, stall, count: int = 400) -> None:
+    """``make(rng, tile)`` is a write, ``place(write)`` yields its (row, byte, value). Then all rows are read. ``model``
+    holds what was written since the reset; everything else is 0."""
+    rng, cfg = seeded("kv"), unit.cfg
     writes = [make(rng, rng.randrange(cfg.kv_tiles)) for _ in range(count)]
     source = Source(dut, "i", shape, stall=stall)
     dut.en.value = 0
@@ -39,15 +41,32 @@ async def write_and_read(dut, unit, shape, make, place, *, stall, count: int = 4
 def check(dut, cfg, model: dict, row: int) -> None:
     bits = int(dut.o.value)
     for byte in range(cfg.row_bytes):
-        expected = model.get((row, byte))
-        got = bits >> 8 * byte & 255
-        assert expected is None or got == expected, f"row {row}, byte {byte}: {got}, expected {expected}"
+        expected, got = model.get((row, byte), 0), bits >> 8 * byte & 255
+        assert got == expected, f"row {row}, byte {byte}: {got}, expected {expected}"
+
+
+async def begins_with_zeros(dut, unit, shape, make, place) -> None:
+    """Behind a reset every row gives zeros, in every cycle of the sweep and behind it; no write comes in between."""
+    cfg, model = unit.cfg, {}
+    await write_and_read(dut, unit, shape, make, place, model, stall=never)
+    assert len(model) > cfg.kv_rows
+    for row_of in (lambda cycle: cycle % cfg.kv_rows, lambda cycle: max(0, cycle - 3) % cfg.kv_rows,
+                   lambda cycle: cfg.kv_rows - 1 - cycle % 3, lambda cycle: cfg.kv_rows - 1):
+        await reset(dut)
+        dut.en.value = 1
+        for cycle in range(2 * cfg.kv_rows):
+            dut.row.value = row_of(cycle)
+            assert cycle >= unit.SWEEP or not int(dut.i__ready.value), f"a write was accepted in cycle {cycle}"
+            await FallingEdge(dut.clk)
+            assert cycle < READ_LATENCY - 1 or int(dut.o.value) == 0, f"cycle {cycle}: {int(dut.o.value):x}"
+        assert int(dut.i__ready.value)
+    await write_and_read(dut, unit, shape, make, place, {}, stall=never)
 
 
 async def takes(dut, unit, shape, make, count: int = 20) -> int:
     """Cycles for ``count`` writes back to back."""
     rng, source = seeded("interval"), Source(dut, "i", shape)
-    await until(dut, lambda: int(dut.i__ready.value), 50, "ready")
+    await until(dut, lambda: int(dut.i__ready.value), unit.SWEEP + 1, "ready")
     begun = get_sim_time("ns")
     await source.send([make(rng, 0) for _ in range(count)])
     return round((get_sim_time("ns") - begun) / PERIOD_NS)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""K memory: every byte where the array wants it, write interval, read latency, bandwidth independent of the lanes."""
+"""K memory: every byte where the array wants it, zeros at first, write interval, read latency, bandwidth
+independent of the lanes."""
 
 import os
 from dataclasses import replace
@@ -12,7 +13,7 @@ from hw.core.layouts import KEY_WRITE
 from hw.mem.key_memory import KeyMemory
 from sim.runner import run_bench
 from sim.streams import bursts, half, never, start
-from tests.hw.kv_memory import takes, width_read, write_and_read
+from tests.hw.kv_memory import begins_with_zeros, takes, width_read, write_and_read
 
 CFG = replace(NANO, tk=int(os.environ.get("KEY_TK", "4")))
 
@@ -39,8 +40,15 @@ def place(write: dict):
 @cocotb.test()
 async def keeps_every_byte(dut):
     await start(dut)
+    model = {}
     for stall in (never, half, bursts()):
-        await write_and_read(dut, KeyMemory(CFG), KEY_WRITE, make, place, stall=stall)
+        await write_and_read(dut, KeyMemory(CFG), KEY_WRITE, make, place, model, stall=stall)
+
+
+@cocotb.test()
+async def gives_zeros_until_written(dut):
+    await start(dut)
+    await begins_with_zeros(dut, KeyMemory(CFG), KEY_WRITE, make, place)
 
 
 @cocotb.test()
