@@ -9,6 +9,8 @@ STAMP  := $(VENV)/installed
 CONFIG ?= zcu102
 BOARD  ?= zcu102
 UNIT   ?=
+SEED   ?= 1
+SCALE  ?= 25
 OUT    ?= out
 ARGS   ?=
 
@@ -16,7 +18,7 @@ ARGS   ?=
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test sim check demo demo-nano accuracy verilog synth pnr bench stalls explore docs clean
+.PHONY: help setup lint test sim fuzz check demo demo-nano accuracy verilog synth pnr bench stalls explore docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -38,6 +40,11 @@ test: $(STAMP) ## every test: spec, golden, host, benches on Verilator
 
 sim: $(STAMP) ## benches on Verilator, with a table; UNIT=softmax for one, WAVES=1 for a waveform
 	$(PY) -m sim.table $(if $(UNIT),--unit $(UNIT)) $(ARGS)
+
+fuzz: $(STAMP) ## random shapes and programs, golden against RTL, on machines of every geometry; SEED=7 for others, SCALE=1 as in `make test`
+	FUZZ_SEED=$(SEED) FUZZ_MACHINES=1 FUZZ_PROGRESS=1 FUZZ_SHAPES=$$((40 * $(SCALE))) FUZZ_RTL_SHAPES=$$((4 * $(SCALE))) \
+		FUZZ_PROGRAMS=$$((400 * $(SCALE))) FUZZ_LEGALITY=$$((1000 * $(SCALE))) \
+		$(PY) -m pytest -q -s tests/fuzz $(ARGS)
 
 check: lint test ## all that CI runs
 

@@ -14,5 +14,5 @@ _OTHERS = (
     MachineConfig(name="tall", tm=8, tk=2, ports=2, param_lines=16, fold=4, **_ROOMY),
     MachineConfig(name="thin", tm=2, tk=8, ports=1, param_lines=512, fold=8, **_ROOMY | {"ring_lines": 768}),
 )
-RTL_MACHINES: tuple[MachineConfig, ...] = (NANO, *(_OTHERS if os.environ.get("FUZZ_RTL") else ()))
+RTL_MACHINES: tuple[MachineConfig, ...] = (NANO, *(_OTHERS if os.environ.get("FUZZ_MACHINES") else ()))
 """In `make test` the board that the other tests use anyway; in `make fuzz` others of every geometry."""

@@ -6,20 +6,19 @@ been harmless. The formulas under test feed the simulator, the gateware and the 
 """
 
 import itertools
-import os
 from collections import Counter
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from golden.iss.bounds_check import meet
 from golden.spec.isa import FORMATS, LIMITS, Dest, Index, Opcode
 from golden.spec.legality import ProgramState, Resource, capacity, contradictions, derived, ranges
 from golden.spec.machine import MachineConfig
+from tests.fuzz.profile import LEGALITY, examples
 
-EXAMPLES = int(os.environ.get("FUZZ_LEGALITY", 1500))
 TINY = MachineConfig(
     name="tiny", tm=2, tk=4, ports=1, ring_lines=64, param_lines=16, operand_rows=64, residual_rows=64, kv_tiles=8,
     lane_rows=4, max_keys=64, program_depth=16, queue_depth=32)
@@ -145,9 +144,8 @@ def instructions(draw) -> tuple[Opcode, dict, ProgramState]:
     return opcode, fields, state
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
-          suppress_health_check=list(HealthCheck))
 @given(instructions())
+@examples(LEGALITY)
 def test_ranges_are_exactly_the_rows_that_are_used(instruction):
     opcode, fields, state = instruction
     f = fields | derived(opcode, fields)
@@ -162,9 +160,8 @@ def test_ranges_are_exactly_the_rows_that_are_used(instruction):
     event(f"{opcode.name}: {'beyond' if beyond else 'inside'}")
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
-          suppress_health_check=list(HealthCheck))
 @given(instructions())
+@examples(LEGALITY)
 def test_no_accepted_instruction_writes_a_row_twice_or_reads_what_it_writes(instruction):
     opcode, fields, state = instruction
     f = fields | derived(opcode, fields)
@@ -180,9 +177,8 @@ def test_no_accepted_instruction_writes_a_row_twice_or_reads_what_it_writes(inst
         assert pair[0].resource == pair[1].resource and max(pair[0].base, pair[1].base) < min(pair[0].end, pair[1].end)
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
-          suppress_health_check=list(HealthCheck))
 @given(instructions())
+@examples(LEGALITY)
 def test_what_is_refused_for_its_strides_would_have_met(instruction):
     """Of results that no rule but the one on strides refuses, two do meet; or a token's planes do not lie together."""
     opcode, fields, state = instruction

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Program fuzzer: whatever a program says, the reference and RTL give the same bytes or the same named status."""
 
-import os
-
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from golden.spec import isa
@@ -13,11 +11,10 @@ from golden.spec.machine import LINE, NANO
 from golden.spec.status import Status
 from sim.board.settings import DramSettings
 from sim.device import SimDevice
+from tests.fuzz.profile import PROGRAMS, examples
 from tests.fuzz.programs import finished, mutations, programs
 from tests.fuzz.rig import Contents, Rig, on_golden
 
-PROGRAMS = int(os.environ.get("FUZZ_PROGRAMS", 300))
-SEED = int(os.environ.get("FUZZ_SEED", 0))
 pytestmark = pytest.mark.rtl
 
 
@@ -28,9 +25,8 @@ def rig():
     device.close()
 
 
-@settings(max_examples=PROGRAMS, deadline=None, derandomize=not SEED, print_blob=True, database=None,
-          suppress_health_check=list(HealthCheck))
 @given(st.data(), st.integers(0, 15), st.sampled_from([0.0, 0.0, 0.4]))
+@examples(PROGRAMS)
 def test_programs_mean_the_same(rig, data, seed, stall):
     words = [isa.encode(opcode, **fields) for opcode, fields in finished(data.draw(programs()))]
     mutated = data.draw(st.booleans())

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shape fuzzer: any network on any machine gives the same on the integer model, in the compiled program and in RTL."""
 
-import os
-
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from golden.device import GoldenDevice
 from golden.model.int_model import IntModel
-from golden.spec.machine import NANO, MachineConfig
+from golden.spec.machine import MachineConfig
 from host.compiler.emit import compile_model
 from host.compiler.nodes import NotFitting
 from host.compiler.passes import PASSES
@@ -18,18 +16,10 @@ from host.driver.session import Session
 from sim.board.settings import DramSettings
 from sim.device import SimDevice
 from tests.fuzz.machines import RTL_MACHINES
+from tests.fuzz.profile import RTL_SHAPES, SHAPES, examples
 from tests.fuzz.strategies import machines_for, networks
 
-SHAPES, RTL = (int(os.environ.get(name, default)) for name, default in (("FUZZ_SHAPES", 40), ("FUZZ_RTL", 8)))
-SEED = int(os.environ.get("FUZZ_SEED", 0))
 LIMIT = 20_000_000
-
-
-def quick(examples: int) -> settings:
-    return settings(max_examples=examples, deadline=None, derandomize=not SEED, print_blob=True, database=None,
-                    suppress_health_check=list(HealthCheck))
-
-
 PASS_SETS = st.sampled_from([PASSES, (), *((p,) for p in PASSES), *(tuple(q for q in PASSES if q is not p)
                                                                     for p in PASSES)])
 
@@ -51,8 +41,8 @@ def check(model: IntModel, image, device, seed: int) -> None:
                 np.testing.assert_array_equal(result.scores[task], model.logits(wanted))
 
 
-@quick(SHAPES)
 @given(st.data(), networks(), st.integers(0, 1 << 20))
+@examples(SHAPES)
 def test_programs_give_what_the_network_gives(data, model, seed):
     target = data.draw(machines_for(model))
     try:
@@ -72,8 +62,8 @@ def rtl(request):
 
 
 @pytest.mark.rtl
-@quick(RTL // len(RTL_MACHINES))
 @given(st.data(), networks(most_dim=128, most_tokens=64), st.integers(0, 1 << 20))
+@examples(-(-RTL_SHAPES // len(RTL_MACHINES)))
 def test_rtl_gives_what_the_network_gives(rtl, data, model, seed):
     target: MachineConfig = rtl.board.config
     try:
@@ -84,5 +74,3 @@ def test_rtl_gives_what_the_network_gives(rtl, data, model, seed):
                                      stall=data.draw(st.sampled_from([0.0, 0.3])), seed=seed))
     check(model, image, rtl, seed)
 
-
-assert NANO in RTL_MACHINES
