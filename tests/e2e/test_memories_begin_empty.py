@@ -34,8 +34,8 @@ ODD = {
     "queries from rows that nobody wrote": ("fast", [(Opcode.ATTENTION, 0, {"q_row": 300})]),
     "a norm of rows that nobody wrote": ("accurate", [(Opcode.NORM, 1, {"src_row": 130})]),
     "wide operands from rows that nobody wrote": ("accurate", [(Opcode.LINEAR, 1, {"src_row": 400})]),
-    "low bytes from rows that nobody wrote": ("accurate", [(Opcode.LINEAR, 1, {"src_plane": 200, "dst_row": 480, "dst_stride": 1,
-                                                                                       "tokens": 30})]),
+    "low bytes from rows that nobody wrote": ("accurate", [
+        (Opcode.LINEAR, 1, {"src_plane": 200, "dst_row": 480, "dst_stride": 1, "tokens": 30})]),
     "wide operands beside which exponents lie": ("fast", [(Opcode.LINEAR, 4, {"src_wide": 1})]),
     "operand rows of which nobody wrote the last": ("fast", [(Opcode.STORE, 0, {"memory": Memory.OPERAND,
                                                                                 "row": NANO.operand_rows - ROWS})]),

@@ -18,7 +18,7 @@ PERIOD = 10.0
 
 
 def examples(count: int):
-    """Decorator, under ``given``: hypothesis tries ``count`` examples and, when asked for more than usual, tells of progress."""
+    """Decorator, under ``given``: hypothesis tries ``count`` examples and, in `make fuzz`, tells of progress."""
     def decorate(test):
         told = _progress(test, count) if os.environ.get("FUZZ_PROGRESS") else test
         seeded = hypothesis.seed(SEED)(told) if SEED else told
