@@ -11,6 +11,7 @@ from cocotb.triggers import FallingEdge
 from golden.spec.isa import FORMATS, LIMITS, Dest, Opcode, decode
 from golden.spec.machine import NANO
 from golden.spec.reach import Routing, Store, behind, contradictions, depth, derived, spans
+from golden.spec.tiling import SLICES_PER_ROW
 from hw.ctrl.reach import ReachChecker
 from sim.runner import run_bench
 from sim.streams import seeded, start
@@ -61,7 +62,8 @@ def draw(rng, opcode: Opcode, routing: Routing) -> int:
         if name in fields and rng.random() < 0.5:
             fields[name] = max(0, rng.choice([NANO.operand_rows, NANO.residual_rows, NANO.kv_tiles])
                                - rng.choice([1, 2, 4, 40]) + near)
-    for name, border in (("keys", NANO.max_keys), ("slices", NANO.ring_lines // 8)):
+    most = rng.choice([NANO.ring_lines // 8, 2 * NANO.lane_rows * SLICES_PER_ROW])
+    for name, border in (("keys", NANO.max_keys), ("slices", most)):
         if name in fields and rng.random() < 0.4:
             fields[name] = border + near
     if opcode is Opcode.GATE:
@@ -73,7 +75,7 @@ def draw(rng, opcode: Opcode, routing: Routing) -> int:
     if opcode is Opcode.LINEAR and rng.random() < 0.5:
         fields |= {"again": int(rng.random() < 0.5 and routing.held > 0), "hold": int(rng.random() < 0.6)}
         back = routing.held - fields["tiles"] * fields["slices"] + rng.choice([0, 0, 0, 1, -1])
-        fields["back"] = min(max(back, 0), FORMATS[opcode].fields[-1].high)
+        fields["back"] = min(max(back, 0), next(f.high for f in FORMATS[opcode].fields if f.name == "back"))
     return random_word(rng, opcode, **fields)
 
 

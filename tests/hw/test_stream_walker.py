@@ -178,7 +178,7 @@ async def asks_for_every_line_once_and_in_order(dut):
     for stall, consume in ((never, 0.9), (half, 0.3), (never, 0.1)):
         world = World(dut, stall=stall, consume=consume)
         await reset(dut)
-        words = program(NANO, [small(rng, rng.choice(PLAIN)) for _ in range(25)])
+        words = program(NANO, [small(rng, rng.choice(PLAIN)) for _ in range(40)])
         routes = await world.run(words)
         assert {target for target, _, _ in routes} == set(Destination)
         world.stop()
