@@ -56,7 +56,8 @@ CASES: dict[Opcode, list[tuple[Status, dict]]] = {
                     (LOCAL, {"dst": Dest.OPERAND16, "dst_row": NANO.operand_rows - 128, "dst_plane": 255}),
                     (LOCAL, {"dst": Dest.KEY, "dst_row": 900}), (LOCAL, {"dst": Dest.VALUE, "dst_row": 900}),
                     (LOCAL, {"dst": Dest.KEY, "dst_row": 1024}), (LOCAL, {"dst": Dest.VALUE, "dst_row": 0xFFFF}),
-                    (FIELD, {"score": 1}), (FIELD, {"shift1": 48}), (FIELD, {"shift2": 41}), (FIELD, {"again": 1}),
+                    (FIELD, {"score": 1}), (FIELD, {"shift1": 48}), (FIELD, {"shift2": 41}),
+                    (FIELD, {"act_shift": 5}), (FIELD, {"act_shift": 7}), (FIELD, {"again": 1}),
                     (FIELD, {"again": 1, "back": 16383}), (LOCAL, {"hold": 1, "tiles": 8, "slices": 8})],
     Opcode.ATTENTION: [(READ, {"stream": FAR}), (FIELD, {"heads": 0}), (FIELD, {"heads": 33}),
                        (FIELD, {"head_slices": 0}), (FIELD, {"head_slices": 3}), (FIELD, {"head_slices": 9}),
@@ -195,7 +196,7 @@ def test_every_illegal_field_has_its_name_and_place(opcode, attack, good):
 def test_every_field_of_every_instruction_is_attacked():
     """Those left out may have any value, or are refused through another one."""
     free = {"wait", "region", "memory", "eps", "mult", "renormalise", "gelu", "affine", "accumulate", "wide_p",
-            "opcode", "wide", "xhat", "append", "first_token"}
+            "opcode", "wide", "xhat", "append", "first_token", "xhat_shift"}
     for opcode, word in FORMATS.items():
         attacked = {name for _, new in CASES[opcode] for name in new}
         left = {field.name for field in word.fields} - attacked - free
