@@ -64,7 +64,7 @@ CASES: dict[Opcode, list[tuple[Status, dict]]] = {
                     (LOCAL, {"dst": Dest.KEY, "dst_row": 900}), (LOCAL, {"dst": Dest.VALUE, "dst_row": 900}),
                     (LOCAL, {"dst": Dest.KEY, "dst_row": 1024}), (LOCAL, {"dst": Dest.VALUE, "dst_row": 0xFFFF}),
                     (FIELD, {"score": 1}), (FIELD, {"shift1": 48}), (FIELD, {"shift2": 41}), (FIELD, {"again": 1}),
-                    (FIELD, {"act_shift": 5}), (FIELD, {"again": 1, "back": 16383}),
+                    (FIELD, {"act_shift": 5}), (FIELD, {"act_shift": 7}), (FIELD, {"again": 1, "back": 16383}),
                     (LOCAL, {"hold": 1, "tiles": 8, "slices": 8, "dst_stride": 8})],
     Opcode.ATTENTION: [(READ, {"stream": FAR}), (FIELD, {"heads": 0}), (FIELD, {"heads": 33}),
                        (FIELD, {"head_slices": 0}), (FIELD, {"head_slices": 3}), (FIELD, {"head_slices": 9}),

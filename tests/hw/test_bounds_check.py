@@ -77,7 +77,7 @@ def draw(rng, opcode: Opcode, state: ProgramState) -> int:
     if opcode is Opcode.LINEAR and rng.random() < 0.5:
         fields |= {"again": int(rng.random() < 0.5 and state.held > 0), "hold": int(rng.random() < 0.6)}
         back = state.held - fields["tiles"] * fields["slices"] + rng.choice([0, 0, 0, 1, -1])
-        fields["back"] = min(max(back, 0), (1 << 14) - 1)
+        fields["back"] = min(max(back, 0), next(f.high for f in FORMATS[opcode].fields if f.name == "back"))
     return random_word(rng, opcode, **fields)
 
 
