@@ -4,16 +4,16 @@
 import torch
 from torch import Tensor
 
-from golden.spec.tables import ATTENTION_FRAC, EXP_ONE, WEIGHT_MAX
+from golden.spec.tables import ATTENTION_FRAC, EXP_ONE, SCORE_BITS, WEIGHT_MAX
 from host.compiler import batch, folds, rotate
 from host.compiler.calibrate import key_scale, operand_scale, query_finer
-from host.compiler.fit import ACC_LIMIT, MULT_SHIFT_MAX
+from host.compiler.fit import ACC_LIMIT, MULT_SHIFT_MAX, Inputs
 from host.compiler.folds import Scale
 from host.compiler.noise import BYTE_REACH
 from host.compiler.rounding import MULT_MAX
-from host.compiler.walk import Walk, operand_max
+from host.compiler.walk import INT16, Walk, operand_max
 
-SCORES = 1 << 23
+SCORES = 1 << 22
 """Scores held at a time, so that long sequences do not fill the memory."""
 
 
@@ -40,30 +40,47 @@ class AttentionWalk(Walk):
         plan, b, policy = self.plan.layers[i], f"blocks.{i}.", self.options.policy
         weight, bias = self.weights(f"{b}attn.qkv")
         proj, proj_bias = self.weights(f"{b}attn.proj")
-        y, _, a, scale = self.norm(f"{b}norm1", x_float, x, plan.norm1, weight, plan.weight_bits)
-        q, k, v = (y @ weight.T.float() + bias.float()).chunk(3, -1)
+        y, _, _, a, scale = self.norm(f"{b}norm1", x_float, x, plan.norm1, weight, plan.weight_bits)
+        q, k, v = (y @ weight.T + bias).chunk(3, -1)
         if self.options.turn:
             weight, bias, proj, (q, k, v) = self.turned(weight, bias, proj, q, k, v)
         weight, bias = folds.fold_input(*folds.fold_norm(self.model, f"{b}norm1", weight, bias), scale)
-        (w_q, w_k, w_v), (b_q, b_k, b_v) = weight.chunk(3), bias.chunk(3)
         # The offset of K adds the same to all scores of a query and cancels in softmax; V's adds to the output.
         scale_k, scale_v = key_scale(k, policy), key_scale(v, policy)
-        q_step, score_scale = self.score_steps(b, q, scale_k)
-        limit, bits, o_k, o_v = operand_max(plan.norm1), plan.weight_bits, scale_k.offset, scale_v.offset
-        code_q = batch.narrow(self.linear(f"{b}attn.q", a, q, w_q, b_q, q_step, limit, bits))
-        code_k = batch.key_clip(
-            self.linear(f"{b}attn.k", a, k - o_k.float(), w_k, b_k - o_k, scale_k.step, limit, bits))
-        code_v = batch.key_clip(
-            self.linear(f"{b}attn.v", a, v - o_v.float(), w_v, b_v - o_v, scale_v.step, limit, bits))
-        p_shift = self.p_shift(b, plan.prob)
-        u = self.by_image(lambda *t: batch.attend(*t, score_scale, plan.prob, p_shift), code_q, code_k, code_v, len(x))
-        target = self.by_image(softmax_mix, q, k, v, len(x)) @ proj.T.float() + proj_bias.float()
-        unit = scale_v.step / 2 ** ATTENTION_FRAC
-        a, scale = self.affine(f"{b}attn.out", operand_scale(u * unit.float(), proj, plan.attn, policy, bits=bits),
-                               unit, u, plan.attn)
-        weight, bias = folds.fold_input(proj, proj_bias + proj @ o_v, scale)
-        return self.add(f"{b}attn.proj", x_float, x, a, target, weight, bias, operand_max(plan.attn),
-                        bits)
+        u, unit = self.mixed(b, a, (q, k, v), weight, bias, scale_k, scale_v, len(x))
+        target = self.by_image(softmax_mix, q, k, v, len(x)) @ proj.T + proj_bias
+        scale = operand_scale(u, unit, proj, plan.attn, policy, bits=plan.weight_bits)
+        a, scale = self.affine(f"{b}attn.out", scale, unit, u, plan.attn)
+        weight, bias = folds.fold_input(proj, proj_bias + proj @ scale_v.offset, scale)
+        return self.add(f"{b}attn.proj", x_float, x, a, target, weight, bias, operand_max(plan.attn), plan.weight_bits)
+
+    def mixed(self, b: str, a: Tensor, wanted: tuple[Tensor, Tensor, Tensor], weight: Tensor, bias: Tensor,
+              scale_k: Scale, scale_v: Scale, images: int) -> tuple[Tensor, Tensor]:
+        """Quantizes and stores Q, K, V and what brings scores to log2 units; ``wanted`` are the float q, k, v [T, D].
+        Returns the attention's ``u`` [T, D] and its steps [D].
+        """
+        plan, inputs = self.plan.layers[int(b.split(".")[1])], Inputs.of(a)
+        q_step, score_scale = self.score_steps(b, wanted[0], scale_k)
+        steps, starts = (q_step, scale_k.step, scale_v.step), (0.0, scale_k.offset, scale_v.offset)
+        found = []
+        for part, w, o, start, step, target in zip("qkv", weight.chunk(3), bias.chunk(3), starts, steps, wanted,
+                                                   strict=True):
+            name = f"{b}attn.{part}"
+            u = self.linear(name, a, inputs, target.mean(0) - start, w, o - start, step, operand_max(plan.norm1),
+                            plan.weight_bits)
+            found.append(batch.narrow(self.findings.clip(name, "results", u, *INT16, step)) if part == "q" else
+                         self.findings.clip(name, "values", u, -WEIGHT_MAX, WEIGHT_MAX, step))
+        p_shift, limit = self.p_shift(b, plan.prob), 2 ** (SCORE_BITS - 1)
+        highest = [0.0]
+
+        def machine(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            t = batch.scores(q, k, score_scale)
+            highest[0] = max(highest[0], float(t.max()))
+            return batch.mix(t, v, plan.prob, p_shift)
+
+        u = self.by_image(machine, *found, images)
+        self.findings.top(f"{b}attn", "scores", highest[0], limit)
+        return u, scale_v.step / 2 ** ATTENTION_FRAC
 
     def turned(self, weight: Tensor, bias: Tensor, proj: Tensor, q: Tensor, k: Tensor, v: Tensor):
         """Everything of one attention in the heads' balanced bases (:mod:`host.compiler.rotate`)."""
@@ -84,8 +101,9 @@ class AttentionWalk(Walk):
     def score_steps(self, block: str, q: Tensor, scale_k: Scale) -> tuple[Tensor, Tensor]:
         """Steps of Q [D] and the score scale [H]: in a head, q_step * k_step is the same for all channels."""
         c = self.config
-        needed = q.double() * scale_k.step
-        top = needed.abs().amax(0).reshape(c.heads, -1).amax(1).clamp(min=1e-12)
+        needed = q * scale_k.step
+        top = needed.abs().amax(0).reshape(c.heads, -1).amax(1)
+        top = torch.where(top > 0, top, top.max() if float(top.max()) else 1.0)
         finer = query_finer(needed / top.repeat_interleave(c.head_dim), c.heads, self.options.policy)
         scale = top / (BYTE_REACH * 2.0 ** finer) * folds.log2_scale(c)
         shift = int(torch.floor(torch.log2(MULT_MAX / scale.max())).clamp(0, MULT_SHIFT_MAX))
@@ -93,7 +111,7 @@ class AttentionWalk(Walk):
         self.put(f"{block}attn.score_mult", mult)
         self.put(f"{block}attn.score_shift", shift)
         product = mult / 2.0 ** shift / folds.log2_scale(c)
-        return product.repeat_interleave(c.head_dim) / scale_k.step, (mult / 2.0 ** shift).float()
+        return product.repeat_interleave(c.head_dim) / scale_k.step, mult / 2.0 ** shift
 
     def p_shift(self, block: str, wide: bool) -> int:
         """The smallest shift of 16-bit probabilities with which P V cannot leave 32 bits."""

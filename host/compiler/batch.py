@@ -1,40 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine's arithmetic on whole batches in float32: what the quantizer measures with while it chooses numbers.
+"""The machine's arithmetic on whole batches: what the quantizer measures with while it chooses numbers.
 
-Every value is an integer held in a float32, rounded and clipped at the same places as in ``golden/README.md``. Results
-agree with the bit-exact twins but for rare ties of the last bit; nothing here decides what the machine must answer.
+Every value is an integer held in a float: float32 where it is stored (operands, results, probabilities: below 2**24),
+float64 where products and sums are made (below 2**53). So nothing is rounded but where the machine rounds, no sum
+depends on its order, and results equal the bit-exact twins of ``golden/ops``. One liberty is taken: what the experts of
+a token add to the residual stream is clipped once, not expert by expert.
 """
+
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from golden.ops import gelu as gelu_twin
+from golden.ops.arith import reciprocal, rsqrt
 from golden.spec.machine import SLICE
 from golden.spec.model import BLOCK
 from golden.spec.tables import (
     ATTENTION_FRAC,
     BLOCK_SHIFT_MAX,
     EXP_TABLE,
-    GELU_DELTA,
-    GELU_IN_FRAC,
-    GELU_LIMIT,
-    GELU_OUT_FRAC,
-    GELU_STEP_LOG2,
     LOG2_FRAC,
     PROB_CARRY_START,
+    RECIPROCAL_BITS,
     SCORE_BITS,
     WEIGHT_MAX,
     XHAT_FRAC,
 )
 
 INT16_MAX = 32767
-_EXP = torch.tensor(EXP_TABLE, dtype=torch.float32)
-_DELTA = torch.tensor([*GELU_DELTA, 0, 0], dtype=torch.float32)
+ROWS = 2048
+"""Tokens whose products are held in float64 at a time."""
+_EXP = torch.tensor(EXP_TABLE, dtype=torch.int32)
+_EXP_BITS = 16
+_RECIPROCAL_FRAC = 31
+_ROOT_FRAC = 33
 
 
-def as_float(array: np.ndarray) -> Tensor:
-    """Integers as a float32 tensor."""
-    return torch.from_numpy(np.asarray(array, np.float32))
+def by_rows(function, *tensors: Tensor) -> Tensor:
+    """``function`` of float64 rows of ``tensors`` [T, ...], :data:`ROWS` at a time; its results as float32."""
+    starts = range(0, max(1, len(tensors[0])), ROWS)
+    return torch.cat([function(*(t[start:start + ROWS].double() for t in tensors)).float() for start in starts])
 
 
 def round_half_up(v: Tensor) -> Tensor:
@@ -57,16 +64,16 @@ def key_clip(v: Tensor) -> Tensor:
 def exponents(v: Tensor) -> Tensor:
     """2**e of each block of 32 channels: [..., K] -> [..., K / 32, 1]."""
     blocks = v.unflatten(-1, (-1, BLOCK))
-    # rsh(v, e) <= 127 means v < 127.5 * 2**e, rsh(v, e) >= -128 means v >= -128.5 * 2**e.
-    size = torch.maximum(torch.floor(blocks.amax(-1)) / 127.5, -torch.ceil(blocks.amin(-1)) / 128.5)
-    scale = torch.ones_like(size)
+    high, low = blocks.amax(-1), blocks.amin(-1)
+    scale = torch.ones_like(high)
     for e in range(BLOCK_SHIFT_MAX):
-        scale = torch.where(size >= 2.0 ** e, 2.0 ** (e + 1), scale)
+        # rsh(v, e) <= 127 means v < 127.5 * 2**e, rsh(v, e) >= -128 means v >= -128.5 * 2**e.
+        scale = torch.where((high >= 127.5 * 2.0 ** e) | (low < -128.5 * 2.0 ** e), 2.0 ** (e + 1), scale)
     return scale[..., None]
 
 
 def narrow(v: Tensor) -> Tensor:
-    """Values byte << e of ``v`` [..., K] after narrowing in blocks of 32."""
+    """Values byte << e of integers ``v`` [..., K] after narrowing in blocks of 32."""
     scale = exponents(v)
     blocks = v.unflatten(-1, (-1, BLOCK))
     return (round_half_up(blocks / scale).clamp(-128, 127) * scale).flatten(-2)
@@ -76,41 +83,45 @@ def operand(v: Tensor, wide: bool) -> Tensor:
     return sat16(v) if wide else narrow(v)
 
 
-def xhat(x: Tensor, eps: float) -> Tensor:
-    """Normalised channels in steps of 2**-11 of residual codes [..., D] of step 2**-9 (``eps`` in codes squared)."""
-    centred = x - x.mean(-1, keepdim=True)
-    root = torch.rsqrt(centred.square().mean(-1, keepdim=True) + eps)
-    return sat16(round_half_up(centred * root * 2.0 ** XHAT_FRAC))
+def xhat(x: Tensor, eps: int, xhat_shift: int = 0) -> Tensor:
+    """Normalised channels in steps of 2**(xhat_shift - 11) of residual codes [T, D]; ``eps`` as in NORM."""
+    def rows(x: Tensor) -> Tensor:
+        dim, total = x.shape[-1], x.sum(-1, keepdim=True)
+        variance = (dim * x.square().sum(-1, keepdim=True) - total.square() + eps).clamp(min=1)
+        r, j = (torch.from_numpy(part).double() for part in rsqrt(variance.numpy().astype(np.int64)))
+        return sat16(round_half_up((dim * x - total) * (r * 2.0 ** (j + XHAT_FRAC - _ROOT_FRAC - xhat_shift))))
+    return by_rows(rows, x)
 
 
-def affine(g: Tensor, gain: Tensor, offset: Tensor, shift: int) -> Tensor:
+def affine(g: Tensor, gain: Tensor, offset: Tensor, shift: int, wide: bool) -> Tensor:
+    """Operand values of ``rsh(g * gain + offset, shift)``: g [T, C] integers, gain and offset [C] float64."""
     scale = 2.0 ** -shift
-    return round_half_up(g * (gain * scale) + offset * scale)
+    return by_rows(lambda rows: operand(round_half_up((rows * gain + offset) * scale), wide), g)
 
 
 def linear(a: Tensor, weight: Tensor, bias: Tensor, mult: Tensor, shift: int) -> Tensor:
-    """``u`` of operand values [T, I] and weights [O, I]."""
-    return sat16(round_half_up((a @ weight.T + bias) * (mult * 2.0 ** -shift)))
+    """``u`` of operand values [T, I], before it is clipped to 16 bits; weight [O, I], bias and mult [O] float64."""
+    scale = mult * 2.0 ** -shift
+    return by_rows(lambda rows: round_half_up((rows @ weight.T + bias) * scale), a)
 
 
-def gelu(u: Tensor) -> Tensor:
-    """14 fraction bits from 9."""
-    step = GELU_IN_FRAC - GELU_STEP_LOG2
-    magnitude = u.abs()
-    index = torch.floor(magnitude * 2.0 ** -step).clamp(max=GELU_LIMIT << GELU_STEP_LOG2)
-    fraction, place = magnitude - index * 2.0 ** step, index.long()
-    low = _DELTA[place]
-    delta = round_half_up(low + (_DELTA[place + 1] - low) * fraction * 2.0 ** -step)
-    delta = torch.where(magnitude >= GELU_LIMIT << GELU_IN_FRAC, 0.0, delta)
-    return u.clamp(min=0) * 2.0 ** (GELU_OUT_FRAC - GELU_IN_FRAC) - delta
+@lru_cache
+def _gelu_table(act_shift: int) -> Tensor:
+    codes = np.arange(-INT16_MAX - 1, INT16_MAX + 1)
+    return torch.from_numpy(gelu_twin.gelu(codes, act_shift).astype(np.float32))
+
+
+def gelu(u: Tensor, act_shift: int = 0) -> Tensor:
+    """GELU of 16-bit codes with 9 - ``act_shift`` fraction bits, in 14."""
+    places = u.to(torch.int32) + (INT16_MAX + 1)
+    return _gelu_table(act_shift).index_select(0, places.flatten()).view(u.shape)
 
 
 def exp2_parts(t: Tensor, reference: Tensor) -> Tensor:
-    """``EXP[f & 255] >> (f >> 8)`` for f = 256 * reference - t."""
-    f = reference * 2.0 ** LOG2_FRAC - t
-    whole = torch.floor(f * 2.0 ** -LOG2_FRAC)
-    value = _EXP[(f - whole * 2.0 ** LOG2_FRAC).long()]
-    return torch.floor(torch.ldexp(value, -whole.clamp(max=30)))
+    """``EXP[f & 255] >> (f >> 8)``, int32, for f = 256 * reference - t."""
+    f = (reference * 2.0 ** LOG2_FRAC - t).to(torch.int32)
+    value = _EXP.index_select(0, (f & ((1 << LOG2_FRAC) - 1)).flatten()).view(f.shape)
+    return value >> (f >> LOG2_FRAC).clamp(max=_EXP_BITS)
 
 
 def probabilities(t: Tensor, wide: bool, p_shift: int) -> Tensor:
@@ -120,27 +131,35 @@ def probabilities(t: Tensor, wide: bool, p_shift: int) -> Tensor:
     """
     q = exp2_parts(t, torch.ceil(t.amax(-1, keepdim=True) * 2.0 ** -LOG2_FRAC))
     if wide:
-        return torch.floor(q * 2.0 ** -p_shift)
+        return q >> p_shift
     keys = q.shape[-1]
     padded = torch.nn.functional.pad(q, (0, -keys % SLICE)).unflatten(-1, (-1, SLICE))
-    total = torch.floor((padded.cumsum(-2) + PROB_CARRY_START) / 256)
+    total = (padded.cumsum(-2) + PROB_CARRY_START) >> 8
     return torch.diff(total, dim=-2, prepend=torch.zeros_like(total[..., :1, :])).flatten(-2)[..., :keys]
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, score_scale: Tensor, wide_p: bool, p_shift: int) -> Tensor:
-    """``u`` of one attention: q, k, v [B, H, N, d] values, ``score_scale`` [H] = mult / 2**shift -> [B, H, N, d],
-    in steps of V / 256.
-    """
-    t = sat_score(round_half_up((q @ k.mT) * score_scale[:, None, None]))
-    p = probabilities(t, wide_p, p_shift)
-    return sat16(round_half_up(p @ v * (2.0 ** ATTENTION_FRAC / p.sum(-1, keepdim=True))))
+def inverse(total: Tensor) -> Tensor:
+    """2**-31 times what :func:`golden.ops.arith.reciprocal` makes of integers: about 1 / total, float64."""
+    r, sh = (torch.from_numpy(part).double() for part in reciprocal(total.numpy().astype(np.int64)))
+    return r * 2.0 ** -(_RECIPROCAL_FRAC + sh)
+
+
+def scores(q: Tensor, k: Tensor, scale: Tensor) -> Tensor:
+    """Scores [B, H, N, N] before they are clipped: q, k [B, H, N, d] values, ``scale`` [H] = mult / 2**shift."""
+    return round_half_up((q.double() @ k.double().mT) * scale[:, None, None])
+
+
+def mix(t: Tensor, v: Tensor, wide_p: bool, p_shift: int) -> Tensor:
+    """``u`` of one attention, [B, H, N, d] in steps of V / 256: ``t`` scores, v [B, H, N, d] values."""
+    p = probabilities(sat_score(t), wide_p, p_shift).double()
+    return sat16(round_half_up(p @ v.double() * (inverse(p.sum(-1, keepdim=True)) * 2.0 ** ATTENTION_FRAC))).float()
 
 
 def route(logits: Tensor, scale: float, top_k: int, renormalise: bool) -> tuple[Tensor, Tensor]:
     """Chosen experts [T, k] and their weights (16 fraction bits) of integer logits [T, E] (float64)."""
     chosen = logits.sort(dim=-1, descending=True, stable=True).indices[:, :top_k]
-    t = sat_score(torch.floor(logits * scale + 0.5)).float()
+    t = sat_score(round_half_up(logits * scale))
     t = t.gather(1, chosen) if renormalise else t
-    p = exp2_parts(t, torch.ceil(t.amax(-1, keepdim=True) * 2.0 ** -LOG2_FRAC))
-    weight = round_half_up(p / p.sum(-1, keepdim=True) * 65536).clamp(max=65535)
+    p = exp2_parts(t, torch.ceil(t.amax(-1, keepdim=True) * 2.0 ** -LOG2_FRAC)).double()
+    weight = round_half_up(p * (inverse(p.sum(-1, keepdim=True)) * 2.0 ** RECIPROCAL_BITS)).clamp(max=65535)
     return chosen, weight if renormalise else weight.gather(1, chosen)

@@ -9,12 +9,14 @@ from torch import Tensor
 from golden.spec.quantized import weight_limit
 from golden.spec.tables import BLOCK_SHIFT_MAX
 from host.compiler import batch
-from host.compiler.rounding import fit_accumulator, mult_grid, round_compensated, round_nearest, row_steps
+from host.compiler.rounding import ACC_MAX, fit_accumulator, mult_grid, round_compensated, round_nearest, row_steps
 
 MULT_SHIFT_MAX = 47
 ACC_LIMIT = 2 ** 31
 WIDE_MAX, BLOCK_MAX, PIXEL_MAX = 1 << 15, 128 << BLOCK_SHIFT_MAX, 255
 """Largest magnitude of an operand value, for the proof that accumulators stay below 2**31."""
+COARSER, TRIES = 1.1, 24
+"""How much larger a row's step becomes each time its codes, once rounded, still break that proof; and how often."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,38 @@ class Rounding:
 
 
 @dataclass(frozen=True)
-class Samples:
-    """What one linear saw: operand values ``a`` [T, I] and wanted results ``target`` [T, O] (float32)."""
+class Inputs:
+    """What one linear saw: ``count`` operand rows, their ``mean`` [I] and the sum of the products of their deviations
+    from it, ``moment`` [I, I]; float64, made of exact integer sums.
+    """
 
-    a: Tensor
-    target: Tensor
+    count: int
+    mean: Tensor
+    moment: Tensor
+
+    @classmethod
+    def of(cls, a: Tensor) -> "Inputs":
+        """Operand values ``a`` [T, I], integers; T may be 0."""
+        total, products = a.new_zeros(a.shape[1]).double(), a.new_zeros(a.shape[1], a.shape[1]).double()
+        for start in range(0, len(a), batch.ROWS):
+            rows = a[start:start + batch.ROWS].double()
+            total += rows.sum(0)
+            products += rows.T @ rows
+        mean = total / max(1, len(a))
+        moment = products - mean[:, None] * total
+        # A constant input has no moment; what subtraction leaves of it must not count as one.
+        noise = 1e-12 * products.diagonal().amax()
+        return cls(len(a), mean, torch.where(moment.abs() > noise, moment, 0.0))
+
+    def blended(self, background: "Inputs", prior: float) -> "Inputs":
+        """With ``prior`` of the background's moment (as of at least 64 rows); its mean too where there were no rows."""
+        moment = self.moment + background.moment * (prior * max(self.count, 64) / background.count)
+        return Inputs(self.count, self.mean if self.count >= 2 else background.mean, moment)
 
 
 @dataclass(frozen=True)
 class LinearCodes:
-    """Integer tensors of a linear: weight [E, O, I] and mult [E, O] in float32, bias [E, O] in float64."""
+    """Integer tensors of a linear in float64: weight [E, O, I], bias and mult [E, O]."""
 
     weight: Tensor
     bias: Tensor
@@ -46,44 +70,29 @@ class LinearCodes:
     shift: int
 
     def run(self, a: Tensor, expert: int = 0) -> Tensor:
-        return batch.linear(a, self.weight[expert], self.bias[expert].float(), self.mult[expert], self.shift)
+        """``u`` of operand values [T, I], before it is clipped to 16 bits."""
+        return batch.linear(a, self.weight[expert], self.bias[expert], self.mult[expert], self.shift)
 
 
-def moments(a: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and centred moment of inputs [T, I], float64."""
-    mean = a.mean(0, dtype=torch.float64)
-    centred = a - mean.float()
-    return mean, (centred.T @ centred).double()
+def fit_linear(inputs: list[Inputs], wanted: Tensor, weight: Tensor, bias: Tensor, out_step: Tensor | float,
+               operand_max: int, rounding: Rounding, background: Inputs | None = None, bits: int = 8) -> LinearCodes:
+    """Integer tensors such that ``u * out_step`` is close to ``weight @ a + bias``, and ``wanted`` [E, O] in the mean.
 
-
-def fit_linear(samples: list[Samples], weight: Tensor, bias: Tensor, out_step: Tensor | float, operand_max: int,
-               rounding: Rounding, background: Tensor | None = None, bits: int = 8) -> LinearCodes:
-    """Integer tensors such that ``u * out_step`` is close to every sample's target, and right in the mean.
-
-    ``weight`` [E, O, I] and ``bias`` [E, O] act on operand values; ``samples`` has one entry an expert. ``background``
-    inputs [T, I] stand in for experts that calibration hardly visited; ``bits`` of the weights. Raises
-    :class:`ValueError` when no step keeps the accumulators within 32 bits.
+    ``weight`` [E, O, I] and ``bias`` [E, O] act on operand values; ``inputs`` has one entry an expert. The mean result
+    of an expert without inputs is what its float weights make of the ``background``, which also stands in for inputs
+    that calibration hardly saw. ``bits`` of the weights.
     """
-    means, inputs, wanted = [], [], []
-    common = None if background is None else moments(background)
-    for e, sample in enumerate(samples):
-        count = len(sample.a)
-        if count >= 2 or common is None:
-            mean, moment = moments(sample.a)
-            target = sample.target.mean(0, dtype=torch.float64)
-        else:
-            mean, moment = common[0], torch.zeros_like(common[1])
-            target = weight[e] @ mean + bias[e]
-        if common is not None:
-            moment = moment + common[1] * (rounding.prior * max(count, 64) / len(background))
-        means.append(mean)
-        inputs.append(moment)
-        wanted.append(target)
-    mean, moment, wanted = torch.stack(means), torch.stack(inputs), torch.stack(wanted)
+    if background is not None:
+        own = torch.tensor([[entry.count >= 2] for entry in inputs])
+        wanted = torch.where(own, wanted, (weight @ background.mean[:, None])[..., 0] + bias)
+        inputs = [entry.blended(background, rounding.prior) for entry in inputs]
+    mean, moment = torch.stack([entry.mean for entry in inputs]), torch.stack([entry.moment for entry in inputs])
     out_step = torch.as_tensor(out_step, dtype=torch.float64).expand(bias.shape)
     limit = weight_limit(bits)
-    step = row_steps(weight, limit)
-    for _ in range(8):
+    constant = (wanted - (weight @ mean[..., None])[..., 0]).abs()
+    least = (weight.abs().sum(-1) * operand_max + constant) / ACC_MAX  # what the accumulators allow
+    step = torch.maximum(row_steps(weight, limit), least * 1.01)
+    for _ in range(TRIES):
         grid = mult_grid(step, out_step, MULT_SHIFT_MAX)
         if rounding.compensate:
             codes = round_compensated(weight, grid.step, moment, rounding.damping, limit)
@@ -93,7 +102,8 @@ def fit_linear(samples: list[Samples], weight: Tensor, bias: Tensor, out_step: T
         bias_codes = torch.round((wanted - grid.step * (codes @ mean[..., None])[..., 0]) / grid.step)
         fits = fit_accumulator(codes, bias_codes, operand_max)
         if bool(fits.all()):
-            return LinearCodes(codes.float(), bias_codes, grid.mult.float(), grid.shift)
-        step = torch.where(fits, step, grid.step * 1.5)
-    raise ValueError("No weight step keeps the accumulators of a linear within 32 bits; its weights or biases are "
-                     "absurdly large. Check the checkpoint.")
+            break
+        step = torch.where(fits, step, grid.step * COARSER)
+    # A bias beyond all steps: its results are clipped to 16 bits in any case.
+    room = ACC_MAX - codes.abs().sum(-1) * operand_max
+    return LinearCodes(codes, torch.clamp(bias_codes, -room, room), grid.mult, grid.shift)

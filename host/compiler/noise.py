@@ -11,21 +11,34 @@ from golden.spec.tables import BLOCK_SHIFT_MAX, WEIGHT_MAX
 
 BYTE_REACH = 127.5
 """What a block of exponent 0 reaches on either side."""
-EXPONENT_WASTE = 3 / torch.log(torch.tensor(4.0)).item()
-"""Mean of 4**(ceil(x) - x): what whole exponents cost against fractional ones."""
+EXPONENT_WASTE = 2.164
+"""Mean of 4**(ceil(x) - x), 3 / ln 4: what whole exponents cost against fractional ones."""
 QUIET = 0.4
 """Variance granted to every channel, relative to the mean."""
 COMPENSATION = 0.3
 """Noise of compensated rounding relative to rounding to nearest."""
 NORM_POWER = 24
-"""A differentiable stand-in for the largest weight of a row."""
+"""A differentiable stand-in for the largest weight of a row: the norm of this power."""
+LEAST = 1e-150
+"""Below this, noise counts as none."""
+
+
+def sampled(rows: Tensor, count: int) -> Tensor:
+    """Every so many-th of ``rows`` [T, ...], about ``count`` of them, as float64."""
+    return rows[::max(1, len(rows) // count)].double()
+
+
+def first_least(values: list[float]) -> int:
+    """Index of the least of ``values``, the first one among equals up to rounding."""
+    least = min(values)
+    return next(i for i, value in enumerate(values) if value <= least + 1e-9 * abs(least))
 
 
 @dataclass(frozen=True)
 class Noise:
     """``size`` [T, C]: distance of sampled values from their centre; ``weight`` [O, C] in magnitude; ``gain`` [C] the
     sum of its squares over outputs; ``variance`` [C] of the values, as far as compensated rounding cannot hide it;
-    ``limit``: largest magnitude of a weight's code.
+    ``limit``: largest magnitude of a weight's code. All float64.
     """
 
     size: Tensor
@@ -38,47 +51,66 @@ class Noise:
     @classmethod
     def of(cls, values: Tensor, centre: Tensor, weight: Tensor, wide: bool, limit: int = WEIGHT_MAX,
            tokens: int = 1024, rows: int = 1024) -> "Noise":
-        variance = values.double().var(0, unbiased=False)
+        """``values`` [T, C] and their ``centre`` [C], which meet ``weight`` [O, C]; float64."""
+        variance = values.var(0, unbiased=False)
         # Channels that calibration hardly moved may move in the next image.
         variance = COMPENSATION * (variance + QUIET * variance.mean())
-        few = values[::max(1, len(values) // tokens)].double() - centre
-        picked = weight[::max(1, len(weight) // rows)]
-        scale = len(weight) / len(picked)
-        return cls(few.abs().float(), picked.abs().float() * scale ** 0.5, weight.square().sum(0).float(),
-                   variance.float(), wide, limit)
+        few, picked = sampled(values, tokens) - centre, sampled(weight, rows)
+        scale = (len(weight) / len(picked)) ** 0.5
+        return cls(few.abs(), picked.abs() * scale, weight.square().sum(0), variance, wide, limit)
 
-    def expected(self, step: Tensor, smooth: bool = False) -> Tensor:
+    def expected(self, step: Tensor) -> float:
         """Mean squared error summed over the outputs, from rounding operand and weights."""
-        step = step.float()
         power = self.gain * step.square() / 12
         if not self.wide:
             top = (self.size / step).unflatten(-1, (-1, BLOCK)).amax(-1) / BYTE_REACH  # [T, blocks]
-            if smooth:
-                times = EXPONENT_WASTE * top.clamp(min=EXPONENT_WASTE ** -0.5).square()
-            else:
-                times = 4.0 ** torch.ceil(torch.log2(top.clamp(min=1e-9))).clamp(0, BLOCK_SHIFT_MAX)
+            times = 4.0 ** torch.ceil(torch.log2(top.clamp(min=1e-9))).clamp(0, BLOCK_SHIFT_MAX)
             power = times.mean(0) * power.unflatten(-1, (-1, BLOCK)).sum(-1)
-        scaled = self.weight * step
-        if smooth:
-            largest = scaled.detach().amax(1, keepdim=True).clamp(min=1e-30)
-            rows = ((scaled / largest) ** NORM_POWER).sum(1) ** (2 / NORM_POWER) * largest[:, 0].square()
-        else:
-            rows = scaled.amax(1).square()
-        return power.sum() + rows.sum() / self.limit ** 2 / 12 * (self.variance / step.square()).sum()
+        rows = (self.weight * step).amax(1).square()
+        return float(power.sum() + rows.sum() / self.limit ** 2 / 12 * (self.variance / step.square()).sum())
 
-    def descend(self, step: Tensor, floor: Tensor, steps: int) -> Tensor:
-        """``step`` after gradient descent on its logarithm, the best seen; never below ``floor``."""
-        best, least, floor = step, float(self.expected(step)), floor.float()
-        with torch.enable_grad():
-            log = step.float().log().detach().requires_grad_(True)
-            optimiser = torch.optim.Adam([log], lr=0.05)
-            for i in range(steps):
-                optimiser.zero_grad()
-                self.expected(torch.maximum(log.exp(), floor), smooth=True).log().backward()
-                optimiser.step()
-                if i % 10 == 9:
-                    now = torch.maximum(log.detach().exp(), floor)
-                    value = float(self.expected(now))
-                    if value < least:
-                        best, least = now.double(), value
+    def slope(self, step: Tensor) -> Tensor:
+        """Derivative [C] of the logarithm of a smooth :meth:`expected` by the logarithm of each step."""
+        power = self.gain * step.square() / 12
+        if self.wide:
+            first, by_first = power.sum(), 2 * power
+        else:
+            top, place = (self.size / step).unflatten(-1, (-1, BLOCK)).max(-1)  # [T, blocks]
+            top = top / BYTE_REACH
+            loud = top > EXPONENT_WASTE ** -0.5
+            square = torch.where(loud, EXPONENT_WASTE * top.square(), 1.0)
+            times, block = square.mean(0), power.unflatten(-1, (-1, BLOCK)).sum(-1)
+            falls = torch.zeros(*block.shape, BLOCK, dtype=step.dtype)
+            falls.scatter_add_(1, place.T, torch.where(loud, -2 * square, 0.0).T / len(top))
+            by_first = 2 * power * times.repeat_interleave(BLOCK) + (falls * block[:, None]).flatten()
+            first = (times * block).sum()
+        scaled = self.weight * step
+        largest = scaled.amax(1, keepdim=True).clamp(min=LEAST)
+        part = (scaled / largest).square()
+        part = (part * part * part).square().square()  # the 24th power
+        whole = part.sum(1)
+        rows = (whole ** (2 / NORM_POWER) * largest[:, 0].square())
+        spread = self.variance / step.square()
+        scale = 1 / self.limit ** 2 / 12
+        by_rows = 2 * ((rows / whole)[:, None] * part).sum(0)
+        second = rows.sum() * spread.sum() * scale
+        by_second = scale * (by_rows * spread.sum() - 2 * spread * rows.sum())
+        return (by_first + by_second) / (first + second).clamp(min=LEAST)
+
+    def descend(self, step: Tensor, floor: Tensor, steps: int, rate: float = 0.05) -> Tensor:
+        """``step`` after gradient descent (Adam) on its logarithm, the best seen; never below ``floor``."""
+        best, least = step, self.expected(step)
+        if least < LEAST:
+            return step
+        log, mean, square = step.log(), torch.zeros_like(step), torch.zeros_like(step)
+        for i in range(1, steps + 1):
+            now = torch.maximum(log.exp(), floor)
+            slope = torch.where(log.exp() >= floor, self.slope(now), 0.0)
+            mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope.square()
+            log = log - rate * (mean / (1 - 0.9 ** i)) / ((square / (1 - 0.999 ** i)).sqrt() + 1e-8)
+            if i % 10 == 0:
+                now = torch.maximum(log.exp(), floor)
+                value = self.expected(now)
+                if value < least:
+                    best, least = now, value
         return best

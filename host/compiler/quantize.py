@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Float model and calibration images -> integer model, block after block, each on what those before really give."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,13 +13,15 @@ from golden.model.float_model import run_float
 from golden.model.int_model import IntModel
 from golden.model.params import FloatModel
 from golden.spec.model import ModelConfig, require
-from golden.spec.quantized import Plan
+from golden.spec.quantized import LayerPlan, Plan
 from host.compiler import batch, folds
 from host.compiler.attention_walk import AttentionWalk
 from host.compiler.ffn_walk import FfnWalk
-from host.compiler.fit import PIXEL_MAX
+from host.compiler.findings import Finding, Findings
+from host.compiler.fit import PIXEL_MAX, Inputs
 from host.compiler.plan import mixed
-from host.compiler.walk import RESIDUAL_STEP, Options, operand_max
+from host.compiler.ranges import logit_frac, reach, residual_frac
+from host.compiler.walk import INT16, Options, operand_max
 
 
 class Quantizer(AttentionWalk, FfnWalk):
@@ -26,17 +29,21 @@ class Quantizer(AttentionWalk, FfnWalk):
 
     def embed(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels [B, patches, K] codes -> float stream and residual codes, both [B, N, D]."""
-        c = self.config
+        c, step = self.config, self.residual_step
         weight, bias = folds.fold_input(*self.weights("patch_embed"), folds.pixel_scale(c))
-        pos = folds.parameter(self.model, "pos_embed").float()
+        pos = folds.parameter(self.model, "pos_embed")
         flat = pixels.flatten(0, 1)
-        target = flat @ weight.T.float() + bias.float()
-        u = self.linear("patch_embed", flat, target, weight, bias, RESIDUAL_STEP, PIXEL_MAX)
-        codes = batch.sat16(torch.round(pos / RESIDUAL_STEP))
+        target = torch.cat([rows.double() @ weight.T + bias for rows in flat.split(batch.ROWS)])
+        u = self.linear("patch_embed", flat, Inputs.of(flat), target.mean(0), weight, bias, step, PIXEL_MAX)
+        u = self.findings.clip("patch_embed", "results", u, *INT16)
+        codes = self.findings.clip("pos_embed", "values", torch.round(pos / step), *INT16)
         self.put("pos_embed", codes)
         extra = torch.zeros(len(pixels), c.extra_tokens, c.dim)
         x_float = torch.cat([extra, target.unflatten(0, pixels.shape[:2])], 1) + pos
-        return x_float, batch.sat16(torch.cat([extra, u.unflatten(0, pixels.shape[:2])], 1) + codes)
+        x = torch.cat([extra, u.unflatten(0, pixels.shape[:2])], 1) + codes.float()
+        x = self.findings.clip("pos_embed", "values of the residual stream behind it", x, *INT16)
+        self.findings.stream("patch_embed", x_float, x * step)
+        return x_float, x
 
     def head(self, x_float: Tensor, x: Tensor) -> None:
         """Final norm and classifier heads, each on its own token."""
@@ -47,22 +54,26 @@ class Quantizer(AttentionWalk, FfnWalk):
         following = torch.cat([self.weights(name)[0] for name in names]) if names else torch.eye(c.dim).double()
         if names:
             x_float, x = x_float[:, :n].contiguous(), x[:, :n].contiguous()
-        y, _, a, scale = self.norm("norm", x_float, x, self.plan.head, following)
+        y, _, _, a, scale = self.norm("norm", x_float, x, self.plan.head, following)
+        step = 2.0 ** -self.plan.logit_frac
         for j, name in enumerate(names):
             weight, bias = self.weights(name)
-            target = y[j::n] @ weight.T.float() + bias.float()
+            target = y[j::n] @ weight.T + bias
             weight, bias = folds.fold_input(*folds.fold_norm(self.model, "norm", weight, bias), scale)
-            self.linear(name, a[j::n], target, weight, bias, RESIDUAL_STEP, operand_max(self.plan.head))
+            u = self.linear(name, a[j::n], Inputs.of(a[j::n]), target.mean(0), weight, bias, step,
+                            operand_max(self.plan.head))
+            self.findings.stream(name, target, self.findings.clip(name, "logits", u, *INT16) * step)
 
     def run(self, images: np.ndarray, progress=None) -> dict[str, np.ndarray]:
         """Quantizes everything on uint8 images [B, height, width, C]; every task sees every image."""
         c = self.config
-        streams = (stream.repeat(len(c.tasks), 1, 1) for stream in self.embed(patches(c, images)))
-        x_float, x = streams
+        x_float, x = self.embed(patches(c, images))
         for i in range(c.depth):
             if progress:
                 progress(i + 1, c.depth, f"block {i}")
             x_float, x = self.attention(i, x_float, x)
+            if i == min(c.moe_layers, default=c.depth):  # tasks part at the first gate
+                x_float, x = (stream.repeat(len(c.tasks), 1, 1) for stream in (x_float, x))
             x_float, x = self.experts(i, x_float, x) if c.is_moe(i) else self.dense(i, x_float, x)
         self.head(x_float, x)
         return self.tensors
@@ -89,32 +100,59 @@ def one_thread():
 
 
 def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str = "fast", *, progress=None,
-             cycle_budget: int | None = None, weight_bits: int | None = None, expert_bits: int | None = None,
+             report: Callable[[Finding], None] | None = None, cycle_budget: int | None = None,
+             weight_bits: int | None = None, expert_bits: int | None = None,
              options: Options | None = None) -> IntModel:
     """The integer model of ``model`` under ``plan`` ("fast", "accurate", "mixed" or one of your own).
 
     ``images``: uint8 [height, width, channels] of the model's size, used for every task
-    (:func:`host.compiler.views.views` makes some). ``progress(done, total, what)`` is told of every block.
-    ``cycle_budget`` belongs to "mixed". ``weight_bits`` and ``expert_bits`` (4 to 8) override the plan's in every
-    block. The same arguments give the same bytes.
+    (:func:`host.compiler.views.views` makes some). ``progress(done, total, what)`` is told of every block, ``report``
+    of every place that the integer model does badly (:class:`host.compiler.findings.Finding`). ``cycle_budget`` belongs
+    to "mixed". ``weight_bits`` and ``expert_bits`` (4 to 8) override the plan's in every block.
+
+    A named plan gets the fraction bits of residual stream and logits that the calibration images ask for; a plan of
+    your own is taken as it is. Raises :class:`golden.spec.model.ConfigError` for arguments that make no sense,
+    :class:`host.compiler.ranges.NotQuantizable` for a network that no format holds.
     """
-    c = model.config
-    images = np.stack([np.asarray(image) for image in images]) if len(images) else np.zeros((0, 0, 0, 0), np.uint8)
-    wanted = (c.image_height, c.image_width, c.channels)
-    require(len(images) > 0 and images.dtype == np.uint8 and images.shape[1:] == wanted,
-            f"Calibration wants at least one uint8 image of shape {wanted}, not {images.dtype} {images.shape[1:]}.")
+    c, images = model.config, _stacked(model.config, images)
     named = {"fast": Plan.fast, "accurate": Plan.accurate}
     require(cycle_budget is None or plan == "mixed", f"A cycle budget belongs to the mixed plan, not to {plan!r}.")
+    require(not isinstance(plan, str) or plan in {*named, "mixed"},
+            f"plan must be one of {sorted([*named, 'mixed'])} or a Plan, not {plan!r}.")
     if plan == "mixed":
-        fast, accurate = (quantize(model, images, name, progress=progress, weight_bits=weight_bits,
-                                   expert_bits=expert_bits, options=options) for name in named)
-        told = {"progress": progress} if progress else {}
-        return mixed(fast, accurate, images, lambda probes: run_float(model, probes), cycle_budget, **told)
+        told: dict[str, list[Finding]] = {name: [] for name in named}
+        fast, accurate = (quantize(model, images, name, progress=progress, report=told[name].append,
+                                   weight_bits=weight_bits, expert_bits=expert_bits, options=options) for name in named)
+        result = mixed(fast, accurate, images, lambda probes: run_float(model, probes), cycle_budget,
+                       **{"progress": progress} if progress else {})
+        for finding in _of_the_mixture(result.plan, told["fast"], told["accurate"]) if report else ():
+            report(finding)
+        return result
+    with one_thread():
+        found = reach(model, images)
     if isinstance(plan, str):
-        require(plan in named, f"plan must be one of {sorted([*named, 'mixed'])} or a Plan, not {plan!r}.")
-        plan = named[plan](c.depth)
+        plan = replace(named[plan](c.depth), residual_frac=residual_frac(model, found), logit_frac=logit_frac(found))
     require(len(plan.layers) == c.depth, f"The plan describes {len(plan.layers)} layers, the model has {c.depth}.")
     plan = plan.with_bits(weight_bits, expert_bits)
+    findings = Findings(report)
+    findings.views(len(images))
     with one_thread():
-        tensors = Quantizer(model, plan, options or Options()).run(images, progress)
+        tensors = Quantizer(model, plan, options or Options(), findings).run(images, progress)
     return IntModel(c, plan, tensors, source=f"{c.name}, {len(images)} calibration images")
+
+
+def _stacked(config: ModelConfig, images: Sequence[np.ndarray]) -> np.ndarray:
+    """The images as one array. Raises :class:`golden.spec.model.ConfigError` unless all have the model's size."""
+    wanted, arrays = (config.image_height, config.image_width, config.channels), [np.asarray(i) for i in images]
+    require(len(arrays) > 0, f"Calibration wants at least one uint8 image of shape {wanted}, not none.")
+    for place, image in enumerate(arrays):
+        require(image.dtype == np.uint8 and image.shape == wanted,
+                f"Calibration wants uint8 images of shape {wanted}; image {place} is {image.dtype} of shape "
+                f"{image.shape}. Crop and resize it first (host.pictures.fitted does).")
+    return np.stack(arrays)
+
+
+def _of_the_mixture(plan: Plan, fast: list[Finding], accurate: list[Finding]) -> list[Finding]:
+    """What was found where the mixed plan took either model's tensors; everything but wide blocks is the fast one's."""
+    wide = tuple(f"blocks.{i}." for i, layer in enumerate(plan.layers) if layer != LayerPlan())
+    return [*(f for f in fast if not f.place.startswith(wide)), *(f for f in accurate if f.place.startswith(wide))]

@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 
 
+LEAST = 1e-150
+"""Moments below this count as none."""
+
+
 def hadamard(size: int) -> Tensor:
     """Orthonormal matrix with entries of (nearly) one magnitude; a size with an odd factor m: times an m x m DCT."""
     matrix, odd = torch.ones(1, 1, dtype=torch.float64), size
@@ -28,19 +32,30 @@ def hadamard(size: int) -> Tensor:
 def _root(moment: Tensor, floor: float) -> tuple[Tensor, Tensor]:
     """Symmetric square root of a positive matrix and its inverse; eigenvalues at least ``floor`` of their mean."""
     value, vector = torch.linalg.eigh(moment)
-    value = value.clamp(min=max(float(value.mean()) * floor, 1e-20)).sqrt()
+    value = value.clamp(min=float(value.mean()) * floor).sqrt()
     return vector * value @ vector.T, vector / value @ vector.T
+
+
+def _signed(vector: Tensor) -> Tensor:
+    """Eigenvectors (columns) with signs that do not depend on how they were found."""
+    probe = torch.cos(2.0 ** 0.5 * torch.arange(1, len(vector) + 1, dtype=vector.dtype))
+    return torch.where(probe @ vector < 0, -vector, vector)
 
 
 def balance(left: Tensor, right: Tensor, floor: float = 1e-3) -> tuple[Tensor, Tensor]:
     """``A`` and ``A^-T`` [d, d] (float64): x of moment ``left`` becomes x A, y of moment ``right`` becomes y A^-T;
-    products x . y stay, and both new moments are the same matrix with a flat diagonal.
+    products x . y stay, and both new moments are the same matrix with a flat diagonal. Where either is zero, all
+    products are, and the basis stays as it is.
     """
-    root, inverse = _root(left, floor)
-    value, vector = torch.linalg.eigh(root @ _floored(right, floor) @ root)
-    value = value.clamp(min=1e-30) ** 0.25
-    spread = hadamard(len(left))
-    return inverse @ vector * value @ spread, root @ vector / value @ spread
+    size = [float(moment.diagonal().mean()) for moment in (left, right)]
+    if min(size) < LEAST:
+        return (torch.eye(len(left), dtype=torch.float64),) * 2
+    # Of mean 1, so that no power leaves the range of float64; A has what was divided out.
+    root, inverse = _root(left / size[0], floor)
+    value, vector = torch.linalg.eigh(root @ _floored(right / size[1], floor) @ root)
+    value, vector, spread = value.clamp(min=1e-30) ** 0.25, _signed(vector), hadamard(len(left))
+    ratio = (size[1] / size[0]) ** 0.25
+    return inverse @ vector * value @ spread * ratio, root @ vector / value @ spread / ratio
 
 
 def _floored(moment: Tensor, floor: float) -> Tensor:

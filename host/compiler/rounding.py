@@ -30,15 +30,15 @@ def mult_grid(step: Tensor, out_step: Tensor, limit: int) -> Grid:
     One shift for the whole tensor, as large as the largest multiplier and ``limit`` allow, so that multipliers use
     their 16 bits; the weights are rounded on the grid the integer multiplier makes, which then costs no error.
     """
-    ratio = (step / out_step).clamp(min=1e-30)
-    shift = int(np.clip(np.floor(np.log2(MULT_MAX / float(ratio.max()))), 0, limit))
+    ratio = step / out_step
+    shift = int(np.clip(np.floor(np.log2(MULT_MAX / max(float(ratio.max()), 2.0 ** -limit))), 0, limit))
     mult = torch.ceil(ratio * 2.0 ** shift - 1e-9).clamp(1, MULT_MAX)
     return Grid(mult * out_step / 2.0 ** shift, mult, shift)
 
 
 def row_steps(weight: Tensor, limit: int = WEIGHT_MAX) -> Tensor:
-    """Steps that bring the largest weight of each row [..., O, I] to ``limit``."""
-    return weight.abs().amax(-1).clamp(min=1e-12) / limit
+    """Steps that bring the largest weight of each row [..., O, I] to ``limit``; 0 for a row of zeros."""
+    return weight.abs().amax(-1) / limit
 
 
 def round_nearest(weight: Tensor, step: Tensor, limit: int = WEIGHT_MAX) -> Tensor:

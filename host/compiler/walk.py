@@ -8,18 +8,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from golden.model.params import FloatModel
+from golden.ops.layernorm import eps_code
 from golden.spec.quantized import Plan, quantized_schema
-from golden.spec.tables import GELU_IN_FRAC, GELU_OUT_FRAC, RESIDUAL_FRAC, XHAT_FRAC
+from golden.spec.tables import GELU_IN_FRAC, GELU_OUT_FRAC, XHAT_FRAC
 from host.compiler import batch, folds
 from host.compiler.calibrate import Policy, gain_grid, operand_scale
-from host.compiler.fit import BLOCK_MAX, WIDE_MAX, LinearCodes, Rounding, Samples, fit_linear
+from host.compiler.findings import Findings
+from host.compiler.fit import BLOCK_MAX, WIDE_MAX, Inputs, LinearCodes, Rounding, fit_linear
 from host.compiler.folds import Scale
 
-RESIDUAL_STEP = 2.0 ** -RESIDUAL_FRAC
-XHAT_STEP = 2.0 ** -XHAT_FRAC
-GELU_IN_STEP = 2.0 ** -GELU_IN_FRAC
 GELU_OUT_STEP = 2.0 ** -GELU_OUT_FRAC
 AFFINE_SHIFT_MAX, NORM_SHIFT_MAX = 40, 31
+XHAT_SHIFT_MAX = 3
+INT16 = (-(1 << 15), (1 << 15) - 1)
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ def operand_max(wide: bool) -> int:
 
 
 class Walk:
-    """A walk through the network with two streams: the float one, and the integer one that the tensors chosen so far
-    make, the latter in residual codes. T tokens of all images and tasks, images of the first task first.
+    """A walk through the network with two streams: the float one in float64, and the integer one that the tensors
+    chosen so far make, the latter in residual codes. T tokens of all images and tasks, images of the first task first.
     """
 
-    def __init__(self, model: FloatModel, plan: Plan, options: Options):
+    def __init__(self, model: FloatModel, plan: Plan, options: Options, findings: Findings):
         self.model, self.config, self.plan, self.options = model, model.config, plan, options
+        self.findings = findings
+        self.residual_step = 2.0 ** -plan.residual_frac
         self.tensors: dict[str, np.ndarray] = {}
         self.schema = quantized_schema(self.config)
 
@@ -71,10 +74,12 @@ class Walk:
         """Float64 weight and bias of a linear or a norm."""
         return folds.parameter(self.model, f"{name}.weight"), folds.parameter(self.model, f"{name}.bias")
 
-    def linear(self, name: str, a: Tensor, target: Tensor, weight: Tensor, bias: Tensor, out_step,
+    def linear(self, name: str, a: Tensor, inputs: Inputs, wanted: Tensor, weight: Tensor, bias: Tensor, out_step,
                limit: int, bits: int = 8) -> Tensor:
-        """Quantizes and stores one linear on operand values ``a`` [T, I]; returns its ``u``."""
-        codes = fit_linear([Samples(a, target)], weight[None], bias[None], out_step, limit, self.options.rounding,
+        """Quantizes and stores one linear on operand values ``a`` [T, I], of statistics ``inputs``, whose mean results
+        are ``wanted`` [O]; returns its ``u``, not yet clipped to 16 bits.
+        """
+        codes = fit_linear([inputs], wanted[None], weight[None], bias[None], out_step, limit, self.options.rounding,
                            bits=bits)
         self.put_codes(name, codes)
         return codes.run(a)
@@ -85,23 +90,34 @@ class Walk:
         """
         gain, offset, shift, scale = gain_grid(scale, unit, AFFINE_SHIFT_MAX)
         self.put_affine(name, gain, offset, shift)
-        return batch.operand(batch.affine(g, gain.float(), offset.float(), shift), wide), scale
+        return batch.affine(g, gain, offset, shift, wide), scale
+
+    def xhat(self, name: str, x: Tensor) -> tuple[Tensor, float]:
+        """xhat codes [T, D] of the integer stream, and their step; stores what the machine needs for them."""
+        c = self.config
+        eps, codes, shift = eps_code(c.eps, c.dim, self.plan.residual_frac), x.flatten(0, 1), 0
+        # With its mean and variance taken away, no value of D is larger than the root of D - 1.
+        while shift < XHAT_SHIFT_MAX and (c.dim - 1) ** 0.5 * 2 ** XHAT_FRAC > INT16[1] << shift:
+            if float(batch.xhat(codes, eps, XHAT_SHIFT_MAX).abs().max()) * self.options.policy.xhat_room < (
+                    INT16[1] >> XHAT_SHIFT_MAX - shift):
+                break
+            shift += 1
+        self.put(f"{name}.xhat_shift", shift)
+        self.put(f"{name}.eps", eps)
+        return batch.xhat(codes, eps, shift), 2.0 ** (shift - XHAT_FRAC)
 
     def norm(self, name: str, x_float: Tensor, x: Tensor, wide: bool, following: Tensor, bits: int = 8):
-        """-> float result, xhat codes and operand values, each [T, D], and the operand's scale (of xhat).
+        """-> float result [T, D]; xhat codes [T, D] and their step; operand values [T, D] and their scale (of xhat).
 
         ``following`` [O, D]: the weights that the result meets, of so many ``bits``.
         """
-        c = self.config
         weight, bias = self.weights(name)
-        y = F.layer_norm(x_float, (c.dim,), weight.float(), bias.float(), c.eps).flatten(0, 1)
-        xhat = batch.xhat(x, c.eps * 4.0 ** RESIDUAL_FRAC).flatten(0, 1)
-        scale = operand_scale(xhat * XHAT_STEP, following * weight, wide, self.options.policy, bits=bits)
-        gain, offset, shift, scale = gain_grid(scale, XHAT_STEP, NORM_SHIFT_MAX)
+        y = F.layer_norm(x_float, (self.config.dim,), weight, bias, self.config.eps).flatten(0, 1)
+        xhat, step = self.xhat(name, x)
+        scale = operand_scale(xhat, step, following * weight, wide, self.options.policy, bits=bits)
+        gain, offset, shift, scale = gain_grid(scale, step, NORM_SHIFT_MAX)
         self.put_affine(name, gain, offset, shift, "shift")
-        self.put(f"{name}.xhat_shift", 0)
-        self.put(f"{name}.eps", round(c.eps * 4 ** RESIDUAL_FRAC * c.dim ** 2))
-        return y, xhat, batch.operand(batch.affine(xhat, gain.float(), offset.float(), shift), wide), scale
+        return y, xhat, step, batch.affine(xhat, gain, offset, shift, wide), scale
 
     def add(self, name: str, x_float: Tensor, x: Tensor, a: Tensor, target: Tensor, weight: Tensor, bias: Tensor,
             limit: int, bits: int) -> tuple[Tensor, Tensor]:
@@ -109,6 +125,9 @@ class Walk:
         integer stream has gathered by then.
         """
         behind = x_float + target.view_as(x_float)
-        wanted = (behind - x * RESIDUAL_STEP).flatten(0, 1)
-        u = self.linear(name, a, wanted, weight, bias, RESIDUAL_STEP, limit, bits)
-        return behind, batch.sat16(x + u.view_as(x))
+        wanted = (behind - x * self.residual_step).flatten(0, 1).mean(0)
+        u = self.linear(name, a, Inputs.of(a), wanted, weight, bias, self.residual_step, limit, bits)
+        u = self.findings.clip(name, "results", u, *INT16)
+        x = self.findings.clip(name, "values of the residual stream behind it", x + u.view_as(x), *INT16)
+        self.findings.stream(name, behind, x * self.residual_step)
+        return behind, x

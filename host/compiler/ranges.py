@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far the float network's residual stream and logits go, and the fraction bits that leave them room."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from golden.model.float_model import M3ViT, to_pixels
+from golden.model.params import FloatModel, ModelFileError
+from golden.ops.layernorm import eps_code
+from golden.spec.isa import FORMATS, Opcode
+from golden.spec.tables import RESIDUAL_FRACS
+
+INT16_MAX = 32767
+SPREAD, FEW_ROOM, LOGIT_ROOM = 0.5, 1.25, 2.0
+"""How much further than calibration saw the residual stream may go before it is clipped: each channel of each token
+beyond its extremes by SPREAD times what lies between them, or, with too few images to tell, FEW_ROOM times as far; and
+how many times further logits may.
+"""
+FEW = 8
+"""With fewer images, extremes say little."""
+AT_ONCE = 4096
+"""Tokens that the float network takes at a time."""
+
+
+class NotQuantizable(ModelFileError):
+    """A network that no integer format of the machine can hold; the message names the tensor and the reason."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Largest magnitudes to make room for: of the residual stream and of whatever is added to it, with the place of
+    the largest; and what the logits reached.
+    """
+
+    residual: float
+    place: str
+    logits: float
+
+
+class _Probe(dict):
+    """Keeps the extremes of each channel of each token of the residual stream, and of what is added to it."""
+
+    def __init__(self, pos: Tensor):
+        super().__init__()
+        self.pos = self.before = pos
+        self.extremes = {"pos_embed": (pos, pos)}
+
+    def __setitem__(self, name: str, value: Tensor) -> None:
+        if name != "embed" and not name.endswith((".mid", ".out")) or name.endswith("attn.out"):
+            return
+        place = name.removesuffix(".out").replace(".mid", ".attn")
+        added = value - (self.pos if name == "embed" else self.before)
+        self._see(place, value)
+        self._see(f"the result of {place}", added)
+        self.before = value
+
+    def _see(self, place: str, value: Tensor) -> None:
+        low, high = value.amin(0), value.amax(0)
+        if place in self.extremes:
+            low, high = torch.minimum(low, self.extremes[place][0]), torch.maximum(high, self.extremes[place][1])
+        self.extremes[place] = low, high
+
+    def furthest(self, images: int) -> tuple[float, str]:
+        """How far the stream may go, and where. Raises :class:`NotQuantizable` where a value is not finite."""
+        sizes = {}
+        for place, (low, high) in self.extremes.items():
+            size = torch.maximum(high, -low)
+            size = size * FEW_ROOM if images < FEW else size + SPREAD * (high - low)
+            if not bool(torch.isfinite(size).all()):
+                raise NotQuantizable(f"The float network itself gives values that are infinite or no numbers at "
+                                     f"{place}; its weights there or before are too large. Check the checkpoint.")
+            sizes[place] = float(size.max())
+        place = max(sizes, key=sizes.__getitem__)
+        return sizes[place], place
+
+
+@torch.inference_mode()
+def reach(model: FloatModel, images: np.ndarray) -> Reach:
+    """What uint8 images [B, height, width, C] reach in all tasks. Raises :class:`NotQuantizable` for a network that
+    leaves the range of float32.
+    """
+    c, net, logits = model.config, M3ViT(model).eval(), 0.0
+    probe, step = _Probe(net.pos_embed), max(1, AT_ONCE // c.tokens)
+    for task in c.tasks:
+        for start in range(0, len(images), step):
+            x = net(to_pixels(c, images[start:start + step]), task, probe)
+            if c.classes:
+                x = net.norm(x[:, :c.extra_tokens])
+                heads = (net.head, net.head_dist) if c.extra_tokens == 2 else (net.head,)
+                logits = max([logits, *(float(head(x[:, i]).abs().max()) for i, head in enumerate(heads))])
+    return Reach(*probe.furthest(len(images)), logits)
+
+
+def residual_frac(model: FloatModel, found: Reach) -> int:
+    """The most fraction bits with which the residual stream has room and the norms' epsilon fits its field. Raises
+    :class:`NotQuantizable` where there are none.
+    """
+    c, eps = model.config, next(field for field in FORMATS[Opcode.NORM].fields if field.name == "eps")
+    fits = [frac for frac in RESIDUAL_FRACS if eps_code(c.eps, c.dim, frac) <= eps.high]
+    if not fits:
+        raise NotQuantizable(f"The norms' epsilon of {c.eps} at dim {c.dim} is beyond what the machine holds.")
+    if found.residual > INT16_MAX:
+        raise NotQuantizable(f"The residual stream behind {found.place} reaches {found.residual:.4g}; 16 bits hold "
+                             f"{INT16_MAX} at most. Check the weights and biases there.")
+    return max(frac for frac in fits if found.residual * 2 ** frac <= INT16_MAX)
+
+
+def logit_frac(found: Reach) -> int:
+    """The most fraction bits with which logits have room. Raises :class:`NotQuantizable` where there are none."""
+    if found.logits > INT16_MAX:
+        raise NotQuantizable(f"The logits of the head reach {found.logits:.4g}; 16 bits hold {INT16_MAX} at most. "
+                             f"Check head.weight and head.bias.")
+    return max([frac for frac in RESIDUAL_FRACS if found.logits * LOGIT_ROOM * 2 ** frac <= INT16_MAX], default=0)
