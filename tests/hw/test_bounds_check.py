@@ -12,6 +12,7 @@ from golden.iss.bounds_check import meet
 from golden.spec.isa import FORMATS, LIMITS, Dest, Opcode, decode
 from golden.spec.legality import ProgramState, Resource, after, capacity, contradictions, derived, ranges
 from golden.spec.machine import NANO
+from golden.spec.tiling import SLICES_PER_ROW
 from hw.ctrl.bounds_check import BoundsChecker
 from sim.runner import run_bench
 from sim.streams import seeded, start
@@ -19,7 +20,8 @@ from tests.hw.programs import PLAIN, TAME, random_word
 
 pytestmark = pytest.mark.rtl
 OPCODES = (*PLAIN, Opcode.LINEAR, Opcode.LINEAR, Opcode.GATE, Opcode.EXPERTS)
-WORDS = 6000
+WORDS = 15_000
+ROWS = ("row", "src_row", "dst_row", "q_row", "xhat_row", "key_tile", "value_tile")
 
 
 def test_bounds_check():
@@ -61,11 +63,12 @@ def draw(rng, opcode: Opcode, state: ProgramState) -> int:
             low, high = low, max(low, min(high, TAME[field.name][1]))
         fields[field.name] = rng.randint(low, high)
     near = rng.randint(-3, 3)
-    for name in ("row", "src_row", "dst_row", "q_row", "xhat_row"):
+    for name in ROWS[:5]:
         if name in fields and rng.random() < 0.5:
             fields[name] = max(0, rng.choice([NANO.operand_rows, NANO.residual_rows, NANO.kv_tiles])
                                - rng.choice([1, 2, 4, 40]) + near)
-    for name, border in (("keys", NANO.max_keys), ("slices", NANO.ring_lines // 8)):
+    most = rng.choice([NANO.ring_lines // 8, 2 * NANO.lane_rows * SLICES_PER_ROW])
+    for name, border in (("keys", NANO.max_keys), ("slices", most)):
         if name in fields and rng.random() < 0.4:
             fields[name] = border + near
     if opcode is Opcode.GATE:
@@ -78,7 +81,31 @@ def draw(rng, opcode: Opcode, state: ProgramState) -> int:
         fields |= {"again": int(rng.random() < 0.5 and state.held > 0), "hold": int(rng.random() < 0.6)}
         back = state.held - fields["tiles"] * fields["slices"] + rng.choice([0, 0, 0, 1, -1])
         fields["back"] = min(max(back, 0), next(f.high for f in FORMATS[opcode].fields if f.name == "back"))
+    if rng.random() < 0.2:
+        fields |= rng.choice([adjacent, full])(rng, opcode, fields, state)
     return random_word(rng, opcode, **fields)
+
+
+def adjacent(rng, opcode: Opcode, fields: dict[str, int], state: ProgramState) -> dict[str, int]:
+    """Fields that let what is written begin where what is read ends, or one row earlier."""
+    used = ranges(opcode, fields | derived(opcode, fields), state)
+    pair = {r.slot: r for r in used if r.when and r.slot < 2}
+    if "dst_row" not in fields or len(pair) < 2 or pair[0].resource != pair[1].resource:
+        return {}
+    moved = fields["dst_row"] + pair[0].end - pair[1].base - rng.randint(0, 1)
+    return {"dst_row": moved} if 0 <= moved < 1 << 16 else {}
+
+
+def full(rng, opcode: Opcode, fields: dict[str, int], state: ProgramState) -> dict[str, int]:
+    """Fields that let a range end where its memory does, or one row behind."""
+    used = [r for r in ranges(opcode, fields | derived(opcode, fields), state) if r.when]
+    names = [name for name in ROWS if name in fields]
+    if not used or not names:
+        return {}
+    chosen, name = rng.choice(used), rng.choice(names)
+    moved = fields[name] + capacity(NANO, chosen.resource) - chosen.end + rng.randint(0, 1)
+    high = next(field.high for field in FORMATS[opcode].fields if field.name == name)
+    return {name: moved} if 0 <= moved <= high else {}
 
 
 @cocotb.test()
