@@ -56,7 +56,7 @@ def _show(as_json: bool, title: str, facts: dict) -> None:
 def _require_fit(config: ModelConfig, plan: str, machine: str | None) -> None:
     """Raise NotFitting unless the machine of that name, if any, holds the model."""
     from golden.spec.quantized import Plan
-    from host.compiler.limits import require_fit
+    from host.compiler.presets import require_fit
     from host.program import machine_named
 
     if machine is not None:
@@ -110,9 +110,12 @@ def quantize(path: Source, output: Output,
              cycle_budget: Annotated[int | None, typer.Option(help="Cycles a frame may take (mixed).")] = None,
              weight_bits: Annotated[int | None, typer.Option(help="Bits of weights, 4 to 8.")] = None,
              expert_bits: Annotated[int | None, typer.Option(help="Bits of experts' weights, 4 to 8.")] = None,
+             strict: Annotated[bool, typer.Option("--strict", help="Write nothing where calibration finds a place that "
+                                                  "the integer model does badly.")] = False,
              machine: Fits = None,
              json_: Json = False):
     """Turn a float model (or a checkpoint that needs no questions) into an integer one."""
+    from host.compiler.findings import Finding
     from host.compiler.quantize import quantize as quantized
     from host.compiler.views import views as photographs
     from host.importers import import_checkpoint
@@ -126,12 +129,19 @@ def quantize(path: Source, output: Output,
     _require_fit(model.config, plan, machine)
     pictures = ([fitted(read_picture(image), model.config) for image in images] if images
                 else photographs(model.config, views))
+    found: list[Finding] = []
     with steps(f"quantize {model.config.name}") as report:
-        result = quantized(model, pictures, plan, progress=report, cycle_budget=cycle_budget,
+        result = quantized(model, pictures, plan, progress=report, report=found.append, cycle_budget=cycle_budget,
                            weight_bits=weight_bits, expert_bits=expert_bits)
+    for finding in found:
+        print(f"edge-moe: warning: {finding}", file=sys.stderr)
+    if found and strict:
+        raise UsageError(f"{len(found)} finding{'s' * (len(found) > 1)} of calibration, and --strict: nothing is "
+                         f"written.")
     result.save(output)
     _show(json_, f"{path} -> {output}", _describe(result.config) | {
-        "plan": plan, "calibration_views": len(pictures), "bytes": output.stat().st_size, "written": str(output)})
+        "plan": plan, "calibration_views": len(pictures), "bytes": output.stat().st_size,
+        "warnings": [str(finding) for finding in found] if json_ else len(found), "written": str(output)})
 
 
 @app.command("compile")

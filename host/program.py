@@ -12,6 +12,8 @@ from golden.spec.machine import MACHINES, ZCU102, MachineConfig
 from golden.spec.model import require
 from golden.spec.quantized import FORMAT
 from host.compiler.emit import compile_model
+from host.compiler.nodes import NotFitting
+from host.compiler.presets import suggestion
 from host.driver.errors import VersionMismatch
 
 SUFFIX = ".emoe"
@@ -49,10 +51,17 @@ def program_of(path: str | Path, machine: MachineConfig | None = None) -> Image:
         if not is_quantized(path):
             raise UnknownLayout(f"{path} is neither a program image nor a quantized model (.safetensors). Quantize the "
                                 f"checkpoint first: edge-moe quantize {path} -o MODEL.safetensors.")
-        return compile_model(IntModel.load(path), machine or ZCU102)
+        return _compiled(IntModel.load(path), machine or ZCU102)
     image = Image.from_bytes(path.read_bytes())
     if machine is not None and machine.fingerprint != image.machine.fingerprint:
         raise VersionMismatch(f"{path} was compiled for the machine {image.machine.name!r} "
                               f"(0x{image.machine.fingerprint:016x}), not for {machine.name!r} "
                               f"(0x{machine.fingerprint:016x}). Compile the model for that one.")
     return image
+
+
+def _compiled(model: IntModel, machine: MachineConfig) -> Image:
+    try:
+        return compile_model(model, machine)
+    except NotFitting as refusal:
+        raise NotFitting(f"{refusal} {suggestion(model.config, model.plan)}") from None

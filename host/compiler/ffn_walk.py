@@ -48,7 +48,8 @@ class FfnWalk(Walk):
         need room: what is far below 0 becomes 0, clipped or not.
         """
         room = self.options.policy.act_room
-        shift = next((s for s in range(ACT_SHIFT_MAX) if room * top * 2 ** (GELU_IN_FRAC - s) <= INT16_MAX), ACT_SHIFT_MAX)
+        shift = next((s for s in range(ACT_SHIFT_MAX) if room * top * 2 ** (GELU_IN_FRAC - s) <= INT16_MAX),
+                     ACT_SHIFT_MAX)
         self.put(f"{name}.act_shift", shift)
         self.findings.near(name, "GELU inputs", top, INT16_MAX / 2.0 ** (GELU_IN_FRAC - ACT_SHIFT_MAX))
         return shift, 2.0 ** (shift - GELU_IN_FRAC)

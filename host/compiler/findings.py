@@ -48,7 +48,8 @@ class Findings:
     def __init__(self, report: Callable[[Finding], None] | None):
         self.report, self.heard = report or (lambda finding: None), STREAM_DB + WORSE_DB
 
-    def clip(self, place: str, what: str, values: Tensor, low: float, high: float, unit: Tensor | float = 1.0) -> Tensor:
+    def clip(self, place: str, what: str, values: Tensor, low: float, high: float,
+             unit: Tensor | float = 1.0) -> Tensor:
         """``values`` (in steps of ``unit``, which may differ from channel to channel) clipped to ``low..high``."""
         result = values.clamp(low, high)
         if not values.numel() or (float(values.min()) >= low and float(values.max()) <= high):
@@ -64,8 +65,8 @@ class Findings:
     def top(self, place: str, what: str, reached: float, limit: float) -> None:
         """Codes reach ``reached`` where the format ends below ``limit``."""
         if reached >= limit:
-            self.report(Finding(place, f"{what} reach {reached / limit:.3g} times what the format holds and are clipped: "
-                                       f"the largest cannot be told apart."))
+            self.report(Finding(place, f"{what} reach {reached / limit:.3g} times what the format holds and are "
+                                       f"clipped: the largest cannot be told apart."))
         else:
             self.near(place, what, reached, limit)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fit check: whether a machine holds a model, said in the model's own terms, with the preset that would."""
+"""Fit check: what no order of instructions makes fit on a machine, said in the model's own terms."""
 
 from golden.spec.limits import check_model, machine_needs
-from golden.spec.machine import MACHINES, MachineConfig
+from golden.spec.machine import MachineConfig
 from golden.spec.model import ModelConfig
 from golden.spec.quantized import Plan
 from host.compiler.nodes import NotFitting
@@ -16,30 +16,3 @@ def check_limits(config: ModelConfig, plan: Plan, machine: MachineConfig) -> Non
         if need.need > need.have:
             raise NotFitting(f"{config.name!r} has {need.need} {need.what}; the machine {machine.name!r} holds "
                              f"{need.have}.")
-
-
-def require_fit(config: ModelConfig, plan: Plan, machine: MachineConfig) -> None:
-    """Raise :class:`NotFitting` unless ``machine`` holds one task of the model; the sentence names presets that do."""
-    refusal = _refusal(config, plan, machine)
-    if refusal is not None:
-        raise NotFitting(f"{refusal} {suggestion(config, plan)}")
-
-
-def suggestion(config: ModelConfig, plan: Plan) -> str:
-    """Which presets hold one task of the model, a sentence."""
-    names = [machine.name for machine in MACHINES.values() if _refusal(config, plan, machine) is None]
-    if not names:
-        return "No preset machine holds it; take a smaller image or model."
-    return f"It fits the machine{'s' * (len(names) > 1)} {' and '.join(names)}."
-
-
-def _refusal(config: ModelConfig, plan: Plan, machine: MachineConfig) -> NotFitting | None:
-    from host.compiler.emit import plan_program
-    from host.compiler.skeleton import skeleton
-    from host.compiler.stream import Stream
-
-    try:
-        plan_program(skeleton(config, plan), machine, Stream(), config.tasks[:1])
-    except NotFitting as refusal:
-        return refusal
-    return None

@@ -12,6 +12,7 @@ from torch import Tensor
 from golden.model.float_model import run_float
 from golden.model.int_model import IntModel
 from golden.model.params import FloatModel
+from golden.spec.limits import check_model
 from golden.spec.model import ModelConfig, require
 from golden.spec.quantized import LayerPlan, Plan
 from host.compiler import batch, folds
@@ -89,7 +90,7 @@ def patches(config: ModelConfig, images: np.ndarray) -> Tensor:
 
 @contextmanager
 def one_thread():
-    """Sums in one order, whatever the number of cores: the same input must give the same bytes."""
+    """Sums in one order, whatever the number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -114,6 +115,7 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
     your own is taken as it is. Raises :class:`golden.spec.model.ConfigError` for arguments that make no sense,
     :class:`host.compiler.ranges.NotQuantizable` for a network that no format holds.
     """
+    check_model(model.config)
     c, images = model.config, _stacked(model.config, images)
     named = {"fast": Plan.fast, "accurate": Plan.accurate}
     require(cycle_budget is None or plan == "mixed", f"A cycle budget belongs to the mixed plan, not to {plan!r}.")
@@ -131,7 +133,8 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
     with one_thread():
         found = reach(model, images)
     if isinstance(plan, str):
-        plan = replace(named[plan](c.depth), residual_frac=residual_frac(model, found), logit_frac=logit_frac(found))
+        plan = replace(named[plan](c.depth), residual_frac=residual_frac(model, found))
+        plan = replace(plan, logit_frac=logit_frac(found)) if c.classes else plan
     require(len(plan.layers) == c.depth, f"The plan describes {len(plan.layers)} layers, the model has {c.depth}.")
     plan = plan.with_bits(weight_bits, expert_bits)
     findings = Findings(report)

@@ -19,6 +19,8 @@ SPREAD, FEW_ROOM, LOGIT_ROOM = 0.5, 1.25, 2.0
 beyond its extremes by SPREAD times what lies between them, or, with too few images to tell, FEW_ROOM times as far; and
 how many times further logits may.
 """
+FIRST = 0.9
+"""The first place that goes so far relative to the furthest is where the cause is."""
 FEW = 8
 """With fewer images, extremes say little."""
 AT_ONCE = 4096
@@ -32,7 +34,7 @@ class NotQuantizable(ModelFileError):
 @dataclass(frozen=True)
 class Reach:
     """Largest magnitudes to make room for: of the residual stream and of whatever is added to it, with the place of
-    the largest; and what the logits reached.
+    the first of the largest; and what the logits reached.
     """
 
     residual: float
@@ -73,8 +75,8 @@ class _Probe(dict):
                 raise NotQuantizable(f"The float network itself gives values that are infinite or no numbers at "
                                      f"{place}; its weights there or before are too large. Check the checkpoint.")
             sizes[place] = float(size.max())
-        place = max(sizes, key=sizes.__getitem__)
-        return sizes[place], place
+        most = max(sizes.values())
+        return most, next(place for place, size in sizes.items() if size > FIRST * most)
 
 
 @torch.inference_mode()

@@ -9,7 +9,6 @@ spectrum: first balance the two covariances, then spread them over all channels 
 import torch
 from torch import Tensor
 
-
 LEAST = 1e-150
 """Moments below this count as none."""
 

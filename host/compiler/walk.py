@@ -10,7 +10,7 @@ from torch import Tensor
 from golden.model.params import FloatModel
 from golden.ops.layernorm import eps_code
 from golden.spec.quantized import Plan, quantized_schema
-from golden.spec.tables import GELU_IN_FRAC, GELU_OUT_FRAC, XHAT_FRAC
+from golden.spec.tables import GELU_OUT_FRAC, XHAT_FRAC
 from host.compiler import batch, folds
 from host.compiler.calibrate import Policy, gain_grid, operand_scale
 from host.compiler.findings import Findings

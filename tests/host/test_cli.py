@@ -257,8 +257,9 @@ def test_a_model_too_large_for_the_machine_names_the_memory(edge_moe, tmp_path):
     compiled_model = tmp_path / "large.safetensors"
     from golden.model.random_int_model import random_int_model
     random_int_model(large).save(compiled_model)
-    assert "NotFitting: 'large' needs" in refused(edge_moe, "compile", compiled_model, "-o", tmp_path / "x",
-                                                  "--machine", "nano")
+    refusal = refused(edge_moe, "compile", compiled_model, "-o", tmp_path / "x", "--machine", "nano")
+    assert "NotFitting: 'large' has 129 tokens; the machine 'nano' holds 64." in refusal
+    assert refusal.endswith("It fits the machines small, zcu102 and u280.\n")
 
 
 def test_pickles_are_not_opened(edge_moe, tmp_path):

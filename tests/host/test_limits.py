@@ -18,8 +18,8 @@ from golden.spec.model import ConfigError, ModelConfig
 from golden.spec.quantized import Plan
 from host.cli import app
 from host.compiler.emit import compile_model
-from host.compiler.limits import require_fit
 from host.compiler.nodes import NotFitting
+from host.compiler.presets import require_fit
 from host.driver.session import Session
 from host.importers import import_checkpoint
 from tests.host.compiled import picture

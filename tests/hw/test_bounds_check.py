@@ -20,7 +20,7 @@ from tests.hw.programs import PLAIN, TAME, random_word
 
 pytestmark = pytest.mark.rtl
 OPCODES = (*PLAIN, Opcode.LINEAR, Opcode.LINEAR, Opcode.GATE, Opcode.EXPERTS)
-WORDS = 15_000
+WORDS = 20_000
 ROWS = ("row", "src_row", "dst_row", "q_row", "xhat_row", "key_tile", "value_tile")
 
 

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which preset machines hold a model, found by planning its program for each of them."""
+
+from golden.spec.machine import MACHINES, MachineConfig
+from golden.spec.model import ModelConfig
+from golden.spec.quantized import Plan
+from host.compiler.emit import plan_program
+from host.compiler.nodes import NotFitting
+from host.compiler.skeleton import skeleton
+from host.compiler.stream import Stream
+
+
+def require_fit(config: ModelConfig, plan: Plan, machine: MachineConfig) -> None:
+    """Raise :class:`NotFitting` unless ``machine`` holds one task of the model; the sentence names presets that do."""
+    refusal = _refusal(config, plan, machine)
+    if refusal is not None:
+        raise NotFitting(f"{refusal} {suggestion(config, plan)}")
+
+
+def suggestion(config: ModelConfig, plan: Plan) -> str:
+    """Which presets hold one task of the model, a sentence."""
+    names = [machine.name for machine in MACHINES.values() if _refusal(config, plan, machine) is None]
+    if not names:
+        return "No preset machine holds it; take a smaller image or model."
+    return f"It fits the machine{'s' * (len(names) > 1)} {_listed(names)}."
+
+
+def _refusal(config: ModelConfig, plan: Plan, machine: MachineConfig) -> NotFitting | None:
+    try:
+        plan_program(skeleton(config, plan), machine, Stream(), config.tasks[:1])
+    except NotFitting as refusal:
+        return refusal
+    return None
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
