@@ -52,7 +52,7 @@ class Machine:
         self.registers = {name: 0 for name in (*ADDRESSES, "READ_LO", "READ_HI", "WRITE_LO", "WRITE_HI", "WEIGHT_LO",
                                                "WEIGHT_HI")} | registers
         self.trace, self.retired = trace, 0
-        self.memories = Memories(self.config)
+        self.memories = Memories(self.config, self.recorder)
         self.gate = execute.GateState()
         self.stream = Stream(self.config, self._stream_lines)
         self._check_registers()

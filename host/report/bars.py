@@ -33,11 +33,21 @@ LIMITS = {
 }
 
 
+CROPS = ((0.8, 0.5, 0.2), (0.7, 0.8, 0.7), (0.6, 0.5, 0.5), (0.9, 0.3, 0.8), (0.85, 0.7, 0.5), (0.65, 0.2, 0.3))
+"""Scale and place (down, across) of crops of the street scene, each also mirrored."""
+
+
 def street_views(street: np.ndarray, config: ModelConfig) -> dict[str, np.ndarray]:
-    """The street scene flipped and cropped: pictures of the kind the model was trained on."""
+    """The street scene flipped and cropped: pictures of the kind the model was trained on.
+
+    The mean error of a few pictures is decided by single tokens whose experts change: with 4 it varied by 20 % between
+    equally good quantizations, with these 13 by 8 %.
+    """
     views = {"street, mirrored": np.ascontiguousarray(street[:, ::-1])}
-    for scale, y, x in ((0.8, 0.5, 0.2), (0.7, 0.8, 0.7), (0.6, 0.5, 0.5)):
-        views[f"street, crop {scale:g} at {y:g}, {x:g}"] = crop(street, config, scale, y, x)
+    for scale, y, x in CROPS:
+        name = f"street, crop {scale:g} at {y:g}, {x:g}"
+        views[name] = crop(street, config, scale, y, x)
+        views[f"{name}, mirrored"] = crop(street, config, scale, y, x, True)
     return views
 
 
