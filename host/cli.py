@@ -19,11 +19,11 @@ from golden.model.params import ModelFileError
 from golden.spec.container import ProgramError
 from golden.spec.machine import MACHINES
 from golden.spec.model import ConfigError, ModelConfig
-from host.compiler.nodes import NotFitting
+from host.compiler.ir import NotFitting
 from host.driver.errors import AccelError, InputError, VersionMismatch
 from host.explore.errors import NothingFits
-from host.pictures import PictureError
-from host.spread import ClusterError
+from host.images import PictureError
+from host.parallel_map import ClusterError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Run multi-task vision transformers on the open accelerator, simulated or real.")
@@ -88,7 +88,7 @@ def import_(path: Source, output: Output,
             machine: Fits = None,
             json_: Json = False):
     """Read a checkpoint of any known layout and write one float .safetensors."""
-    from golden.model.store import save_float
+    from golden.files.store import save_float
     from host.importers import import_checkpoint
 
     model = import_checkpoint(path, trust_pickle=trust_pickle, heads=heads, top_k=top_k, gate=gate, name=name,
@@ -115,13 +115,13 @@ def quantize(path: Source, output: Output,
              machine: Fits = None,
              json_: Json = False):
     """Turn a float model (or a checkpoint that needs no questions) into an integer one."""
-    from host.compiler.findings import Finding
-    from host.compiler.quantize import quantize as quantized
-    from host.compiler.views import views as photographs
+    from host.images import fitted, read_picture
     from host.importers import import_checkpoint
-    from host.pictures import fitted, read_picture
     from host.program import is_quantized
     from host.progress import steps
+    from host.quantizer.crops import views as photographs
+    from host.quantizer.findings import Finding
+    from host.quantizer.quantize import quantize as quantized
 
     if is_quantized(path):
         raise UsageError(f"{path} is quantized already; give the float model it was made from.")
@@ -171,7 +171,7 @@ def run(path: Source, picture: Annotated[Path, typer.Argument(help="Picture file
     import numpy as np
 
     from host.driver import Session, open_device
-    from host.pictures import fitted, read_picture
+    from host.images import fitted, read_picture
     from host.program import machine_named, program_of
     from host.progress import cycles
 
@@ -225,7 +225,7 @@ def explore(board: Annotated[str, typer.Option(help="Board: zcu102, kv260, u280.
     """Search machines for a board: the Pareto front of cycles, DSP, LUT and BRAM, and what limits each point."""
     from host.explore import command
     from host.explore.picture import save_front
-    from host.explore.sweep import sweep
+    from host.explore.search import sweep
     from host.progress import printer, steps
 
     where, network = command.board_named(board), command.model_named(model, plan)
@@ -246,8 +246,8 @@ def explore(board: Annotated[str, typer.Option(help="Board: zcu102, kv260, u280.
 def disasm(path: Source,
            task: Annotated[str | None, typer.Option(help="Which program; all when none is named.")] = None):
     """List the instructions of a program image."""
-    from golden.spec.abi import Image
-    from host.compiler.disasm import disassemble, listing
+    from golden.spec.image import Image
+    from host.compiler.disassemble import disassemble, listing
 
     image = Image.from_bytes(path.read_bytes())
     print(disassemble(image) if task is None else "\n".join(listing(image, task)))
@@ -272,7 +272,7 @@ def info(path: Annotated[Path | None, typer.Argument(help="A model, a program im
 
 def _info(path: Path) -> dict:
     from golden.model.int_model import IntModel
-    from golden.spec.abi import Image
+    from golden.spec.image import Image
     from host.importers import import_checkpoint
     from host.program import is_program, is_quantized
 

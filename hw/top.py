@@ -6,30 +6,30 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import MachineConfig
+from hw.array.array import MatrixArray
+from hw.array.array_control import ArrayControl
 from hw.axi import LITE_MEMBERS, READ_MEMBERS, WRITE_MEMBERS, connect_flat, flat
-from hw.core.array import MatrixArray
-from hw.core.array_control import ArrayControl
-from hw.core.epilogue import Epilogue
-from hw.core.gate import Gate
-from hw.core.layouts import LINE_BITS
-from hw.core.norm import LayerNorm
-from hw.core.softmax import Softmax
-from hw.ctrl.activity import Activity
 from hw.ctrl.credits import MULT_LINES, NORM_LINES
 from hw.ctrl.csr import COUNTERS, Csr
 from hw.ctrl.front_end import FrontEnd
+from hw.ctrl.perf_events import Activity
 from hw.ctrl.sequencer import Sequencer
-from hw.ctrl.stream_walker import StreamWalker
 from hw.ctrl.supervisor import Supervisor
+from hw.ctrl.weight_prefetcher import StreamWalker
 from hw.dma.load_store import LoadStore
 from hw.dma.main_port import MainPort
 from hw.dma.weight_stream import WeightStream
+from hw.interfaces import LINE_BITS
 from hw.lib.queue import Queue
-from hw.mem.key_memory import KeyMemory
-from hw.mem.operand import OperandMemory
-from hw.mem.residual import ResidualMemory
-from hw.mem.value_memory import ValueMemory
-from hw.mem.weight_ring import WeightRing
+from hw.memory.key_memory import KeyMemory
+from hw.memory.operand_memory import OperandMemory
+from hw.memory.residual_memory import ResidualMemory
+from hw.memory.value_memory import ValueMemory
+from hw.memory.weight_ring import WeightRing
+from hw.moe.gate import Gate
+from hw.vector.epilogue import Epilogue
+from hw.vector.layernorm import LayerNorm
+from hw.vector.softmax import Softmax
 
 
 def ports(cfg: MachineConfig) -> dict:

@@ -10,15 +10,15 @@ import numpy as np
 
 from golden.device import GoldenDevice
 from golden.model.random_int_model import random_int_model
-from golden.spec.abi import Image
+from golden.spec.image import Image
 from golden.spec.machine import MACHINES
 from golden.spec.model import MODELS
 from golden.spec.quantized import Plan
-from host.compiler.emit import compile_model
+from host.compiler.compile import compile_model
 from host.driver.errors import AccelError
 from host.driver.session import Session
+from host.parallel_map import ClusterError, spread
 from host.progress import steps
-from host.spread import ClusterError, spread
 from sim.board.build import build_board
 from sim.board.settings import DramSettings
 from sim.device import SimDevice

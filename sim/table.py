@@ -20,9 +20,9 @@ TESTS = Path(__file__).parents[1] / "tests"
 def main() -> int:
     """Exit status 0 when every bench passed, 1 when one failed, 2 when there is no such unit."""
     parser = argparse.ArgumentParser(prog="make sim", description=__doc__)
-    parser.add_argument("--unit", help="one bench: tests/hw/test_UNIT.py")
+    parser.add_argument("--unit", help="one bench: the file test_UNIT.py below tests/hw")
     options, passed_on = parser.parse_known_args()
-    benches = sorted((TESTS / "hw").glob("test_*.py"))
+    benches = sorted((TESTS / "hw").rglob("test_*.py"))
     target = [str(TESTS / "hw"), str(TESTS / "e2e")]
     if options.unit:
         target = [str(bench) for bench in benches if bench.stem == f"test_{options.unit}"]

@@ -6,13 +6,13 @@ from collections.abc import Callable
 import numpy as np
 
 from golden.ops.attention import Attention, attention
-from golden.ops.census import Census
 from golden.ops.epilogue import Epilogue, epilogue, to_key_value, to_residual
 from golden.ops.gate import Gate, gate_logits, route
 from golden.ops.layernorm import Norm, layernorm
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand, widen
 from golden.ops.queues import arrivals, fill, scatter_add
+from golden.ops.saturation import Census
 from golden.spec.machine import SLICE
 from golden.spec.model import GateKind, ModelConfig
 from golden.spec.quantized import LayerPlan, Plan

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from golden.model import safetensors_file
+from golden.files import safetensors_file
 from golden.model.int_checks import check_quantized
 from golden.model.int_forward import Forward, Trace
 from golden.model.params import BadHeader, UnknownLayout
-from golden.ops.census import Census
+from golden.ops.saturation import Census
 from golden.spec.model import ConfigError, ModelConfig, require
 from golden.spec.quantized import FORMAT, FORMAT_VERSION, Plan
 from golden.spec.tables import RESIDUAL_FRAC

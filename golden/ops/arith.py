@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from golden.ops.census import note
+from golden.ops.saturation import note
 from golden.spec.model import BLOCK
 from golden.spec.tables import BLOCK_SHIFT_MAX, RECIPROCAL_BITS, RSQRT_RADICAND_BITS, WEIGHT_MAX
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden.ops.arith import DomainError, check_range, integers, reciprocal, rsh, sat, wrap32
-from golden.ops.census import note
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand
+from golden.ops.saturation import note
 from golden.ops.softmax import ceil_log2, exp2_below
 from golden.spec.machine import MAX_EXPERTS, MAX_TOP_K
 from golden.spec.tables import GATE_RADIX_LOG2, GATE_WEIGHT_MAX, LOG2_FRAC, RECIPROCAL_BITS, SCORE_BITS

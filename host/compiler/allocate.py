@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator
 
 from golden.spec.machine import LINE, SLICE, TN, MachineConfig
-from host.compiler.nodes import Memory, Node, NotFitting, Region, flat
+from host.compiler.ir import Memory, Node, NotFitting, Region, flat
 
 _SHUFFLES = 50
 

@@ -4,10 +4,10 @@
 from golden.spec.machine import MACHINES, MachineConfig
 from golden.spec.model import ModelConfig
 from golden.spec.quantized import Plan
-from host.compiler.emit import plan_program
-from host.compiler.nodes import NotFitting
+from host.compiler.compile import plan_program
+from host.compiler.ir import NotFitting
 from host.compiler.skeleton import skeleton
-from host.compiler.stream import Stream
+from host.compiler.weight_stream import Stream
 
 
 def require_fit(config: ModelConfig, plan: Plan, machine: MachineConfig) -> None:

@@ -3,7 +3,7 @@
 
 from golden.spec.machine import PARAM_LINES, MachineConfig
 from golden.spec.tiling import linear_lines
-from host.compiler.nodes import Node
+from host.compiler.ir import Node
 
 SHARE = 2
 """Of the ring one part in so many may be retained; the rest is read ahead of the array."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.spec.abi import Image
 from golden.spec.container import MAGIC, BadMagic
+from golden.spec.image import Image
 from golden.spec.machine import ABI_VERSION, MACHINES
 from golden.spec.regs import Ctrl, StatusBits
 from golden.spec.status import Status

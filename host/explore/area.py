@@ -3,14 +3,14 @@
 
 What grows with the configuration follows from the gateware: products, accumulators, memories. The constants are fitted
 to what Yosys makes of the units (``make synth``) of `small`, `zcu102` and configurations between;
-tests/host/test_explore_area.py compares. An upper bound like those figures: no two small LUTs share a site.
+tests/host/explore/test_explore_area.py compares. An upper bound like those figures: no two small LUTs share a site.
 """
 
 from dataclasses import astuple, dataclass
 
 from golden.spec.isa import INSTRUCTION_BYTES
 from golden.spec.machine import LANES, LINE, SLICE, TN, MachineConfig
-from host.explore.blocks import in_luts, memory
+from host.explore.unit_area import in_luts, memory
 
 EXP_BITS = 2
 """Of a block of operands; a row has two."""

@@ -11,14 +11,14 @@ from golden.model.random_int_model import random_int_model
 from golden.spec.boards import BOARDS, Board
 from golden.spec.model import MODELS, require
 from golden.spec.quantized import Plan
-from host.compiler.views import photograph
+from host.explore.design_space import Geometry, roomy
 from host.explore.evaluate import Point
-from host.explore.front import held_by, slowed_by
-from host.explore.outline import Outline, outline
+from host.explore.model_skeleton import Outline, outline
+from host.explore.pareto_front import held_by, slowed_by
 from host.explore.routing import measured
-from host.explore.space import Geometry, roomy
-from host.explore.sweep import Sweep
-from host.pictures import fitted
+from host.explore.search import Sweep
+from host.images import fitted
+from host.quantizer.crops import photograph
 
 PLANS = ("fast", "accurate")
 SEED = 1

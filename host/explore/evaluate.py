@@ -7,13 +7,13 @@ from golden.spec import isa
 from golden.spec.boards import Board
 from golden.spec.isa import Opcode
 from golden.spec.machine import TN, MachineConfig
-from host.compiler.emit import encode, plan_program
-from host.compiler.nodes import Node, NotFitting
-from host.compiler.stream import Stream
-from host.compiler.timeline import Dram, Span, Timeline
+from host.compiler.compile import encode, plan_program
+from host.compiler.ir import Node, NotFitting
+from host.compiler.weight_stream import Stream
 from host.explore.area import Area, area
-from host.explore.outline import Outline
-from host.explore.space import Geometry, families, rings
+from host.explore.design_space import Geometry, families, rings
+from host.explore.model_skeleton import Outline
+from host.performance.timeline import Dram, Span, Timeline
 
 RESOURCES = {"LUT": "lut", "FF": "ff", "DSP": "dsp", "BRAM36": "bram36"}
 """What a board can run out of, and the field of Area and Board that counts it."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 
 from host.explore.evaluate import RESOURCES
-from host.explore.sweep import Sweep
+from host.explore.search import Sweep
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402  the backend must be chosen first

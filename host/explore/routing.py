@@ -9,9 +9,9 @@ from golden.device import GoldenDevice
 from golden.iss.trace import Entry
 from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
-from host.compiler.emit import compile_model
-from host.compiler.timeline import Arrival
+from host.compiler.compile import compile_model
 from host.driver.session import Session
+from host.performance.timeline import Arrival
 
 
 def queues(entries: Sequence[Entry]) -> list[list[Arrival]]:

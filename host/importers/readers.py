@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.model import safetensors_file
+from golden.files import safetensors_file
 from golden.model.params import (
     BadHeader,
     MissingFile,

@@ -18,14 +18,14 @@ from golden.model.params import FloatModel
 from golden.model.reference_data import reference_folder, reference_image
 from golden.model.synthetic import synthetic_model
 from golden.spec.model import M3VIT_TINY
-from host.compiler.quantize import quantize
-from host.compiler.views import views
+from host.images import fitted, read_picture
 from host.importers import import_checkpoint
-from host.pictures import fitted, read_picture
 from host.progress import printer, steps
-from host.report.bars import HELD_OUT, Bar, held_out, reference_bars, street_views
+from host.quantizer.crops import views
+from host.quantizer.quantize import quantize
 from host.report.compare import Comparer, Comparison
 from host.report.error_pictures import save_error_by_layer
+from host.report.thresholds import HELD_OUT, Bar, held_out, reference_bars, street_views
 
 SEEDED = replace(M3VIT_TINY, name="m3vit-seeded", image_width=128, depth=4, moe_layers=(1, 3), experts=8)
 SEEDED_SQNR = {"fast": 31.0, "mixed": 31.0, "accurate": 36.0}

@@ -9,7 +9,7 @@ import torch
 from golden.model.float_model import M3ViT, to_pixels
 from golden.model.int_model import IntModel, dequantize
 from golden.model.params import FloatModel
-from golden.ops.census import Census
+from golden.ops.saturation import Census
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _ABOUT = ("Each unit stands once in the machine; `glue` is the top's own logic, 
 
 
 def areas(machine: str, results: list[dict], board: Board | None = None) -> str:
-    """Markdown: a row a unit of ``machine`` (entries as ``sim.synth`` writes them), the board, the limits."""
+    """Markdown: a row a unit of ``machine`` (entries of ``sim.implementation.synth``), the board, the limits."""
     board = board or BOARDS[BOARD_OF[machine]]
     lines = [["unit", *("of them RAM" if name == "LUTRAM" else name for name in _AREAS), *_KINDS.values()]]
     for result in results:
@@ -42,7 +42,7 @@ def areas(machine: str, results: list[dict], board: Board | None = None) -> str:
 
 
 def clocks(results: list[dict], part: str, has: dict[str, int]) -> str:
-    """Markdown: a row a unit (entries as ``sim.pnr`` writes them), the part, how much of it the whole machine takes."""
+    """Markdown: a row a unit (entries of ``sim.implementation.pnr``), the part, how much of it the machine takes."""
     lines = [["unit", *has, "Fmax, MHz"]]
     lines += [[_row_name(result), *(f"{result['used'].get(name, 0):,}" for name in has),
                f"{result['mhz']:.1f}" if result["mhz"] else "-"] for result in results]

@@ -6,7 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import LINE, MachineConfig
-from hw.dma.layouts import CHUNK_LINES, Destination
+from hw.dma.weight_lines import CHUNK_LINES, Destination
 
 NORM_LINES = 128
 """Depth of the norm's parameter queue; the widest norm takes 96 lines."""

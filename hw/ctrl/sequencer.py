@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import INSTRUCTION_BYTES, UNIT, Opcode, Unit
 from golden.spec.machine import MachineConfig
-from hw.core.layouts import ISSUE, TOKEN_BITS
-from hw.mem.expert_queues import ARRIVALS_BITS, EXPERT_BITS
+from hw.interfaces import ISSUE, TOKEN_BITS
+from hw.moe.expert_queues import ARRIVALS_BITS, EXPERT_BITS
 from hw.shapes import INSTRUCTION
 
 READ_CYCLES = 2

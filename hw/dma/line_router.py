@@ -6,8 +6,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import MachineConfig
-from hw.core.layouts import LINE_BITS
-from hw.dma.layouts import ROUTE, Destination
+from hw.dma.weight_lines import ROUTE, Destination
+from hw.interfaces import LINE_BITS
 from hw.lib.queue import Queue
 
 

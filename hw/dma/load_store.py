@@ -9,7 +9,7 @@ from golden.spec.isa import Memory, Opcode, Region
 from golden.spec.machine import LINE, MachineConfig
 from golden.spec.status import Status
 from hw.axi import ADDRESS_BITS, BEAT_BITS, LINE_BEATS, TRANSFER
-from hw.core.layouts import ISSUE, LINE_BITS, OPERAND_ROW, OPERAND_WRITE, READ_LATENCY, RESIDUAL_WRITE, ROW_BITS
+from hw.interfaces import ISSUE, LINE_BITS, OPERAND_ROW, OPERAND_WRITE, READ_LATENCY, RESIDUAL_WRITE, ROW_BITS
 from hw.lib.queue import Queue
 from hw.shapes import INSTRUCTION
 

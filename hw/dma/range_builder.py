@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.isa import STREAM_BITS
 from golden.spec.machine import MachineConfig
 from hw.axi import MAX_BURST
-from hw.dma.layouts import CHUNK, RANGE, beats_per_line
+from hw.dma.weight_lines import CHUNK, RANGE, beats_per_line
 
 PATIENCE = 16
 """Cycles without a new grant after which a range goes out although it could still grow."""

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import MachineConfig
 from hw.axi import ADDRESS_BITS, BEAT_BITS, TRANSFER, AxiRead
-from hw.dma.layouts import RANGE, beats_per_line
 from hw.dma.read_engine import ReadEngine
+from hw.dma.weight_lines import RANGE, beats_per_line
 
 
 class WeightPort(wiring.Component):
@@ -21,7 +21,7 @@ class WeightPort(wiring.Component):
     Timing: one beat a cycle, so one line in B / 16 cycles. LATENCY cycles from a transfer at ``i`` to ARVALID. A
     stalled ``o`` stops new bursts once the engine's data queue is full; RREADY stays high.
     Domain: ``base`` a multiple of 16; what leaves the window is refused.
-    Twin: the planes of ``golden.spec.abi``.
+    Twin: the planes of ``golden.spec.image``.
 
     Members: ``i`` In(stream of RANGE), ``base`` In, ``o`` Out(stream of a share); the others as at ReadEngine.
     """

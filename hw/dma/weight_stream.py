@@ -7,11 +7,11 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import MachineConfig
 from hw.axi import ADDRESS_BITS, AxiRead
-from hw.core.layouts import LINE_BITS
-from hw.dma.layouts import CHUNK, ROUTE
 from hw.dma.line_router import LineRouter
 from hw.dma.range_builder import RangeBuilder
+from hw.dma.weight_lines import CHUNK, ROUTE
 from hw.dma.weight_port import WeightPort
+from hw.interfaces import LINE_BITS
 from hw.lib.queue import Queue
 
 ROUTES = 64

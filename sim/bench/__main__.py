@@ -11,14 +11,14 @@ import numpy as np
 from rich.table import Table
 
 from golden.device import GoldenDevice
-from golden.spec.abi import Image
+from golden.spec.image import Image
 from golden.spec.machine import MACHINES
 from golden.spec.model import MODELS
-from host.compiler import timeline
-from host.compiler.emit import compile_model
+from host.compiler.compile import compile_model
 from host.driver.layout import prepare_input
 from host.driver.session import Session
 from host.explore.routing import queues
+from host.performance import timeline
 from host.progress import console as notes
 from host.progress import cycles, printer
 from host.progress import steps as stages

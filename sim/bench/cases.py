@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from golden.iss.trace import Entry
-from golden.spec.abi import Image
+from golden.spec.image import Image
 from golden.spec.isa import Opcode
 from golden.spec.machine import LINE
 from sim.demo.layers import stream_bytes

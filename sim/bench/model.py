@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
-from host.compiler.timeline import Dram, Span
+from host.performance.timeline import Dram, Span
 from sim.board.settings import DramSettings
 from sim.trace import RETIRED_BY, Retired
 

@@ -12,10 +12,10 @@ from rich.table import Table
 from golden.device import GoldenDevice
 from golden.model.float_model import run_float
 from golden.model.random_int_model import random_int_model
-from golden.spec.abi import Image
+from golden.spec.image import Image
 from golden.spec.machine import MACHINES
 from golden.spec.model import MODELS
-from host.compiler.emit import compile_model
+from host.compiler.compile import compile_model
 from host.driver.layout import prepare_input
 from host.driver.session import Session
 from host.progress import console as notes

@@ -12,10 +12,10 @@ from golden.model.params import FloatModel
 from golden.model.reference_data import reference_folder, reference_image
 from golden.model.synthetic import synthetic_model
 from golden.spec.model import MODELS, ModelConfig, require
-from host.compiler import quantize as quantizer
-from host.compiler.views import photograph, views
+from host.images import fitted, read_picture
 from host.importers import import_checkpoint
-from host.pictures import fitted, read_picture
+from host.quantizer import quantize as quantizer
+from host.quantizer.crops import photograph, views
 from sim.runner import BUILD
 
 

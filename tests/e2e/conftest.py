@@ -8,7 +8,7 @@ from golden.model.random_int_model import random_int_model
 from golden.spec.machine import NANO
 from golden.spec.model import MODELS
 from golden.spec.quantized import Plan
-from host.compiler.emit import compile_model
+from host.compiler.compile import compile_model
 from sim.device import SimDevice
 
 

@@ -11,13 +11,13 @@ import pytest
 from golden.device import GoldenDevice
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa
-from golden.spec.abi import Image
+from golden.spec.image import Image
 from golden.spec.isa import Dest, Opcode, Unit
 from golden.spec.machine import NANO
 from golden.spec.model import MODELS
 from golden.spec.quantized import Plan
 from golden.spec.tables import ACT_SHIFT_MAX
-from host.compiler.emit import compile_model
+from host.compiler.compile import compile_model
 from host.driver.layout import prepare_input
 from host.driver.session import Session
 from sim.board.settings import DramSettings

@@ -12,13 +12,13 @@ from golden.spec.isa import Opcode
 from golden.spec.machine import ZCU102
 from golden.spec.model import MODELS
 from golden.spec.quantized import Plan
-from host.compiler.emit import compile_model
+from host.compiler.compile import compile_model
 from host.compiler.passes import PASSES
 from host.driver.session import Session
 from sim.board.settings import DramSettings
 from sim.device import SimDevice
-from tests.host.compiled import picture
-from tests.host.test_any_shape import MANY, ROUNDS, WIDE
+from tests.host.compiler.test_any_shape import MANY, ROUNDS, WIDE
+from tests.host.support.compiled import picture
 
 pytestmark = pytest.mark.rtl
 

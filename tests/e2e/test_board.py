@@ -17,7 +17,7 @@ from golden.spec.model import MODELS
 from golden.spec.quantized import Plan
 from golden.spec.regs import BY_NAME
 from golden.spec.regs import ID as PRODUCT
-from host.compiler.emit import compile_model
+from host.compiler.compile import compile_model
 from host.driver.errors import BusError, DeviceLost, DeviceNotFound
 from host.driver.layout import prepare_input
 from host.driver.session import Session

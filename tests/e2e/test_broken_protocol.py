@@ -14,7 +14,7 @@ from golden.spec.model import MODELS
 from golden.spec.quantized import Plan
 from golden.spec.regs import DRAIN_LIMITS
 from golden.spec.status import Status
-from host.compiler.emit import compile_model
+from host.compiler.compile import compile_model
 from host.driver.errors import AccelError, DeviceLost
 from host.driver.session import Session
 from sim.board.settings import DramSettings, Fault

@@ -13,7 +13,7 @@ from golden.spec.machine import NANO
 from golden.spec.model import MODELS, ModelConfig
 from golden.spec.quantized import Plan
 from golden.spec.status import Status
-from host.compiler.emit import compile_model
+from host.compiler.compile import compile_model
 from host.driver.errors import AccelError
 from host.driver.layout import prepare_input
 from host.driver.session import Session

@@ -11,11 +11,11 @@ from golden.model.random_int_model import random_int_model
 from golden.spec.machine import NANO, ZCU102
 from golden.spec.model import MODELS
 from golden.spec.quantized import Plan
-from host.compiler.emit import compile_model
-from host.compiler.timeline import predict
+from host.compiler.compile import compile_model
 from host.driver.layout import prepare_input
 from host.driver.session import Session
 from host.explore.routing import queues
+from host.performance.timeline import predict
 from sim.bench.model import by_kind, dram_model, steps
 from sim.board.settings import IDEAL, ZCU102_DDR4, DramSettings
 from sim.device import SimDevice

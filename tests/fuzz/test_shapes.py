@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from golden.device import GoldenDevice
 from golden.model.int_model import IntModel
 from golden.spec.machine import MachineConfig
-from host.compiler.emit import compile_model
-from host.compiler.nodes import NotFitting
+from host.compiler.compile import compile_model
+from host.compiler.ir import NotFitting
 from host.compiler.passes import PASSES
 from host.driver.session import Session
 from sim.board.settings import DramSettings

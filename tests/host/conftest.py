@@ -3,7 +3,7 @@
 
 import pytest
 
-from tests.host.stand_in import Board, StandIn, lay_out
+from tests.host.support.stand_in import Board, StandIn, lay_out
 
 
 @pytest.fixture

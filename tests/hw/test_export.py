@@ -8,7 +8,7 @@ import pytest
 
 from golden.spec.machine import NANO
 from sim import icarus
-from sim.synth import units
+from sim.implementation.synth import units
 
 pytestmark = [pytest.mark.rtl, pytest.mark.skipif(bool(icarus.missing()), reason=str(icarus.missing()))]
 
@@ -19,11 +19,11 @@ COMPARED = {
 }
 BENCHES = {
     # Bench -> (class, coroutines): quick ones, seconds on an event-driven simulator.
-    "rsqrt": ("hw.core.rsqrt.ReciprocalRoot", ["matches_golden_around_squares", "forgets_at_reset"]),
-    "operand": ("hw.mem.operand.OperandMemory", ["matches_a_plain_memory"]),
+    "rsqrt": ("hw.arith.rsqrt.ReciprocalRoot", ["matches_golden_around_squares", "forgets_at_reset"]),
+    "operand": ("hw.memory.operand_memory.OperandMemory", ["matches_a_plain_memory"]),
     "load_store": ("hw.dma.load_store.LoadStore", ["keeps_its_latency", "a_row_beyond_its_memory_moves_nothing"]),
-    "softmax": ("hw.core.softmax.Softmax", ["keeps_its_latency_and_interval"]),
-    "norm": ("hw.core.norm.LayerNorm", ["keeps_its_latency_and_interval", "starts_clean_after_reset"]),
+    "softmax": ("hw.vector.softmax.Softmax", ["keeps_its_latency_and_interval"]),
+    "norm": ("hw.vector.layernorm.LayerNorm", ["keeps_its_latency_and_interval", "starts_clean_after_reset"]),
 }
 
 

@@ -30,40 +30,46 @@ class Mutant:
 
 
 MUTANTS = [
-    Mutant("the correction is not rounded", "hw.core.gelu", "Gelu", "test_gelu",
+    Mutant("the correction is not rounded", "hw.vector.gelu", "Gelu", "vector.test_gelu",
            "Const(1 << STEP >> 1, STEP)", "Const(0, STEP)"),
-    Mutant("a carry between partial products is lost", "hw.core.requant", "Requant", "test_requant",
+    Mutant("a carry between partial products is lost", "hw.vector.requantize", "Requant", "vector.test_requantize",
            "s2_high + s2_low[SPLIT:]", "s2_high", options=(("tests", ["requant_matches_golden"]),)),
-    Mutant("halves round down", "hw.core.narrow", "Narrow", "test_narrow", "(moved >> 1) + moved[0]", "moved >> 1"),
-    Mutant("a block one above int8 keeps its exponent", "hw.core.narrow", "Narrow", "test_narrow",
+    Mutant("halves round down", "hw.vector.block_writer", "Narrow", "arith.test_block_quantize",
+           "(moved >> 1) + moved[0]", "moved >> 1"),
+    Mutant("a block one above int8 keeps its exponent", "hw.vector.block_writer", "Narrow", "arith.test_block_quantize",
            "(value > high - half - 1)", "(value > high - half)"),
-    Mutant("the first address of a window is refused", "hw.dma.window_guard", "WindowGuard", "test_window_guard",
+    Mutant("the first address of a window is refused", "hw.dma.window_guard", "WindowGuard", "dma.test_window_guard",
            "lo_low.eq(addr_low >= ", "lo_low.eq(addr_low > ", (BURST,)),
     Mutant("a burst may wrap around the end of the address space", "hw.dma.window_guard", "WindowGuard",
-           "test_window_guard", "legal.eq(~end_high[HALF] & ", "legal.eq(", (BURST,)),
-    Mutant("magnitudes below zero lack one", "hw.core.gelu", "Gelu", "test_gelu",
+           "dma.test_window_guard", "legal.eq(~end_high[HALF] & ", "legal.eq(", (BURST,)),
+    Mutant("magnitudes below zero lack one", "hw.vector.gelu", "Gelu", "vector.test_gelu",
            "b[0][:STEP] + below[0]", "b[0][:STEP]"),
-    Mutant("a read finds a row in which the sweep still is", "hw.mem.key_memory", "KeyMemory", "test_key_memory",
+    Mutant("a read finds a row in which the sweep still is", "hw.memory.key_memory", "KeyMemory",
+           "memory.test_key_memory",
            "m.If(~reads)", "m.If(~swept)", (NANO,)),
-    Mutant("writes come before the sweep is over", "hw.mem.value_memory", "ValueMemory", "test_value_memory",
+    Mutant("writes come before the sweep is over", "hw.memory.value_memory", "ValueMemory", "memory.test_value_memory",
            "self.i.ready.eq(swept)", "self.i.ready.eq(1)", (NANO,)),
-    Mutant("a write lasts a cycle too long", "hw.mem.key_memory", "KeyMemory", "test_key_memory",
+    Mutant("a write lasts a cycle too long", "hw.memory.key_memory", "KeyMemory",
+           "memory.test_key_memory",
            "s1_step == steps - 2", "s1_step == steps - 1", (NANO,)),
-    Mutant("a full ring takes another line", "hw.mem.weight_ring", "WeightRing", "test_weight_ring",
+    Mutant("a full ring takes another line", "hw.memory.weight_ring", "WeightRing", "memory.test_weight_ring",
            "self.i.ready.eq(taken != rows)", "self.i.ready.eq(1)", (RING,)),
-    Mutant("lengths are one short", "hw.core.reciprocal", "Reciprocal", "test_reciprocal",
+    Mutant("lengths are one short", "hw.arith.reciprocal", "Reciprocal", "arith.test_reciprocal",
            "[self.WIDTH - zeros]", "[self.WIDTH - 1 - zeros]"),
-    Mutant("what waits in the spare register is lost", "hw.lib.queue", "Queue", "test_queue",
+    Mutant("what waits in the spare register is lost", "hw.lib.queue", "Queue", "lib.test_queue",
            "spare.eq(i_bits), spare_full.eq(1)", "spare.eq(i_bits), spare_full.eq(0)"),
-    Mutant("a memory that is exactly full is refused", "hw.ctrl.reach", "ReachChecker", "test_reach",
-           "total > depth(self.cfg, store)", "total >= depth(self.cfg, store)", (NANO,)),
-    Mutant("a burst ends at an early RLAST", "hw.dma.read_engine", "ReadEngine", "test_read_engine",
+    Mutant("a memory that is exactly full is refused", "hw.ctrl.bounds_check", "BoundsChecker",
+           "ctrl.test_bounds_check",
+           "s4_end > capacity(self.cfg, resource)", "s4_end >= capacity(self.cfg, resource)", (NANO,)),
+    Mutant("a burst ends at an early RLAST", "hw.dma.read_engine", "ReadEngine", "dma.test_read_engine",
            "ends.eq(s1_valid & asked & final)", "ends.eq(s1_valid & asked & (final | s1_last))",
            options=(("tests", ["is_quiet_only_when_nothing_comes_any_more"]),)),
-    Mutant("a response counts before its burst is written", "hw.dma.write_engine", "WriteEngine", "test_write_engine",
+    Mutant("a response counts before its burst is written", "hw.dma.write_engine", "WriteEngine",
+           "dma.test_write_engine",
            "asked.eq((addressed != 0) & (filled != 0))", "asked.eq(addressed != 0)",
            options=(("tests", ["names_a_response_before_its_burst_was_taken"]),)),
-    Mutant("appended entries are not counted", "hw.ctrl.reach", "ReachChecker", "test_reach",
+    Mutant("appended entries are not counted", "hw.ctrl.bounds_check", "BoundsChecker",
+           "ctrl.test_bounds_check",
            'Mux(s2_append, state["entries"], 0)', "0", (NANO,)),
 ]
 
@@ -82,7 +88,7 @@ def mutated(mutant: Mutant) -> ModuleType:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.defect)
 def test_a_bench_finds_the_defect(mutant):
-    from tests.hw import test_queue
+    from tests.hw.lib import test_queue
 
     module = mutated(mutant)
     arguments = mutant.arguments or ((test_queue.SHAPE, test_queue.DEPTH) if mutant.unit == "Queue" else ())

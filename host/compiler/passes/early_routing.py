@@ -15,9 +15,9 @@ from math import ceil
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import LINE, MachineConfig
 from golden.spec.tiling import linear_lines
-from host.compiler.estimate import PORT_BYTES, estimate
-from host.compiler.nodes import Node, Region
+from host.compiler.ir import Node, Region
 from host.compiler.split import attention_part, linear_part, norm_part, span
+from host.performance.estimate import PORT_BYTES, estimate
 
 LEAST_GAIN = 500
 """Cycles below which a layer is not worth cutting: what the cut itself costs, and some."""

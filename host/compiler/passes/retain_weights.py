@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import MachineConfig
-from host.compiler.nodes import Node
+from host.compiler.ir import Node
 from host.compiler.weight_ring import most_retained, ring_slices, weights
 
 

@@ -6,7 +6,7 @@
 
 The parameters of the cut tiles come from DRAM twice; their weights stay in the ring, if they fit it
 (:mod:`host.compiler.passes.retain_weights`). A cut is made where it saves more than that costs, in cycles of
-``host.compiler.timeline``; results are the same to the bit.
+``host.performance.timeline``; results are the same to the bit.
 """
 
 from functools import partial
@@ -16,11 +16,11 @@ from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import LINE, TN, MachineConfig
 from golden.spec.model import ModelConfig
 from golden.spec.tiling import operand_rows, residual_rows, slices, tiles
-from host.compiler.estimate import MAIN_BYTES, PORT_BYTES, norm_cycles
-from host.compiler.nodes import Node
+from host.compiler.ir import Node
 from host.compiler.split import linear_part, norm_part, span
-from host.compiler.timeline import latencies, pass_cycles
 from host.compiler.weight_ring import lines_again
+from host.performance.estimate import MAIN_BYTES, PORT_BYTES, norm_cycles
+from host.performance.timeline import latencies, pass_cycles
 
 LINE_COST = 1.0
 """What a stream line that comes a second time is worth, in cycles that the weight ports need for it: it delays the

@@ -2,7 +2,7 @@
 """Which units an instruction must wait for: true dependences only, so that everything else overlaps."""
 
 from golden.spec.isa import Opcode, Unit
-from host.compiler.nodes import Access, Memory, Node
+from host.compiler.ir import Access, Memory, Node
 
 
 def _overlap(a: Access, b: Access) -> bool:

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A float model as one file: .safetensors whose metadata holds the description as JSON."""
+
+import json
+import os
+
+from golden.files import safetensors_file
+from golden.model.params import BadHeader, FloatModel, MissingTensor, UnknownLayout, UnsupportedModel
+from golden.spec.model import ConfigError, ModelConfig
+
+FORMAT = "edge-moe-float"
+FORMAT_VERSION = "1"
+_TENSORS_PER_BLOCK = 12
+
+
+def save_float(model: FloatModel, path: str | os.PathLike) -> None:
+    """Write the model; the same model gives the same bytes."""
+    description = json.dumps(model.config.to_json(), sort_keys=True)
+    safetensors_file.write(path, model.tensors,
+                           {"format": FORMAT, "version": FORMAT_VERSION, "model": description})
+
+
+def is_float_file(path: str | os.PathLike) -> bool:
+    """Whether a .safetensors file says that it is ours; raises as :func:`safetensors_file.inspect` does."""
+    return safetensors_file.inspect(path)[1].get("format") == FORMAT
+
+
+def load_float(path: str | os.PathLike) -> FloatModel:
+    """Read what :func:`save_float` wrote. Raises a subclass of :class:`ModelFileError` for every other
+    file.
+    """
+    entries, metadata = safetensors_file.inspect(path)
+    if metadata.get("format") != FORMAT:
+        raise UnknownLayout(f"{path}: format must be {FORMAT!r}, not {metadata.get('format')!r}; "
+                            f"other checkpoints are read by the import command.")
+    if metadata.get("version") != FORMAT_VERSION:
+        raise UnknownLayout(f"{path}: version must be {FORMAT_VERSION!r}, not {metadata.get('version')!r}.")
+    config = description(metadata.get("model", ""), str(path))
+    if config.depth * _TENSORS_PER_BLOCK > len(entries):  # before a huge depth costs memory
+        raise MissingTensor(f"{path}: {config.depth} blocks need at least {config.depth * _TENSORS_PER_BLOCK} tensors, "
+                            f"the file holds {len(entries)}.")
+    return FloatModel(config, safetensors_file.read(path)[0])
+
+
+def description(text: str, source: str) -> ModelConfig:
+    """A description from JSON of unknown origin, every field of the right type.
+
+    Raises :class:`BadHeader` where it is no such JSON, :class:`UnsupportedModel` where no machine could run
+    it.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadHeader(f"{source}: the model's description must be JSON, not {text[:60]!r}.") from None
+    usual = ModelConfig().to_json()
+    for name, value in data.items() if isinstance(data, dict) else ():
+        if name in usual and not _alike(value, usual[name]):
+            raise BadHeader(f"{source}: the description's {name} must be like {usual[name]!r}, "
+                            f"not {ascii(value)[:60]}.")
+    try:
+        config = ModelConfig.from_json(data)
+    except ConfigError as error:
+        raise UnsupportedModel(f"{source}: {error}") from None
+    if config.pixel_scale <= 0:
+        raise UnsupportedModel(f"{source}: pixel_scale must be positive, not {config.pixel_scale}.")
+    return config
+
+
+def _alike(value: object, usual: object) -> bool:
+    """Same type as an example: of lists, every element; an integer passes for a finite float."""
+    if isinstance(usual, list):
+        return isinstance(value, list) and all(_alike(v, usual[0]) for v in value)
+    if isinstance(usual, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
+    return type(value) is type(usual)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a quantized model to a program image: lowering, passes, regions, waits, instruction words, stream, symbols."""
+
+import itertools
+
+import numpy as np
+
+from golden.spec import isa
+from golden.spec.image import Image, Symbol
+from golden.spec.isa import Opcode
+from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
+from golden.spec.tiling import ceil_div, operand_rows, residual_rows
+from host.compiler.allocate import allocate
+from host.compiler.ir import Node, NotFitting, Row, flat
+from host.compiler.lower import Lowering, hidden_rows
+from host.compiler.passes import CUTTING, PASSES, Pass, software_pipelining
+from host.compiler.passes.software_pipelining import patch_ranges
+from host.compiler.passes.waits import set_waits
+from host.compiler.verify import CompilerError, defect
+from host.compiler.weight_stream import Stream
+from host.performance.estimate import estimate
+
+_ROUNDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+"""Token ranges that an FFN is cut into, until its hidden operand and its expert queues fit."""
+
+
+def compile_model(model, machine: MachineConfig, joint: bool = True, passes: tuple[Pass, ...] = PASSES) -> Image:
+    """The image of ``model`` (``config``, ``plan``, ``tensors`` of ``golden.spec.quantized``) for ``machine``.
+
+    One program a task and, with ``joint`` and several tasks, one called ``"a+b"`` that runs all tasks on one image if
+    the machine can hold it. ``passes`` of :data:`host.compiler.passes.PASSES` change cycles and DRAM bytes, no result.
+    Same input, same bytes. Raises :class:`NotFitting` when not even one task fits, and
+    :class:`host.compiler.verify.CompilerError` for a program that the compiler itself finds wrong.
+    """
+    config, stream = model.config, Stream()
+    groups = [(task,) for task in config.tasks]
+    programs, symbols = {}, {}
+    for group in groups + ([config.tasks] if joint and config.moe_layers and len(config.tasks) > 1 else []):
+        try:
+            nodes = plan_program(model, machine, stream, group, passes)
+        except NotFitting:
+            if len(group) == 1:
+                raise
+            continue
+        name = "+".join(group)
+        programs[name] = isa.assemble(encode(nodes, machine, stream))
+        symbols[name] = tuple(_symbol(node, machine) for node in flat(nodes))
+    lowered = Lowering(model, machine, stream, config.tasks[:1])
+    return Image(machine, config, model.plan, programs, stream.planes(machine), tables(model), symbols,
+                 input_layout(config), output_layout(config, model.plan, lowered.output_lines))
+
+
+def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...],
+                 passes: tuple[Pass, ...] = PASSES) -> list[Node]:
+    """Nodes of one program with addresses and waits: FFNs in as few ranges as fit, cut as far as that fits."""
+    what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "")
+    config, refusal = model.config, None
+    widest = max(hidden_rows(config, layer, i) for i, layer in enumerate(model.plan.layers))
+    for rounds, chosen in itertools.product(_ROUNDS, _attempts(passes)):
+        room = ceil_div(widest * config.tokens * len(tasks), rounds)
+        cuts = patch_ranges(config, machine) if software_pipelining in chosen else 1
+        nodes = Lowering(model, machine, stream, tasks, room, cuts).program()
+        lowered = nodes
+        for rewrite in chosen:
+            nodes = rewrite(nodes, machine)
+        if too_long := _too_long(nodes, machine, what):
+            if set(chosen) & set(CUTTING):
+                continue
+            raise refusal or too_long  # more ranges need more instructions still
+        try:
+            allocate(nodes, machine, what)
+        except NotFitting as error:
+            refusal = error  # of the smallest attempt, if none fits
+            continue
+        set_waits(nodes)
+        _verify(nodes, lowered, chosen, machine, stream)
+        return nodes
+    raise refusal
+
+
+def _attempts(passes: tuple[Pass, ...]) -> list[tuple[Pass, ...]]:
+    """Which passes to try: all, then without the first cutting one, and so on."""
+    found = [tuple(p for p in passes if p not in CUTTING[:left_out]) for left_out in range(len(CUTTING) + 1)]
+    return list(dict.fromkeys(found))
+
+
+def _verify(nodes: list[Node], lowered: list[Node], passes: tuple[Pass, ...], machine: MachineConfig,
+            stream: Stream) -> None:
+    """Raise :class:`CompilerError` unless the finished program is sound; name the first pass that spoils it."""
+    wrong = _defect(nodes, machine, stream)
+    if wrong is None:
+        return
+    culprit, nodes = "lowering", lowered
+    for rewrite in (None, *passes):
+        if rewrite is not None:
+            culprit, nodes = rewrite.__name__, rewrite(nodes, machine)
+        allocate(nodes, machine, "the program")
+        set_waits(nodes)
+        if _defect(nodes, machine, stream) is not None:
+            break
+    raise CompilerError(f"The compiler made a wrong program, in {culprit}: {wrong}. Please report the shape of the "
+                        f"model and the machine {machine.name!r}.")
+
+
+def _defect(nodes: list[Node], machine: MachineConfig, stream: Stream) -> str | None:
+    return defect(encode(nodes, machine, stream), [node.name for node in flat(nodes)], machine)
+
+
+def _too_long(nodes: list[Node], machine: MachineConfig, what: str) -> NotFitting | None:
+    """The refusal of a program with too many instructions."""
+    over = len(flat(nodes)) - machine.program_depth
+    if over <= 0:
+        return None
+    have, size = machine.program_depth * isa.INSTRUCTION_BYTES, isa.INSTRUCTION_BYTES
+    return NotFitting(f"{what} needs {have + over * size} bytes of program memory; the machine {machine.name!r} has "
+                      f"{have}: {over * size} too few. Take a larger machine.")
+
+
+def encode(nodes: list[Node], machine: MachineConfig, stream: Stream) -> list[int]:
+    """256-bit words. A body's ``stream`` counts from its expert's part of the stream."""
+    steps = flat(nodes)
+    words = []
+    for node in steps:
+        fields = {key: value.address if isinstance(value, Row) else int(value) for key, value in node.fields.items()}
+        if node.payload is not None:
+            fields["stream"] = stream[node.payload] + node.lines
+        if node.opcode is Opcode.BEGIN:
+            fields = {"magic": isa.MAGIC, "abi": ABI_VERSION, "fingerprint": machine.fingerprint, "count": len(steps)}
+        words.append(isa.encode(node.opcode, wait=int(node.wait), **fields))
+    return words
+
+
+def _symbol(node: Node, machine: MachineConfig) -> Symbol:
+    cost = estimate(node, machine)
+    return Symbol(node.name, node.opcode.name, node.macs, round(cost.cycles), round(cost.bytes))
+
+
+def tables(model) -> bytes:
+    """Residual rows of the positional embedding, in the order of the tokens."""
+    c = model.config
+    rows = np.zeros((c.tokens, residual_rows(c.dim) * LINE // 2), "<i2")
+    rows[:, :c.dim] = model.tensors["pos_embed"]
+    return rows.tobytes()
+
+
+def input_layout(config) -> dict:
+    """Where a patch lies in the input buffer: see ``host.driver.layout``."""
+    rows = operand_rows(config.patch_dim)
+    return {"height": config.image_height, "width": config.image_width, "channels": config.channels,
+            "patch": config.patch, "row_bytes": LINE, "rows": rows, "bytes": config.patches * rows * LINE}
+
+
+def output_layout(config, plan, lines: int) -> dict:
+    """Where results lie in the output buffer; a joint program leaves its tasks' results one behind the other."""
+    rows = residual_rows(config.dim)
+    return {"tokens": config.tokens, "dim": config.dim, "rows": rows, "bytes": lines * LINE,
+            "frac": plan.residual_frac, "logit_frac": plan.logit_frac,
+            "classes": config.classes, "heads": config.extra_tokens if config.classes else 0,
+            "head_offset": config.tokens * rows}
+
+

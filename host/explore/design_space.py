@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The candidates: every array geometry and port count; memories as the model needs them, and smaller; every ring."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from golden.spec.boards import Board
+from golden.spec.machine import MachineConfig
+from golden.spec.tiling import ceil_div
+from host.compiler.allocate import lifetimes, peak
+from host.compiler.compile import plan_program
+from host.compiler.ir import Memory, Node, NotFitting, flat
+from host.compiler.limits import check_limits
+from host.compiler.weight_stream import Stream
+from host.explore.model_skeleton import Outline
+from host.explore.unit_area import LUT_DEPTH, in_luts
+
+TM, TK, PORTS = (2, 4, 8), (2, 4, 8, 16), (1, 2, 4)
+RINGS = tuple(sorted({1 << n for n in range(6, 17)} | {3 << n for n in range(5, 15)}))
+"""Depths of the weight ring, in lines."""
+OPERAND_SHARES = (2, 1, 1 / 2, 1 / 4, 1 / 8)
+"""Operand memory, in parts of what the uncut program needs at least: more lets units overlap, less cuts FFNs."""
+PARAMS = (64, 512, 1024)
+"""Lines of array parameters, six a tile: they say how many tiles can be fetched ahead, however large the ring."""
+_ROOMY = {"ring_lines": 1 << 16, "param_lines": PARAMS[-1], "operand_rows": 1 << 16, "residual_rows": 1 << 16,
+          "kv_tiles": 1 << 10, "lane_rows": 128, "max_keys": 2048, "program_depth": 4096, "queue_depth": 1 << 14}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What a worker explores at a time."""
+
+    tm: int
+    tk: int
+    ports: int
+
+
+def geometries(board: Board) -> list[Geometry]:
+    """Every array, with the port counts that the board has beside the main port."""
+    return [Geometry(*shape) for shape in product(TM, TK, PORTS) if shape[2] < board.ports]
+
+
+def roomy(geometry: Geometry) -> MachineConfig:
+    """The largest machine of a geometry."""
+    return MachineConfig(name="roomy", tm=geometry.tm, tk=geometry.tk, ports=geometry.ports, **_ROOMY)
+
+
+def families(model: Outline, tasks: tuple[str, ...], geometry: Geometry) -> Iterator[tuple[MachineConfig, list[Node]]]:
+    """Machines of a geometry with ever smaller operand memories, each with its program. Their rings are the smallest
+    that hold the widest tile twice over.
+
+    Raises :class:`NotFitting` when not even the largest machine can hold the model.
+    """
+    most = roomy(geometry)
+    nodes = plan_program(model, most, Stream(), tasks)
+    need = _peaks(nodes)
+    base = replace(
+        most, lane_rows=_least(model, most, "lane_rows"), max_keys=_least(model, most, "max_keys"),
+        ring_lines=2 * _least(model, most, "ring_lines"),
+        residual_rows=_power(need[Memory.RESIDUAL], 64), queue_depth=_power(need[Memory.QUEUE], 16),
+        kv_tiles=_power(max(need[Memory.KEY], need[Memory.VALUE]), 8))
+    seen = set()
+    for share in OPERAND_SHARES:
+        machine = replace(base, operand_rows=max(64, int(_power(need[Memory.OPERAND], 64) * share)))
+        if machine.operand_rows in seen or machine.operand_rows > most.operand_rows:
+            continue
+        seen.add(machine.operand_rows)
+        try:
+            nodes = plan_program(model, machine, Stream(), tasks)
+        except NotFitting:
+            return  # nor will it fit into less
+        machine = replace(machine, program_depth=_power(len(flat(nodes)), 128))
+        yield machine, nodes
+        if in_luts(machine.kv_rows):  # many LUTs: in block memories the same program runs
+            yield replace(machine, kv_tiles=2 * LUT_DEPTH // machine.steps), nodes
+
+
+def rings(machine: MachineConfig) -> list[MachineConfig]:
+    """The machine with every ring from its own on and with all parameter stores, called by what tells it from others:
+    geometry, weight ports, K and V tiles, operand rows, parameter and ring lines."""
+    name = f"{machine.tm}x32x{machine.tk}-p{machine.ports}-k{machine.kv_tiles}-o{machine.operand_rows}"
+    return [replace(machine, ring_lines=ring, param_lines=params, name=f"{name}-a{params}-r{ring}")
+            for ring in RINGS if ring >= machine.ring_lines for params in PARAMS]
+
+
+def _peaks(nodes: list[Node]) -> dict[Memory, int]:
+    lives = lifetimes(nodes)
+    return {memory: peak([region for region in lives if region.memory is memory], lives)[0] for memory in Memory}
+
+
+def _power(value: int, least: int) -> int:
+    return max(least, 1 << max(0, value - 1).bit_length())
+
+
+def _least(model: Outline, machine: MachineConfig, field: str) -> int:
+    """The smallest value of ``field`` with which the machine is one for the model."""
+    value, found = getattr(machine, field), getattr(machine, field)
+    while value > 1:
+        value = ceil_div(value, 2)
+        try:
+            check_limits(model.config, model.plan, replace(machine, **{field: value}))
+        except ValueError:
+            break
+        found = value
+    return found

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When each instruction runs: the sequencer, the units, the weight stream and the bus, followed a tile at a time."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from math import ceil
+
+from golden.spec import isa
+from golden.spec.isa import Dest, Index, Memory, Opcode, Unit
+from golden.spec.machine import LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, TN, MachineConfig
+from golden.spec.tiling import SLICES_PER_ROW, attention_lines, norm_lines
+from host.performance.estimate import MAIN_BYTES, PORT_BYTES, attention_group, norm_cycles, norm_planes
+from host.performance.weight_stream_model import Dram, Store, Supply
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An expert with work: how many tokens it has, and the number of the first."""
+
+    expert: int
+    tokens: int
+    first: int
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Cycles that gateware takes besides its work; each is the sum of its units' ``LATENCY``."""
+
+    fetch: int = 6
+    """From one issue to the next."""
+    issue: int = 4
+    """From a unit's ``idle`` to the issue of what waited for it."""
+    load: int = 22
+    """From an issue to the first array beat: operand rows into the lanes."""
+    array: int = 10
+    """From a tile's last beat to its first result."""
+    epilogue: int = 34
+    """From a result to its write."""
+    norm: int = 82
+    softmax: int = 49
+    """From the last score of a group to its first probability, besides the cycle that each chunk of scores takes."""
+    dma: int = 25
+    """From an issue to the first request, and from the last beat to the last row, of a LOAD or STORE."""
+    gate: int = 60
+    """From a token's last logit to its queue entries."""
+    experts: int = 16
+    """From the gate's ``idle`` to the first body instruction, and from an expert's naming to its first request."""
+    expert: int = 12
+    """More from one expert to the next."""
+
+
+def latencies(machine: MachineConfig) -> Latencies:
+    """Those of a machine: parts of a block and of a chunk wait for each other where units are folded."""
+    more, plain = machine.fold - 1, Latencies()
+    return replace(plain, epilogue=plain.epilogue + 3 * more, norm=plain.norm + more, softmax=plain.softmax + more)
+
+
+def pass_cycles(machine: MachineConfig, fields: dict) -> int:
+    """Cycles of one tile of one token group: its steps, the loading of its rows, or the leaving of its results."""
+    passes = 2 if fields["src_wide"] else 1
+    rows = machine.tm * ceil(fields["slices"] / SLICES_PER_ROW) * passes
+    return max(fields["slices"] * machine.steps * passes, machine.tm * TN // machine.lanes, rows)
+
+
+@dataclass(frozen=True)
+class Span:
+    """One instruction's stay in its unit: ``start`` to ``end``, when its last write has landed. ``waited``: cycles the
+    array then stood still for weights."""
+
+    index: int
+    expert: int
+    start: float
+    end: float
+    waited: float = 0
+
+
+@dataclass(frozen=True)
+class _Gating:
+    """A LINEAR into the gate: its first token, when what that one chose is known, and cycles from group to group."""
+
+    first: int
+    known: float
+    pace: float
+
+
+@dataclass
+class _Rows:
+    """The norm or LOAD at work: its place among the spans, when it moves rows, and how many a cycle."""
+
+    at: int
+    start: float
+    end: float
+    rows_per_cycle: float
+
+
+def _delay(begin: float, end: float, until: float, left: float, wanted: float) -> float:
+    """How much longer work up to ``until`` takes when, from ``begin`` to ``end``, others leave it ``left`` of the
+    ``wanted`` rows a cycle."""
+    share = max(left, 1e-3) / wanted
+    if share >= 1 or begin >= min(end, until):
+        return 0.0
+    return min(end - begin, (until - begin) / share) * (1 - share)
+
+
+class Timeline:
+    """Follows one program."""
+
+    def __init__(self, machine: MachineConfig, dram: Dram | None = None, latency: Latencies | None = None):
+        self.machine, self.dram = machine, dram or Dram()
+        self.latency = latency or latencies(machine)
+        ports, awake = PORT_BYTES * machine.ports, self.dram.awake
+        alone, beside = (min(ports, self.dram.bytes_per_cycle - taken) for taken in (0, MAIN_BYTES))
+        self.main_bytes = min(MAIN_BYTES, self.dram.bytes_per_cycle) * awake
+        self.stream = Supply(alone * awake / LINE, max(beside, 1e-3) * awake / LINE, self.dram.latency,
+                             Store(machine.ring_lines), Store(machine.param_lines))
+        self.spans: list[Span] = []
+        self.norm: _Rows | None = None
+        self.writing = (0.0, 1.0, 0)
+        """When the epilogue writes operand rows, and how many."""
+        self.load: _Rows | None = None
+        self.now = 0.0
+        self.idle = {unit: 0.0 for unit in Unit}
+        self.array_free = 0.0
+        self.held = 0
+        """Lines of weights that LINEARs left in the ring."""
+        self.gate: dict = {}
+        self.gated = 0
+        """Tokens that went to the gate since its queues were emptied."""
+        self.gatings: list[_Gating] = []
+
+    def run(self, words: Sequence[int], queues: Iterable[Sequence[Arrival]] = ()) -> list[Span]:
+        """Spans in order of issue; the last one's ``end`` is the job's.
+
+        ``queues``: for each EXPERTS in turn its experts in order of arrival; balanced ones where they are missing.
+        """
+        program, routes = [isa.decode(word) for word in words], iter(queues)
+        # Fetch of BEGIN, then of the rest, through the main port.
+        self.now = 2 * (self.dram.latency + self.latency.dma) + len(words) * isa.INSTRUCTION_BYTES / self.main_bytes
+        self.stream.hold_back(self.now)
+        at = 0
+        while at < len(program):
+            opcode, fields = program[at]
+            if opcode is Opcode.EXPERTS:
+                body = program[at + 1:at + 1 + fields["body"]]
+                self._experts(at, fields, body, next(routes, None))
+                at += fields["body"]
+            elif opcode is Opcode.LINEAR:
+                issue = self._issue(fields)
+                # LOADs behind it that do not wait for it take their part of the bus while its weights come.
+                beside = list(takewhile(lambda i: program[i][0] is Opcode.LOAD and not program[i][1]["wait"]
+                                        & Unit.ARRAY, range(at + 1, len(program))))
+                for i in beside:
+                    self.spans.append(self._step(i, *program[i]))
+                self.spans.append(self._linear(at, fields, issue, fields["tokens"], -1))
+                at += len(beside)
+            else:
+                self.spans.append(self._step(at, opcode, fields))
+            at += 1
+        return self.spans
+
+    def _issue(self, fields: dict) -> float:
+        waits = [self.idle[unit] + self.latency.issue for unit in Unit(fields["wait"])]
+        self.now = max([self.now + self.latency.fetch, *waits])
+        return self.now
+
+    def _experts(self, at: int, fields: dict, body: list, arrivals: Sequence[Arrival] | None) -> None:
+        start = max(self._issue(fields), self.idle[Unit.GATE]) + self.latency.experts
+        self.now = start
+        for arrival in self._balanced(fields["experts"]) if arrivals is None else arrivals:
+            # What the gate has named is fetched; to run, it waits for the gate's last token.
+            self.stream.hold_back(self._known(arrival.first))
+            self.now += self.latency.expert
+            for step, (opcode, inner) in enumerate(body):
+                self.spans.append(self._step(at + 1 + step, opcode, inner, arrival.expert, arrival.tokens))
+        self.spans.append(Span(at, -1, start, self.now))
+
+    def _balanced(self, experts: int) -> list[Arrival]:
+        """Every token chooses the experts that follow those of the token before it."""
+        top_k = self.gate["top_k"]
+        hit = min(experts, self.gated * top_k)
+        return [Arrival(expert, ceil(self.gated * top_k / experts), expert // top_k) for expert in range(hit)]
+
+    def _known(self, token: int) -> float:
+        """When the walker knows what a token chose."""
+        gating = max((g for g in self.gatings if g.first <= token), key=lambda g: g.first)
+        return gating.known + (token - gating.first) // self.machine.tm * gating.pace
+
+    def _step(self, at: int, opcode: Opcode, f: dict, expert: int = -1, count: int = 0) -> Span:
+        issue = self._issue(f)
+        if opcode is Opcode.LINEAR:
+            tokens = count if Index.DIRECT not in (f["src_index"], f["dst_index"]) else f["tokens"]
+            return self._linear(at, f, issue, tokens, expert)
+        if opcode is Opcode.ATTENTION:
+            return self._attention(at, f, issue)
+        if opcode is Opcode.NORM:
+            return self._norm(at, f, issue)
+        if opcode in (Opcode.LOAD, Opcode.STORE, Opcode.COPY):
+            return self._transfer(at, opcode, f, issue)
+        if opcode is Opcode.GATE:
+            if not f["append"]:
+                self.gated, self.gatings = 0, []
+            self.gate = f
+            self.gated += f["tokens"]
+            self.idle[Unit.GATE] = float("inf")
+            return Span(at, -1, issue, issue)
+        if opcode is Opcode.END:
+            end = max(issue, *(idle for idle in self.idle.values())) + self.latency.issue
+            return Span(at, -1, issue, end)
+        return Span(at, -1, issue, issue)
+
+    def _transfer(self, at: int, opcode: Opcode, f: dict, issue: float) -> Span:
+        start = max(issue, self.idle[Unit.DMA])
+        self.load = None
+        if opcode is Opcode.COPY:
+            end = start + f["rows"] + 8
+        else:
+            # A write is acknowledged in half the time that a read takes to arrive.
+            latency = self.dram.latency // (2 if opcode is Opcode.STORE else 1)
+            end = start + latency + self.latency.dma + f["rows"] * LINE / self.main_bytes
+            self.stream.main.append((start, end))
+            if opcode is Opcode.LOAD and f["memory"] == Memory.OPERAND:
+                self.load = _Rows(len(self.spans), start, end, self.main_bytes / LINE)
+        self.idle[Unit.DMA] = end
+        return Span(at, -1, start, end)
+
+    def _linear(self, at: int, f: dict, issue: float, tokens: int, expert: int) -> Span:
+        m, lat = self.machine, self.latency
+        groups, one, drain = max(1, ceil(tokens / m.tm)), pass_cycles(m, f), m.tm * TN // m.lanes
+        lines, gate = f["slices"] * SLICE_LINES, f["dst"] == Dest.GATE
+        collect = gate or f["hold"] or f["again"]
+        start = max(issue + lat.load, self.array_free)
+        when, waited = start, 0.0
+        for _ in range(f["tiles"]):
+            there = self.stream.lines(PARAM_LINES, self.stream.params)
+            if not f["again"]:
+                there = self.stream.lines(lines, self.stream.ring)
+                self.held += lines
+            # The first group can only end when all weights are there; the others find them.
+            stall = max(0.0, there - (when + one))
+            waited += stall
+            when += stall + groups * one
+            self.stream.params.release(when + one - groups * one, PARAM_LINES)
+            if not collect:
+                self._release(when, self.held)
+        if collect and not f["hold"]:
+            self._release(when, f["back"] * SLICE_LINES + f["tiles"] * lines if f["again"] else self.held)
+        self.array_free = when
+        self.idle[Unit.ARRAY] = end = when + lat.array + drain + lat.epilogue
+        if gate:
+            self.idle[Unit.GATE] = end + lat.gate
+            pace = one * f["tiles"]
+            known = start + pace + (end - when) + lat.gate
+            self.gatings.append(_Gating(self.gate["first_token"], known, pace))
+        if f["dst"] == Dest.RESIDUAL and f["accumulate"]:
+            # The epilogue reads what it adds to, before the norm.
+            self._slow(Unit.NORM, self.norm, start + lat.array, end - lat.epilogue, 2 * tokens * f["tiles"])
+        if f["dst"] in (Dest.OPERAND8, Dest.OPERAND16):
+            self.writing = start + lat.array, end, tokens * f["tiles"] * (1 + (f["dst"] == Dest.OPERAND16))
+        return Span(at, expert, start, end, waited)
+
+    def _release(self, when: float, lines: int) -> None:
+        self.stream.ring.release(when, lines)
+        self.held -= lines
+
+    def _slow(self, unit: Unit, rows: "_Rows | None", begin: float, end: float, taken: float) -> None:
+        """Between ``begin`` and ``end`` another one takes so many rows of a memory first; what ``unit`` lacks then
+        makes its last instruction longer.
+        """
+        if rows is None:
+            return
+        left = 1 - taken / (end - begin)
+        delay = _delay(max(begin, rows.start), end, rows.end, left, rows.rows_per_cycle)
+        rows.end += delay
+        self.idle[unit] += delay
+        self.spans[rows.at] = replace(self.spans[rows.at], end=self.idle[unit])
+
+    def _attention(self, at: int, f: dict, issue: float) -> Span:
+        m, lat = self.machine, self.latency
+        drain = m.tm * TN // m.lanes
+        lines = attention_lines(f["heads"], f["head_slices"])
+        self.stream.lines(lines, self.stream.params)
+        groups, scores, mixed, beats = attention_group(m, f)
+        start = max(issue + lat.load, self.array_free)
+        # Outputs of a group come behind the scores of those after it: with few or short rows the softmax shows.
+        when, fed, ready = start, start, []
+        for group in range(groups + SCORES_AHEAD):
+            if group < groups:
+                when += scores
+                fed = max(fed + beats, when + lat.array)
+                ready.append(fed + lat.softmax + beats)
+            if group >= SCORES_AHEAD:
+                when = max(when, ready[group - SCORES_AHEAD]) + mixed
+        self.array_free = when
+        self.stream.params.release(start, lines)
+        self.idle[Unit.ARRAY] = end = self.array_free + lat.array + drain + lat.epilogue
+        return Span(at, -1, start, end)
+
+    def _norm(self, at: int, f: dict, issue: float) -> Span:
+        there = self.stream.lines(norm_lines(f["blocks"]))
+        start = max(issue, self.idle[Unit.NORM], there - norm_lines(f["blocks"]))
+        work = norm_cycles(self.machine, f, f["tokens"])
+        # The epilogue writes operand rows before the norm.
+        (begin, until, taken), written = self.writing, f["tokens"] * f["blocks"] * norm_planes(f) / 2
+        work += _delay(max(begin, start), until, start + work, 1 - taken / (until - begin), written / work)
+        self.idle[Unit.NORM] = end = start + self.latency.norm + work
+        self.norm = _Rows(len(self.spans), start, start + work, f["tokens"] * f["blocks"] / work)
+        # The norm writes operand rows before the DMA unit.
+        self._slow(Unit.DMA, self.load, start + self.latency.norm, end, written)
+        return Span(at, -1, start, end)
+
+
+def predict(image, task: str | None = None, queues: Iterable[Sequence[Arrival]] = (),
+            dram: Dram | None = None) -> list[Span]:
+    """Spans of one program of an image."""
+    return Timeline(image.machine, dram).run(image.words(task), queues)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every stage of the quantizer shares: storing tensors, fitting linears, norms, the way into the residual."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from golden.model.params import FloatModel
+from golden.ops.layernorm import eps_code
+from golden.spec.quantized import Plan, quantized_schema
+from golden.spec.tables import GELU_OUT_FRAC, XHAT_FRAC
+from host.quantizer import emulation, folding
+from host.quantizer.findings import Findings
+from host.quantizer.folding import Scale
+from host.quantizer.linear import BLOCK_MAX, WIDE_MAX, Inputs, LinearCodes, Rounding, fit_linear
+from host.quantizer.operand_steps import Policy, gain_grid, operand_scale
+
+GELU_OUT_STEP = 2.0 ** -GELU_OUT_FRAC
+AFFINE_SHIFT_MAX, NORM_SHIFT_MAX = 40, 31
+XHAT_SHIFT_MAX = 3
+INT16 = (-(1 << 15), (1 << 15) - 1)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that may be tuned; the defaults are what was measured best.
+
+    ``background``: tokens of the whole layer that stand in for an expert's own where it had few. ``turn``: balanced
+    bases inside attention heads, with spectra cut off at ``turn_floor`` of their mean.
+    """
+
+    rounding: Rounding = Rounding()
+    policy: Policy = Policy()
+    background: int = 512
+    turn: bool = True
+    turn_floor: float = 1e-2
+
+
+def operand_max(wide: bool) -> int:
+    return WIDE_MAX if wide else BLOCK_MAX
+
+
+class Walk:
+    """A walk through the network with two streams: the float one in float64, and the integer one that the tensors
+    chosen so far make, the latter in residual codes. T tokens of all images and tasks, images of the first task first.
+    """
+
+    def __init__(self, model: FloatModel, plan: Plan, options: Options, findings: Findings):
+        self.model, self.config, self.plan, self.options = model, model.config, plan, options
+        self.findings = findings
+        self.residual_step = 2.0 ** -plan.residual_frac
+        self.tensors: dict[str, np.ndarray] = {}
+        self.schema = quantized_schema(self.config)
+
+    def put(self, name: str, value) -> None:
+        dtype, shape = self.schema[name]
+        array = value.double().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        self.tensors[name] = np.rint(array).astype(dtype).reshape(shape)
+
+    def put_affine(self, name: str, gain: Tensor, offset: Tensor, shift: int, shift_name: str = "shift2") -> None:
+        self.put(f"{name}.gain", gain)
+        self.put(f"{name}.offset", offset)
+        self.put(f"{name}.{shift_name}", shift)
+
+    def put_codes(self, name: str, codes: LinearCodes) -> None:
+        self.put(f"{name}.weight", codes.weight)
+        self.put(f"{name}.bias", codes.bias)
+        self.put(f"{name}.mult", codes.mult)
+        self.put(f"{name}.shift", codes.shift)
+
+    def weights(self, name: str) -> tuple[Tensor, Tensor]:
+        """Float64 weight and bias of a linear or a norm."""
+        return folding.parameter(self.model, f"{name}.weight"), folding.parameter(self.model, f"{name}.bias")
+
+    def linear(self, name: str, a: Tensor, inputs: Inputs, wanted: Tensor, weight: Tensor, bias: Tensor, out_step,
+               limit: int, bits: int = 8) -> Tensor:
+        """Quantizes and stores one linear on operand values ``a`` [T, I], of statistics ``inputs``, whose mean results
+        are ``wanted`` [O]; returns its ``u``, not yet clipped to 16 bits.
+        """
+        codes = fit_linear([inputs], wanted[None], weight[None], bias[None], out_step, limit, self.options.rounding,
+                           bits=bits)
+        self.put_codes(name, codes)
+        return codes.run(a)
+
+    def affine(self, name: str, scale: Scale, unit: Tensor | float, g: Tensor, wide: bool) -> tuple[Tensor, Scale]:
+        """Stores the affine behind an epilogue that turns ``g`` (steps of ``unit``) into an operand of ``scale``;
+        returns the operand's values and the scale they really have.
+        """
+        gain, offset, shift, scale = gain_grid(scale, unit, AFFINE_SHIFT_MAX)
+        self.put_affine(name, gain, offset, shift)
+        return emulation.affine(g, gain, offset, shift, wide), scale
+
+    def xhat(self, name: str, x: Tensor) -> tuple[Tensor, float]:
+        """xhat codes [T, D] of the integer stream, and their step; stores what the machine needs for them."""
+        c = self.config
+        eps, codes, shift = eps_code(c.eps, c.dim, self.plan.residual_frac), x.flatten(0, 1), 0
+        # With its mean and variance taken away, no value of D is larger than the root of D - 1.
+        while shift < XHAT_SHIFT_MAX and (c.dim - 1) ** 0.5 * 2 ** XHAT_FRAC > INT16[1] << shift:
+            if float(emulation.xhat(codes, eps, XHAT_SHIFT_MAX).abs().max()) * self.options.policy.xhat_room < (
+                    INT16[1] >> XHAT_SHIFT_MAX - shift):
+                break
+            shift += 1
+        self.put(f"{name}.xhat_shift", shift)
+        self.put(f"{name}.eps", eps)
+        return emulation.xhat(codes, eps, shift), 2.0 ** (shift - XHAT_FRAC)
+
+    def norm(self, name: str, x_float: Tensor, x: Tensor, wide: bool, following: Tensor, bits: int = 8):
+        """-> float result [T, D]; xhat codes [T, D] and their step; operand values [T, D] and their scale (of xhat).
+
+        ``following`` [O, D]: the weights that the result meets, of so many ``bits``.
+        """
+        weight, bias = self.weights(name)
+        y = F.layer_norm(x_float, (self.config.dim,), weight, bias, self.config.eps).flatten(0, 1)
+        xhat, step = self.xhat(name, x)
+        scale = operand_scale(xhat, step, following * weight, wide, self.options.policy, bits=bits)
+        gain, offset, shift, scale = gain_grid(scale, step, NORM_SHIFT_MAX)
+        self.put_affine(name, gain, offset, shift, "shift")
+        return y, xhat, step, emulation.affine(xhat, gain, offset, shift, wide), scale
+
+    def add(self, name: str, x_float: Tensor, x: Tensor, a: Tensor, target: Tensor, weight: Tensor, bias: Tensor,
+            limit: int, bits: int) -> tuple[Tensor, Tensor]:
+        """A linear into the residual stream; both streams behind it. Its bias also takes away the mean error that the
+        integer stream has gathered by then.
+        """
+        behind = x_float + target.view_as(x_float)
+        wanted = (behind - x * self.residual_step).flatten(0, 1).mean(0)
+        u = self.linear(name, a, Inputs.of(a), wanted, weight, bias, self.residual_step, limit, bits)
+        u = self.findings.clip(name, "results", u, *INT16)
+        x = self.findings.clip(name, "values of the residual stream behind it", x + u.view_as(x), *INT16)
+        self.findings.stream(name, behind, x * self.residual_step)
+        return behind, x

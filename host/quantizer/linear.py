@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One linear (or the same linear of all experts) from float weights to integer tensors, on calibration samples."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from golden.spec.quantized import weight_limit
+from golden.spec.tables import BLOCK_SHIFT_MAX
+from host.quantizer import emulation
+from host.quantizer.rounding import ACC_MAX, fit_accumulator, mult_grid, round_compensated, round_nearest, row_steps
+
+MULT_SHIFT_MAX = 47
+ACC_LIMIT = 2 ** 31
+WIDE_MAX, BLOCK_MAX, PIXEL_MAX = 1 << 15, 128 << BLOCK_SHIFT_MAX, 255
+"""Largest magnitude of an operand value, for the proof that accumulators stay below 2**31."""
+COARSER, TRIES = 1.1, 24
+"""How much larger a row's step becomes each time its codes, once rounded, still break that proof; and how often."""
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How weights are rounded: ``compensate`` carries each column's error to later ones, with ``damping`` of the mean
+    moment added to every input's. ``prior`` is the weight of the background where an expert has samples of its own.
+    """
+
+    compensate: bool = True
+    damping: float = 0.1
+    prior: float = 0.3
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one linear saw: ``count`` operand rows, their ``mean`` [I] and the sum of the products of their deviations
+    from it, ``moment`` [I, I]; float64, made of exact integer sums.
+    """
+
+    count: int
+    mean: Tensor
+    moment: Tensor
+
+    @classmethod
+    def of(cls, a: Tensor) -> "Inputs":
+        """Operand values ``a`` [T, I], integers; T may be 0."""
+        total, products = a.new_zeros(a.shape[1]).double(), a.new_zeros(a.shape[1], a.shape[1]).double()
+        for start in range(0, len(a), emulation.ROWS):
+            rows = a[start:start + emulation.ROWS].double()
+            total += rows.sum(0)
+            products += rows.T @ rows
+        mean = total / max(1, len(a))
+        moment = products - mean[:, None] * total
+        # A constant input has no moment; what subtraction leaves of it must not count as one.
+        noise = 1e-12 * products.diagonal().amax()
+        return cls(len(a), mean, torch.where(moment.abs() > noise, moment, 0.0))
+
+    def blended(self, background: "Inputs", prior: float) -> "Inputs":
+        """With ``prior`` of the background's moment (as of at least 64 rows); its mean too where there were no rows."""
+        moment = self.moment + background.moment * (prior * max(self.count, 64) / background.count)
+        return Inputs(self.count, self.mean if self.count >= 2 else background.mean, moment)
+
+
+@dataclass(frozen=True)
+class LinearCodes:
+    """Integer tensors of a linear in float64: weight [E, O, I], bias and mult [E, O]."""
+
+    weight: Tensor
+    bias: Tensor
+    mult: Tensor
+    shift: int
+
+    def run(self, a: Tensor, expert: int = 0) -> Tensor:
+        """``u`` of operand values [T, I], before it is clipped to 16 bits."""
+        return emulation.linear(a, self.weight[expert], self.bias[expert], self.mult[expert], self.shift)
+
+
+def fit_linear(inputs: list[Inputs], wanted: Tensor, weight: Tensor, bias: Tensor, out_step: Tensor | float,
+               operand_max: int, rounding: Rounding, background: Inputs | None = None, bits: int = 8) -> LinearCodes:
+    """Integer tensors such that ``u * out_step`` is close to ``weight @ a + bias``, and ``wanted`` [E, O] in the mean.
+
+    ``weight`` [E, O, I] and ``bias`` [E, O] act on operand values; ``inputs`` has one entry an expert. The mean result
+    of an expert without inputs is what its float weights make of the ``background``, which also stands in for inputs
+    that calibration hardly saw. ``bits`` of the weights.
+    """
+    if background is not None:
+        own = torch.tensor([[entry.count >= 2] for entry in inputs])
+        wanted = torch.where(own, wanted, (weight @ background.mean[:, None])[..., 0] + bias)
+        inputs = [entry.blended(background, rounding.prior) for entry in inputs]
+    mean, moment = torch.stack([entry.mean for entry in inputs]), torch.stack([entry.moment for entry in inputs])
+    out_step = torch.as_tensor(out_step, dtype=torch.float64).expand(bias.shape)
+    limit = weight_limit(bits)
+    constant = (wanted - (weight @ mean[..., None])[..., 0]).abs()
+    least = (weight.abs().sum(-1) * operand_max + constant) / ACC_MAX  # what the accumulators allow
+    step = torch.maximum(row_steps(weight, limit), least * 1.01)
+    for _ in range(TRIES):
+        grid = mult_grid(step, out_step, MULT_SHIFT_MAX)
+        if rounding.compensate:
+            codes = round_compensated(weight, grid.step, moment, rounding.damping, limit)
+        else:
+            codes = round_nearest(weight, grid.step, limit)
+        # What rounding the weights shifts in the mean, the bias takes back.
+        bias_codes = torch.round((wanted - grid.step * (codes @ mean[..., None])[..., 0]) / grid.step)
+        fits = fit_accumulator(codes, bias_codes, operand_max)
+        if bool(fits.all()):
+            break
+        step = torch.where(fits, step, grid.step * COARSER)
+    # A bias beyond all steps: its results are clipped to 16 bits in any case.
+    room = ACC_MAX - codes.abs().sum(-1) * operand_max
+    return LinearCodes(codes, torch.clamp(bias_codes, -room, room), grid.mult, grid.shift)

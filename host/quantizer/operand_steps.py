@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steps and offsets of operands, from the values that calibration images produce and the weights they meet."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from golden.spec.model import BLOCK
+from golden.spec.quantized import weight_limit
+from golden.spec.tables import BLOCK_SHIFT_MAX, WEIGHT_MAX
+from host.quantizer.folding import Scale
+from host.quantizer.noise import BYTE_REACH, Noise, first_least, sampled
+
+INT16_MAX, INT32_MAX = 32767, 2 ** 31 - 1
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How ranges become steps. ``key_margin``, ``wide_margin``: room for images unlike the calibration's where no
+    block exponent helps; ``headroom``: how far beyond its calibrated range a block operand must reach at the largest
+    exponent.
+    """
+
+    key_margin: float = 1.2
+    wide_margin: float = 8.0
+    headroom: float = 4.0
+    xhat_room: float = 1.5
+    act_room: float = 1.25
+    """How far beyond what calibration saw xhat and the GELU's input may go before they are clipped."""
+    ratio: float = 1e-2
+    """Narrowest range that gets a step of its own, relative to the widest of the tensor."""
+    hidden_ratio: float = 0.3
+    """The same behind GELU, where a neuron that calibration never woke may be woken by the next image."""
+    still: float = 1e-3
+    """Narrowest range that counts as one, relative to the largest magnitude of the tensor."""
+    flatness: tuple[float, ...] = (1.0, 0.85, 0.7, 0.5, 0.25, 0.0)
+    """Candidates for g in ``step ~ range ** g``: 1 favours the operand, 0 the weights it meets."""
+    finer: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+    """Candidates for log2 of how much finer the steps are than the calibrated range needs without exponents."""
+    descent: int = 60
+    """Steps of the gradient descent that refines operand steps."""
+    tokens: int = 4096
+    """Tokens that its statistics are made of."""
+
+
+def extent(values: Tensor, unit: Tensor | float, ratio: float, still: float) -> tuple[Tensor, Tensor]:
+    """Centre and half range (float64) of each channel of ``values`` [T, C] in steps of ``unit``; ranges at least
+    ``ratio`` of the widest, and 1 where nothing but zeros was seen.
+    """
+    low, high = values.amin(0).double() * unit, values.amax(0).double() * unit
+    half = (high - low) / 2
+    widest = max(float(half.max()), still * float(torch.maximum(high, -low).max())) or 1.0
+    return (low + high) / 2, half.clamp(min=widest * ratio)
+
+
+def key_scale(values: Tensor, policy: Policy) -> Scale:
+    """Scale of K or V: int8 without exponent."""
+    centre, half = extent(values, 1.0, policy.ratio, policy.still)
+    return Scale(half * policy.key_margin / WEIGHT_MAX, centre)
+
+
+def query_finer(values: Tensor, heads: int, policy: Policy) -> Tensor:
+    """log2 [H] of how much finer than its range a head's Q is best stepped, for ``values`` [T, H * d] scaled to at most
+    1 in magnitude.
+    """
+    few = sampled(values, policy.tokens)
+    size = few.abs().unflatten(-1, (heads, -1, BLOCK)).amax(-1).clamp(min=1e-9)  # [T, H, blocks]
+    finer = torch.tensor(policy.finer, dtype=torch.float64)
+    power = torch.ceil(torch.log2(size[..., None]) + finer).clamp(0, BLOCK_SHIFT_MAX)
+    noise = (4.0 ** (power - finer)).mean((0, 2))  # [H, candidates]
+    return finer[[first_least(row.tolist()) for row in noise]]
+
+
+def operand_scale(values: Tensor, unit: Tensor | float, weight: Tensor, wide: bool, policy: Policy,
+                  hidden: bool = False, bits: int = 8) -> Scale:
+    """Scale of an operand with calibrated ``values`` [T, C] in steps of ``unit``, that meets ``weight`` [O, C] of so
+    many ``bits``.
+
+    Steps that follow the channels' ranges make the operand exact and the weights uneven, equal steps the other way
+    round. The best of a few compromises ``step ~ range ** flatness`` starts a gradient descent on the noise expected
+    at the linear's output (:class:`host.quantizer.noise.Noise`).
+    """
+    centre, half = extent(values, unit, policy.hidden_ratio if hidden else policy.ratio, policy.still)
+    noise = Noise.of(sampled(values, policy.tokens) * unit, centre, weight, wide, weight_limit(bits))
+    reach, room = (INT16_MAX, policy.wide_margin) if wide else (BYTE_REACH * 2 ** BLOCK_SHIFT_MAX, policy.headroom)
+    floor = half * room / reach
+    candidates = []
+    for flat in policy.flatness:
+        shape = half ** flat
+        shape = shape * (half / shape).max()
+        candidates += [torch.maximum(shape / (reach / room if wide else BYTE_REACH * 2.0 ** finer), floor)
+                       for finer in ((0.0,) if wide else policy.finer)]
+    best = candidates[first_least([noise.expected(step) for step in candidates])]
+    return Scale(noise.descend(best, floor, policy.descent), centre)
+
+
+def gain_grid(scale: Scale, unit: Tensor | float, limit: int) -> tuple[Tensor, Tensor, int, Scale]:
+    """``gain``, ``offset``, ``shift`` of ``v = rsh(g * gain + offset, shift)`` for g in steps of ``unit``, and the
+    scale that these integers make: its step is re-derived from the rounded gain, so that rounding it costs nothing.
+    The shift is as large as gains and offsets allow.
+    """
+    ratio, start = unit / scale.step, (scale.offset / scale.step).abs()
+    most = min(INT16_MAX / float(ratio.max()), INT32_MAX / max(2 * float(start.max()), 1.0))
+    shift = int(torch.floor(torch.log2(torch.tensor(most, dtype=torch.float64))).clamp(0, limit))
+    gain = torch.round(ratio * 2.0 ** shift).clamp(1, INT16_MAX)
+    step = unit * 2.0 ** shift / gain
+    offset = torch.round(-scale.offset / step * 2.0 ** shift).clamp(-INT32_MAX - 1, INT32_MAX)
+    return gain, offset, shift, Scale(step, -offset * step / 2.0 ** shift)

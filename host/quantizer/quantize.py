@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Float model and calibration images -> integer model, block after block, each on what those before really give."""
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from golden.model.float_model import run_float
+from golden.model.int_model import IntModel
+from golden.model.params import FloatModel
+from golden.spec.limits import check_model
+from golden.spec.model import ModelConfig, require
+from golden.spec.quantized import LayerPlan, Plan
+from host.quantizer import emulation, folding
+from host.quantizer.attention import AttentionWalk
+from host.quantizer.ffn import FfnWalk
+from host.quantizer.findings import Finding, Findings
+from host.quantizer.layer import INT16, Options, operand_max
+from host.quantizer.linear import PIXEL_MAX, Inputs
+from host.quantizer.mixed_precision import mixed
+from host.quantizer.value_ranges import logit_frac, reach, residual_frac
+
+
+class Quantizer(AttentionWalk, FfnWalk):
+    """The whole network: patch embedding, blocks, classifier."""
+
+    def embed(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """pixels [B, patches, K] codes -> float stream and residual codes, both [B, N, D]."""
+        c, step = self.config, self.residual_step
+        weight, bias = folding.fold_input(*self.weights("patch_embed"), folding.pixel_scale(c))
+        pos = folding.parameter(self.model, "pos_embed")
+        flat = pixels.flatten(0, 1)
+        target = torch.cat([rows.double() @ weight.T + bias for rows in flat.split(emulation.ROWS)])
+        u = self.linear("patch_embed", flat, Inputs.of(flat), target.mean(0), weight, bias, step, PIXEL_MAX)
+        u = self.findings.clip("patch_embed", "results", u, *INT16)
+        codes = self.findings.clip("pos_embed", "values", torch.round(pos / step), *INT16)
+        self.put("pos_embed", codes)
+        extra = torch.zeros(len(pixels), c.extra_tokens, c.dim)
+        x_float = torch.cat([extra, target.unflatten(0, pixels.shape[:2])], 1) + pos
+        x = torch.cat([extra, u.unflatten(0, pixels.shape[:2])], 1) + codes.float()
+        x = self.findings.clip("pos_embed", "values of the residual stream behind it", x, *INT16)
+        self.findings.stream("patch_embed", x_float, x * step)
+        return x_float, x
+
+    def head(self, x_float: Tensor, x: Tensor) -> None:
+        """Final norm and classifier heads, each on its own token."""
+        c, n = self.config, self.config.extra_tokens
+        if not c.final_norm:
+            return
+        names = ("head", "head_dist")[:n] if c.classes else ()
+        following = torch.cat([self.weights(name)[0] for name in names]) if names else torch.eye(c.dim).double()
+        if names:
+            x_float, x = x_float[:, :n].contiguous(), x[:, :n].contiguous()
+        y, _, _, a, scale = self.norm("norm", x_float, x, self.plan.head, following)
+        step = 2.0 ** -self.plan.logit_frac
+        for j, name in enumerate(names):
+            weight, bias = self.weights(name)
+            target = y[j::n] @ weight.T + bias
+            weight, bias = folding.fold_input(*folding.fold_norm(self.model, "norm", weight, bias), scale)
+            u = self.linear(name, a[j::n], Inputs.of(a[j::n]), target.mean(0), weight, bias, step,
+                            operand_max(self.plan.head))
+            self.findings.stream(name, target, self.findings.clip(name, "logits", u, *INT16) * step)
+
+    def run(self, images: np.ndarray, progress=None) -> dict[str, np.ndarray]:
+        """Quantizes everything on uint8 images [B, height, width, C]; every task sees every image."""
+        c = self.config
+        x_float, x = self.embed(patches(c, images))
+        for i in range(c.depth):
+            if progress:
+                progress(i + 1, c.depth, f"block {i}")
+            x_float, x = self.attention(i, x_float, x)
+            if i == min(c.moe_layers, default=c.depth):  # tasks part at the first gate
+                x_float, x = (stream.repeat(len(c.tasks), 1, 1) for stream in (x_float, x))
+            x_float, x = self.experts(i, x_float, x) if c.is_moe(i) else self.dense(i, x_float, x)
+        self.head(x_float, x)
+        return self.tensors
+
+
+def patches(config: ModelConfig, images: np.ndarray) -> Tensor:
+    """uint8 [B, height, width, C] -> codes [B, patches, C * patch * patch], inputs ordered channel, row, column."""
+    c = config
+    x = torch.from_numpy(np.ascontiguousarray(images)).float()
+    x = x.reshape(len(x), c.image_height // c.patch, c.patch, c.image_width // c.patch, c.patch, c.channels)
+    return x.permute(0, 1, 3, 5, 2, 4).reshape(len(x), c.patches, c.patch_dim)
+
+
+@contextmanager
+def one_thread():
+    """Sums in one order, whatever the number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str = "fast", *, progress=None,
+             report: Callable[[Finding], None] | None = None, cycle_budget: int | None = None,
+             weight_bits: int | None = None, expert_bits: int | None = None,
+             options: Options | None = None) -> IntModel:
+    """The integer model of ``model`` under ``plan`` ("fast", "accurate", "mixed" or one of your own).
+
+    ``images``: uint8 [height, width, channels] of the model's size, used for every task
+    (:func:`host.quantizer.crops.views` makes some). ``progress(done, total, what)`` is told of every block, ``report``
+    of every place that the integer model does badly (:class:`host.quantizer.findings.Finding`). ``cycle_budget``
+    belongs to "mixed". ``weight_bits`` and ``expert_bits`` (4 to 8) override the plan's in every block.
+
+    A named plan gets the fraction bits of residual stream and logits that the calibration images ask for; a plan of
+    your own is taken as it is. Raises :class:`golden.spec.model.ConfigError` for arguments that make no sense,
+    :class:`host.quantizer.value_ranges.NotQuantizable` for a network that no format holds.
+    """
+    check_model(model.config)
+    c, images = model.config, _stacked(model.config, images)
+    named = {"fast": Plan.fast, "accurate": Plan.accurate}
+    require(cycle_budget is None or plan == "mixed", f"A cycle budget belongs to the mixed plan, not to {plan!r}.")
+    require(not isinstance(plan, str) or plan in {*named, "mixed"},
+            f"plan must be one of {sorted([*named, 'mixed'])} or a Plan, not {plan!r}.")
+    if plan == "mixed":
+        told: dict[str, list[Finding]] = {name: [] for name in named}
+        fast, accurate = (quantize(model, images, name, progress=progress, report=told[name].append,
+                                   weight_bits=weight_bits, expert_bits=expert_bits, options=options) for name in named)
+        result = mixed(fast, accurate, images, lambda probes: run_float(model, probes), cycle_budget,
+                       **{"progress": progress} if progress else {})
+        for finding in _of_the_mixture(result.plan, told["fast"], told["accurate"]) if report else ():
+            report(finding)
+        return result
+    with one_thread():
+        found = reach(model, images)
+    if isinstance(plan, str):
+        plan = replace(named[plan](c.depth), residual_frac=residual_frac(model, found))
+        plan = replace(plan, logit_frac=logit_frac(found)) if c.classes else plan
+    require(len(plan.layers) == c.depth, f"The plan describes {len(plan.layers)} layers, the model has {c.depth}.")
+    plan = plan.with_bits(weight_bits, expert_bits)
+    findings = Findings(report)
+    findings.views(len(images))
+    with one_thread():
+        tensors = Quantizer(model, plan, options or Options(), findings).run(images, progress)
+    return IntModel(c, plan, tensors, source=f"{c.name}, {len(images)} calibration images")
+
+
+def _stacked(config: ModelConfig, images: Sequence[np.ndarray]) -> np.ndarray:
+    """The images as one array. Raises :class:`golden.spec.model.ConfigError` unless all have the model's size."""
+    wanted, arrays = (config.image_height, config.image_width, config.channels), [np.asarray(i) for i in images]
+    require(len(arrays) > 0, f"Calibration wants at least one uint8 image of shape {wanted}, not none.")
+    for place, image in enumerate(arrays):
+        require(image.dtype == np.uint8 and image.shape == wanted,
+                f"Calibration wants uint8 images of shape {wanted}; image {place} is {image.dtype} of shape "
+                f"{image.shape}. Crop and resize it first (host.images.fitted does).")
+    return np.stack(arrays)
+
+
+def _of_the_mixture(plan: Plan, fast: list[Finding], accurate: list[Finding]) -> list[Finding]:
+    """What was found where the mixed plan took either model's tensors; everything but wide blocks is the fast one's."""
+    wide = tuple(f"blocks.{i}." for i, layer in enumerate(plan.layers) if layer != LayerPlan())
+    return [*(f for f in fast if not f.place.startswith(wide)), *(f for f in accurate if f.place.startswith(wide))]

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Beat issuer: lets a planned beat go when its operands, weights and drain bank are there, and fetches its data."""
+
+from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.machine import SLICE, MachineConfig
+from hw.array.array import DRAIN_BANKS
+from hw.array.lane_buffer import pointer_bits
+from hw.array.micro_op import LaneMove, RingMove, Source, beat_plan
+from hw.interfaces import EXP_BITS, OPERAND_BITS, SOFTMAX_SLOTS, array_beat
+
+
+def probabilities(config: MachineConfig) -> data.ArrayLayout:
+    """16 probability bytes of each lane."""
+    return data.ArrayLayout(data.ArrayLayout(8, SLICE), config.tm)
+
+
+class BeatIssue(wiring.Component):
+    """Keeps the pointers into weight ring and lane rows, checks, requests, and assembles the array's beats.
+
+    ::
+
+        i -> (rows loaded? ring row there? drain credit?) -> [ s1: requests ] -> memories, READ_LATENCY
+                                                             [ s1 .. s3: tags ] -> [ o_beat ]
+
+    A beat goes when its lane row is loaded (RING, KEY), its ring row has come (RING) and, if it is the last of a tile,
+    one of the array's drain banks is free.
+    Timing: LATENCY = 4 from ``i`` to ``o_beat``; II = 1. The array is always ready.
+    Domain: plans in which no row is read twice after it was freed.
+    Twin: none, it changes nothing.
+
+    Members: ``i`` In(stream beat_plan); ``release`` In, a bank became free; ``loaded`` In, ``free`` Out, pointers to
+    the end and to the start of the lane rows in use; ``lane_*`` to and from the lane buffers; ``ring_*``, ``key_*``,
+    ``value_*``, ``p_*`` to and from the memories; ``o_beat`` Out(stream array_beat); ``retired`` Out, the last beat
+    of an instruction left; ``busy``, ``wait_weights``, ``wait_operands``, ``wait_drain`` Out, what this cycle did
+    with the plan at ``i``, all low when there was none.
+    """
+
+    LATENCY = 4
+    II = 1
+
+    i: stream.Interface
+    o_beat: stream.Interface
+
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
+        kv_row, pointer = range(cfg.kv_rows), pointer_bits(cfg)
+        super().__init__({
+            "i": In(stream.Signature(beat_plan(cfg))), "release": In(1), "loaded": In(pointer), "free": Out(pointer),
+            "lane_row": Out(pointer - 1), "lane_quarter": Out(2), "lane_step": Out(3), "lane_unsigned": Out(1),
+            "lane_present": Out(cfg.tm), "lane_en": Out(1),
+            "lane_operand": In(data.ArrayLayout(data.ArrayLayout(OPERAND_BITS, cfg.tk), cfg.tm)),
+            "lane_exp": In(data.ArrayLayout(EXP_BITS, cfg.tm)),
+            "ring_level": In(range(cfg.ring_rows + 1)), "ring_row": Out(range(cfg.ring_rows)), "ring_en": Out(1),
+            "ring_data": In(8 * cfg.row_bytes), "ring_release": Out(range(cfg.ring_rows + 1)),
+            "ring_release_en": Out(1),
+            "key_row": Out(kv_row), "key_en": Out(1), "key_data": In(8 * cfg.row_bytes),
+            "value_row": Out(kv_row), "value_en": Out(1), "value_data": In(8 * cfg.row_bytes),
+            "p_slot": Out(range(SOFTMAX_SLOTS)), "p_chunk": Out(8), "p_plane": Out(1), "p_en": Out(1),
+            "p_data": In(probabilities(cfg)),
+            "p_release": Out(1), "o_beat": Out(stream.Signature(array_beat(cfg))), "retired": Out(1),
+            "busy": Out(1), "wait_weights": Out(1), "wait_operands": Out(1), "wait_drain": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg, plan = self.cfg, self.i.p
+        go = Signal()
+
+        # Ring: where the next row lies, a pointer with one bit to spare, and its offset from the base; how far the ring
+        # is filled. `fresh` is the first row that nobody has read yet: where the next LINEAR begins.
+        bits = cfg.ring_rows.bit_length()
+        ring, mark, start, fresh = (Signal(data.StructLayout({"at": bits, "offset": bits}), name=name)
+                                    for name in ("ring", "ring_mark", "ring_start", "ring_fresh"))
+        ring_tail, ring_head, ring_base = Signal(bits), Signal(bits), Signal(bits)
+        from_ring = plan.source == Source.RING
+        # Tail and level below belong to the same cycle: the ring counts a release in the cycle after it saw it.
+        with m.If(self.ring_release_en):
+            m.d.sync += ring_tail.eq(ring_tail + self.ring_release)
+        m.d.sync += ring_head.eq(ring_tail + self.ring_level)
+        following, behind = Signal.like(ring), Signal.like(ring)  # the next row; where an instruction leaves off
+        m.d.comb += [following.at.eq(ring.at + 1), following.offset.eq(ring.offset + 1)]
+        with m.If(plan.again):
+            m.d.comb += [behind.at.eq(fresh.at), behind.offset.eq(  # less the rows up to this one
+                Mux(plan.ring == RingMove.RELEASE, fresh.offset + ~ring.offset, fresh.offset))]
+        with m.Else():
+            m.d.comb += [behind.at.eq(following.at),
+                         behind.offset.eq(Mux(plan.ring == RingMove.RELEASE, 0, following.offset))]
+        with m.If(go & from_ring):
+            with m.Switch(plan.ring):
+                with m.Case(RingMove.NEXT):
+                    m.d.sync += ring.eq(following)
+                with m.Case(RingMove.AGAIN):
+                    m.d.sync += ring.eq(mark)
+                with m.Case(RingMove.MARK):
+                    m.d.sync += [ring.eq(following), mark.eq(following)]
+                with m.Case(RingMove.RESTART):
+                    m.d.sync += [ring.eq(start), mark.eq(start)]
+                with m.Case(RingMove.RELEASE, RingMove.KEEP):
+                    m.d.sync += [place.eq(behind) for place in (ring, mark, start, fresh)]
+                    with m.If(plan.ring == RingMove.RELEASE):
+                        m.d.sync += ring_base.eq(following.at)
+        with m.If(go & (plan.source == Source.NONE)):
+            sought = {"at": ring_base + plan.seek, "offset": plan.seek}
+            m.d.sync += [place[name].eq(value) for place in (ring, mark, start) for name, value in sought.items()]
+
+        # Lane rows.
+        lane = Signal(pointer_bits(cfg))
+        from_lanes = from_ring | (plan.source == Source.KEY)
+        with m.If(go & from_lanes):
+            with m.Switch(plan.lane):
+                with m.Case(LaneMove.NEXT):
+                    m.d.sync += lane.eq(lane + 1)
+                with m.Case(LaneMove.REWIND):
+                    m.d.sync += lane.eq(self.free)
+                with m.Case(LaneMove.FREE):
+                    m.d.sync += [lane.eq(lane + 1), self.free.eq(lane + 1)]
+
+        # Drain banks.
+        credits = Signal(range(DRAIN_BANKS + 1), init=DRAIN_BANKS)
+        m.d.sync += credits.eq(credits + self.release - (go & plan.last))
+
+        # The decision.
+        no_weights, no_operands, no_bank = Signal(), Signal(), Signal()
+        m.d.comb += [
+            no_weights.eq(from_ring & (ring.at == ring_head)),
+            no_operands.eq(from_lanes & (lane == self.loaded)),
+            no_bank.eq(plan.last & (credits == 0)),
+            go.eq(self.i.valid & ~(no_weights | no_operands | no_bank)), self.i.ready.eq(go),
+        ]
+        m.d.sync += [
+            self.busy.eq(go & (plan.source != Source.NONE)), self.wait_weights.eq(self.i.valid & no_weights),
+            self.wait_operands.eq(self.i.valid & no_operands & ~no_weights),
+            self.wait_drain.eq(self.i.valid & no_bank & ~no_operands & ~no_weights),
+        ]
+
+        # Stage 1: requests.
+        m.d.sync += [
+            self.ring_en.eq(go & from_ring), self.ring_row.eq(ring.offset), self.ring_release.eq(following.offset),
+            self.ring_release_en.eq(go & from_ring & (plan.ring == RingMove.RELEASE)),
+            self.key_en.eq(go & (plan.source == Source.KEY)), self.key_row.eq(plan.row),
+            self.value_en.eq(go & (plan.source == Source.VALUE)), self.value_row.eq(plan.row),
+            self.lane_en.eq(go & from_lanes), self.lane_row.eq(lane),
+            self.lane_quarter.eq(plan.quarter), self.lane_step.eq(plan.step), self.lane_unsigned.eq(plan.unsigned),
+            self.lane_present.eq(plan.present),
+            self.p_en.eq(go & (plan.source == Source.VALUE)), self.p_slot.eq(plan.slot), self.p_chunk.eq(plan.chunk),
+            self.p_plane.eq(plan.plane),
+        ]
+
+        # Stages 1 to 3: tags, beside the memories.
+        valid, tag = Signal(), Signal(beat_plan(cfg))
+        m.d.sync += [valid.eq(go & (plan.source != Source.NONE)), tag.eq(plan)]
+        for stage in (2, 3):
+            next_valid, next_tag = Signal(name=f"s{stage}_valid"), Signal(beat_plan(cfg), name=f"s{stage}_tag")
+            m.d.sync += [next_valid.eq(valid), next_tag.eq(tag)]
+            valid, tag = next_valid, next_tag
+
+        # Stage 4: the beat. Lane buffers zero absent lanes themselves.
+        beat = Signal(array_beat(cfg), reset_less=True)
+        m.d.comb += self.o_beat.p.eq(beat)
+        m.d.sync += [
+            self.o_beat.valid.eq(valid), beat.first.eq(tag.first), beat.widen.eq(tag.widen), beat.last.eq(tag.last),
+            self.p_release.eq(valid & tag.p_release), self.retired.eq(valid & tag.final),
+        ]
+        with m.Switch(tag.source):
+            for source, word in ((Source.RING, self.ring_data), (Source.KEY, self.key_data)):
+                with m.Case(source):
+                    m.d.sync += beat.weight.as_value().eq(word)
+            with m.Default():
+                m.d.sync += beat.weight.as_value().eq(self.value_data)
+        from_lanes = tag.source != Source.VALUE  # the beat's own
+        for n in range(cfg.tm):
+            steps = [self.p_data[n].as_value().word_select(place, 8 * cfg.tk) for place in range(cfg.steps)]
+            p_step = Signal(8 * cfg.tk, name=f"p_step{n}")
+            m.d.comb += p_step.eq(Array(steps)[tag.step[:(cfg.steps - 1).bit_length()]] if cfg.steps > 1 else steps[0])
+            m.d.sync += beat.exp[n].eq(Mux(tag.scaled, self.lane_exp[n], 0))
+            for j in range(cfg.tk):
+                m.d.sync += beat.operand[n][j].eq(
+                    Mux(from_lanes, self.lane_operand[n][j], Mux(tag.present[n], p_step[8 * j:8 * j + 8], 0)))
+        return m

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Order of the array beats of LINEAR instructions."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.isa import Opcode
+from golden.spec.machine import MachineConfig
+from hw.array.micro_op import LaneMove, RingMove, Source, beat_plan
+from hw.array.token_group import group
+from hw.interfaces import ISSUE, Route, tile_context
+from hw.shapes import INSTRUCTION
+
+
+class LinearSchedule(wiring.Component):
+    """Walks output tile, token group, plane, slice, step; with dst GATE token group, output tile, plane, slice, step.
+
+    ::
+
+        i       -> [ instruction ] --.
+        i_group -> (head) -----------+-> [ tile | plane | slice | step ] -> o, context
+
+    The weights of a tile are read once for each group and released behind the last one (GATE, ``again``: those of all
+    tiles behind the last group; ``hold``: not at all). Lane rows are freed as the last pass over their group goes by.
+    Timing: LATENCY = 1 from ``i`` to ``o``, which also needs a group; II = 1 beat, across groups, tiles and
+    instructions; a LINEAR with ``again`` first takes a cycle to go back. A stalled ``o`` holds.
+    Domain: fields within ``golden.spec.isa.LIMITS``; GATE has at most 4 tiles.
+    Twin: the loops of LINEAR in ``golden.iss``.
+
+    Members: ``i`` In(stream ISSUE), ``i_group`` In(stream group), ``o`` Out(stream beat_plan), ``context`` Out, the
+    tile's context while ``o`` carries its last beat, ``busy`` Out, an instruction is in progress.
+    """
+
+    LATENCY = 1
+    II = 1
+
+    i: stream.Interface
+    i_group: stream.Interface
+    o: stream.Interface
+    busy: Signal
+
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
+        super().__init__({
+            "i": In(stream.Signature(ISSUE)), "i_group": In(stream.Signature(group(cfg))),
+            "o": Out(stream.Signature(beat_plan(cfg))), "context": Out(tile_context(cfg)), "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        group_, plan = self.i_group.p, self.o.p
+
+        # Instruction, replaced in the cycle in which its last beat leaves.
+        word = Signal(INSTRUCTION[Opcode.LINEAR])
+        after = INSTRUCTION[Opcode.LINEAR](self.i.p.word)
+        gate, tiles_last, slices_last = Signal(), Signal(8), Signal(9)
+        collect, seek = Signal(), Signal()  # weights stay until the instruction ends; a jump to held ones comes first
+        done = Signal()
+        m.d.comb += self.i.ready.eq(~self.busy | done)
+        with m.If(self.i.ready):
+            m.d.sync += [
+                self.busy.eq(self.i.valid), word.as_value().eq(self.i.p.word),
+                gate.eq(after.dst == Route.GATE.value), tiles_last.eq(after.tiles - 1),
+                slices_last.eq(after.slices - 1), seek.eq(after.again),
+                collect.eq((after.dst == Route.GATE.value) | after.hold | after.again),
+            ]
+
+        # Place in the loops.
+        tile, plane, slice_, step = Signal(8), Signal(), Signal(9), Signal(3)
+        step_last, slice_last, tile_last, tile_done = Signal(), Signal(), Signal(), Signal()
+        plane_done, group_done, take = Signal(), Signal(), Signal()
+        m.d.comb += [
+            step_last.eq(step == self.cfg.steps - 1), slice_last.eq(slice_ == slices_last),
+            tile_last.eq(tile == tiles_last),
+            plane_done.eq(step_last & slice_last), tile_done.eq(plane_done & (plane | ~word.src_wide)),
+            group_done.eq(tile_done & (tile_last | ~gate)),
+            self.o.valid.eq(self.busy & (self.i_group.valid | seek)), take.eq(self.o.valid & self.o.ready & ~seek),
+            self.i_group.ready.eq(take & group_done), done.eq(take & tile_done & tile_last & group_.last),
+        ]
+        with m.If(self.busy & seek & self.o.ready):
+            m.d.sync += seek.eq(0)
+        with m.If(take):
+            m.d.sync += step.eq(Mux(step_last, 0, step + 1))
+            with m.If(step_last):
+                m.d.sync += slice_.eq(Mux(slice_last, 0, slice_ + 1))
+            with m.If(plane_done):
+                m.d.sync += plane.eq(word.src_wide & ~plane)
+            with m.If(tile_done & (gate | group_.last)):
+                m.d.sync += tile.eq(Mux(tile_last, 0, tile + 1))
+
+        # The beat.
+        first = (slice_ == 0) & (step == 0)
+        m.d.comb += [
+            plan.source.eq(Mux(seek, Source.NONE, Source.RING)), plan.again.eq(word.again),
+            plan.seek.eq(word.back << (self.cfg.steps.bit_length() - 1)), plan.quarter.eq(slice_[:2]),
+            plan.step.eq(step), plan.scaled.eq(~word.src_wide),
+            plan.unsigned.eq(word.src_unsigned | plane), plan.present.eq(Cat(lane.present for lane in group_.lanes)),
+            plan.first.eq(first & ~plane), plan.widen.eq(first & plane), plan.last.eq(tile_done & ~seek),
+            plan.final.eq(tile_done & tile_last & group_.last & ~seek),
+        ]
+        with m.If(tile_done & tile_last & group_.last):
+            m.d.comb += plan.ring.eq(Mux(word.hold, RingMove.KEEP, RingMove.RELEASE))
+        with m.Elif(tile_done & Mux(gate, ~tile_last, group_.last)):
+            m.d.comb += plan.ring.eq(Mux(collect, RingMove.MARK, RingMove.RELEASE))
+        with m.Elif(tile_done & gate):
+            m.d.comb += plan.ring.eq(RingMove.RESTART)
+        with m.Elif(plane_done):
+            m.d.comb += plan.ring.eq(RingMove.AGAIN)
+        with m.If(step_last & (slice_last | (slice_[:2] == 3))):
+            m.d.comb += plan.lane.eq(Mux(~gate | tile_last, LaneMove.FREE,
+                                         Mux(tile_done, LaneMove.REWIND, LaneMove.NEXT)))
+
+        # The tile's context.
+        context = self.context
+        m.d.comb += [
+            context.route.as_value().eq(word.dst), context.tile.eq(tile), context.slot.eq(Mux(gate, tile[:2], tile[0])),
+            context.load.eq(group_.first), context.gelu.eq(word.gelu), context.affine.eq(word.affine),
+            context.score.eq(word.score), context.accumulate.eq(word.accumulate), context.shift1.eq(word.shift1),
+            context.shift2.eq(word.shift2), context.act_shift.eq(word.act_shift), context.base.eq(word.dst_row),
+            context.pitch.eq(Mux(word.dst == Route.OPERAND16.value, word.dst_plane, word.dst_stride)),
+            context.final.eq(plan.final),
+        ]
+        for lane, token in zip(context.lanes, group_.lanes, strict=True):
+            m.d.comb += [lane.present.eq(token.present), lane.row.eq(token.row), lane.token.eq(token.token),
+                         lane.mult.eq(token.mult)]
+        return m

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a schedule asks of the beat issuer: one array beat, its sources, and what is given back behind it."""
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data, enum
+
+from golden.spec.machine import MachineConfig
+from hw.interfaces import SOFTMAX_SLOTS
+
+
+class Source(enum.Enum, shape=2):
+    """Operands and weights of a beat."""
+
+    RING = 0
+    """Lane rows times the weight ring (LINEAR)."""
+    KEY = 1
+    """Lane rows times the K memory (scores)."""
+    VALUE = 2
+    """Probabilities times the V memory."""
+    NONE = 3
+    """No beat: the ring pointer moves to ``seek``."""
+
+
+class RingMove(enum.Enum, shape=3):
+    """What the ring pointer does behind a beat. The base is the ring's tail, where the oldest rows lie that are still
+    held; the start is the first row of the instruction, and of the tile to come when those before it were given back;
+    the mark is the first row of the tile."""
+
+    NEXT = 0
+    AGAIN = 1
+    """Back to the mark (next group; second plane of the same weights)."""
+    MARK = 2
+    """Next row, which becomes the mark (next tile of an instruction that keeps its weights until it ends)."""
+    RESTART = 3
+    """Back to the start (next group of a pass over all tiles)."""
+    RELEASE = 4
+    """All rows from the base to this one are given back; the next one is the base."""
+    KEEP = 5
+    """Nothing is given back at the instruction's end."""
+
+
+class LaneMove(enum.Enum, shape=2):
+    """What the lane row pointer does behind a beat."""
+
+    STAY = 0
+    NEXT = 1
+    """Next row; this one will be read again."""
+    REWIND = 2
+    """Back to the first row that was not freed."""
+    FREE = 3
+    """Next row; this one is given back to the loader."""
+
+
+def beat_plan(config: MachineConfig) -> data.StructLayout:
+    return data.StructLayout({
+        "source": Source,
+        "row": unsigned((config.kv_rows - 1).bit_length()),  # KEY, VALUE
+        "ring": RingMove,                  # RING
+        "again": unsigned(1),              # RING: rows that were held; behind the last one, on to rows not yet read
+        "seek": range(config.ring_rows),   # NONE: where the instruction starts, counted from the base
+        "lane": LaneMove,                  # RING, KEY
+        "quarter": unsigned(2),            # slice of the lane row
+        "step": unsigned(3),               # step of the slice (of the chunk, for VALUE)
+        "unsigned": unsigned(1),           # lane bytes are 0..255
+        "scaled": unsigned(1),             # ... times 2 to the lane's block exponent; planes of wide operands are not
+        "present": unsigned(config.tm),    # the other lanes are zero
+        "first": unsigned(1), "widen": unsigned(1), "last": unsigned(1),
+        "slot": range(SOFTMAX_SLOTS), "chunk": unsigned(8), "plane": unsigned(1),  # VALUE: which probabilities
+        "p_release": unsigned(1),          # last beat that reads this slot
+        "final": unsigned(1),              # last beat of its instruction
+    })

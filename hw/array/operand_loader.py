@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operand loader: brings the operand rows of each token group into the lanes, ahead of the array."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.machine import MachineConfig
+from hw.array.lane_buffer import pointer_bits
+from hw.array.token_group import group
+from hw.array.token_iterator import WALK, TokenWalk
+from hw.interfaces import ISSUE, OPERAND_ROW, QUEUE_ENTRY, READ_LATENCY, ROW_BITS
+from hw.lib.queue import Queue
+
+GROUPS_AHEAD = 8
+ORDERS_AHEAD = 2
+
+
+class OperandLoader(wiring.Component):
+    """Reads, for each group, row after row of all its tokens, and tells how far the lane buffers are filled.
+
+    ::
+
+        i -> [TokenWalk] -+-> [queue of groups] -----------------------------------------------> o_group
+                          '-> [queue of orders] -> [ plane | row | lane ] -> [ a: address ] -> [ o_operand_read ]
+           lane_* <- [ w: row, lane ] <- i_operand_row <- (READ_LATENCY) <---------------------------'
+
+    Lane rows are a circle of 2 * lane_rows in every lane; row n of a group lies at the same place in all lanes.
+    Timing: LATENCY + n - 1 from ``i`` to the first read request of a group of n tokens; READ_LATENCY + 2 from a row's
+    last transfer until ``loaded`` counts it; II = 1 row of 64 bytes, across groups, tiles and instructions.
+    Domain: a group that is read more than once (dst GATE, ATTENTION) has at most 2 * lane_rows rows, planes counted.
+    Twin: none, it changes nothing.
+
+    Members: ``i`` In(stream ISSUE); ``o_walk``, ``i_entry`` as in TokenWalk; ``o_operand_read`` Out(stream of row),
+    ``i_operand_row`` In(OPERAND_ROW); ``o_group`` Out(stream group), as soon as the group's rows are asked for;
+    ``lane_en`` Out(one bit a lane), ``lane_row``, ``lane_data`` Out, writes to the lane buffers; ``loaded`` Out,
+    ``free`` In, pointers to the end and the start of the lane rows in use.
+    """
+
+    LATENCY = TokenWalk.LATENCY + 3
+    II = 1
+
+    i: stream.Interface
+    o_walk: stream.Interface
+    i_entry: stream.Interface
+    o_operand_read: stream.Interface
+    o_group: stream.Interface
+
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
+        pointer = pointer_bits(cfg)
+        super().__init__({
+            "i": In(stream.Signature(ISSUE)), "o_walk": Out(stream.Signature(WALK)),
+            "i_entry": In(stream.Signature(QUEUE_ENTRY)), "o_operand_read": Out(stream.Signature(ROW_BITS)),
+            "i_operand_row": In(OPERAND_ROW), "o_group": Out(stream.Signature(group(cfg))),
+            "lane_en": Out(cfg.tm), "lane_row": Out(pointer - 1), "lane_data": Out(OPERAND_ROW),
+            "loaded": Out(pointer), "free": In(pointer)
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        cfg = self.cfg
+        walk = m.submodules.walk = TokenWalk(cfg)
+        wiring.connect(m, wiring.flipped(self.i), walk.i)
+        wiring.connect(m, walk.o_walk, wiring.flipped(self.o_walk))
+        wiring.connect(m, wiring.flipped(self.i_entry), walk.i_entry)
+
+        # Both queues take a group at the same time.
+        groups = m.submodules.groups = Queue(group(cfg), GROUPS_AHEAD)
+        orders = m.submodules.orders = Queue(walk.o.p.load.shape(), ORDERS_AHEAD)
+        m.d.comb += [
+            walk.o.ready.eq(groups.i.ready & orders.i.ready),
+            groups.i.valid.eq(walk.o.valid & orders.i.ready), groups.i.p.eq(walk.o.p.group),
+            orders.i.valid.eq(walk.o.valid & groups.i.ready), orders.i.p.eq(walk.o.p.load),
+        ]
+        wiring.connect(m, groups.o, wiring.flipped(self.o_group))
+
+        # Plane, row, lane: lanes innermost, so that the array can start when row 0 is there.
+        order = orders.o.p
+        plane, row, lane, offset = Signal(), Signal(7), Signal(3), Signal(9)
+        pointer = Signal(pointer_bits(cfg))
+        take, advance, lane_last, row_last, full = Signal(), Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            full.eq((pointer ^ self.free) == 2 * cfg.lane_rows), take.eq(orders.o.valid & advance & ~full),
+            lane_last.eq(lane == order.lanes_last), row_last.eq(row == order.rows_last),
+            orders.o.ready.eq(take & lane_last & row_last & (plane | ~order.wide)),
+        ]
+        with m.If(take):
+            m.d.sync += lane.eq(Mux(lane_last, 0, lane + 1))
+            with m.If(lane_last):
+                m.d.sync += [pointer.eq(pointer + 1), row.eq(Mux(row_last, 0, row + 1)), offset.eq(offset + 1)]
+                with m.If(row_last):
+                    m.d.sync += [plane.eq(order.wide & ~plane), offset.eq(Mux(order.wide & ~plane, order.plane, 0))]
+
+        # Stage a: operands of the address. Stage b: the request.
+        tag = data.StructLayout({"lane": 3, "row": pointer_bits(cfg) - 1, "last": 1})
+        a_valid, a_address, a_offset, a_tag = Signal(), Signal(ROW_BITS), Signal(9), Signal(tag)
+        b_tag = Signal(tag)
+        m.d.comb += advance.eq(~self.o_operand_read.valid | self.o_operand_read.ready)
+        with m.If(advance):
+            m.d.sync += [
+                a_valid.eq(take), a_address.eq(order.address[lane[:(cfg.tm - 1).bit_length()]]), a_offset.eq(offset),
+                a_tag.lane.eq(lane), a_tag.row.eq(pointer), a_tag.last.eq(lane_last),
+                self.o_operand_read.valid.eq(a_valid), self.o_operand_read.payload.eq(a_address + a_offset),
+                b_tag.eq(a_tag),
+            ]
+
+        # The answer comes READ_LATENCY after the transfer.
+        moved, where = self.o_operand_read.valid & self.o_operand_read.ready, b_tag
+        for stage in range(READ_LATENCY):
+            next_moved, next_where = Signal(name=f"d{stage}_moved"), Signal(tag, name=f"d{stage}_tag")
+            m.d.sync += [next_moved.eq(moved), next_where.eq(where)]
+            moved, where = next_moved, next_where
+
+        # Stage w: write. A row counts as loaded when its last lane is written.
+        w_last, w_data = Signal(), Signal(OPERAND_ROW, reset_less=True)
+        m.d.comb += self.lane_data.eq(w_data)
+        m.d.sync += [
+            w_data.eq(self.i_operand_row), self.lane_row.eq(where.row), w_last.eq(moved & where.last),
+            self.lane_en.eq(Mux(moved, 1 << where.lane, 0)), self.loaded.eq(self.loaded + w_last),
+        ]
+        return m

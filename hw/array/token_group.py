@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the loader tells a schedule about one group of tokens, one token a lane."""
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data
+
+from golden.spec.machine import MachineConfig
+from hw.interfaces import ROW_BITS, TOKEN_BITS
+
+
+def group(config: MachineConfig) -> data.StructLayout:
+    """The lanes of one pass over a group; the lane rows of groups follow each other in the order of their records."""
+    return data.StructLayout({
+        "first": unsigned(1),              # first group of its pass (of an output tile, of a head)
+        "last": unsigned(1),               # last group of its pass
+        "count": unsigned(4),              # lanes 0 .. count - 1 carry tokens
+        "lanes": data.ArrayLayout(data.StructLayout({
+            "present": unsigned(1),
+            "row": unsigned(ROW_BITS),     # row of the result; attention: of the token's first output block
+            "token": unsigned(TOKEN_BITS),
+            "mult": unsigned(16),          # expert weight
+        }), config.tm),
+    })
+
+
+def load_order(config: MachineConfig) -> data.StructLayout:
+    """Which operand rows to bring into the lanes for one group."""
+    return data.StructLayout({
+        "address": data.ArrayLayout(unsigned(ROW_BITS), config.tm),  # first row of each lane's token
+        "lanes_last": unsigned(3),         # last lane with a token
+        "rows_last": unsigned(7),          # rows of a plane, less one
+        "wide": unsigned(1),               # two planes ...
+        "plane": unsigned(8),              # ... so many rows apart
+    })

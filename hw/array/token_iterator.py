@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Token walk: which tokens share a group, where their operands lie and where their results go."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.isa import Index, Opcode
+from golden.spec.machine import MachineConfig
+from golden.spec.tiling import SLICES_PER_ROW
+from hw.array.token_group import group, load_order
+from hw.interfaces import ISSUE, QUEUE_ENTRY, ROW_BITS, TOKEN_BITS, Route
+from hw.shapes import INSTRUCTION
+
+WALK = data.StructLayout({"expert": unsigned(6)})
+
+_PLACE = data.StructLayout({
+    "row": unsigned(ROW_BITS), "stride": unsigned(8), "offset": unsigned(8), "token": unsigned(TOKEN_BITS),
+})
+"""A row before it is computed: ``row + offset + token * stride``."""
+_TOKEN = data.StructLayout({
+    "valid": 1, "lane": 3, "first": 1, "last": 1, "done": 1, "empty": 1, "mult": 16, "rows_last": 7, "wide": 1,
+    "plane": 8,
+})
+assert SLICES_PER_ROW == 4, "Quarters of a row are counted in two bits."
+
+
+class TokenWalk(wiring.Component):
+    """Counts tokens (or reads them from an expert's queue), ``tm`` to a group, once for each pass over them.
+
+    ::
+
+        i ----> [ pass | token | lane ] -> [ s1: places ] -> [ s2: products ] -> [ s3: rows ] -> [ lanes ] -> o
+        o_walk <-'   i_entry -^
+
+    Passes: output tiles of LINEAR (one for dst GATE), heads of ATTENTION.
+    Row of a token's operands: src_row + token * src_stride, plus the head's first row for ATTENTION; of its results:
+    dst_row + token * dst_stride, plus the tile (RESIDUAL) or half of it (operand rows hold two blocks).
+    Timing: LATENCY = 5 from ``i`` to ``o`` with tm = 1 token (one more for each further one); II = 1 token, across
+    groups, passes and instructions. A stalled ``o`` stops the walk.
+    Domain: fields within ``golden.spec.isa.LIMITS``. A LINEAR without tokens still walks its passes, with one group in
+    which no lane is present (it loads row 0), so that its weights, parameters and contexts are used up.
+    Twin: the loops of ``golden.iss``.
+
+    Members: ``i`` In(stream ISSUE); ``o_walk`` Out(stream), one for each pass over a queue; ``i_entry`` In(stream
+    QUEUE_ENTRY); ``o`` Out(stream of group and load order).
+    """
+
+    LATENCY = 5
+    II = 1
+
+    i: stream.Interface
+    o_walk: stream.Interface
+    i_entry: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
+        super().__init__({
+            "i": In(stream.Signature(ISSUE)), "o_walk": Out(stream.Signature(WALK)),
+            "i_entry": In(stream.Signature(QUEUE_ENTRY)),
+            "o": Out(stream.Signature(data.StructLayout({"group": group(cfg), "load": load_order(cfg)}))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        advance, done = Signal(), Signal()
+
+        # Instruction.
+        valid, empty, attention, residual, operand, walks = Signal(), Signal(), Signal(), Signal(), Signal(), Signal()
+        src_by_entry, dst_by_entry, wide = Signal(), Signal(), Signal()
+        passes_last, tokens_last = Signal(8), Signal(TOKEN_BITS)
+        rows_last, plane, head_last = Signal(7), Signal(8), Signal(3)
+        src, dst = Signal(_PLACE), Signal(_PLACE)
+        linear = INSTRUCTION[Opcode.LINEAR](self.i.p.word)
+        heads = INSTRUCTION[Opcode.ATTENTION](self.i.p.word)
+        by_entry = (linear.src_index == Index.QUEUE_TOKEN) | (linear.dst_index == Index.QUEUE_TOKEN) | linear.score
+        queued = (linear.src_index != Index.DIRECT) | (linear.dst_index != Index.DIRECT)
+        linear_count = Mux(queued, self.i.p.count, linear.tokens)
+        linear_empty = linear_count == 0
+        linear_passes_last = Mux(linear.dst == Route.GATE.value, 0, linear.tiles - 1)
+        walks_left, expert = Signal(8), Signal(6)
+        more_walks = Signal()
+        m.d.comb += [
+            self.i.ready.eq(~valid | done), self.o_walk.valid.eq(more_walks), self.o_walk.p.expert.eq(expert),
+        ]
+        with m.If(self.o_walk.valid & self.o_walk.ready):
+            m.d.sync += [walks_left.eq(walks_left - 1), more_walks.eq(walks_left != 0)]
+        with m.If(done):
+            m.d.sync += valid.eq(0)
+        with m.If(self.i.valid & self.i.ready):
+            with m.If(linear.opcode == Opcode.ATTENTION):
+                m.d.sync += [
+                    attention.eq(1), empty.eq(0), residual.eq(0), operand.eq(0), walks.eq(0), src_by_entry.eq(0),
+                    dst_by_entry.eq(0), wide.eq(0), passes_last.eq(heads.heads - 1), tokens_last.eq(heads.queries - 1),
+                    head_last.eq(heads.head_slices - 1), src.row.eq(heads.q_row), src.stride.eq(heads.q_stride),
+                    dst.row.eq(heads.dst_row), dst.stride.eq(heads.dst_stride),
+                ]
+            with m.Else():
+                m.d.sync += [
+                    attention.eq(0), residual.eq(linear.dst == Route.RESIDUAL.value),
+                    operand.eq((linear.dst == Route.OPERAND8.value) | (linear.dst == Route.OPERAND16.value)),
+                    empty.eq(linear_empty), walks.eq(by_entry & ~linear_empty),
+                    more_walks.eq(by_entry & ~linear_empty), walks_left.eq(linear_passes_last),
+                    src_by_entry.eq(linear.src_index == Index.QUEUE_TOKEN),
+                    dst_by_entry.eq(linear.dst_index == Index.QUEUE_TOKEN), wide.eq(linear.src_wide),
+                    passes_last.eq(linear_passes_last),
+                    tokens_last.eq(Mux(linear_empty, 0, linear_count - 1)),
+                    rows_last.eq((linear.slices - 1) >> 2), plane.eq(Mux(linear_empty, 0, linear.src_plane)),
+                    src.row.eq(Mux(linear_empty, 0, linear.src_row)), src.stride.eq(linear.src_stride),
+                    dst.row.eq(linear.dst_row), dst.stride.eq(linear.dst_stride),
+                ]
+            m.d.sync += [valid.eq(1), expert.eq(self.i.p.expert)]
+
+        # Place in the loops; `slice_` is the head's first slice.
+        pass_, token, lane, slice_ = Signal(8), Signal(TOKEN_BITS), Signal(3), Signal(8)
+        pass_done, group_done, take = Signal(), Signal(), Signal()
+        ready = valid & (~walks | self.i_entry.valid)
+        m.d.comb += [
+            take.eq(ready & advance), self.i_entry.ready.eq(advance & valid & walks),
+            pass_done.eq(token == tokens_last), group_done.eq(pass_done | (lane == self.cfg.tm - 1)),
+            done.eq(take & pass_done & (pass_ == passes_last)),
+        ]
+        with m.If(take):
+            m.d.sync += [token.eq(Mux(pass_done, 0, token + 1)), lane.eq(Mux(group_done, 0, lane + 1))]
+            with m.If(pass_done):
+                m.d.sync += [pass_.eq(pass_ + 1), slice_.eq(slice_ + head_last + 1)]
+            with m.If(done):
+                m.d.sync += [pass_.eq(0), slice_.eq(0)]
+
+        # Stage 1: which token, which pass.
+        s1_src, s1_dst, s1_token = Signal(_PLACE), Signal(_PLACE), Signal(_TOKEN)
+        end_slice = Signal(9)
+        m.d.comb += end_slice.eq(slice_ + head_last)
+        with m.If(advance):
+            m.d.sync += [
+                s1_src.eq(src), s1_dst.eq(dst),
+                s1_src.token.eq(Mux(src_by_entry, self.i_entry.p.token, token)),
+                s1_dst.token.eq(Mux(dst_by_entry, self.i_entry.p.token, token)),
+                s1_src.offset.eq(Mux(attention, slice_[2:], 0)),
+                s1_dst.offset.eq(Mux(residual, pass_, Mux(operand, pass_[1:], 0))),
+                s1_token.valid.eq(ready), s1_token.lane.eq(lane), s1_token.first.eq(token < self.cfg.tm),
+                s1_token.last.eq(pass_done), s1_token.done.eq(group_done), s1_token.empty.eq(empty),
+                s1_token.mult.eq(self.i_entry.p.weight),
+                s1_token.rows_last.eq(Mux(attention, end_slice[2:] - slice_[2:], rows_last)),
+                s1_token.wide.eq(wide), s1_token.plane.eq(plane),
+            ]
+
+        # Stage 2: products, and what does not depend on the token. Stage 3: rows.
+        s2_token, s3_token = Signal.like(s1_token), Signal.like(s1_token)
+        s2_number, s3_number = Signal(TOKEN_BITS), Signal(TOKEN_BITS)
+        s3_rows = []
+        with m.If(advance):
+            m.d.sync += [s2_token.eq(s1_token), s3_token.eq(s2_token), s2_number.eq(s1_dst.token),
+                         s3_number.eq(s2_number)]
+            for name, place in (("src", s1_src), ("dst", s1_dst)):
+                s2_product = Signal(TOKEN_BITS + 8, name=f"s2_{name}_product")
+                s2_row, s3_row = Signal(ROW_BITS, name=f"s2_{name}_row"), Signal(ROW_BITS, name=f"s3_{name}_row")
+                m.d.sync += [s2_product.eq(place.token * place.stride), s2_row.eq(place.row + place.offset),
+                             s3_row.eq(s2_row + s2_product)]
+                s3_rows.append(s3_row)
+
+        # Lanes fill up; the complete group waits for the taker.
+        out, full = Signal.like(self.o.p), Signal()
+        m.d.comb += [advance.eq(~full | self.o.ready), self.o.valid.eq(full), self.o.p.eq(out)]
+        with m.If(advance):
+            m.d.sync += full.eq(s3_token.valid & s3_token.done)
+            with m.If(s3_token.valid):
+                m.d.sync += [
+                    out.group.first.eq(s3_token.first), out.group.last.eq(s3_token.last),
+                    out.group.count.eq(s3_token.lane + 1), out.load.lanes_last.eq(s3_token.lane),
+                    out.load.rows_last.eq(s3_token.rows_last), out.load.wide.eq(s3_token.wide),
+                    out.load.plane.eq(s3_token.plane),
+                ]
+                for n in range(self.cfg.tm):
+                    with m.If(s3_token.lane == n):
+                        m.d.sync += [
+                            out.group.lanes[n].row.eq(s3_rows[1]), out.group.lanes[n].token.eq(s3_number),
+                            out.group.lanes[n].mult.eq(s3_token.mult), out.load.address[n].eq(s3_rows[0]),
+                        ]
+                    with m.If(s3_token.lane <= n):
+                        m.d.sync += out.group.lanes[n].present.eq((s3_token.lane == n) & ~s3_token.empty)
+        return m

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Key memory: K tiles as the array takes them, 32 keys by tk head channels a row."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.machine import TN, MachineConfig
+from hw.interfaces import KEY_WRITE, READ_LATENCY
+
+
+class KeyMemory(wiring.Component):
+    """Writes 16 head channels of one key into its column of a K tile; reads one array step of 32 keys a cycle.
+
+    ::
+
+        i -> [ payload | one-hot column | step ] -> [ array: TN columns of tk bytes ] -> [ output register ] -> o
+             [ 0       | all columns    | sweep ]     ^ row, en
+
+    Row ``tile * steps + step``, byte ``c * tk + j`` = key c, head channel ``step * tk + j`` (golden.spec.tiling).
+    Timing: LATENCY = READ_LATENCY from ``row``, ``en`` to ``o``; ``o`` holds until the next read's data. A write takes
+    II = ``cfg.steps`` cycles; a read sees writes transferred WRITE_LATENCY or more cycles before. The bytes read a
+    cycle are TN * tk, whatever the number of token lanes. Behind a reset the write registers sweep zeros through all
+    rows: for SWEEP = ``cfg.kv_rows`` cycles no write is accepted, and reads give zeros at once.
+    Domain: tiles below ``cfg.kv_tiles`` (the epilogue refuses others).
+    Twin: the K memory of ``golden.iss``.
+
+    Members: ``i`` In(stream KEY_WRITE), ``row`` In, ``en`` In, ``o`` Out(TN * tk * 8 bits).
+    """
+
+    LATENCY = READ_LATENCY
+
+    i: stream.Interface
+    row: Signal
+    en: Signal
+    o: Signal
+
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
+        self.II = cfg.steps
+        self.WRITE_LATENCY = 1 + cfg.steps
+        self.SWEEP = cfg.kv_rows
+        super().__init__({"i": In(stream.Signature(KEY_WRITE)), "row": In(range(cfg.kv_rows)), "en": In(1),
+                          "o": Out(8 * cfg.row_bytes)})
+
+    def elaborate(self, platform):
+        m = Module()
+        steps, granule = self.cfg.steps, 8 * self.cfg.tk
+
+        # Write: the payload stays in s1 for `steps` cycles and shifts down by one step in each. A reset leaves zeros
+        # for all columns of row 0 there, and the rows behind it follow.
+        s1_ready, s1_step = Signal(), Signal(range(max(2, steps)))
+        s1_column, s1_tile = Signal(TN, init=-1), Signal(range(self.cfg.kv_tiles))
+        s1_data, swept, reads = Signal(steps * granule), Signal(), Signal()
+        s1_row = Cat(s1_step, s1_tile) if steps > 1 else s1_tile
+        m.d.comb += self.i.ready.eq(s1_ready)
+        with m.If(~swept):
+            m.d.sync += s1_row.eq(s1_row + 1)
+            with m.If(s1_row == self.cfg.kv_rows - 1):
+                m.d.sync += [swept.eq(1), s1_ready.eq(1), s1_column.eq(0)]
+        with m.Elif(s1_ready if steps > 1 else 1):
+            m.d.sync += [
+                s1_ready.eq(~self.i.valid if steps > 1 else 1), s1_step.eq(0), s1_tile.eq(self.i.p.tile),
+                s1_data.eq(self.i.p.data.as_value()),
+                s1_column.eq(Mux(self.i.valid, 1 << self.i.p.column, 0)),
+            ]
+        with m.Else():
+            m.d.sync += [s1_ready.eq(s1_step == steps - 2), s1_step.eq(s1_step + 1), s1_data.eq(s1_data >> granule)]
+
+        store = m.submodules.store = memory.Memory(shape=8 * self.cfg.row_bytes, depth=self.cfg.kv_rows, init=[])
+        write_port, read_port = store.write_port(granularity=granule), store.read_port()
+        m.d.comb += [
+            write_port.addr.eq(s1_row), write_port.en.eq(s1_column),
+            write_port.data.eq(s1_data[:granule].replicate(TN)),
+            read_port.addr.eq(self.row), read_port.en.eq(self.en),
+        ]
+
+        # Read: output register. A read finds the last zeros from the second cycle behind the sweep on.
+        s1_en = Signal()
+        m.d.sync += [s1_en.eq(self.en), reads.eq(swept)]
+        with m.If(~reads):
+            m.d.sync += self.o.eq(0)
+        with m.Elif(s1_en):
+            m.d.sync += self.o.eq(read_port.data)
+        return m

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operand memory: what the array's token side reads, 64 bytes and two block exponents a row."""
+
+from golden.spec.machine import MachineConfig
+from hw.interfaces import LINE_BITS, OPERAND_ROW, OPERAND_WRITE
+from hw.memory.row_memory import RowMemory
+
+
+class OperandMemory(RowMemory):
+    """A :class:`RowMemory` of ``cfg.operand_rows`` rows of OPERAND_ROW; a half is a block of 32 bytes and its exponent.
+
+    Read clients: 0 operand loader, 1 DMA. Write clients: 0 epilogue, 1 norm, 2 DMA. Datapath, timing, domain and
+    members as there. Twin: the operand memory of ``golden.iss``.
+    """
+
+    def __init__(self, cfg: MachineConfig):
+        self.cfg = cfg
+        super().__init__(rows=cfg.operand_rows, row_shape=OPERAND_ROW, write_shape=OPERAND_WRITE, readers=2, writers=3)
+
+    def halves(self, word):
+        middle = LINE_BITS // 2
+        return [[word.data[:middle], word.exp[0]], [word.data[middle:], word.exp[1]]]

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two multiplications of the epilogue: accumulator to 16 bits, and gain and offset behind it."""
+
+from amaranth.hdl import Cat, Module, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.spec.isa import LIMITS, Opcode
+from golden.spec.machine import LANES
+from golden.spec.tables import ACT_SHIFT_MAX, GELU_IN_FRAC, GELU_OUT_FRAC
+from hw.arith import round_shift
+
+ACC_BITS, MULT_BITS, SHIFT_BITS = 32, 16, 6
+SPLIT = 16
+"""Bits of the accumulator's low part; each part times a multiplier fits one 27 x 18 multiplier."""
+G_BITS = 16 + ACT_SHIFT_MAX + GELU_OUT_FRAC - GELU_IN_FRAC
+"""Input of the second multiplication: behind the GELU an int16 has up to four more bits in front and five behind. A
+multiplier of 25 x 18 bits takes it and a factor."""
+FACTOR_BITS = 17
+"""Signed, holds an int16 gain and a uint16 expert weight."""
+V_BITS = 17
+"""Output of the epilogue's arithmetic: one bit more than any destination keeps, so that clipping here changes nothing
+that the destination's own clipping would not change (``sat16(x + v)`` for an int16 x needs all 17)."""
+
+
+def each(lanes: int, shape) -> data.ArrayLayout:
+    return data.ArrayLayout(shape, lanes)
+
+
+class Requant(wiring.Component):
+    """``lanes`` accumulators a cycle: ``s = acc + bias``, ``u = sat16(rsh(s * mult, shift))``
+    (golden/README.md, Linear). ::
+
+        acc, bias -> [s] -> s low  * mult [p] -> + -> [product, 48 bits] -> round_shift, 3 stages [u]
+        mult ------> [m] -> s high * mult [p] ---^
+
+    Timing: free-running, ``o`` follows its inputs by LATENCY cycles, ``s`` by S_LATENCY. II = 1.
+    Domain: every accumulator and bias (the sum wraps), ``shift`` 0..47 (isa.LIMITS).
+    Twin: ``golden.ops.epilogue.requantize``.
+
+    Members: ``acc``, ``bias``, ``mult`` In(each lane), ``shift`` In; ``s``, ``o`` Out(each lane).
+    """
+
+    S_LATENCY = 1
+    LATENCY = 3 + round_shift.LATENCY
+    II = 1
+
+    acc: data.View
+    bias: data.View
+    mult: data.View
+    shift: Signal
+    s: data.View
+    o: data.View
+
+    def __init__(self, lanes: int = LANES):
+        assert LIMITS[Opcode.LINEAR]["shift1"][1] < 1 << SHIFT_BITS
+        self.lanes = lanes
+        accumulators = each(lanes, signed(ACC_BITS))
+        super().__init__({
+            "acc": In(accumulators), "bias": In(accumulators), "mult": In(each(lanes, unsigned(MULT_BITS))),
+            "shift": In(SHIFT_BITS), "s": Out(accumulators), "o": Out(each(lanes, signed(16))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        shift = _delayed(m, self.shift, 3, "shift")
+        products = []
+        for n in range(self.lanes):
+            # Stage 1: bias.
+            s1_s = Signal(signed(ACC_BITS), name=f"s1_s_{n}", reset_less=True)
+            s1_mult = Signal(MULT_BITS, name=f"s1_mult_{n}", reset_less=True)
+            m.d.sync += [s1_s.eq(self.acc[n] + self.bias[n]), s1_mult.eq(self.mult[n])]
+            m.d.comb += self.s[n].eq(s1_s)
+
+            # Stage 2: partial products.
+            s2_low = Signal(SPLIT + MULT_BITS, name=f"s2_low_{n}", reset_less=True)
+            s2_high = Signal(signed(ACC_BITS - SPLIT + MULT_BITS), name=f"s2_high_{n}", reset_less=True)
+            m.d.sync += [s2_low.eq(s1_s[:SPLIT] * s1_mult), s2_high.eq(s1_s[SPLIT:].as_signed() * s1_mult)]
+
+            # Stage 3: the product.
+            s3_product = Signal(signed(ACC_BITS + MULT_BITS), name=f"s3_product_{n}", reset_less=True)
+            m.d.sync += s3_product.eq(Cat(s2_low[:SPLIT], s2_high + s2_low[SPLIT:]))
+            products.append(s3_product)
+
+        # Stages 4 to 6.
+        for n, result in enumerate(round_shift.round_shift(m, "u", products, shift, 16)):
+            m.d.comb += self.o[n].eq(result)
+        return m
+
+
+class Affine(wiring.Component):
+    """``lanes`` values a cycle: ``v = sat17(rsh(g * factor + offset, shift))`` (golden/README.md, Linear). ::
+
+        g, factor -> * [product] -> + offset [sum] -> round_shift, 3 stages [v]
+
+    A factor of 1 with offset 0 and shift 0 passes ``g``.
+    Timing: free-running, ``o`` follows its inputs by LATENCY cycles. II = 1. The inputs come from registers.
+    Domain: ``g`` 25 bits, ``factor`` int16 or uint16, ``shift`` 0..40 (isa.LIMITS).
+    Twin: ``golden.ops.epilogue.affine`` and ``weighted``.
+
+    Members: ``g``, ``factor``, ``offset`` In(each lane), ``shift`` In; ``o`` Out(each lane).
+    """
+
+    LATENCY = 2 + round_shift.LATENCY
+    II = 1
+
+    g: data.View
+    factor: data.View
+    offset: data.View
+    shift: Signal
+    o: data.View
+
+    def __init__(self, lanes: int = LANES):
+        self.lanes = lanes
+        super().__init__({
+            "g": In(each(lanes, signed(G_BITS))), "factor": In(each(lanes, signed(FACTOR_BITS))),
+            "offset": In(each(lanes, signed(32))), "shift": In(SHIFT_BITS), "o": Out(each(lanes, signed(V_BITS))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        shift = _delayed(m, self.shift, 2, "shift")
+        sums = []
+        for n in range(self.lanes):
+            s1_product = Signal(signed(G_BITS + FACTOR_BITS), name=f"s1_product_{n}", reset_less=True)
+            s1_offset = Signal(signed(32), name=f"s1_offset_{n}", reset_less=True)
+            # |g| <= 2**24 and |factor| < 2**16: the sum needs no more bits than the product.
+            s2_sum = Signal(signed(G_BITS + FACTOR_BITS), name=f"s2_sum_{n}", reset_less=True)
+            m.d.sync += [
+                s1_product.eq(self.g[n] * self.factor[n]), s1_offset.eq(self.offset[n]),
+                s2_sum.eq(s1_product + s1_offset),
+            ]
+            sums.append(s2_sum)
+        for n, result in enumerate(round_shift.round_shift(m, "v", sums, shift, V_BITS)):
+            m.d.comb += self.o[n].eq(result)
+        return m
+
+
+def _delayed(m, value, cycles: int, name: str):
+    """``value``, ``cycles`` cycles later."""
+    for stage in range(1, cycles + 1):
+        register = Signal.like(value, name=f"s{stage}_{name}", reset_less=True)
+        m.d.sync += register.eq(value)
+        value = register
+    return value

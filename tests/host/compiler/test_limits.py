@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits: what no machine runs is refused at import, what a machine does not hold by name, in the model's own terms."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from golden.device import GoldenDevice
+from golden.files.store import save_float
+from golden.model.params import UnsupportedModel
+from golden.model.random_int_model import random_int_model
+from golden.model.synthetic import synthetic_model
+from golden.spec import machine, model
+from golden.spec.limits import MODEL_LIMITS, check_model
+from golden.spec.model import ConfigError, ModelConfig
+from golden.spec.quantized import Plan
+from host.cli import app
+from host.compiler.compile import compile_model
+from host.compiler.ir import NotFitting
+from host.compiler.presets import require_fit
+from host.driver.session import Session
+from host.importers import import_checkpoint
+from tests.host.support.compiled import picture
+
+VIT = replace(model.DEIT_TINY, depth=1)
+WIDE = ModelConfig(name="wide", image_height=32, image_width=32, dim=1280, depth=1, heads=20, mlp_hidden=64,
+                   moe_layers=(), experts=0, expert_hidden=0, top_k=0, tasks=("default",))
+
+
+@pytest.mark.parametrize("config, words", [
+    (replace(VIT, dim=960, heads=6), "head_dim 160 .* at most 128"),
+    (replace(VIT, dim=768, heads=4), "head_dim 192 .* at most 128"),
+    (replace(VIT, dim=1280, heads=20), "dim 1280 .* at most 1024"),
+    (replace(VIT, dim=1280, heads=40), "dim 1280 .* at most 1024"),
+    (replace(VIT, image_height=800, image_width=720), "tokens 2251 .* at most 2048"),
+    (replace(VIT, mlp_hidden=8192), "mlp_hidden 8192 .* at most 8128"),
+    (replace(VIT, patch=56), "patch_dim 9408 .* at most 8176")])
+def test_what_no_machine_runs(config, words):
+    with pytest.raises(ConfigError, match=words):
+        check_model(config)
+    with pytest.raises(ConfigError, match=words):
+        require_fit(config, Plan.fast(1), machine.U280)
+
+
+def test_the_largest_of_each_is_accepted():
+    largest = {limit.name: limit.most for limit in MODEL_LIMITS}
+    check_model(replace(VIT, dim=largest["dim"], heads=largest["heads"], mlp_hidden=largest["mlp_hidden"]))
+    check_model(replace(VIT, dim=largest["head_dim"], heads=1))
+    check_model(replace(model.M3VIT_TINY, experts=largest["experts"], top_k=largest["top_k"]))
+
+
+@pytest.mark.parametrize("config, words", [
+    (model.M3VIT_SMALL, "has 1201 tokens; the machine 'zcu102' holds 256. It fits the machine u280."),
+    (replace(VIT, image_height=256, image_width=256), "has 257 tokens; .* holds 256. It fits the machine u280."),
+    (replace(VIT, dim=768, heads=12), r"197 tokens x 24\).* It fits the machine u280."),
+    (replace(VIT, image_height=720, image_width=720, dim=1024, heads=32), "No preset machine holds it")])
+def test_what_a_machine_does_not_hold(config, words):
+    with pytest.raises(NotFitting, match=words):
+        require_fit(config, Plan.fast(config.depth), machine.ZCU102)
+
+
+def test_import_refuses_and_writes_nothing(tmp_path):
+    source, target = tmp_path / "wide.safetensors", tmp_path / "out.safetensors"
+    save_float(synthetic_model(WIDE), source)
+    with pytest.raises(UnsupportedModel, match="dim 1280"):
+        import_checkpoint(source)
+    result = CliRunner().invoke(app, ["import", str(source), "-o", str(target)])
+    assert isinstance(result.exception, UnsupportedModel) and not target.exists()
+
+
+@pytest.mark.parametrize("verb", ["import", "quantize"])
+def test_a_machine_is_asked_before_work_begins(verb, tmp_path):
+    source, target = tmp_path / "m.safetensors", tmp_path / "out.safetensors"
+    save_float(synthetic_model(replace(model.NANO, image_height=128, image_width=128)), source)
+    result = CliRunner().invoke(app, [verb, str(source), "-o", str(target), "--machine", "nano"])
+    assert isinstance(result.exception, NotFitting) and not target.exists()
+    assert "257 tokens; the machine 'nano' holds 64. It fits the machines small" not in str(result.exception)
+    assert "It fits the machine u280." in str(result.exception)
+
+
+def test_a_classifier_of_any_size():
+    """Heads of more than 255 tiles are several LINEARs."""
+    config = replace(model.NANO, moe_layers=(), experts=0, top_k=0, expert_hidden=0, tasks=("default",),
+                     final_norm=True, classes=21843)
+    network = random_int_model(config)
+    pixels = picture(config)
+    result = Session(compile_model(network, machine.ZCU102), GoldenDevice(machine.ZCU102)).frame(pixels)
+    np.testing.assert_array_equal(result.scores["default"], network.logits(network.run(pixels)))

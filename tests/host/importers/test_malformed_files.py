@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every malformed checkpoint ends in a named error that says what was wanted and what came; nothing is executed."""
+
+import argparse
+import io
+import pickle
+import random
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from golden.files import safetensors_file
+from golden.model.params import (
+    BadHeader,
+    MissingTensor,
+    ModelFileError,
+    NotFinite,
+    PickleRefused,
+    TruncatedFile,
+    UnexpectedTensor,
+    UnknownLayout,
+    UnsupportedModel,
+    WrongDtype,
+    WrongShape,
+)
+from golden.model.synthetic import synthetic_model
+from golden.spec.model import DEIT_TINY, ModelConfig
+from host.importers import import_checkpoint
+from tests.host.support import layouts
+
+MOE = ModelConfig(name="moe", image_height=32, image_width=64, dim=32, depth=2, heads=1, mlp_hidden=64, moe_layers=(1,),
+                  experts=4, expert_hidden=32, top_k=2)
+DENSE = replace(DEIT_TINY, name="dense", image_height=32, image_width=32, dim=32, depth=2, heads=1, mlp_hidden=64,
+                classes=5)
+GIVEN = {"heads": 1, "top_k": 2, "image": (32, 64)}
+LAYOUTS = {"timm": lambda: layouts.timm(synthetic_model(DENSE)), "m3vit": lambda: layouts.m3vit(synthetic_model(MOE)),
+           "m3vit2": lambda: layouts.m3vit(synthetic_model(replace(MOE, moe_layers=(0, 1)))),
+           "huggingface": lambda: layouts.huggingface(synthetic_model(DENSE))}
+
+
+def options(layout):
+    return GIVEN if layout.startswith("m3vit") else {"heads": 1}
+
+
+def refused(path, error, words, **given):
+    with pytest.raises(ModelFileError) as caught:
+        import_checkpoint(path, **given)
+    assert type(caught.value) is error, f"{type(caught.value).__name__}: {caught.value}"
+    assert words in str(caught.value), str(caught.value)
+    assert len(str(caught.value)) < 700
+
+
+def without(name):
+    return lambda state: state.pop(name)
+
+
+def put(name, value):
+    def change(state):
+        state[name] = value(state[name]) if callable(value) else value
+    return change
+
+
+def rename(old, new):
+    def change(state):
+        state[new] = state.pop(old)
+    return change
+
+
+def poke(name, value):
+    def change(state):
+        state[name] = state[name].copy()
+        state[name].flat[1] = value
+    return change
+
+
+ONES = np.ones((3, 3), np.float32)
+QUERY, HTOH4 = "vit.encoder.layer.1.attention.attention.query.weight", "blocks.1.mlp.experts.htoh4.weight"
+STATES = {
+    "missing_key": ("timm", without("blocks.1.norm2.bias"), MissingTensor, "'blocks.1.norm2.bias' of shape (32,)"),
+    "missing_patch": ("timm", without("patch_embed.proj.weight"), MissingTensor, "'patch_embed.weight'; there is none"),
+    "missing_positions": ("timm", without("pos_embed"), MissingTensor, "'pos_embed'"),
+    "missing_fc1": ("timm", without("blocks.0.mlp.fc1.weight"), MissingTensor, "'blocks.0.mlp.fc1.weight'"),
+    "missing_head_bias": ("timm", without("head.bias"), MissingTensor, "'head.bias' of shape (5,)"),
+    "missing_query": ("huggingface", without(QUERY), MissingTensor, "'q'"),
+    "missing_norm": ("huggingface", without("vit.layernorm.bias"), MissingTensor, "'norm.bias'"),
+    "missing_gate": ("m3vit2", without("blocks.1.mlp.gate.1.w_gate"), MissingTensor, "gate.task1.weight"),
+    "missing_gate_of_a_block": ("m3vit2", lambda s: [s.pop(f"blocks.0.mlp.gate.{t}.w_gate") for t in (0, 1)],
+                                MissingTensor, "'blocks.0.gate.task0.weight'"),
+    "missing_gates": ("m3vit", lambda s: [s.pop(f"blocks.1.mlp.gate.{t}.w_gate") for t in (0, 1)], MissingTensor,
+                      "has experts, but no gate"),
+    "gap_in_tasks": ("m3vit", rename("blocks.1.mlp.gate.1.w_gate", "blocks.1.mlp.gate.2.w_gate"), MissingTensor,
+                     "tasks [0, 2]; one between is missing"),
+    "gap_in_blocks": ("timm", put("blocks.3.norm1.weight", np.ones(32, np.float32)), MissingTensor,
+                      "blocks up to 3, but none of block 2"),
+    "huge_block": ("timm", put("blocks.999999999.norm1.weight", np.ones(32, np.float32)), MissingTensor,
+                   "none of block 2"),
+    "extra_key": ("timm", put("blocks.0.attn.rel_pos", ONES), UnexpectedTensor, "timm checkpoint has tensors without"),
+    "extra_register": ("m3vit", put("reg_token", ONES), UnexpectedTensor, "'reg_token'"),
+    "extra_in_huggingface": ("huggingface", put("vit.encoder.layer.0.mlp.weights_in.weight", ONES), UnexpectedTensor,
+                             "vit.encoder.layer.0.mlp.weights_in.weight"),
+    "extra_norm": ("m3vit", put("norm.bias", np.ones(32, np.float32)), UnexpectedTensor, "'norm.bias'"),
+    "wrong_shape": ("timm", put("blocks.1.attn.proj.weight", ONES), WrongShape,
+                    "'blocks.1.attn.proj.weight' must have shape (32, 32), not (3, 3)"),
+    "transposed": ("timm", put("blocks.0.mlp.fc2.weight", lambda a: a.T), WrongShape, "(32, 64), not (64, 32)"),
+    "flat_patches": ("timm", put("patch_embed.proj.weight", lambda a: a.reshape(32, -1)), WrongShape,
+                     "must have 4 dimensions, not the shape (32, 768)"),
+    "oblong_patches": ("timm", put("patch_embed.proj.weight", lambda a: a[..., :8]), UnsupportedModel,
+                       "square, not 16 x 8"),
+    "positions_of_another_width": ("timm", put("pos_embed", lambda a: a[..., :16]), WrongShape, "(tokens, 32)"),
+    "positions_without_patches": ("timm", put("pos_embed", lambda a: a[:, :1]), WrongShape, "more rows than the 1"),
+    "class_token_of_another_width": ("timm", put("cls_token", ONES), WrongShape, "'cls_token' must hold 32 values"),
+    "blocks_of_different_width": ("timm", put("blocks.1.mlp.fc1.weight", lambda a: a[:32]), WrongShape,
+                                  "(64, 32), not (32, 32)"),
+    "gate_of_another_width": ("m3vit", put("blocks.1.mlp.gate.0.w_gate", lambda a: a[:16]), WrongShape,
+                              "must have 32 rows (token 32, task embedding 0), not the shape (16, 4)"),
+    "experts_and_gate_differ": ("m3vit", put(HTOH4, lambda a: a[:3]), WrongShape, "must have shape"),
+    "dim_that_no_machine_runs": ("timm", put("patch_embed.proj.weight", lambda a: a[:31]), WrongShape, "(tokens, 31)"),
+    "value_wider_than_query": ("huggingface", put(QUERY, lambda a: a[:, :16]), UnsupportedModel, "same inputs"),
+    "scalar": ("timm", put("blocks.0.mlp.fc1.weight", np.float32(1).reshape(())), WrongShape, "not ()"),
+    "scalar_head": ("timm", put("head.weight", np.float32(1).reshape(())), UnexpectedTensor, "'head.bias'"),
+    "nan": ("timm", poke("blocks.0.norm1.weight", np.nan), NotFinite, "'blocks.0.norm1.weight' holds 1 values"),
+    "infinity": ("m3vit", poke(HTOH4, np.inf), NotFinite, "'blocks.1.mlp.fc1.weight' holds 1 values"),
+    "too_large_for_float32": ("timm", lambda s: s.update({"pos_embed": s["pos_embed"].astype("f8") * 1e39}), NotFinite,
+                              "too large for float32"),
+    "nan_in_layer_scale": ("timm", put("blocks.0.ls1.gamma", np.full(32, np.nan, "f4")), NotFinite, "ls1.gamma"),
+    "layer_scale_shape": ("timm", put("blocks.0.ls1.gamma", np.ones(31, "f4")), WrongShape, "must have shape (32,)"),
+    "integers": ("timm", put("blocks.0.mlp.fc1.bias", lambda a: a.astype("i4")), WrongDtype,
+                 "'blocks.0.mlp.fc1.bias' must hold floating-point numbers, not int32"),
+    "integer_query": ("huggingface", put(QUERY, lambda a: a.astype("i1")), WrongDtype, "not int8"),
+    "quantized_gate": ("m3vit", put("blocks.1.mlp.gate.0.w_gate", lambda a: a.astype("u1")), WrongDtype, "not uint8"),
+    "task_embedding_cut": ("m3vit", put("gate_task_represent.fc1.weight", ONES), MissingTensor, "fc1.bias"),
+}
+
+
+@pytest.mark.parametrize("case", STATES)
+def test_tensors_that_do_not_fit_are_refused(case, tmp_path):
+    layout, change, error, words = STATES[case]
+    state = LAYOUTS[layout]()
+    change(state)
+    path = tmp_path / "a.safetensors"
+    safetensors_file.write(path, {name: np.ascontiguousarray(a) if a.ndim else a for name, a in state.items()})
+    refused(path, error, words, **options(layout))
+
+
+def cut(name, size):
+    return lambda folder: (folder / f"{name}.float32.bin").write_bytes(
+        (folder / f"{name}.float32.bin").read_bytes()[:size])
+
+
+def longer(name):
+    return lambda folder: (folder / f"{name}.float32.bin").write_bytes(
+        (folder / f"{name}.float32.bin").read_bytes() + bytes(4))
+
+
+def gone(name):
+    return lambda folder: (folder / f"{name}.float32.bin").unlink()
+
+
+def spoil(folder):
+    path = folder / "l1_htoh4_weight.float32.bin"
+    values = np.fromfile(path, "<f4")
+    values[5] = np.nan
+    values.tofile(path)
+
+
+FOLDERS = {
+    "truncated": (cut("l0_qkv_weight", -4), TruncatedFile, "must hold 12288 bytes for the shape (96, 32), not 12284"),
+    "empty": (cut("l0_norm1_bias", 0), TruncatedFile, "must hold 128 bytes for the shape (32,), not 0"),
+    "not_whole_values": (cut("l0_fc1_bias", 30), TruncatedFile, "whole float32 values, not 30 bytes"),
+    "bias_cut": (cut("l1_htoh4_bias", -16), WrongShape, "bytes for the shape"),
+    "width_cut": (cut("patch_embed_bias", -4), ModelFileError, ""),
+    "too_long": (longer("l1_h4toh_weight"), WrongShape, "must hold 16384 bytes for the shape (4, 32, 32), not 16388"),
+    "file_gone": (gone("l1_attn_proj_bias"), MissingTensor, "'blocks.1.attn.proj.bias' of shape (32,)"),
+    "patches_gone": (gone("patch_embed_weight"), MissingTensor, "needs a file 'patch_embed_weight.float32.bin'"),
+    "positions_gone": (gone("pos_embed"), MissingTensor, "needs a file 'pos_embed.float32.bin'"),
+    "gates_gone": (lambda f: (gone("l1_w_gate_T_task0")(f), gone("l1_w_gate_T_task1")(f)), MissingTensor,
+                   "has experts but no gate"),
+    "one_gate_gone": (gone("l1_w_gate_T_task1"), None, ""),  # one task is a model too
+    "extra_file": (lambda f: np.ones(3, "<f4").tofile(f / "l0_gamma.float32.bin"), UnexpectedTensor, "'l0_gamma'"),
+    "huge_layer": (lambda f: np.ones(32, "<f4").tofile(f / "l99999999_norm1_bias.float32.bin"), MissingTensor,
+                   "none of block 2"),
+    "nan": (spoil, NotFinite, "'blocks.1.mlp.fc1.weight' holds 1 values"),
+}
+
+
+@pytest.mark.parametrize("case", FOLDERS)
+def test_folders_that_do_not_fit_are_refused(case, tmp_path):
+    change, error, words = FOLDERS[case]
+    layouts.edge_moe(synthetic_model(MOE), tmp_path)
+    change(tmp_path)
+    if error is None:
+        assert import_checkpoint(tmp_path, **GIVEN).config.tasks == ("task0",)
+    elif error is ModelFileError:
+        with pytest.raises(ModelFileError):
+            import_checkpoint(tmp_path, **GIVEN)
+    else:
+        refused(tmp_path, error, words, **GIVEN)
+
+
+class Payload:
+    """Creates a file when unpickled."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.target),)
+
+
+def tensors():
+    return {name: torch.from_numpy(np.array(array)) for name, array in LAYOUTS["timm"]().items()}
+
+
+def torch_bytes(value, **how):
+    buffer = io.BytesIO()
+    torch.save(value, buffer, **how)
+    return buffer.getvalue()
+
+
+def zip_with_foreign_pickle(payload):
+    """A torch archive whose ``data.pkl`` was replaced."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(torch_bytes(tensors()))) as old, zipfile.ZipFile(buffer, "w") as new:
+        for item in old.infolist():
+            new.writestr(item, pickle.dumps(payload) if item.filename.endswith("data.pkl") else old.read(item))
+    return buffer.getvalue()
+
+
+PICKLES = {
+    "raw_pickle": lambda evil: pickle.dumps(evil, protocol=2),
+    "raw_pickle_of_today": lambda evil: pickle.dumps({"state_dict": evil}),
+    "torch_archive": lambda evil: torch_bytes({"state_dict": tensors(), "best_result": evil}),
+    "torch_archive_under_a_key": lambda evil: torch_bytes({**tensors(), "extra": [evil]}),
+    "torch_legacy": lambda evil: torch_bytes({"model": tensors(), "args": evil}, _use_new_zipfile_serialization=False),
+    "replaced_inside_archive": zip_with_foreign_pickle,
+}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pth.tar", ".bin", ".pkl"])
+@pytest.mark.parametrize("case", PICKLES)
+def test_pickles_are_refused_and_not_executed(case, suffix, tmp_path):
+    target, path = tmp_path / "executed", tmp_path / f"a{suffix}"
+    path.write_bytes(PICKLES[case](Payload(target)))
+    refused(path, PickleRefused, "give --trust-pickle", heads=1)
+    assert not target.exists(), "the payload ran"
+
+
+def test_the_payload_would_have_run(tmp_path):
+    """The assertion above can fail: the same bytes do create the file where they are trusted."""
+    target, path = tmp_path / "executed", tmp_path / "a.pth"
+    path.write_bytes(PICKLES["torch_archive"](Payload(target)))
+    import_checkpoint(path, heads=1, trust_pickle=True)
+    assert target.exists()
+
+
+def test_a_trusted_pickle_of_training_arguments_is_read(tmp_path):
+    path = tmp_path / "deit.pth"
+    torch.save({"model": tensors(), "args": argparse.Namespace(lr=1e-3)}, path)
+    refused(path, PickleRefused, "argparse.Namespace", heads=1)
+    assert import_checkpoint(path, heads=1, trust_pickle=True).config.dim == 32
+
+
+def bomb():
+    """A tensor of 10^12 elements over a storage of one."""
+    return torch.zeros(1).expand(10**6, 10**6)
+
+
+TORCH_FILES = {
+    "empty": (lambda: b"", UnknownLayout, "it starts with b''"),
+    "text": (lambda: b"<html>404</html>", UnknownLayout, "no checkpoint known here"),
+    "git_lfs_pointer": (lambda: b"version https://git-lfs", UnknownLayout, "it starts with b'vers'"),
+    "archive_cut": (lambda: torch_bytes(tensors())[:-300], TruncatedFile, "cut short"),
+    "archive_start": (lambda: b"PK\x03\x04", TruncatedFile, "cut short"),
+    "other_archive": (lambda: plain_zip(), BadHeader, "cannot be read as a file of torch.save"),
+    "legacy_cut": (lambda: torch_bytes(tensors(), _use_new_zipfile_serialization=False)[:-3000], ModelFileError, ""),
+    "legacy_start": (lambda: b"\x80\x02", TruncatedFile, "ends before its content does"),
+    "a_list": (lambda: torch_bytes([torch.ones(2)]), UnknownLayout, "a dictionary of tensors, not a list"),
+    "a_tensor": (lambda: torch_bytes(torch.ones(2)), UnknownLayout, "a dictionary of tensors, not a Tensor"),
+    "no_tensors": (lambda: torch_bytes({"epoch": 3}), UnknownLayout, "its 0 tensors"),
+    "sparse": (lambda: torch_bytes({**tensors(), "pos_embed": torch.eye(5).to_sparse()}), WrongDtype, "dense tensor"),
+    "complex": (lambda: torch_bytes({**tensors(), "pos_embed": torch.ones(5, dtype=torch.complex64)}), WrongDtype,
+                "floating-point numbers, not complex64"),
+    "float8": (lambda: torch_bytes({**tensors(), "pos_embed": torch.ones(5).to(torch.float8_e4m3fn)}), WrongDtype,
+               "float8"),
+    "compression_bomb": (lambda: compressed(torch_bytes(tensors())), BadHeader, "an archive without compression"),
+    "memory_bomb": (lambda: torch_bytes({**tensors(), "pos_embed": bomb()}), BadHeader,
+                    "claims 1000000000000 elements; its storage has 4 bytes"),
+}
+
+
+def compressed(archive):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
+        for item in old.infolist():
+            new.writestr(item.filename, bytes(10**6) if item.filename.endswith("data/0") else old.read(item))
+    return buffer.getvalue()
+
+
+def plain_zip():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("case", TORCH_FILES)
+def test_torch_files_that_do_not_fit_are_refused(case, tmp_path):
+    make, error, words = TORCH_FILES[case]
+    path = tmp_path / "a.pth"
+    path.write_bytes(make())
+    if error is ModelFileError:
+        with pytest.raises(ModelFileError):
+            import_checkpoint(path, heads=1)
+    else:
+        refused(path, error, words, heads=1)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["archive", "legacy"])
+def test_torch_reader_survives_byte_level_fuzz(legacy, tmp_path):
+    rng, path, refusals = random.Random(30), tmp_path / "a.pth", 0
+    small = {"model": {"blocks.0.attn.qkv.weight": torch.ones(2, 2), "x": torch.ones(3).bfloat16()}}
+    good = torch_bytes(small, _use_new_zipfile_serialization=not legacy)
+    for _ in range(250):
+        data = bytearray(good)
+        for _ in range(rng.choice((1, 2, 4))):
+            at = rng.randrange(len(data))
+            if rng.random() < 0.7:
+                data[at] = rng.randrange(256)
+            elif rng.random() < 0.5:
+                del data[at:at + rng.randrange(1, 9)]
+            else:
+                del data[at:]
+                data = data or bytearray(1)
+        path.write_bytes(bytes(data))
+        try:
+            import_checkpoint(path, heads=1)
+        except ModelFileError:
+            refusals += 1
+    assert refusals == 250  # two tensors are no model, even when the damage went unnoticed
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_importers_survive_structure_aware_fuzz(layout, tmp_path):
+    rng, good, path, outcomes = random.Random(31), LAYOUTS[layout](), tmp_path / "a.safetensors", {}
+    for _ in range(200):
+        state = dict(good)
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            name = rng.choice(sorted(state))
+            array, kind = state[name], rng.randrange(8)
+            if kind == 0:
+                del state[name]
+            elif kind == 1:
+                state[rng.choice(sorted(good)) + rng.choice(("", ".x", "9"))] = state.pop(name)
+            elif kind == 2:
+                state[name] = array.reshape(-1)
+            elif kind == 3:
+                state[name] = array[..., :rng.randrange(0, 5)] if array.ndim else array
+            elif kind == 4:
+                state[name] = array.astype(rng.choice(("i1", "f2", "f8", "?")))
+            elif kind == 5:
+                state[name] = np.zeros(rng.choice(((), (0,), (1,), (2, 0, 3), (1, 1, 1, 1), (32,), (4, 32, 32))), "f4")
+            elif kind == 6:
+                state[name.replace("1", rng.choice(("7", "-1", "01", "")), 1)] = array
+            else:
+                state[name] = np.concatenate([array, array]) if array.ndim else array
+        safetensors_file.write(path, {n: np.ascontiguousarray(a) if a.ndim else a for n, a in state.items()})
+        try:
+            import_checkpoint(path, **options(layout))
+            outcome = "read"
+        except ModelFileError as error:
+            outcome = type(error).__name__
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    print(layout, outcomes)
+    assert len(outcomes) >= 5 and outcomes.get("read", 0) < 100, outcomes

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Array control against the loops of the ISA: every beat, context, job and release; bubbles; stalls; bandwidth."""
+
+import dataclasses
+import os
+
+import cocotb
+import pytest
+
+from golden.spec.isa import Dest, Index, Opcode, decode, encode
+from golden.spec.machine import NANO, TN, MachineConfig
+from golden.spec.tables import ACT_SHIFT_MAX
+from golden.spec.tiling import ceil_div
+from hw.array.array_control import ArrayControl
+from sim.runner import run_bench
+from sim.streams import bursts, half, reset, seeded, start
+from tests.hw.support.array_model import World
+from tests.hw.support.array_neighbours import Manners, Neighbours
+
+CONFIGS = {
+    "nano": NANO,
+    "wide": dataclasses.replace(NANO, name="wide", tm=4, tk=16, lane_rows=16, ring_lines=1024, kv_tiles=64),
+    "tall": dataclasses.replace(NANO, name="tall", tm=8, tk=4),
+}
+CFG: MachineConfig = CONFIGS[os.environ.get("ARRAY_CFG", "nano")]
+
+
+@pytest.mark.parametrize("config", list(CONFIGS))
+def test_array_control(config):
+    tests = ["programs_match_the_loops", "key_and_value_bytes_do_not_grow_with_lanes"] if config == "tall" else None
+    run_bench(ArrayControl(CONFIGS[config]), module=__name__, name=f"array_control-{config}", tests=tests,
+              env={"ARRAY_CFG": config})
+
+
+def linear(**fields) -> dict:
+    known = {name: fields.pop(name, 0) for name in ("expert", "count")}
+    return {"word": encode(Opcode.LINEAR, **fields), **known}
+
+
+def random_linear(rng, world: World) -> dict:
+    dst = rng.choice(list(Dest))
+    wide = rng.random() < 0.4
+    fields = {
+        "tokens": max(0, rng.randint(-1, 3 * CFG.tm + 1)), "tiles": rng.randint(1, 3),
+        "slices": rng.choice([1, 2, 3, 4, 5, 8, 9]),
+        "src_row": rng.randrange(1 << 16), "src_stride": rng.randrange(256), "src_plane": rng.randrange(256),
+        "src_wide": wide, "src_unsigned": not wide and rng.random() < 0.3, "dst": dst,
+        "dst_row": rng.randrange(1 << 16), "dst_stride": rng.randrange(256), "dst_plane": rng.randrange(256),
+        **{name: rng.getrandbits(1) for name in ("accumulate", "gelu", "affine", "score")},
+        "shift1": rng.randint(0, 47), "shift2": rng.randint(0, 40), "act_shift": rng.randint(0, ACT_SHIFT_MAX)}
+    expert = rng.randrange(64)
+    fields["score"] = 0
+    if dst in (Dest.RESIDUAL, Dest.OPERAND8, Dest.OPERAND16) and rng.random() < 0.6:
+        count = rng.randint(1, 2 * CFG.tm + 1)
+        world.queues[expert] = [(rng.randrange(4096), rng.randrange(1 << 16)) for _ in range(count)]
+        if rng.random() < 0.5:
+            fields |= {"src_index": Index.QUEUE_TOKEN, "dst_index": Index.QUEUE_SLOT, "tokens": 0}
+        else:
+            fields |= {"src_index": Index.QUEUE_SLOT, "dst_index": Index.QUEUE_TOKEN, "score": 1, "tokens": 0}
+        return linear(**fields, expert=expert, count=count)
+    return linear(**fields)
+
+
+def random_attention(rng, _: World) -> dict:
+    return {"word": encode(
+        Opcode.ATTENTION, heads=rng.randint(1, 3), head_slices=rng.choice([2, 2, 4, 4, 6, 8]),
+        queries=rng.randint(1, 2 * CFG.tm + 1), keys=rng.choice([1, 16, 17, 32, 33, 64, 65, 70]),
+        q_row=rng.randrange(1 << 16), q_stride=rng.randrange(256), key_tile=rng.randrange(1024),
+        key_pitch=rng.randrange(256), value_tile=rng.randrange(1024), dst_row=rng.randrange(1 << 16),
+        dst_stride=rng.randrange(256), dst_plane=rng.randrange(256), wide_p=rng.getrandbits(1),
+        wide=rng.getrandbits(1), p_shift=rng.randrange(16), shift1=rng.randint(0, 47), shift2=rng.randint(0, 40))}
+
+
+def random_program(rng, world: World, length: int) -> list[dict]:
+    """LINEARs and ATTENTIONs. An expert's queue keeps its entries: each instruction has an expert of its own."""
+    program = []
+    while len(program) < length:
+        if rng.random() < 0.3:
+            program.append(random_attention(rng, world))
+        else:
+            before = dict(world.queues)
+            issue = random_linear(rng, world)
+            if issue.get("expert") in before:
+                world.queues = before
+            else:
+                program.append(issue)
+    return program
+
+
+async def run(dut, issues, manners=None, world=None, salt="") -> Neighbours:
+    neighbours = Neighbours(dut, world or World(CFG, 1), issues, manners or Manners(), salt)
+    await neighbours.finish()
+    return neighbours
+
+
+def gaps(neighbours: Neighbours) -> int:
+    """Cycles without a beat between the first and the last."""
+    times = [cycle for cycle, _ in neighbours.beats]
+    return times[-1] - times[0] + 1 - len(times)
+
+
+@cocotb.test()
+async def linear_after_linear_has_no_bubble(dut):
+    """K = 192: 12 slices; loading a group takes as long as computing it when tm = 4 and tk = 16."""
+    await start(dut)
+    issues = [linear(tokens=3 * CFG.tm, tiles=3, slices=12, src_row=5, src_stride=3, dst=Dest.OPERAND8, dst_row=100,
+                     dst_stride=3, shift1=5),
+              linear(tokens=2 * CFG.tm, tiles=2, slices=12, src_row=9, src_stride=3, dst=Dest.RESIDUAL, dst_row=0,
+                     dst_stride=6, accumulate=1),
+              linear(tokens=5 * CFG.tm, tiles=1, slices=12, src_row=9, src_stride=6, src_plane=3, src_wide=1,
+                     dst=Dest.KEY, dst_stride=12)]
+    got = await run(dut, issues, Manners(release=(12, 12)))
+    assert gaps(got) == 0, f"{gaps(got)} bubbles in {len(got.beats)} beats; {got.counts}"
+    assert not got.counts["wait_weights"] and not got.counts["wait_drain"], got.counts
+    assert got.beats[0][0] == ArrayControl(CFG).LATENCY, f"The first beat came after {got.beats[0][0]} cycles."
+
+
+@cocotb.test()
+async def programs_match_the_loops(dut):
+    rng, world = seeded("programs"), World(CFG, 2)
+    await start(dut)
+    issues = random_program(rng, world, 30)
+    got = await run(dut, issues, world=world)
+    census = {kind: sum(beat["kind"] == kind for beat in got.loops.beats) for kind in ("ring", "key", "value")}
+    cocotb.log.info("beats %s, walks %s, jobs %s", census, len(got.loops.walks), len(got.loops.jobs))
+    assert min(census.values()) > 100 and got.loops.walks and len(got.loops.jobs) > 4, "The stimulus is too thin."
+
+
+@cocotb.test()
+async def programs_match_under_stalls(dut):
+    rng = seeded("stalls")
+    await start(dut)
+    for n, manners in enumerate((
+            Manners(issue=half, operand=half, context=half, walk=half, entry=half, job=half, ring_rate=0.4,
+                    ring_start=0, release=(1, 60), done=(0, 150), mults=(0, 100)),
+            Manners(issue=bursts(), operand=bursts(), context=bursts(), entry=bursts(), ring_rate=0.05, ring_start=0,
+                    release=(1, 8), done=(0, 5)),
+            Manners(release=(80, 120), done=(200, 300), context=bursts()))):
+        world = World(CFG, 10 + n)
+        got = await run(dut, random_program(rng, world, 10), manners, world, salt=str(n))
+        cocotb.log.info("%s", got.counts)
+
+
+@cocotb.test()
+async def gate_keeps_its_weights_for_all_groups(dut):
+    """Token groups outside, tiles inside, wide operands: each group's rows and all weights are read again and again."""
+    await start(dut)
+    slices = min(8, CFG.ring_rows // (3 * CFG.steps))
+    issues = [linear(tokens=tokens, tiles=tiles, slices=slices, src_row=7, src_stride=5, src_plane=2, src_wide=1,
+                     dst=Dest.GATE) for tokens, tiles in ((2 * CFG.tm + 1, 3), (1, 2), (CFG.tm, 1))]
+    got = await run(dut, issues, Manners(ring_start=CFG.ring_rows // 2, ring_rate=0.2))
+    assert got.releases == [tiles * slices * CFG.steps for tiles in (3, 2, 1)]
+
+
+@cocotb.test()
+async def held_weights_are_used_again(dut):
+    """Held ones come from the ring as often as they are wanted, in any order, and leave it with the first LINEAR that
+    does not hold; what was not used up stays."""
+    await start(dut)
+    rng, most = seeded("held"), CFG.ring_rows // CFG.steps
+    for n, manners in enumerate((Manners(), Manners(ring_start=0, ring_rate=0.3, release=(1, 60), issue=half))):
+        issues, held = [], []  # slices and tiles of each LINEAR that is held, oldest first
+        for _ in range(45):
+            begin = [sum(s * t for s, t in held[:i]) for i in range(len(held) + 1)]
+            shape = {"src_stride": 3, "src_wide": rng.getrandbits(1), "tokens": rng.randint(0, 2 * CFG.tm + 1),
+                     "src_plane": 2, "dst": rng.choice([Dest.OPERAND8, Dest.RESIDUAL, Dest.GATE])}
+            hold = int(rng.random() < 0.8)
+            if held and rng.random() < 0.6:
+                i = rng.randrange(len(held))
+                slices, tiles = held[i]
+                issues.append(linear(**shape, slices=slices, tiles=tiles, again=1, back=begin[i], hold=hold))
+                held = held if hold else held[i + 1:]
+            else:
+                slices, tiles = rng.randint(1, 3), rng.randint(1, 3)
+                hold = int(hold and begin[-1] + 2 * slices * tiles <= most)
+                if not hold and begin[-1] + slices * tiles > most:
+                    continue
+                issues.append(linear(**shape, slices=slices, tiles=tiles, hold=hold))
+                held = [*held, (slices, tiles)] if hold else []
+        got = await run(dut, issues, manners, World(CFG, 40 + n), salt=f"held{n}")
+        words = [decode(issue["word"])[1] for issue in issues]
+        assert sum(f["again"] and f["hold"] for f in words) > 3 and sum(f["again"] > f["hold"] for f in words) > 1
+        assert len(got.releases) == len(got.loops.releases)
+        await reset(dut)
+
+
+@cocotb.test()
+async def works_after_a_reset_in_mid_stream(dut):
+    rng = seeded("reset")
+    await start(dut)
+    for cut in (30, 117, 333):
+        world = World(CFG, cut)
+        broken = Neighbours(dut, world, random_program(rng, world, 4), Manners())
+        for _ in range(cut):
+            await cocotb.triggers.FallingEdge(dut.clk)
+        broken.stop()
+        for source in (broken.issue, broken.entry, broken.mults, broken.done):
+            source.idle()
+        await reset(dut)
+        world = World(CFG, cut + 1)
+        await run(dut, random_program(rng, world, 3), world=world)
+
+
+@cocotb.test()
+async def key_and_value_bytes_do_not_grow_with_lanes(dut):
+    """Edge-MoE's reordering: one step row a cycle for all lanes, and K and V are read once for each tm queries."""
+    await start(dut)
+    queries, keys, heads, head_slices = 16, 64, 2, 4
+    issue = {"word": encode(Opcode.ATTENTION, heads=heads, head_slices=head_slices, queries=queries, keys=keys,
+                            q_stride=1, key_pitch=8)}
+    got = await run(dut, [issue], Manners(release=(2, 2), done=(0, 0)))
+    groups = ceil_div(queries, CFG.tm)
+    assert got.weight_reads["key"] == heads * groups * keys // TN * head_slices * CFG.steps
+    assert got.weight_reads["value"] == heads * groups * head_slices // 2 * keys // 16 * CFG.steps
+    cycles = [sum(beat["kind"] == kind for beat in got.loops.beats) for kind in ("key", "value")]
+    assert [got.weight_reads["key"], got.weight_reads["value"]] == cycles, "More than one row was read for a beat."
+    cocotb.log.info("tm %s: %s bytes a cycle from K, %s from V", CFG.tm, CFG.row_bytes, CFG.row_bytes)

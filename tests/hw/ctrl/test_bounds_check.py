@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bounds check: the gateware refuses what the integers refuse, just inside and just outside of every limit."""
+
+from collections import Counter
+from dataclasses import replace
+
+import cocotb
+import pytest
+from cocotb.triggers import FallingEdge
+
+from golden.iss.bounds_check import meet
+from golden.spec.isa import FORMATS, LIMITS, Dest, Opcode, decode
+from golden.spec.legality import ProgramState, Resource, after, capacity, contradictions, derived, ranges
+from golden.spec.machine import NANO
+from golden.spec.tiling import SLICES_PER_ROW
+from hw.ctrl.bounds_check import BoundsChecker
+from sim.runner import run_bench
+from sim.streams import seeded, start
+from tests.hw.support.programs import PLAIN, TAME, random_word
+
+pytestmark = pytest.mark.rtl
+OPCODES = (*PLAIN, Opcode.LINEAR, Opcode.LINEAR, Opcode.GATE, Opcode.EXPERTS)
+WORDS = 20_000
+ROWS = ("row", "src_row", "dst_row", "q_row", "xhat_row", "key_tile", "value_tile")
+
+
+def test_bounds_check():
+    run_bench(BoundsChecker(NANO), module=__name__)
+
+
+class Model:
+    """The integers: what becomes of one instruction, and what the gate knows behind it."""
+
+    def __init__(self):
+        self.state, self.seen = ProgramState(), Counter()
+
+    def judge(self, word: int, body: int) -> tuple[bool, bool]:
+        """(contradiction, beyond)."""
+        opcode, f = decode(word)
+        f, state = f | derived(opcode, f), replace(self.state, body=body)
+        wrong = [bool(condition) for condition in contradictions(opcode, f, state)]
+        self.seen.update((opcode, n) for n, condition in enumerate(wrong) if condition)
+        used = [r for r in ranges(opcode, f, state) if r.when]
+        for r in used:
+            beyond = r.end - capacity(NANO, r.resource)
+            self.seen.update([(r.resource, "in" if beyond <= 0 else "out")])
+            self.seen.update([(r.resource, beyond)] if 0 <= beyond <= 1 else [])
+        pair = {r.slot: r for r in used if r.slot < 2}
+        met = len(pair) == 2 and meet(pair[0], pair[1])
+        if len(pair) == 2 and pair[0].resource == pair[1].resource:
+            gap = max(pair[0].base - pair[1].end, pair[1].base - pair[0].end)
+            self.seen.update([(opcode, "apart" if gap >= 0 else "met")] + [(opcode, gap)] * (-1 <= gap <= 0))
+        self.state = after(opcode, f, state)
+        return any(wrong) or met, any(r.end > capacity(NANO, r.resource) for r in used)
+
+
+def draw(rng, opcode: Opcode, state: ProgramState) -> int:
+    """A legal instruction: near the borders, wild, or one that the gate waits for."""
+    limits, fields, wild = LIMITS.get(opcode, {}), {}, rng.random() < 0.3
+    for field in FORMATS[opcode].fields[1:]:
+        low, high = limits.get(field.name, (0, field.high))
+        if field.name in TAME and not wild and rng.random() < 0.8:
+            low, high = low, max(low, min(high, TAME[field.name][1]))
+        fields[field.name] = rng.randint(low, high)
+    near = rng.randint(-3, 3)
+    for name in ROWS[:5]:
+        if name in fields and rng.random() < 0.5:
+            fields[name] = max(0, rng.choice([NANO.operand_rows, NANO.residual_rows, NANO.kv_tiles])
+                               - rng.choice([1, 2, 4, 40]) + near)
+    most = rng.choice([NANO.ring_lines // 8, 2 * NANO.lane_rows * SLICES_PER_ROW])
+    for name, border in (("keys", NANO.max_keys), ("slices", most)):
+        if name in fields and rng.random() < 0.4:
+            fields[name] = border + near
+    if opcode is Opcode.GATE:
+        fields |= {"tokens": rng.choice([1, 7, 40, 128, 2000, 4095]), "top_k": rng.randint(1, 3),
+                   "experts": rng.choice([1, 2, 16, 17, 64]), "append": rng.random() < 0.7}
+    if opcode is Opcode.LINEAR and rng.random() < 0.3:
+        fields |= {"dst": Dest.GATE, "tokens": max(0, state.left + rng.choice([0, 0, 0, 1, -1])) % 4096,
+                   "tiles": -(-state.experts // 16) or 1, "src_index": 0, "dst_index": 0, "score": 0}
+    if opcode is Opcode.LINEAR and rng.random() < 0.5:
+        fields |= {"again": int(rng.random() < 0.5 and state.held > 0), "hold": int(rng.random() < 0.6)}
+        back = state.held - fields["tiles"] * fields["slices"] + rng.choice([0, 0, 0, 1, -1])
+        fields["back"] = min(max(back, 0), next(f.high for f in FORMATS[opcode].fields if f.name == "back"))
+    if rng.random() < 0.2:
+        fields |= rng.choice([adjacent, full])(rng, opcode, fields, state)
+    return random_word(rng, opcode, **fields)
+
+
+def adjacent(rng, opcode: Opcode, fields: dict[str, int], state: ProgramState) -> dict[str, int]:
+    """Fields that let what is written begin where what is read ends, or one row earlier."""
+    used = ranges(opcode, fields | derived(opcode, fields), state)
+    pair = {r.slot: r for r in used if r.when and r.slot < 2}
+    if "dst_row" not in fields or len(pair) < 2 or pair[0].resource != pair[1].resource:
+        return {}
+    moved = fields["dst_row"] + pair[0].end - pair[1].base - rng.randint(0, 1)
+    return {"dst_row": moved} if 0 <= moved < 1 << 16 else {}
+
+
+def full(rng, opcode: Opcode, fields: dict[str, int], state: ProgramState) -> dict[str, int]:
+    """Fields that let a range end where its memory does, or one row behind."""
+    used = [r for r in ranges(opcode, fields | derived(opcode, fields), state) if r.when]
+    names = [name for name in ROWS if name in fields]
+    if not used or not names:
+        return {}
+    chosen, name = rng.choice(used), rng.choice(names)
+    moved = fields[name] + capacity(NANO, chosen.resource) - chosen.end + rng.randint(0, 1)
+    high = next(field.high for field in FORMATS[opcode].fields if field.name == name)
+    return {name: moved} if 0 <= moved <= high else {}
+
+
+@cocotb.test()
+async def judges_as_integers_do(dut):
+    await start(dut)
+    rng, model, due = seeded("bounds"), Model(), {}
+    verdicts = Counter()
+    for cycle in range(2 * WORDS + BoundsChecker.LATENCY + 1):
+        dut.valid.value = int(cycle % 2 == 0 and cycle < 2 * WORDS)
+        dut.word.value = rng.getrandbits(256)
+        if cycle % 2 == 0 and cycle < 2 * WORDS:
+            state, body = model.state, int(rng.random() < 0.3)
+            if state.left < 0 or state.slots > 4095:  # refused before: what the gate knows now means nothing
+                word = random_word(rng, Opcode.GATE, tokens=5, first_token=3, experts=16, top_k=2, append=0)
+            else:
+                word = draw(rng, rng.choice(OPCODES), state)
+            refused = not 0 <= state.held <= 2 * capacity(NANO, Resource.RING)  # so does what is held
+            if refused:
+                word = random_word(rng, Opcode.LINEAR, dst=Dest.RESIDUAL, hold=0, again=0)
+            dut.word.value = word
+            verdict = model.judge(word, body)
+            if not refused:
+                due[cycle + BoundsChecker.LATENCY] = verdict, word
+        else:
+            dut.body.value = body
+        if cycle in due:
+            expected, judged = due.pop(cycle)
+            got = bool(int(dut.contradiction.value)), bool(int(dut.beyond.value))
+            assert got == expected, (cycle, decode(judged), got, expected)
+            verdicts[got] += 1
+        await FallingEdge(dut.clk)
+    assert min(verdicts[kind] for kind in ((False, False), (False, True), (True, False))) > WORDS // 20, verdicts
+    seen = model.seen
+    for resource in Resource:
+        assert seen[resource, "in"] > 5 and seen[resource, "out"] > 5, (resource, seen)
+        assert seen[resource, 0] and seen[resource, 1], f"{resource.name}: never exactly full, or one beyond"
+    for opcode in (Opcode.COPY, Opcode.NORM, Opcode.LINEAR, Opcode.ATTENTION):
+        assert all(seen[opcode, gap] for gap in ("apart", "met", -1, 0)), (opcode, seen)
+    for opcode, count in ((Opcode.NORM, 2), (Opcode.LINEAR, 11), (Opcode.ATTENTION, 2), (Opcode.GATE, 4),
+                          (Opcode.EXPERTS, 2)):
+        assert all(seen[opcode, n] for n in range(count)), (opcode, seen)

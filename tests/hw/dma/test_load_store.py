@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LOAD, STORE and COPY against byte arrays: every memory, stalls everywhere, rates, local ranges, reset."""
+
+import cocotb
+import pytest
+from cocotb.triggers import FallingEdge, RisingEdge
+
+from golden.spec.isa import Memory, Opcode, Region, encode
+from golden.spec.machine import LINE, NANO
+from golden.spec.status import Status
+from hw.axi import BEAT_BITS, BEAT_BYTES, LINE_BEATS, TRANSFER
+from hw.dma.load_store import LoadStore
+from hw.interfaces import ISSUE, OPERAND_ROW, OPERAND_WRITE, READ_LATENCY, RESIDUAL_WRITE
+from hw.memory.row_memory import RowMemory
+from sim.payload import pack
+from sim.runner import run_bench
+from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
+
+pytestmark = pytest.mark.rtl
+BASES = {Region.TABLES: 0x8_0000_0000, Region.INPUT: 0x9_FFFF_FFC0, "output": 0xFFFF_FFFF_0000_0000}
+DEPTH = {Memory.OPERAND: NANO.operand_rows, Memory.RESIDUAL: NANO.residual_rows}
+
+
+def test_load_store():
+    run_bench(LoadStore(NANO), module=__name__)
+
+
+class Reader:
+    """A memory's read side: takes a row unless it stalls, shows the answer READ_LATENCY later, noise otherwise."""
+
+    def __init__(self, dut, name, answer, rows, wrap, stall):
+        self.dut, self.rows, self.wrap, self.stall = dut, rows, wrap, stall
+        self.valid, self.ready = getattr(dut, f"{name}__valid"), getattr(dut, f"{name}__ready")
+        self.row, self.answer = getattr(dut, f"{name}__payload"), getattr(dut, answer)
+        self.rng, self.pipe = seeded(name), [None] * READ_LATENCY
+        cocotb.start_soon(self._run())
+
+    async def _run(self):
+        while True:
+            self.ready.value = int(not self.stall(self.rng))
+            await RisingEdge(self.dut.clk)
+            taken = int(self.valid.value) and int(self.ready.value)
+            self.pipe = [int(self.row.value) if taken else None, *self.pipe[:-1]]
+            await FallingEdge(self.dut.clk)
+            row = self.pipe[-1]
+            self.answer.value = self.rng.getrandbits(len(self.answer)) if row is None else self.wrap(self.rows[row])
+
+
+class World:
+    """The unit's neighbours: two on-chip memories as lists of integers, and the main port as the streams it sees."""
+
+    def __init__(self, dut, *, stall=never):
+        self.dut, self.rng = dut, seeded("world")
+        self.rows = {memory: [self.rng.getrandbits(8 * LINE) for _ in range(depth)] for memory, depth in DEPTH.items()}
+        for memory, name in ((Memory.OPERAND, "operand"), (Memory.RESIDUAL, "residual")):
+            wrap = (lambda row: pack(OPERAND_ROW, {"data": row, "exp": [3, 1]})) if memory is Memory.OPERAND else int
+            Reader(dut, f"o_{name}_read", f"i_{name}_row", self.rows[memory], wrap, stall)
+        self.writes = {Memory.OPERAND: Sink(dut, "o_operand_write", OPERAND_WRITE, stall=stall),
+                       Memory.RESIDUAL: Sink(dut, "o_residual_write", RESIDUAL_WRITE, stall=stall)}
+        self.load, self.store = Sink(dut, "o_load", TRANSFER, stall=stall), Sink(dut, "o_store", TRANSFER, stall=stall)
+        self.data = Sink(dut, "o_data", BEAT_BITS, stall=stall)
+        self.beats = Source(dut, "i_data", BEAT_BITS, stall=stall)
+        self.issue = Source(dut, "i", ISSUE)
+        dut.stored.value = 1
+        dut.table_addr.value, dut.input_addr.value = BASES[Region.TABLES], BASES[Region.INPUT]
+        dut.output_addr.value = BASES["output"]
+        self.retired = self.faults = 0
+        cocotb.start_soon(self._watch())
+
+    async def _watch(self):
+        while True:
+            await RisingEdge(self.dut.clk)
+            self.retired += int(self.dut.retire.value)
+            if int(self.dut.fault.value):
+                assert int(self.dut.fault_code.value) == Status.RANGE_LOCAL
+                self.faults += 1
+
+    async def run(self, index, opcode, limit=20_000, **fields):
+        """Issue one instruction and wait until the unit is idle; cycles it took."""
+        retired = self.retired
+        await self.issue.send([{"word": encode(opcode, **fields), "index": index}])
+        assert not int(self.dut.idle.value)
+        taken = await until(self.dut, lambda: int(self.dut.idle.value) == 1, limit, opcode.name)
+        await cycles(self.dut, 2)
+        assert self.retired == retired + 1 and int(self.dut.at.value) == index
+        return taken
+
+
+def beats_of(rows):
+    return [row >> 8 * BEAT_BYTES * n & (1 << BEAT_BITS) - 1 for row in rows for n in range(LINE_BEATS)]
+
+
+@cocotb.test()
+async def is_busy_until_the_last_row_can_be_read(dut):
+    await start(dut)
+    world = World(dut)
+    for memory in Memory:
+        sink = world.writes[memory]
+        cocotb.start_soon(world.beats.send(beats_of([5] * 3)))
+        await world.run(1, Opcode.LOAD, memory=memory, rows=3)
+        # `run` returns two cycles after idle rose.
+        assert sink.cycle - 2 - sink.times[-1] > RowMemory.WRITE_LATENCY
+
+
+def check_writes(sink, memory, first, rows):
+    assert [write["row"] for write in sink.values] == list(range(first, first + len(rows)))
+    assert [write["data"] for write in sink.values] == rows
+    assert all(write["mask"] == 3 for write in sink.values)
+    if memory is Memory.OPERAND:
+        assert all(write["exp"] == [0, 0] for write in sink.values)
+    sink.values.clear()
+
+
+@cocotb.test()
+async def moves_rows_exactly(dut):
+    await start(dut)
+    rng = seeded("jobs")
+    policies = [never, half, bursts()]
+    current = {"policy": never}
+    world = World(dut, stall=lambda r: current["policy"](r))
+    for index in range(60):
+        current["policy"] = rng.choice(policies)
+        opcode = rng.choice([Opcode.LOAD, Opcode.STORE, Opcode.COPY])
+        memory = rng.choice(list(Memory)) if opcode is not Opcode.COPY else Memory.RESIDUAL
+        count = rng.choice([1, 2, 7, 8, 9, rng.randint(1, 60)])
+        row, offset = rng.randint(0, DEPTH[memory] - count), rng.choice([0, 1, 12345, (1 << 32) - 1])
+        if opcode is Opcode.LOAD:
+            region = rng.choice(list(Region))
+            rows = [rng.getrandbits(8 * LINE) for _ in range(count)]
+            sending = cocotb.start_soon(world.beats.send(beats_of(rows)))
+            await world.run(index, opcode, region=region, offset=offset, memory=memory, row=row, rows=count)
+            await sending
+            assert world.load.values == [{"addr": (BASES[region] + LINE * offset) % (1 << 64), "beats": 4 * count}]
+            check_writes(world.writes[memory], memory, row, rows)
+        elif opcode is Opcode.STORE:
+            await world.run(index, opcode, offset=offset, memory=memory, row=row, rows=count)
+            assert world.store.values == [{"addr": (BASES["output"] + LINE * offset) % (1 << 64), "beats": 4 * count}]
+            assert world.data.values == beats_of(world.rows[memory][row:row + count])
+            world.data.values.clear()
+        else:
+            target = rng.randint(0, DEPTH[memory] - count)
+            await world.run(index, opcode, src_row=row, dst_row=target, rows=count)
+            check_writes(world.writes[memory], memory, target, world.rows[memory][row:row + count])
+        world.load.values.clear(), world.store.values.clear()
+        assert not any(sink.values for sink in world.writes.values()) and not world.data.values
+    assert not world.faults
+
+
+@cocotb.test()
+async def keeps_its_rates(dut):
+    await start(dut)
+    world = World(dut)
+    rows = world.rows[Memory.OPERAND][:100]
+    cocotb.start_soon(world.beats.send(beats_of(rows)))
+    assert await world.run(0, Opcode.LOAD, region=Region.INPUT, memory=Memory.OPERAND, rows=100) <= 4 * 100 + 20
+    assert await world.run(1, Opcode.STORE, memory=Memory.OPERAND, rows=100) <= 4 * 100 + 20
+    assert await world.run(2, Opcode.COPY, dst_row=100, rows=100) <= 100 + 20
+
+
+@cocotb.test()
+async def keeps_its_latency(dut):
+    await start(dut)
+    world = World(dut)
+    begun = world.load.cycle
+    await world.issue.send([{"word": encode(Opcode.LOAD, rows=1)}])
+    await world.load.receive(1)
+    assert world.load.times[0] - begun == LoadStore.LATENCY, world.load.times
+
+
+@cocotb.test()
+async def a_store_ends_with_its_last_acknowledgement(dut):
+    await start(dut)
+    world = World(dut)
+    dut.stored.value = 0
+    await world.issue.send([{"word": encode(Opcode.STORE, rows=2)}])
+    await cycles(dut, 200)
+    assert len(world.data.values) == 8 and not int(dut.idle.value) and not world.retired
+    dut.stored.value = 1
+    await until(dut, lambda: int(dut.idle.value) == 1, 5, "idle")
+
+
+@cocotb.test()
+async def a_row_beyond_its_memory_moves_nothing(dut):
+    await start(dut)
+    world = World(dut)
+    operand, residual = DEPTH[Memory.OPERAND], DEPTH[Memory.RESIDUAL]
+    bad = [
+        (Opcode.LOAD, {"memory": Memory.OPERAND, "row": operand - 1, "rows": 2}),
+        (Opcode.LOAD, {"memory": Memory.RESIDUAL, "row": residual, "rows": 1}),
+        (Opcode.LOAD, {"memory": Memory.OPERAND, "row": 0xFFFF, "rows": 1 << 16}),
+        (Opcode.STORE, {"memory": Memory.OPERAND, "row": 1, "rows": operand}),
+        (Opcode.STORE, {"memory": Memory.RESIDUAL, "row": 0, "rows": residual + 1}),
+        (Opcode.COPY, {"src_row": residual - 3, "dst_row": 0, "rows": 4}),
+        (Opcode.COPY, {"src_row": 0, "dst_row": residual - 3, "rows": 4}),
+    ]
+    for n, (opcode, fields) in enumerate(bad):
+        await world.issue.send([{"word": encode(opcode, **fields), "index": 77}])
+        await cycles(dut, 100)
+        assert world.faults == n + 1 and not int(dut.idle.value) and not world.retired, (opcode, fields)
+        assert int(dut.at.value) == 77
+        assert not (world.load.values or world.store.values or world.data.values)
+        assert not any(sink.values for sink in world.writes.values())
+        await reset(dut)
+    await world.run(0, Opcode.STORE, memory=Memory.OPERAND, row=0, rows=operand)
+    assert len(world.data.values) == 4 * operand
+
+
+@cocotb.test()
+async def works_again_after_a_reset_in_mid_stream(dut):
+    await start(dut)
+    rng = seeded("reset")
+    world = World(dut, stall=half)
+    for _ in range(10):
+        word = rng.choice([encode(Opcode.STORE, rows=50), encode(Opcode.COPY, dst_row=100, rows=50)])
+        await world.issue.send([{"word": word}])
+        await cycles(dut, rng.randint(1, 100))
+        await reset(dut)
+        world.data.values.clear(), world.store.values.clear(), world.writes[Memory.RESIDUAL].values.clear()
+        await world.run(1, Opcode.COPY, src_row=3, dst_row=50, rows=20)
+        check_writes(world.writes[Memory.RESIDUAL], Memory.RESIDUAL, 50, world.rows[Memory.RESIDUAL][3:23])

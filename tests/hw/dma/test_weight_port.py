@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The weight stream through its ports: every line whole, in order, where it belongs, at full rate, in long bursts."""
+
+from dataclasses import replace
+
+import cocotb
+import pytest
+from cocotb.triggers import FallingEdge, RisingEdge
+
+from golden.spec.machine import LINE, NANO
+from golden.spec.status import Status
+from hw.dma.weight_lines import CHUNK, CHUNK_LINES, RANGE, ROUTE, Destination
+from hw.dma.weight_port import WeightPort
+from hw.dma.weight_stream import WeightStream
+from hw.interfaces import LINE_BITS
+from sim.runner import run_bench
+from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
+from tests.hw.support.axi_agents import BEAT, ReadMemory
+
+pytestmark = pytest.mark.rtl
+LO, HI = 0x8_0000_0000, 0xA_0000_0000
+OUTPUTS = {Destination.RING: "o_ring", Destination.PARAM: "o_param", Destination.NORM: "o_norm",
+           Destination.MULTS: "o_mults"}
+STREAM = ["delivers_every_line_where_it_belongs", "takes_grants_at_any_moment", "sustains_its_rate",
+          "joins_chunks_into_long_bursts", "hands_out_a_short_grant_in_time", "refuses_what_leaves_the_window"]
+
+
+@pytest.mark.parametrize("ports", [1, 2, 4])
+def test_weight_stream(ports):
+    run_bench(WeightStream(replace(NANO, ports=ports, ring_lines=1024)), module=__name__,
+              name=f"weight_stream_{ports}", tests=STREAM)
+
+
+def test_weight_port():
+    run_bench(WeightPort(NANO), module=__name__, tests=["keeps_its_latency"])
+
+
+def content(addr):
+    return (addr * 0x9E3779B97F4A7C15F39CC0605CEDC835 ^ addr << 64) % (1 << 128)
+
+
+class World:
+    """A plane behind each port, the walker's side as sources, the four destinations as sinks."""
+
+    def __init__(self, dut, *, aligned=False, stall=never, latency=100):
+        self.dut, self.rng = dut, seeded("world")
+        self.ports = len([name for name in dir(dut) if name.startswith("axi__") and name.endswith("__araddr")])
+        self.share = LINE // self.ports
+        self.bases = [LO + 0x100_0000 * p + (0 if aligned else 64 * self.rng.randrange(64)) for p in range(self.ports)]
+        dut.lo.value, dut.hi.value, dut.limit.value, dut.halt.value = LO, HI, 1 << 20, 0
+        for p, base in enumerate(self.bases):
+            getattr(dut, f"base__{p}").value = base
+        self.memories = [ReadMemory(dut, content, prefix=f"axi__{p}__", latency=latency, stall_ar=stall, stall_r=stall)
+                         for p in range(self.ports)]
+        self.chunks, self.routes = Source(dut, "i_chunk", CHUNK, stall=stall), Source(dut, "i_route", ROUTE)
+        self.sinks = {target: Sink(dut, name, LINE_BITS) for target, name in OUTPUTS.items()}
+
+    def stop(self):
+        for agent in (*self.memories, *self.sinks.values()):
+            agent.task.cancel()
+
+    def line(self, number):
+        """64 bytes: the shares of all ports, port 0 lowest."""
+        value = 0
+        for p, base in enumerate(self.bases):
+            for n in range(0, self.share, BEAT):
+                value |= content(base + number * self.share + n) << 8 * (p * self.share + n)
+        return value
+
+    async def ask(self, segments):
+        """``segments``: (destination, lines, first line), as the walker would send them."""
+        chunks, following = [], None
+        for _, lines, line in segments:
+            while lines:
+                n = min(lines, CHUNK_LINES)
+                chunks.append({"line": line, "lines": n, "jump": int(line != following)})
+                line, lines = line + n, lines - n
+                following = line
+        routes = cocotb.start_soon(self.routes.send({"destination": target.value, "lines": lines}
+                                                    for target, lines, _ in segments))
+        await self.chunks.send(chunks)
+        await routes
+
+    async def arrived(self, segments, limit=50_000):
+        wanted = {target: [] for target in OUTPUTS}
+        for target, lines, line in segments:
+            wanted[target] += [line + n for n in range(lines)]
+        await until(self.dut, lambda: all(len(self.sinks[t].values) >= len(w) for t, w in wanted.items()), limit,
+                    "the last line")
+        await cycles(self.dut, 50)
+        for target, lines in wanted.items():
+            assert self.sinks[target].values == [self.line(n) for n in lines], target.name
+
+
+@cocotb.test()
+async def delivers_every_line_where_it_belongs(dut):
+    await start(dut)
+    rng = seeded("segments")
+    for stall in (never, half, bursts()):
+        await reset(dut)
+        world = World(dut, stall=stall, latency=rng.choice([1, 40]))
+        line, segments = 0, []
+        for _ in range(40):
+            line = rng.choice([line, line, line, rng.randrange(1 << 16)])
+            lines = rng.choice([1, 6, 8, 12, 96, rng.randint(1, 40)])
+            segments.append((rng.choice(list(Destination)), lines, line))
+            line += lines
+        for sink in world.sinks.values():
+            sink.stall = rng.choice([never, half])
+        await world.ask(segments)
+        await world.arrived(segments)
+        world.stop()
+
+
+@cocotb.test()
+async def takes_grants_at_any_moment(dut):
+    """Single chunks that follow or jump, with pauses of every length in between."""
+    await start(dut)
+    await reset(dut)
+    rng = seeded("moments")
+    world = World(dut, latency=1)
+    line, segments = 0, []
+    for n in range(400):
+        line = line if n % 2 else rng.randrange(1 << 16)
+        segments.append((Destination.RING, rng.randint(1, CHUNK_LINES), line))
+        line += segments[-1][1]
+    following = None
+    routes = cocotb.start_soon(world.routes.send({"destination": 0, "lines": lines} for _, lines, _ in segments))
+    for n, (_, lines, line) in enumerate(segments):
+        # Pairs: a chunk that follows comes any time after its predecessor, a jump right behind it.
+        await cycles(dut, 0 if n % 2 == 0 else rng.choice([0, 1, 2, 3, 20, rng.randint(0, 40)]))
+        await world.chunks.send([{"line": line, "lines": lines, "jump": int(line != following)}])
+        following = line + lines
+    await routes
+    await world.arrived(segments)
+
+
+@cocotb.test()
+async def sustains_its_rate(dut):
+    """Four ports bring a line a cycle although the bus takes 100 cycles to answer."""
+    await start(dut)
+    await reset(dut)
+    world = World(dut, aligned=True)
+    segments = [(Destination.PARAM, 6, 0), (Destination.RING, 800, 6), (Destination.NORM, 18, 806),
+                (Destination.RING, 200, 824)]
+    await world.ask(segments)
+    await world.arrived(segments)
+    times = sorted(time for sink in world.sinks.values() for time in sink.times)
+    assert times[-1] - times[0] <= (4 // world.ports) * 1024 + 150, times[-1] - times[0]
+    # Once under way nothing breaks the stream, neither a burst's end nor another destination.
+    late = [time for time in times if time > times[0] + 150]
+    assert late[-1] - late[0] == (4 // world.ports) * (len(late) - 1)
+
+
+@cocotb.test()
+async def joins_chunks_into_long_bursts(dut):
+    await start(dut)
+    await reset(dut)
+    world = World(dut, aligned=True)
+    tiles = [(Destination.PARAM, 6), (Destination.RING, 96)] * 10
+    line, segments = 0, []
+    for target, lines in tiles:
+        segments.append((target, lines, line))
+        line += lines
+    await world.ask(segments)
+    await world.arrived(segments)
+    for memory in world.memories:
+        beats = [burst.beats for burst in memory.bursts]
+        assert sum(beats) == line * world.share // BEAT
+        # The first ones may be short, to begin early; then whole bursts, whatever the tiles.
+        assert beats.count(64) >= len(beats) - 5, beats
+
+
+@cocotb.test()
+async def hands_out_a_short_grant_in_time(dut):
+    """A grant that cannot grow goes out after a short patience: its consumer may be waiting for just that."""
+    await start(dut)
+    await reset(dut)
+    world = World(dut, latency=300)
+    await world.ask([(Destination.RING, 80, 0)])
+    await cycles(dut, 100)  # the ports are busy, so nothing hurries
+    await world.ask([(Destination.MULTS, 1, 80)])
+    asked = world.memories[0].cycle
+    await until(dut, lambda: sum(b.beats for b in world.memories[0].bursts) * BEAT == 81 * world.share, 80, "line 80")
+    assert world.memories[0].cycle - asked < 70
+    await world.arrived([(Destination.RING, 80, 0), (Destination.MULTS, 1, 80)])
+
+
+@cocotb.test()
+async def refuses_what_leaves_the_window(dut):
+    await start(dut)
+    for first in (0, (1 << 32) - 8):
+        await reset(dut)
+        world = World(dut)
+        end = world.bases[-1] + 64 * world.share
+        dut.hi.value = end
+        last = 0 if first else 60
+        cocotb.start_soon(world.ask([(Destination.RING, 8, first or last)]))
+        seen = []
+        for _ in range(200):
+            await RisingEdge(dut.clk)
+            for p in range(world.ports):
+                if int(getattr(dut, f"fault__{p}").value):
+                    seen.append((p, int(getattr(dut, f"fault_code__{p}").value)))
+            await FallingEdge(dut.clk)
+        assert seen and all(code == Status.RANGE_READ for _, code in seen)
+        assert world.ports - 1 in [p for p, _ in seen]
+        assert all(burst.addr + BEAT * burst.beats <= end for burst in world.memories[-1].bursts)
+        world.stop()
+
+
+@cocotb.test()
+async def keeps_its_latency(dut):
+    await start(dut)
+    await reset(dut)
+    dut.lo.value, dut.hi.value, dut.limit.value, dut.halt.value, dut.base.value = LO, HI, 1 << 20, 0, LO + 64
+    memory = ReadMemory(dut, content)
+    memory.dead.add("ar")
+    await Source(dut, "i", RANGE).send([{"line": 3, "lines": 2}])
+    waited = await until(dut, lambda: int(dut.axi__arvalid.value) == 1, 50, "ARVALID")
+    assert waited == WeightPort.LATENCY - 1, waited
+    assert int(dut.axi__araddr.value) == LO + 64 + 3 * NANO.line_bytes_per_port

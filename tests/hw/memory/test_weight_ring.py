@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weight ring: lines become rows in order, the level never lies, released rows make room; full, empty, reset."""
+
+import dataclasses
+import os
+
+import cocotb
+import pytest
+from cocotb.triggers import FallingEdge, RisingEdge
+
+from golden.spec.machine import LINE, NANO, SMALL
+from hw.memory.weight_ring import WeightRing
+from sim.runner import run_bench
+from sim.streams import reset, seeded, start
+
+CONFIGS = {"nano": dataclasses.replace(NANO, ring_lines=64), "small": dataclasses.replace(SMALL, ring_lines=64),
+           "wide": dataclasses.replace(NANO, tk=16, ring_lines=64),
+           "odd": dataclasses.replace(NANO, tk=16, ring_lines=96)}
+CFG = CONFIGS[os.environ.get("RING_CFG", "nano")]
+ROW_LINES = CFG.row_bytes // LINE
+
+
+@pytest.mark.parametrize("config", list(CONFIGS))
+def test_weight_ring(config):
+    run_bench(WeightRing(CONFIGS[config]), module=__name__, name=f"weight_ring-{config}", env={"RING_CFG": config})
+
+
+class Model:
+    """Drives all ports once a cycle and predicts level and data. ``push``, ``pull``, ``read``: probabilities."""
+
+    def __init__(self, dut, salt: str = ""):
+        self.dut, self.rng = dut, seeded(salt)
+        self.lines, self.rows, self.tail, self.levels, self.reads = [], 0, 0, [], []
+        self.census = {"full": 0, "empty": 0, "read": 0, "released": 0, "taken": 0}
+        dut.i__valid.value = dut.ring_en.value = dut.ring_release_en.value = 0
+
+    def row(self, number: int) -> int:
+        lines = self.lines[number * ROW_LINES:(number + 1) * ROW_LINES]
+        return sum(line << 8 * LINE * n for n, line in enumerate(lines))
+
+    async def cycle(self, push: float, pull: float, read: float) -> None:
+        dut, rng = self.dut, self.rng
+        level = int(dut.ring_level.value)
+        line, valid = rng.getrandbits(8 * LINE), int(rng.random() < push)
+        dut.i__valid.value, dut.i__payload.value = valid, line
+        reading = int(level > 0 and rng.random() < read)
+        offset = rng.randrange(level) if level else rng.randrange(CFG.ring_rows)
+        dut.ring_en.value, dut.ring_row.value = reading, offset
+        releasing = int(level > 0 and rng.random() < pull)
+        amount = rng.randint(1, min(level, 5)) if level else 0
+        if rng.random() < 0.1:
+            amount = level
+        dut.ring_release_en.value, dut.ring_release.value = releasing, amount
+        await RisingEdge(dut.clk)
+        taken = valid and int(dut.i__ready.value)
+        await FallingEdge(dut.clk)
+        # What was asked a cycle ago shows now.
+        expected, self.reads = self.reads, [self.row(self.tail + offset)] if reading else []
+        for want in expected:
+            assert int(dut.ring_data.value) == want, "A row differs from the lines that were sent."
+        before = self.rows
+        if taken:
+            self.lines.append(line)
+            self.rows = len(self.lines) // ROW_LINES
+        if releasing:
+            self.tail += amount
+        # A row counts WRITE_LATENCY after its last line: the rows known one cycle ago.
+        assert int(dut.ring_level.value) == before - self.tail, (
+            f"The level is {int(dut.ring_level.value)}, expected {before - self.tail}.")
+        assert self.rows - self.tail <= CFG.ring_rows, "A line was accepted into a full ring."
+        self.census["full"] += bool(valid and not taken)
+        self.census["empty"] += before == self.tail
+        self.census["read"] += reading
+        self.census["released"] += releasing * amount
+        self.census["taken"] += bool(taken)
+
+
+@cocotb.test()
+async def keeps_rows_in_order(dut):
+    model = Model(dut)
+    await start(dut)
+    for push, pull, read in ((1, 0.0, 1), (1, 0.3, 0.5), (0.3, 0.5, 1), (1, 1, 1), (0.5, 0.02, 0.9), (0, 0.3, 1)):
+        for _ in range(600):
+            await model.cycle(push, pull, read)
+    cocotb.log.info("census %s", model.census)
+    assert min(model.census.values()) > 50, model.census
+
+
+@cocotb.test()
+async def fills_at_one_line_a_cycle(dut):
+    model = Model(dut)
+    await start(dut)
+    for _ in range(CFG.ring_lines):
+        await model.cycle(1, 0, 0)
+    assert model.census["taken"] == CFG.ring_lines and not model.census["full"]
+    await model.cycle(1, 0, 0)
+    assert model.census["full"] == 1 and int(dut.ring_level.value) == CFG.ring_rows
+    await model.cycle(0, 0, 1)
+    assert len(model.reads) == 1
+
+
+@cocotb.test()
+async def forgets_everything_on_reset(dut):
+    model = Model(dut)
+    await start(dut)
+    for _ in range(50 + ROW_LINES // 2):
+        await model.cycle(1, 0.1, 0.5)
+    dut.i__valid.value = dut.ring_en.value = dut.ring_release_en.value = 0
+    await reset(dut)
+    model = Model(dut, "after")
+    for _ in range(300):
+        await model.cycle(0.9, 0.2, 1)

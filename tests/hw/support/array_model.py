@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loops of LINEAR and ATTENTION in plain Python: every array beat and every context, in order."""
+
+import random
+from dataclasses import dataclass, field
+
+from golden.spec import isa
+from golden.spec.isa import Dest, Index, Opcode
+from golden.spec.machine import LINE, SCORES_AHEAD, SLICE, TN, MachineConfig
+from golden.spec.tiling import SLICES_PER_ROW, ceil_div
+from hw.interfaces import Route
+
+
+def noise(kind: str, *place: int, bits: int) -> int:
+    """The same random bits for the same place."""
+    return random.Random(f"{kind}{place}").getrandbits(bits)
+
+
+@dataclass
+class World:
+    """What the memories answer, as functions of an address; queues and jobs as tables."""
+
+    config: MachineConfig
+    seed: int
+    queues: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def operand(self, row: int) -> tuple[bytes, tuple[int, int]]:
+        data = noise("operand", self.seed, row, bits=8 * LINE).to_bytes(LINE, "little")
+        exps = noise("exp", self.seed, row, bits=4)
+        return data, (exps & 3, exps >> 2)
+
+    def step_row(self, kind: str, row: int) -> int:
+        return noise(kind, self.seed, row, bits=8 * self.config.row_bytes)
+
+    def mults(self, number: int) -> list[int]:
+        bits = noise("mults", self.seed, number, bits=8 * LINE)
+        return [bits >> (16 * n) & 0xFFFF for n in range(LINE // 2)]
+
+    def probability(self, job: int, chunk: int, plane: int, lane: int) -> bytes:
+        return noise("p", self.seed, job, chunk, plane, lane, bits=8 * SLICE).to_bytes(SLICE, "little")
+
+    def ratio(self, job: int, lane: int) -> tuple[int, int]:
+        bits = noise("ratio", self.seed, job, lane, bits=22)
+        return bits & 0xFFFF, bits >> 16
+
+
+@dataclass
+class Loops:
+    """Runs instructions; collects ``beats``, ``contexts``, ``jobs``, ``walks``, ``releases``, ``loads`` (a count) and
+    ``ends``, the number of beats up to each instruction's last. ``ring``: the oldest row not given back, ``held``: how
+    many rows from there on were read already."""
+
+    world: World
+    beats: list[dict] = field(default_factory=list)
+    contexts: list[dict] = field(default_factory=list)
+    jobs: list[dict] = field(default_factory=list)
+    walks: list[int] = field(default_factory=list)
+    releases: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    loads: int = 0
+    ring: int = 0
+    held: int = 0
+    attentions: int = 0
+    entries: list[dict] = field(default_factory=list)
+
+    def run(self, issue: dict) -> None:
+        opcode, f = isa.decode(issue["word"])
+        self.linear(f, issue) if opcode == Opcode.LINEAR else self.attention(f)
+        self.contexts[-1]["final"] = 1
+        self.ends.append(len(self.beats))
+
+    def lane_slices(self, rows: list[int | None], slice_: int, step: int) -> tuple[list, list]:
+        """Bytes and exponents of one step of every lane; ``rows``: each token's first row, None when absent."""
+        tk, operands, exps = self.world.config.tk, [], []
+        for row in rows:
+            if row is None:
+                operands.append(None)
+                exps.append(0)
+                continue
+            data, exp = self.world.operand((row + slice_ // SLICES_PER_ROW) & 0xFFFF)
+            at = slice_ % SLICES_PER_ROW * SLICE + step * tk
+            operands.append(data[at:at + tk])
+            exps.append(exp[slice_ % SLICES_PER_ROW // 2])
+        return operands, exps
+
+    def beat(self, operands, exps, weight, *, unsigned, first, widen, last, kind) -> None:
+        tk = self.world.config.tk
+        signed = [[0] * tk if lane is None else [b if unsigned or b < 128 else b - 256 for b in lane]
+                  for lane in operands]
+        self.beats.append({"operand": signed, "exp": exps, "weight": weight, "first": int(first), "widen": int(widen),
+                           "last": int(last), "kind": kind, "job": len(self.jobs) - 1 if kind == "key" else -1})
+
+    def linear(self, f: dict, issue: dict) -> None:
+        cfg = self.world.config
+        queued = f["src_index"] != Index.DIRECT or f["dst_index"] != Index.DIRECT
+        count = issue["count"] if queued else f["tokens"]
+        entries = self.world.queues.get(issue["expert"], [])
+        named = Index.QUEUE_TOKEN in (f["src_index"], f["dst_index"]) or f["score"]
+        named = named and count > 0
+        gate, keeps = f["dst"] == Dest.GATE, f["hold"] or f["again"]
+        groups = [range(g, min(g + cfg.tm, count)) for g in range(0, count, cfg.tm)] or [range(0)]
+        tile_rows = f["slices"] * cfg.steps
+        first_row = self.ring + (f["back"] * cfg.steps if f["again"] else self.held)
+        passes = 1 if gate else f["tiles"]
+        if named:
+            self.walks += [issue["expert"]] * passes
+            self.entries += [{"token": t, "weight": w, "last": int(n == len(entries) - 1)}
+                             for n, (t, w) in enumerate(entries)] * passes
+        self.loads += passes * max(count, 1) * ceil_div(f["slices"], SLICES_PER_ROW) * (1 + f["src_wide"])
+
+        def row_of(which: str, i: int) -> int:
+            token = entries[i][0] if f[f"{which}_index"] == Index.QUEUE_TOKEN else i
+            return f[f"{which}_row"] + token * f[f"{which}_stride"]
+
+        def one(tile: int, group: range) -> None:
+            rows = [row_of("src", i) for i in group] + [None] * (cfg.tm - len(group))
+            base = first_row + tile * tile_rows
+            for plane in range(1 + f["src_wide"]):
+                moved = [None if row is None else row + plane * f["src_plane"] for row in rows]
+                for n in range(tile_rows):
+                    operands, exps = self.lane_slices(moved, n // cfg.steps, n % cfg.steps)
+                    exps = [0] * cfg.tm if f["src_wide"] else exps  # what lies beside the planes means nothing
+                    self.beat(operands, exps, self.world.step_row("ring", base + n),
+                              unsigned=plane or f["src_unsigned"], first=n == plane == 0, widen=n == 0 and plane,
+                              last=n == tile_rows - 1 and plane == f["src_wide"], kind="ring")
+            offset = {Dest.RESIDUAL: tile, Dest.OPERAND8: tile // 2, Dest.OPERAND16: tile // 2}.get(f["dst"], 0)
+            lanes = [{"present": 1, "row": (row_of("dst", i) + offset) & 0xFFFF,
+                      "token": entries[i][0] if f["dst_index"] == Index.QUEUE_TOKEN else i,
+                      **({"mult": entries[i][1]} if named else {})} for i in group]
+            self.contexts.append({
+                "route": f["dst"], "tile": tile, "slot": tile & (3 if gate else 1), "load": int(group.start == 0),
+                "divide": 0, "final": 0, "base": f["dst_row"] & 1023,
+                "pitch": f["dst_plane"] if f["dst"] == Dest.OPERAND16 else f["dst_stride"],
+                **{name: f[name] for name in ("gelu", "affine", "score", "accumulate", "shift1", "shift2",
+                                              "act_shift")},
+                "lanes": lanes})
+
+        if gate:
+            for group in groups:
+                for tile in range(f["tiles"]):
+                    one(tile, group)
+        else:
+            for tile in range(f["tiles"]):
+                for group in groups:
+                    one(tile, group)
+        end = first_row + tile_rows * f["tiles"] - self.ring
+        if f["hold"]:
+            self.held = max(self.held, end)
+        elif gate or keeps:
+            self.release(end)
+        else:
+            for tile in range(f["tiles"]):
+                self.release(first_row + tile_rows * (tile + 1) - self.ring)
+
+    def release(self, rows: int) -> None:
+        self.releases.append(rows)
+        self.ring += rows
+        self.held = max(0, self.held - rows)
+
+    def attention(self, f: dict) -> None:
+        cfg, mults = self.world.config, self.world.mults(self.attentions)
+        self.attentions += 1
+        hs, chunks, key_tiles = f["head_slices"], ceil_div(f["keys"], SLICE), ceil_div(f["keys"], TN)
+        groups = [range(g, min(g + cfg.tm, f["queries"])) for g in range(0, f["queries"], cfg.tm)]
+        pending = []
+        for head in range(f["heads"]):
+            row_count = (head * hs + hs - 1) // SLICES_PER_ROW - head * hs // SLICES_PER_ROW + 1
+            self.loads += f["queries"] * row_count
+            for group in groups:
+                pending.append((head, group, len(self.jobs)))
+                self.scores(f, head, group, mults[head], key_tiles)
+                if len(pending) > SCORES_AHEAD:
+                    self.outputs(f, *pending.pop(0), chunks)
+        for left in pending:
+            self.outputs(f, *left, chunks)
+
+    def scores(self, f, head, group, mult, key_tiles) -> None:
+        cfg, hs = self.world.config, f["head_slices"]
+        rows = [f["q_row"] + q * f["q_stride"] for q in group] + [None] * (cfg.tm - len(group))
+        self.jobs.append({"mult": mult, "shift1": f["shift1"], "wide": f["wide_p"], "p_shift": f["p_shift"],
+                          "keys": f["keys"], "lanes": len(group)})
+        for kt in range(key_tiles):
+            for n in range(hs * cfg.steps):
+                slice_ = head * hs + n // cfg.steps
+                tile = f["key_tile"] + kt * f["key_pitch"] + slice_
+                operands, exps = self.lane_slices(rows, slice_, n % cfg.steps)
+                weight = self.world.step_row("key", (tile * cfg.steps + n % cfg.steps) % cfg.kv_rows)
+                self.beat(operands, exps, weight, unsigned=False, first=n == 0, widen=0,
+                          last=n == hs * cfg.steps - 1, kind="key")
+            self.contexts.append({"route": Route.SOFTMAX.value, "tile": kt, "final": 0,
+                                  "lanes": [{"present": 1, "token": f["keys"]} for _ in group]})
+
+    def outputs(self, f, head, group, job, chunks) -> None:
+        cfg, blocks = self.world.config, f["head_slices"] // 2
+        for dt in range(blocks):
+            block = head * blocks + dt
+            for plane in range(1 + f["wide_p"]):
+                for n in range(chunks * cfg.steps):
+                    chunk, step = divmod(n, cfg.steps)
+                    row = ((f["value_tile"] + block * chunks + chunk) * cfg.steps + step) % cfg.kv_rows
+                    operands = [self.world.probability(job, chunk, plane, lane)[step * cfg.tk:(step + 1) * cfg.tk]
+                                for lane in range(len(group))] + [None] * (cfg.tm - len(group))
+                    self.beat(operands, [0] * cfg.tm, self.world.step_row("value", row), unsigned=True,
+                              first=n == plane == 0, widen=n == 0 and plane,
+                              last=n == chunks * cfg.steps - 1 and plane == f["wide_p"], kind="value")
+            ratios = [self.world.ratio(job, lane) for lane in range(len(group))]
+            self.contexts.append({
+                "route": Route.OPERAND16.value if f["wide"] else Route.OPERAND8.value, "tile": block, "slot": dt,
+                "load": int(group.start == 0), "gelu": 0, "affine": 1, "score": 0, "accumulate": 0, "divide": 1,
+                "shift2": f["shift2"], "pitch": f["dst_plane"], "final": 0,
+                "lanes": [{"present": 1, "row": (f["dst_row"] + q * f["dst_stride"] + block // 2) & 0xFFFF,
+                           "mult": recip, "shift": shift} for q, (recip, shift) in zip(group, ratios, strict=True)]})

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layer norm against its twin: every result kind, ragged pairs, flat and extreme rows, stalls, timing, reset."""
+
+import os
+import struct
+from dataclasses import replace
+
+import cocotb
+import numpy as np
+import pytest
+from cocotb.triggers import FallingEdge, RisingEdge
+
+from golden.ops.arith import rsh
+from golden.ops.layernorm import Norm, eps_code, layernorm, normalise
+from golden.spec.isa import Opcode, encode
+from golden.spec.machine import LINE, NANO, NORM_PARAM_BYTES
+from golden.spec.model import BLOCK
+from hw.interfaces import ISSUE, LINE_BITS, OPERAND_WRITE, READ_LATENCY
+from hw.vector.layernorm import LayerNorm
+from sim.runner import run_bench
+from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
+
+CFG = replace(NANO, fold=int(os.environ.get("NORM_FOLD", NANO.fold)))
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize("fold", (1, 4, 8))
+def test_norm(fold):
+    run_bench(LayerNorm(replace(NANO, fold=fold)), module=__name__, name=f"norm-{fold}", env={"NORM_FOLD": str(fold)})
+
+
+class Case:
+    """One NORM: rows of residuals x [N, D], parameters, and where everything lies."""
+
+    def __init__(self, rng, tokens: int, blocks: int, *, wide: bool, xhat: bool, kind: str = "spread"):
+        dim = BLOCK * blocks
+        gen = np.random.default_rng(rng.getrandbits(64))
+        scale = {"spread": rng.choice([20, 300, 5000, 12000]), "flat": 0, "tiny": 1, "extreme": 0, "spike": 3}[kind]
+        x = gen.normal(rng.randint(-500, 500), scale, (tokens, dim))
+        if kind == "flat":
+            x[:] = gen.integers(-32768, 32768, (tokens, 1))
+        if kind == "extreme":
+            x = gen.choice([-32768, 32767], (tokens, dim))
+        if kind == "spike":
+            x[np.arange(tokens), gen.integers(0, dim, tokens)] = gen.choice([-32768, 32767], tokens)
+        self.x = np.clip(np.rint(x), -32768, 32767).astype(np.int16)
+        self.eps = rng.choice([0, eps_code(1e-6, dim), eps_code(1e-5, dim), (1 << 40) - 1])
+        # xhat is about 2**11 for one deviation: outputs of a few hundred need gain / 2**shift of about 1/8.
+        self.shift, self.xhat_shift = rng.choice([0, 8, 11, 15, 19, 31]), rng.choice([0, 0, 1, 2, 3])
+        reach = min(32767, max(1, (1 << self.shift) * rng.choice([1, 2, 16]) // (64 if not wide else 2)))
+        self.gain = gen.integers(-reach, reach + 1, dim)
+        top = min((1 << 31) - 1, 200 << self.shift)
+        self.offset = gen.integers(-top, top + 1, dim)
+        self.tokens, self.blocks, self.wide, self.xhat = tokens, blocks, wide, xhat
+        rows = -(-blocks // 2)
+        self.src_row, self.src_stride = rng.randint(0, 5000), blocks + rng.randint(0, 3)
+        planes = 2 if wide else 1
+        self.dst_plane, self.xhat_plane = rows + rng.randint(0, 2), rows + rng.randint(0, 2)
+        self.dst_row, self.dst_stride = rng.randint(0, 999), self.dst_plane * planes + rng.randint(0, 2)
+        self.xhat_row, self.xhat_stride = 30000 + rng.randint(0, 999), 2 * self.xhat_plane + rng.randint(0, 2)
+
+    def word(self) -> int:
+        return encode(Opcode.NORM, tokens=self.tokens, blocks=self.blocks, src_row=self.src_row,
+                      src_stride=self.src_stride, dst_row=self.dst_row, dst_stride=self.dst_stride,
+                      dst_plane=self.dst_plane if self.wide else 0, wide=int(self.wide), xhat=int(self.xhat),
+                      xhat_row=self.xhat_row, xhat_stride=self.xhat_stride, xhat_plane=self.xhat_plane,
+                      shift=self.shift, xhat_shift=self.xhat_shift, eps=self.eps)
+
+    def param_lines(self) -> list[int]:
+        raw = b"".join(struct.pack("<hi", int(g), int(o)) for g, o in zip(self.gain, self.offset, strict=True))
+        assert len(raw) == NORM_PARAM_BYTES * len(self.gain)
+        return [int.from_bytes(raw[i:i + LINE], "little") for i in range(0, len(raw), LINE)]
+
+    def residual_rows(self) -> dict[int, int]:
+        return {self.src_row + t * self.src_stride + b:
+                int.from_bytes(self.x[t, b * BLOCK:(b + 1) * BLOCK].astype("<i2").tobytes(), "little")
+                for t in range(self.tokens) for b in range(self.blocks)}
+
+    def record(self) -> Norm:
+        return Norm(gain=self.gain, offset=self.offset, shift=self.shift, eps=self.eps, wide=self.wide,
+                    xhat_shift=self.xhat_shift)
+
+    def expected(self) -> dict[tuple[int, int], tuple[bytes, int]]:
+        """(row, half) -> (32 bytes, exponent) of everything the NORM writes."""
+        operand, xhat = layernorm(self.x, self.record())
+        found = {}
+
+        def put(row, stride, plane, values):
+            for t in range(self.tokens):
+                for b in range(self.blocks):
+                    part = values[t, b * BLOCK:(b + 1) * BLOCK]
+                    for n, byte in enumerate((part >> 8, part & 255)):
+                        key = row + t * stride + n * plane + b // 2, b % 2
+                        assert key not in found
+                        found[key] = (byte & 255).astype(np.uint8).tobytes(), 0
+
+        if self.wide:
+            put(self.dst_row, self.dst_stride, self.dst_plane, operand.bytes.astype(np.int64))
+        else:
+            for t in range(self.tokens):
+                for b in range(self.blocks):
+                    part = operand.bytes[t, b * BLOCK:(b + 1) * BLOCK].tobytes()
+                    found[self.dst_row + t * self.dst_stride + b // 2, b % 2] = part, int(operand.exp[t, b])
+        if self.xhat:
+            put(self.xhat_row, self.xhat_stride, self.xhat_plane, xhat.astype(np.int64))
+        return found
+
+
+class Rows:
+    """Answers ``o_read`` from a dictionary, READ_LATENCY cycles after each transfer; noise in between."""
+
+    def __init__(self, dut, stall):
+        self.dut, self.stall, self.rng, self.rows, self.asked = dut, stall, seeded("rows"), {}, []
+        self.task = cocotb.start_soon(self._run())
+
+    async def _run(self):
+        pipe = [None] * (READ_LATENCY - 1)
+        while True:
+            self.dut.o_read__ready.value = ready = int(not self.stall(self.rng))
+            await RisingEdge(self.dut.clk)
+            asked = None
+            if int(self.dut.o_read__valid.value) and ready and not int(self.dut.rst.value):
+                asked = int(self.dut.o_read__payload.value)
+                self.asked.append(asked)
+            await FallingEdge(self.dut.clk)
+            pipe.append(asked)
+            now = pipe.pop(0)
+            self.dut.i_row.value = self.rng.getrandbits(LINE_BITS) if now is None else self.rows[now]
+
+
+class Bench:
+    def __init__(self, dut, *, stall=never):
+        self.dut = dut
+        self.issue = Source(dut, "i", ISSUE, stall=stall)
+        self.params = Source(dut, "i_param", LINE_BITS, stall=stall)
+        self.rows = Rows(dut, stall)
+        self.writes = Sink(dut, "o", OPERAND_WRITE, stall=stall)
+        self.retired = 0
+        cocotb.start_soon(self._watch())
+
+    async def _watch(self):
+        while True:
+            await RisingEdge(self.dut.clk)
+            self.retired += int(self.dut.retire.value) and not int(self.dut.rst.value)
+
+    async def run(self, case: Case) -> None:
+        before, count, asked = self.retired, len(self.writes.values), len(self.rows.asked)
+        self.rows.rows = case.residual_rows()
+        params = cocotb.start_soon(self.params.send(case.param_lines()))
+        try:
+            await self.issue.send([{"word": case.word()}])
+            assert not int(self.dut.idle.value), "idle right after an instruction was accepted"
+            await until(self.dut, lambda: self.retired > before, 200_000, "retire")
+            await until(self.dut, lambda: int(self.dut.idle.value), 3, "idle")
+            assert params.done(), "retired before all parameters were taken"
+        finally:
+            params.cancel()
+        assert len(self.rows.asked) - asked == case.tokens * case.blocks, "each row is read once"
+        self.compare(case, self.writes.values[count:])
+
+    @staticmethod
+    def compare(case, writes):
+        expected, got = case.expected(), {}
+        for write in writes:
+            for n in range(2):
+                if write["mask"] >> n & 1:
+                    assert (write["row"], n) not in got, f"row {write['row']}, half {n} written twice"
+                    got[write["row"], n] = (write["data"] >> (256 * n) & ((1 << 256) - 1)).to_bytes(32, "little"), \
+                        write["exp"][n]
+        assert got.keys() == expected.keys(), f"rows {sorted(set(got) ^ set(expected))[:8]} written wrongly or not"
+        for key, value in expected.items():
+            assert got[key] == value, (f"row {key[0]}, half {key[1]} of {case.tokens} x {case.blocks}: "
+                                       f"exp {got[key][1]} {list(got[key][0])}, expected {value[1]} {list(value[0])}")
+
+
+def census(cases: list[Case]) -> None:
+    """What the stimulus exercises; a bench that stops exercising it fails."""
+    exps, ties, clipped, flat = np.zeros(4, int), 0, 0, 0
+    for case in cases:
+        operand, xhat = layernorm(case.x, case.record())
+        wide_sum = xhat.astype(np.int64) * case.gain + case.offset
+        raw = rsh(wide_sum, case.shift)
+        if not case.wide:
+            exps += np.bincount(operand.exp.ravel(), minlength=4)
+        ties += int(np.sum((wide_sum << 1 >> case.shift) & 1)) if case.shift else 0
+        clipped += int(np.sum((raw < -32768) | (raw > 32767)))
+        flat += int(np.sum(case.x.max(1) == case.x.min(1)))
+    print(f"census: exponents {exps}, {ties} rounded up, {clipped} beyond 16 bits, {flat} flat rows")
+    assert exps.min() > 5 and ties > 1000 and clipped > 10 and flat > 1
+    assert {case.xhat_shift for case in cases if case.xhat or case.wide} == {0, 1, 2, 3}
+
+
+KINDS = ["spread", "spread", "flat", "tiny", "extreme", "spike"]
+
+
+def random_cases(rng, count: int) -> list[Case]:
+    return [Case(rng, rng.randint(1, 9), rng.choice([1, 2, 3, 5, 6, 12]), wide=rng.random() < 0.4,
+                 xhat=rng.random() < 0.4, kind=KINDS[n % len(KINDS)]) for n in range(count)]
+
+
+@cocotb.test()
+async def matches_golden(dut):
+    await start(dut)
+    rng = seeded()
+    cases = random_cases(rng, 80) + [Case(rng, 3, 32, wide=wide, xhat=not wide) for wide in (False, True)]
+    census(cases)
+    bench = Bench(dut)
+    for case in cases:
+        await bench.run(case)
+
+
+@cocotb.test()
+async def matches_golden_when_stalled(dut):
+    await start(dut)
+    bench = Bench(dut, stall=half)
+    for case in random_cases(seeded(), 12):
+        await bench.run(case)
+
+
+@cocotb.test()
+async def matches_golden_in_bursts(dut):
+    """Long enough for the ring, the token tables and the queue to fill and drain."""
+    await start(dut)
+    rng = seeded()
+    bench = Bench(dut, stall=bursts())
+    for blocks in (1, 6):
+        await bench.run(Case(rng, 60, blocks, wide=True, xhat=True))
+
+
+@cocotb.test()
+async def normalises_the_widest_sums(dut):
+    """1024 channels at the ends of the range: the largest S1, S2 and V, and V = 1."""
+    await start(dut)
+    rng = seeded()
+    bench = Bench(dut)
+    case = Case(rng, 4, 32, wide=True, xhat=True, kind="extreme")
+    case.x[0], case.x[1], case.x[2, ::2], case.x[2, 1::2] = -32768, 32767, -32768, 32767
+    case.eps = 0
+    assert normalise(case.x, 0)[0].max() == 0
+    for case.xhat_shift in range(4):
+        await bench.run(case)
+
+
+@cocotb.test()
+async def narrows_at_every_boundary(dut):
+    """One value decides a block: v = offset (gain 0, shift 0) at the ends of each exponent's range and beside them."""
+    await start(dut)
+    rng = seeded()
+    bench = Bench(dut)
+    edges = [side * (128 << e) + d for e in range(4) for side in (-1, 1) for d in range(-6, 7)]
+    edges += [-32768, 32767, -32769, 32768, -(1 << 31), (1 << 31) - 1]
+    exps = set()
+    for first in range(0, len(edges), 32):
+        part = edges[first:first + 32]
+        case = Case(rng, 1, len(part), wide=False, xhat=False)
+        case.shift, case.gain[:], case.offset = 0, 0, np.zeros(len(case.gain), np.int64)
+        for block, edge in enumerate(part):
+            case.offset[block * BLOCK + rng.randrange(BLOCK)] = edge
+        exps |= set(layernorm(case.x, case.record())[0].exp.ravel().tolist())
+        await bench.run(case)
+    assert exps == {0, 1, 2, 3}
+
+
+@cocotb.test()
+async def keeps_its_latency_and_interval(dut):
+    """A row takes F cycles: LATENCY + F * (T + 1) * B cycles from the issue to the last write. More only for parameters
+    that take longer than the first token, and for planes that a pair's results leave no time for.
+    """
+    await start(dut)
+    rng = seeded()
+    bench, unit, fold = Bench(dut), LayerNorm(CFG), CFG.fold
+    for tokens, blocks, wide, xhat in ((1, 2, 0, 0), (8, 6, 0, 0), (20, 12, 0, 0), (2, 32, 0, 0), (40, 6, 1, 0),
+                                       (40, 6, 0, 1), (40, 6, 1, 1)):
+        case = Case(rng, tokens, blocks, wide=bool(wide), xhat=bool(xhat))
+        await until(dut, lambda: int(dut.idle.value), 5, "idle")
+        began = bench.writes.cycle
+        await bench.run(case)
+        took = bench.writes.times[-1] - began
+        further, pairs = wide + 2 * xhat, tokens * blocks // 2  # planes beside the first
+        late = max(0, 2 * fold * blocks - unit.KNOWN)
+        drained = further * pairs if fold > 1 else further + max(0, further - 1) * (pairs - 1)
+        beside = took - fold * (tokens + 1) * blocks - late - drained
+        assert beside == unit.LATENCY, f"{tokens} x {blocks}, {further} more planes: {beside} cycles beside the blocks"
+
+
+@cocotb.test()
+async def starts_clean_after_reset(dut):
+    await start(dut)
+    rng = seeded()
+    for cut in (10, 70, 110):
+        bench = Bench(dut)
+        case = Case(rng, 12, 6, wide=False, xhat=True)
+        task = cocotb.start_soon(bench.run(case))
+        await cycles(dut, cut)
+        task.cancel()
+        await cycles(dut, 1)  # lets it stop driving
+        dut.i__valid.value = dut.i_param__valid.value = 0
+        await reset(dut)
+        for part in (bench.rows, bench.writes):
+            part.task.cancel()
+        bench = Bench(dut)
+        await bench.run(Case(rng, 3, 3, wide=True, xhat=True))
+        await bench.run(Case(rng, 3, 2, wide=False, xhat=False))
+        for part in (bench.rows, bench.writes):
+            part.task.cancel()

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The house keeps its own rules: licence lines, pairs of unit and bench, packages from this checkout, file lengths."""
+
+import importlib
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [ROOT / name for name in subprocess.run(
+    ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py", "*.cpp", "Makefile", "*.toml", ".ci/run"],
+    cwd=ROOT, capture_output=True, text=True, check=True).stdout.split() if (ROOT / name).exists()]
+PYTHON = [path for path in SOURCES if path.suffix == ".py"]
+LONGEST = 400
+TWINS = {  # gateware with arithmetic of its own -> the twin that says what it must produce
+    "array/array": "matmul", "vector/epilogue": "epilogue", "vector/requantize": "epilogue", "vector/gelu": "gelu",
+    "vector/block_writer": "arith", "vector/softmax": "softmax", "vector/layernorm": "layernorm",
+    "arith/exp2": "softmax",
+    "arith/reciprocal": "arith", "arith/rsqrt": "arith", "arith/round_shift": "arith", "moe/gate": "gate",
+    "moe/top_k": "gate",
+}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_source_names_its_licence(path):
+    assert "SPDX-License-Identifier: Apache-2.0" in "".join(path.read_text().splitlines(keepends=True)[:2])
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_is_two_ideas_long(path):
+    lines = len(path.read_text().splitlines())
+    assert lines <= LONGEST, f"{path.name} has {lines} lines; one idea a file, at most {LONGEST}."
+
+
+@pytest.mark.parametrize("package", ["golden", "hw", "host", "sim"])
+def test_packages_are_those_of_this_checkout(package):
+    assert Path(importlib.import_module(package).__file__).is_relative_to(ROOT)
+
+
+@pytest.mark.parametrize("unit", sorted(TWINS))
+def test_arithmetic_units_have_a_twin_and_name_it(unit):
+    assert (ROOT / "golden" / "ops" / f"{TWINS[unit]}.py").exists()
+    text = (ROOT / "hw" / f"{unit}.py").read_text()
+    assert re.search(rf"golden[./]ops[./]{TWINS[unit]}\b|golden\.ops\.{TWINS[unit]}", text), (
+        f"hw/{unit}.py does not name golden.ops.{TWINS[unit]} as its twin.")
+
+
+@pytest.mark.parametrize("path", [p for p in PYTHON if p.is_relative_to(ROOT / "hw")],
+                         ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_unit_stands_in_a_bench(path):
+    """Each gateware file with a Component is imported by a bench, directly or as a part of what a bench builds."""
+    text = path.read_text()
+    if "wiring.Component" not in text or path.name == "top.py":
+        pytest.skip("no component of its own")
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    users = [p for p in PYTHON if p != path and re.search(rf"^from {re.escape(module)} import", p.read_text(), re.M)]
+    assert users, f"Nothing uses {module}."
+
+
+def test_no_path_of_a_machine_is_written_down():
+    pattern = re.compile(r"(?<![\w.])/(?:work|root|home|tmp|opt)/")
+    lines = [(path, i, line) for path in SOURCES if path != Path(__file__)
+             for i, line in enumerate(path.read_text().splitlines(), 1)]
+    found = [f"{path.relative_to(ROOT)}:{i}" for path, i, line in lines if pattern.search(line)]
+    assert not found, f"Machine paths stand in {found}."
