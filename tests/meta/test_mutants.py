@@ -55,7 +55,7 @@ MUTANTS = [
            "[self.WIDTH - zeros]", "[self.WIDTH - 1 - zeros]"),
     Mutant("what waits in the spare register is lost", "hw.lib.queue", "Queue", "test_queue",
            "spare.eq(i_bits), spare_full.eq(1)", "spare.eq(i_bits), spare_full.eq(0)"),
-    Mutant("a memory that is exactly full is refused", "hw.ctrl.reach", "ReachChecker", "test_reach",
+    Mutant("a memory that is exactly full is refused", "hw.ctrl.bounds_check", "BoundsChecker", "test_bounds_check",
            "total > depth(self.cfg, store)", "total >= depth(self.cfg, store)", (NANO,)),
     Mutant("a burst ends at an early RLAST", "hw.dma.read_engine", "ReadEngine", "test_read_engine",
            "ends.eq(s1_valid & asked & final)", "ends.eq(s1_valid & asked & (final | s1_last))",
@@ -63,7 +63,7 @@ MUTANTS = [
     Mutant("a response counts before its burst is written", "hw.dma.write_engine", "WriteEngine", "test_write_engine",
            "asked.eq((addressed != 0) & (filled != 0))", "asked.eq(addressed != 0)",
            options=(("tests", ["names_a_response_before_its_burst_was_taken"]),)),
-    Mutant("appended entries are not counted", "hw.ctrl.reach", "ReachChecker", "test_reach",
+    Mutant("appended entries are not counted", "hw.ctrl.bounds_check", "BoundsChecker", "test_bounds_check",
            'Mux(s2_append, state["entries"], 0)', "0", (NANO,)),
 ]
 
