@@ -10,8 +10,8 @@ from golden.spec import isa
 from golden.spec.isa import Opcode
 from golden.spec.machine import PARAM_LINES, MachineConfig
 from golden.spec.tiling import attention_lines, linear_lines, norm_lines
-from host.compiler import overlap
 from host.compiler.emit import compile_model
+from host.compiler.passes import software_pipelining
 from host.driver.session import Session
 from sim.board.settings import DramSettings
 
@@ -69,7 +69,7 @@ def board_reads(board, base: int, lines: int, config: MachineConfig) -> np.ndarr
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_hit_experts_are_read_once_and_the_others_never(together, stall, model, device, picture, monkeypatch):
     """Of programs that are cut wherever that is possible, so that weights are held and taken again."""
-    monkeypatch.setattr(overlap, "LEAST_GAIN", -1 << 20)
+    monkeypatch.setitem(software_pipelining.__globals__, "LEAST_GAIN", -1 << 20)
     config = device.board.config
     image = compile_model(model, config)
     names = [name for name in image.programs if ("+" in name) is together]

@@ -56,7 +56,7 @@ MUTANTS = [
     Mutant("what waits in the spare register is lost", "hw.lib.queue", "Queue", "test_queue",
            "spare.eq(i_bits), spare_full.eq(1)", "spare.eq(i_bits), spare_full.eq(0)"),
     Mutant("a memory that is exactly full is refused", "hw.ctrl.bounds_check", "BoundsChecker", "test_bounds_check",
-           "total > depth(self.cfg, store)", "total >= depth(self.cfg, store)", (NANO,)),
+           "s4_end > capacity(self.cfg, resource)", "s4_end >= capacity(self.cfg, resource)", (NANO,)),
     Mutant("a burst ends at an early RLAST", "hw.dma.read_engine", "ReadEngine", "test_read_engine",
            "ends.eq(s1_valid & asked & final)", "ends.eq(s1_valid & asked & (final | s1_last))",
            options=(("tests", ["is_quiet_only_when_nothing_comes_any_more"]),)),
