@@ -140,7 +140,7 @@ def attend(f: dict, memories: Memories, stream: Stream) -> Result:
     v = memories.read_value(f["value_tile"], slices_of(f["keys"]), f["keys"], tiles_of(f["heads"] * width))
     out = attention(q, k, v, Attention(
         score_mult=mult, shift1=f["shift1"], gain=params["gain"], offset=params["offset"], shift2=f["shift2"],
-        wide_p=bool(f["wide_p"]), wide=bool(f["wide"]), p_shift=f["p_shift"]))
+        wide_p=bool(f["wide_p"]), wide=bool(f["wide"]), p_shift=f["p_shift"] if f["wide_p"] else 0))
     return (memories.write_operand(f["dst_row"], queries, f["dst_stride"], f["dst_plane"], out),), {}
 
 

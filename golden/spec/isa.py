@@ -153,7 +153,8 @@ FORMATS: dict[Opcode, Word] = {
         Field("key_tile", 10, "first K tile"), Field("key_pitch", 8, "slices of one key tile"),
         Field("value_tile", 10, "first V tile"), Field("dst_row", 16, "operand row of output token 0"),
         Field("dst_stride", 8), Field("dst_plane", 8), Field("wide_p", 1, "16-bit probabilities, two passes"),
-        Field("wide", 1, "16-bit result"), Field("p_shift", 4, "extra right shift of 16-bit probabilities"),
+        Field("wide", 1, "16-bit result"),
+        Field("p_shift", 4, "extra right shift of 16-bit probabilities, without effect on others"),
         Field("shift1", 6, "right shift after a score's multiplication"), _SHIFT2),
     # Empties the queues (unless append); sets the gate for the next LINEAR with dst GATE, which brings `tokens` tokens.
     Opcode.GATE: _word(

@@ -67,7 +67,7 @@ def attention(f: dict, rng: random.Random) -> dict:
     wide_p = rng.getrandbits(1)
     return {"shift1": rng.choice((rng.randint(0, 47), rng.randint(14, 26))), "wide_p": wide_p,
             "shift2": rng.choice((rng.randint(0, 40), rng.randint(8, 24))),
-            "p_shift": rng.randint(0, 14) if wide_p else 0, "keys": rng.randint(1, f["keys"])}
+            "p_shift": rng.randint(0, 14), "keys": rng.randint(1, f["keys"])}
 
 
 def gate(f: dict, rng: random.Random) -> dict:

@@ -10,7 +10,11 @@ from golden.spec import isa
 from golden.spec.isa import Opcode
 from golden.spec.machine import PARAM_LINES, MachineConfig
 from golden.spec.tiling import attention_lines, linear_lines, norm_lines
+<<<<<<< HEAD
 from host.compiler.compile import compile_model
+=======
+from host.compiler.emit import compile_model
+>>>>>>> issue12
 from host.compiler.passes import software_pipelining
 from host.driver.session import Session
 from sim.board.settings import DramSettings

@@ -133,7 +133,7 @@ class Grammar:
             queries=queries, keys=keys, q_row=self.operand(queries * q_stride + rows), q_stride=q_stride,
             key_tile=self.number(0, 8), key_pitch=pitch, value_tile=self.number(0, 8),
             dst_row=self.operand(queries * stride), dst_stride=stride, dst_plane=plane, wide_p=wide_p, wide=wide,
-            p_shift=self.number(0, 14) if wide_p else 0, shift1=self.number(8, 34), shift2=self.number(0, 40))
+            p_shift=self.number(0, 14), shift1=self.number(8, 34), shift2=self.number(0, 40))
 
     def gate(self, append: bool) -> Instruction:
         experts = self.draw(st.sampled_from([1, 2, 5, 16, 17, 33]))
