@@ -45,11 +45,20 @@ class Contents:
         return cls(rng.bytes(TABLE_ROWS * LINE), rng.bytes(INPUT_ROWS * LINE), stream_bytes(seed).tobytes())
 
 
+def _padded(data: bytes) -> int:
+    """Bytes of whole pages that hold ``data``, and one page of zeros behind."""
+    return (len(data) + PAGE - 1) // PAGE * PAGE + PAGE
+
+
 def on_golden(words: list[int], contents: Contents) -> Outcome:
     """The job on the instruction-set simulator. Raises MissingWait where the program depends on luck."""
-    dram = Dram()
-    registers = {"PROGRAM_ADDR": dram.put(isa.assemble(words)), "TABLE_ADDR": dram.put(contents.tables),
-                 "INPUT_ADDR": dram.put(contents.pixels)}
+    dram, parts = Dram(), {"PROGRAM_ADDR": isa.assemble(words), "TABLE_ADDR": contents.tables,
+                           "INPUT_ADDR": contents.pixels}
+    registers, end = {}, dram.allocate(sum(_padded(data) for data in parts.values()))
+    for name, data in parts.items():  # one region: the simulated board has memory between its buffers too
+        registers[name] = end
+        dram.write(end, data)
+        end += _padded(data)
     registers |= {"READ_LO": registers["PROGRAM_ADDR"], "READ_HI": registers["INPUT_ADDR"] + len(contents.pixels)}
     output, weights = dram.allocate(OUTPUT_LINES * LINE), dram.put(contents.weights)
     registers |= {"OUTPUT_ADDR": output, "WRITE_LO": output, "WRITE_HI": output + OUTPUT_LINES * LINE,
@@ -76,11 +85,11 @@ class Rig:
                  "OUTPUT_ADDR": bytes(OUTPUT_LINES * LINE), "WEIGHT_ADDR0": contents.weights}
         buffers = {}
         for name, data in parts.items():
-            buffers[name] = device.allocate(len(data))
-            buffers[name].view[:] = np.frombuffer(data, np.uint8)
-            device.allocate(PAGE)  # nothing of ours lies behind a buffer
+            buffers[name] = device.allocate(_padded(data))
+            buffers[name].view[:] = 0
+            buffers[name].view[:len(data)] = np.frombuffer(data, np.uint8)
             regs[name] = buffers[name].address
-        ends = {name: buffer.address + len(buffer.view) for name, buffer in buffers.items()}
+        ends = {name: buffer.address + len(parts[name]) for name, buffer in buffers.items()}
         for window, first, last in (("READ", "PROGRAM_ADDR", "INPUT_ADDR"), ("WRITE", "OUTPUT_ADDR", "OUTPUT_ADDR"),
                                     ("WEIGHT", "WEIGHT_ADDR0", "WEIGHT_ADDR0")):
             regs[f"{window}_LO"], regs[f"{window}_HI"] = buffers[first].address, ends[last]
@@ -89,7 +98,8 @@ class Rig:
         regs["CTRL"] = Ctrl.START
         device.wait(2 * LIMIT, lambda cycles: None)
         status = Status(regs["STATUS"] & 0xFF)
-        outcome = Outcome(status, regs["ERR_INDEX"], buffers["OUTPUT_ADDR"].view.tobytes(), regs["RETIRED"])
+        output = buffers["OUTPUT_ADDR"].view[:OUTPUT_LINES * LINE].tobytes()
+        outcome = Outcome(status, regs["ERR_INDEX"], output, regs["RETIRED"])
         regs.acknowledge()
         assert regs.idle, "the machine is still busy"
         return outcome
