@@ -54,7 +54,7 @@ demo: $(STAMP) ## a real picture, both tasks, every layer of M3ViT-Tiny in RTL, 
 demo-nano: $(STAMP) ## the same with a nano model on a nano machine, in seconds
 	$(PY) -m sim.demo --model nano --machine nano --out $(OUT)/demo-nano $(ARGS)
 
-accuracy: $(STAMP) ## the integer model against float, layer by layer, beside the bars
+accuracy: $(STAMP) ## the integer model against float, layer by layer, beside the thresholds
 	$(PY) -m host.report.accuracy --out $(OUT)/accuracy $(ARGS)
 
 verilog: $(STAMP) ## synthesizable Verilog of CONFIG (nano, small, zcu102, u280)
@@ -69,7 +69,7 @@ pnr: $(STAMP) ## place and route of the small machine for a Gowin GW5AST-138C: t
 		$(PY) -m pip install -q --disable-pip-version-check -e '.[pnr]'; }
 	$(PY) -m sim.implementation.pnr --config $(CONFIG) $(if $(UNIT),--unit $(UNIT)) $(ARGS)
 
-bench: $(STAMP) ## cycles, array use, DRAM bytes of the full frame in RTL beside their bars; pictures and a trace
+bench: $(STAMP) ## cycles, array use, DRAM bytes of the full frame in RTL beside their thresholds; pictures and a trace
 	$(PY) -m sim.bench --out $(OUT)/bench $(ARGS)
 
 stalls: $(STAMP) ## 50 seeds of random DRAM stalls on nano, each frame compared with golden; ARGS="--scheduler ADDRESS" for Dask

@@ -105,7 +105,7 @@ def quantize(path: Source, output: Output,
              plan: Annotated[str, typer.Option(help="fast, accurate or mixed.")] = "fast",
              images: Annotated[list[Path] | None, typer.Option(help="Calibration pictures; photographs that come "
                                                                "with the packages when none are given.")] = None,
-             views: Annotated[int | None, typer.Option(help="How many calibration views to make of them; by default "
+             crops: Annotated[int | None, typer.Option(help="How many calibration views to make of them; by default "
                                                        "96, or less for many tokens.")] = None,
              cycle_budget: Annotated[int | None, typer.Option(help="Cycles a frame may take (mixed).")] = None,
              weight_bits: Annotated[int | None, typer.Option(help="Bits of weights, 4 to 8.")] = None,
@@ -119,7 +119,7 @@ def quantize(path: Source, output: Output,
     from host.importers import import_checkpoint
     from host.program import is_quantized
     from host.progress import steps
-    from host.quantizer.crops import views as photographs
+    from host.quantizer.crops import crops as photographs
     from host.quantizer.findings import Finding
     from host.quantizer.quantize import quantize as quantized
 
@@ -128,7 +128,7 @@ def quantize(path: Source, output: Output,
     model = import_checkpoint(path)
     _require_fit(model.config, plan, machine)
     pictures = ([fitted(read_picture(image), model.config) for image in images] if images
-                else photographs(model.config, views))
+                else photographs(model.config, crops))
     found: list[Finding] = []
     with steps(f"quantize {model.config.name}") as report:
         result = quantized(model, pictures, plan, progress=report, report=found.append, cycle_budget=cycle_budget,
@@ -140,7 +140,7 @@ def quantize(path: Source, output: Output,
                          f"written.")
     result.save(output)
     _show(json_, f"{path} -> {output}", _describe(result.config) | {
-        "plan": plan, "calibration_views": len(pictures), "bytes": output.stat().st_size,
+        "plan": plan, "calibration_pictures": len(pictures), "bytes": output.stat().st_size,
         "warnings": [str(finding) for finding in found] if json_ else len(found), "written": str(output)})
 
 
@@ -224,22 +224,22 @@ def explore(board: Annotated[str, typer.Option(help="Board: zcu102, kv260, u280.
             json_: Json = False):
     """Search machines for a board: the Pareto front of cycles, DSP, LUT and BRAM, and what limits each point."""
     from host.explore import command
-    from host.explore.picture import save_front
-    from host.explore.search import sweep
+    from host.explore.picture import save_pareto_front
+    from host.explore.search import search
     from host.progress import printer, steps
 
     where, network = command.board_named(board), command.model_named(model, plan)
     tasks = command.tasks_named(network, task)
     with steps(f"explore {where.name}") as report:
-        found = sweep(command.outline_of(network, tasks), tasks, where, fill, scheduler=scheduler, report=report)
+        found = search(command.skeleton_of(network, tasks), tasks, where, fill, scheduler=scheduler, report=report)
     name = network.config.name
     if picture is not None:
-        save_front(found, f"{name} on {where.name}: {len(found.points)} machines that fit", picture)
+        save_pareto_front(found, f"{name} on {where.name}: {len(found.points)} machines that fit", picture)
     if json_:
         print(json.dumps(command.as_json(found, name, tasks)))
         return
     printer().print(command.table(found, f"{name} ({'+'.join(tasks)}) on {where.name}, filled to {fill:.0%}: "
-                                  f"{len(found.front)} of {len(found.points)} machines that fit are best", points))
+                                  f"{len(found.pareto_front)} of {len(found.points)} that fit are best", points))
 
 
 @app.command()

@@ -14,7 +14,7 @@ class ClusterError(RuntimeError):
     """No cluster: Dask is not installed, or nobody answers at the address."""
 
 
-def spread(work: Callable, items: Sequence, *, scheduler: str | None = None, workers: int | None = None,
+def parallel_map(work: Callable, items: Sequence, *, scheduler: str | None = None, workers: int | None = None,
            report: Callable[[int, int], None] = lambda done, total: None) -> list:
     """``work(item)`` of every item, in the order of the items; ``report(done, total)`` after each.
 

@@ -61,7 +61,7 @@ GATE_BEAT = data.StructLayout({
     "tile": unsigned(2),               # experts 16 * tile ..
 })
 SOFTMAX_JOB = data.StructLayout({
-    "mult": unsigned(16), "shift1": unsigned(6), "wide": unsigned(1), "p_shift": unsigned(4),
+    "multiplier": unsigned(16), "shift1": unsigned(6), "wide": unsigned(1), "p_shift": unsigned(4),
     "keys": unsigned(12),              # of a row; chunks = ceil(keys / 16)
     "lanes": unsigned(4),              # queries of this job: lanes 0 .. lanes - 1 send scores
 })
@@ -108,8 +108,8 @@ def tile_context(config: MachineConfig) -> data.StructLayout:
         "tile": unsigned(8),           # output tile (LINEAR), key tile (SOFTMAX), output block (attention)
         "slot": unsigned(2),           # parameter set to use ...
         "load": unsigned(1),           # ... after pulling it from the parameter stream
-        "gelu": unsigned(1), "affine": unsigned(1), "score": unsigned(1), "accumulate": unsigned(1),
-        "divide": unsigned(1),         # attention: mult and shift1 come from the lanes below
+        "gelu": unsigned(1), "affine": unsigned(1), "gate_weight": unsigned(1), "accumulate": unsigned(1),
+        "divide": unsigned(1),         # attention: multiplier and shift1 come from the lanes below
         "shift1": unsigned(6), "shift2": unsigned(6),
         "act_shift": unsigned(3),      # counts with gelu only
         "pitch": unsigned(8),          # KEY: slices of a key tile; VALUE: slices of all keys; OPERAND16: plane
@@ -119,7 +119,7 @@ def tile_context(config: MachineConfig) -> data.StructLayout:
             "present": unsigned(1),
             "row": unsigned(ROW_BITS),     # RESIDUAL: row of this tile; OPERAND: row that holds this block
             "token": unsigned(TOKEN_BITS),  # KEY, VALUE: token; SOFTMAX: keys of the row
-            "mult": unsigned(16),          # divide: reciprocal; score: expert weight
+            "multiplier": unsigned(16),          # divide: reciprocal; score: expert weight
             "shift": unsigned(6),          # divide: right shift
         }), config.tm),
     })

@@ -9,13 +9,13 @@ from golden.spec.machine import MachineConfig
 from hw.array.array import MatrixArray
 from hw.array.array_control import ArrayControl
 from hw.axi import LITE_MEMBERS, READ_MEMBERS, WRITE_MEMBERS, connect_flat, flat
-from hw.ctrl.credits import MULT_LINES, NORM_LINES
+from hw.ctrl.credits import MULTIPLIER_LINES, NORM_LINES
 from hw.ctrl.csr import COUNTERS, Csr
 from hw.ctrl.front_end import FrontEnd
 from hw.ctrl.perf_events import Activity
 from hw.ctrl.sequencer import Sequencer
 from hw.ctrl.supervisor import Supervisor
-from hw.ctrl.weight_prefetcher import StreamWalker
+from hw.ctrl.weight_prefetcher import WeightPrefetcher
 from hw.dma.load_store import LoadStore
 from hw.dma.main_port import MainPort
 from hw.dma.weight_stream import WeightStream
@@ -49,7 +49,7 @@ class Accelerator(wiring.Component):
 
     Timing: everything in domain ``sync``, clocked by ``ap_clk``; ``ap_rst_n`` is synchronous and registered once.
     Domain: programs for the machine ``cfg``; anything else ends in a named status.
-    Twin: ``golden.iss``.
+    Reference model: ``golden.iss``.
 
     Members: :func:`ports`.
     """
@@ -69,17 +69,17 @@ class Accelerator(wiring.Component):
         # Control survives the reset at the end of a job; everything else is cleared by it.
         local_units = 6
         m.submodules.csr = csr = Csr(cfg)
-        m.submodules.supervisor = boss = Supervisor(cfg, engines=cfg.ports + 2, locals_=local_units)
+        m.submodules.supervisor = supervisor = Supervisor(cfg, engines=cfg.ports + 2, locals_=local_units)
 
         def unit(name, component):
-            m.submodules[name] = ResetInserter(boss.reset)(component)
+            m.submodules[name] = ResetInserter(supervisor.reset)(component)
             return component
 
         main = unit("main", MainPort())
         weights = unit("weights", WeightStream(cfg))
         front_end = unit("front_end", FrontEnd(cfg))
         sequencer = unit("sequencer", Sequencer(cfg))
-        walker = unit("walker", StreamWalker(cfg))
+        prefetcher = unit("prefetcher", WeightPrefetcher(cfg))
         activity = unit("activity", Activity())
         load_store = unit("load_store", LoadStore(cfg))
         norm = unit("norm", LayerNorm(cfg))
@@ -95,7 +95,7 @@ class Accelerator(wiring.Component):
         ring = unit("ring", WeightRing(cfg))
         params = unit("params", Queue(LINE_BITS, cfg.param_lines))
         norm_params = unit("norm_params", Queue(LINE_BITS, NORM_LINES))
-        mults = unit("mults", Queue(LINE_BITS, MULT_LINES))
+        multipliers = unit("multipliers", Queue(LINE_BITS, MULTIPLIER_LINES))
 
         def join(*pairs):
             for source, destination in pairs:
@@ -114,51 +114,51 @@ class Accelerator(wiring.Component):
         m.d.comb += self.interrupt.eq(csr.interrupt)
 
         # Registers and supervisor.
-        for name in (*boss.bases, *boss.bounds, "job_limit"):
-            m.d.comb += getattr(boss, name).eq(getattr(csr, name))
-        assign(boss, csr, "start", "abort")
-        assign(csr, boss, "busy", "done", "code", "drained", "err_index", "err_addr", "run_id", "clear")
+        for name in (*supervisor.bases, *supervisor.bounds, "job_limit"):
+            m.d.comb += getattr(supervisor, name).eq(getattr(csr, name))
+        assign(supervisor, csr, "start", "abort")
+        assign(csr, supervisor, "busy", "done", "code", "drained", "err_index", "err_addr", "run_id", "clear")
         assign(main, csr, "read_lo", "read_hi", "write_lo", "write_hi", limit="bus_limit")
         assign(weights, csr, limit="bus_limit", lo="weight_lo", hi="weight_hi")
         assign(load_store, csr, "table_addr", "input_addr", "output_addr")
         assign(front_end, csr, addr="program_addr")
         m.d.comb += [weights.base[p].eq(getattr(csr, f"weight_addr{p}")) for p in range(cfg.ports)]
         for engine in (main, weights):
-            m.d.comb += engine.halt.eq(boss.halt)
+            m.d.comb += engine.halt.eq(supervisor.halt)
 
         for n, (prefix, side) in enumerate((("read_", main), ("write_", main))):
-            fault = boss.bus_fault[n]
+            fault = supervisor.bus_fault[n]
             assign(fault, side, valid=f"{prefix}fault", code=f"{prefix}fault_code", addr=f"{prefix}fault_addr")
-            m.d.comb += [fault.index.eq(load_store.at), boss.expired[n].eq(getattr(side, f"{prefix}expired")),
-                         boss.quiet[n].eq(getattr(side, f"{prefix}quiet"))]
+            m.d.comb += [fault.index.eq(load_store.at), supervisor.expired[n].eq(getattr(side, f"{prefix}expired")),
+                         supervisor.quiet[n].eq(getattr(side, f"{prefix}quiet"))]
         for p in range(cfg.ports):
-            fault = boss.bus_fault[2 + p]
+            fault = supervisor.bus_fault[2 + p]
             m.d.comb += [
                 fault.valid.eq(weights.fault[p]), fault.code.eq(weights.fault_code[p]),
                 fault.addr.eq(weights.fault_addr[p]), fault.index.eq(sequencer.at),
-                boss.expired[2 + p].eq(weights.expired[p]), boss.quiet[2 + p].eq(weights.quiet[p]),
+                supervisor.expired[2 + p].eq(weights.expired[p]), supervisor.quiet[2 + p].eq(weights.quiet[p]),
             ]
         for n, source in enumerate((load_store, operand, residual, gate, array, epilogue)):
-            assign(boss.local_fault[n], source, valid="fault", code="fault_code")
-            m.d.comb += boss.local_fault[n].index.eq((load_store if source is load_store else sequencer).at)
-        assign(boss, front_end, program_fault="fault", program_code="fault_code", program_index="fault_index")
-        assign(boss, sequencer, "finished", "at")
+            assign(supervisor.local_fault[n], source, valid="fault", code="fault_code")
+            m.d.comb += supervisor.local_fault[n].index.eq((load_store if source is load_store else sequencer).at)
+        assign(supervisor, front_end, program_fault="fault", program_code="fault_code", program_index="fault_index")
+        assign(supervisor, sequencer, "finished", "at")
 
         # Program.
-        assign(front_end, boss, start="begin")
+        assign(front_end, supervisor, start="begin")
         assign(main, front_end, "fetching")
         join((front_end.o_request, main.i_fetch), (main.o_fetch, front_end.i_data))
-        assign(front_end, walker, walker_index="index")
+        assign(front_end, prefetcher, prefetcher_index="index")
         assign(front_end, sequencer, sequencer_index="index")
-        assign(walker, front_end, word="walker_word", start="loaded")
+        assign(prefetcher, front_end, word="prefetcher_word", start="loaded")
         assign(sequencer, front_end, word="sequencer_word", start="loaded")
         assign(sequencer, activity, "idle")
         assign(sequencer, gate, arrivals="o_arrivals", count="o_count")
-        assign(walker, gate, arrivals="o_arrivals", round="o_round")
+        assign(prefetcher, gate, arrivals="o_arrivals", round="o_round")
         assign(gate, sequencer, i_count_expert="count_expert")
-        for n, reader in enumerate((sequencer, walker)):
+        for n, reader in enumerate((sequencer, prefetcher)):
             m.d.comb += [gate.i_place[n].eq(reader.place), reader.arrival.eq(gate.o_arrival[n])]
-        join((sequencer.o_total, walker.i_total), (sequencer.o_dma, load_store.i), (sequencer.o_norm, norm.i),
+        join((sequencer.o_total, prefetcher.i_total), (sequencer.o_dma, load_store.i), (sequencer.o_norm, norm.i),
              (sequencer.o_array, control.i), (sequencer.o_gate, gate.i))
         assign(activity, control, control="idle_issue")
         m.d.comb += activity.context.eq(control.o_context.valid)
@@ -167,14 +167,14 @@ class Accelerator(wiring.Component):
             m.d.comb += getattr(activity, name).eq(source.idle)
 
         # Weight stream.
-        join((walker.o_chunk, weights.i_chunk), (walker.o_route, weights.i_route), (weights.o_ring, ring.i),
-             (weights.o_param, params.i), (weights.o_norm, norm_params.i), (weights.o_mults, mults.i),
-             (params.o, epilogue.i_param), (norm_params.o, norm.i_param), (mults.o, control.i_mults))
-        assign(walker, control, "ring_release", "ring_release_en")
+        join((prefetcher.o_chunk, weights.i_chunk), (prefetcher.o_route, weights.i_route), (weights.o_ring, ring.i),
+             (weights.o_param, params.i), (weights.o_norm, norm_params.i), (weights.o_multipliers, multipliers.i),
+             (params.o, epilogue.i_param), (norm_params.o, norm.i_param), (multipliers.o, control.i_multipliers))
+        assign(prefetcher, control, "ring_release", "ring_release_en")
         m.d.comb += [
-            walker.param_release.eq(params.o.valid & params.o.ready),
-            walker.norm_release.eq(norm_params.o.valid & norm_params.o.ready),
-            walker.mults_release.eq(mults.o.valid & mults.o.ready),
+            prefetcher.param_release.eq(params.o.valid & params.o.ready),
+            prefetcher.norm_release.eq(norm_params.o.valid & norm_params.o.ready),
+            prefetcher.multipliers_release.eq(multipliers.o.valid & multipliers.o.ready),
         ]
         assign(control, ring, "ring_level", "ring_data")
         assign(ring, control, "ring_row", "ring_en", "ring_release", "ring_release_en")
@@ -209,14 +209,14 @@ class Accelerator(wiring.Component):
         join((array.o, epilogue.i), (control.o_context, epilogue.i_context),
              (epilogue.o_score, softmax.i), (epilogue.o_gate, gate.i_logits),
              (control.o_softmax_job, softmax.i_job), (softmax.o, control.i_softmax_done),
-             (control.o_walk, gate.i_walk), (gate.o_entry, control.i_entry))
+             (control.o_traverse, gate.i_traverse), (gate.o_entry, control.i_entry))
         assign(softmax, control, "p_slot", "p_chunk", "p_plane", "p_en", "p_release")
         assign(control, softmax, "p_data")
 
         # Counters.
         retired = [sequencer.retire, load_store.retire, norm.retire, epilogue.retire, gate.retire]
         events = {
-            "CYCLES": boss.busy, "RETIRED": sum(retired[1:], retired[0]), "ARRAY_BUSY": control.busy,
+            "CYCLES": supervisor.busy, "RETIRED": sum(retired[1:], retired[0]), "ARRAY_BUSY": control.busy,
             "ARRAY_WEIGHTS": control.wait_weights, "ARRAY_OPERANDS": control.wait_operands,
             "ARRAY_DRAIN": control.wait_drain, "NORM_BUSY": ~norm.idle, "DMA_BUSY": ~load_store.idle,
             "MAIN_READ": main.read_beat, "MAIN_WRITTEN": main.write_beat,

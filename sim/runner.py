@@ -19,7 +19,7 @@ BUILD = Path(os.environ.get("EDGE_MOE_BUILD", Path(__file__).parents[1] / "build
 TOP = "dut"
 
 
-RUBBISH = ("--x-initial", "unique", "--x-assign", "unique")
+UNINITIALISED = ("--x-initial", "unique", "--x-assign", "unique")
 """Verilator's arguments for unknown values that a run picks by its seed, instead of zeros."""
 
 
@@ -44,7 +44,7 @@ def build(component, name: str, *, fast: bool = False, waves: bool = False):
     present = [port for port in ports if f" {port};" in text or f" {port} ;" in text or f"\\{port} " in text]
     control = "`verilator_config\n" + "".join(f'public_flat_rw -module "{TOP}" -var "{port}"\n' for port in present)
     arguments = ["--no-public-flat-rw", "--output-split", "0", "--output-split-cfuncs", "0", "-Wno-fatal",
-                 "-Wno-WIDTH", *RUBBISH]
+                 "-Wno-WIDTH", *UNINITIALISED]
     if waves:
         arguments += ["--trace-vcd"]
     digest = hashlib.sha256(json.dumps([text, control, arguments, fast]).encode()).hexdigest()[:16]

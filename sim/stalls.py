@@ -17,7 +17,7 @@ from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
 from host.driver.errors import AccelError
 from host.driver.session import Session
-from host.parallel_map import ClusterError, spread
+from host.parallel_map import ClusterError, parallel_map
 from host.progress import steps
 from sim.board.build import build_board
 from sim.board.settings import DramSettings
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         build_board(MACHINES[options.machine], lambda text: print(text, file=sys.stderr))  # once, not in every process
     try:
         with steps(f"stalls on {options.machine}") as report:
-            outcomes = spread(partial(run, options.model, options.machine), range(options.seeds),
+            outcomes = parallel_map(partial(run, options.model, options.machine), range(options.seeds),
                               scheduler=options.scheduler, workers=options.workers, report=report)
     except ClusterError as error:
         print(error, file=sys.stderr)

@@ -9,8 +9,8 @@ from golden.iss.faults import check
 from golden.iss.memories import Memories
 from golden.iss.stream import Stream
 from golden.iss.trace import Write
-from golden.ops import gate as gate_twin
-from golden.ops import queues as queue_twin
+from golden.ops import gate as gate_reference
+from golden.ops import queues as queue_reference
 from golden.ops.arith import DomainError, wrap32
 from golden.ops.attention import Attention, attention
 from golden.ops.epilogue import Epilogue, epilogue, to_key_value, to_residual
@@ -35,7 +35,7 @@ class GateState:
 
     fields: dict | None = None
     left: int = 0
-    queues: list[queue_twin.Queue] = field(default_factory=list)
+    queues: list[queue_reference.Queue] = field(default_factory=list)
     order: list[int] = field(default_factory=list)
 
 
@@ -43,11 +43,12 @@ def norm(f: dict, memories: Memories, stream: Stream) -> Result:
     tokens = np.arange(f["tokens"])
     params = stream.norm(f["stream"], f["blocks"])
     x = memories.read_residual(f["src_row"], tokens, f["src_stride"], f["blocks"])
-    out, xhat = layernorm(x, Norm(gain=params["gain"], offset=params["offset"], shift=f["shift"], eps=f["eps"],
-                                  wide=bool(f["wide"]), xhat_shift=f["xhat_shift"]))
+    out, normalized = layernorm(x, Norm(gain=params["gain"], offset=params["offset"], shift=f["shift"], eps=f["eps"],
+                                  wide=bool(f["wide"]), normalized_shift=f["normalized_shift"]))
     writes = [memories.write_operand(f["dst_row"], tokens, f["dst_stride"], f["dst_plane"], out)]
-    if f["xhat"]:
-        writes.append(memories.write_operand(f["xhat_row"], tokens, f["xhat_stride"], f["xhat_plane"], Operand(xhat)))
+    if f["normalized"]:
+        writes.append(memories.write_operand(f["normalized_row"], tokens, f["normalized_stride"], f["normalized_plane"],
+                                             Operand(normalized)))
     return tuple(writes), {}
 
 
@@ -55,11 +56,11 @@ def linear(f: dict, memories: Memories, stream: Stream, gate: GateState, expert:
     """``expert`` -1 stands for no expert: queues are then empty."""
     queued = Index.QUEUE_TOKEN in (f["src_index"], f["dst_index"]) or Index.QUEUE_SLOT in (f["src_index"],
                                                                                            f["dst_index"])
-    none = queue_twin.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16))
+    none = queue_reference.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16))
     queue = gate.queues[expert] if expert >= 0 else none
     if queued:
         memories.note(Resource.QUEUES, 0, write=False)
-    if f["score"] and not queued:
+    if f["gate_weight"] and not queued:
         raise DomainError("Expert weights belong to a LINEAR over a queue.")
     slots = np.arange(len(queue) if queued else f["tokens"])
 
@@ -76,9 +77,10 @@ def linear(f: dict, memories: Memories, stream: Stream, gate: GateState, expert:
     if f["dst"] == Dest.GATE:
         return route(acc + source.params["bias"], memories, gate)
     v = epilogue(acc, Epilogue(
-        bias=source.params["bias"], mult=source.params["mult"], shift1=f["shift1"], gelu=bool(f["gelu"]),
-        affine=bool(f["affine"]), score=bool(f["score"]), gain=source.params["gain"], offset=source.params["offset"],
-        shift2=f["shift2"], act_shift=f["act_shift"]), queue.weights if f["score"] else None)
+        bias=source.params["bias"], multiplier=source.params["multiplier"], shift1=f["shift1"], gelu=bool(f["gelu"]),
+        affine=bool(f["affine"]), gate_weight=bool(f["gate_weight"]), gain=source.params["gain"],
+        offset=source.params["offset"], shift2=f["shift2"], act_shift=f["act_shift"]),
+        queue.weights if f["gate_weight"] else None)
     target = index(f["dst_index"])
     return (_store(Dest(f["dst"]), f, memories, target, v),), extra
 
@@ -89,7 +91,7 @@ def _store(dest: Dest, f: dict, memories: Memories, target: np.ndarray, v: np.nd
         if not f["accumulate"]:
             return memories.write_residual(where[0], target, where[1], to_residual(v))
         tokens, which = np.unique(target, return_inverse=True)  # a queue may name a token twice
-        after = queue_twin.scatter_add(memories.read_residual(where[0], tokens, where[1], f["tiles"], late=True),
+        after = queue_reference.scatter_add(memories.read_residual(where[0], tokens, where[1], f["tiles"], late=True),
                                        which, v)
         return memories.write_residual(where[0], target, where[1], after[which])
     if dest is Dest.KEY:
@@ -101,7 +103,7 @@ def _store(dest: Dest, f: dict, memories: Memories, target: np.ndarray, v: np.nd
 
 def start_gate(f: dict, gate: GateState) -> None:
     kept = gate.queues if f["append"] else []
-    new = [queue_twin.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16)) for _ in range(len(kept), f["experts"])]
+    new = [queue_reference.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16)) for _ in range(len(kept), f["experts"])]
     gate.fields, gate.left, gate.queues = f, f["tokens"], kept + new
     gate.order = gate.order if f["append"] else []
 
@@ -113,14 +115,14 @@ def route(s: np.ndarray, memories: Memories, gate: GateState) -> Result:
         raise DomainError(f"The gate waits for {gate.left} tokens; a LINEAR brings {len(s)}.")
     pairs = s.reshape(len(s), -1, 2, TN // 2)
     both = [pairs[:, :, part].reshape(len(s), -1)[:, :f["experts"]] for part in (0, 1)]
-    logits = gate_twin.combine(*both)
+    logits = gate_reference.combine(*both)
     if logits.shape[1] < f["experts"]:
         raise DomainError(f"The gate chooses among {f['experts']} experts; a LINEAR brings {logits.shape[1]} logits.")
-    chosen, weights = gate_twin.route(logits, gate_twin.Gate(
-        top_k=f["top_k"], renormalise=bool(f["renormalise"]), mult=f["mult"], shift1=f["shift1"]))
+    chosen, weights = gate_reference.route(logits, gate_reference.Gate(
+        top_k=f["top_k"], renormalise=bool(f["renormalise"]), multiplier=f["multiplier"], shift1=f["shift1"]))
     first = f["first_token"] + f["tokens"] - gate.left
-    gate.queues = queue_twin.fill(chosen, weights, len(gate.queues), first, gate.queues)
-    gate.order = queue_twin.arrivals(chosen, gate.order)
+    gate.queues = queue_reference.fill(chosen, weights, len(gate.queues), first, gate.queues)
+    gate.order = queue_reference.arrivals(chosen, gate.order)
     gate.left -= len(s)
     check(sum(len(q) for q in gate.queues) <= memories.config.queue_depth, Status.RANGE_LOCAL, memories.index,
           f"more than {memories.config.queue_depth} entries in the expert queues")
@@ -133,14 +135,14 @@ def attend(f: dict, memories: Memories, stream: Stream) -> Result:
         raise DomainError(f"A head must have a multiple of {TN} channels, not {width}.")
     check(f["keys"] <= memories.config.max_keys, Status.RANGE_LOCAL, memories.index,
           f"{f['keys']} keys of {memories.config.max_keys}")
-    mult, params = stream.attention(f["stream"], f["heads"], f["head_slices"])
+    multiplier, params = stream.attention(f["stream"], f["heads"], f["head_slices"])
     queries = np.arange(f["queries"])
     q = memories.read_operand(f["q_row"], queries, f["q_stride"], f["heads"] * f["head_slices"])
     k = memories.read_key(f["key_tile"], f["key_pitch"], f["keys"], f["heads"] * f["head_slices"])
     v = memories.read_value(f["value_tile"], slices_of(f["keys"]), f["keys"], tiles_of(f["heads"] * width))
     out = attention(q, k, v, Attention(
-        score_mult=mult, shift1=f["shift1"], gain=params["gain"], offset=params["offset"], shift2=f["shift2"],
-        wide_p=bool(f["wide_p"]), wide=bool(f["wide"]), p_shift=f["p_shift"] if f["wide_p"] else 0))
+        score_multiplier=multiplier, shift1=f["shift1"], gain=params["gain"], offset=params["offset"],
+        shift2=f["shift2"], wide_p=bool(f["wide_p"]), wide=bool(f["wide"]), p_shift=f["p_shift"] if f["wide_p"] else 0))
     return (memories.write_operand(f["dst_row"], queries, f["dst_stride"], f["dst_plane"], out),), {}
 
 

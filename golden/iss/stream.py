@@ -10,13 +10,14 @@ from golden.spec.isa import STREAM_LINES
 from golden.spec.machine import LINE, NORM_PARAM_LINES, PARAM_LINES, SLICE, SLICE_LINES, TN, MachineConfig
 from golden.spec.tiling import attention_lines, linear_lines, linear_tile_lines, norm_lines
 
-_PARAM = np.dtype([("bias", "<i4"), ("mult", "<u2"), ("gain", "<i2"), ("offset", "<i4")])
+_PARAM = np.dtype([("bias", "<i4"), ("multiplier", "<u2"), ("gain", "<i2"), ("offset", "<i4")])
 _NORM_PARAM = np.dtype([("gain", "<i2"), ("offset", "<i4")])
 
 
 @dataclass(frozen=True)
 class LinearStream:
-    """``params`` with bias, mult, gain, offset of each output channel; ``weight`` int8 [32 * tiles, 16 * slices]."""
+    """``params`` with bias, multiplier, gain, offset of each output channel; ``weight`` int8 [32 * tiles, 16 *
+    slices]."""
 
     params: np.ndarray
     weight: np.ndarray
@@ -34,15 +35,15 @@ class Stream:
         """What a LINEAR with the fields ``f`` uses: parameters from the stream; weights from there, or held ones."""
         c, first, tiles, slices = self.config, f["stream"], f["tiles"], f["slices"]
         pitch = linear_tile_lines(slices)
-        if f["again"]:
+        if f["reuse_weights"]:
             params = np.stack([self._read((first + tile * pitch) % STREAM_LINES, PARAM_LINES) for tile in range(tiles)])
-            end = f["back"] + tiles * slices
-            weights = self._held[f["back"]:end]
-            self._held = self._held if f["hold"] else self._held[end:]
+            end = f["reuse_offset"] + tiles * slices
+            weights = self._held[f["reuse_offset"]:end]
+            self._held = self._held if f["retain_weights"] else self._held[end:]
         else:
             lines = self._read(first, linear_lines(tiles, slices)).reshape(tiles, pitch, LINE)
             params, weights = lines[:, :PARAM_LINES], lines[:, PARAM_LINES:].reshape(-1, SLICE_LINES, LINE)
-            self._held = np.concatenate([self._held, weights]) if f["hold"] else self._held[:0]
+            self._held = np.concatenate([self._held, weights]) if f["retain_weights"] else self._held[:0]
         steps = weights.reshape(tiles, slices * c.steps, TN, c.tk).transpose(0, 2, 1, 3)
         return LinearStream(np.ascontiguousarray(params).reshape(-1).view(_PARAM),
                             np.ascontiguousarray(steps).reshape(tiles * TN, slices * SLICE).view(np.int8))

@@ -33,9 +33,9 @@ def result(entry: Entry, config: MachineConfig) -> Operand | np.ndarray | None:
     return (key if keys else value)(write, config, f["dst_row"], f["tokens"], TN * f["tiles"])
 
 
-def xhat(entry: Entry) -> np.ndarray | None:
+def normalized(entry: Entry) -> np.ndarray | None:
     """The bare normalised rows int16 of a NORM that writes them."""
-    if entry.opcode is not Opcode.NORM or not entry.fields["xhat"]:
+    if entry.opcode is not Opcode.NORM or not entry.fields["normalized"]:
         return None
     return operand(entry.writes[1], 32 * entry.fields["blocks"], True).bytes
 

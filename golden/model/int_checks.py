@@ -81,8 +81,8 @@ def _check_schema(config: ModelConfig, tensors: dict[str, np.ndarray]) -> None:
 
 def _check_ranges(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray]) -> None:
     linear, attention = LIMITS[Opcode.LINEAR], LIMITS[Opcode.ATTENTION]
-    eps, xhat_shift = (next(field for field in FORMATS[Opcode.NORM].fields if field.name == name)
-                       for name in ("eps", "xhat_shift"))
+    eps, normalized_shift = (next(field for field in FORMATS[Opcode.NORM].fields if field.name == name)
+                       for name in ("eps", "normalized_shift"))
     for name, array in tensors.items():
         gate, norm = ".gate." in name, "norm" in name.split(".")[-2:][0]
         if name.endswith(".weight"):
@@ -97,8 +97,8 @@ def _check_ranges(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray
             _within(name, array, *linear["shift2"])
         elif name.endswith(".eps"):
             _within(name, array, eps.low, eps.high)
-        elif name.endswith(".xhat_shift"):
-            _within(name, array, xhat_shift.low, xhat_shift.high)
+        elif name.endswith(".normalized_shift"):
+            _within(name, array, normalized_shift.low, normalized_shift.high)
         elif name.endswith(".act_shift"):
             _within(name, array, *linear["act_shift"])
         elif name.endswith("p_shift"):

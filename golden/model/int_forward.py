@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One frame through the twins, in the order in which the machine does it; nothing here computes, it only composes."""
+"""One frame through the reference models, in the order in which the machine does it; nothing here computes, it only
+composes."""
 
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ from golden.ops.layernorm import Norm, layernorm
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand, widen
 from golden.ops.queues import arrivals, fill, scatter_add
-from golden.ops.saturation import Census
+from golden.ops.saturation import SaturationCounters
 from golden.spec.machine import SLICE
 from golden.spec.model import GateKind, ModelConfig
 from golden.spec.quantized import LayerPlan, Plan
@@ -35,9 +36,9 @@ class Forward:
     """``tensors`` of :func:`golden.spec.quantized.quantized_schema` applied to one frame."""
 
     def __init__(self, config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray], trace: Trace | None = None,
-                 census: Census | None = None):
+                 saturation: SaturationCounters | None = None):
         self.config, self.plan, self.tensors, self.trace = config, plan, tensors, trace
-        self.census = Census() if census is None else census
+        self.saturation = SaturationCounters() if saturation is None else saturation
 
     def see(self, name: str, value: np.ndarray | Operand) -> None:
         """Hand an intermediate to the trace; an operand as its values and, for blocks, its exponents."""
@@ -56,9 +57,10 @@ class Forward:
             array = self.tensors[f"{name}.{field}"]
             return array if expert is None else array[expert]
         affine = {"gain": channel("gain"), "offset": channel("offset")} if flags.get("affine") else {}
-        shift2 = int(self.tensors[f"{name}.shift2"]) if flags.get("affine") or flags.get("score") else 0
+        shift2 = int(self.tensors[f"{name}.shift2"]) if flags.get("affine") or flags.get("gate_weight") else 0
         act_shift = int(self.tensors[f"{name}.act_shift"]) if flags.get("gelu") else 0
-        return Epilogue(bias=channel("bias"), mult=channel("mult"), shift1=int(self.tensors[f"{name}.shift"]),
+        return Epilogue(bias=channel("bias"), multiplier=channel("multiplier"),
+                        shift1=int(self.tensors[f"{name}.shift"]),
                         shift2=shift2, act_shift=act_shift, **affine, **flags)
 
     def linear(self, name: str, operand: Operand, expert: int | None = None, expert_weight=None, **flags) -> np.ndarray:
@@ -71,12 +73,13 @@ class Forward:
     def norm(self, name: str, x: np.ndarray, wide: bool) -> tuple[Operand, np.ndarray]:
         t = self.tensors
         return layernorm(x, Norm(gain=t[f"{name}.gain"], offset=t[f"{name}.offset"], shift=int(t[f"{name}.shift"]),
-                                 eps=int(t[f"{name}.eps"]), wide=wide, xhat_shift=int(t[f"{name}.xhat_shift"])))
+                                 eps=int(t[f"{name}.eps"]), wide=wide,
+                                 normalized_shift=int(t[f"{name}.normalized_shift"])))
 
     def embed(self, image: np.ndarray) -> np.ndarray:
         """Residual stream int16 [N, D]: rows of ``pos_embed``, the patches added onto theirs."""
         x = self.tensors["pos_embed"].copy()
-        with self.census.at("embed"):
+        with self.saturation.at("embed"):
             v = self.linear("patch_embed", Operand.pixels(patches(image, self.config)))
             x[self.config.extra_tokens:] = to_residual(v, x[self.config.extra_tokens:])
         self.see("embed", x)
@@ -85,16 +88,16 @@ class Forward:
     def block(self, i: int, x: np.ndarray, task: str) -> np.ndarray:
         name, plan = f"blocks.{i}", self.plan.layers[i]
         x = self.attention(f"{name}.", plan, x)
-        with self.census.at(f"{name}.norm2"):
-            operand, xhat = self.norm(f"{name}.norm2", x, plan.norm2)
+        with self.saturation.at(f"{name}.norm2"):
+            operand, normalized = self.norm(f"{name}.norm2", x, plan.norm2)
         self.see(f"{name}.norm2", operand)
         ffn = self.experts if self.config.is_moe(i) else self.dense
-        x = ffn(f"{name}.", plan, x, operand, xhat, task)
+        x = ffn(f"{name}.", plan, x, operand, normalized, task)
         self.see(name, x)
         return x
 
     def attention(self, b: str, plan: LayerPlan, x: np.ndarray) -> np.ndarray:
-        t, at = self.tensors, self.census.at
+        t, at = self.tensors, self.saturation.at
         with at(f"{b}norm1"):
             operand, _ = self.norm(f"{b}norm1", x, plan.norm1)
         self.see(f"{b}norm1", operand)
@@ -107,9 +110,9 @@ class Forward:
         for part, value in (("q", q), ("k", k), ("v", v)):
             self.see(f"{b}attn.{part}", value)
         record = Attention(
-            score_mult=t[f"{b}attn.score_mult"], shift1=int(t[f"{b}attn.score_shift"]), gain=t[f"{b}attn.out.gain"],
-            offset=t[f"{b}attn.out.offset"], shift2=int(t[f"{b}attn.out.shift2"]), wide_p=plan.prob, wide=plan.attn,
-            p_shift=int(t[f"{b}attn.p_shift"]))
+            score_multiplier=t[f"{b}attn.score_multiplier"], shift1=int(t[f"{b}attn.score_shift"]),
+            gain=t[f"{b}attn.out.gain"], offset=t[f"{b}attn.out.offset"], shift2=int(t[f"{b}attn.out.shift2"]),
+            wide_p=plan.prob, wide=plan.attn, p_shift=int(t[f"{b}attn.p_shift"]))
         inner = None if self.trace is None else lambda key, value: self.trace(f"{b}attn.{key}", value)
         with at(f"{b}attn.out"):
             out = attention(q, k, v, record, inner)
@@ -119,34 +122,34 @@ class Forward:
         self.see(f"{b}attn.residual", x)
         return x
 
-    def dense(self, b: str, plan: LayerPlan, x: np.ndarray, operand: Operand, xhat: np.ndarray,
+    def dense(self, b: str, plan: LayerPlan, x: np.ndarray, operand: Operand, normalized: np.ndarray,
               task: str) -> np.ndarray:
-        with self.census.at(f"{b}mlp.fc1"):
+        with self.saturation.at(f"{b}mlp.fc1"):
             hidden = widen(self.linear(f"{b}mlp.fc1", operand, gelu=True, affine=True), plan.hidden)
         self.see(f"{b}mlp.hidden", hidden)
-        with self.census.at(f"{b}mlp.fc2"):
+        with self.saturation.at(f"{b}mlp.fc2"):
             return to_residual(self.linear(f"{b}mlp.fc2", hidden), x)
 
-    def experts(self, b: str, plan: LayerPlan, x: np.ndarray, operand: Operand, xhat: np.ndarray,
+    def experts(self, b: str, plan: LayerPlan, x: np.ndarray, operand: Operand, normalized: np.ndarray,
                 task: str) -> np.ndarray:
         """Experts in order of arrival, each adding its rounded contributions to the residual stream before the next."""
         t, c, g = self.tensors, self.config, f"{b}gate.{task}."
-        self.see(f"{b}norm2.xhat", xhat)
-        with self.census.at(f"{b}gate"):
-            logits = gate_logits(xhat, t[f"{g}weight"], t[f"{g}bias"])
+        self.see(f"{b}norm2.normalized", normalized)
+        with self.saturation.at(f"{b}gate"):
+            logits = gate_logits(normalized, t[f"{g}weight"], t[f"{g}bias"])
             chosen, weights = route(logits, Gate(
-                top_k=c.top_k, renormalise=c.gate is GateKind.TOPK_THEN_SOFTMAX, mult=int(t[f"{g}mult"]),
+                top_k=c.top_k, renormalise=c.gate is GateKind.TOPK_THEN_SOFTMAX, multiplier=int(t[f"{g}multiplier"]),
                 shift1=int(t[f"{g}shift"])))
         for key, value in (("logits", logits), ("experts", chosen), ("weights", weights)):
             self.see(f"{b}gate.{key}", value)
         queues = fill(chosen, weights, c.experts)
         for e in arrivals(chosen):
             queue = queues[e]
-            with self.census.at(f"{b}mlp.fc1"):
+            with self.saturation.at(f"{b}mlp.fc1"):
                 hidden = widen(self.linear(f"{b}mlp.fc1", operand.take(queue.tokens), e, gelu=True, affine=True),
                                plan.hidden)
-            with self.census.at(f"{b}mlp.fc2"):
-                v = self.linear(f"{b}mlp.fc2", hidden, e, queue.weights, score=True)
+            with self.saturation.at(f"{b}mlp.fc2"):
+                v = self.linear(f"{b}mlp.fc2", hidden, e, queue.weights, gate_weight=True)
                 x = scatter_add(x, queue.tokens, v)
             self.see(f"{b}mlp.tokens.{e}", queue.tokens)
             self.see(f"{b}mlp.hidden.{e}", hidden)
@@ -156,10 +159,10 @@ class Forward:
     def logits(self, x: np.ndarray) -> np.ndarray:
         """int16 [extra_tokens, classes], step 2**-logit_frac, one head for each extra token, of a residual stream."""
         c = self.config
-        with self.census.at("norm"):
+        with self.saturation.at("norm"):
             operand, _ = self.norm("norm", x[:c.extra_tokens], self.plan.head)
         self.see("norm", operand)
-        with self.census.at("head"):
+        with self.saturation.at("head"):
             rows = [to_residual(self.linear(head, operand.take([i])))
                     for i, head in enumerate(("head", "head_dist")[:c.extra_tokens])]
         self.see("logits", np.concatenate(rows))

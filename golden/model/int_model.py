@@ -11,7 +11,7 @@ from golden.files import safetensors_file
 from golden.model.int_checks import check_quantized
 from golden.model.int_forward import Forward, Trace
 from golden.model.params import BadHeader, UnknownLayout
-from golden.ops.saturation import Census
+from golden.ops.saturation import SaturationCounters
 from golden.spec.model import ConfigError, ModelConfig, require
 from golden.spec.quantized import FORMAT, FORMAT_VERSION, Plan
 from golden.spec.tables import RESIDUAL_FRAC
@@ -27,7 +27,7 @@ class IntModel:
 
     Named intermediates go to ``trace(name, array)``: ``embed``; for each block, with prefix ``blocks.i.``: ``norm1``,
     ``attn.q k v``, ``attn.score``, ``attn.prob``, ``attn.sum``, ``attn.mix`` (before gain), ``attn.out``,
-    ``attn.residual``, ``norm2``; dense: ``mlp.hidden``; MoE: ``norm2.xhat``, ``gate.logits``, ``gate.experts``,
+    ``attn.residual``, ``norm2``; dense: ``mlp.hidden``; MoE: ``norm2.normalized``, ``gate.logits``, ``gate.experts``,
     ``gate.weights``, and for each expert e with work ``mlp.tokens.e``, ``mlp.hidden.e``, ``mlp.out.e`` (weighted,
     before the residual); ``blocks.i``, the stream behind the block; with a classifier ``norm`` and ``logits``. An
     operand comes as int32 values, a block operand also as ``<name>.exp``, its exponents [N, ceil(K / 32)].
@@ -45,12 +45,12 @@ class IntModel:
         return self.tensors[name]
 
     def run(self, image: np.ndarray, task: str | None = None, trace: Trace | None = None,
-            census: Census | None = None) -> np.ndarray:
+            saturation: SaturationCounters | None = None) -> np.ndarray:
         """Residual stream int16 [N, D] behind the last block of a uint8 image [height, width, channels].
 
         ``task`` None means the first. With a classifier and a trace, ``logits`` are traced too.
         """
-        forward = Forward(self.config, self.plan, self.tensors, trace, census)
+        forward = Forward(self.config, self.plan, self.tensors, trace, saturation)
         x = forward.embed(self._image(image))
         for i in range(self.config.depth):
             x = forward.block(i, x, self._task(task))
@@ -58,7 +58,8 @@ class IntModel:
             forward.logits(x)
         return x
 
-    def logits(self, residual: np.ndarray, trace: Trace | None = None, census: Census | None = None) -> np.ndarray:
+    def logits(self, residual: np.ndarray, trace: Trace | None = None,
+               saturation: SaturationCounters | None = None) -> np.ndarray:
         """int16 [extra_tokens, classes], step 2**-logit_frac, of :meth:`run`'s result; each extra token has its own
         head.
         """
@@ -66,7 +67,7 @@ class IntModel:
         wanted = (self.config.tokens, self.config.dim)
         require(residual.dtype == np.int16 and residual.shape == wanted,
                 f"A residual stream must be int16 of shape {wanted}, not {residual.dtype} {residual.shape}.")
-        return Forward(self.config, self.plan, self.tensors, trace, census).logits(residual)
+        return Forward(self.config, self.plan, self.tensors, trace, saturation).logits(residual)
 
     def features(self, image: np.ndarray, task: str | None = None) -> np.ndarray:
         """:meth:`run` as float32 [tokens, dim]."""

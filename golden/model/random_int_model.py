@@ -18,8 +18,8 @@ from golden.spec.tables import (
     GELU_IN_FRAC,
     GELU_OUT_FRAC,
     LOG2_FRAC,
+    NORMALIZED_FRAC,
     WEIGHT_MAX,
-    XHAT_FRAC,
 )
 
 RMS8, RMS16 = 45.0, 3000.0
@@ -40,7 +40,7 @@ class _Maker:
         values = np.clip(np.rint(np.asarray(values, np.float64)), low, high)
         self.tensors[name] = np.broadcast_to(values, shape).astype(dtype)
 
-    def spread(self, shape) -> np.ndarray:
+    def variation(self, shape) -> np.ndarray:
         """Positive factors around 1, as scales of channels differ."""
         return np.exp(self.rng.normal(0, 0.4, shape))
 
@@ -54,27 +54,27 @@ class _Maker:
         self.put(f"{name}.weight", weight)
         acc_rms = rms * x_rms * math.sqrt(inputs)
         self.put(f"{name}.bias", rng.normal(0, 0.3 * acc_rms, shape[:-1]) - weight.sum(-1) * x_mean)
-        self.scale(f"{name}.mult", f"{name}.shift", out_rms / acc_rms, self.spread(shape[:-1]))
+        self.scale(f"{name}.multiplier", f"{name}.shift", out_rms / acc_rms, self.variation(shape[:-1]))
 
-    def scale(self, mult: str, shift: str, factor: float, spread) -> None:
-        """``mult / 2**shift ~ factor * spread`` with the largest multiplier between 2**14 and 2**16."""
-        s = int(15 - math.floor(math.log2(factor * np.max(spread))))
+    def scale(self, multiplier: str, shift: str, factor: float, variation) -> None:
+        """``multiplier / 2**shift ~ factor * variation`` with the largest multiplier between 2**14 and 2**16."""
+        s = int(15 - math.floor(math.log2(factor * np.max(variation))))
         s = max(0, min(47, s))
-        self.put(mult, np.minimum(factor * spread * 2.0 ** s, 65535))
+        self.put(multiplier, np.minimum(factor * variation * 2.0 ** s, 65535))
         self.put(shift, s)
 
     def affine(self, gain: str, offset: str, shift: str, in_rms: float, out_rms: float) -> None:
         shape = self.schema[gain][1]
-        factor = out_rms / in_rms * self.spread(shape) * self.rng.choice([-1, 1], shape)
+        factor = out_rms / in_rms * self.variation(shape) * self.rng.choice([-1, 1], shape)
         s = max(0, min(31, int(14 - math.floor(math.log2(np.abs(factor).max())))))
         self.put(gain, factor * 2.0 ** s)
         self.put(offset, self.rng.normal(0, 0.4 * out_rms, shape) * 2.0 ** s)
         self.put(shift, s)
 
     def norm(self, name: str, wide: bool) -> None:
-        self.affine(f"{name}.gain", f"{name}.offset", f"{name}.shift", 1 << XHAT_FRAC, RMS16 if wide else RMS8)
+        self.affine(f"{name}.gain", f"{name}.offset", f"{name}.shift", 1 << NORMALIZED_FRAC, RMS16 if wide else RMS8)
         self.put(f"{name}.eps", eps_code(self.config.eps, self.config.dim, self.plan.residual_frac))
-        self.put(f"{name}.xhat_shift", 0)
+        self.put(f"{name}.normalized_shift", 0)
 
     def block(self, i: int) -> None:
         c, b, plan, rng = self.config, f"blocks.{i}.", self.plan.layers[i], self.rng
@@ -83,8 +83,8 @@ class _Maker:
         self.norm(f"{b}norm1", plan.norm1)
         for part in "qkv":
             self.linear(f"{b}attn.{part}", norm1, RMS8)
-        self.scale(f"{b}attn.score_mult", f"{b}attn.score_shift",
-                   (1.5 * 2 ** LOG2_FRAC) / (RMS8 ** 2 * math.sqrt(c.head_dim)), self.spread((c.heads,)))
+        self.scale(f"{b}attn.score_multiplier", f"{b}attn.score_shift",
+                   (1.5 * 2 ** LOG2_FRAC) / (RMS8 ** 2 * math.sqrt(c.head_dim)), self.variation((c.heads,)))
         self.put(f"{b}attn.p_shift", max(0, math.ceil(math.log2(c.tokens / 256))) if plan.prob else 0)
         self.affine(f"{b}attn.out.gain", f"{b}attn.out.offset", f"{b}attn.out.shift2", 0.4 * RMS8 * 2 ** ATTENTION_FRAC,
                     attn)
@@ -101,10 +101,10 @@ class _Maker:
         for task in c.tasks:
             g = f"{b}gate.{task}."
             rms = 3000.0
-            logit = rms * 2 ** XHAT_FRAC * math.sqrt(c.dim)
+            logit = rms * 2 ** NORMALIZED_FRAC * math.sqrt(c.dim)
             self.put(f"{g}weight", np.clip(rng.normal(0, rms, (c.experts, c.dim)), -GATE_WEIGHT_MAX, GATE_WEIGHT_MAX))
             self.put(f"{g}bias", rng.normal(0, 0.3 * logit, (c.experts,)))
-            self.scale(f"{g}mult", f"{g}shift", 1.5 * 2 ** LOG2_FRAC / logit, 1.0)
+            self.scale(f"{g}multiplier", f"{g}shift", 1.5 * 2 ** LOG2_FRAC / logit, 1.0)
 
     def make(self) -> IntModel:
         c = self.config

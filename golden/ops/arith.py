@@ -19,7 +19,8 @@ class DomainError(ValueError):
 
 
 def integers(values, name: str = "values") -> np.ndarray:
-    """``values`` as int64. Raises :class:`DomainError` unless they are integers: no float ever enters a twin."""
+    """``values`` as int64. Raises :class:`DomainError` unless they are integers: no float ever enters a reference
+    model."""
     array = np.asarray(values)
     if array.dtype.kind not in "iu":
         raise DomainError(f"{name} must be integers, not {array.dtype}.")
@@ -65,7 +66,7 @@ def wrap32(v: np.ndarray) -> np.ndarray:
 
 
 def sat(v, bits: int, kind: str = "") -> np.ndarray:
-    """``v`` clipped to ``bits`` bits two's complement, as int64. ``kind`` names the clipping in a census.
+    """``v`` clipped to ``bits`` bits two's complement, as int64. ``kind`` names the clipping in a saturation.
 
     >>> sat([-32769, 40000, 5], 16).tolist()
     [-32768, 32767, 5]

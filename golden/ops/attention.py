@@ -18,11 +18,11 @@ _SHIFT = 23  # 31 of the reciprocal less ATTENTION_FRAC
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:
-    """Parameters of one ATTENTION, named as in the ISA: ``score_mult`` uint16 [heads]; ``gain`` int16 and ``offset``
-    int32 [heads * head_dim].
+    """Parameters of one ATTENTION, named as in the ISA: ``score_multiplier`` uint16 [heads]; ``gain`` int16 and
+    ``offset`` int32 [heads * head_dim].
     """
 
-    score_mult: np.ndarray
+    score_multiplier: np.ndarray
     shift1: int
     gain: np.ndarray
     offset: np.ndarray
@@ -33,12 +33,12 @@ class Attention:
 
     @property
     def heads(self) -> int:
-        return len(self.score_mult)
+        return len(self.score_multiplier)
 
 
-def scores(q: np.ndarray, k: np.ndarray, score_mult: int, shift1: int) -> np.ndarray:
-    """``t = sat20(rsh(q.k * score_mult, shift1))`` of one head: q [Q, head_dim] values, k [keys, head_dim]."""
-    return sat(rsh(wrap32(exact_matmul(q, k)) * int(score_mult), shift1), SCORE_BITS, "score")
+def scores(q: np.ndarray, k: np.ndarray, score_multiplier: int, shift1: int) -> np.ndarray:
+    """``t = sat20(rsh(q.k * score_multiplier, shift1))`` of one head: q [Q, head_dim] values, k [keys, head_dim]."""
+    return sat(rsh(wrap32(exact_matmul(q, k)) * int(score_multiplier), shift1), SCORE_BITS, "score")
 
 
 def mix(p: np.ndarray, total: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -66,13 +66,13 @@ def attention(q: Operand, k: np.ndarray, v: np.ndarray, record: Attention,
         raise DomainError(f"{width} channels do not divide into {heads} heads.")
     check_range(k, -WEIGHT_MAX, WEIGHT_MAX, "k")
     check_range(v, -WEIGHT_MAX, WEIGHT_MAX, "v")
-    score_mult = check_range(integers(record.score_mult, "score_mult"), 0, 65535, "score_mult")
+    score_multiplier = check_range(integers(record.score_multiplier, "score_multiplier"), 0, 65535, "score_multiplier")
     values, dim, found = q.values(), width // heads, []
     # A head at a time: the scores of one head fit a cache, those of all do not.
     out = np.empty((q.shape[0], width), np.int64)
     for h in range(heads):
         part = slice(h * dim, (h + 1) * dim)
-        t = scores(values[:, part], k[:, part], score_mult[h], record.shift1)
+        t = scores(values[:, part], k[:, part], score_multiplier[h], record.shift1)
         rows = softmax(t, wide_p=record.wide_p, p_shift=record.p_shift)
         out[:, part] = mix(rows.p, rows.total, v[:, part])
         if trace:

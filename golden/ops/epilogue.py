@@ -11,38 +11,38 @@ from golden.ops.gelu import gelu as gelu_of
 
 @dataclass(frozen=True, kw_only=True)
 class Epilogue:
-    """Parameters of one LINEAR, named as in the ISA. Per output channel: ``bias`` int32, ``mult`` uint16, ``gain``
-    int16, ``offset`` int32. ``affine`` and ``score`` exclude each other.
+    """Parameters of one LINEAR, named as in the ISA. Per output channel: ``bias`` int32, ``multiplier`` uint16,
+    ``gain`` int16, ``offset`` int32. ``affine`` and ``score`` exclude each other.
     """
 
     bias: np.ndarray
-    mult: np.ndarray
+    multiplier: np.ndarray
     shift1: int
     gelu: bool = False
     affine: bool = False
-    score: bool = False
+    gate_weight: bool = False
     gain: np.ndarray | None = None
     offset: np.ndarray | None = None
     shift2: int = 0
     act_shift: int = 0
 
     def __post_init__(self):
-        if self.affine and self.score:
+        if self.affine and self.gate_weight:
             raise DomainError("An epilogue multiplies by a gain or by an expert weight, not by both.")
-        if self.gelu and self.score:
+        if self.gelu and self.gate_weight:
             raise DomainError("An expert weight multiplies a result without GELU.")
         if self.affine and (self.gain is None or self.offset is None):
             raise DomainError("An affine epilogue needs gain and offset.")
 
 
-def requantize(acc, bias, mult, shift1: int) -> np.ndarray:
-    """``u = sat16(rsh((acc + bias) * mult, shift1))``; acc and acc + bias int32, mult 0..65535.
+def requantize(acc, bias, multiplier, shift1: int) -> np.ndarray:
+    """``u = sat16(rsh((acc + bias) * multiplier, shift1))``; acc and acc + bias int32, multiplier 0..65535.
 
     >>> requantize([3, -3, 1 << 30], 0, 1, 1).tolist()  # 1.5 -> 2, -1.5 -> -1, saturated
     [2, -1, 32767]
     """
     s = wrap32(integers(acc, "acc") + integers(bias, "bias"))
-    return sat(rsh(s * check_range(integers(mult, "mult"), 0, 65535, "mult"), shift1), 16, "u")
+    return sat(rsh(s * check_range(integers(multiplier, "multiplier"), 0, 65535, "multiplier"), shift1), 16, "u")
 
 
 def affine(g, gain, offset, shift2: int) -> np.ndarray:
@@ -65,10 +65,10 @@ def epilogue(acc, record: Epilogue, expert_weight=None) -> np.ndarray:
 
     ``expert_weight`` uint16 [N] belongs to ``score`` and to nothing else.
     """
-    if record.score == (expert_weight is None):
+    if record.gate_weight == (expert_weight is None):
         raise DomainError("Expert weights are wanted exactly where the epilogue has score set.")
-    u = requantize(acc, record.bias, record.mult, record.shift1)
-    if record.score:
+    u = requantize(acc, record.bias, record.multiplier, record.shift1)
+    if record.gate_weight:
         return weighted(u, expert_weight, record.shift2)
     g = gelu_of(u, record.act_shift) if record.gelu else u
     return affine(g, record.gain, record.offset, record.shift2) if record.affine else g

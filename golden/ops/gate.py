@@ -18,11 +18,11 @@ _HALF = 1 << (GATE_RADIX_LOG2 - 1)
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """Parameters of one GATE, named as in the ISA: ``mult`` uint16 and ``shift1`` bring a logit to log2 units."""
+    """Parameters of one GATE, named as in the ISA: ``multiplier`` uint16 and ``shift1`` bring a logit to log2 units."""
 
     top_k: int
     renormalise: bool
-    mult: int
+    multiplier: int
     shift1: int
 
 
@@ -37,13 +37,13 @@ def split(values) -> tuple[np.ndarray, np.ndarray]:
     return high, values - (high << GATE_RADIX_LOG2)
 
 
-def gate_logits(xhat: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """``logit = s_high * 128 + s_low`` int64 [N, E]: xhat int16 [N, D], weight int16 [E, D], bias int64 [E].
+def gate_logits(normalized: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """``logit = s_high * 128 + s_low`` int64 [N, E]: normalized int16 [N, D], weight int16 [E, D], bias int64 [E].
 
     Each of ``s_high``, ``s_low`` is an int32 accumulator with its part of the bias.
     """
     check_range(integers(weight, "weight"), -GATE_WEIGHT_MAX, GATE_WEIGHT_MAX, "gate weights")
-    operand = Operand(xhat)
+    operand = Operand(normalized)
     parts = []
     for w, b in zip(split(weight), split(bias), strict=True):
         parts.append(wrap32(matmul(operand, w.astype(np.int8)) + b))
@@ -59,7 +59,8 @@ def route(logits, record: Gate) -> tuple[np.ndarray, np.ndarray]:
     """Logits int64 [N, E] -> chosen experts int64 [N, top_k], best first, ties to the lower index, and their weights
     uint16 [N, top_k], 16 fraction bits.
 
-    ``t = sat20(rsh(logit * mult, shift1))``, ``m = ceil(max t / 256)``, ``p = exp2_below(256 m - t)`` over all experts
+    ``t = sat20(rsh(logit * multiplier, shift1))``, ``m = ceil(max t / 256)``, ``p = exp2_below(256 m - t)`` over all
+    experts
     or, with ``renormalise``, over the chosen; ``weight = min(65535, rsh(p * R, 15 + sh))``, (R, sh) the reciprocal of
     their sum.
     """
@@ -68,11 +69,11 @@ def route(logits, record: Gate) -> tuple[np.ndarray, np.ndarray]:
     if not 1 <= experts <= MAX_EXPERTS or not 1 <= record.top_k <= min(MAX_TOP_K, experts):
         raise DomainError(f"A gate takes 1..{MAX_EXPERTS} experts and chooses 1..{MAX_TOP_K} of them, "
                           f"not {record.top_k} of {experts}.")
-    if not 0 <= record.mult <= 65535:
-        raise DomainError(f"mult must lie in 0..65535, not {record.mult}.")
+    if not 0 <= record.multiplier <= 65535:
+        raise DomainError(f"multiplier must lie in 0..65535, not {record.multiplier}.")
     check_range(logits, -(1 << 39), 1 << 39, "logits")
     chosen = np.argsort(-logits, axis=-1, kind="stable")[:, :record.top_k]
-    t = sat(rsh(logits * record.mult, record.shift1), SCORE_BITS, "score")
+    t = sat(rsh(logits * record.multiplier, record.shift1), SCORE_BITS, "score")
     if record.renormalise:
         t = np.take_along_axis(t, chosen, -1)
     p = exp2_below((ceil_log2(t.max(-1, keepdims=True)) << LOG2_FRAC) - t).astype(np.int64)

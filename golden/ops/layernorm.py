@@ -9,9 +9,9 @@ from golden.ops.arith import INT16, DomainError, check_range, integers, rsh, rsq
 from golden.ops.epilogue import affine
 from golden.ops.operand import Operand, widen
 from golden.spec.machine import MAX_NORM_DIM
-from golden.spec.tables import RESIDUAL_FRAC, XHAT_FRAC
+from golden.spec.tables import NORMALIZED_FRAC, RESIDUAL_FRAC
 
-_SHIFT = 33 - XHAT_FRAC  # 33 fraction bits of the reciprocal root
+_SHIFT = 33 - NORMALIZED_FRAC  # 33 fraction bits of the reciprocal root
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Norm:
     shift: int
     eps: int
     wide: bool = False
-    xhat_shift: int = 0
+    normalized_shift: int = 0
 
 
 def eps_code(eps: float, dim: int, frac: int = RESIDUAL_FRAC) -> int:
@@ -33,13 +33,13 @@ def eps_code(eps: float, dim: int, frac: int = RESIDUAL_FRAC) -> int:
     return round(eps * (1 << 2 * frac) * dim * dim)
 
 
-def normalise(x, eps: int, xhat_shift: int = 0) -> np.ndarray:
-    """``xhat`` int16 [N, D], step 2**(xhat_shift - 11), of residual rows x int16 [N, D].
+def normalise(x, eps: int, normalized_shift: int = 0) -> np.ndarray:
+    """``normalized`` int16 [N, D], step 2**(normalized_shift - 11), of residual rows x int16 [N, D].
 
     S1 = sum x, S2 = sum x^2, V = max(D * S2 - S1^2 + eps, 1), (r, j) = rsqrt(V),
-    ``xhat = sat16(rsh((D * x - S1) * r, 22 - j + xhat_shift))``.
+    ``normalized = sat16(rsh((D * x - S1) * r, 22 - j + normalized_shift))``.
 
-    Domain: D at most 1024, 0 <= eps < 2**40, xhat_shift 0..3.
+    Domain: D at most 1024, 0 <= eps < 2**40, normalized_shift 0..3.
     """
     x = check_range(integers(x, "x"), *INT16, "residuals")
     dim = x.shape[-1]
@@ -49,10 +49,10 @@ def normalise(x, eps: int, xhat_shift: int = 0) -> np.ndarray:
         raise DomainError(f"eps must lie in 0..2**40 - 1, not {eps}.")
     s1, s2 = x.sum(-1, keepdims=True), (x * x).sum(-1, keepdims=True)
     r, j = rsqrt(np.maximum(dim * s2 - s1 * s1 + int(eps), 1))
-    return sat(rsh((dim * x - s1) * r, _SHIFT - j + xhat_shift), 16, "xhat").astype(np.int16)
+    return sat(rsh((dim * x - s1) * r, _SHIFT - j + normalized_shift), 16, "normalized").astype(np.int16)
 
 
 def layernorm(x, record: Norm) -> tuple[Operand, np.ndarray]:
-    """Residual rows int16 [N, D] -> (operand of ``v = rsh(xhat * gain + offset, shift)``, xhat int16)."""
-    xhat = normalise(x, record.eps, record.xhat_shift)
-    return widen(affine(xhat, record.gain, record.offset, record.shift), record.wide), xhat
+    """Residual rows int16 [N, D] -> (operand of ``v = rsh(normalized * gain + offset, shift)``, normalized int16)."""
+    normalized = normalise(x, record.eps, record.normalized_shift)
+    return widen(affine(normalized, record.gain, record.offset, record.shift), record.wide), normalized

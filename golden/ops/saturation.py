@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts how often values were clipped, where and of which kind, without touching what the twins compute."""
+"""Counts how often values were clipped, where and of which kind, without touching what the reference models compute."""
 
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 import numpy as np
 
-_active: ContextVar["Census | None"] = ContextVar("census", default=None)
+_active: ContextVar["SaturationCounters | None"] = ContextVar("saturation", default=None)
 
 
-class Census:
-    """Clipped and seen values by ``(place, kind)``; filled by the twins that run inside ``with census.at(place):``.
+class SaturationCounters:
+    """Clipped and seen values by ``(place, kind)``; filled by the reference models that run inside ``with
+    saturation.at(place):``.
 
-    ``kind`` names the clipping: ``u`` (16 bit behind ``mult``), ``residual``, ``narrow`` (8 bit at the largest block
-    exponent), ``wide``, ``key`` (K and V), ``xhat``, ``score``, ``weight`` (an expert's weight at 65535).
+    ``kind`` names the clipping: ``u`` (16 bit behind ``multiplier``), ``residual``, ``narrow`` (8 bit at the largest
+    block exponent), ``wide``, ``key`` (K and V), ``normalized``, ``score``, ``weight`` (an expert's weight at 65535).
     """
 
     def __init__(self):
@@ -47,7 +48,7 @@ class Census:
 
 
 def note(kind: str, before: np.ndarray, after: np.ndarray) -> None:
-    """Report to the active census, if any, that ``before`` was clipped to ``after``."""
-    census = _active.get()
-    if census is not None:
-        census.add(kind, int(np.count_nonzero(before != after)), int(np.size(after)))
+    """Report to the active saturation, if any, that ``before`` was clipped to ``after``."""
+    saturation = _active.get()
+    if saturation is not None:
+        saturation.add(kind, int(np.count_nonzero(before != after)), int(np.size(after)))

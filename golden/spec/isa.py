@@ -114,15 +114,16 @@ FORMATS: dict[Opcode, Word] = {
         Field("memory", 1, "operand or residual"), Field("row", 16, "first row"), Field("rows", 17, "how many")),
     # Residual rows to residual rows; the ranges do not overlap.
     Opcode.COPY: _word("COPY", Field("src_row", 16), Field("dst_row", 16), Field("rows", 17)),
-    # Layer norm of `tokens` residual rows groups into operand blocks; optionally the bare xhat as well.
+    # Layer norm of `tokens` residual rows groups into operand blocks; optionally the rows before gain and offset too.
     Opcode.NORM: _word(
         "NORM", _STREAM, Field("tokens", 12, "how many"), Field("blocks", 6, "32-channel blocks of a token"),
         Field("src_row", 16, "residual row of token 0"), Field("src_stride", 6, "residual rows from token to token"),
         Field("dst_row", 16, "operand row of token 0"), Field("dst_stride", 8, "operand rows from token to token"),
         Field("dst_plane", 8, "rows from high to low bytes when wide"), Field("wide", 1, "16-bit result"),
-        Field("xhat", 1, "also write xhat, 16 bit"), Field("xhat_row", 16), Field("xhat_stride", 8),
-        Field("xhat_plane", 8), Field("shift", 6, "right shift after gain and offset"),
-        Field("xhat_shift", 2, "xhat has 11 less so many fraction bits"),
+        Field("normalized", 1, "also write the normalized rows before gain and offset, 16 bit"),
+        Field("normalized_row", 16), Field("normalized_stride", 8), Field("normalized_plane", 8),
+        Field("shift", 6, "right shift after gain and offset"),
+        Field("normalized_shift", 2, "normalized values have 11 fraction bits less this"),
         Field("eps", 40, "round(eps * 4**9 * D**2)")),
     # acc = operand . weights over 16 * slices inputs, for each of 32 * tiles channels; then the epilogue. Weights leave
     # the ring in the order in which they came: without `hold` all that were held so far go with its own, or up to its
@@ -140,11 +141,11 @@ FORMATS: dict[Opcode, Word] = {
         Field("dst_plane", 8, "rows from high to low bytes for OPERAND16"),
         Field("accumulate", 1, "add to the residual row instead of replacing it"),
         Field("gelu", 1, "GELU between the two multiplications"), Field("affine", 1, "apply gain and offset"),
-        Field("score", 1, "multiply by the queue entry's expert weight instead of a gain"),
-        Field("shift1", 6, "right shift after mult"), _SHIFT2,
-        Field("hold", 1, "the weights stay in the ring behind it"),
-        Field("again", 1, "the weights are held ones; of the stream it takes its parameters only"),
-        Field("back", 14, "again: slices from the oldest weights held to its first"),
+        Field("gate_weight", 1, "multiply by the queue entry's expert weight instead of a gain"),
+        Field("shift1", 6, "right shift after the multiplier"), _SHIFT2,
+        Field("retain_weights", 1, "the weights stay in the ring behind it"),
+        Field("reuse_weights", 1, "the weights are retained ones; of the stream it takes its parameters only"),
+        Field("reuse_offset", 14, "with reuse_weights: slices from the oldest retained weights to its first"),
         Field("act_shift", 3, "the GELU's input has 9 less so many fraction bits")),
     # softmax(Q K^T) V for `heads` heads of 16 * head_slices channels; queries in lanes, keys streaming past.
     Opcode.ATTENTION: _word(
@@ -160,7 +161,7 @@ FORMATS: dict[Opcode, Word] = {
     Opcode.GATE: _word(
         "GATE", Field("tokens", 12), Field("first_token", 12, "number of the first token that will come"),
         Field("experts", 7), Field("top_k", 4), Field("renormalise", 1, "softmax over the chosen experts only"),
-        Field("append", 1, "keep the queues"), Field("mult", 16, "logit to log2 units"), Field("shift1", 6)),
+        Field("append", 1, "keep the queues"), Field("multiplier", 16, "logit to log2 units"), Field("shift1", 6)),
     # Runs the next `body` instructions once for each expert whose queue is not empty, in the order in which the
     # queues got their first entries. Their own `stream` fields count from the expert's part, `stream + expert * pitch`.
     Opcode.EXPERTS: _word(

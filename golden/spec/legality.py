@@ -107,8 +107,8 @@ def after_gate(f, s: ProgramState, pick=choose) -> dict:
 
 def retained(f, s: ProgramState, pick=choose):
     """``held`` after a LINEAR. One that takes its weights again gives back all up to its last."""
-    left = pick(f["again"], s.held - f["until"], 0)
-    return pick(f["hold"], s.held + pick(f["again"], 0, f["weights"]), left)
+    left = pick(f["reuse_weights"], s.held - f["until"], 0)
+    return pick(f["retain_weights"], s.held + pick(f["reuse_weights"], 0, f["weights"]), left)
 
 
 def after(opcode: Opcode, f: dict, s: ProgramState) -> ProgramState:
@@ -129,12 +129,12 @@ def derived(opcode: Opcode, f, pick=choose) -> dict:
         return {"head_rows": f["heads"] * f["head_slices"]}
     if opcode is Opcode.LINEAR:
         weights = f["tiles"] * f["slices"]
-        return {"weights": weights, "until": f["back"] + weights} | _crowded_linear(f, pick)
+        return {"weights": weights, "until": f["reuse_offset"] + weights} | _crowded_linear(f, pick)
     if opcode is Opcode.NORM:
         rows = _ceil(f["blocks"], BLOCKS_PER_ROW)
         main = _crowded(f["tokens"] > 1, f["dst_stride"], rows, f["wide"], f["dst_plane"], pick)
-        xhat = _crowded(f["tokens"] > 1, f["xhat_stride"], rows, 1, f["xhat_plane"], pick)
-        return {"crowded": main, "crowded_xhat": f["xhat"] & xhat}
+        normalized = _crowded(f["tokens"] > 1, f["normalized_stride"], rows, 1, f["normalized_plane"], pick)
+        return {"crowded": main, "crowded_normalized": f["normalized"] & normalized}
     return {}
 
 
@@ -182,14 +182,14 @@ def contradictions(opcode: Opcode, f, s: ProgramState, pick=choose) -> list:
     """Conditions of which none may hold, whatever the memories: BAD_FIELD."""
     waiting = s.left != 0
     if opcode is Opcode.NORM:
-        return [f["crowded"], f["crowded_xhat"]]
+        return [f["crowded"], f["crowded_normalized"]]
     if opcode is Opcode.LINEAR:
         to_gate = f["dst"] == Dest.GATE
-        return [f["src_wide"] & f["src_unsigned"], f["score"] & (queued(f) == 0),
-                f["score"] & (f["gelu"] | f["affine"]),
+        return [f["src_wide"] & f["src_unsigned"], f["gate_weight"] & (queued(f) == 0),
+                f["gate_weight"] & (f["gelu"] | f["affine"]),
                 (f["dst"] >= Dest.KEY) & queued(f), to_gate & s.body, to_gate & (f["tokens"] > s.left),
-                to_gate & (f["tiles"] != _ceil(s.experts, LOGITS)), (f["hold"] | f["again"]) & s.body,
-                f["again"] & (f["until"] > s.held), f["crowded"],
+                to_gate & (f["tiles"] != _ceil(s.experts, LOGITS)), (f["retain_weights"] | f["reuse_weights"]) & s.body,
+                f["reuse_weights"] & (f["until"] > s.held), f["crowded"],
                 f["narrow"] & (pick(queued(f), pick(s.body, s.slots, 0), f["tokens"]) > 1)]
     if opcode is Opcode.ATTENTION:
         rows = _ceil(f["head_rows"], SLICES_PER_ROW)
@@ -215,8 +215,8 @@ def ranges(opcode: Opcode, f, s: ProgramState, pick=choose) -> list[AddressRange
         last, rows = f["tokens"] - 1, _ceil(f["blocks"], BLOCKS_PER_ROW)
         return [AddressRange(0, Resource.OPERAND, base=f["dst_row"], steps=last, stride=f["dst_stride"],
                              count=rows + pick(f["wide"], f["dst_plane"], 0), write=True),
-                AddressRange(1, Resource.OPERAND, when=f["xhat"], base=f["xhat_row"], steps=last,
-                             stride=f["xhat_stride"], count=rows + f["xhat_plane"], write=True),
+                AddressRange(1, Resource.OPERAND, when=f["normalized"], base=f["normalized_row"], steps=last,
+                             stride=f["normalized_stride"], count=rows + f["normalized_plane"], write=True),
                 AddressRange(2, Resource.RESIDUAL, base=f["src_row"], steps=last, stride=f["src_stride"],
                              count=f["blocks"])]
     if opcode is Opcode.LINEAR:
@@ -256,7 +256,7 @@ def _linear(f, s: ProgramState, pick) -> list[AddressRange]:
                      stride=f["dst_stride"], count=f["tiles"] * (TN // SLICE), write=True),
         AddressRange(1, Resource.VALUE, when=work & (dst == Dest.VALUE), base=f["dst_row"], steps=f["tiles"] - 1,
                      stride=f["dst_stride"], count=_floor(results - 1, SLICE) + 1, write=True),
-        AddressRange(2, Resource.RING, when=f["again"] == 0, base=s.held, steps=f["slices"],
-                     stride=pick(to_gate | f["hold"], f["tiles"], 1)),
+        AddressRange(2, Resource.RING, when=f["reuse_weights"] == 0, base=s.held, steps=f["slices"],
+                     stride=pick(to_gate | f["retain_weights"], f["tiles"], 1)),
         AddressRange(3, Resource.LANE_BUFFER, when=to_gate, steps=rows, stride=pick(f["src_wide"], 2, 1)),
     ]

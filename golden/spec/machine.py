@@ -20,7 +20,7 @@ LANES = 16
 LINE = 64
 """Bytes of one stream line, of one operand row and of one residual row."""
 PARAM_BYTES = 12
-"""bias int32, mult uint16, gain int16, offset int32 of one output channel, in this order."""
+"""bias int32, multiplier uint16, gain int16, offset int32 of one output channel, in this order."""
 PARAM_LINES = TN * PARAM_BYTES // LINE
 """Stream lines of parameters in front of each tile's weights."""
 SLICE_LINES = TN * SLICE // LINE
@@ -53,7 +53,8 @@ class MachineConfig:
     Depths, powers of two or three quarters of one: ``ring_lines`` of weights in 64-byte lines; ``operand_rows`` and
     ``residual_rows`` of 64 bytes. Depths, powers of two: ``param_lines`` of parameters in 64-byte lines; ``kv_tiles``
     of TN x SLICE bytes for each of K and V; ``lane_rows`` 64-byte rows in each half of a lane buffer; ``max_keys`` a
-    softmax row may have; ``program_depth`` instructions; ``queue_depth`` (token, expert) pairs. ``fold``: cycles that
+    softmax row may have; ``program_depth`` instructions; ``queue_depth`` (token, expert) pairs. ``serialization``:
+    cycles that
     LANES values take in layer norm, epilogue and softmax (1, 2, 4 or 8), which are as many times narrower: for arrays
     whose tiles take that long anyway.
     """
@@ -71,13 +72,13 @@ class MachineConfig:
     max_keys: int
     program_depth: int
     queue_depth: int
-    fold: int = 1
+    serialization: int = 1
 
     def __post_init__(self):
         require(self.tm in (2, 4, 8), f"tm must be 2, 4 or 8, not {self.tm}.")
         require(self.tk in (2, 4, 8, 16), f"tk must be 2, 4, 8 or 16, not {self.tk}.")
         require(self.ports in (1, 2, 4), f"ports must be 1, 2 or 4, not {self.ports}.")
-        require(self.fold in (1, 2, 4, 8), f"fold must be 1, 2, 4 or 8, not {self.fold}.")
+        require(self.serialization in (1, 2, 4, 8), f"serialization must be 1, 2, 4 or 8, not {self.serialization}.")
         for field in ("ring_lines", "operand_rows", "residual_rows"):
             value = getattr(self, field)
             require(_three_quarters(value) and 64 <= value <= 1 << 16,
@@ -97,7 +98,7 @@ class MachineConfig:
     @property
     def lanes(self) -> int:
         """Values a cycle through epilogue and softmax; the layer norm takes twice as many channels."""
-        return LANES // self.fold
+        return LANES // self.serialization
 
     @property
     def row_bytes(self) -> int:
@@ -131,10 +132,10 @@ class MachineConfig:
 
 NANO = MachineConfig(
     name="nano", tm=2, tk=4, ports=1, ring_lines=256, param_lines=64, operand_rows=512, residual_rows=256,
-    kv_tiles=16, lane_rows=8, max_keys=64, program_depth=128, queue_depth=128, fold=2)
+    kv_tiles=16, lane_rows=8, max_keys=64, program_depth=128, queue_depth=128, serialization=2)
 SMALL = MachineConfig(
     name="small", tm=2, tk=2, ports=1, ring_lines=512, param_lines=64, operand_rows=1024, residual_rows=512,
-    kv_tiles=64, lane_rows=16, max_keys=256, program_depth=256, queue_depth=512, fold=8)
+    kv_tiles=64, lane_rows=16, max_keys=256, program_depth=256, queue_depth=512, serialization=8)
 ZCU102 = MachineConfig(
     name="zcu102", tm=4, tk=16, ports=4, ring_lines=16384, param_lines=512, operand_rows=6144, residual_rows=4096,
     kv_tiles=512, lane_rows=64, max_keys=256, program_depth=512, queue_depth=1024)

@@ -104,7 +104,7 @@ def _linear(name: str, outputs: int, inputs: int, lead: tuple[int, ...] = (), af
     tensors = {
         f"{name}.weight": ("int8", (*lead, outputs, inputs)),
         f"{name}.bias": ("int32", (*lead, outputs)),
-        f"{name}.mult": ("uint16", (*lead, outputs)),
+        f"{name}.multiplier": ("uint16", (*lead, outputs)),
         f"{name}.shift": ("int32", ()),
     }
     if affine:
@@ -115,21 +115,24 @@ def _linear(name: str, outputs: int, inputs: int, lead: tuple[int, ...] = (), af
 
 def _norm(name: str, dim: int) -> dict:
     return {f"{name}.gain": ("int16", (dim,)), f"{name}.offset": ("int32", (dim,)), f"{name}.shift": ("int32", ()),
-            f"{name}.eps": ("int64", ()), f"{name}.xhat_shift": ("int32", ())}
+            f"{name}.eps": ("int64", ()), f"{name}.normalized_shift": ("int32", ())}
 
 
 def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Name -> (dtype, shape) of every tensor of a quantized model.
 
-    ``weight`` lies in [-127, 127], or less by the plan's bits; ``mult`` is the unsigned first multiplier and ``shift``
+    ``weight`` lies in [-127, 127], or less by the plan's bits; ``multiplier`` is the unsigned first multiplier and
+    ``shift``
     its right shift; ``gain``, ``offset``, ``shift2`` are the affine behind GELU (``fc1``) or behind the attention's
     division (``attn.out``). ``fc2.shift2`` of experts is the right shift behind the multiplication by the expert
     weight. ``q``, ``k``, ``v`` give results of step one operand unit (int8; q with a block exponent).
-    ``gate.<task>.weight`` (int16, at most 16319 in magnitude) acts on xhat; its bias is in accumulator units;
-    ``mult``/``shift`` bring a logit to log2 units with 8 fraction bits. ``score_mult`` holds one multiplier a head.
-    ``xhat_shift`` and ``act_shift`` are how many fraction bits xhat (of 11) and the GELU's input (of 9) lack.
-    ``pos_embed`` is in residual steps (2**-residual_frac of the plan); ``head.mult``/``head.shift`` bring a logit to
-    steps of 2**-logit_frac.
+    ``gate.<task>.weight`` (int16, at most 16319 in magnitude) acts on normalized; its bias is in accumulator units;
+    ``multiplier``/``shift`` bring a logit to log2 units with 8 fraction bits. ``score_multiplier`` holds one
+    multiplier a head.
+    ``normalized_shift`` and ``act_shift`` are how many fraction bits normalized (of 11) and the GELU's input (of 9)
+    lack.
+    ``pos_embed`` is in residual steps (2**-residual_frac of the plan); ``head.multiplier``/``head.shift`` bring a
+    logit to steps of 2**-logit_frac.
     """
     c = config
     tensors = {"pos_embed": ("int16", (c.tokens, c.dim))} | _linear("patch_embed", c.dim, c.patch_dim)
@@ -138,7 +141,7 @@ def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
         tensors |= _norm(f"{b}norm1", c.dim) | _norm(f"{b}norm2", c.dim)
         for part in "qkv":
             tensors |= _linear(f"{b}attn.{part}", c.dim, c.dim)
-        tensors |= {f"{b}attn.score_mult": ("uint16", (c.heads,)), f"{b}attn.score_shift": ("int32", ()),
+        tensors |= {f"{b}attn.score_multiplier": ("uint16", (c.heads,)), f"{b}attn.score_shift": ("int32", ()),
                     f"{b}attn.p_shift": ("int32", ()),
                     f"{b}attn.out.gain": ("int16", (c.dim,)), f"{b}attn.out.offset": ("int32", (c.dim,)),
                     f"{b}attn.out.shift2": ("int32", ())}
@@ -152,7 +155,7 @@ def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
             for task in c.tasks:
                 g = f"{b}gate.{task}."
                 tensors |= {f"{g}weight": ("int16", (c.experts, c.dim)), f"{g}bias": ("int64", (c.experts,)),
-                            f"{g}mult": ("uint16", ()), f"{g}shift": ("int32", ())}
+                            f"{g}multiplier": ("uint16", ()), f"{g}shift": ("int32", ())}
     if c.final_norm:
         tensors |= _norm("norm", c.dim)
     if c.classes:

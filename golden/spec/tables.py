@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constant tables and fixed-point positions that gateware ROMs and integer twins share."""
+"""Constant tables and fixed-point positions that gateware ROMs and integer reference models share."""
 
 import math
 
@@ -15,8 +15,8 @@ RESIDUAL_FRAC = 9
 """Fraction bits of the residual stream (int16) and of logits, where a plan does not say otherwise."""
 RESIDUAL_FRACS = range(0, 15)
 """Fraction bits that a plan may choose for them: ranges of +-32768 down to +-2."""
-XHAT_FRAC = 11
-"""Fraction bits of a normalised channel (int16) with ``xhat_shift`` 0; each step of it takes one away."""
+NORMALIZED_FRAC = 11
+"""Fraction bits of a normalised channel (int16) with ``normalized_shift`` 0; each step of it takes one away."""
 PIXEL_BLOCK = BLOCK
 
 LOG2_FRAC = 8

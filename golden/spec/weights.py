@@ -48,7 +48,7 @@ def loaded(program: bytes) -> Iterator[Weights]:
             continue
         experts = range(part["experts"]) if left else (-1,)
         left = max(0, left - 1)
-        if opcode is not Opcode.LINEAR or fields["again"]:
+        if opcode is not Opcode.LINEAR or fields["reuse_weights"]:
             continue
         for expert in experts:
             base = part["stream"] + expert * part["pitch"] if expert >= 0 else 0

@@ -14,7 +14,7 @@ HALF_TILE = 16
 class ExpertsLowering:
     """The part of :class:`host.compiler.lower.Lowering` that MoE blocks need."""
 
-    def gates(self, i: int, xhat: Region, first: int, count: int) -> None:
+    def gates(self, i: int, normalized: Region, first: int, count: int) -> None:
         """GATE and its LINEAR for every copy that has tokens in this range; all gates of the layer join the stream."""
         c, b = self.config, f"blocks.{i}."
         self.queue = Region(f"{b}queues", Memory.QUEUE, count * c.top_k, 1)
@@ -30,10 +30,11 @@ class ExpertsLowering:
             g = f"{b}gate.{task}"
             self.add(Opcode.GATE, f"{g}.route", writes=(Access(self.queue),), tokens=end - start, fields={
                 "tokens": end - start, "first_token": start, "experts": c.experts, "top_k": c.top_k, "append": append,
-                "renormalise": int(c.gate is GateKind.TOPK_THEN_SOFTMAX), "mult": self.number(f"{g}.mult"),
+                "renormalise": int(c.gate is GateKind.TOPK_THEN_SOFTMAX), "multiplier": self.number(f"{g}.multiplier"),
                 "shift1": self.number(f"{g}.shift")})
             columns = 2 * HALF_TILE * ceil_div(c.experts, HALF_TILE)
-            self.nodes.append(self.linear(g, xhat, None, Dest.GATE, outputs=columns, inputs=c.dim, tokens=end - start,
+            self.nodes.append(self.linear(g, normalized, None, Dest.GATE, outputs=columns, inputs=c.dim,
+                                          tokens=end - start,
                                           src_first=start, payload=g))
             self.nodes[-1].macs = (end - start) * c.dim * c.experts
             append = 1
@@ -47,7 +48,7 @@ class ExpertsLowering:
         fc1, fc2 = self.ffn(name, a, hidden, width, count, payload)
         fc1.fields |= {"tokens": 0, "stream": 0, "src_index": Index.QUEUE_TOKEN, "dst_index": Index.QUEUE_SLOT}
         fc2.fields |= {"tokens": 0, "stream": pitch_fc1, "src_index": Index.QUEUE_SLOT, "dst_index": Index.QUEUE_TOKEN,
-                       "score": 1, "shift2": self.number(f"{name}.fc2.shift2")}
+                       "gate_weight": 1, "shift2": self.number(f"{name}.fc2.shift2")}
         queue = Access(self.queue)
         fc1.reads, fc1.writes = (Access(a), queue), (Access(hidden),)
         fc2.reads, fc2.writes = (Access(hidden), queue, Access(self.x)), (Access(self.x),)
@@ -61,7 +62,8 @@ class ExpertsLowering:
 
     def _expert(self, name: str, e: int) -> bytes:
         one, two = f"{name}.fc1", f"{name}.fc2"
-        return (lay.linear(self.machine, self.t(f"{one}.weight")[e], self.t(f"{one}.bias")[e], self.t(f"{one}.mult")[e],
+        return (lay.linear(self.machine, self.t(f"{one}.weight")[e], self.t(f"{one}.bias")[e],
+                           self.t(f"{one}.multiplier")[e],
                            self.t(f"{one}.gain")[e], self.t(f"{one}.offset")[e])
                 + lay.linear(self.machine, self.t(f"{two}.weight")[e], self.t(f"{two}.bias")[e],
-                             self.t(f"{two}.mult")[e]))
+                             self.t(f"{two}.multiplier")[e]))

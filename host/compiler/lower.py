@@ -79,7 +79,7 @@ class Lowering(ExpertsLowering):
             parts = ("gain", "offset") if fields.get("affine") else ()
             affine = {part: self.t(f"{name}.{part}") for part in parts}
             payload = self._payload(name, lambda: lay.linear(
-                self.machine, self.t(f"{name}.weight"), self.t(f"{name}.bias"), self.t(f"{name}.mult"), **affine))
+                self.machine, self.t(f"{name}.weight"), self.t(f"{name}.bias"), self.t(f"{name}.multiplier"), **affine))
         fields = {"tokens": tokens, "tiles": tiles(outputs), "slices": slices(inputs), "src_row": Row(src, src_first),
                   "src_stride": src.stride, "src_plane": src.rows if src.wide else 0, "src_wide": int(src.wide),
                   "dst": int(dest)} | fields
@@ -133,18 +133,19 @@ class Lowering(ExpertsLowering):
             "region": int(base), "offset": first * region.stride, "memory": int(region.memory is Memory.RESIDUAL),
             "row": Row(region, first), "rows": count * region.stride})
 
-    def norm(self, name: str, wide: bool, tokens: int, first: int = 0, xhat: Region | None = None) -> Region:
+    def norm(self, name: str, wide: bool, tokens: int, first: int = 0, normalized: Region | None = None) -> Region:
         """A NORM of ``tokens`` rows of the residual stream from ``first``; its result."""
         c = self.config
         out = self.operand(name, tokens, c.dim, wide)
         fields = {"tokens": tokens, "blocks": tiles(c.dim), "src_row": Row(self.x, first), "src_stride": self.x.stride,
                   "dst_row": Row(out), "dst_stride": out.stride, "dst_plane": out.rows if wide else 0,
                   "wide": int(wide), "shift": self.number(f"{name}.shift"), "eps": self.number(f"{name}.eps"),
-                  "xhat_shift": self.number(f"{name}.xhat_shift")}
+                  "normalized_shift": self.number(f"{name}.normalized_shift")}
         writes = [Access(out)]
-        if xhat is not None:
-            fields |= {"xhat": 1, "xhat_row": Row(xhat), "xhat_stride": xhat.stride, "xhat_plane": xhat.rows}
-            writes.append(Access(xhat))
+        if normalized is not None:
+            fields |= {"normalized": 1, "normalized_row": Row(normalized), "normalized_stride": normalized.stride,
+                       "normalized_plane": normalized.rows}
+            writes.append(Access(normalized))
         payload = self._payload(name, lambda: lay.norm(self.t(f"{name}.gain"), self.t(f"{name}.offset")))
         self.add(Opcode.NORM, name, fields=fields, reads=(Access(self.x, first, tokens),), writes=tuple(writes),
                  payload=payload, tokens=tokens)
@@ -175,7 +176,7 @@ class Lowering(ExpertsLowering):
     def attention(self, i: int, q: Region, k: Region, v: Region, out: Region, first: int) -> None:
         c, b, plan = self.config, f"blocks.{i}.attn", self.plan.layers[i]
         payload = self._payload(b, lambda: lay.attention(
-            self.t(f"{b}.score_mult"), self.t(f"{b}.out.gain"), self.t(f"{b}.out.offset")))
+            self.t(f"{b}.score_multiplier"), self.t(f"{b}.out.gain"), self.t(f"{b}.out.offset")))
         self.add(Opcode.ATTENTION, b, payload=payload, macs=2 * c.tokens * c.tokens * c.dim, tokens=c.tokens,
                  reads=(Access(q, first, c.tokens), Access(k), Access(v)), writes=(Access(out, first, c.tokens),),
                  fields={
@@ -205,13 +206,13 @@ class Lowering(ExpertsLowering):
     def ffn_half(self, i: int) -> None:
         c, b, plan = self.config, f"blocks.{i}.", self.plan.layers[i]
         moe = c.is_moe(i)
-        xhat = self.operand(f"{b}xhat", self.tokens, c.dim, True) if moe else None
-        a = self.norm(f"{b}norm2", plan.norm2, self.tokens, xhat=xhat)
+        normalized = self.operand(f"{b}normalized", self.tokens, c.dim, True) if moe else None
+        a = self.norm(f"{b}norm2", plan.norm2, self.tokens, normalized=normalized)
         width = c.ffn_hidden(i)
         for first, count in self.ranges(hidden_rows(c, plan, i)):
             hidden = self.operand(f"{b}mlp.fc1", count, width, plan.hidden)
             if moe:
-                self.gates(i, xhat, first, count)
+                self.gates(i, normalized, first, count)
                 self.experts(i, a, hidden, count)
             else:
                 fc1, fc2 = self.ffn(f"{b}mlp", a, hidden, width, count)

@@ -27,9 +27,9 @@ def weights(node: Node) -> int:
 def stream_lines(fields: dict) -> int:
     """Lines that a LINEAR takes from the stream."""
     tiles = fields["tiles"]
-    return tiles * PARAM_LINES if fields.get("again") else linear_lines(tiles, fields["slices"])
+    return tiles * PARAM_LINES if fields.get("reuse_weights") else linear_lines(tiles, fields["slices"])
 
 
 def lines_again(tiles: int, slices: int, machine: MachineConfig) -> int:
     """Lines that come a second time when a LINEAR is cut into two over the same tiles."""
-    return stream_lines({"tiles": tiles, "slices": slices, "again": tiles * slices <= most_retained(machine)})
+    return stream_lines({"tiles": tiles, "slices": slices, "reuse_weights": tiles * slices <= most_retained(machine)})

@@ -7,18 +7,18 @@ from golden.ops.gate import split
 from golden.spec.machine import LINE, MAX_HEADS, NORM_PARAM_BYTES, PARAM_BYTES, SLICE, TN, MachineConfig
 from golden.spec.tiling import slices, tiles
 
-_PARAM = np.dtype([("bias", "<i4"), ("mult", "<u2"), ("gain", "<i2"), ("offset", "<i4")])
+_PARAM = np.dtype([("bias", "<i4"), ("multiplier", "<u2"), ("gain", "<i2"), ("offset", "<i4")])
 _NORM_PARAM = np.dtype([("gain", "<i2"), ("offset", "<i4")])
 assert _PARAM.itemsize == PARAM_BYTES and _NORM_PARAM.itemsize == NORM_PARAM_BYTES
 
 
-def params(outputs: int, bias=0, mult=0, gain=0, offset=0) -> np.ndarray:
+def params(outputs: int, bias=0, multiplier=0, gain=0, offset=0) -> np.ndarray:
     """Parameters of ``outputs`` channels, zero-filled to whole tiles: uint8 ``[tiles, PARAM_LINES * LINE]``.
 
     Raises :class:`ValueError` when a value does not fit its field.
     """
     record = np.zeros(tiles(outputs) * TN, _PARAM)
-    for name, values in (("bias", bias), ("mult", mult), ("gain", gain), ("offset", offset)):
+    for name, values in (("bias", bias), ("multiplier", multiplier), ("gain", gain), ("offset", offset)):
         _fill(record, name, values, outputs)
     return record.view(np.uint8).reshape(tiles(outputs), -1)
 
@@ -44,9 +44,10 @@ def weights(weight: np.ndarray, machine: MachineConfig) -> np.ndarray:
     return np.ascontiguousarray(rows).reshape(tiles(outputs), -1).view(np.uint8)
 
 
-def linear(machine: MachineConfig, weight: np.ndarray, bias, mult, gain=0, offset=0) -> bytes:
+def linear(machine: MachineConfig, weight: np.ndarray, bias, multiplier, gain=0, offset=0) -> bytes:
     """Stream of one LINEAR: for each tile its parameters, then its weights."""
-    return np.concatenate([params(weight.shape[0], bias, mult, gain, offset), weights(weight, machine)], 1).tobytes()
+    return np.concatenate([params(weight.shape[0], bias, multiplier, gain, offset), weights(weight, machine)],
+                          1).tobytes()
 
 
 def gate(machine: MachineConfig, weight: np.ndarray, bias: np.ndarray) -> bytes:
@@ -72,10 +73,10 @@ def norm(gain: np.ndarray, offset: np.ndarray) -> bytes:
     return record.tobytes()
 
 
-def attention(score_mult: np.ndarray, gain: np.ndarray, offset: np.ndarray) -> bytes:
+def attention(score_multiplier: np.ndarray, gain: np.ndarray, offset: np.ndarray) -> bytes:
     """Stream of one ATTENTION: a line of multipliers, then the parameters of its output channels."""
     line = np.zeros(MAX_HEADS, "<u2")
-    line[:len(score_mult)] = score_mult
+    line[:len(score_multiplier)] = score_multiplier
     return line.tobytes() + params(len(gain), gain=gain, offset=offset).tobytes()
 
 

@@ -33,14 +33,14 @@ class Area:
 
 FIXED = {
     "csr": Area(2_027, 2_156), "main": Area(1_465, 1_865, 0, 2),
-    "sequencer": Area(200, 1_546), "walker": Area(540, 345), "activity": Area(6, 12),
-    "load_store": Area(1_354, 1_350), "norm_params": Area(34, 22, 0, 7.5), "mults": Area(307, 519),
+    "sequencer": Area(200, 1_546), "prefetcher": Area(540, 345), "activity": Area(6, 12),
+    "load_store": Area(1_354, 1_350), "norm_params": Area(34, 22, 0, 7.5), "multipliers": Area(307, 519),
 }
 """Units that are the same, or nearly, in every machine."""
 ARRAY_LANES = {2: Area(4_860, 3_490), 4: Area(8_110, 5_800), 8: Area(14_600, 10_500)}
 """Accumulators, drain banks and their multiplexers, by token lanes."""
 NORM_BLOCKS = {1: 7.5, 2: 7.5, 4: 8, 8: 5}
-"""Block memories of the layer norm, by fold."""
+"""Block memories of the layer norm, by serial."""
 ARRAY_PRODUCT = Area(36.6, 77.3, 1)
 """A multiplier that makes two products, with its part of the adder tree."""
 
@@ -59,11 +59,14 @@ def units(m: MachineConfig) -> dict[str, Area]:
         "control": Area(2_218 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_350 + 815 * m.tm + 40 * m.tm * m.tk, 2)
         + _of(8 * LINE + 2 * EXP_BITS, 2 * m.lane_rows, m.tm),
         "array": Area(*(products * value for value in astuple(ARRAY_PRODUCT))) + ARRAY_LANES[m.tm],
-        "norm": Area(2_240 + 16_540 / m.fold, 5_280 + 15_840 / m.fold, 5 + 128 // m.fold, NORM_BLOCKS[m.fold]),
-        "epilogue": Area(5_890 + 90 * m.tm + 11_120 / m.fold, 8_090 + 155 * m.tm + 9_290 / m.fold, 1 + 64 // m.fold),
-        "softmax": Area(1_060 + 175 * m.tm + 5_500 / m.fold, 1_130 + 400 * m.tm + 5_770 / m.fold, 32 // m.fold,
-                        4 / m.fold)
-        + _of(16 * m.lanes + 9, m.fold * chunks * m.tm) + _of(8 * SLICE, chunks, 2 * m.tm),
+        "norm": Area(2_240 + 16_540 / m.serialization, 5_280 + 15_840 / m.serialization, 5 + 128 // m.serialization,
+                     NORM_BLOCKS[m.serialization]),
+        "epilogue": Area(5_890 + 90 * m.tm + 11_120 / m.serialization, 8_090 + 155 * m.tm + 9_290 / m.serialization,
+                         1 + 64 // m.serialization),
+        "softmax": Area(1_060 + 175 * m.tm + 5_500 / m.serialization, 1_130 + 400 * m.tm + 5_770 / m.serialization,
+                        32 // m.serialization,
+                        4 / m.serialization)
+        + _of(16 * m.lanes + 9, m.serialization * chunks * m.tm) + _of(8 * SLICE, chunks, 2 * m.tm),
         "operand": Area(550 + 528 * (m.operand_rows > 4096), 1_047) + _of(half_row + EXP_BITS, m.operand_rows, 2),
         "residual": Area(548 + 8 * LINE * _odd(m.residual_rows), 1_038) + _of(half_row, m.residual_rows, 2),
         "key": Area(80, 180 + 1.02 * 8 * m.row_bytes) + _of(8 * m.row_bytes, m.kv_rows, 1, 1.05),

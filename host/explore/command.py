@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``edge-moe explore``: from names to a sweep, and the sweep as a table or as JSON."""
+"""``edge-moe explore``: from names to a search, and the search as a table or as JSON."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,10 +13,10 @@ from golden.spec.model import MODELS, require
 from golden.spec.quantized import Plan
 from host.explore.design_space import Geometry, roomy
 from host.explore.evaluate import Point
-from host.explore.model_skeleton import Outline, outline
+from host.explore.model_skeleton import ModelSkeleton, skeleton
 from host.explore.pareto_front import held_by, slowed_by
 from host.explore.routing import measured
-from host.explore.search import Sweep
+from host.explore.search import Search
 from host.images import fitted
 from host.quantizer.crops import photograph
 
@@ -51,18 +51,18 @@ def tasks_named(model, text: str | None) -> tuple[str, ...]:
     return tasks
 
 
-def outline_of(model, tasks: tuple[str, ...]) -> Outline:
-    """The model's outline, with experts hit as they are on a photograph; seeded weights would hit few, and hit all."""
+def skeleton_of(model, tasks: tuple[str, ...]) -> ModelSkeleton:
+    """The model's skeleton, with experts hit as they are on a photograph; seeded weights would hit few, and hit all."""
     if not model.config.moe_layers or model.source == SEEDED:
-        return outline(model)
+        return skeleton(model)
     routes = measured(model, roomy(Geometry(4, 16, 4)), tasks, fitted(photograph("motorcycle"), model.config))
-    return outline(model, {"+".join(tasks): routes})
+    return skeleton(model, {"+".join(tasks): routes})
 
 
-def table(found: Sweep, title: str, most: int) -> Table:
+def table(found: Search, title: str, most: int) -> Table:
     """The fastest ``most`` points of the front, then the project's own machines."""
     shown = Table("machine", "MAC/cycle", "cycles", "ms", "DSP", "LUT", "BRAM36", "slowed by", "held by", title=title)
-    for point in found.front[:most]:
+    for point in found.pareto_front[:most]:
         shown.add_row(*_row(point, found))
     shown.add_section()
     for point in found.shipped:
@@ -70,7 +70,7 @@ def table(found: Sweep, title: str, most: int) -> Table:
     return shown
 
 
-def _row(point: Point, found: Sweep) -> tuple[str, ...]:
+def _row(point: Point, found: Search) -> tuple[str, ...]:
     slow, slow_share = slowed_by(point, found.board)
     held, held_share = held_by(point, found.board, found.fill)
     area = point.area
@@ -79,14 +79,14 @@ def _row(point: Point, found: Sweep) -> tuple[str, ...]:
             f"{slow} {slow_share:.0%}", f"{held} {held_share:.0%}")
 
 
-def as_json(found: Sweep, model: str, tasks: tuple[str, ...]) -> dict:
+def as_json(found: Search, model: str, tasks: tuple[str, ...]) -> dict:
     """Everything: the machines as ``MachineConfig`` takes them."""
     return {"model": model, "tasks": list(tasks), "board": found.board.name, "fill": found.fill,
-            "explored": len(found.points), "front": [_facts(point, found) for point in found.front],
+            "explored": len(found.points), "front": [_facts(point, found) for point in found.pareto_front],
             "shipped": [_facts(point, found) for point in found.shipped]}
 
 
-def _facts(point: Point, found: Sweep) -> dict:
+def _facts(point: Point, found: Search) -> dict:
     slow, slow_share = slowed_by(point, found.board)
     held, held_share = held_by(point, found.board, found.fill)
     return {"machine": asdict(point.machine), "cycles": round(point.cycles),
@@ -96,5 +96,5 @@ def _facts(point: Point, found: Sweep) -> dict:
             "held_share": round(held_share, 4)}
 
 
-def _milliseconds(point: Point, found: Sweep) -> float:
+def _milliseconds(point: Point, found: Search) -> float:
     return point.cycles / found.board.clock_hz * 1e3

@@ -13,7 +13,7 @@ from host.compiler.compile import plan_program
 from host.compiler.ir import Memory, Node, NotFitting, flat
 from host.compiler.limits import check_limits
 from host.compiler.weight_stream import Stream
-from host.explore.model_skeleton import Outline
+from host.explore.model_skeleton import ModelSkeleton
 from host.explore.unit_area import LUT_DEPTH, in_luts
 
 TM, TK, PORTS = (2, 4, 8), (2, 4, 8, 16), (1, 2, 4)
@@ -46,7 +46,8 @@ def roomy(geometry: Geometry) -> MachineConfig:
     return MachineConfig(name="roomy", tm=geometry.tm, tk=geometry.tk, ports=geometry.ports, **_ROOMY)
 
 
-def families(model: Outline, tasks: tuple[str, ...], geometry: Geometry) -> Iterator[tuple[MachineConfig, list[Node]]]:
+def families(model: ModelSkeleton, tasks: tuple[str, ...], geometry: Geometry) -> Iterator[tuple[MachineConfig,
+                                                                                                 list[Node]]]:
     """Machines of a geometry with ever smaller operand memories, each with its program. Their rings are the smallest
     that hold the widest tile twice over.
 
@@ -93,7 +94,7 @@ def _power(value: int, least: int) -> int:
     return max(least, 1 << max(0, value - 1).bit_length())
 
 
-def _least(model: Outline, machine: MachineConfig, field: str) -> int:
+def _least(model: ModelSkeleton, machine: MachineConfig, field: str) -> int:
     """The smallest value of ``field`` with which the machine is one for the model."""
     value, found = getattr(machine, field), getattr(machine, field)
     while value > 1:

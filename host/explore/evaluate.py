@@ -12,7 +12,7 @@ from host.compiler.ir import Node, NotFitting
 from host.compiler.weight_stream import Stream
 from host.explore.area import Area, area
 from host.explore.design_space import Geometry, families, rings
-from host.explore.model_skeleton import Outline
+from host.explore.model_skeleton import ModelSkeleton
 from host.performance.timeline import Dram, Span, Timeline
 
 RESOURCES = {"LUT": "lut", "FF": "ff", "DSP": "dsp", "BRAM36": "bram36"}
@@ -47,7 +47,7 @@ def fits(needed: Area, board: Board, fill: float) -> bool:
     return all(getattr(needed, field) <= fill * getattr(board, field) for field in RESOURCES.values())
 
 
-def explore_geometry(model: Outline, tasks: tuple[str, ...], board: Board, fill: float,
+def explore_geometry(model: ModelSkeleton, tasks: tuple[str, ...], board: Board, fill: float,
                      geometry: Geometry) -> tuple[list[Point], Area | None]:
     """(every machine of a geometry that holds the model and fits the board, the area of the smallest that holds it)."""
     found, least = [], None
@@ -67,7 +67,8 @@ def explore_geometry(model: Outline, tasks: tuple[str, ...], board: Board, fill:
     return found, least
 
 
-def evaluate(model: Outline, tasks: tuple[str, ...], board: Board, machine: MachineConfig, nodes: list[Node]) -> Point:
+def evaluate(model: ModelSkeleton, tasks: tuple[str, ...], board: Board, machine: MachineConfig,
+             nodes: list[Node]) -> Point:
     """One machine with the nodes of its program."""
     words = encode(nodes, machine, _Anywhere())
     spans = Timeline(machine, memory_of(board)).run(words, model.queues.get("+".join(tasks), ()))

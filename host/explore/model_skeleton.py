@@ -16,7 +16,7 @@ SMALL = 64
 
 
 @dataclass(frozen=True)
-class Outline:
+class ModelSkeleton:
     """What the compiler asks of a model. ``queues``: arrivals at each EXPERTS of each program by name; in a program
     that is missing all experts are hit alike."""
 
@@ -26,7 +26,7 @@ class Outline:
     queues: dict[str, list[list[Arrival]]]
 
 
-def outline(model, queues: dict[str, list[list[Arrival]]] | None = None) -> Outline:
-    """The outline of a quantized model (``config``, ``plan``, ``tensors``)."""
+def skeleton(model, queues: dict[str, list[list[Arrival]]] | None = None) -> ModelSkeleton:
+    """The skeleton of a quantized model (``config``, ``plan``, ``tensors``)."""
     kept = {name: value for name, value in model.tensors.items() if value.size <= SMALL}
-    return Outline(model.config, model.plan, SkeletonTensors(model.config, kept), queues or {})
+    return ModelSkeleton(model.config, model.plan, SkeletonTensors(model.config, kept), queues or {})

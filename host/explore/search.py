@@ -15,39 +15,40 @@ from host.explore.area import Area
 from host.explore.design_space import geometries
 from host.explore.errors import NothingFits
 from host.explore.evaluate import RESOURCES, Point, evaluate, explore_geometry
-from host.explore.model_skeleton import Outline
+from host.explore.model_skeleton import ModelSkeleton
 from host.explore.pareto_front import front
-from host.parallel_map import spread
+from host.parallel_map import parallel_map
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Search:
     """``points``: all that fit, as found; ``front``: the best of them, fastest first; ``shipped``: the machines of
     ``golden.spec.machine`` for this board that hold the model, whether or not they keep to the fill."""
 
     board: Board
     fill: float
     points: list[Point]
-    front: list[Point]
+    pareto_front: list[Point]
     shipped: list[Point]
 
 
-def sweep(model: Outline, tasks: tuple[str, ...], board: Board, fill: float = 0.7, *, scheduler: str | None = None,
-          workers: int | None = None, report: Callable[[int, int], None] = lambda done, total: None) -> Sweep:
+def search(model: ModelSkeleton, tasks: tuple[str, ...], board: Board, fill: float = 0.7, *,
+           scheduler: str | None = None,
+          workers: int | None = None, report: Callable[[int, int], None] = lambda done, total: None) -> Search:
     """Explore ``board``, of which each resource may be filled to ``fill``. The same arguments give the same result.
 
     Raises :class:`NothingFits`.
     """
     require(0 < fill <= 1, f"fill must be in (0, 1], not {fill}.")
     work = partial(explore_geometry, model, tasks, board, fill)
-    found = spread(work, geometries(board), scheduler=scheduler, workers=workers, report=report)
+    found = parallel_map(work, geometries(board), scheduler=scheduler, workers=workers, report=report)
     points = [point for part, _ in found for point in part]
     if not points:
         raise NothingFits(_why(model, board, fill, [least for _, least in found if least is not None]))
-    return Sweep(board, fill, points, front(points), _shipped(model, tasks, board))
+    return Search(board, fill, points, front(points), _shipped(model, tasks, board))
 
 
-def _shipped(model: Outline, tasks: tuple[str, ...], board: Board) -> list[Point]:
+def _shipped(model: ModelSkeleton, tasks: tuple[str, ...], board: Board) -> list[Point]:
     found = []
     for machine in MACHINES.values():
         if BOARDS[BOARD_OF[machine.name]].name != board.name:
@@ -60,7 +61,7 @@ def _shipped(model: Outline, tasks: tuple[str, ...], board: Board) -> list[Point
     return found
 
 
-def _why(model: Outline, board: Board, fill: float, least: list[Area]) -> str:
+def _why(model: ModelSkeleton, board: Board, fill: float, least: list[Area]) -> str:
     name = model.config.name
     if not least:
         return f"No machine that can be configured holds {name!r}: its image or its layers are too large."

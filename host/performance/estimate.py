@@ -47,19 +47,19 @@ def attention_group(machine: MachineConfig, fields: dict) -> tuple[int, int, int
     chunks = ceil(fields["keys"] / SLICE)
     steps = chunks * machine.steps * (2 if fields["wide_p"] else 1)
     mixed = ceil(fields["head_slices"] / 2) * max(steps, machine.tm * TN // machine.lanes)
-    return groups, scores, mixed, chunks * machine.tm * machine.fold
+    return groups, scores, mixed, chunks * machine.tm * machine.serialization
 
 
 def norm_planes(fields: dict) -> int:
     """Byte planes that a NORM writes."""
-    return (2 if fields["wide"] else 1) + (2 if fields.get("xhat") else 0)
+    return (2 if fields["wide"] else 1) + (2 if fields.get("normalized") else 0)
 
 
 def norm_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
     """Both passes of a NORM over ``tokens``: a pair of blocks takes as long as its channels, or its planes to leave; a
     folded norm gathers a pair before it leaves."""
-    fold, planes = machine.fold, norm_planes(fields)
-    pair = max(2, planes) if fold == 1 else 2 * fold + planes - 1
+    serial, planes = machine.serialization, norm_planes(fields)
+    pair = max(2, planes) if serial == 1 else 2 * serial + planes - 1
     return (tokens + 1) * ceil(fields["blocks"] * pair / 2)
 
 

@@ -11,7 +11,7 @@ from golden.spec.isa import Dest, Index, Memory, Opcode, Unit
 from golden.spec.machine import LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, TN, MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW, attention_lines, norm_lines
 from host.performance.estimate import MAIN_BYTES, PORT_BYTES, attention_group, norm_cycles, norm_planes
-from host.performance.weight_stream_model import Dram, Store, Supply
+from host.performance.weight_stream_model import Dram, Store, WeightStreamModel
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Latencies:
 
 def latencies(machine: MachineConfig) -> Latencies:
     """Those of a machine: parts of a block and of a chunk wait for each other where units are folded."""
-    more, plain = machine.fold - 1, Latencies()
+    more, plain = machine.serialization - 1, Latencies()
     return replace(plain, epilogue=plain.epilogue + 3 * more, norm=plain.norm + more, softmax=plain.softmax + more)
 
 
@@ -112,7 +112,7 @@ class Timeline:
         ports, awake = PORT_BYTES * machine.ports, self.dram.awake
         alone, beside = (min(ports, self.dram.bytes_per_cycle - taken) for taken in (0, MAIN_BYTES))
         self.main_bytes = min(MAIN_BYTES, self.dram.bytes_per_cycle) * awake
-        self.stream = Supply(alone * awake / LINE, max(beside, 1e-3) * awake / LINE, self.dram.latency,
+        self.stream = WeightStreamModel(alone * awake / LINE, max(beside, 1e-3) * awake / LINE, self.dram.latency,
                              Store(machine.ring_lines), Store(machine.param_lines))
         self.spans: list[Span] = []
         self.norm: _Rows | None = None
@@ -182,7 +182,7 @@ class Timeline:
         return [Arrival(expert, ceil(self.gated * top_k / experts), expert // top_k) for expert in range(hit)]
 
     def _known(self, token: int) -> float:
-        """When the walker knows what a token chose."""
+        """When the prefetcher knows what a token chose."""
         gating = max((g for g in self.gatings if g.first <= token), key=lambda g: g.first)
         return gating.known + (token - gating.first) // self.machine.tm * gating.pace
 
@@ -228,12 +228,12 @@ class Timeline:
         m, lat = self.machine, self.latency
         groups, one, drain = max(1, ceil(tokens / m.tm)), pass_cycles(m, f), m.tm * TN // m.lanes
         lines, gate = f["slices"] * SLICE_LINES, f["dst"] == Dest.GATE
-        collect = gate or f["hold"] or f["again"]
+        collect = gate or f["retain_weights"] or f["reuse_weights"]
         start = max(issue + lat.load, self.array_free)
         when, waited = start, 0.0
         for _ in range(f["tiles"]):
             there = self.stream.lines(PARAM_LINES, self.stream.params)
-            if not f["again"]:
+            if not f["reuse_weights"]:
                 there = self.stream.lines(lines, self.stream.ring)
                 self.held += lines
             # The first group can only end when all weights are there; the others find them.
@@ -243,8 +243,9 @@ class Timeline:
             self.stream.params.release(when + one - groups * one, PARAM_LINES)
             if not collect:
                 self._release(when, self.held)
-        if collect and not f["hold"]:
-            self._release(when, f["back"] * SLICE_LINES + f["tiles"] * lines if f["again"] else self.held)
+        if collect and not f["retain_weights"]:
+            self._release(when,
+                          f["reuse_offset"] * SLICE_LINES + f["tiles"] * lines if f["reuse_weights"] else self.held)
         self.array_free = when
         self.idle[Unit.ARRAY] = end = when + lat.array + drain + lat.epilogue
         if gate:

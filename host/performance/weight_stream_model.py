@@ -47,7 +47,7 @@ class Store:
 
 
 @dataclass
-class Supply:
+class WeightStreamModel:
     """The weight stream: what has been asked for and when it is there."""
 
     lines_per_cycle: float

@@ -7,11 +7,11 @@ from torch import Tensor
 from golden.spec.tables import ATTENTION_FRAC, EXP_ONE, SCORE_BITS, WEIGHT_MAX
 from host.quantizer import emulation, folding, rotation
 from host.quantizer.folding import Scale
-from host.quantizer.layer import INT16, Walk, operand_max
-from host.quantizer.linear import ACC_LIMIT, MULT_SHIFT_MAX, Inputs
-from host.quantizer.noise import BYTE_REACH
+from host.quantizer.layer import INT16, LayerQuantizer, operand_max
+from host.quantizer.linear import ACC_LIMIT, MULTIPLIER_SHIFT_MAX, Inputs
+from host.quantizer.noise import BYTE_RANGE
 from host.quantizer.operand_steps import key_scale, operand_scale, query_finer
-from host.quantizer.rounding import MULT_MAX
+from host.quantizer.rounding import MULTIPLIER_MAX
 
 SCORES = 1 << 22
 """Scores held at a time, so that long sequences do not fill the memory."""
@@ -22,7 +22,7 @@ def softmax_mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
 
 
-class AttentionWalk(Walk):
+class AttentionQuantizer(LayerQuantizer):
     """``x + proj(attention(norm1(x)))`` on both streams."""
 
     def heads(self, v: Tensor, images: int) -> Tensor:  # [T, D] -> [B, H, N, d]
@@ -42,8 +42,8 @@ class AttentionWalk(Walk):
         proj, proj_bias = self.weights(f"{b}attn.proj")
         y, _, _, a, scale = self.norm(f"{b}norm1", x_float, x, plan.norm1, weight, plan.weight_bits)
         q, k, v = (y @ weight.T + bias).chunk(3, -1)
-        if self.options.turn:
-            weight, bias, proj, (q, k, v) = self.turned(weight, bias, proj, q, k, v)
+        if self.options.rotate:
+            weight, bias, proj, (q, k, v) = self.rotated(weight, bias, proj, q, k, v)
         weight, bias = folding.fold_input(*folding.fold_norm(self.model, f"{b}norm1", weight, bias), scale)
         # The offset of K adds the same to all scores of a query and cancels in softmax; V's adds to the output.
         scale_k, scale_v = key_scale(k, policy), key_scale(v, policy)
@@ -82,9 +82,9 @@ class AttentionWalk(Walk):
         self.findings.top(f"{b}attn", "scores", highest[0], limit)
         return u, scale_v.step / 2 ** ATTENTION_FRAC
 
-    def turned(self, weight: Tensor, bias: Tensor, proj: Tensor, q: Tensor, k: Tensor, v: Tensor):
+    def rotated(self, weight: Tensor, bias: Tensor, proj: Tensor, q: Tensor, k: Tensor, v: Tensor):
         """Everything of one attention in the heads' balanced bases (:mod:`host.quantizer.rotation`)."""
-        heads, floor = self.config.heads, self.options.turn_floor
+        heads, floor = self.config.heads, self.options.rotation_floor
 
         def bases(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
             pairs = [rotation.balance(x, y, floor) for x, y in zip(left, right, strict=True)]
@@ -93,10 +93,10 @@ class AttentionWalk(Walk):
         for_q, for_k = bases(rotation.head_moments(q, heads, False), rotation.head_moments(k, heads, True))
         for_v, for_proj = bases(rotation.head_moments(v, heads, True), rotation.head_moments(proj, heads, False))
         sides = for_q, for_k, for_v
-        rows = [rotation.turn_rows(*part) for part in zip(weight.chunk(3), bias.chunk(3), sides, strict=True)]
+        rows = [rotation.rotate_rows(*part) for part in zip(weight.chunk(3), bias.chunk(3), sides, strict=True)]
         weight, bias = (torch.cat(part) for part in zip(*rows, strict=True))
-        values = [rotation.turn(t, basis) for t, basis in zip((q, k, v), sides, strict=True)]
-        return weight, bias, rotation.turn_columns(proj, for_proj), values
+        values = [rotation.rotate(t, basis) for t, basis in zip((q, k, v), sides, strict=True)]
+        return weight, bias, rotation.rotate_columns(proj, for_proj), values
 
     def score_steps(self, block: str, q: Tensor, scale_k: Scale) -> tuple[Tensor, Tensor]:
         """Steps of Q [D] and the score scale [H]: in a head, q_step * k_step is the same for all channels."""
@@ -105,13 +105,13 @@ class AttentionWalk(Walk):
         top = needed.abs().amax(0).reshape(c.heads, -1).amax(1)
         top = torch.where(top > 0, top, top.max() if float(top.max()) else 1.0)
         finer = query_finer(needed / top.repeat_interleave(c.head_dim), c.heads, self.options.policy)
-        scale = top / (BYTE_REACH * 2.0 ** finer) * folding.log2_scale(c)
-        shift = int(torch.floor(torch.log2(MULT_MAX / scale.max())).clamp(0, MULT_SHIFT_MAX))
-        mult = torch.round(scale * 2.0 ** shift).clamp(1, MULT_MAX)
-        self.put(f"{block}attn.score_mult", mult)
+        scale = top / (BYTE_RANGE * 2.0 ** finer) * folding.log2_scale(c)
+        shift = int(torch.floor(torch.log2(MULTIPLIER_MAX / scale.max())).clamp(0, MULTIPLIER_SHIFT_MAX))
+        multiplier = torch.round(scale * 2.0 ** shift).clamp(1, MULTIPLIER_MAX)
+        self.put(f"{block}attn.score_multiplier", multiplier)
         self.put(f"{block}attn.score_shift", shift)
-        product = mult / 2.0 ** shift / folding.log2_scale(c)
-        return product.repeat_interleave(c.head_dim) / scale_k.step, mult / 2.0 ** shift
+        product = multiplier / 2.0 ** shift / folding.log2_scale(c)
+        return product.repeat_interleave(c.head_dim) / scale_k.step, multiplier / 2.0 ** shift
 
     def p_shift(self, block: str, wide: bool) -> int:
         """The smallest shift of 16-bit probabilities with which P V cannot leave 32 bits."""

@@ -19,7 +19,7 @@ PHOTOGRAPHS = {
 """Name -> package:file of every photograph; grey ones get three equal channels."""
 
 
-VIEWS, VIEW_TOKENS, LEAST_VIEWS = 96, 24_576, 16
+CROPS, CROP_TOKENS, LEAST_CROPS = 96, 24_576, 16
 """How many views calibration makes when nobody says, how many tokens they may have together, and the least number.
 Fewer views leave experts without tokens of their own; more tokens fill the memory."""
 
@@ -64,7 +64,7 @@ def exposed(image: np.ndarray, gain: float, gamma: float, saturation: float) -> 
     return np.clip(np.rint(255 * (grey + saturation * (tone - grey))), 0, 255).astype(np.uint8)
 
 
-def views(config: ModelConfig, count: int | None = None, seed: int = 0,
+def crops(config: ModelConfig, count: int | None = None, seed: int = 0,
           exclude: tuple[str, ...] = ()) -> list[np.ndarray]:
     """``count`` uint8 images [height, width, 3] of the model's size, from all photographs in turn but ``exclude``;
     without a ``count``, as many as that model's calibration wants.
@@ -74,7 +74,7 @@ def views(config: ModelConfig, count: int | None = None, seed: int = 0,
     """
     require(config.channels == 3, f"Photographs have 3 channels, the model {config.name!r} wants {config.channels}.")
     if count is None:
-        count = max(LEAST_VIEWS, min(VIEWS, VIEW_TOKENS // config.tokens))
+        count = max(LEAST_CROPS, min(CROPS, CROP_TOKENS // config.tokens))
     names = [name for name in PHOTOGRAPHS if name not in exclude]
     rng, out = np.random.default_rng(seed), []
     sources = {name: photograph(name) for name in names[:count]}

@@ -3,8 +3,8 @@
 
 Every value is an integer held in a float: float32 where it is stored (operands, results, probabilities: below 2**24),
 float64 where products and sums are made (below 2**53). So nothing is rounded but where the machine rounds, no sum
-depends on its order, and results equal the bit-exact twins of ``golden/ops``. One liberty is taken: what the experts of
-a token add to the residual stream is clipped once, not expert by expert.
+depends on its order, and results equal the bit-exact reference models of ``golden/ops``. One liberty is taken: what
+the experts of a token add to the residual stream is clipped once, not expert by expert.
 """
 
 from functools import lru_cache
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from golden.ops import gelu as gelu_twin
+from golden.ops import gelu as gelu_reference
 from golden.ops.arith import reciprocal, rsqrt
 from golden.spec.machine import SLICE
 from golden.spec.model import BLOCK
@@ -22,11 +22,11 @@ from golden.spec.tables import (
     BLOCK_SHIFT_MAX,
     EXP_TABLE,
     LOG2_FRAC,
+    NORMALIZED_FRAC,
     PROB_CARRY_START,
     RECIPROCAL_BITS,
     SCORE_BITS,
     WEIGHT_MAX,
-    XHAT_FRAC,
 )
 
 INT16_MAX = 32767
@@ -83,13 +83,14 @@ def operand(v: Tensor, wide: bool) -> Tensor:
     return sat16(v) if wide else narrow(v)
 
 
-def xhat(x: Tensor, eps: int, xhat_shift: int = 0) -> Tensor:
-    """Normalised channels in steps of 2**(xhat_shift - 11) of residual codes [T, D]; ``eps`` as in NORM."""
+def normalized(x: Tensor, eps: int, normalized_shift: int = 0) -> Tensor:
+    """Normalised channels in steps of 2**(normalized_shift - 11) of residual codes [T, D]; ``eps`` as in NORM."""
     def rows(x: Tensor) -> Tensor:
         dim, total = x.shape[-1], x.sum(-1, keepdim=True)
         variance = (dim * x.square().sum(-1, keepdim=True) - total.square() + eps).clamp(min=1)
         r, j = (torch.from_numpy(part).double() for part in rsqrt(variance.numpy().astype(np.int64)))
-        return sat16(round_half_up((dim * x - total) * (r * 2.0 ** (j + XHAT_FRAC - _ROOT_FRAC - xhat_shift))))
+        scale = r * 2.0 ** (j + NORMALIZED_FRAC - _ROOT_FRAC - normalized_shift)
+        return sat16(round_half_up((dim * x - total) * scale))
     return by_rows(rows, x)
 
 
@@ -99,16 +100,17 @@ def affine(g: Tensor, gain: Tensor, offset: Tensor, shift: int, wide: bool) -> T
     return by_rows(lambda rows: operand(round_half_up((rows * gain + offset) * scale), wide), g)
 
 
-def linear(a: Tensor, weight: Tensor, bias: Tensor, mult: Tensor, shift: int) -> Tensor:
-    """``u`` of operand values [T, I], before it is clipped to 16 bits; weight [O, I], bias and mult [O] float64."""
-    scale = mult * 2.0 ** -shift
+def linear(a: Tensor, weight: Tensor, bias: Tensor, multiplier: Tensor, shift: int) -> Tensor:
+    """``u`` of operand values [T, I], before it is clipped to 16 bits; weight [O, I], bias and multiplier [O]
+    float64."""
+    scale = multiplier * 2.0 ** -shift
     return by_rows(lambda rows: round_half_up((rows @ weight.T + bias) * scale), a)
 
 
 @lru_cache
 def _gelu_table(act_shift: int) -> Tensor:
     codes = np.arange(-INT16_MAX - 1, INT16_MAX + 1)
-    return torch.from_numpy(gelu_twin.gelu(codes, act_shift).astype(np.float32))
+    return torch.from_numpy(gelu_reference.gelu(codes, act_shift).astype(np.float32))
 
 
 def gelu(u: Tensor, act_shift: int = 0) -> Tensor:
@@ -145,7 +147,7 @@ def inverse(total: Tensor) -> Tensor:
 
 
 def scores(q: Tensor, k: Tensor, scale: Tensor) -> Tensor:
-    """Scores [B, H, N, N] before they are clipped: q, k [B, H, N, d] values, ``scale`` [H] = mult / 2**shift."""
+    """Scores [B, H, N, N] before they are clipped: q, k [B, H, N, d] values, ``scale`` [H] = multiplier / 2**shift."""
     return round_half_up((q.double() @ k.double().mT) * scale[:, None, None])
 
 

@@ -17,10 +17,10 @@ from golden.spec.tables import (
 )
 from host.quantizer import emulation, folding
 from host.quantizer.folding import Scale
-from host.quantizer.layer import AFFINE_SHIFT_MAX, GELU_OUT_STEP, INT16, Walk, operand_max
+from host.quantizer.layer import AFFINE_SHIFT_MAX, GELU_OUT_STEP, INT16, LayerQuantizer, operand_max
 from host.quantizer.linear import ACC_LIMIT, WIDE_MAX, Inputs, fit_linear
 from host.quantizer.operand_steps import INT16_MAX, gain_grid, operand_scale
-from host.quantizer.rounding import MULT_MAX
+from host.quantizer.rounding import MULTIPLIER_MAX
 
 GATE_SHIFT_MAX = 63
 TIE = 2.0 ** 32
@@ -40,7 +40,7 @@ def mlp(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tens
     return total / max(1, len(x)), torch.cat(out) if out else x.new_zeros(0, len(b2)), top
 
 
-class FfnWalk(Walk):
+class FfnQuantizer(LayerQuantizer):
     """``x + ffn(norm2(x))`` on both streams."""
 
     def act_shift(self, name: str, top: float) -> tuple[int, float]:
@@ -74,8 +74,8 @@ class FfnWalk(Walk):
         return self.add(f"{b}mlp.fc2", x_float, x, a, target, *folding.fold_input(w2, b2, scale),
                         operand_max(plan.hidden), bits)
 
-    def gate(self, i: int, xhat: Tensor, step: float, z: Tensor, task: str) -> tuple[Routes, Routes]:
-        """Stores a task's gate on xhat codes of ``step``; routes of the float and of the integer stream."""
+    def gate(self, i: int, normalized: Tensor, step: float, z: Tensor, task: str) -> tuple[Routes, Routes]:
+        """Stores a task's gate on normalized codes of ``step``; routes of the float and of the integer stream."""
         c, b = self.config, f"blocks.{i}."
         name = f"{b}gate.{task}"
         weight, bias = self.weights(name)
@@ -93,32 +93,32 @@ class FfnWalk(Walk):
                 break
             unit *= 1.05
         scale = unit * folding.gate_scale()
-        shift = int(np.clip(np.floor(np.log2(MULT_MAX / scale)), 0, GATE_SHIFT_MAX))
-        mult = min(MULT_MAX, max(1, round(scale * 2 ** shift)))
-        for key, value in (("weight", codes), ("bias", bias_codes), ("mult", mult), ("shift", shift)):
+        shift = int(np.clip(np.floor(np.log2(MULTIPLIER_MAX / scale)), 0, GATE_SHIFT_MAX))
+        multiplier = min(MULTIPLIER_MAX, max(1, round(scale * 2 ** shift)))
+        for key, value in (("weight", codes), ("bias", bias_codes), ("multiplier", multiplier), ("shift", shift)):
             self.put(f"{name}.{key}", value)
-        raw = xhat.double() @ codes.T + bias_codes
-        self.findings.top(name, "scores", float(raw.max()) * mult / 2.0 ** shift, 2 ** (SCORE_BITS - 1))
+        raw = normalized.double() @ codes.T + bias_codes
+        self.findings.top(name, "scores", float(raw.max()) * multiplier / 2.0 ** shift, 2 ** (SCORE_BITS - 1))
         renormalise = c.gate is GateKind.TOPK_THEN_SOFTMAX
-        found = emulation.route(raw, mult / 2.0 ** shift, c.top_k, renormalise)
+        found = emulation.route(raw, multiplier / 2.0 ** shift, c.top_k, renormalise)
         ranked, order = logits.sort(dim=-1, descending=True, stable=True)
         chosen = order[:, :c.top_k]
         score = ranked[:, :c.top_k].softmax(-1) if renormalise else logits.softmax(-1).gather(1, chosen)
         return (chosen, score), found
 
-    def gates(self, i: int, xhat: Tensor, step: float, z: Tensor) -> tuple[Routes, Routes]:
+    def gates(self, i: int, normalized: Tensor, step: float, z: Tensor) -> tuple[Routes, Routes]:
         """Every task's gate on that task's tokens."""
         tasks = self.config.tasks
         routes = [self.gate(i, codes, step, y, task)
-                  for codes, y, task in zip(xhat.chunk(len(tasks)), z.chunk(len(tasks)), tasks, strict=True)]
+                  for codes, y, task in zip(normalized.chunk(len(tasks)), z.chunk(len(tasks)), tasks, strict=True)]
         return tuple(tuple(torch.cat([r[stream][part] for r in routes]) for part in (0, 1)) for stream in (0, 1))
 
     def experts(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         c, b, plan = self.config, f"blocks.{i}.", self.plan.layers[i]
         bits = plan.expert_bits
         (w1, b1), (w2, b2) = self.weights(f"{b}mlp.fc1"), self.weights(f"{b}mlp.fc2")
-        z, xhat, step, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2, w1.flatten(0, 1), bits)
-        (chosen_float, score_float), (chosen, score) = self.gates(i, xhat, step, z)
+        z, normalized, step, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2, w1.flatten(0, 1), bits)
+        (chosen_float, score_float), (chosen, score) = self.gates(i, normalized, step, z)
         out = torch.zeros_like(z)
         for e in range(c.experts):
             token, place = torch.where(chosen_float == e)

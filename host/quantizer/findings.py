@@ -16,7 +16,7 @@ WORSE_DB = 6.0
 """How much worse a later block must be to be named as well."""
 NEAR = 1.25
 """A format that ends below so many times what calibration saw may clip the next picture."""
-FEW_VIEWS = 8
+FEW_PICTURES = 8
 """Fewer calibration pictures leave most ranges to guessing."""
 
 
@@ -88,9 +88,9 @@ class Findings:
             self.report(Finding(place, f"the integer values are {left:.1f} dB from the float ones on the calibration "
                                        f"pictures; a good model has {STREAM_DB:g} dB at the very least.", None, left))
 
-    def views(self, count: int) -> None:
+    def pictures(self, count: int) -> None:
         """So many calibration pictures."""
-        if count < FEW_VIEWS:
+        if count < FEW_PICTURES:
             self.report(Finding("calibration", f"{count} picture{'s are' if count > 1 else ' is'} too few to know the "
-                                               f"range of each channel; {FEW_VIEWS} or more are wanted, each fewer "
+                                               f"range of each channel; {FEW_PICTURES} or more are wanted, each fewer "
                                                "costs other pictures some dB."))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from golden.model.params import FloatModel
 from golden.spec.model import ModelConfig
-from golden.spec.tables import LOG2_FRAC, XHAT_FRAC
+from golden.spec.tables import LOG2_FRAC, NORMALIZED_FRAC
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,13 @@ def fold_input(weight: Tensor, bias: Tensor, scale: Scale) -> tuple[Tensor, Tens
 
 
 def fold_affine(weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """``weight @ (gain * x + shift) + bias`` as a linear of ``x``: a layer norm's affine moves behind its xhat."""
+    """``weight @ (gain * x + shift) + bias`` as a linear of ``x``: a layer norm's affine moves behind its
+    normalized."""
     return weight * gain, bias + weight @ shift
 
 
 def fold_norm(model: FloatModel, norm: str, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """A linear on the output of ``norm`` as a linear on its xhat."""
+    """A linear on the output of ``norm`` as a linear on its normalized."""
     return fold_affine(weight, bias, parameter(model, f"{norm}.weight"), parameter(model, f"{norm}.bias"))
 
 
@@ -55,9 +56,10 @@ def pixel_scale(config: ModelConfig) -> Scale:
     return Scale(1 / (config.pixel_scale * std), -mean / std)
 
 
-def xhat_scale(dim: int) -> Scale:
-    """xhat's own steps of 2**-11: what a gate works on."""
-    return Scale(torch.full((dim,), 2.0 ** -XHAT_FRAC, dtype=torch.float64), torch.zeros(dim, dtype=torch.float64))
+def normalized_scale(dim: int) -> Scale:
+    """normalized's own steps of 2**-11: what a gate works on."""
+    return Scale(torch.full((dim,), 2.0 ** -NORMALIZED_FRAC, dtype=torch.float64), torch.zeros(dim,
+                                                                                               dtype=torch.float64))
 
 
 def log2_scale(config: ModelConfig) -> float:

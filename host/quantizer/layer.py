@@ -10,7 +10,7 @@ from torch import Tensor
 from golden.model.params import FloatModel
 from golden.ops.layernorm import eps_code
 from golden.spec.quantized import Plan, quantized_schema
-from golden.spec.tables import GELU_OUT_FRAC, XHAT_FRAC
+from golden.spec.tables import GELU_OUT_FRAC, NORMALIZED_FRAC
 from host.quantizer import emulation, folding
 from host.quantizer.findings import Findings
 from host.quantizer.folding import Scale
@@ -19,7 +19,7 @@ from host.quantizer.operand_steps import Policy, gain_grid, operand_scale
 
 GELU_OUT_STEP = 2.0 ** -GELU_OUT_FRAC
 AFFINE_SHIFT_MAX, NORM_SHIFT_MAX = 40, 31
-XHAT_SHIFT_MAX = 3
+NORMALIZED_SHIFT_MAX = 3
 INT16 = (-(1 << 15), (1 << 15) - 1)
 
 
@@ -27,22 +27,22 @@ INT16 = (-(1 << 15), (1 << 15) - 1)
 class Options:
     """Everything that may be tuned; the defaults are what was measured best.
 
-    ``background``: tokens of the whole layer that stand in for an expert's own where it had few. ``turn``: balanced
-    bases inside attention heads, with spectra cut off at ``turn_floor`` of their mean.
+    ``background``: tokens of the whole layer that stand in for an expert's own where it had few. ``rotate``: balanced
+    bases inside attention heads, with spectra cut off at ``rotation_floor`` of their mean.
     """
 
     rounding: Rounding = Rounding()
     policy: Policy = Policy()
     background: int = 512
-    turn: bool = True
-    turn_floor: float = 1e-2
+    rotate: bool = True
+    rotation_floor: float = 1e-2
 
 
 def operand_max(wide: bool) -> int:
     return WIDE_MAX if wide else BLOCK_MAX
 
 
-class Walk:
+class LayerQuantizer:
     """A walk through the network with two streams: the float one in float64, and the integer one that the tensors
     chosen so far make, the latter in residual codes. T tokens of all images and tasks, images of the first task first.
     """
@@ -67,7 +67,7 @@ class Walk:
     def put_codes(self, name: str, codes: LinearCodes) -> None:
         self.put(f"{name}.weight", codes.weight)
         self.put(f"{name}.bias", codes.bias)
-        self.put(f"{name}.mult", codes.mult)
+        self.put(f"{name}.multiplier", codes.multiplier)
         self.put(f"{name}.shift", codes.shift)
 
     def weights(self, name: str) -> tuple[Tensor, Tensor]:
@@ -92,32 +92,34 @@ class Walk:
         self.put_affine(name, gain, offset, shift)
         return emulation.affine(g, gain, offset, shift, wide), scale
 
-    def xhat(self, name: str, x: Tensor) -> tuple[Tensor, float]:
-        """xhat codes [T, D] of the integer stream, and their step; stores what the machine needs for them."""
+    def normalized(self, name: str, x: Tensor) -> tuple[Tensor, float]:
+        """normalized codes [T, D] of the integer stream, and their step; stores what the machine needs for them."""
         c = self.config
         eps, codes, shift = eps_code(c.eps, c.dim, self.plan.residual_frac), x.flatten(0, 1), 0
         # With its mean and variance taken away, no value of D is larger than the root of D - 1.
-        while shift < XHAT_SHIFT_MAX and (c.dim - 1) ** 0.5 * 2 ** XHAT_FRAC > INT16[1] << shift:
-            if float(emulation.xhat(codes, eps, XHAT_SHIFT_MAX).abs().max()) * self.options.policy.xhat_room < (
-                    INT16[1] >> XHAT_SHIFT_MAX - shift):
+        while shift < NORMALIZED_SHIFT_MAX and (c.dim - 1) ** 0.5 * 2 ** NORMALIZED_FRAC > INT16[1] << shift:
+            if float(emulation.normalized(codes, eps,
+                                          NORMALIZED_SHIFT_MAX).abs().max()) * self.options.policy.normalized_room < (
+                    INT16[1] >> NORMALIZED_SHIFT_MAX - shift):
                 break
             shift += 1
-        self.put(f"{name}.xhat_shift", shift)
+        self.put(f"{name}.normalized_shift", shift)
         self.put(f"{name}.eps", eps)
-        return emulation.xhat(codes, eps, shift), 2.0 ** (shift - XHAT_FRAC)
+        return emulation.normalized(codes, eps, shift), 2.0 ** (shift - NORMALIZED_FRAC)
 
     def norm(self, name: str, x_float: Tensor, x: Tensor, wide: bool, following: Tensor, bits: int = 8):
-        """-> float result [T, D]; xhat codes [T, D] and their step; operand values [T, D] and their scale (of xhat).
+        """-> float result [T, D]; normalized codes [T, D] and their step; operand values [T, D] and their scale (of
+        normalized).
 
         ``following`` [O, D]: the weights that the result meets, of so many ``bits``.
         """
         weight, bias = self.weights(name)
         y = F.layer_norm(x_float, (self.config.dim,), weight, bias, self.config.eps).flatten(0, 1)
-        xhat, step = self.xhat(name, x)
-        scale = operand_scale(xhat, step, following * weight, wide, self.options.policy, bits=bits)
+        normalized, step = self.normalized(name, x)
+        scale = operand_scale(normalized, step, following * weight, wide, self.options.policy, bits=bits)
         gain, offset, shift, scale = gain_grid(scale, step, NORM_SHIFT_MAX)
         self.put_affine(name, gain, offset, shift, "shift")
-        return y, xhat, step, emulation.affine(xhat, gain, offset, shift, wide), scale
+        return y, normalized, step, emulation.affine(normalized, gain, offset, shift, wide), scale
 
     def add(self, name: str, x_float: Tensor, x: Tensor, a: Tensor, target: Tensor, weight: Tensor, bias: Tensor,
             limit: int, bits: int) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,16 @@ from torch import Tensor
 from golden.spec.quantized import weight_limit
 from golden.spec.tables import BLOCK_SHIFT_MAX
 from host.quantizer import emulation
-from host.quantizer.rounding import ACC_MAX, fit_accumulator, mult_grid, round_compensated, round_nearest, row_steps
+from host.quantizer.rounding import (
+    ACC_MAX,
+    fit_accumulator,
+    multiplier_grid,
+    round_compensated,
+    round_nearest,
+    row_steps,
+)
 
-MULT_SHIFT_MAX = 47
+MULTIPLIER_SHIFT_MAX = 47
 ACC_LIMIT = 2 ** 31
 WIDE_MAX, BLOCK_MAX, PIXEL_MAX = 1 << 15, 128 << BLOCK_SHIFT_MAX, 255
 """Largest magnitude of an operand value, for the proof that accumulators stay below 2**31."""
@@ -62,16 +69,16 @@ class Inputs:
 
 @dataclass(frozen=True)
 class LinearCodes:
-    """Integer tensors of a linear in float64: weight [E, O, I], bias and mult [E, O]."""
+    """Integer tensors of a linear in float64: weight [E, O, I], bias and multiplier [E, O]."""
 
     weight: Tensor
     bias: Tensor
-    mult: Tensor
+    multiplier: Tensor
     shift: int
 
     def run(self, a: Tensor, expert: int = 0) -> Tensor:
         """``u`` of operand values [T, I], before it is clipped to 16 bits."""
-        return emulation.linear(a, self.weight[expert], self.bias[expert], self.mult[expert], self.shift)
+        return emulation.linear(a, self.weight[expert], self.bias[expert], self.multiplier[expert], self.shift)
 
 
 def fit_linear(inputs: list[Inputs], wanted: Tensor, weight: Tensor, bias: Tensor, out_step: Tensor | float,
@@ -93,7 +100,7 @@ def fit_linear(inputs: list[Inputs], wanted: Tensor, weight: Tensor, bias: Tenso
     least = (weight.abs().sum(-1) * operand_max + constant) / ACC_MAX  # what the accumulators allow
     step = torch.maximum(row_steps(weight, limit), least * 1.01)
     for _ in range(TRIES):
-        grid = mult_grid(step, out_step, MULT_SHIFT_MAX)
+        grid = multiplier_grid(step, out_step, MULTIPLIER_SHIFT_MAX)
         if rounding.compensate:
             codes = round_compensated(weight, grid.step, moment, rounding.damping, limit)
         else:
@@ -106,4 +113,4 @@ def fit_linear(inputs: list[Inputs], wanted: Tensor, weight: Tensor, bias: Tenso
         step = torch.where(fits, step, grid.step * COARSER)
     # A bias beyond all steps: its results are clipped to 16 bits in any case.
     room = ACC_MAX - codes.abs().sum(-1) * operand_max
-    return LinearCodes(codes, torch.clamp(bias_codes, -room, room), grid.mult, grid.shift)
+    return LinearCodes(codes, torch.clamp(bias_codes, -room, room), grid.multiplier, grid.shift)

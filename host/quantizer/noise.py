@@ -9,11 +9,11 @@ from torch import Tensor
 from golden.spec.model import BLOCK
 from golden.spec.tables import BLOCK_SHIFT_MAX, WEIGHT_MAX
 
-BYTE_REACH = 127.5
+BYTE_RANGE = 127.5
 """What a block of exponent 0 reaches on either side."""
 EXPONENT_WASTE = 2.164
 """Mean of 4**(ceil(x) - x), 3 / ln 4: what whole exponents cost against fractional ones."""
-QUIET = 0.4
+VARIANCE_FLOOR = 0.4
 """Variance granted to every channel, relative to the mean."""
 COMPENSATION = 0.3
 """Noise of compensated rounding relative to rounding to nearest."""
@@ -54,7 +54,7 @@ class Noise:
         """``values`` [T, C] and their ``centre`` [C], which meet ``weight`` [O, C]; float64."""
         variance = values.var(0, unbiased=False)
         # Channels that calibration hardly moved may move in the next image.
-        variance = COMPENSATION * (variance + QUIET * variance.mean())
+        variance = COMPENSATION * (variance + VARIANCE_FLOOR * variance.mean())
         few, picked = sampled(values, tokens) - centre, sampled(weight, rows)
         scale = (len(weight) / len(picked)) ** 0.5
         return cls(few.abs(), picked.abs() * scale, weight.square().sum(0), variance, wide, limit)
@@ -63,7 +63,7 @@ class Noise:
         """Mean squared error summed over the outputs, from rounding operand and weights."""
         power = self.gain * step.square() / 12
         if not self.wide:
-            top = (self.size / step).unflatten(-1, (-1, BLOCK)).amax(-1) / BYTE_REACH  # [T, blocks]
+            top = (self.size / step).unflatten(-1, (-1, BLOCK)).amax(-1) / BYTE_RANGE  # [T, blocks]
             times = 4.0 ** torch.ceil(torch.log2(top.clamp(min=1e-9))).clamp(0, BLOCK_SHIFT_MAX)
             power = times.mean(0) * power.unflatten(-1, (-1, BLOCK)).sum(-1)
         rows = (self.weight * step).amax(1).square()
@@ -76,7 +76,7 @@ class Noise:
             first, by_first = power.sum(), 2 * power
         else:
             top, place = (self.size / step).unflatten(-1, (-1, BLOCK)).max(-1)  # [T, blocks]
-            top = top / BYTE_REACH
+            top = top / BYTE_RANGE
             loud = top > EXPONENT_WASTE ** -0.5
             square = torch.where(loud, EXPONENT_WASTE * top.square(), 1.0)
             times, block = square.mean(0), power.unflatten(-1, (-1, BLOCK)).sum(-1)
@@ -90,14 +90,14 @@ class Noise:
         part = (part * part * part).square().square()  # the 24th power
         whole = part.sum(1)
         rows = (whole ** (2 / NORM_POWER) * largest[:, 0].square())
-        spread = self.variance / step.square()
+        relative = self.variance / step.square()
         scale = 1 / self.limit ** 2 / 12
         by_rows = 2 * ((rows / whole)[:, None] * part).sum(0)
-        second = rows.sum() * spread.sum() * scale
-        by_second = scale * (by_rows * spread.sum() - 2 * spread * rows.sum())
+        second = rows.sum() * relative.sum() * scale
+        by_second = scale * (by_rows * relative.sum() - 2 * relative * rows.sum())
         return (by_first + by_second) / (first + second).clamp(min=LEAST)
 
-    def descend(self, step: Tensor, floor: Tensor, steps: int, rate: float = 0.05) -> Tensor:
+    def optimise(self, step: Tensor, floor: Tensor, steps: int, rate: float = 0.05) -> Tensor:
         """``step`` after gradient descent (Adam) on its logarithm, the best seen; never below ``floor``."""
         best, least = step, self.expected(step)
         if least < LEAST:

@@ -10,7 +10,7 @@ from golden.spec.model import BLOCK
 from golden.spec.quantized import weight_limit
 from golden.spec.tables import BLOCK_SHIFT_MAX, WEIGHT_MAX
 from host.quantizer.folding import Scale
-from host.quantizer.noise import BYTE_REACH, Noise, first_least, sampled
+from host.quantizer.noise import BYTE_RANGE, Noise, first_least, sampled
 
 INT16_MAX, INT32_MAX = 32767, 2 ** 31 - 1
 
@@ -25,9 +25,9 @@ class Policy:
     key_margin: float = 1.2
     wide_margin: float = 8.0
     headroom: float = 4.0
-    xhat_room: float = 1.5
+    normalized_room: float = 1.5
     act_room: float = 1.25
-    """How far beyond what calibration saw xhat and the GELU's input may go before they are clipped."""
+    """How far beyond what calibration saw normalized and the GELU's input may go before they are clipped."""
     ratio: float = 1e-2
     """Narrowest range that gets a step of its own, relative to the widest of the tensor."""
     hidden_ratio: float = 0.3
@@ -83,16 +83,16 @@ def operand_scale(values: Tensor, unit: Tensor | float, weight: Tensor, wide: bo
     """
     centre, half = extent(values, unit, policy.hidden_ratio if hidden else policy.ratio, policy.still)
     noise = Noise.of(sampled(values, policy.tokens) * unit, centre, weight, wide, weight_limit(bits))
-    reach, room = (INT16_MAX, policy.wide_margin) if wide else (BYTE_REACH * 2 ** BLOCK_SHIFT_MAX, policy.headroom)
-    floor = half * room / reach
+    limit, room = (INT16_MAX, policy.wide_margin) if wide else (BYTE_RANGE * 2 ** BLOCK_SHIFT_MAX, policy.headroom)
+    floor = half * room / limit
     candidates = []
     for flat in policy.flatness:
         shape = half ** flat
         shape = shape * (half / shape).max()
-        candidates += [torch.maximum(shape / (reach / room if wide else BYTE_REACH * 2.0 ** finer), floor)
+        candidates += [torch.maximum(shape / (limit / room if wide else BYTE_RANGE * 2.0 ** finer), floor)
                        for finer in ((0.0,) if wide else policy.finer)]
     best = candidates[first_least([noise.expected(step) for step in candidates])]
-    return Scale(noise.descend(best, floor, policy.descent), centre)
+    return Scale(noise.optimise(best, floor, policy.descent), centre)
 
 
 def gain_grid(scale: Scale, unit: Tensor | float, limit: int) -> tuple[Tensor, Tensor, int, Scale]:

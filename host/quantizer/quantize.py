@@ -16,16 +16,16 @@ from golden.spec.limits import check_model
 from golden.spec.model import ModelConfig, require
 from golden.spec.quantized import LayerPlan, Plan
 from host.quantizer import emulation, folding
-from host.quantizer.attention import AttentionWalk
-from host.quantizer.ffn import FfnWalk
+from host.quantizer.attention import AttentionQuantizer
+from host.quantizer.ffn import FfnQuantizer
 from host.quantizer.findings import Finding, Findings
 from host.quantizer.layer import INT16, Options, operand_max
 from host.quantizer.linear import PIXEL_MAX, Inputs
 from host.quantizer.mixed_precision import mixed
-from host.quantizer.value_ranges import logit_frac, reach, residual_frac
+from host.quantizer.value_ranges import logit_frac, residual_frac, value_range
 
 
-class Quantizer(AttentionWalk, FfnWalk):
+class Quantizer(AttentionQuantizer, FfnQuantizer):
     """The whole network: patch embedding, blocks, classifier."""
 
     def embed(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +107,7 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
     """The integer model of ``model`` under ``plan`` ("fast", "accurate", "mixed" or one of your own).
 
     ``images``: uint8 [height, width, channels] of the model's size, used for every task
-    (:func:`host.quantizer.crops.views` makes some). ``progress(done, total, what)`` is told of every block, ``report``
+    (:func:`host.quantizer.crops.crops` makes some). ``progress(done, total, what)`` is told of every block, ``report``
     of every place that the integer model does badly (:class:`host.quantizer.findings.Finding`). ``cycle_budget``
     belongs to "mixed". ``weight_bits`` and ``expert_bits`` (4 to 8) override the plan's in every block.
 
@@ -131,14 +131,14 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
             report(finding)
         return result
     with one_thread():
-        found = reach(model, images)
+        found = value_range(model, images)
     if isinstance(plan, str):
         plan = replace(named[plan](c.depth), residual_frac=residual_frac(model, found))
         plan = replace(plan, logit_frac=logit_frac(found)) if c.classes else plan
     require(len(plan.layers) == c.depth, f"The plan describes {len(plan.layers)} layers, the model has {c.depth}.")
     plan = plan.with_bits(weight_bits, expert_bits)
     findings = Findings(report)
-    findings.views(len(images))
+    findings.pictures(len(images))
     with one_thread():
         tensors = Quantizer(model, plan, options or Options(), findings).run(images, progress)
     return IntModel(c, plan, tensors, source=f"{c.name}, {len(images)} calibration images")

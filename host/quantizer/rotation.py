@@ -52,9 +52,9 @@ def balance(left: Tensor, right: Tensor, floor: float = 1e-3) -> tuple[Tensor, T
     # Of mean 1, so that no power leaves the range of float64; A has what was divided out.
     root, inverse = _root(left / size[0], floor)
     value, vector = torch.linalg.eigh(root @ _floored(right / size[1], floor) @ root)
-    value, vector, spread = value.clamp(min=1e-30) ** 0.25, _signed(vector), hadamard(len(left))
+    value, vector, mixing = value.clamp(min=1e-30) ** 0.25, _signed(vector), hadamard(len(left))
     ratio = (size[1] / size[0]) ** 0.25
-    return inverse @ vector * value @ spread * ratio, root @ vector / value @ spread / ratio
+    return inverse @ vector * value @ mixing * ratio, root @ vector / value @ mixing / ratio
 
 
 def _floored(moment: Tensor, floor: float) -> Tensor:
@@ -68,20 +68,20 @@ def head_moments(values: Tensor, heads: int, centre: bool) -> Tensor:
     return parts.mT @ parts / parts.shape[1]
 
 
-def turn_rows(weight: Tensor, bias: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+def rotate_rows(weight: Tensor, bias: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
     """Linear whose results [T, H * d] come out multiplied by ``basis`` [H, d, d]."""
     heads = len(basis)
     rows = weight.unflatten(0, (heads, -1))
     return ((basis.mT @ rows).flatten(0, 1), (bias.unflatten(0, (heads, 1, -1)) @ basis).flatten())
 
 
-def turn(values: Tensor, basis: Tensor) -> Tensor:
+def rotate(values: Tensor, basis: Tensor) -> Tensor:
     """``values`` [T, H * d] multiplied by ``basis`` [H, d, d], head by head."""
     parts = values.unflatten(-1, (len(basis), -1)).transpose(0, 1)
     return (parts @ basis.to(values)).transpose(0, 1).flatten(1)
 
 
-def turn_columns(weight: Tensor, dual: Tensor) -> Tensor:
+def rotate_columns(weight: Tensor, dual: Tensor) -> Tensor:
     """Columns of a linear [O, H * d] for inputs that were multiplied by A: ``dual`` [H, d, d] is A^-T."""
     parts = weight.unflatten(1, (len(dual), -1)).transpose(0, 1)
     return (parts @ dual).transpose(0, 1).flatten(1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from golden.spec.tables import WEIGHT_MAX
 
-MULT_MAX = 65535
+MULTIPLIER_MAX = 65535
 ACC_MAX = 2 ** 31 - 1
 PANEL = 32
 """Columns rounded between two updates of all later columns."""
@@ -17,23 +17,24 @@ PANEL = 32
 
 @dataclass(frozen=True)
 class Grid:
-    """Row steps of a weight matrix: ``step = mult * out_step / 2**shift``; ``step`` and ``mult`` [..., O]."""
+    """Row steps of a weight matrix: ``step = multiplier * out_step / 2**shift``; ``step`` and ``multiplier`` [...,
+    O]."""
 
     step: Tensor
-    mult: Tensor
+    multiplier: Tensor
     shift: int
 
 
-def mult_grid(step: Tensor, out_step: Tensor, limit: int) -> Grid:
+def multiplier_grid(step: Tensor, out_step: Tensor, limit: int) -> Grid:
     """The finest representable row steps not below ``step`` (real units of the output per weight code).
 
     One shift for the whole tensor, as large as the largest multiplier and ``limit`` allow, so that multipliers use
     their 16 bits; the weights are rounded on the grid the integer multiplier makes, which then costs no error.
     """
     ratio = step / out_step
-    shift = int(np.clip(np.floor(np.log2(MULT_MAX / max(float(ratio.max()), 2.0 ** -limit))), 0, limit))
-    mult = torch.ceil(ratio * 2.0 ** shift - 1e-9).clamp(1, MULT_MAX)
-    return Grid(mult * out_step / 2.0 ** shift, mult, shift)
+    shift = int(np.clip(np.floor(np.log2(MULTIPLIER_MAX / max(float(ratio.max()), 2.0 ** -limit))), 0, limit))
+    multiplier = torch.ceil(ratio * 2.0 ** shift - 1e-9).clamp(1, MULTIPLIER_MAX)
+    return Grid(multiplier * out_step / 2.0 ** shift, multiplier, shift)
 
 
 def row_steps(weight: Tensor, limit: int = WEIGHT_MAX) -> Tensor:

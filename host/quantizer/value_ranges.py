@@ -14,9 +14,9 @@ from golden.spec.isa import FORMATS, Opcode
 from golden.spec.tables import RESIDUAL_FRACS
 
 INT16_MAX = 32767
-SPREAD, FEW_ROOM, LOGIT_ROOM = 0.5, 1.25, 2.0
+MARGIN, FEW_ROOM, LOGIT_ROOM = 0.5, 1.25, 2.0
 """How much further than calibration saw the residual stream may go before it is clipped: each channel of each token
-beyond its extremes by SPREAD times what lies between them, or, with too few images to tell, FEW_ROOM times as far; and
+beyond its extremes by MARGIN times what lies between them, or, with too few images to tell, FEW_ROOM times as far; and
 how many times further logits may.
 """
 FIRST = 0.9
@@ -32,7 +32,7 @@ class NotQuantizable(ModelFileError):
 
 
 @dataclass(frozen=True)
-class Reach:
+class ValueRange:
     """Largest magnitudes to make room for: of the residual stream and of whatever is added to it, with the place of
     the first of the largest; and what the logits reached.
     """
@@ -70,7 +70,7 @@ class _Probe(dict):
         sizes = {}
         for place, (low, high) in self.extremes.items():
             size = torch.maximum(high, -low)
-            size = size * FEW_ROOM if images < FEW else size + SPREAD * (high - low)
+            size = size * FEW_ROOM if images < FEW else size + MARGIN * (high - low)
             if not bool(torch.isfinite(size).all()):
                 raise NotQuantizable(f"The float network itself gives values that are infinite or no numbers at "
                                      f"{place}; its weights there or before are too large. Check the checkpoint.")
@@ -80,9 +80,9 @@ class _Probe(dict):
 
 
 @torch.inference_mode()
-def reach(model: FloatModel, images: np.ndarray) -> Reach:
-    """What uint8 images [B, height, width, C] reach in all tasks. Raises :class:`NotQuantizable` for a network that
-    leaves the range of float32.
+def value_range(model: FloatModel, images: np.ndarray) -> ValueRange:
+    """What uint8 images [B, height, width, C] reach in all tasks. Raises :class:`NotQuantizable` for a network
+    that leaves the range of float32.
     """
     c, net, logits = model.config, M3ViT(model).eval(), 0.0
     probe, step = _Probe(net.pos_embed), max(1, AT_ONCE // c.tokens)
@@ -93,10 +93,10 @@ def reach(model: FloatModel, images: np.ndarray) -> Reach:
                 x = net.norm(x[:, :c.extra_tokens])
                 heads = (net.head, net.head_dist) if c.extra_tokens == 2 else (net.head,)
                 logits = max([logits, *(float(head(x[:, i]).abs().max()) for i, head in enumerate(heads))])
-    return Reach(*probe.furthest(len(images)), logits)
+    return ValueRange(*probe.furthest(len(images)), logits)
 
 
-def residual_frac(model: FloatModel, found: Reach) -> int:
+def residual_frac(model: FloatModel, found: ValueRange) -> int:
     """The most fraction bits with which the residual stream has room and the norms' epsilon fits its field. Raises
     :class:`NotQuantizable` where there are none.
     """
@@ -110,7 +110,7 @@ def residual_frac(model: FloatModel, found: Reach) -> int:
     return max(frac for frac in fits if found.residual * 2 ** frac <= INT16_MAX)
 
 
-def logit_frac(found: Reach) -> int:
+def logit_frac(found: ValueRange) -> int:
     """The most fraction bits with which logits have room. Raises :class:`NotQuantizable` where there are none."""
     if found.logits > INT16_MAX:
         raise NotQuantizable(f"The logits of the head reach {found.logits:.4g}; 16 bits hold {INT16_MAX} at most. "

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make accuracy``: the integer model against float, layer by layer and at the output, beside the bars.
+"""``make accuracy``: the integer model against float, layer by layer and at the output, beside the thresholds.
 
 Calibration sees photographs only, some of them held out; never a picture that is measured. The reference folder is
-measured when it is there, seeded weights always. Exit status 1 when a bar is missed.
+measured when it is there, seeded weights always. Exit status 1 when a threshold is missed.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from golden.spec.model import M3VIT_TINY
 from host.images import fitted, read_picture
 from host.importers import import_checkpoint
 from host.progress import printer, steps
-from host.quantizer.crops import views
+from host.quantizer.crops import crops
 from host.quantizer.quantize import quantize
 from host.report.compare import Comparer, Comparison
 from host.report.error_pictures import save_error_by_layer
-from host.report.thresholds import HELD_OUT, Bar, held_out, reference_bars, street_views
+from host.report.thresholds import HELD_OUT, Threshold, held_out, reference_thresholds, street_crops
 
 SEEDED = replace(M3VIT_TINY, name="m3vit-seeded", image_width=128, depth=4, moe_layers=(1, 3), experts=8)
 SEEDED_SQNR = {"fast": 31.0, "mixed": 31.0, "accurate": 36.0}
@@ -39,7 +39,7 @@ def measure(model: FloatModel, plan: str, pictures: dict[str, np.ndarray], count
     """Quantize ``model`` on photographs (not the held-out ones) and compare it on every picture and task."""
     config = model.config
     with steps(f"quantize {config.name}, {plan}") as report:
-        integer = quantize(model, views(config, count, exclude=HELD_OUT), plan, progress=report,
+        integer = quantize(model, crops(config, count, exclude=HELD_OUT), plan, progress=report,
                            cycle_budget=cycle_budget)
     comparer = Comparer(model, integer)
     pairs = [(name, task) for name in pictures for task in config.tasks]
@@ -86,23 +86,24 @@ def saturation_table(results: Iterable[Comparison]) -> Table:
     return table
 
 
-def bar_table(bars: list[Bar], title: str) -> Table:
-    table = Table("figure", "bar", "measured", "met", title=title)
-    for bar in bars:
-        table.add_row(bar.what, f"{'>=' if bar.at_least else '<='} {bar.limit:g}", f"{bar.measured:.4g}",
-                      "yes" if bar.met else "NO")
+def threshold_table(thresholds: list[Threshold], title: str) -> Table:
+    table = Table("figure", "threshold", "measured", "met", title=title)
+    for threshold in thresholds:
+        table.add_row(threshold.what, f"{'>=' if threshold.at_least else '<='} {threshold.limit:g}",
+                      f"{threshold.measured:.4g}",
+                      "yes" if threshold.met else "NO")
     return table
 
 
-def report(title: str, slug: str, results: list[Comparison], bars: list[Bar], folder: Path) -> dict:
+def report(title: str, slug: str, results: list[Comparison], thresholds: list[Threshold], folder: Path) -> dict:
     """Print the tables, save the picture; the figures as a JSON-ready dictionary."""
     out.print(layer_table(results[0], title))
     out.print(output_table(results, title))
     out.print(saturation_table(results))
-    out.print(bar_table(bars, f"{title}: bars"))
+    out.print(threshold_table(thresholds, f"{title}: thresholds"))
     folder.mkdir(parents=True, exist_ok=True)
     save_error_by_layer(title, results, folder / f"{slug}.png")
-    return {"bars": [vars(bar) | {"met": bar.met} for bar in bars],
+    return {"thresholds": [vars(threshold) | {"met": threshold.met} for threshold in thresholds],
             "pictures": [{"picture": r.picture, "task": r.task, "changed": r.changed, **vars(r.output)}
                          for r in results]}
 
@@ -113,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--images", type=Path, nargs="*", help="pictures to measure on, with --model")
     parser.add_argument("--plan", default="all", choices=("fast", "accurate", "mixed", "all"))
     parser.add_argument("--cycle-budget", type=int, help="cycles a frame may take (mixed)")
-    parser.add_argument("--views", type=int, help="calibration views, if not the model's default")
+    parser.add_argument("--crops", type=int, help="calibration views, if not the model's default")
     parser.add_argument("--only", choices=("seeded", "reference"), help="leave out the other one")
     parser.add_argument("--out", type=Path, default=Path("out/accuracy"))
     parser.add_argument("--json", action="store_true", help="also print one JSON object")
@@ -131,26 +132,26 @@ def main(arguments: list[str] | None = None) -> int:
             pictures = pictures or held_out(config)
         else:
             street = reference_image(folder)
-            pictures = {"street": street, **street_views(street, config), **held_out(config)}
+            pictures = {"street": street, **street_crops(street, config), **held_out(config)}
         for plan in plans:
-            results = measure(model, plan, pictures, options.views, options.cycle_budget)
-            bars = [] if own or plan == "mixed" else reference_bars(plan, results, config.tasks[0])
+            results = measure(model, plan, pictures, options.crops, options.cycle_budget)
+            thresholds = [] if own or plan == "mixed" else reference_thresholds(plan, results, config.tasks[0])
             title = f"{config.name}, {plan}"
-            figures[title] = report(title, f"{config.name}-{plan}", results, bars, options.out)
+            figures[title] = report(title, f"{config.name}-{plan}", results, thresholds, options.out)
     elif options.only != "seeded":
         out.print("the reference folder is not here: only seeded weights are measured", highlight=False)
     if options.only != "reference" and options.model is None:
         model = synthetic_model(SEEDED, seed=1)
         for plan in plans:
-            results = measure(model, plan, held_out(SEEDED), options.views, options.cycle_budget)
-            bars = [Bar("held-out photographs: median SQNR, dB", SEEDED_SQNR[plan],
+            results = measure(model, plan, held_out(SEEDED), options.crops, options.cycle_budget)
+            thresholds = [Threshold("held-out photographs: median SQNR, dB", SEEDED_SQNR[plan],
                         float(np.median([r.output.sqnr for r in results])), True)]
             title = f"{SEEDED.name}, {plan}"
-            figures[title] = report(title, f"{SEEDED.name}-{plan}", results, bars, options.out)
+            figures[title] = report(title, f"{SEEDED.name}-{plan}", results, thresholds, options.out)
     out.print(f"pictures in {options.out}", highlight=False)
     if options.json:
         print(json.dumps(figures))
-    return 0 if all(bar["met"] for case in figures.values() for bar in case["bars"]) else 1
+    return 0 if all(threshold["met"] for case in figures.values() for threshold in case["thresholds"]) else 1
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import torch
 from golden.model.float_model import M3ViT, to_pixels
 from golden.model.int_model import IntModel, dequantize
 from golden.model.params import FloatModel
-from golden.ops.saturation import Census
+from golden.ops.saturation import SaturationCounters
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Comparer:
     @torch.inference_mode()
     def compare(self, name: str, pixels: np.ndarray, task: str) -> Comparison:
         """``pixels`` uint8 [height, width, 3] of the model's size."""
-        c, probe, traced, census = self.model.config, {}, {}, Census()
+        c, probe, traced, saturation = self.model.config, {}, {}, SaturationCounters()
         self._float(to_pixels(c, pixels), task, probe)
-        self.integer.run(pixels, task, trace=traced.__setitem__, census=census)
+        self.integer.run(pixels, task, trace=traced.__setitem__, saturation=saturation)
         layers = [self._layer("embed", traced["embed"], probe["embed"][0].numpy(), None)]
         for i in range(c.depth):
             changed = None
@@ -83,7 +83,7 @@ class Comparer:
                 changed = float((ours != theirs).any(axis=-1).mean())
             wanted = probe[f"blocks.{i}.out"][0].numpy()
             layers.append(self._layer(f"block {i}", traced[f"blocks.{i}"], wanted, changed))
-        clipped = tuple(row for row in census.table() if row[2])
+        clipped = tuple(row for row in saturation.table() if row[2])
         return Comparison(name, task, layers[-1].error, tuple(layers), clipped, self.integer.plan.residual_frac)
 
     def _layer(self, name: str, codes: np.ndarray, wanted: np.ndarray, changed: float | None) -> LayerError:

@@ -10,7 +10,7 @@ from golden.spec.boards import BOARD_OF, BOARDS, Board
 KEPT = Path(__file__).parents[2] / "hw" / "synthesis"
 MUST = {"LUT": 156_000, "DSP": 1754, "BRAM36": 638, "levels": 8}
 """What the whole zcu102 machine, and each of its paths, must stay within."""
-REACH = {"LUT": 120_000, "DSP": 1300, "BRAM36": 450, "levels": 6}
+TARGET = {"LUT": 120_000, "DSP": 1300, "BRAM36": 450, "levels": 6}
 """What we would like it to stay within."""
 MACHINE, GLUE = "top", "glue"
 """Rows of the whole machine and of the top's own logic."""
@@ -37,7 +37,7 @@ def areas(machine: str, results: list[dict], board: Board | None = None) -> str:
         lines.append(_limits("used", {name: f"{100 * used[name] / count:.0f} %" for name, count in have.items()
                                       if count}))
     if machine == "zcu102":
-        lines += [_limits("must stay within", MUST), _limits("reach for", REACH)]
+        lines += [_limits("must stay within", MUST), _limits("reach for", TARGET)]
     return _markdown(lines) + (f"\n\n{_ABOUT}" if whole else "")
 
 

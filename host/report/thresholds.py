@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the integer model must reach on the reference weights, and pictures in groups that the bars speak of."""
+"""What the integer model must reach on the reference weights, and pictures in groups that the thresholds speak of."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ HELD_OUT = ("coffee", "rocket", "astronaut")
 
 
 @dataclass(frozen=True)
-class Bar:
+class Threshold:
     """One figure: its limit, what was measured, and whether more or less is better."""
 
     what: str
@@ -37,7 +37,7 @@ CROPS = ((0.8, 0.5, 0.2), (0.7, 0.8, 0.7), (0.6, 0.5, 0.5), (0.9, 0.3, 0.8), (0.
 """Scale and place (down, across) of crops of the street scene, each also mirrored."""
 
 
-def street_views(street: np.ndarray, config: ModelConfig) -> dict[str, np.ndarray]:
+def street_crops(street: np.ndarray, config: ModelConfig) -> dict[str, np.ndarray]:
     """The street scene flipped and cropped: pictures of the kind the model was trained on.
 
     The mean error of a few pictures is decided by single tokens whose experts change: with 4 it varied by 20 % between
@@ -56,19 +56,22 @@ def held_out(config: ModelConfig) -> dict[str, np.ndarray]:
     return {f"photograph {name}": crop(photograph(name), config, 1.0, 0.5, 0.5) for name in HELD_OUT}
 
 
-def reference_bars(plan: str, results: list[Comparison], first_task: str) -> list[Bar]:
-    """The bars of one plan; ``results`` hold the street frame, its views and the held-out photographs, all tasks."""
+def reference_thresholds(plan: str, results: list[Comparison], first_task: str) -> list[Threshold]:
+    """The thresholds of one plan; ``results`` hold the street frame, its views and the held-out photographs, all
+    tasks."""
     limits = LIMITS[plan]
     frame = next(r for r in results if r.picture == "street" and r.task == first_task)
     others = [r for r in results if r.picture.startswith("street") and r is not frame]
     photographs = [r for r in results if r.picture.startswith("photograph")]
     streets = [frame, *others]
     return [
-        Bar("street frame, first task: MSE", limits["mse"], frame.output.mse),
-        Bar("street frame, first task: MAE", limits["mae"], frame.output.mae),
-        Bar("crops, flips, second task: mean MSE", limits["other"], float(np.mean([r.output.mse for r in others]))),
-        Bar("tokens whose experts changed", limits["changed"], float(np.mean([r.changed for r in streets]))),
-        Bar("held-out photographs: worst SQNR, dB", limits["sqnr"], min(r.output.sqnr for r in photographs), True),
+        Threshold("street frame, first task: MSE", limits["mse"], frame.output.mse),
+        Threshold("street frame, first task: MAE", limits["mae"], frame.output.mae),
+        Threshold("crops, flips, second task: mean MSE", limits["other"],
+                  float(np.mean([r.output.mse for r in others]))),
+        Threshold("tokens whose experts changed", limits["changed"], float(np.mean([r.changed for r in streets]))),
+        Threshold("held-out photographs: worst SQNR, dB", limits["sqnr"], min(r.output.sqnr for r in photographs),
+                  True),
     ]
 
 

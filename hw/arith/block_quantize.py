@@ -20,7 +20,7 @@ def narrow_block(m, name: str, values: list, waited: list, *, opens, closes) -> 
 
     A block comes as consecutive parts: ``values``, with ``opens`` beside its first and ``closes`` beside its last part,
     which is when its first part comes again as ``waited``. In one part: ``waited`` is ``values``.
-    Twin: ``golden.ops.arith.narrow``.
+    Reference model: ``golden.ops.arith.narrow``.
     """
     # Stage 1: `rsh(v, e)` leaves [-128, 127] beyond low..high.
     s1_v = [Signal(signed(CLIP_BITS), name=f"{name}_s1_v{k}", reset_less=True) for k in range(len(values))]

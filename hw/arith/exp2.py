@@ -27,7 +27,7 @@ class Exponential(wiring.Component):
 
     Timing: LATENCY = 3, II = 1; never stalls, results come LATENCY cycles after their operands.
     Domain: every input.
-    Twin: ``golden.ops.softmax.exp2_below``.
+    Reference model: ``golden.ops.softmax.exp2_below``.
     Members: ``i`` In(EXPONENT a lane), ``o`` Out(16 bits a lane).
     """
 

@@ -63,7 +63,7 @@ class Reciprocal(wiring.Component):
 
     Timing: LATENCY = 18, II = 1; never stalls. ``o_valid`` follows ``i_valid`` by LATENCY.
     Domain: totals from 1 to 2**width - 1; for 0 the result means nothing.
-    Twin: ``golden.ops.arith.reciprocal``.
+    Reference model: ``golden.ops.arith.reciprocal``.
     Members: ``i_valid``, ``i_total`` In; ``o_valid``, ``o_recip`` (16 bits), ``o_length`` Out.
     """
 

@@ -18,7 +18,7 @@ def round_shift(m, name: str, values: list, shift, bits: int, *, halves: bool = 
 
     The half that decides the rounding travels as one fraction bit, so no stage adds more than ``bits`` bits.
     ``shift`` (unsigned, more than FINE bits) comes with the values. ``halves``: they have that fraction bit already.
-    Twin: ``golden.ops.arith.sat`` of ``rsh``.
+    Reference model: ``golden.ops.arith.sat`` of ``rsh``.
     """
     s1_fine = Signal(FINE, name=f"{name}_s1_fine", reset_less=True)
     m.d.sync += s1_fine.eq(shift[:FINE])

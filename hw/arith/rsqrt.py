@@ -21,7 +21,7 @@ class ReciprocalRoot(wiring.Component):
 
     Timing: LATENCY = 35, II = 1; never stalls. ``o_valid`` follows ``i_valid`` by LATENCY.
     Domain: 1 <= variance < 2**52.
-    Twin: ``golden.ops.arith.rsqrt``.
+    Reference model: ``golden.ops.arith.rsqrt``.
     Members: ``i_valid``, ``i_variance`` In; ``o_valid``, ``o_r`` (17 bits), ``o_j`` (signed, -9..16) Out.
     """
 

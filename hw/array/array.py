@@ -44,7 +44,7 @@ class MatrixArray(wiring.Component):
     sustain a tile every max(tm, (LATENCY + tm) / DRAIN_BANKS) cycles.
     Domain: operands -128..255, weights -128..127; accumulators are int32 and wrap. A beat with ``last`` needs a credit:
     DRAIN_BANKS at reset, one more with each ``release``; without it ``fault`` pulses (INTERNAL).
-    Twin: ``golden.ops.matmul``.
+    Reference model: ``golden.ops.matmul``.
 
     Members: ``i`` In(stream array_beat), ``o`` Out(stream drain_beat), ``release``, ``idle`` (no beat in the pipeline
     and no tile in a bank), ``fault``, ``fault_code``.

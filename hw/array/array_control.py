@@ -13,7 +13,7 @@ from hw.array.lane_buffer import LaneBuffer
 from hw.array.linear_schedule import LinearSchedule
 from hw.array.micro_op import beat_plan
 from hw.array.operand_loader import OperandLoader
-from hw.array.token_iterator import WALK
+from hw.array.token_iterator import TRAVERSAL
 from hw.interfaces import (
     ISSUE,
     LINE_BITS,
@@ -36,7 +36,7 @@ CONTEXTS_AHEAD = 2
 
 
 class ArrayControl(wiring.Component):
-    """Loads operands ahead, walks the loops, fetches weights (or K, or V), sends one array beat a cycle.
+    """Loads operands ahead, traversals the loops, fetches weights (or K, or V), sends one array beat a cycle.
 
     ::
 
@@ -52,7 +52,7 @@ class ArrayControl(wiring.Component):
     tm * ceil(slices / 4)) takes no longer than computing it (slices * steps), each twice when wide. Bytes fetched a
     cycle from ring, K and V do not depend on tm. The array is always ready; ``release`` returns drain banks.
     Domain: fields within ``golden.spec.isa.LIMITS``; a tile's weights fit the ring (GATE: all).
-    Twin: the loops of ``golden.iss``.
+    Reference model: the loops of ``golden.iss``.
 
     Members: as in ``hw/README.md``. ``idle_issue``: no instruction was accepted whose last beat has not left.
     ``busy``, ``wait_weights``, ``wait_operands``, ``wait_drain``: what the cycle was used for, at most one is high.
@@ -64,8 +64,8 @@ class ArrayControl(wiring.Component):
     o_beat: stream.Interface
     o_context: stream.Interface
     o_operand_read: stream.Interface
-    i_mults: stream.Interface
-    o_walk: stream.Interface
+    i_multipliers: stream.Interface
+    o_traverse: stream.Interface
     i_entry: stream.Interface
     o_softmax_job: stream.Interface
     i_softmax_done: stream.Interface
@@ -82,7 +82,7 @@ class ArrayControl(wiring.Component):
             "ring_data": In(weights), "ring_release": Out(range(cfg.ring_rows + 1)), "ring_release_en": Out(1),
             "key_row": Out(kv_row), "key_en": Out(1), "key_data": In(weights),
             "value_row": Out(kv_row), "value_en": Out(1), "value_data": In(weights),
-            "i_mults": In(stream.Signature(LINE_BITS)), "o_walk": Out(stream.Signature(WALK)),
+            "i_multipliers": In(stream.Signature(LINE_BITS)), "o_traverse": Out(stream.Signature(TRAVERSAL)),
             "i_entry": In(stream.Signature(QUEUE_ENTRY)), "o_softmax_job": Out(stream.Signature(SOFTMAX_JOB)),
             "i_softmax_done": In(stream.Signature(softmax_done(cfg))),
             "p_slot": Out(range(SOFTMAX_SLOTS)), "p_chunk": Out(8), "p_plane": Out(1), "p_en": Out(1),
@@ -101,21 +101,22 @@ class ArrayControl(wiring.Component):
 
         # Every instruction goes to the loader and to the schedules.
         to_load = m.submodules.to_load = Queue(ISSUE, INSTRUCTIONS_AHEAD)
-        to_walk = m.submodules.to_walk = Queue(ISSUE, INSTRUCTIONS_AHEAD)
+        to_traverse = m.submodules.to_traverse = Queue(ISSUE, INSTRUCTIONS_AHEAD)
         m.d.comb += [
-            self.i.ready.eq(to_load.i.ready & to_walk.i.ready),
-            to_load.i.valid.eq(self.i.valid & to_walk.i.ready), to_load.i.p.eq(self.i.p),
-            to_walk.i.valid.eq(self.i.valid & to_load.i.ready), to_walk.i.p.eq(self.i.p),
+            self.i.ready.eq(to_load.i.ready & to_traverse.i.ready),
+            to_load.i.valid.eq(self.i.valid & to_traverse.i.ready), to_load.i.p.eq(self.i.p),
+            to_traverse.i.valid.eq(self.i.valid & to_load.i.ready), to_traverse.i.p.eq(self.i.p),
         ]
         wiring.connect(m, to_load.o, loader.i)
 
         # One schedule at a time; the next instruction of the same kind follows without a gap.
-        is_attention = INSTRUCTION[Opcode.LINEAR](to_walk.o.p.word).opcode == Opcode.ATTENTION
+        is_attention = INSTRUCTION[Opcode.LINEAR](to_traverse.o.p.word).opcode == Opcode.ATTENTION
         use_attention = attention.busy
         m.d.comb += [
-            linear.i.valid.eq(to_walk.o.valid & ~is_attention & ~attention.busy), linear.i.p.eq(to_walk.o.p),
-            attention.i.valid.eq(to_walk.o.valid & is_attention & ~linear.busy), attention.i.p.eq(to_walk.o.p),
-            to_walk.o.ready.eq(Mux(is_attention, attention.i.ready & ~linear.busy, linear.i.ready & ~attention.busy)),
+            linear.i.valid.eq(to_traverse.o.valid & ~is_attention & ~attention.busy), linear.i.p.eq(to_traverse.o.p),
+            attention.i.valid.eq(to_traverse.o.valid & is_attention & ~linear.busy), attention.i.p.eq(to_traverse.o.p),
+            to_traverse.o.ready.eq(Mux(is_attention, attention.i.ready & ~linear.busy,
+                                       linear.i.ready & ~attention.busy)),
             linear.i_group.valid.eq(loader.o_group.valid), linear.i_group.p.eq(loader.o_group.p),
             attention.i_group.valid.eq(loader.o_group.valid), attention.i_group.p.eq(loader.o_group.p),
             loader.o_group.ready.eq(Mux(use_attention, attention.i_group.ready, linear.i_group.ready)),
@@ -150,10 +151,10 @@ class ArrayControl(wiring.Component):
             ]
 
         # To the outside.
-        wiring.connect(m, loader.o_walk, wiring.flipped(self.o_walk))
+        wiring.connect(m, loader.o_traverse, wiring.flipped(self.o_traverse))
         wiring.connect(m, wiring.flipped(self.i_entry), loader.i_entry)
         wiring.connect(m, loader.o_operand_read, wiring.flipped(self.o_operand_read))
-        wiring.connect(m, wiring.flipped(self.i_mults), attention.i_mults)
+        wiring.connect(m, wiring.flipped(self.i_multipliers), attention.i_multipliers)
         wiring.connect(m, attention.o_softmax_job, wiring.flipped(self.o_softmax_job))
         wiring.connect(m, wiring.flipped(self.i_softmax_done), attention.i_softmax_done)
         wiring.connect(m, issue.o_beat, wiring.flipped(self.o_beat))
@@ -170,12 +171,12 @@ class ArrayControl(wiring.Component):
         m.d.sync += [held.eq(next_held), self.idle_issue.eq(next_held == 0)]
 
         # A cycle without a plan waits for whatever the schedule waits for.
-        no_plan, no_mults, no_room = Signal(), Signal(), Signal()
-        m.d.sync += [no_plan.eq(~plans.o.valid & (held != 0)), no_mults.eq(attention.no_mults),
+        no_plan, no_multipliers, no_room = Signal(), Signal(), Signal()
+        m.d.sync += [no_plan.eq(~plans.o.valid & (held != 0)), no_multipliers.eq(attention.no_multipliers),
                      no_room.eq(~contexts.i.ready)]
         m.d.comb += [
-            self.wait_weights.eq(issue.wait_weights | no_plan & no_mults),
-            self.wait_drain.eq(issue.wait_drain | no_plan & ~no_mults & no_room),
-            self.wait_operands.eq(issue.wait_operands | no_plan & ~no_mults & ~no_room),
+            self.wait_weights.eq(issue.wait_weights | no_plan & no_multipliers),
+            self.wait_drain.eq(issue.wait_drain | no_plan & ~no_multipliers & no_room),
+            self.wait_operands.eq(issue.wait_operands | no_plan & ~no_multipliers & ~no_room),
         ]
         return m

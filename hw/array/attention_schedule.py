@@ -24,7 +24,7 @@ class AttentionSchedule(wiring.Component):
 
     ::
 
-        i -> [ instruction ]    i_mults -> [ multipliers ]
+        i -> [ instruction ]    i_multipliers -> [ multipliers ]
         i_group -> (head) -> [ scores:  key tile | slice | step | K row ] --.
                      '-> [ groups waiting for their outputs ]                +-> o, context
         i_softmax_done -> [ queue ] -> [ outputs: tile | plane | chunk | step | V row ] '
@@ -34,11 +34,12 @@ class AttentionSchedule(wiring.Component):
     Timing: LATENCY = 1 from ``i`` to ``o`` (with a group and the multipliers there); II = 1 beat within scores and
     outputs and from one to the other. A stalled ``o`` holds.
     Domain: fields within ``golden.spec.isa.LIMITS``, even ``head_slices``.
-    Twin: the loops of ATTENTION in ``golden.iss``.
+    Reference model: the loops of ATTENTION in ``golden.iss``.
 
-    Members: ``i`` In(stream ISSUE), ``i_group`` In(stream group), ``i_mults`` In(stream of LINE_BITS), ``o`` Out(stream
+    Members: ``i`` In(stream ISSUE), ``i_group`` In(stream group), ``i_multipliers`` In(stream of LINE_BITS), ``o``
+    Out(stream
     beat_plan), ``context`` Out, the tile's context while ``o`` carries its last beat; ``o_softmax_job`` Out(stream),
-    ``i_softmax_done`` In(stream); ``busy`` Out, an instruction is in progress; ``no_mults`` Out, it waits for its
+    ``i_softmax_done`` In(stream); ``busy`` Out, an instruction is in progress; ``no_multipliers`` Out, it waits for its
     multipliers.
     """
 
@@ -47,7 +48,7 @@ class AttentionSchedule(wiring.Component):
 
     i: stream.Interface
     i_group: stream.Interface
-    i_mults: stream.Interface
+    i_multipliers: stream.Interface
     o: stream.Interface
     o_softmax_job: stream.Interface
     i_softmax_done: stream.Interface
@@ -56,9 +57,9 @@ class AttentionSchedule(wiring.Component):
         self.cfg = cfg
         super().__init__({
             "i": In(stream.Signature(ISSUE)), "i_group": In(stream.Signature(group(cfg))),
-            "i_mults": In(stream.Signature(LINE_BITS)), "o": Out(stream.Signature(beat_plan(cfg))),
+            "i_multipliers": In(stream.Signature(LINE_BITS)), "o": Out(stream.Signature(beat_plan(cfg))),
             "context": Out(tile_context(cfg)), "o_softmax_job": Out(stream.Signature(SOFTMAX_JOB)),
-            "i_softmax_done": In(stream.Signature(softmax_done(cfg))), "busy": Out(1), "no_mults": Out(1),
+            "i_softmax_done": In(stream.Signature(softmax_done(cfg))), "busy": Out(1), "no_multipliers": Out(1),
         })
 
     def elaborate(self, platform):
@@ -89,7 +90,7 @@ class AttentionSchedule(wiring.Component):
             m.d.sync += [self.busy.eq(0), outputs.eq(0), scores_over.eq(0)]
 
         # Scores.
-        mults, mults_there = Signal(LINE_BITS), Signal()
+        multipliers, multipliers_there = Signal(LINE_BITS), Signal()
         head, key_tile, slice_, first_slice = Signal(6), Signal(8), Signal(4), Signal(8)
         key, key_start, key_head = Signal(row_bits), Signal(row_bits), Signal(row_bits)
         heads_last, slices_last, pitch = Signal(6), Signal(3), Signal(row_bits)
@@ -99,15 +100,16 @@ class AttentionSchedule(wiring.Component):
         group_ = self.i_group.p
         score_take = take & ~outputs
         m.d.comb += [
-            self.i_mults.ready.eq(self.busy & ~mults_there), self.no_mults.eq(self.busy & ~mults_there),
+            self.i_multipliers.ready.eq(self.busy & ~multipliers_there),
+            self.no_multipliers.eq(self.busy & ~multipliers_there),
             slice_last.eq(slice_ == slices_last), place.eq(first_slice + slice_),
             tile_done.eq(step_last & slice_last), first_score.eq((key_tile == 0) & (slice_ == 0) & (step == 0)),
             scores_done.eq(score_take & tile_done & key_last), self.i_group.ready.eq(scores_done),
             last_scores.eq(group_.last & (head == heads_last)),
             waiting.i.valid.eq(scores_done), waiting.i.p.eq(group_),
         ]
-        with m.If(self.i_mults.ready & self.i_mults.valid):
-            m.d.sync += [mults.eq(self.i_mults.payload), mults_there.eq(1)]
+        with m.If(self.i_multipliers.ready & self.i_multipliers.valid):
+            m.d.sync += [multipliers.eq(self.i_multipliers.payload), multipliers_there.eq(1)]
         with m.If(score_take):
             m.d.sync += key.eq(key + 1)
             with m.If(step_last):
@@ -122,7 +124,7 @@ class AttentionSchedule(wiring.Component):
                 next_head = key_head + ((slices_last + 1) << step_bits)
                 m.d.sync += [
                     key.eq(next_head), key_start.eq(next_head), key_head.eq(next_head), head.eq(head + 1),
-                    first_slice.eq(first_slice + slices_last + 1), mults.eq(mults >> 16),
+                    first_slice.eq(first_slice + slices_last + 1), multipliers.eq(multipliers >> 16),
                 ]
 
         # The job leaves beside the first beat of its scores.
@@ -132,7 +134,8 @@ class AttentionSchedule(wiring.Component):
             m.d.sync += job_full.eq(0)
         with m.If(score_take & first_score):
             job = self.o_softmax_job.p
-            m.d.sync += [job_full.eq(1), job.mult.eq(mults[:16]), job.shift1.eq(word.shift1), job.wide.eq(word.wide_p),
+            m.d.sync += [job_full.eq(1), job.multiplier.eq(multipliers[:16]), job.shift1.eq(word.shift1),
+                         job.wide.eq(word.wide_p),
                          job.p_shift.eq(word.p_shift), job.keys.eq(word.keys), job.lanes.eq(group_.count)]
 
         # Outputs: block = output block of all heads, tile = of this head.
@@ -170,7 +173,7 @@ class AttentionSchedule(wiring.Component):
             tiles, chunks = (after.keys - 1)[5:12], (after.keys - 1)[4:12]  # less one
             key_base, value_base = after.key_tile << step_bits, after.value_tile << step_bits
             m.d.sync += [
-                self.busy.eq(1), word.as_value().eq(self.i.p.word), mults_there.eq(0),
+                self.busy.eq(1), word.as_value().eq(self.i.p.word), multipliers_there.eq(0),
                 key_before.eq(tiles - 1), key_single.eq(tiles == 0), key_last.eq(tiles == 0),
                 chunk_before.eq(chunks - 1), chunk_single.eq(chunks == 0), chunk_last.eq(chunks == 0),
                 heads_last.eq(after.heads - 1), slices_last.eq(after.head_slices - 1),
@@ -195,7 +198,7 @@ class AttentionSchedule(wiring.Component):
             ]
         with m.Else():
             m.d.comb += [
-                self.o.valid.eq(self.busy & self.i_group.valid & mults_there & (job_free | ~first_score)),
+                self.o.valid.eq(self.busy & self.i_group.valid & multipliers_there & (job_free | ~first_score)),
                 first.eq((slice_ == 0) & (step == 0)), plan.source.eq(Source.KEY), plan.row.eq(key),
                 plan.first.eq(first), plan.last.eq(tile_done), plan.quarter.eq(place[:2]), plan.scaled.eq(1),
                 plan.present.eq(Cat(lane.present for lane in group_.lanes)),
@@ -213,7 +216,7 @@ class AttentionSchedule(wiring.Component):
             ]
             for n, lane in enumerate(context.lanes):
                 m.d.comb += [lane.present.eq(mixed.lanes[n].present), lane.row.eq(mixed.lanes[n].row + block[1:]),
-                             lane.token.eq(mixed.lanes[n].token), lane.mult.eq(ratio.recip[n]),
+                             lane.token.eq(mixed.lanes[n].token), lane.multiplier.eq(ratio.recip[n]),
                              lane.shift.eq(ratio.shift[n])]
         with m.Else():
             m.d.comb += [context.route.eq(Route.SOFTMAX), context.tile.eq(key_tile)]

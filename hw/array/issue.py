@@ -29,7 +29,7 @@ class BeatIssue(wiring.Component):
     one of the array's drain banks is free.
     Timing: LATENCY = 4 from ``i`` to ``o_beat``; II = 1. The array is always ready.
     Domain: plans in which no row is read twice after it was freed.
-    Twin: none, it changes nothing.
+    Reference model: none, it changes nothing.
 
     Members: ``i`` In(stream beat_plan); ``release`` In, a bank became free; ``loaded`` In, ``free`` Out, pointers to
     the end and to the start of the lane rows in use; ``lane_*`` to and from the lane buffers; ``ring_*``, ``key_*``,
@@ -82,7 +82,7 @@ class BeatIssue(wiring.Component):
         m.d.sync += ring_head.eq(ring_tail + self.ring_level)
         following, behind = Signal.like(ring), Signal.like(ring)  # the next row; where an instruction leaves off
         m.d.comb += [following.at.eq(ring.at + 1), following.offset.eq(ring.offset + 1)]
-        with m.If(plan.again):
+        with m.If(plan.reuse):
             m.d.comb += [behind.at.eq(fresh.at), behind.offset.eq(  # less the rows up to this one
                 Mux(plan.ring == RingMove.RELEASE, fresh.offset + ~ring.offset, fresh.offset))]
         with m.Else():
@@ -103,7 +103,7 @@ class BeatIssue(wiring.Component):
                     with m.If(plan.ring == RingMove.RELEASE):
                         m.d.sync += ring_base.eq(following.at)
         with m.If(go & (plan.source == Source.NONE)):
-            sought = {"at": ring_base + plan.seek, "offset": plan.seek}
+            sought = {"at": ring_base + plan.jump, "offset": plan.jump}
             m.d.sync += [place[name].eq(value) for place in (ring, mark, start) for name, value in sought.items()]
 
         # Lane rows.

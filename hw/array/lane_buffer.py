@@ -26,7 +26,7 @@ class LaneBuffer(wiring.Component):
     The two halves are one circle of rows: the loader writes ahead of the array by as many rows as are free.
     Timing: LATENCY = READ_LATENCY from ``en`` to ``o``. II = 1. A row may be read the cycle after it was written.
     Domain: bytes are -128..127, or 0..255 with ``unsigned``; without ``present`` ``o`` is zero.
-    Twin: none, it changes nothing.
+    Reference model: none, it changes nothing.
 
     Members: ``write_row``, ``write_en``, ``write_data`` In(OPERAND_ROW); ``row``, ``quarter``, ``step``,
     ``unsigned``, ``present``, ``en`` In; ``o`` Out(tk operands), ``exp`` Out.

@@ -26,7 +26,7 @@ class LinearSchedule(wiring.Component):
     Timing: LATENCY = 1 from ``i`` to ``o``, which also needs a group; II = 1 beat, across groups, tiles and
     instructions; a LINEAR with ``again`` first takes a cycle to go back. A stalled ``o`` holds.
     Domain: fields within ``golden.spec.isa.LIMITS``; GATE has at most 4 tiles.
-    Twin: the loops of LINEAR in ``golden.iss``.
+    Reference model: the loops of LINEAR in ``golden.iss``.
 
     Members: ``i`` In(stream ISSUE), ``i_group`` In(stream group), ``o`` Out(stream beat_plan), ``context`` Out, the
     tile's context while ``o`` carries its last beat, ``busy`` Out, an instruction is in progress.
@@ -62,8 +62,8 @@ class LinearSchedule(wiring.Component):
             m.d.sync += [
                 self.busy.eq(self.i.valid), word.as_value().eq(self.i.p.word),
                 gate.eq(after.dst == Route.GATE.value), tiles_last.eq(after.tiles - 1),
-                slices_last.eq(after.slices - 1), seek.eq(after.again),
-                collect.eq((after.dst == Route.GATE.value) | after.hold | after.again),
+                slices_last.eq(after.slices - 1), seek.eq(after.reuse_weights),
+                collect.eq((after.dst == Route.GATE.value) | after.retain_weights | after.reuse_weights),
             ]
 
         # Place in the loops.
@@ -92,15 +92,15 @@ class LinearSchedule(wiring.Component):
         # The beat.
         first = (slice_ == 0) & (step == 0)
         m.d.comb += [
-            plan.source.eq(Mux(seek, Source.NONE, Source.RING)), plan.again.eq(word.again),
-            plan.seek.eq(word.back << (self.cfg.steps.bit_length() - 1)), plan.quarter.eq(slice_[:2]),
+            plan.source.eq(Mux(seek, Source.NONE, Source.RING)), plan.reuse.eq(word.reuse_weights),
+            plan.jump.eq(word.reuse_offset << (self.cfg.steps.bit_length() - 1)), plan.quarter.eq(slice_[:2]),
             plan.step.eq(step), plan.scaled.eq(~word.src_wide),
             plan.unsigned.eq(word.src_unsigned | plane), plan.present.eq(Cat(lane.present for lane in group_.lanes)),
             plan.first.eq(first & ~plane), plan.widen.eq(first & plane), plan.last.eq(tile_done & ~seek),
             plan.final.eq(tile_done & tile_last & group_.last & ~seek),
         ]
         with m.If(tile_done & tile_last & group_.last):
-            m.d.comb += plan.ring.eq(Mux(word.hold, RingMove.KEEP, RingMove.RELEASE))
+            m.d.comb += plan.ring.eq(Mux(word.retain_weights, RingMove.KEEP, RingMove.RELEASE))
         with m.Elif(tile_done & Mux(gate, ~tile_last, group_.last)):
             m.d.comb += plan.ring.eq(Mux(collect, RingMove.MARK, RingMove.RELEASE))
         with m.Elif(tile_done & gate):
@@ -116,12 +116,13 @@ class LinearSchedule(wiring.Component):
         m.d.comb += [
             context.route.as_value().eq(word.dst), context.tile.eq(tile), context.slot.eq(Mux(gate, tile[:2], tile[0])),
             context.load.eq(group_.first), context.gelu.eq(word.gelu), context.affine.eq(word.affine),
-            context.score.eq(word.score), context.accumulate.eq(word.accumulate), context.shift1.eq(word.shift1),
-            context.shift2.eq(word.shift2), context.act_shift.eq(word.act_shift), context.base.eq(word.dst_row),
+            context.gate_weight.eq(word.gate_weight), context.accumulate.eq(word.accumulate),
+            context.shift1.eq(word.shift1), context.shift2.eq(word.shift2), context.act_shift.eq(word.act_shift),
+            context.base.eq(word.dst_row),
             context.pitch.eq(Mux(word.dst == Route.OPERAND16.value, word.dst_plane, word.dst_stride)),
             context.final.eq(plan.final),
         ]
         for lane, token in zip(context.lanes, group_.lanes, strict=True):
             m.d.comb += [lane.present.eq(token.present), lane.row.eq(token.row), lane.token.eq(token.token),
-                         lane.mult.eq(token.mult)]
+                         lane.multiplier.eq(token.multiplier)]
         return m

@@ -18,7 +18,7 @@ class Source(enum.Enum, shape=2):
     VALUE = 2
     """Probabilities times the V memory."""
     NONE = 3
-    """No beat: the ring pointer moves to ``seek``."""
+    """No beat: the ring pointer moves to ``jump``."""
 
 
 class RingMove(enum.Enum, shape=3):
@@ -56,8 +56,8 @@ def beat_plan(config: MachineConfig) -> data.StructLayout:
         "source": Source,
         "row": unsigned((config.kv_rows - 1).bit_length()),  # KEY, VALUE
         "ring": RingMove,                  # RING
-        "again": unsigned(1),              # RING: rows that were held; behind the last one, on to rows not yet read
-        "seek": range(config.ring_rows),   # NONE: where the instruction starts, counted from the base
+        "reuse": unsigned(1),              # RING: rows that were held; behind the last one, on to rows not yet read
+        "jump": range(config.ring_rows),   # NONE: where the instruction starts, counted from the base
         "lane": LaneMove,                  # RING, KEY
         "quarter": unsigned(2),            # slice of the lane row
         "step": unsigned(3),               # step of the slice (of the chunk, for VALUE)

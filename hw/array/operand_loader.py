@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.machine import MachineConfig
 from hw.array.lane_buffer import pointer_bits
 from hw.array.token_group import group
-from hw.array.token_iterator import WALK, TokenWalk
+from hw.array.token_iterator import TRAVERSAL, TokenIterator
 from hw.interfaces import ISSUE, OPERAND_ROW, QUEUE_ENTRY, READ_LATENCY, ROW_BITS
 from hw.lib.queue import Queue
 
@@ -21,7 +21,7 @@ class OperandLoader(wiring.Component):
 
     ::
 
-        i -> [TokenWalk] -+-> [queue of groups] -----------------------------------------------> o_group
+        i -> [TokenIterator] -+-> [queue of groups] -----------------------------------------------> o_group
                           '-> [queue of orders] -> [ plane | row | lane ] -> [ a: address ] -> [ o_operand_read ]
            lane_* <- [ w: row, lane ] <- i_operand_row <- (READ_LATENCY) <---------------------------'
 
@@ -29,19 +29,20 @@ class OperandLoader(wiring.Component):
     Timing: LATENCY + n - 1 from ``i`` to the first read request of a group of n tokens; READ_LATENCY + 2 from a row's
     last transfer until ``loaded`` counts it; II = 1 row of 64 bytes, across groups, tiles and instructions.
     Domain: a group that is read more than once (dst GATE, ATTENTION) has at most 2 * lane_rows rows, planes counted.
-    Twin: none, it changes nothing.
+    Reference model: none, it changes nothing.
 
-    Members: ``i`` In(stream ISSUE); ``o_walk``, ``i_entry`` as in TokenWalk; ``o_operand_read`` Out(stream of row),
+    Members: ``i`` In(stream ISSUE); ``o_traverse``, ``i_entry`` as in TokenIterator; ``o_operand_read`` Out(stream of
+    row),
     ``i_operand_row`` In(OPERAND_ROW); ``o_group`` Out(stream group), as soon as the group's rows are asked for;
     ``lane_en`` Out(one bit a lane), ``lane_row``, ``lane_data`` Out, writes to the lane buffers; ``loaded`` Out,
     ``free`` In, pointers to the end and the start of the lane rows in use.
     """
 
-    LATENCY = TokenWalk.LATENCY + 3
+    LATENCY = TokenIterator.LATENCY + 3
     II = 1
 
     i: stream.Interface
-    o_walk: stream.Interface
+    o_traverse: stream.Interface
     i_entry: stream.Interface
     o_operand_read: stream.Interface
     o_group: stream.Interface
@@ -50,7 +51,7 @@ class OperandLoader(wiring.Component):
         self.cfg = cfg
         pointer = pointer_bits(cfg)
         super().__init__({
-            "i": In(stream.Signature(ISSUE)), "o_walk": Out(stream.Signature(WALK)),
+            "i": In(stream.Signature(ISSUE)), "o_traverse": Out(stream.Signature(TRAVERSAL)),
             "i_entry": In(stream.Signature(QUEUE_ENTRY)), "o_operand_read": Out(stream.Signature(ROW_BITS)),
             "i_operand_row": In(OPERAND_ROW), "o_group": Out(stream.Signature(group(cfg))),
             "lane_en": Out(cfg.tm), "lane_row": Out(pointer - 1), "lane_data": Out(OPERAND_ROW),
@@ -60,18 +61,18 @@ class OperandLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         cfg = self.cfg
-        walk = m.submodules.walk = TokenWalk(cfg)
-        wiring.connect(m, wiring.flipped(self.i), walk.i)
-        wiring.connect(m, walk.o_walk, wiring.flipped(self.o_walk))
-        wiring.connect(m, wiring.flipped(self.i_entry), walk.i_entry)
+        traversal = m.submodules.traversal = TokenIterator(cfg)
+        wiring.connect(m, wiring.flipped(self.i), traversal.i)
+        wiring.connect(m, traversal.o_traverse, wiring.flipped(self.o_traverse))
+        wiring.connect(m, wiring.flipped(self.i_entry), traversal.i_entry)
 
         # Both queues take a group at the same time.
         groups = m.submodules.groups = Queue(group(cfg), GROUPS_AHEAD)
-        orders = m.submodules.orders = Queue(walk.o.p.load.shape(), ORDERS_AHEAD)
+        orders = m.submodules.orders = Queue(traversal.o.p.load.shape(), ORDERS_AHEAD)
         m.d.comb += [
-            walk.o.ready.eq(groups.i.ready & orders.i.ready),
-            groups.i.valid.eq(walk.o.valid & orders.i.ready), groups.i.p.eq(walk.o.p.group),
-            orders.i.valid.eq(walk.o.valid & groups.i.ready), orders.i.p.eq(walk.o.p.load),
+            traversal.o.ready.eq(groups.i.ready & orders.i.ready),
+            groups.i.valid.eq(traversal.o.valid & orders.i.ready), groups.i.p.eq(traversal.o.p.group),
+            orders.i.valid.eq(traversal.o.valid & groups.i.ready), orders.i.p.eq(traversal.o.p.load),
         ]
         wiring.connect(m, groups.o, wiring.flipped(self.o_group))
 

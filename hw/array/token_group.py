@@ -18,7 +18,7 @@ def group(config: MachineConfig) -> data.StructLayout:
             "present": unsigned(1),
             "row": unsigned(ROW_BITS),     # row of the result; attention: of the token's first output block
             "token": unsigned(TOKEN_BITS),
-            "mult": unsigned(16),          # expert weight
+            "multiplier": unsigned(16),          # expert weight
         }), config.tm),
     })
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Token walk: which tokens share a group, where their operands lie and where their results go."""
+"""Token traversal: which tokens share a group, where their operands lie and where their results go."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
@@ -12,37 +12,37 @@ from hw.array.token_group import group, load_order
 from hw.interfaces import ISSUE, QUEUE_ENTRY, ROW_BITS, TOKEN_BITS, Route
 from hw.shapes import INSTRUCTION
 
-WALK = data.StructLayout({"expert": unsigned(6)})
+TRAVERSAL = data.StructLayout({"expert": unsigned(6)})
 
 _PLACE = data.StructLayout({
     "row": unsigned(ROW_BITS), "stride": unsigned(8), "offset": unsigned(8), "token": unsigned(TOKEN_BITS),
 })
 """A row before it is computed: ``row + offset + token * stride``."""
 _TOKEN = data.StructLayout({
-    "valid": 1, "lane": 3, "first": 1, "last": 1, "done": 1, "empty": 1, "mult": 16, "rows_last": 7, "wide": 1,
+    "valid": 1, "lane": 3, "first": 1, "last": 1, "done": 1, "empty": 1, "multiplier": 16, "rows_last": 7, "wide": 1,
     "plane": 8,
 })
 assert SLICES_PER_ROW == 4, "Quarters of a row are counted in two bits."
 
 
-class TokenWalk(wiring.Component):
+class TokenIterator(wiring.Component):
     """Counts tokens (or reads them from an expert's queue), ``tm`` to a group, once for each pass over them.
 
     ::
 
         i ----> [ pass | token | lane ] -> [ s1: places ] -> [ s2: products ] -> [ s3: rows ] -> [ lanes ] -> o
-        o_walk <-'   i_entry -^
+        o_traverse <-'   i_entry -^
 
     Passes: output tiles of LINEAR (one for dst GATE), heads of ATTENTION.
     Row of a token's operands: src_row + token * src_stride, plus the head's first row for ATTENTION; of its results:
     dst_row + token * dst_stride, plus the tile (RESIDUAL) or half of it (operand rows hold two blocks).
     Timing: LATENCY = 5 from ``i`` to ``o`` with tm = 1 token (one more for each further one); II = 1 token, across
-    groups, passes and instructions. A stalled ``o`` stops the walk.
-    Domain: fields within ``golden.spec.isa.LIMITS``. A LINEAR without tokens still walks its passes, with one group in
-    which no lane is present (it loads row 0), so that its weights, parameters and contexts are used up.
-    Twin: the loops of ``golden.iss``.
+    groups, passes and instructions. A stalled ``o`` stops the traversal.
+    Domain: fields within ``golden.spec.isa.LIMITS``. A LINEAR without tokens still traversals its passes, with one
+    group in which no lane is present (it loads row 0), so that its weights, parameters and contexts are used up.
+    Reference model: the loops of ``golden.iss``.
 
-    Members: ``i`` In(stream ISSUE); ``o_walk`` Out(stream), one for each pass over a queue; ``i_entry`` In(stream
+    Members: ``i`` In(stream ISSUE); ``o_traverse`` Out(stream), one for each pass over a queue; ``i_entry`` In(stream
     QUEUE_ENTRY); ``o`` Out(stream of group and load order).
     """
 
@@ -50,14 +50,14 @@ class TokenWalk(wiring.Component):
     II = 1
 
     i: stream.Interface
-    o_walk: stream.Interface
+    o_traverse: stream.Interface
     i_entry: stream.Interface
     o: stream.Interface
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         super().__init__({
-            "i": In(stream.Signature(ISSUE)), "o_walk": Out(stream.Signature(WALK)),
+            "i": In(stream.Signature(ISSUE)), "o_traverse": Out(stream.Signature(TRAVERSAL)),
             "i_entry": In(stream.Signature(QUEUE_ENTRY)),
             "o": Out(stream.Signature(data.StructLayout({"group": group(cfg), "load": load_order(cfg)}))),
         })
@@ -67,31 +67,34 @@ class TokenWalk(wiring.Component):
         advance, done = Signal(), Signal()
 
         # Instruction.
-        valid, empty, attention, residual, operand, walks = Signal(), Signal(), Signal(), Signal(), Signal(), Signal()
+        valid, empty, attention = Signal(), Signal(), Signal()
+        residual, operand, traversals = Signal(), Signal(), Signal()
         src_by_entry, dst_by_entry, wide = Signal(), Signal(), Signal()
         passes_last, tokens_last = Signal(8), Signal(TOKEN_BITS)
         rows_last, plane, head_last = Signal(7), Signal(8), Signal(3)
         src, dst = Signal(_PLACE), Signal(_PLACE)
         linear = INSTRUCTION[Opcode.LINEAR](self.i.p.word)
         heads = INSTRUCTION[Opcode.ATTENTION](self.i.p.word)
-        by_entry = (linear.src_index == Index.QUEUE_TOKEN) | (linear.dst_index == Index.QUEUE_TOKEN) | linear.score
+        by_token = (linear.src_index == Index.QUEUE_TOKEN) | (linear.dst_index == Index.QUEUE_TOKEN)
+        by_entry = by_token | linear.gate_weight
         queued = (linear.src_index != Index.DIRECT) | (linear.dst_index != Index.DIRECT)
         linear_count = Mux(queued, self.i.p.count, linear.tokens)
         linear_empty = linear_count == 0
         linear_passes_last = Mux(linear.dst == Route.GATE.value, 0, linear.tiles - 1)
-        walks_left, expert = Signal(8), Signal(6)
-        more_walks = Signal()
+        traversals_left, expert = Signal(8), Signal(6)
+        more_traversals = Signal()
         m.d.comb += [
-            self.i.ready.eq(~valid | done), self.o_walk.valid.eq(more_walks), self.o_walk.p.expert.eq(expert),
+            self.i.ready.eq(~valid | done), self.o_traverse.valid.eq(more_traversals),
+            self.o_traverse.p.expert.eq(expert),
         ]
-        with m.If(self.o_walk.valid & self.o_walk.ready):
-            m.d.sync += [walks_left.eq(walks_left - 1), more_walks.eq(walks_left != 0)]
+        with m.If(self.o_traverse.valid & self.o_traverse.ready):
+            m.d.sync += [traversals_left.eq(traversals_left - 1), more_traversals.eq(traversals_left != 0)]
         with m.If(done):
             m.d.sync += valid.eq(0)
         with m.If(self.i.valid & self.i.ready):
             with m.If(linear.opcode == Opcode.ATTENTION):
                 m.d.sync += [
-                    attention.eq(1), empty.eq(0), residual.eq(0), operand.eq(0), walks.eq(0), src_by_entry.eq(0),
+                    attention.eq(1), empty.eq(0), residual.eq(0), operand.eq(0), traversals.eq(0), src_by_entry.eq(0),
                     dst_by_entry.eq(0), wide.eq(0), passes_last.eq(heads.heads - 1), tokens_last.eq(heads.queries - 1),
                     head_last.eq(heads.head_slices - 1), src.row.eq(heads.q_row), src.stride.eq(heads.q_stride),
                     dst.row.eq(heads.dst_row), dst.stride.eq(heads.dst_stride),
@@ -100,8 +103,8 @@ class TokenWalk(wiring.Component):
                 m.d.sync += [
                     attention.eq(0), residual.eq(linear.dst == Route.RESIDUAL.value),
                     operand.eq((linear.dst == Route.OPERAND8.value) | (linear.dst == Route.OPERAND16.value)),
-                    empty.eq(linear_empty), walks.eq(by_entry & ~linear_empty),
-                    more_walks.eq(by_entry & ~linear_empty), walks_left.eq(linear_passes_last),
+                    empty.eq(linear_empty), traversals.eq(by_entry & ~linear_empty),
+                    more_traversals.eq(by_entry & ~linear_empty), traversals_left.eq(linear_passes_last),
                     src_by_entry.eq(linear.src_index == Index.QUEUE_TOKEN),
                     dst_by_entry.eq(linear.dst_index == Index.QUEUE_TOKEN), wide.eq(linear.src_wide),
                     passes_last.eq(linear_passes_last),
@@ -115,9 +118,9 @@ class TokenWalk(wiring.Component):
         # Place in the loops; `slice_` is the head's first slice.
         pass_, token, lane, slice_ = Signal(8), Signal(TOKEN_BITS), Signal(3), Signal(8)
         pass_done, group_done, take = Signal(), Signal(), Signal()
-        ready = valid & (~walks | self.i_entry.valid)
+        ready = valid & (~traversals | self.i_entry.valid)
         m.d.comb += [
-            take.eq(ready & advance), self.i_entry.ready.eq(advance & valid & walks),
+            take.eq(ready & advance), self.i_entry.ready.eq(advance & valid & traversals),
             pass_done.eq(token == tokens_last), group_done.eq(pass_done | (lane == self.cfg.tm - 1)),
             done.eq(take & pass_done & (pass_ == passes_last)),
         ]
@@ -141,7 +144,7 @@ class TokenWalk(wiring.Component):
                 s1_dst.offset.eq(Mux(residual, pass_, Mux(operand, pass_[1:], 0))),
                 s1_token.valid.eq(ready), s1_token.lane.eq(lane), s1_token.first.eq(token < self.cfg.tm),
                 s1_token.last.eq(pass_done), s1_token.done.eq(group_done), s1_token.empty.eq(empty),
-                s1_token.mult.eq(self.i_entry.p.weight),
+                s1_token.multiplier.eq(self.i_entry.p.weight),
                 s1_token.rows_last.eq(Mux(attention, end_slice[2:] - slice_[2:], rows_last)),
                 s1_token.wide.eq(wide), s1_token.plane.eq(plane),
             ]
@@ -176,7 +179,7 @@ class TokenWalk(wiring.Component):
                     with m.If(s3_token.lane == n):
                         m.d.sync += [
                             out.group.lanes[n].row.eq(s3_rows[1]), out.group.lanes[n].token.eq(s3_number),
-                            out.group.lanes[n].mult.eq(s3_token.mult), out.load.address[n].eq(s3_rows[0]),
+                            out.group.lanes[n].multiplier.eq(s3_token.multiplier), out.load.address[n].eq(s3_rows[0]),
                         ]
                     with m.If(s3_token.lane <= n):
                         m.d.sync += out.group.lanes[n].present.eq((s3_token.lane == n) & ~s3_token.empty)

@@ -38,7 +38,7 @@ class BoundsChecker(wiring.Component):
 
     Timing: LATENCY cycles from ``valid`` to ``contradiction`` and ``beyond``; II = 2, the gate's state needs one more.
     Domain: instructions inside ``isa.LIMITS``; of others nothing is said.
-    Twin: ``golden.iss.bounds_check``.
+    Reference model: ``golden.iss.bounds_check``.
 
     Members: ``valid``, ``word`` In; ``body`` In, a cycle later: it stands in a body of EXPERTS; ``contradiction``,
     ``beyond`` Out.

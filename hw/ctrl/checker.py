@@ -26,7 +26,7 @@ class InstructionChecker(wiring.Component):
 
     Timing: LATENCY cycles from ``valid`` to ``fault`` and ``ended``; II = 2.
     Domain: any word.
-    Twin: ``golden.iss.machine``, ``golden.iss.bounds_check``.
+    Reference model: ``golden.iss.machine``, ``golden.iss.bounds_check``.
 
     Members: ``valid``, ``word``, ``at`` In; ``fault``, ``fault_code``, ``fault_index`` Out; ``ended`` Out, END came.
     """

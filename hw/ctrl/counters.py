@@ -21,7 +21,7 @@ class Counters(wiring.Component):
     Timing: LATENCY cycles from ``read`` to ``o``. Reading the low half takes the snapshot that reading the high half
     returns.
     Domain: at least two cycles between reads.
-    Twin: none.
+    Reference model: none.
 
     Members: ``event[count]`` In, ``clear`` In; ``read`` In, ``select`` In, ``high`` In, ``o`` Out.
     """

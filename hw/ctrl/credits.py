@@ -10,7 +10,7 @@ from hw.dma.weight_lines import CHUNK_LINES, Destination
 
 NORM_LINES = 128
 """Depth of the norm's parameter queue; the widest norm takes 96 lines."""
-MULT_LINES = 4
+MULTIPLIER_LINES = 4
 """Depth of the queue of score multipliers."""
 
 
@@ -19,10 +19,10 @@ class Credits(wiring.Component):
 
     Timing: LATENCY cycles from a release to ``possible``; a line taken counts in the next cycle.
     Domain: nothing is taken while not ``possible``; nothing is released that was not taken.
-    Twin: none.
+    Reference model: none.
 
     Members: ``destination`` In, ``taken`` In, lines, ``possible`` Out, ``ring_release`` In, rows of the ring,
-    ``param_release``, ``norm_release``, ``mults_release`` In, one line each.
+    ``param_release``, ``norm_release``, ``multipliers_release`` In, one line each.
     """
 
     LATENCY = 2
@@ -33,14 +33,14 @@ class Credits(wiring.Component):
     ring_release: Signal
     param_release: Signal
     norm_release: Signal
-    mults_release: Signal
+    multipliers_release: Signal
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         super().__init__({
             "destination": In(Destination), "taken": In(range(CHUNK_LINES + 1)), "possible": Out(1),
             "ring_release": In(range(cfg.ring_rows + 1)),
-            "param_release": In(1), "norm_release": In(1), "mults_release": In(1),
+            "param_release": In(1), "norm_release": In(1), "multipliers_release": In(1),
         })
 
     def elaborate(self, platform):
@@ -51,7 +51,7 @@ class Credits(wiring.Component):
             Destination.RING: (cfg.ring_lines, CHUNK_LINES, self.ring_release * (cfg.row_bytes // LINE)),
             Destination.PARAM: (cfg.param_lines, CHUNK_LINES, self.param_release),
             Destination.NORM: (NORM_LINES, CHUNK_LINES, self.norm_release),
-            Destination.MULTS: (MULT_LINES, 1, self.mults_release),
+            Destination.MULTIPLIERS: (MULTIPLIER_LINES, 1, self.multipliers_release),
         }
         possible = []
         for target, (depth, wanted, released) in targets.items():

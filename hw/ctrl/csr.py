@@ -30,7 +30,7 @@ class Csr(wiring.Component):
 
     Timing: one access at a time in each direction; LATENCY cycles from AR to RVALID.
     Domain: any access; AW and W in any order.
-    Twin: ``host.driver`` against the simulated board.
+    Reference model: ``host.driver`` against the simulated board.
 
     Members: ``axi`` In(AxiLite); ``interrupt`` Out, level; ``start``, ``abort`` Out, pulses; one Out for each of
     SETTINGS; ``busy`` In, ``done`` In, a pulse with the job's results in ``code``, ``drained``, ``err_index``,

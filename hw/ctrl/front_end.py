@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches the program, checks all of it, and then lets the sequencer and the walker read it."""
+"""Fetches the program, checks all of it, and then lets the sequencer and the prefetcher read it."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, stream, wiring
@@ -25,16 +25,17 @@ class FrontEnd(wiring.Component):
 
     ::
 
-        i_data -> [two beats = one instruction] -> [program memory] -> [array] -> [register] -> walker_word
+        i_data -> [two beats = one instruction] -> [program memory] -> [array] -> [register] -> prefetcher_word
                                    \\-> [checker]        \\-> [array] -> [register] -> sequencer_word
 
     Timing: two beats an instruction, after two latencies of the bus. READ_LATENCY cycles from an index to its word.
     Domain: ``addr`` a multiple of 64.
-    Twin: ``golden.iss``.
+    Reference model: ``golden.iss``.
 
     Members: ``start`` In, ``addr`` In, ``o_request`` Out(stream of TRANSFER), ``i_data`` In(stream of a beat),
-    ``fetching`` Out, the data of the main port are ours; ``loaded`` Out, a pulse; ``walker_index``, ``sequencer_index``
-    In, ``walker_word``, ``sequencer_word`` Out; ``fault``, ``fault_code``, ``fault_index`` Out.
+    ``fetching`` Out, the data of the main port are ours; ``loaded`` Out, a pulse; ``prefetcher_index``,
+    ``sequencer_index``
+    In, ``prefetcher_word``, ``sequencer_word`` Out; ``fault``, ``fault_code``, ``fault_index`` Out.
     """
 
     READ_LATENCY = 2
@@ -45,8 +46,8 @@ class FrontEnd(wiring.Component):
     i_data: stream.Interface
     fetching: Signal
     loaded: Signal
-    walker_index: Signal
-    walker_word: Signal
+    prefetcher_index: Signal
+    prefetcher_word: Signal
     sequencer_index: Signal
     sequencer_word: Signal
     fault: Signal
@@ -60,7 +61,7 @@ class FrontEnd(wiring.Component):
             "start": In(1), "addr": In(ADDRESS_BITS),
             "o_request": Out(stream.Signature(TRANSFER)), "i_data": In(stream.Signature(BEAT_BITS)),
             "fetching": Out(1), "loaded": Out(1),
-            "walker_index": In(index), "walker_word": Out(WORD_BITS),
+            "prefetcher_index": In(index), "prefetcher_word": Out(WORD_BITS),
             "sequencer_index": In(index), "sequencer_word": Out(WORD_BITS),
             "fault": Out(1), "fault_code": Out(8), "fault_index": Out(16),
         })
@@ -70,7 +71,7 @@ class FrontEnd(wiring.Component):
         m.submodules.checker = checker = InstructionChecker(self.cfg)
         m.submodules.program = program = memory.Memory(shape=WORD_BITS, depth=self.cfg.program_depth, init=[])
         writer = program.write_port()
-        for index, word in ((self.walker_index, self.walker_word), (self.sequencer_index, self.sequencer_word)):
+        for index, word in ((self.prefetcher_index, self.prefetcher_word), (self.sequencer_index, self.sequencer_word)):
             reader = program.read_port()
             m.d.comb += [reader.addr.eq(index), reader.en.eq(1)]
             m.d.sync += word.eq(reader.data)

@@ -18,7 +18,7 @@ class Activity(wiring.Component):
 
     Timing: LATENCY cycles from the last part's idle to ``idle``; busy shows a cycle after it begins.
     Domain: something that leaves one part shows in the next within SETTLE cycles.
-    Twin: none.
+    Reference model: none.
 
     Members: ``dma``, ``norm``, ``gate``, ``control``, ``array``, ``epilogue``, ``softmax`` In, each unit's own idle;
     ``context`` In, one waits before the epilogue; ``idle`` Out, in the order of ``isa.Unit``.

@@ -33,13 +33,13 @@ class Sequencer(wiring.Component):
     Timing: LATENCY cycles from a unit's ``idle`` to the issue of what waited for it; FETCH cycles at least from one
     instruction to the next.
     Domain: programs that passed ``hw.ctrl.checker``.
-    Twin: the main loop of ``golden.iss``.
+    Reference model: the main loop of ``golden.iss``.
 
     Members: ``start`` In; ``index`` Out, ``word`` In, READ_CYCLES later; ``o_dma``, ``o_norm``, ``o_array``, ``o_gate``
     Out(stream of ISSUE); ``idle`` In(4), in the order of ``isa.Unit``; ``arrivals`` In, experts with a queue; ``place``
     Out, ``arrival`` In, the expert of that place a cycle later; ``count_expert`` Out, ``count`` In, a cycle later;
-    ``o_total`` Out(stream), how many places there are, for the stream walker: the gate has said all; ``at`` Out, index
-    last issued; ``retire`` Out, a pulse for each BEGIN, EXPERTS, END; ``finished`` Out, a pulse.
+    ``o_total`` Out(stream), how many places there are, for the stream prefetcher: the gate has said all; ``at`` Out,
+    index last issued; ``retire`` Out, a pulse for each BEGIN, EXPERTS, END; ``finished`` Out, a pulse.
     """
 
     LATENCY = 2
@@ -149,7 +149,8 @@ class Sequencer(wiring.Component):
                     m.d.sync += place.eq(place + 1)
                     m.next = "SCAN"
 
-            # EXPERTS: with the gate empty, tell the walker how many there are; then one pass over the body for each.
+            # EXPERTS: with the gate empty, tell the prefetcher how many there are; then one pass over the body for
+            # each.
             with m.State("EXPERTS"):
                 m.d.sync += [
                     total.eq(self.arrivals), limit.eq(experts.experts), place.eq(0),

@@ -38,7 +38,7 @@ class Supervisor(wiring.Component):
     Timing: a job ends at most JOB_LIMIT cycles after it began plus the drain, which ends at most BUS_LIMIT cycles
     after the last handshake that was owed, or DRAIN_LIMITS times that after a bus broke the protocol.
     Domain: settings do not change while ``busy``.
-    Twin: none.
+    Reference model: none.
 
     Members: ``start``, ``abort`` In, pulses; ``begin`` Out, to the front end; ``finished`` In, from the sequencer;
     settings In; ``bus_fault[n]``, ``expired[n]``, ``quiet[n]`` In for each bus engine; ``program_fault`` In with

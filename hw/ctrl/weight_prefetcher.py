@@ -22,13 +22,14 @@ def _times(value, factor: int):
     return value * high + value * (factor - high)
 
 
-class StreamWalker(wiring.Component):
+class WeightPrefetcher(wiring.Component):
     """For each instruction that consumes the weight stream, requests its lines and says where they go, in order.
 
     LINEAR: for each tile PARAM_LINES to PARAM, then SLICE_LINES a slice to RING (none with ``again``). NORM:
-    NORM_PARAM_LINES a block to NORM. ATTENTION: a line to MULTS, then PARAM_LINES for each 32 output channels to PARAM.
-    EXPERTS: walks the body once for each expert, in order of arrival, as soon as the gate has named it, and goes on
-    when it has walked as many as the sequencer says there are; its streams count from ``stream + expert * pitch``.
+    NORM_PARAM_LINES a block to NORM. ATTENTION: a line to MULTIPLIERS, then PARAM_LINES for each 32 output channels to
+    PARAM.
+    EXPERTS: traversals the body once for each expert, in order of arrival, as soon as the gate has named it, and goes
+    on when it has walked as many as the sequencer says there are; its streams count from ``stream + expert * pitch``.
 
     ::
 
@@ -44,12 +45,13 @@ class StreamWalker(wiring.Component):
     Timing: a chunk in two cycles, four times what the ports can bring; two cycles between segments, about six between
     instructions, EXPERT_BITS more before an expert.
     Domain: programs that passed ``hw.ctrl.checker``; the consumers take lines in program order.
-    Twin: the stream order of ``golden.spec.tiling``, followed by ``golden.iss``.
+    Reference model: the stream order of ``golden.spec.tiling``, followed by ``golden.iss``.
 
-    Members: ``start`` In; ``index`` Out, ``word`` In, READ_CYCLES later; ``i_total`` In(stream): experts to walk in
+    Members: ``start`` In; ``index`` Out, ``word`` In, READ_CYCLES later; ``i_total`` In(stream): experts to traversal
+    in
     all; ``arrivals`` In, experts named so far, ``round`` In, rounds of the gate; ``place`` Out, ``arrival`` In, the
     expert of that place a cycle later; ``o_chunk``, ``o_route`` Out(streams); ``ring_release`` In, rows, with
-    ``ring_release_en``; ``param_release``, ``norm_release``, ``mults_release`` In, one line each.
+    ``ring_release_en``; ``param_release``, ``norm_release``, ``multipliers_release`` In, one line each.
     """
 
     start: Signal
@@ -66,7 +68,7 @@ class StreamWalker(wiring.Component):
     ring_release_en: Signal
     param_release: Signal
     norm_release: Signal
-    mults_release: Signal
+    multipliers_release: Signal
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
@@ -76,7 +78,7 @@ class StreamWalker(wiring.Component):
             "place": Out(EXPERT_BITS), "arrival": In(EXPERT_BITS),
             "o_chunk": Out(stream.Signature(CHUNK)), "o_route": Out(stream.Signature(ROUTE)),
             "ring_release": In(range(cfg.ring_rows + 1)), "ring_release_en": In(1),
-            "param_release": In(1), "norm_release": In(1), "mults_release": In(1),
+            "param_release": In(1), "norm_release": In(1), "multipliers_release": In(1),
         })
 
     def elaborate(self, platform):
@@ -109,7 +111,7 @@ class StreamWalker(wiring.Component):
         m.d.comb += [
             credit.ring_release.eq(Mux(self.ring_release_en, self.ring_release, 0)),
             credit.param_release.eq(self.param_release), credit.norm_release.eq(self.norm_release),
-            credit.mults_release.eq(self.mults_release),
+            credit.multipliers_release.eq(self.multipliers_release),
         ]
         lines = Signal(range(CHUNK_LINES + 1))
         m.d.comb += [
@@ -135,7 +137,7 @@ class StreamWalker(wiring.Component):
                     with m.Case(Opcode.LINEAR):
                         v = view[Opcode.LINEAR]
                         m.d.sync += [start_line.eq(v.stream), tiles.eq(v.tiles), slices.eq(v.slices),
-                                     again.eq(v.again)]
+                                     again.eq(v.reuse_weights)]
                         m.next = "PLACE"
                     with m.Case(Opcode.NORM):
                         v = view[Opcode.NORM]
@@ -175,7 +177,7 @@ class StreamWalker(wiring.Component):
                     with m.Case(Opcode.NORM):
                         m.d.sync += [destination.eq(Destination.NORM), left.eq(_times(blocks, NORM_PARAM_LINES))]
                     with m.Default():
-                        m.d.sync += [destination.eq(Destination.MULTS), left.eq(1)]
+                        m.d.sync += [destination.eq(Destination.MULTIPLIERS), left.eq(1)]
                 m.next = "ROUTE"
 
             # Segments.
@@ -206,7 +208,7 @@ class StreamWalker(wiring.Component):
                                      line.eq(line + slices * SLICE_LINES)]
                 with m.Elif((opcode == Opcode.LINEAR) & (tiles != 0)):
                     m.d.sync += [destination.eq(Destination.PARAM), left.eq(PARAM_LINES)]
-                with m.Elif((opcode == Opcode.ATTENTION) & (destination == Destination.MULTS)):
+                with m.Elif((opcode == Opcode.ATTENTION) & (destination == Destination.MULTIPLIERS)):
                     m.d.sync += [destination.eq(Destination.PARAM), left.eq(_times(blocks, PARAM_LINES))]
                 with m.Else():
                     m.next = "NEXT"

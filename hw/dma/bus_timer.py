@@ -19,7 +19,7 @@ class BusTimer(wiring.Component):
     Timing: LATENCY cycles after the last idle cycle allowed. It reloads then, and whenever ``halt`` rises, so that a
     drain has the whole limit to itself. ``doubt`` rises a cycle after ``violated``.
     Domain: any limit.
-    Twin: none.
+    Reference model: none.
 
     Members: ``limit`` In, ``owed`` In, a handshake is the bus's turn, ``moved`` In, one happened, ``asked`` In,
     something is not answered in full, ``violated`` In, an answer came that the protocol forbids, ``halt`` In,

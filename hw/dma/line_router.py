@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts lines together from the ports' shares and sends each where the walker said."""
+"""Puts lines together from the ports' shares and sends each where the prefetcher said."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
@@ -16,13 +16,13 @@ class LineRouter(wiring.Component):
 
     ::
 
-        i[0..P-1] --all valid--> [queue: line, destination] -> o_ring | o_param | o_norm | o_mults
+        i[0..P-1] --all valid--> [queue: line, destination] -> o_ring | o_param | o_norm | o_multipliers
         i_route -> [destination, lines left] --^
 
     Timing: LATENCY cycles from the last share to the destination; II = 1, also across routes. A stalled
-    destination stops everything behind it; it never stalls for long, since the walker asks only for what fits.
+    destination stops everything behind it; it never stalls for long, since the prefetcher asks only for what fits.
     Domain: routes of at least one line.
-    Twin: none.
+    Reference model: none.
 
     Members: ``i[ports]`` In(stream of a share), ``i_route`` In(stream of ROUTE), four Out(stream of LINE_BITS).
     """
@@ -35,20 +35,20 @@ class LineRouter(wiring.Component):
     o_ring: stream.Interface
     o_param: stream.Interface
     o_norm: stream.Interface
-    o_mults: stream.Interface
+    o_multipliers: stream.Interface
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         line = stream.Signature(LINE_BITS)
         super().__init__({
             "i": In(stream.Signature(LINE_BITS // cfg.ports)).array(cfg.ports), "i_route": In(stream.Signature(ROUTE)),
-            "o_ring": Out(line), "o_param": Out(line), "o_norm": Out(line), "o_mults": Out(line),
+            "o_ring": Out(line), "o_param": Out(line), "o_norm": Out(line), "o_multipliers": Out(line),
         })
 
     def elaborate(self, platform):
         m = Module()
         outputs = {Destination.RING: self.o_ring, Destination.PARAM: self.o_param,
-                   Destination.NORM: self.o_norm, Destination.MULTS: self.o_mults}
+                   Destination.NORM: self.o_norm, Destination.MULTIPLIERS: self.o_multipliers}
 
         # The route in force; the next one is loaded with the last line of this one.
         destination, left = Signal(Destination), Signal(ROUTE["lines"].width)

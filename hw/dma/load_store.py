@@ -32,7 +32,7 @@ class LoadStore(wiring.Component):
 
     Timing: LOAD and STORE 4 cycles a row, COPY 1; LATENCY cycles from an instruction to the first request.
     Domain: instructions that passed the checker.
-    Twin: ``golden.iss``.
+    Reference model: ``golden.iss``.
 
     Members: ``i`` In(stream of ISSUE); ``table_addr``, ``input_addr``, ``output_addr`` In; ``o_load``, ``o_store``
     Out(stream of TRANSFER), ``i_data`` In, ``o_data`` Out(streams of a beat), ``stored`` In, no write is under way;

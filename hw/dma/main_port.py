@@ -15,7 +15,7 @@ class MainPort(wiring.Component):
 
     Timing: as the engines; sharing adds no cycle. The two readers never overlap: nothing is issued before the program
     is loaded.
-    Twin: the DRAM of the simulated board.
+    Reference model: the DRAM of the simulated board.
 
     Members: ``fetching`` In; ``i_fetch``, ``i_load`` In(stream of TRANSFER), ``o_fetch``, ``o_load`` Out(stream of a
     beat); ``i_store`` In(stream of TRANSFER), ``i_data`` In(stream of a beat), ``stored`` Out, all stores are

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Joins the walker's small grants into ranges worth a burst."""
+"""Joins the prefetcher's small grants into ranges worth a burst."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -28,7 +28,7 @@ class RangeBuilder(wiring.Component):
 
     Timing: LATENCY cycles from a chunk to ``o.valid`` when starving; II cycles from range to range. One chunk a cycle.
     Domain: chunks of 1..8 lines; ``jump`` on the first chunk after reset.
-    Twin: none.
+    Reference model: none.
 
     Members: ``i`` In(stream of CHUNK), ``o[ports]`` Out(stream of RANGE), ``starving`` In, the ports have nothing
     to do; ``granted`` Out, lines waiting.

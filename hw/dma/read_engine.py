@@ -30,7 +30,7 @@ class ReadEngine(wiring.Component):
     Timing: one beat a cycle, as long as ``depth`` beats cover the bus's latency. LATENCY cycles from a transfer at
     ``i`` to ARVALID when nothing is before it. A stalled ``o`` stops new bursts, never RREADY.
     Domain: addresses and lengths of whole beats; anything else is refused by the guards.
-    Twin: the DRAM of the simulated board.
+    Reference model: the DRAM of the simulated board.
 
     Members: ``i`` In(stream of TRANSFER), ``o`` Out(stream of a beat), ``lo``, ``hi`` In, the window; ``limit`` In, of
     the bus timer; ``halt`` In; ``quiet`` Out, the bus owes nothing and will send nothing; ``expired`` Out, the bus

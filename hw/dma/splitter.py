@@ -21,7 +21,7 @@ class BurstSplitter(wiring.Component):
 
     Timing: LATENCY cycles from ``i`` to the first burst; II cycles from burst to burst. A stall holds the burst.
     Domain: addresses that are multiples of 16, lengths of at least 1 beat, no wrap (the guards see to it).
-    Twin: none (arithmetic on Python integers in the bench).
+    Reference model: none (arithmetic on Python integers in the bench).
 
     Members: ``i`` In(stream of TRANSFER), ``o`` Out(stream of BURST), ``busy`` Out, a transfer is inside.
     """

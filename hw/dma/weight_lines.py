@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Payloads between the stream walker and the weight ports."""
+"""Payloads between the stream prefetcher and the weight ports."""
 
 from amaranth.hdl import unsigned
 from amaranth.lib import data, enum
@@ -9,7 +9,7 @@ from golden.spec.machine import SLICE_LINES
 from hw.axi import LINE_BEATS, MAX_BURST
 
 CHUNK_LINES = SLICE_LINES
-"""Most lines the walker asks for at once: one slice of a tile's weights."""
+"""Most lines the prefetcher asks for at once: one slice of a tile's weights."""
 
 
 class Destination(enum.Enum, shape=2):
@@ -18,7 +18,7 @@ class Destination(enum.Enum, shape=2):
     RING = 0
     PARAM = 1
     NORM = 2
-    MULTS = 3
+    MULTIPLIERS = 3
 
 
 CHUNK = data.StructLayout({

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The weight stream: from the walker's grants to lines at their destinations, through all weight ports."""
+"""The weight stream: from the prefetcher's grants to lines at their destinations, through all weight ports."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
@@ -27,7 +27,7 @@ class WeightStream(wiring.Component):
         i_route -> [queue] ----------------------------------------------^
 
     Timing: one line a cycle with 4 ports, one in 2 (4) cycles with 2 (1).
-    Twin: none.
+    Reference model: none.
 
     Members: ``i_chunk``, ``i_route`` In(streams); ``base[ports]``, ``lo``, ``hi``, ``limit``, ``halt`` In; four
     Out(stream of LINE_BITS); for each port ``axi``, ``quiet``, ``expired``, ``fault``, ``fault_code``, ``fault_addr``,
@@ -43,7 +43,7 @@ class WeightStream(wiring.Component):
     o_ring: stream.Interface
     o_param: stream.Interface
     o_norm: stream.Interface
-    o_mults: stream.Interface
+    o_multipliers: stream.Interface
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
@@ -52,7 +52,7 @@ class WeightStream(wiring.Component):
             "i_chunk": In(stream.Signature(CHUNK)), "i_route": In(stream.Signature(ROUTE)),
             "base": In(ADDRESS_BITS).array(ports), "lo": In(ADDRESS_BITS), "hi": In(ADDRESS_BITS),
             "limit": In(32), "halt": In(1),
-            "o_ring": Out(line), "o_param": Out(line), "o_norm": Out(line), "o_mults": Out(line),
+            "o_ring": Out(line), "o_param": Out(line), "o_norm": Out(line), "o_multipliers": Out(line),
             "axi": Out(AxiRead).array(ports),
             **{name: Out(1).array(ports) for name in ("quiet", "expired", "fault", "beat")},
             "fault_code": Out(8).array(ports), "fault_addr": Out(ADDRESS_BITS).array(ports),
@@ -69,7 +69,7 @@ class WeightStream(wiring.Component):
         wiring.connect(m, chunks.o, builder.i)
         wiring.connect(m, wiring.flipped(self.i_route), routes.i)
         wiring.connect(m, routes.o, router.i_route)
-        for name in ("o_ring", "o_param", "o_norm", "o_mults"):
+        for name in ("o_ring", "o_param", "o_norm", "o_multipliers"):
             wiring.connect(m, getattr(router, name), wiring.flipped(getattr(self, name)))
         for p in range(self.cfg.ports):
             m.submodules[f"port{p}"] = port = WeightPort(self.cfg)

@@ -23,7 +23,7 @@ class WindowGuard(wiring.Component):
 
     Timing: LATENCY cycles from a transfer at ``i`` to ``o.valid``; II items, as it holds one at a time. A stall holds.
     Domain: any address and length; ``lo`` and ``hi`` stable while an item is inside.
-    Twin: none (arithmetic on Python integers in the bench).
+    Reference model: none (arithmetic on Python integers in the bench).
 
     Members: ``i`` In(stream of ``shape``), ``o`` Out(the same), ``lo``, ``hi`` In, ``busy`` Out, an item is inside,
     ``fault`` Out, one pulse, ``fault_addr`` Out, where the refused item began.

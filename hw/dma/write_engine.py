@@ -32,7 +32,7 @@ class WriteEngine(wiring.Component):
     Timing: one beat a cycle. LATENCY cycles from a transfer at ``i`` to AWVALID when nothing is before it. WVALID never
     waits for AWREADY. BREADY is always high.
     Domain: addresses and lengths of whole beats; anything else is refused by the guards.
-    Twin: the DRAM of the simulated board.
+    Reference model: the DRAM of the simulated board.
 
     Members: ``i`` In(stream of TRANSFER), ``i_data`` In(stream of a beat), ``lo``, ``hi`` In, the window; ``limit``
     In, of the bus timer; ``halt`` In; ``quiet`` Out, the bus owes nothing and will send nothing; ``idle`` Out,

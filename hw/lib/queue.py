@@ -18,7 +18,7 @@ class Queue(wiring.Component):
     deeper ones. II = 1 (depth 1: 2). A stalled ``o`` holds its payload. ``ready`` and ``valid`` of the two sides
     depend on registers only.
     Domain: any payload; a depth of at least 1.
-    Twin: none, it changes nothing.
+    Reference model: none, it changes nothing.
 
     Members: ``i`` In(stream), ``o`` Out(stream), ``level`` Out, payloads held (registered).
     """
@@ -49,14 +49,14 @@ class Queue(wiring.Component):
         m.d.comb += [i_bits.eq(Value.cast(self.i.payload)), Value.cast(self.o.payload).eq(o_bits)]
 
         if self.depth == 2:
-            # Head and spare register; `ready` is "the spare is free", a register.
-            head, spare = Signal(width, reset_less=True), Signal(width, reset_less=True)
-            head_full, spare_full = Signal(), Signal()
-            m.d.comb += [self.i.ready.eq(~spare_full), self.o.valid.eq(head_full), o_bits.eq(head)]
+            # Head and skid register; `ready` is "the skid is free", a register.
+            head, skid = Signal(width, reset_less=True), Signal(width, reset_less=True)
+            head_full, skid_full = Signal(), Signal()
+            m.d.comb += [self.i.ready.eq(~skid_full), self.o.valid.eq(head_full), o_bits.eq(head)]
             with m.If(pop | ~head_full):
-                m.d.sync += [head.eq(Mux(spare_full, spare, i_bits)), head_full.eq(spare_full | push), spare_full.eq(0)]
+                m.d.sync += [head.eq(Mux(skid_full, skid, i_bits)), head_full.eq(skid_full | push), skid_full.eq(0)]
             with m.Elif(push):
-                m.d.sync += [spare.eq(i_bits), spare_full.eq(1)]
+                m.d.sync += [skid.eq(i_bits), skid_full.eq(1)]
         else:
             fifo = m.submodules.fifo = SyncFIFOBuffered(width=width, depth=self.depth)
             m.d.comb += [

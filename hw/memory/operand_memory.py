@@ -10,7 +10,7 @@ class OperandMemory(RowMemory):
     """A :class:`RowMemory` of ``cfg.operand_rows`` rows of OPERAND_ROW; a half is a block of 32 bytes and its exponent.
 
     Read clients: 0 operand loader, 1 DMA. Write clients: 0 epilogue, 1 norm, 2 DMA. Datapath, timing, domain and
-    members as there. Twin: the operand memory of ``golden.iss``.
+    members as there. Reference model: the operand memory of ``golden.iss``.
     """
 
     def __init__(self, cfg: MachineConfig):

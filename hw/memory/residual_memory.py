@@ -10,7 +10,7 @@ class ResidualMemory(RowMemory):
     """A :class:`RowMemory` of ``cfg.residual_rows`` rows of 64 bytes; a half is 16 channels.
 
     Read clients: 0 epilogue, 1 norm, 2 DMA. Write clients: 0 epilogue, 1 DMA. Datapath, timing, domain and members as
-    there. Twin: the residual memory of ``golden.iss``.
+    there. Reference model: the residual memory of ``golden.iss``.
     """
 
     def __init__(self, cfg: MachineConfig):

@@ -33,7 +33,7 @@ class RowMemory(wiring.Component):
     takes two cycles (its block is looked up in the first), and more where its block is not yet open.
     Domain: rows below ``rows``. Beyond, a write is dropped, a read returns zeros, and ``fault`` pulses. A write that
     waits stays as it is.
-    Twin: a numpy array.
+    Reference model: a numpy array.
 
     Members: ``i_read[readers]`` In(stream of row), ``o_row[readers]`` Out, ``i_write[writers]`` In(stream of
     ``write_shape``, whose first fields are ``row`` and ``mask``, one bit a half), ``fault``, ``fault_code``.

@@ -23,7 +23,7 @@ class ValueMemory(wiring.Component):
     the number of token lanes. Behind a reset the write registers sweep zeros through all rows: for SWEEP =
     ``cfg.kv_rows`` cycles no write is accepted, and reads give zeros at once.
     Domain: tiles below ``cfg.kv_tiles`` (the epilogue refuses others).
-    Twin: the V memory of ``golden.iss``.
+    Reference model: the V memory of ``golden.iss``.
 
     Members: ``i`` In(stream VALUE_WRITE), ``row`` In, ``en`` In, ``o`` Out(TN * tk * 8 bits).
     """

@@ -22,7 +22,7 @@ class WeightRing(wiring.Component):
     line, 1 row. ``ring_level`` counts a row WRITE_LATENCY cycles after the transfer of its last line. A release is
     seen by ``ring_row`` and ``ring_level`` of the next cycle. ``i.ready`` falls while all rows are full.
     Domain: ``ring_row`` below ``ring_level``; ``ring_release`` up to ``ring_level``.
-    Twin: none, it changes nothing.
+    Reference model: none, it changes nothing.
 
     Members: ``i`` In(stream of LINE_BITS); ``ring_level`` Out, rows that can be read; ``ring_row`` In, offset from the
     oldest row, ``ring_en`` In, ``ring_data`` Out; ``ring_release`` In, rows to forget, ``ring_release_en`` In.

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import MAX_EXPERTS, MachineConfig
 from golden.spec.status import Status
-from hw.array.token_iterator import WALK
+from hw.array.token_iterator import TRAVERSAL
 from hw.interfaces import QUEUE_ENTRY, TOKEN_BITS
 
 EXPERT_BITS = (MAX_EXPERTS - 1).bit_length()
@@ -26,17 +26,18 @@ class ExpertQueues(wiring.Component):
         i_append -> [expert] -> table: head, tail, count of each expert --\\
                                                   place (next free one) ---+-> entries: token, weight
                                                   its predecessor ---------+-> links: next place
-        i_walk   -> [expert] -> table -> [place] -> entries -> o_entry
+        i_traverse   -> [expert] -> table -> [place] -> entries -> o_entry
                                             ^------ links
         first append of an expert -> order of arrival -> i_place -> o_arrival
 
-    Timing: an append takes two cycles (II = 2) and is visible to walks and counts after them; LATENCY = 4 from
-    ``i_walk`` to the first entry, then an entry every two cycles (WALK_II). ``o_count`` follows ``i_count_expert`` by a
-    cycle, ``o_arrival`` its ``i_place``.
-    A walk begins at the head, any number of times, when the walk before it is over; an empty queue yields nothing.
+    Timing: an append takes two cycles (II = 2) and is visible to traversals and counts after them; LATENCY = 4 from
+    ``i_traverse`` to the first entry, then an entry every two cycles (TRAVERSAL_II). ``o_count`` follows
+    ``i_count_expert`` by a cycle, ``o_arrival`` its ``i_place``.
+    A traversal begins at the head, any number of times, when the traversal before it is over; an empty queue yields
+    nothing.
     Domain: at most 2**12 - 1 entries for an expert. An append beyond ``queue_depth`` is dropped and ``fault`` pulses.
-    Twin: ``golden.ops.queues.fill``, ``golden.ops.queues.arrivals``.
-    Members: ``clear`` In(1), empties all queues; ``i_append`` In(stream APPEND); ``i_walk`` In(stream WALK),
+    Reference model: ``golden.ops.queues.fill``, ``golden.ops.queues.arrivals``.
+    Members: ``clear`` In(1), empties all queues; ``i_append`` In(stream APPEND); ``i_traverse`` In(stream TRAVERSAL),
     ``o_entry`` Out(stream QUEUE_ENTRY); ``i_count_expert`` In, ``o_count`` Out; ``o_arrivals`` Out, how many queues are
     not empty; ``i_place`` In -> ``o_arrival`` Out, for each of READERS: the expert whose queue was the n-th to get an
     entry, n < ``o_arrivals``; ``o_round`` Out, how often ``clear`` was high; ``fault``, ``fault_code``.
@@ -44,11 +45,11 @@ class ExpertQueues(wiring.Component):
 
     LATENCY = 4
     II = 2
-    WALK_II = 2
+    TRAVERSAL_II = 2
 
     clear: Signal
     i_append: stream.Interface
-    i_walk: stream.Interface
+    i_traverse: stream.Interface
     o_entry: stream.Interface
     i_count_expert: Signal
     o_count: Signal
@@ -60,7 +61,7 @@ class ExpertQueues(wiring.Component):
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         super().__init__({
-            "clear": In(1), "i_append": In(stream.Signature(APPEND)), "i_walk": In(stream.Signature(WALK)),
+            "clear": In(1), "i_append": In(stream.Signature(APPEND)), "i_traverse": In(stream.Signature(TRAVERSAL)),
             "o_entry": Out(stream.Signature(QUEUE_ENTRY)), "i_count_expert": In(EXPERT_BITS),
             "o_count": Out(TOKEN_BITS), "o_arrivals": Out(ARRIVALS_BITS), "o_round": Out(ROUND_BITS),
             "i_place": In(EXPERT_BITS).array(READERS), "o_arrival": Out(EXPERT_BITS).array(READERS),
@@ -119,7 +120,8 @@ class ExpertQueues(wiring.Component):
         # Walk.
         head_port, entry_port, link_port = table.read_port(), entries.read_port(), links.read_port()
         some, place, left, last = Signal(), Signal(place_bits), Signal(TOKEN_BITS), Signal()
-        m.d.comb += [head_port.addr.eq(self.i_walk.payload.expert), entry_port.addr.eq(place), link_port.addr.eq(place),
+        m.d.comb += [head_port.addr.eq(self.i_traverse.payload.expert), entry_port.addr.eq(place),
+                     link_port.addr.eq(place),
                      last.eq(left == 1)]
         shown = self.o_entry.payload
         entry = Cat(shown.token, shown.weight, shown.last)
@@ -127,9 +129,9 @@ class ExpertQueues(wiring.Component):
             m.d.sync += self.o_entry.valid.eq(0)
         with m.FSM():
             with m.State("WAIT"):
-                m.d.comb += self.i_walk.ready.eq(1)
-                m.d.sync += some.eq(nonempty.bit_select(self.i_walk.payload.expert, 1))
-                with m.If(self.i_walk.valid):
+                m.d.comb += self.i_traverse.ready.eq(1)
+                m.d.sync += some.eq(nonempty.bit_select(self.i_traverse.payload.expert, 1))
+                with m.If(self.i_traverse.valid):
                     m.next = "BEGIN"
             with m.State("BEGIN"):
                 m.d.sync += [place.eq(head_port.data.head), left.eq(head_port.data.count)]

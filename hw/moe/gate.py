@@ -12,7 +12,7 @@ from hw.arith.exp2 import DISTANCE_BITS, EXPONENTIAL_BITS, Exponential
 from hw.arith.reciprocal import Reciprocal
 from hw.arith.round_shift import LATENCY as ROUND_SHIFT_LATENCY
 from hw.arith.round_shift import round_shift
-from hw.array.token_iterator import WALK
+from hw.array.token_iterator import TRAVERSAL
 from hw.interfaces import GATE_BEAT, ISSUE, QUEUE_ENTRY, TOKEN_BITS
 from hw.lib.queue import Queue
 from hw.moe.expert_queues import ARRIVALS_BITS, READERS, ROUND_BITS, ExpertQueues
@@ -34,7 +34,7 @@ class Gate(wiring.Component):
     ::
 
         i_logits -> [high] -> [high * 128 + low] -> logits -> [TopK] ------------> chosen -------\
-                                                         \-> [x mult, 2] [>>, 3] [ceil] [max] -> scores, m
+                                                         \-> [x multiplier, 2] [>>, 3] [ceil] [max] -> scores, m
         scores, m, chosen -> [m - ceil] -> [EXP, 3] -> p -> [sum] -> reciprocal -> [p * R] -> [>>, 3] -> ExpertQueues
 
     Four workers (choice, scores, exponentials, weights) each take one token after the other out of ``slots`` in flight;
@@ -45,8 +45,8 @@ class Gate(wiring.Component):
     Domain: ``golden.spec.isa.LIMITS``; a ``top_k`` beyond ``experts`` counts as ``experts``. Tokens ascend within each
     tile, low beats follow their high ones; a token's tiles may come together or behind the earlier tiles of a group
     of up to tm tokens.
-    Twin: ``golden.ops.gate.route``, ``golden.ops.queues.fill``, ``golden.ops.queues.arrivals``.
-    Members: ``i`` In(stream ISSUE), ``i_logits`` In(stream GATE_BEAT); ``i_walk``, ``o_entry``, ``i_count_expert``,
+    Reference model: ``golden.ops.gate.route``, ``golden.ops.queues.fill``, ``golden.ops.queues.arrivals``.
+    Members: ``i`` In(stream ISSUE), ``i_logits`` In(stream GATE_BEAT); ``i_traverse``, ``o_entry``, ``i_count_expert``,
     ``o_count``, ``o_arrivals``, ``o_round`` (GATEs without ``append`` so far), ``i_place``, ``o_arrival``, ``fault``,
     ``fault_code`` as in ExpertQueues; ``idle``, ``retire``.
     """
@@ -55,7 +55,7 @@ class Gate(wiring.Component):
 
     i: stream.Interface
     i_logits: stream.Interface
-    i_walk: stream.Interface
+    i_traverse: stream.Interface
     o_entry: stream.Interface
     i_count_expert: Signal
     o_count: Signal
@@ -73,7 +73,7 @@ class Gate(wiring.Component):
         self.count_bits = self.slots.bit_length()
         super().__init__({
             "i": In(stream.Signature(ISSUE)), "i_logits": In(stream.Signature(GATE_BEAT)),
-            "i_walk": In(stream.Signature(WALK)), "o_entry": Out(stream.Signature(QUEUE_ENTRY)),
+            "i_traverse": In(stream.Signature(TRAVERSAL)), "o_entry": Out(stream.Signature(QUEUE_ENTRY)),
             "i_count_expert": In(EXPERT_BITS), "o_count": Out(TOKEN_BITS), "o_arrivals": Out(ARRIVALS_BITS),
             "o_round": Out(ROUND_BITS), "i_place": In(EXPERT_BITS).array(READERS),
             "o_arrival": Out(EXPERT_BITS).array(READERS),
@@ -106,7 +106,7 @@ class Gate(wiring.Component):
             *(self.o_arrival[n].eq(queues.o_arrival[n]) for n in range(READERS)),
             self.fault.eq(queues.fault), self.fault_code.eq(queues.fault_code),
         ]
-        wiring.connect(m, wiring.flipped(self.i_walk), queues.i_walk)
+        wiring.connect(m, wiring.flipped(self.i_traverse), queues.i_traverse)
         wiring.connect(m, queues.o_entry, wiring.flipped(self.o_entry))
 
         # Tokens in flight: each worker counts those it is done with, modulo twice the slots.
@@ -236,7 +236,8 @@ class Gate(wiring.Component):
             s4_product = Signal(signed(LOGIT.width + 16), name=f"score_s4_product{k}", reset_less=True)
             m.d.sync += [
                 s2_logit.eq(Array(port.data[g * GROUP + k] for g in range(GROUP))[tags[1].group[:2]]),
-                s3_low.eq(s2_logit[:split] * self.gate.mult), s3_high.eq(s2_logit[split:].as_signed() * self.gate.mult),
+                s3_low.eq(s2_logit[:split] * self.gate.multiplier),
+                s3_high.eq(s2_logit[split:].as_signed() * self.gate.multiplier),
                 s4_product.eq(Cat(s3_low[:split], (s3_high + s3_low[split:])[:len(s3_high)]).as_signed()),
             ]
             products.append(s4_product)

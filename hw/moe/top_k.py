@@ -30,7 +30,7 @@ class TopK(wiring.Component):
     Timing: a round takes T + 2 cycles for T tiles of 16 experts, a token ``top_k`` rounds without a gap, the next token
     follows at once. LATENCY = 3 from the last tile of a round in ``row`` to ``o_valid``. Results cannot be stalled.
     Domain: 1 <= top_k <= experts <= 64, both there two cycles before ``pending`` and until the token's choices came.
-    Twin: the choice of ``golden.ops.gate.route``.
+    Reference model: the choice of ``golden.ops.gate.route``.
     Members: ``experts``, ``top_k`` In; ``pending`` In, a token's rows are there (its row 0 could be read a cycle
     before); ``token`` Out (counts tokens, wraps) and ``tile`` Out address a synchronous read, ``row`` In its answer a
     cycle later; ``current`` Out, tokens done (wraps); ``o_valid``, ``o_expert``, ``o_last`` Out.

@@ -9,7 +9,7 @@ from golden.spec.model import BLOCK
 from hw.interfaces import EXP_BITS
 
 PLANES = 4
-"""High bytes (or the only bytes) and low bytes of the result, high and low bytes of xhat."""
+"""High bytes (or the only bytes) and low bytes of the result, high and low bytes of normalized."""
 
 
 def _results(channels: int) -> data.StructLayout:
@@ -35,7 +35,7 @@ class PairGather(wiring.Component):
     Timing: LATENCY = 1 from a pair's last part to ``o.valid``. II = 1 part; the first part of a pair is taken in the
     cycle that takes the pair before it.
     Domain: ``channels`` a part, a power of two; a block's parts ascend.
-    Twin: none, it changes nothing.
+    Reference model: none, it changes nothing.
     Members: ``i`` In(stream of ``part_layout(channels)``), ``o`` Out(stream PAIR).
     """
 

@@ -29,7 +29,7 @@ class Narrow(wiring.Component):
     A block is ``parts`` = 32 / ``lanes`` parts, one a cycle; each waits until the last one's flags are known.
     Timing: free-running, ``byte`` and ``exp`` follow ``v`` by LATENCY = parts + 2 cycles. II = 1.
     Domain: 17-bit values. The parts of a block follow each other at once; ``later`` is 0 with the first only.
-    Twin: ``golden.ops.arith.narrow``.
+    Reference model: ``golden.ops.arith.narrow``.
 
     Members: ``v`` In(each lane), ``later`` In, ``byte`` Out(each lane), ``exp`` Out.
     """

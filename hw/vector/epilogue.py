@@ -41,17 +41,18 @@ class Epilogue(wiring.Component):
            |                              | s = acc + bias
            +-> queue -> [half] -> o_score +-> [half] -> queue -> o_gate
 
-    A half of a lane is F = ``cfg.fold`` parts: they pass the arithmetic one behind the other and meet again behind it.
+    A half of a lane is F = ``cfg.serialization`` parts: they pass the arithmetic one behind the other and meet again
+    behind it.
     The arithmetic never stalls: a lane enters only when the queue behind it has places for both halves. Those of GATE
     leave early, tile by tile as they come (``Gate`` takes them so: all lanes' tile 0, then all lanes' tile 1); an
-    empty one walks on for them, so that instructions retire in order.
+    empty one traversals on for them, so that instructions retire in order.
     Timing: a lane's first part enters 2 F - 1 cycles before its transfer at ``i``; from there LATENCY cycles to
     ``o_key``, ``o_value``, LATENCY + F to ``o_operand``, RESIDUAL_LATENCY to ``o_residual``. SCORE_LATENCY from the
     transfer of a lane of scores to ``o_score``. II = 2 F cycles a lane, 1 for scores (which leave at one cycle for
     each half that holds a key), also from tile to tile.
     Domain: every accumulator; with its bias it wraps. K and V tiles below ``cfg.kv_tiles``, rows within 16 bits: others
     are not written and ``fault`` pulses with RANGE_LOCAL. A GATE context's ``tile`` is below 4.
-    Twin: ``golden.ops.epilogue``.
+    Reference model: ``golden.ops.epilogue``.
 
     Members: as in hw/README.md; ``idle`` is high when nothing is held, no context or beat waits at the inputs, and
     every write has landed.
@@ -86,7 +87,7 @@ class Epilogue(wiring.Component):
         self.cfg = cfg
         self.narrow = Narrow(cfg.lanes)
         self.ARITHMETIC = 1 + Requant.LATENCY + Gelu.LATENCY + Affine.LATENCY + self.narrow.LATENCY
-        to_write_back = self.ARITHMETIC + cfg.fold - 1 + 2
+        to_write_back = self.ARITHMETIC + cfg.serialization - 1 + 2
         self.LATENCY = to_write_back + WriteBack.LATENCY
         self.RESIDUAL_LATENCY = to_write_back + ResidualUpdate.LATENCY
         super().__init__({
@@ -105,7 +106,7 @@ class Epilogue(wiring.Component):
         lane = context.members["lanes"].elem_shape
         members = {name: shape for name, shape in context.members.items() if name not in ("lanes", "load")}
         return data.StructLayout(members | lane.members | {
-            "lane": unsigned(lane_bits(self.cfg)), "part": range(2 * self.cfg.fold), "last": 1})
+            "lane": unsigned(lane_bits(self.cfg)), "part": range(2 * self.cfg.serialization), "last": 1})
 
     def elaborate(self, platform):
         m = Module()
@@ -119,10 +120,10 @@ class Epilogue(wiring.Component):
         connect(m, flipped(self.i_param), params.i_param)
         connect(m, params.o_context, ahead.i)
         context, active = Signal(tile_context(cfg)), Signal()
-        part, inside, ends_lane = Signal(range(2 * cfg.fold)), Signal(), Signal()
+        part, inside, ends_lane = Signal(range(2 * cfg.serialization)), Signal(), Signal()
         enters, is_score, score_enters, ends_tile = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            inside.eq(part != 0), ends_lane.eq(part == 2 * cfg.fold - 1),
+            inside.eq(part != 0), ends_lane.eq(part == 2 * cfg.serialization - 1),
             ends_tile.eq((enters & ends_lane | score_enters) & (self.i.p.lane == cfg.tm - 1)),
             ahead.o.ready.eq(~active | ends_tile), is_score.eq(context.route == Route.SOFTMAX),
         ]
@@ -147,8 +148,9 @@ class Epilogue(wiring.Component):
         lane = context.lanes[self.i.p.lane]
         m.d.comb += [
             s0.lane.eq(self.i.p.lane), s0.part.eq(part), s0.last.eq(ends_tile),
-            s0.present.eq(lane.present), s0.row.eq(lane.row), s0.token.eq(lane.token), s0.mult.eq(lane.mult),
-            s0.shift.eq(lane.shift), params.early_slot.eq(context.slot), params.early_half.eq(part[-1]),
+            s0.present.eq(lane.present), s0.row.eq(lane.row), s0.token.eq(lane.token),
+            s0.multiplier.eq(lane.multiplier), s0.shift.eq(lane.shift),
+            params.early_slot.eq(context.slot), params.early_half.eq(part[-1]),
         ]
         self._scores(m, context, lane, score_enters, score_room)
         tags, valid = [s0], [enters]
@@ -166,7 +168,7 @@ class Epilogue(wiring.Component):
         for n, early in enumerate(self._part(params.early, self._within_half(s1.part))):
             m.d.comb += [
                 requant.bias[n].eq(Mux(s1.divide, 0, early.bias)),
-                requant.mult[n].eq(Mux(s1.divide, s1.mult, early.mult)),
+                requant.multiplier[n].eq(Mux(s1.divide, s1.multiplier, early.multiplier)),
             ]
         raw_at = 1 + Requant.S_LATENCY
         self._raw_exits(m, valid[raw_at], tags[raw_at], requant.s, raw_room)
@@ -186,13 +188,13 @@ class Epilogue(wiring.Component):
         affine = m.submodules.affine = Affine(cfg.lanes)
         m.d.comb += [affine.g.eq(gelu.o)]
         shift2 = Signal(6, reset_less=True)
-        m.d.sync += shift2.eq(Mux(select.affine | select.score, select.shift2, 0))
+        m.d.sync += shift2.eq(Mux(select.affine | select.gate_weight, select.shift2, 0))
         m.d.comb += affine.shift.eq(shift2)
         for n, late in enumerate(self._part(params.late, self._within_half(select.part))):
             factor = Signal(affine.factor.shape().elem_shape, name=f"chosen_factor_{n}", reset_less=True)
             offset = Signal(signed(32), name=f"chosen_offset_{n}", reset_less=True)
             m.d.sync += [
-                factor.eq(Mux(select.affine, late.gain, Mux(select.score, select.mult, 1))),
+                factor.eq(Mux(select.affine, late.gain, Mux(select.gate_weight, select.multiplier, 1))),
                 offset.eq(Mux(select.affine, late.offset, 0)),
             ]
             m.d.comb += [affine.factor[n].eq(factor), affine.offset[n].eq(offset)]
@@ -245,10 +247,10 @@ class Epilogue(wiring.Component):
         return m
 
     def _within_half(self, part):
-        return part & (self.cfg.fold - 1)
+        return part & (self.cfg.serialization - 1)
 
     def _ends_half(self, part):
-        return self._within_half(part) == self.cfg.fold - 1
+        return self._within_half(part) == self.cfg.serialization - 1
 
     def _part(self, values, number) -> list:
         """Part ``number`` of ``values``."""
@@ -258,7 +260,7 @@ class Epilogue(wiring.Component):
     def _half(self, m, name: str, values):
         """A half's earlier parts and its last, ``values``, beside which they waited."""
         part = whole = Cat(*values)
-        for n in range(1, self.cfg.fold):
+        for n in range(1, self.cfg.serialization):
             before = Signal.like(part, name=f"{name}_before{n}", reset_less=True)
             m.d.sync += before.eq(part)
             part, whole = before, Cat(before, whole)

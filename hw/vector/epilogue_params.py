@@ -11,7 +11,7 @@ from hw.interfaces import LINE_BITS, Route, tile_context
 SLOTS = 4
 HALVES = TN // LANES
 HALF_LINES = PARAM_LINES // HALVES
-EARLY = data.StructLayout({"bias": signed(32), "mult": unsigned(16)})
+EARLY = data.StructLayout({"bias": signed(32), "multiplier": unsigned(16)})
 """First part of a channel's PARAM_BYTES, wanted by the first multiplication."""
 LATE = data.StructLayout({"gain": signed(16), "offset": signed(32)})
 """The rest, wanted by the second multiplication."""
@@ -26,14 +26,14 @@ class EpilogueParams(wiring.Component):
         i_context -> [ held context ] -> o_context
                           | load, slot free
         i_param ----> [ line n ] -> 3 memories x (early bytes | late bytes), 8 entries: slot, half
-                                        early_slot, early_half -> [ ] -> early      16 x (bias, mult)
+                                        early_slot, early_half -> [ ] -> early      16 x (bias, multiplier)
                                         late_slot, late_half ---> [ ] -> late       16 x (gain, offset)
 
     Loading runs while older tiles are in the pipeline: a set is overwritten when every tile with that slot has read it.
     Timing: LATENCY = 1 from a context without ``load`` to ``o_context``, and 1 from slot and half to the parameters;
     a load takes PARAM_LINES + 2 cycles when the lines are there.
     Domain: at most 15 tiles between ``o_context`` and ``done``.
-    Twin: the record ``golden.ops.epilogue.Epilogue``.
+    Reference model: the record ``golden.ops.epilogue.Epilogue``.
 
     Members: ``i_context`` In, ``o_context`` Out(stream tile_context), ``i_param`` In(stream of LINE_BITS),
     ``early_slot``, ``early_half``, ``late_slot``, ``late_half`` In, ``early``, ``late`` Out(16 lanes), ``done`` In: the

@@ -34,7 +34,7 @@ class Gelu(wiring.Component):
     back with f, 0..16: a chord's end is the next chord's beginning.
     Timing: free-running, ``o`` follows its inputs by LATENCY cycles. II = 1.
     Domain: all int16; ``act_shift`` 0..4, and 0 without ``enable``.
-    Twin: ``golden.ops.gelu.gelu``.
+    Reference model: ``golden.ops.gelu.gelu``.
 
     Members: ``u`` In(each lane), ``act_shift`` In, ``enable`` In (0: ``o`` is ``u``), ``o`` Out(each lane).
     """

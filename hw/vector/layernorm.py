@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 from golden.spec.isa import Opcode
 from golden.spec.machine import MAX_NORM_DIM, NORM_PARAM_BYTES, NORM_PARAM_LINES, MachineConfig
 from golden.spec.model import BLOCK
-from golden.spec.tables import RSQRT_RADICAND_BITS, XHAT_FRAC
+from golden.spec.tables import NORMALIZED_FRAC, RSQRT_RADICAND_BITS
 from hw.arith.block_quantize import LATENCY as NARROW_LATENCY
 from hw.arith.block_quantize import narrow_block
 from hw.arith.round_shift import LATENCY as ROUND_SHIFT_LATENCY
@@ -24,27 +24,30 @@ MAX_BLOCKS = MAX_NORM_DIM // BLOCK
 S1_SHAPE = signed(15 + MAX_NORM_DIM.bit_length())
 S2_BITS = 30 + MAX_NORM_DIM.bit_length()
 CHANNEL_BITS = 8 * NORM_PARAM_BYTES
-LEAST_SHIFT = 33 - XHAT_FRAC - (RSQRT_RADICAND_BITS - 1) // 2  # 22 - j of the variance 1; shifts count from there
+LEAST_SHIFT = 33 - NORMALIZED_FRAC - (RSQRT_RADICAND_BITS - 1) // 2  # 22 - j of the variance 1; shifts count from there
 
 
 class LayerNorm(wiring.Component):
-    r"""``xhat`` and ``rsh(xhat * gain + offset, shift)`` of residual rows, formula in golden/README.md.
+    r"""``normalized`` and ``rsh(normalized * gain + offset, shift)`` of residual rows, formula in golden/README.md.
 
     ::
 
         rows -> [parts] -> [ring of parts]-----------------------------\
                      \-> [x^2] -> [sum trees] -> [S1, S2] -> [V, 5] -> | [1/root, 35] -> tokens
-        ring, tokens -> [D x] -> [- S1] -> [x r] -> [>> by j and xhat_shift, 3] -> xhat -> [x gain] -> [+ offset]
+        ring, tokens -> [D x] -> [- S1] -> [x r] -> [>> by j and normalized_shift, 3] -> normalized -> [x gain] -> [+
+        offset]
                      -> [>> shift, 3] -> [block exponent, 3] -> queue, pairs of blocks -> [one plane a cycle] -> o
 
-    Timing: a row of 32 channels passes in F = ``cfg.fold`` parts, one a cycle, through both passes. A NORM of T tokens
+    Timing: a row of 32 channels passes in F = ``cfg.serialization`` parts, one a cycle, through both passes. A NORM of
+    T tokens
     and B blocks that is not held up makes its last write LATENCY + F * (T + 1) * B cycles after its transfer at ``i``
     (8-bit result). Parameters, a part of a line a cycle, delay that where 3 * F * B is more than F * B + KNOWN. Two
-    blocks share a write: with 1 (8 bit) or 2 planes (wide), and 2 more for xhat, a pair takes max(2, planes) cycles
+    blocks share a write: with 1 (8 bit) or 2 planes (wide), and 2 more for normalized, a pair takes max(2, planes)
+    cycles
     at F = 1, otherwise 2 * F + planes - 1. Rows are read once, ahead of the normalising by up to RING_ROWS rows and
     TOKENS tokens. One NORM at a time.
     Domain: ``golden.spec.isa.LIMITS``; channels are a multiple of 32.
-    Twin: ``golden.ops.layernorm.layernorm``.
+    Reference model: ``golden.ops.layernorm.layernorm``.
     Members: ``i`` In(stream ISSUE), ``i_param`` In(stream of LINE_BITS), NORM_PARAM_LINES a block; ``o_read``
     Out(stream of row) with the answer ``i_row`` READ_LATENCY after the transfer; ``o`` Out(stream OPERAND_WRITE);
     ``idle``, ``retire``.
@@ -66,18 +69,18 @@ class LayerNorm(wiring.Component):
         self.CHANNELS = 2 * cfg.lanes
         """Of a part."""
         self.TREE = self.CHANNELS.bit_length() - 1
-        self.SPLIT = int(cfg.fold > 1)
+        self.SPLIT = int(cfg.serialization > 1)
         """Registers behind the choice of a part, where there is a choice."""
-        self.PAIRS = min(16, 32 // cfg.fold)
+        self.PAIRS = min(16, 32 // cfg.serialization)
         """Room for results, no less than what is on the way at full pace (of tokens of two blocks and more)."""
         self.STATISTICS = 2 + self.SPLIT + (1 + self.TREE) + 5
         """From a part's arrival to V, for the last part of a token."""
         self.KNOWN = 1 + READ_LATENCY + self.STATISTICS + ReciprocalRoot.LATENCY + 2
         """What the parameters may take beside the first token's parts without delaying its normalising."""
-        self.NORMALISE = 2 + 3 + 2 * ROUND_SHIFT_LATENCY + 2 + (cfg.fold - 1) + NARROW_LATENCY
+        self.NORMALISE = 2 + 3 + 2 * ROUND_SHIFT_LATENCY + 2 + (cfg.serialization - 1) + NARROW_LATENCY
         """From a part's issue to its results: the exponent of a block waits for its last part."""
         self.LATENCY = self.KNOWN + 1 + self.NORMALISE + 3
-        self.II = cfg.fold
+        self.II = cfg.serialization
         super().__init__({
             "i": In(stream.Signature(ISSUE)), "i_param": In(stream.Signature(LINE_BITS)),
             "o_read": Out(stream.Signature(ROW_BITS)), "i_row": In(LINE_BITS),
@@ -86,7 +89,7 @@ class LayerNorm(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        fold = self.cfg.fold
+        serial = self.cfg.serialization
         # The instruction at work.
         self.norm = norm = Signal(INSTRUCTION[Opcode.NORM])
         begin, busy, ended = Signal(), Signal(), Signal()
@@ -99,7 +102,7 @@ class LayerNorm(wiring.Component):
 
         block_freed, token_freed = Signal(), Signal()
         table, loaded = self._parameters(m, begin)
-        ring = m.submodules.ring = memory.Memory(shape=LINE_BITS // fold, depth=self.RING_ROWS * fold, init=[])
+        ring = m.submodules.ring = memory.Memory(shape=LINE_BITS // serial, depth=self.RING_ROWS * serial, init=[])
         part, part_valid, part_ends = self._read_rows(m, begin, ring.write_port(), block_freed, token_freed)
         sums = m.submodules.sums = memory.Memory(shape=S1_SHAPE, depth=self.TOKENS, init=[])
         roots = m.submodules.roots = memory.Memory(shape=unsigned(ROOT_BITS + 5), depth=self.TOKENS, init=[])
@@ -109,11 +112,11 @@ class LayerNorm(wiring.Component):
         # ends within a block, so its parts follow each other.
         results, pairs = self._results(m)
         known_count, pairs_free = Signal(range(self.TOKENS + 1)), Signal(range(self.PAIRS + 1), init=self.PAIRS)
-        block, token, number = Signal(range(MAX_BLOCKS)), Signal(12), Signal(range(fold))
+        block, token, number = Signal(range(MAX_BLOCKS)), Signal(12), Signal(range(serial))
         issue, whole, ends, pair_opens, pair_popped = Signal(), Signal(), Signal(), Signal(), Signal()
         ready_tokens, room = Signal(), Signal()
         m.d.comb += [ends.eq(block + 1 == norm.blocks), issue.eq(ready_tokens & room & loaded),
-                     whole.eq(issue & (number == fold - 1)), pair_opens.eq(whole & ~block[0]),
+                     whole.eq(issue & (number == serial - 1)), pair_opens.eq(whole & ~block[0]),
                      block_freed.eq(whole), token_freed.eq(whole & ends),
                      ready_tokens.eq(known_count != 0), room.eq(block[0] | (pairs_free != 0)),
                      pair_popped.eq(pairs.valid & pairs.ready)]
@@ -129,7 +132,7 @@ class LayerNorm(wiring.Component):
         ring_part, slot = Signal.like(ring_port.addr, name="ring_part"), Signal(range(self.TOKENS))
         m.d.sync += [ring_part.eq(ring_part + issue), slot.eq(slot + token_freed)]
         m.d.comb += [ring_port.addr.eq(ring_part), sum_port.addr.eq(slot), root_port.addr.eq(slot)]
-        tag = Signal(data.StructLayout({"number": range(fold), "block": range(MAX_BLOCKS), "ends": 1, "final": 1}),
+        tag = Signal(data.StructLayout({"number": range(serial), "block": range(MAX_BLOCKS), "ends": 1, "final": 1}),
                      name="n0_tag")
         m.d.comb += [tag.number.eq(number), tag.block.eq(block), tag.ends.eq(ends),
                      tag.final.eq(ends & (token + 1 == norm.tokens))]
@@ -139,23 +142,23 @@ class LayerNorm(wiring.Component):
 
     def _parameters(self, m, begin):
         """Gains and offsets of all blocks, a row for each part; (the memory, whether they are complete)."""
-        fold = self.cfg.fold
-        # A line is `fold` pieces long, a part has as many pieces as a block has lines.
+        serial = self.cfg.serialization
+        # A line is `serial` pieces long, a part has as many pieces as a block has lines.
         table = m.submodules.parameters = memory.Memory(
-            shape=data.ArrayLayout(unsigned(LINE_BITS // fold), NORM_PARAM_LINES), depth=MAX_BLOCKS * fold, init=[])
+            shape=data.ArrayLayout(unsigned(LINE_BITS // serial), NORM_PARAM_LINES), depth=MAX_BLOCKS * serial, init=[])
         port = table.write_port(granularity=1)
-        part, column, piece = Signal.like(port.addr), Signal(2), Signal(range(fold))
+        part, column, piece = Signal.like(port.addr), Signal(2), Signal(range(serial))
         loading, loaded, write, last = Signal(), Signal(), Signal(), Signal()
-        m.d.comb += [self.i_param.ready.eq(loading & (piece == fold - 1)), write.eq(self.i_param.valid & loading),
+        m.d.comb += [self.i_param.ready.eq(loading & (piece == serial - 1)), write.eq(self.i_param.valid & loading),
                      last.eq(column == NORM_PARAM_LINES - 1), port.addr.eq(part)]
         for n in range(NORM_PARAM_LINES):
-            m.d.comb += [port.data[n].eq(self.i_param.payload.word_select(piece, LINE_BITS // fold)),
+            m.d.comb += [port.data[n].eq(self.i_param.payload.word_select(piece, LINE_BITS // serial)),
                          port.en[n].eq(write & (column == n))]
         with m.If(write):
             m.d.sync += [column.eq(Mux(last, 0, column + 1)), piece.eq(piece + 1)]
             with m.If(last):
                 m.d.sync += part.eq(part + 1)
-                with m.If(part + 1 == self.norm.blocks << exact_log2(fold)):
+                with m.If(part + 1 == self.norm.blocks << exact_log2(serial)):
                     m.d.sync += [loading.eq(0), loaded.eq(1), part.eq(0)]
         with m.If(begin):
             m.d.sync += [loading.eq(1), loaded.eq(0)]
@@ -163,7 +166,7 @@ class LayerNorm(wiring.Component):
 
     def _read_rows(self, m, begin, port, block_freed, token_freed):
         """Asks for rows while there is a place for them; (a part of a row, valid, last of its token)."""
-        fold = self.cfg.fold
+        serial = self.cfg.serialization
         norm = self.norm
         base, block, left = Signal(ROW_BITS), Signal(range(MAX_BLOCKS)), Signal(12)
         rows_free = Signal(range(self.RING_ROWS + 1), init=self.RING_ROWS)
@@ -171,11 +174,11 @@ class LayerNorm(wiring.Component):
         more, ask, ends, opens = Signal(), Signal(), Signal(), Signal()
         begun, asked = Signal(), Signal()
         m.d.sync += begun.eq(begin)
-        # Rows are asked for at least `fold` cycles apart.
-        pause, rest = Signal(range(fold)), Signal(range(fold))
+        # Rows are asked for at least `serial` cycles apart.
+        pause, rest = Signal(range(serial)), Signal(range(serial))
         m.d.sync += rest.eq(pause)
         m.d.comb += [asked.eq(self.o_read.valid & self.o_read.ready),
-                     pause.eq(Mux(asked, fold - 1, Mux(rest == 0, 0, rest - 1))),
+                     pause.eq(Mux(asked, serial - 1, Mux(rest == 0, 0, rest - 1))),
                      more.eq((left != 0) & (rows_free != 0) & ((block != 0) | (tokens_free != 0)) & (pause == 0)),
                      ask.eq(more & (~self.o_read.valid | self.o_read.ready)),
                      ends.eq(block + 1 == norm.blocks), opens.eq(ask & (block == 0))]
@@ -201,12 +204,12 @@ class LayerNorm(wiring.Component):
         # A row stays for its parts.
         row = Signal(LINE_BITS, reset_less=True)
         row_valid, row_last, done = Signal(), Signal(reset_less=True), Signal()
-        number, place = Signal(range(fold), init=fold - 1), Signal.like(port.addr)
-        m.d.comb += done.eq(number == fold - 1)
+        number, place = Signal(range(serial), init=serial - 1), Signal.like(port.addr)
+        m.d.comb += done.eq(number == serial - 1)
         m.d.sync += number.eq(number + (valid[-1] | ~done))
         with m.If(done):
             m.d.sync += [row.eq(self.i_row), row_valid.eq(valid[-1]), row_last.eq(last[-1])]
-        part = _held(m, row.word_select(number, LINE_BITS // fold), self.SPLIT, "part")
+        part = _held(m, row.word_select(number, LINE_BITS // serial), self.SPLIT, "part")
         part_valid = _held(m, row_valid, self.SPLIT, "part_valid", reset_less=False)
         part_last = _held(m, row_last & done, self.SPLIT, "part_last")
         m.d.sync += place.eq(place + part_valid)
@@ -264,7 +267,7 @@ class LayerNorm(wiring.Component):
         shift = Signal(5)
         m.d.comb += [
             sum_port.addr.eq(sum_slot), sum_port.data.eq(t1_s1), sum_port.en.eq(valids[t0 + 1] & lasts[t0 + 1]),
-            shift.eq(33 - XHAT_FRAC - LEAST_SHIFT - root.o_j + norm.xhat_shift),
+            shift.eq(33 - NORMALIZED_FRAC - LEAST_SHIFT - root.o_j + norm.normalized_shift),
             root_port.addr.eq(root_slot), root_port.data.eq(Cat(root.o_r, shift)), root_port.en.eq(root.o_valid),
         ]
         known = Signal()
@@ -278,18 +281,18 @@ class LayerNorm(wiring.Component):
         The queue between stands where its entries are fewest bits: before parts become pairs, if there are parts.
         """
         gather = m.submodules.gather = PairGather(self.CHANNELS)
-        if self.cfg.fold == 1:
+        if self.cfg.serialization == 1:
             queue = m.submodules.queue = Queue(PAIR, self.PAIRS)
             first, second = gather, queue
         else:
-            queue = m.submodules.queue = Queue(part_layout(self.CHANNELS), self.PAIRS * 2 * self.cfg.fold)
+            queue = m.submodules.queue = Queue(part_layout(self.CHANNELS), self.PAIRS * 2 * self.cfg.serialization)
             first, second = queue, gather
         wiring.connect(m, first.o, second.i)
         return first.i, second.o
 
     def _normalise(self, m, results, issue, tag, part, s1, root, table):
         """Pass 2: results of parts."""
-        norm, wait = self.norm, self.cfg.fold - 1
+        norm, wait = self.norm, self.cfg.serialization - 1
         tags, valids = [tag], [issue]
         for stage in range(1, self.NORMALISE + 1):
             n_tag, n_valid = Signal.like(tag, name=f"n{stage}_tag", reset_less=True), Signal(name=f"n{stage}_valid")
@@ -300,7 +303,7 @@ class LayerNorm(wiring.Component):
         def registers(shape, name):
             return [Signal(shape, name=f"{name}{k}", reset_less=True) for k in range(self.CHANNELS)]
 
-        # Stages 1, 2: read. Stages 3..5: (D x - S1) r. Stages 6..8: xhat.
+        # Stages 1, 2: read. Stages 3..5: (D x - S1) r. Stages 6..8: normalized.
         n2_part = _held(m, part, 1, "n2_part")
         n3_s1, n4_r, n5_shift = (_held(m, s1, 2, "s1"), _held(m, root[:ROOT_BITS], 3, "r"),
                                  _held(m, root[ROOT_BITS:], 4, "j"))
@@ -310,7 +313,7 @@ class LayerNorm(wiring.Component):
             m.d.sync += [n3_product[k].eq(n2_part.word_select(k, 16).as_signed() * norm.blocks),
                          n4_difference[k].eq((n3_product[k] << 5) - n3_s1),
                          n5_scaled[k].eq(n4_difference[k] * n4_r >> LEAST_SHIFT - 1)]
-        n8_xhat = round_shift(m, "xhat", n5_scaled, n5_shift, 16, halves=True)
+        n8_normalized = round_shift(m, "normalized", n5_scaled, n5_shift, 16, halves=True)
 
         # Stage 9: gain. Stage 10: offset. Stages 11..13: v. The parameters are read two stages before they are needed.
         port = table.read_port()
@@ -320,7 +323,7 @@ class LayerNorm(wiring.Component):
                                           registers(signed(33), "n10_sum"))
         for k in range(self.CHANNELS):
             gain_offset = n8_params[k * CHANNEL_BITS:(k + 1) * CHANNEL_BITS]
-            m.d.sync += [n9_product[k].eq(n8_xhat[k] * gain_offset[:16].as_signed()),
+            m.d.sync += [n9_product[k].eq(n8_normalized[k] * gain_offset[:16].as_signed()),
                          n9_offset[k].eq(gain_offset[16:].as_signed()), n10_sum[k].eq(n9_product[k] + n9_offset[k])]
         n13_v = round_shift(m, "v", n10_sum, norm.shift, 16)
 
@@ -329,23 +332,26 @@ class LayerNorm(wiring.Component):
         place = tags[13].number
         block_bytes, exponent = narrow_block(m, "narrow", n13_v, waited, opens=place == 0, closes=place == wait)
         v = [_held(m, value, NARROW_LATENCY, f"v_last{k}") for k, value in enumerate(waited)]
-        xhat = [_held(m, value, len(tags) - 1 - 8, f"xhat_last{k}") for k, value in enumerate(n8_xhat)]
+        normalized = [_held(m, value, len(tags) - 1 - 8, f"xhat_last{k}") for k, value in enumerate(n8_normalized)]
         done, result = tags[-1], results.payload
         bytes_of = [[Mux(norm.wide, value[8:], byte.as_unsigned()) for value, byte in zip(v, block_bytes, strict=True)],
-                    [value[:8] for value in v], [value[8:] for value in xhat], [value[:8] for value in xhat]]
+                    [value[:8] for value in v], [value[8:] for value in normalized],
+                    [value[:8] for value in normalized]]
         m.d.comb += [plane.eq(Cat(values)) for plane, values in zip(result.results.planes, bytes_of, strict=True)]
         m.d.comb += [results.valid.eq(valids[-1]), result.results.exp.eq(Mux(norm.wide, 0, exponent)),
                      result.odd.eq(done.block[0]), result.ends.eq(done.ends), result.final.eq(done.final)]
 
     def _write(self, m, begin, pairs, ended):
-        """One plane of two blocks a cycle: main (high, low), then xhat (high, low), as far as the NORM wants them."""
+        """One plane of two blocks a cycle: main (high, low), then normalized (high, low), as far as the NORM wants
+        them."""
         norm, pair = self.norm, pairs.payload
         begun = Signal()
         m.d.sync += begun.eq(begin)
-        bases = [(norm.dst_row, norm.dst_stride, norm.dst_plane), (norm.xhat_row, norm.xhat_stride, norm.xhat_plane)]
+        bases = [(norm.dst_row, norm.dst_stride, norm.dst_plane), (norm.normalized_row, norm.normalized_stride,
+                                                                   norm.normalized_plane)]
         plane, free, last, last_pair = Signal(2), Signal(), Signal(), Signal()
         m.d.comb += [free.eq(~self.o.valid | self.o.ready),
-                     last.eq(plane == Mux(norm.xhat, 3, norm.wide)), pairs.ready.eq(free & last)]
+                     last.eq(plane == Mux(norm.normalized, 3, norm.wide)), pairs.ready.eq(free & last)]
         rows = []
         for n, (first, stride, _) in enumerate(bases):
             token_row, row = Signal(ROW_BITS, name=f"token_row{n}"), Signal(ROW_BITS, name=f"row{n}")
@@ -358,7 +364,7 @@ class LayerNorm(wiring.Component):
                 with m.If(pair.ends):
                     m.d.sync += [token_row.eq(following), row.eq(following)]
             rows.append(row)
-        offset = Mux(plane[0], Mux(plane[1], norm.xhat_plane, norm.dst_plane), 0)
+        offset = Mux(plane[0], Mux(plane[1], norm.normalized_plane, norm.dst_plane), 0)
         o = self.o.payload
         with m.If(free):
             m.d.sync += [

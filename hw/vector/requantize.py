@@ -10,7 +10,7 @@ from golden.spec.machine import LANES
 from golden.spec.tables import ACT_SHIFT_MAX, GELU_IN_FRAC, GELU_OUT_FRAC
 from hw.arith import round_shift
 
-ACC_BITS, MULT_BITS, SHIFT_BITS = 32, 16, 6
+ACC_BITS, MULTIPLIER_BITS, SHIFT_BITS = 32, 16, 6
 SPLIT = 16
 """Bits of the accumulator's low part; each part times a multiplier fits one 27 x 18 multiplier."""
 G_BITS = 16 + ACT_SHIFT_MAX + GELU_OUT_FRAC - GELU_IN_FRAC
@@ -28,17 +28,17 @@ def each(lanes: int, shape) -> data.ArrayLayout:
 
 
 class Requant(wiring.Component):
-    """``lanes`` accumulators a cycle: ``s = acc + bias``, ``u = sat16(rsh(s * mult, shift))``
+    """``lanes`` accumulators a cycle: ``s = acc + bias``, ``u = sat16(rsh(s * multiplier, shift))``
     (golden/README.md, Linear). ::
 
-        acc, bias -> [s] -> s low  * mult [p] -> + -> [product, 48 bits] -> round_shift, 3 stages [u]
-        mult ------> [m] -> s high * mult [p] ---^
+        acc, bias -> [s] -> s low  * multiplier [p] -> + -> [product, 48 bits] -> round_shift, 3 stages [u]
+        multiplier ------> [m] -> s high * multiplier [p] ---^
 
     Timing: free-running, ``o`` follows its inputs by LATENCY cycles, ``s`` by S_LATENCY. II = 1.
     Domain: every accumulator and bias (the sum wraps), ``shift`` 0..47 (isa.LIMITS).
-    Twin: ``golden.ops.epilogue.requantize``.
+    Reference model: ``golden.ops.epilogue.requantize``.
 
-    Members: ``acc``, ``bias``, ``mult`` In(each lane), ``shift`` In; ``s``, ``o`` Out(each lane).
+    Members: ``acc``, ``bias``, ``multiplier`` In(each lane), ``shift`` In; ``s``, ``o`` Out(each lane).
     """
 
     S_LATENCY = 1
@@ -47,7 +47,7 @@ class Requant(wiring.Component):
 
     acc: data.View
     bias: data.View
-    mult: data.View
+    multiplier: data.View
     shift: Signal
     s: data.View
     o: data.View
@@ -57,7 +57,7 @@ class Requant(wiring.Component):
         self.lanes = lanes
         accumulators = each(lanes, signed(ACC_BITS))
         super().__init__({
-            "acc": In(accumulators), "bias": In(accumulators), "mult": In(each(lanes, unsigned(MULT_BITS))),
+            "acc": In(accumulators), "bias": In(accumulators), "multiplier": In(each(lanes, unsigned(MULTIPLIER_BITS))),
             "shift": In(SHIFT_BITS), "s": Out(accumulators), "o": Out(each(lanes, signed(16))),
         })
 
@@ -68,17 +68,17 @@ class Requant(wiring.Component):
         for n in range(self.lanes):
             # Stage 1: bias.
             s1_s = Signal(signed(ACC_BITS), name=f"s1_s_{n}", reset_less=True)
-            s1_mult = Signal(MULT_BITS, name=f"s1_mult_{n}", reset_less=True)
-            m.d.sync += [s1_s.eq(self.acc[n] + self.bias[n]), s1_mult.eq(self.mult[n])]
+            s1_multiplier = Signal(MULTIPLIER_BITS, name=f"s1_mult_{n}", reset_less=True)
+            m.d.sync += [s1_s.eq(self.acc[n] + self.bias[n]), s1_multiplier.eq(self.multiplier[n])]
             m.d.comb += self.s[n].eq(s1_s)
 
             # Stage 2: partial products.
-            s2_low = Signal(SPLIT + MULT_BITS, name=f"s2_low_{n}", reset_less=True)
-            s2_high = Signal(signed(ACC_BITS - SPLIT + MULT_BITS), name=f"s2_high_{n}", reset_less=True)
-            m.d.sync += [s2_low.eq(s1_s[:SPLIT] * s1_mult), s2_high.eq(s1_s[SPLIT:].as_signed() * s1_mult)]
+            s2_low = Signal(SPLIT + MULTIPLIER_BITS, name=f"s2_low_{n}", reset_less=True)
+            s2_high = Signal(signed(ACC_BITS - SPLIT + MULTIPLIER_BITS), name=f"s2_high_{n}", reset_less=True)
+            m.d.sync += [s2_low.eq(s1_s[:SPLIT] * s1_multiplier), s2_high.eq(s1_s[SPLIT:].as_signed() * s1_multiplier)]
 
             # Stage 3: the product.
-            s3_product = Signal(signed(ACC_BITS + MULT_BITS), name=f"s3_product_{n}", reset_less=True)
+            s3_product = Signal(signed(ACC_BITS + MULTIPLIER_BITS), name=f"s3_product_{n}", reset_less=True)
             m.d.sync += s3_product.eq(Cat(s2_low[:SPLIT], s2_high + s2_low[SPLIT:]))
             products.append(s3_product)
 
@@ -96,7 +96,7 @@ class Affine(wiring.Component):
     A factor of 1 with offset 0 and shift 0 passes ``g``.
     Timing: free-running, ``o`` follows its inputs by LATENCY cycles. II = 1. The inputs come from registers.
     Domain: ``g`` 25 bits, ``factor`` int16 or uint16, ``shift`` 0..40 (isa.LIMITS).
-    Twin: ``golden.ops.epilogue.affine`` and ``weighted``.
+    Reference model: ``golden.ops.epilogue.affine`` and ``weighted``.
 
     Members: ``g``, ``factor``, ``offset`` In(each lane), ``shift`` In; ``o`` Out(each lane).
     """

@@ -26,7 +26,7 @@ class ResidualUpdate(wiring.Component):
     earlier write, whatever the order of tiles.
     Timing: LATENCY cycles from ``i`` to ``o_write`` when nothing stalls; II = 1 (half rows in flight all different).
     Domain: 17-bit values. The memory shows a write to reads transferred 2 cycles later (RowMemory.WRITE_LATENCY).
-    Twin: ``golden.ops.epilogue.to_residual``.
+    Reference model: ``golden.ops.epilogue.to_residual``.
 
     Members: ``i`` In(stream UPDATE), ``o_read`` Out(stream of row), ``i_row`` In, READ_LATENCY after the transfer,
     ``o_write`` Out(stream RESIDUAL_WRITE), ``idle`` Out: nothing held and every write transferred.

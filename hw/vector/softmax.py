@@ -24,9 +24,9 @@ from hw.interfaces import SCORE_BEAT_FIELDS, SOFTMAX_JOB, SOFTMAX_SLOTS, lane_bi
 
 REFERENCE = signed(SCORE_BITS - LOG2_FRAC + 1)
 """A whole power of two, from SCORE_REFERENCE_MIN to its opposite."""
-MULT_BITS = SOFTMAX_JOB.members["mult"].width + 7
+MULTIPLIER_BITS = SOFTMAX_JOB.members["multiplier"].width + 7
 """Of a job's multiplier when it has taken over the fine part of the shift."""
-JOB = data.StructLayout(SOFTMAX_JOB.members | {"mult": MULT_BITS, "shift1": 3})
+JOB = data.StructLayout(SOFTMAX_JOB.members | {"multiplier": MULTIPLIER_BITS, "shift1": 3})
 """A job as it is kept: ``shift1`` counts bytes."""
 CHUNK_BITS = SCORE_BEAT_FIELDS["chunk"].width
 LANE_SHIFT = 31 - ATTENTION_FRAC - RECIPROCAL_BITS
@@ -38,13 +38,15 @@ class Softmax(wiring.Component):
 
     ::
 
-        A: i -> [x mult, 3] -> [>> shift1, 2] -> [ceil] -> [max tree, 2] -> [m] -> [m - ceil] -> [EXP, 3] -> scored rows
+        A: i -> [x multiplier, 3] -> [>> shift1, 2] -> [ceil] -> [max tree, 2] -> [m] -> [m - ceil] -> [EXP, 3] ->
+        scored rows
                                                       one cycle loop, by lane ^                 (exponentials, m)
         C: scored rows -> [read, 2] -> [m_last - m] -> [>>] -> [+ carry or >> p_shift] -> P memory -> p_data
                                                                    ^ one cycle loop  \-> [sum, 5] -> reciprocal -> o
 
     The multiplier of a job is shifted left by up to 7 places once, so that its scores shift right by whole bytes.
-    Timing: II = F = ``cfg.fold``: A takes a beat and C a row in F parts, one a cycle; the beat stays at ``i`` meanwhile
+    Timing: II = F = ``cfg.serialization``: A takes a beat and C a row in F parts, one a cycle; the beat stays at ``i``
+    meanwhile
     and keys wait behind m until the last part of their chunk has raised it. A of a job runs beside C of those before
     it. With n beats in a job and nothing in the way, ``o`` is valid LATENCY + F * n cycles after the transfer of the
     job's last beat. ``i`` waits only for its job, and that for the slot it needs; C waits until the slot it writes was
@@ -52,7 +54,7 @@ class Softmax(wiring.Component):
     Domain: 1 <= keys <= ``cfg.max_keys``; beats of lanes 0 .. lanes - 1, chunks ascending within a lane, none empty.
     Plane 0 of P holds the 8-bit probabilities or the high bytes of the 16-bit ones, plane 1 the low bytes. Lanes from
     ``lanes`` on read as 0; their reciprocals mean nothing.
-    Twin: ``golden.ops.softmax.softmax`` and ``golden.ops.arith.reciprocal``.
+    Reference model: ``golden.ops.softmax.softmax`` and ``golden.ops.arith.reciprocal``.
     Members: ``i_job`` In(stream SOFTMAX_JOB), ``i`` In(stream score_beat), ``o`` Out(stream softmax_done); ``p_slot,
     p_chunk, p_plane, p_en`` In -> ``p_data`` Out(tm x 16 bytes) READ_LATENCY later; ``p_release`` In(1), a pulse frees
     the oldest slot; ``idle`` Out(1), no job accepted whose slot is not released.
@@ -72,8 +74,8 @@ class Softmax(wiring.Component):
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         self.chunks = cfg.max_keys // SLICE
-        self.II = cfg.fold
-        self.A_LATENCY = 3 + SCALED_LATENCY + 5 + (cfg.fold - 1) + Exponential.LATENCY
+        self.II = cfg.serialization
+        self.A_LATENCY = 3 + SCALED_LATENCY + 5 + (cfg.serialization - 1) + Exponential.LATENCY
         """From the transfer of a beat to the write of its last exponentials."""
         self.C_LATENCY = 5 + exact_log2(cfg.lanes) + 1
         """From a row's last read to its total."""
@@ -101,16 +103,16 @@ class Softmax(wiring.Component):
         m.d.comb += [self.i_job.ready.eq(~taken.bit_select(in_slot, 1)),
                      accept.eq(self.i_job.valid & self.i_job.ready)]
         accepted, kept = self.i_job.payload, Signal(JOB)
-        mult, count = scaled(accepted.mult, accepted.shift1)
-        m.d.comb += [kept[name].eq(accepted[name]) for name in JOB.members if name not in ("mult", "shift1")]
-        m.d.comb += [kept.mult.eq(mult), kept.shift1.eq(count)]
+        multiplier, count = scaled(accepted.multiplier, accepted.shift1)
+        m.d.comb += [kept[name].eq(accepted[name]) for name in JOB.members if name not in ("multiplier", "shift1")]
+        m.d.comb += [kept.multiplier.eq(multiplier), kept.shift1.eq(count)]
         with m.If(accept):
             m.d.sync += [job[in_slot].eq(kept), last[in_slot].eq(accepted.keys - 1),
                          taken.bit_select(in_slot, 1).eq(1), in_slot.eq(in_slot + 1)]
 
         store = m.submodules.scored_rows = memory.Memory(
             shape=unsigned(self.cfg.lanes * EXPONENTIAL_BITS + REFERENCE.width), init=[],
-            depth=SOFTMAX_SLOTS * self.cfg.tm * self.chunks * self.cfg.fold)
+            depth=SOFTMAX_SLOTS * self.cfg.tm * self.chunks * self.cfg.serialization)
         finals = [[Signal(REFERENCE, name=f"final{slot}_{lane}") for lane in range(self.cfg.tm)]
                   for slot in range(SOFTMAX_SLOTS)]
 
@@ -146,13 +148,13 @@ class Softmax(wiring.Component):
 
     def _score(self, m, a_slot, opened, port, finals):
         """Stage A. (a job's last row is written now, its slot, its last beat is accepted now)"""
-        lanes, fold = self.cfg.lanes, self.cfg.fold
+        lanes, serial = self.cfg.lanes, self.cfg.serialization
         beat = self.i.payload
         job = self.job[a_slot]
         entry, transfer, row_ends, fed_now = Signal(), Signal(), Signal(), Signal()
-        part_now, rows = Signal(range(fold), name="part"), Signal(4)
+        part_now, rows = Signal(range(serial), name="part"), Signal(4)
         last_key = self.last[a_slot]
-        m.d.comb += [entry.eq(self.i.valid & opened), self.i.ready.eq(opened & (part_now == fold - 1)),
+        m.d.comb += [entry.eq(self.i.valid & opened), self.i.ready.eq(opened & (part_now == serial - 1)),
                      transfer.eq(self.i.valid & self.i.ready), row_ends.eq(beat.chunk == last_key[4:]),
                      fed_now.eq(transfer & row_ends & (rows + 1 == job.lanes))]
         m.d.sync += part_now.eq(part_now + entry)
@@ -175,17 +177,18 @@ class Softmax(wiring.Component):
         end, ends = staged(fed_now, total, "end", reset_less=False), staged(row_ends, 9, "row_ends")
         count = staged(job.shift1, 3, "count")
 
-        # Stages 1..3: multiply, as two products of 16 x MULT_BITS bits.
-        s1_mult = Signal(MULT_BITS, reset_less=True)
-        m.d.sync += s1_mult.eq(job.mult)
+        # Stages 1..3: multiply, as two products of 16 x MULTIPLIER_BITS bits.
+        s1_multiplier = Signal(MULTIPLIER_BITS, reset_less=True)
+        m.d.sync += s1_multiplier.eq(job.multiplier)
         products = []
         for k, score in enumerate(self._part(beat.value, part_now)):
             s1_score = Signal(signed(32), name=f"s1_score{k}", reset_less=True)
-            s2_high = Signal(signed(16 + MULT_BITS), name=f"s2_high{k}", reset_less=True)
-            s2_low = Signal(16 + MULT_BITS, name=f"s2_low{k}", reset_less=True)
-            s3_product = Signal(signed(32 + MULT_BITS), name=f"s3_product{k}", reset_less=True)
+            s2_high = Signal(signed(16 + MULTIPLIER_BITS), name=f"s2_high{k}", reset_less=True)
+            s2_low = Signal(16 + MULTIPLIER_BITS, name=f"s2_low{k}", reset_less=True)
+            s3_product = Signal(signed(32 + MULTIPLIER_BITS), name=f"s3_product{k}", reset_less=True)
             m.d.sync += [s1_score.eq(score),
-                         s2_high.eq(s1_score[16:].as_signed() * s1_mult), s2_low.eq(s1_score[:16] * s1_mult),
+                         s2_high.eq(s1_score[16:].as_signed() * s1_multiplier),
+                         s2_low.eq(s1_score[:16] * s1_multiplier),
                          s3_product.eq(Cat(s2_low[:16], s2_high + s2_low[16:]))]
             products.append(s3_product)
 
@@ -198,7 +201,7 @@ class Softmax(wiring.Component):
         within = self.last[slot[4]]
         m.d.comb += live_now.eq(Mux(ends[4], (2 << within[:4]) - 1, -1))
         m.d.sync += s5_live.eq(Cat(self._part(live_now, part[4])))
-        wait = fold - 1  # of each key, between stages 9 and 10, for the last part of its chunk
+        wait = serial - 1  # of each key, between stages 9 and 10, for the last part of its chunk
         live = staged(s5_live, 4 + wait, "live")
         wholes, fractions = [], []
         for k, t in enumerate(scores):
@@ -225,7 +228,7 @@ class Softmax(wiring.Component):
                     with m.If(ends[8] & (slot[8] == h) & (lane[8] == i)):
                         m.d.sync += final.eq(reference)
         s9_reference = Signal(REFERENCE, reset_less=True)
-        with m.If(part[8] == fold - 1):
+        with m.If(part[8] == serial - 1):
             m.d.sync += s9_reference.eq(reference)
         reference_of_row = staged(s9_reference, 1 + Exponential.LATENCY, "row_reference")
 
@@ -242,12 +245,12 @@ class Softmax(wiring.Component):
 
     def _narrow(self, m, c_slot, reading, port, finals):
         """Stage C, and the P memory. Whether a job's last row is read now."""
-        tm, lanes, fold = self.cfg.tm, self.cfg.lanes, self.cfg.fold
+        tm, lanes, serial = self.cfg.tm, self.cfg.lanes, self.cfg.serialization
         job, last_chunk = self.job[c_slot], self.last[c_slot][4:]
         lane, chunk = Signal(lane_bits(self.cfg)), Signal(CHUNK_BITS)
-        part = Signal(range(fold), name="c_part")
+        part = Signal(range(serial), name="c_part")
         row_ends, end = Signal(), Signal()
-        chunk_ends = part == fold - 1
+        chunk_ends = part == serial - 1
         m.d.comb += [row_ends.eq(chunk_ends & (chunk == last_chunk)),
                      end.eq(reading & row_ends & (lane + 1 == job.lanes)),
                      port.addr.eq(self._row(c_slot, lane, chunk, part)), port.en.eq(reading)]
@@ -258,7 +261,7 @@ class Softmax(wiring.Component):
 
         # What travels with a row.
         tag = data.StructLayout({"slot": range(SOFTMAX_SLOTS), "lane": lane_bits(self.cfg), "chunk": CHUNK_BITS,
-                                 "part": range(fold), "first": 1, "ends": 1, "wide": 1, "p_shift": 4})
+                                 "part": range(serial), "first": 1, "ends": 1, "wide": 1, "p_shift": 4})
         tags, valids = [Signal(tag, name="c0_tag")], [reading]
         m.d.comb += [tags[0].slot.eq(c_slot), tags[0].lane.eq(lane), tags[0].chunk.eq(chunk), tags[0].part.eq(part),
                      tags[0].first.eq(chunk == 0), tags[0].ends.eq(row_ends), tags[0].wide.eq(job.wide),
@@ -283,7 +286,7 @@ class Softmax(wiring.Component):
             c3_exp = Signal(EXPONENTIAL_BITS, name=f"c3_exp{k}", reset_less=True)
             c4_q = Signal(EXPONENTIAL_BITS, name=f"c4_q{k}", reset_less=True)
             c5_p = Signal(EXPONENTIAL_BITS, name=f"c5_p{k}", reset_less=True)
-            carries = Signal(8 * fold, name=f"carries{k}", reset_less=True)
+            carries = Signal(8 * serial, name=f"carries{k}", reset_less=True)
             total = Signal(EXPONENTIAL_BITS, name=f"carried{k}")
             m.d.comb += total.eq(c4_q + Mux(tags[4].first, PROB_CARRY_START, carries[:8]))
             m.d.sync += [c3_exp.eq(c2_row.word_select(k, EXPONENTIAL_BITS)), c4_q.eq(c3_exp >> c3_distance),
@@ -293,16 +296,16 @@ class Softmax(wiring.Component):
             p.append(c5_p)
 
         # P memory: a lane's 16 bytes in each of two planes, written part by part.
-        store = m.submodules.p = memory.Memory(shape=data.ArrayLayout(unsigned(8 * lanes), 2 * tm * fold), init=[],
+        store = m.submodules.p = memory.Memory(shape=data.ArrayLayout(unsigned(8 * lanes), 2 * tm * serial), init=[],
                                                depth=SOFTMAX_SLOTS * self.chunks)
         write, read = store.write_port(granularity=1), store.read_port()
         address_bits = (self.chunks - 1).bit_length()
         high = Cat(Mux(tags[5].wide, value[8:], value[:8]) for value in p)
         m.d.comb += [write.addr.eq(Cat(tags[5].chunk[:address_bits], tags[5].slot)),
                      read.addr.eq(Cat(self.p_chunk[:address_bits], self.p_slot)), read.en.eq(self.p_en)]
-        for i, n in product(range(tm), range(fold)):
+        for i, n in product(range(tm), range(serial)):
             hit = valids[5] & (tags[5].lane == i) & (tags[5].part == n)
-            plane0, plane1 = 2 * i * fold + n, (2 * i + 1) * fold + n
+            plane0, plane1 = 2 * i * serial + n, (2 * i + 1) * serial + n
             m.d.comb += [write.data[plane0].eq(high), write.data[plane1].eq(Cat(value[:8] for value in p)),
                          write.en[plane0].eq(hit), write.en[plane1].eq(hit & tags[5].wide)]
         p_lanes = Array(Signal(4, name=f"p_lanes{slot}") for slot in range(SOFTMAX_SLOTS))
@@ -311,7 +314,7 @@ class Softmax(wiring.Component):
         s1_slot, s1_plane = Signal.like(self.p_slot), Signal()
         m.d.sync += [s1_slot.eq(self.p_slot), s1_plane.eq(self.p_plane)]
         for i in range(tm):
-            plane0, plane1 = (Cat(read.data[(2 * i + plane) * fold + n] for n in range(fold)) for plane in range(2))
+            plane0, plane1 = (Cat(read.data[(2 * i + plane) * serial + n] for n in range(serial)) for plane in range(2))
             m.d.sync += self.p_data[i].eq(Mux(i < p_lanes[s1_slot], Mux(s1_plane, plane1, plane0), 0))
 
         # Stages 6..9, fewer for narrow parts: sum of the part. The stage behind them: of the row.

@@ -47,7 +47,7 @@ class WriteBack(wiring.Component):
     Timing: LATENCY = 1 from ``i`` to ``o_key``, ``o_value``, ``o_operand`` (half 1), ResidualUpdate.LATENCY to
     ``o_residual``; II = 1. Behind ``end`` the input waits until every write was accepted, then ``retire`` pulses.
     Domain: half 1 of a block follows its half 0.
-    Twin: the writes of ``golden.iss``.
+    Reference model: the writes of ``golden.iss``.
 
     Members: ``i`` In(stream FINISHED); ``o_*`` as in hw/README.md; ``hold`` In: do not retire yet (the gate's beats are
     still on their way); ``retire`` Out; ``idle`` Out: nothing held; ``moved`` Out: a write was accepted in this cycle.

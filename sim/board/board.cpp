@@ -27,7 +27,7 @@ namespace {
 std::unique_ptr<VerilatedContext> new_context() {
     auto context = std::make_unique<VerilatedContext>();
     context->threads(1);
-    context->randReset(2);  // memories start with rubbish, the same in every run
+    context->randReset(2);  // memories start with uninitialised memory, the same in every run
     context->randSeed(1);
     Verilated::threadContextp(context.get());
     return context;

@@ -15,7 +15,7 @@ from typing import IO
 from golden.spec.machine import MachineConfig
 from sim.export import sim_verilog
 from sim.lock import exclusive
-from sim.runner import BUILD, RUBBISH, TOP, toolchain
+from sim.runner import BUILD, TOP, UNINITIALISED, toolchain
 
 SOURCE = Path(__file__).with_name("board.cpp")
 HEADER = Path(__file__).with_name("slaves.h")
@@ -106,7 +106,7 @@ def _build(config: MachineConfig, directory: Path, progress: Callable[[str], Non
     commands = [
         ["verilator", "--cc", "--build", "-j", "2", "--vpi", "--top-module", TOP, "--prefix", "Vdut",
          "--Mdir", str(objects), "--output-split", "0", "--output-split-cfuncs", "0", "-Wno-fatal", "-Wno-WIDTH",
-         *RUBBISH, "-O3", "-CFLAGS", "-fPIC -std=c++17", "dut.vlt", "dut.v"],
+         *UNINITIALISED, "-O3", "-CFLAGS", "-fPIC -std=c++17", "dut.vlt", "dut.v"],
         ["g++", "-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-I.", "-Iobj", f"-I{_include()}",
          f"-I{_include()}/vltstd", f"-I{HEADER.parent}", str(SOURCE), "-Wl,--whole-archive", "obj/libVdut.a",
          "-Wl,--no-whole-archive", "obj/libverilated.a", "-lpthread", "-o", "board.so.tmp"],

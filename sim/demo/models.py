@@ -15,7 +15,7 @@ from golden.spec.model import MODELS, ModelConfig, require
 from host.images import fitted, read_picture
 from host.importers import import_checkpoint
 from host.quantizer import quantize as quantizer
-from host.quantizer.crops import photograph, views
+from host.quantizer.crops import crops, photograph
 from sim.runner import BUILD
 
 
@@ -47,7 +47,7 @@ def quantized(model: FloatModel, plan: str, progress: Callable) -> IntModel:
         digest.update(source.read_bytes())
     path = BUILD.parent / "models" / f"{model.config.name}-{plan}-{digest.hexdigest()[:16]}.safetensors"
     if not path.exists():
-        result = quantizer.quantize(model, views(model.config), plan, progress=progress)
+        result = quantizer.quantize(model, crops(model.config), plan, progress=progress)
         path.parent.mkdir(parents=True, exist_ok=True)
         result.save(path)
     return IntModel.load(path)

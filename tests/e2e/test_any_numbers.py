@@ -43,15 +43,15 @@ def planes(image: Image, rng: random.Random) -> tuple[bytes, ...]:
 
 def linear(f: dict, rng: random.Random) -> dict:
     new = {"shift1": rng.choice((rng.randint(0, 47), rng.randint(16, 34)))}
-    if f["dst"] == Dest.GATE or f["hold"] or f["again"]:
+    if f["dst"] == Dest.GATE or f["retain_weights"] or f["reuse_weights"]:
         return new
     new |= {name: rng.randint(least, f[name]) for name, least in (("tokens", 0), ("tiles", 1), ("slices", 1))}
     if f["dst"] == Dest.RESIDUAL:
         new["accumulate"] = rng.getrandbits(1)
-    if not f["score"]:
+    if not f["gate_weight"]:
         gelu, affine = rng.getrandbits(1), rng.getrandbits(1)
         new |= {"gelu": gelu, "affine": affine, "act_shift": rng.randint(0, ACT_SHIFT_MAX) if gelu else 0}
-    if f["score"] or new["affine"]:
+    if f["gate_weight"] or new["affine"]:
         new["shift2"] = rng.choice((rng.randint(0, 40), rng.randint(10, 30)))
     if rng.random() < 0.3:  # the same rows in another sense: as planes beside which exponents lie, or as blocks
         new |= {"src_wide": 1 - f["src_wide"], "src_plane": 0, "src_unsigned": 0}
@@ -59,7 +59,7 @@ def linear(f: dict, rng: random.Random) -> dict:
 
 
 def norm(f: dict, rng: random.Random) -> dict:
-    return {"xhat_shift": rng.randint(0, 3), "shift": rng.choice((rng.randint(0, 31), rng.randint(8, 20))),
+    return {"normalized_shift": rng.randint(0, 3), "shift": rng.choice((rng.randint(0, 31), rng.randint(8, 20))),
             "eps": rng.choice((0, f["eps"], (1 << 40) - 1, rng.getrandbits(40))), "blocks": rng.randint(1, f["blocks"])}
 
 
@@ -71,7 +71,7 @@ def attention(f: dict, rng: random.Random) -> dict:
 
 
 def gate(f: dict, rng: random.Random) -> dict:
-    return {"mult": rng.getrandbits(16), "shift1": rng.choice((rng.randint(0, 63), rng.randint(20, 40))),
+    return {"multiplier": rng.getrandbits(16), "shift1": rng.choice((rng.randint(0, 63), rng.randint(20, 40))),
             "renormalise": rng.getrandbits(1), "top_k": rng.randint(1, f["top_k"])}
 
 

@@ -10,11 +10,7 @@ from golden.spec import isa
 from golden.spec.isa import Opcode
 from golden.spec.machine import PARAM_LINES, MachineConfig
 from golden.spec.tiling import attention_lines, linear_lines, norm_lines
-<<<<<<< HEAD
 from host.compiler.compile import compile_model
-=======
-from host.compiler.emit import compile_model
->>>>>>> issue12
 from host.compiler.passes import software_pipelining
 from host.driver.session import Session
 from sim.board.settings import DramSettings
@@ -27,7 +23,7 @@ def lines_of(opcode: Opcode, fields: dict) -> np.ndarray:
     """Lines of the weight stream that an instruction takes, counted from where it starts."""
     if opcode is Opcode.LINEAR:
         tiles = np.arange(linear_lines(fields["tiles"], fields["slices"])).reshape(fields["tiles"], -1)
-        return (tiles[:, :PARAM_LINES] if fields["again"] else tiles).reshape(-1)
+        return (tiles[:, :PARAM_LINES] if fields["reuse_weights"] else tiles).reshape(-1)
     if opcode is Opcode.NORM:
         return np.arange(norm_lines(fields["blocks"]))
     return np.arange(attention_lines(fields["heads"], fields["head_slices"]) if opcode is Opcode.ATTENTION else 0)
@@ -92,7 +88,8 @@ def test_hit_experts_are_read_once_and_the_others_never(together, stall, model, 
         read = board_reads(device.board, session.regs["WEIGHT_ADDR0"], lines, config)
         device.board.log_reads(False)
         assert np.array_equal(read, wanted), np.flatnonzero(read != wanted)
-        assert any(fields.get("again") for _, fields in isa.disassemble(image.program(name))), "no LINEAR was cut"
+        assert any(fields.get("reuse_weights") for _,
+                   fields in isa.disassemble(image.program(name))), "no LINEAR was cut"
         assert result.counters["WEIGHT_READ0"] * BEAT == wanted.sum() * config.line_bytes_per_port
         seen_hit += sum(len(hit) for hit, _ in visits)
         seen_unhit += sum(len(unhit) for _, unhit in visits)

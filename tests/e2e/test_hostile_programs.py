@@ -43,10 +43,11 @@ CASES: dict[Opcode, list[tuple[Status, dict]]] = {
                   (LOCAL, {"dst_row": 0xFFFF}), (LOCAL, {"dst_stride": 255}),
                   (LOCAL, {"dst_row": NANO.operand_rows - 64, "wide": 1, "dst_plane": 200, "dst_stride": 255}),
                   (FIELD, {"dst_stride": 0}), (FIELD, {"wide": 1, "dst_plane": 0, "dst_stride": 9}),
-                  (LOCAL, {"xhat": 1, "xhat_row": 0xFFFF, "xhat_plane": 1, "xhat_stride": 2}),
-                  (LOCAL, {"xhat": 1, "xhat_row": 300, "xhat_plane": 1, "xhat_stride": 255}),
-                  (LOCAL, {"xhat": 1, "xhat_row": NANO.operand_rows - 64, "xhat_plane": 200, "xhat_stride": 255}),
-                  (FIELD, {"xhat": 1, "xhat_stride": 1, "xhat_plane": 1}), (FIELD, {"shift": 32})],
+                  (LOCAL, {"normalized": 1, "normalized_row": 0xFFFF, "normalized_plane": 1, "normalized_stride": 2}),
+                  (LOCAL, {"normalized": 1, "normalized_row": 300, "normalized_plane": 1, "normalized_stride": 255}),
+                  (LOCAL, {"normalized": 1, "normalized_row": NANO.operand_rows - 64, "normalized_plane": 200,
+                           "normalized_stride": 255}),
+                  (FIELD, {"normalized": 1, "normalized_stride": 1, "normalized_plane": 1}), (FIELD, {"shift": 32})],
     Opcode.LINEAR: [(READ, {"stream": FAR}), (LOCAL, {"tokens": 4095}), (FIELD, {"tiles": 0}), (FIELD, {"tiles": 255}),
                     (LOCAL, {"tiles": 255, "dst_stride": 255}), (FIELD, {"dst_stride": 0}),
                     (FIELD, {"slices": 0}), (LOCAL, {"slices": 511}), (LOCAL, {"slices": NANO.ring_lines // 8 + 1}),
@@ -63,9 +64,11 @@ CASES: dict[Opcode, list[tuple[Status, dict]]] = {
                     (FIELD, {"dst": Dest.OPERAND8, "dst_row": 0}), (FIELD, {"dst": Dest.VALUE, "dst_stride": 1}),
                     (LOCAL, {"dst": Dest.KEY, "dst_row": 900}), (LOCAL, {"dst": Dest.VALUE, "dst_row": 900}),
                     (LOCAL, {"dst": Dest.KEY, "dst_row": 1024}), (LOCAL, {"dst": Dest.VALUE, "dst_row": 0xFFFF}),
-                    (FIELD, {"score": 1}), (FIELD, {"shift1": 48}), (FIELD, {"shift2": 41}), (FIELD, {"again": 1}),
-                    (FIELD, {"act_shift": 5}), (FIELD, {"act_shift": 7}), (FIELD, {"again": 1, "back": 16383}),
-                    (LOCAL, {"hold": 1, "tiles": 8, "slices": 8, "dst_stride": 8})],
+                    (FIELD, {"gate_weight": 1}), (FIELD, {"shift1": 48}), (FIELD, {"shift2": 41}),
+                    (FIELD, {"reuse_weights": 1}),
+                    (FIELD, {"act_shift": 5}), (FIELD, {"act_shift": 7}), (FIELD, {"reuse_weights": 1,
+                                                                                   "reuse_offset": 16383}),
+                    (LOCAL, {"retain_weights": 1, "tiles": 8, "slices": 8, "dst_stride": 8})],
     Opcode.ATTENTION: [(READ, {"stream": FAR}), (FIELD, {"heads": 0}), (FIELD, {"heads": 33}),
                        (FIELD, {"head_slices": 0}), (FIELD, {"head_slices": 3}), (FIELD, {"head_slices": 9}),
                        (FIELD, {"queries": 0}), (FIELD, {"queries": 4095}), (FIELD, {"keys": 0}),
@@ -205,8 +208,8 @@ def test_every_illegal_field_has_its_name_and_place(opcode, attack, good):
 
 def test_every_field_of_every_instruction_is_attacked():
     """Those left out may have any value, or are refused through another one."""
-    free = {"wait", "region", "memory", "eps", "mult", "renormalise", "gelu", "affine", "accumulate", "wide_p",
-            "opcode", "wide", "xhat", "append", "xhat_shift"}
+    free = {"wait", "region", "memory", "eps", "multiplier", "renormalise", "gelu", "affine", "accumulate", "wide_p",
+            "opcode", "wide", "normalized", "append", "normalized_shift"}
     for opcode, word in FORMATS.items():
         attacked = {name for _, new in CASES[opcode] for name in new}
         left = {field.name for field in word.fields} - attacked - free
@@ -237,13 +240,13 @@ def test_what_may_not_stand_in_a_body_of_experts(opcode, status, attack, good):
     assert len(words) > at and (error.status, error.index, on_golden.index) == (status, at + 1, at + 1)
 
 
-@pytest.mark.parametrize("field", ["hold", "again"])
+@pytest.mark.parametrize("field", ["retain_weights", "reuse_weights"])
 def test_nothing_is_held_in_or_before_a_body_of_experts(field, attack, good):
     task, experts = task_with(good, Opcode.EXPERTS)
     words = words_of(good, task)
     inside = next(at for at in range(experts + 1, len(words)) if words[at] & 15 == Opcode.LINEAR)
     before = max(at for at in range(experts) if words[at] & 15 == Opcode.LINEAR)
-    for at, refused in ((inside, inside), (before, experts if field == "hold" else before)):
+    for at, refused in ((inside, inside), (before, experts if field == "retain_weights" else before)):
         opcode, fields = isa.decode(words[at])
         error, on_golden, _ = attack(changed(good, task, at, isa.encode(opcode, **fields | {field: 1})), task)
         assert (error.status, error.index, on_golden.index) == (FIELD, refused, refused)

@@ -10,9 +10,9 @@ _ROOMY = {"ring_lines": 2048, "operand_rows": 4096, "residual_rows": 1024, "kv_t
           "max_keys": 128, "program_depth": 512, "queue_depth": 256}
 _OTHERS = (
     replace(NANO, name="roomy", **_ROOMY),
-    MachineConfig(name="wide", tm=4, tk=16, ports=4, param_lines=64, fold=1, **_ROOMY),
-    MachineConfig(name="tall", tm=8, tk=2, ports=2, param_lines=16, fold=4, **_ROOMY),
-    MachineConfig(name="thin", tm=2, tk=8, ports=1, param_lines=512, fold=8, **_ROOMY | {"ring_lines": 768}),
+    MachineConfig(name="wide", tm=4, tk=16, ports=4, param_lines=64, serialization=1, **_ROOMY),
+    MachineConfig(name="tall", tm=8, tk=2, ports=2, param_lines=16, serialization=4, **_ROOMY),
+    MachineConfig(name="thin", tm=2, tk=8, ports=1, param_lines=512, serialization=8, **_ROOMY | {"ring_lines": 768}),
 )
 RTL_MACHINES: tuple[MachineConfig, ...] = (NANO, *(_OTHERS if os.environ.get("FUZZ_MACHINES") else ()))
 """In `make test` the board that the other tests use anyway; in `make fuzz` others of every geometry."""

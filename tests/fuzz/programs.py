@@ -81,18 +81,19 @@ class Grammar:
                                     dst_row=self.number(0, 256 - rows))
 
     def norm(self) -> Instruction:
-        tokens, blocks, wide, xhat = self.number(1, 12), self.number(1, 6), self.flag(), self.flag()
+        tokens, blocks, wide, normalized = self.number(1, 12), self.number(1, 6), self.flag(), self.flag()
         rows = -(-blocks // 2)
-        plane, xhat_plane = self.number(rows, rows + 2), self.number(rows, rows + 2)
-        stride, xhat_stride = (self.number(rows + p, rows + p + 2) for p in (plane * wide, xhat_plane))
+        plane, normalized_plane = self.number(rows, rows + 2), self.number(rows, rows + 2)
+        stride, normalized_stride = (self.number(rows + p, rows + p + 2) for p in (plane * wide, normalized_plane))
         src_stride = self.number(0, blocks + 2)
         return Opcode.NORM, _fields(
-            Opcode.NORM, stream=self.stream(3 * blocks), tokens=tokens, blocks=blocks, wide=wide, xhat=xhat,
+            Opcode.NORM, stream=self.stream(3 * blocks), tokens=tokens, blocks=blocks, wide=wide, normalized=normalized,
             src_row=self.number(0, max(0, 256 - tokens * max(src_stride, blocks))), src_stride=src_stride,
             dst_row=self.operand(tokens * stride), dst_stride=stride, dst_plane=plane,
-            xhat_row=self.operand(tokens * xhat_stride), xhat_stride=xhat_stride, xhat_plane=xhat_plane,
+            normalized_row=self.operand(tokens * normalized_stride), normalized_stride=normalized_stride,
+            normalized_plane=normalized_plane,
             shift=self.number(0, 31), eps=self.draw(st.sampled_from([0, 1, 1 << 20, (1 << 40) - 1])),
-            xhat_shift=self.number(0, 3))
+            normalized_shift=self.number(0, 3))
 
     def linear(self, state: ProgramState, dest: Dest | None = None, queue: bool = False) -> Instruction:
         dst = self.draw(st.sampled_from([d for d in Dest if d is not Dest.GATE])) if dest is None else dest
@@ -109,16 +110,18 @@ class Grammar:
         depth = {Dest.RESIDUAL: self.machine.residual_rows, Dest.KEY: self.machine.kv_tiles,
                  Dest.VALUE: self.machine.kv_tiles}.get(dst, self.machine.operand_rows)
         indices = st.sampled_from([Index.QUEUE_TOKEN, Index.QUEUE_SLOT] if queue else [Index.DIRECT])
-        second = self.draw(st.sampled_from(["none", "affine", "gelu", "gelu affine"] + ["score"] * queue))
+        second = self.draw(st.sampled_from(["none", "affine", "gelu", "gelu affine"] + ["gate_weight"] * queue))
         return Opcode.LINEAR, _fields(
             Opcode.LINEAR, stream=self.stream(tiles * (6 + 8 * slices)), tokens=tokens, tiles=tiles, slices=slices,
             src_index=self.draw(indices), dst_index=self.draw(indices),
             src_row=self.operand(14 * src_stride + plane + 3), src_stride=src_stride, src_plane=plane, src_wide=wide,
             src_unsigned=self.flag() and not wide, dst=dst,
             dst_row=self.number(0, max(0, depth - 14 * stride)), dst_stride=stride, dst_plane=dst_plane,
-            accumulate=self.flag(), gelu="gelu" in second, affine="affine" in second, score=second == "score",
+            accumulate=self.flag(), gelu="gelu" in second, affine="affine" in second,
+            gate_weight=second == "gate_weight",
             shift1=self.number(0, 47) if self.number(0, 3) == 0 else self.number(14, 32), shift2=self.number(0, 40),
-            hold=hold, again=again, back=self.number(0, max(0, state.held - tiles * slices)) if again else 0,
+            retain_weights=hold, reuse_weights=again,
+            reuse_offset=self.number(0, max(0, state.held - tiles * slices)) if again else 0,
             act_shift=self.number(0, 4))
 
     def attention(self) -> Instruction:
@@ -140,7 +143,7 @@ class Grammar:
         return Opcode.GATE, _fields(
             Opcode.GATE, tokens=self.number(1, 10), first_token=self.number(0, 12), experts=experts,
             top_k=self.number(1, min(4, experts)), renormalise=self.flag(), append=append,
-            mult=self.number(0, 65535), shift1=self.number(20, 45))
+            multiplier=self.number(0, 65535), shift1=self.number(20, 45))
 
     def moe(self, state: ProgramState) -> list[Instruction]:
         """A GATE and the LINEARs into it, then perhaps another that appends, then EXPERTS with a body."""
@@ -153,8 +156,9 @@ class Grammar:
                 count = self.number(1, left)
                 _, fields = self.linear(replace(state, held=0, body=True), Dest.GATE)
                 found.append((Opcode.LINEAR, fields | {
-                    "tokens": count, "tiles": -(-gate["experts"] // 16), "src_index": 0, "dst_index": 0, "score": 0,
-                    "hold": 0, "again": 0, "back": 0, "slices": self.number(1, 6)}))
+                    "tokens": count, "tiles": -(-gate["experts"] // 16), "src_index": 0, "dst_index": 0,
+                    "gate_weight": 0,
+                    "retain_weights": 0, "reuse_weights": 0, "reuse_offset": 0, "slices": self.number(1, 6)}))
                 left -= count
         body = [self.linear(replace(state, body=True), queue=bool(self.number(0, 3)))
                 for _ in range(self.number(1, 3))]
@@ -178,7 +182,7 @@ def programs(draw, machine: MachineConfig = NANO) -> list[Instruction]:
             grammar.linear(state) if kind == "linear" else getattr(grammar, kind)()]
         if kind == "moe" and state.held:  # nothing may be retained at EXPERTS
             group.insert(0, (Opcode.LINEAR, grammar.linear(state, Dest.RESIDUAL)[1] | {
-                "hold": 0, "again": 0, "back": 0, "tokens": 0}))
+                "retain_weights": 0, "reuse_weights": 0, "reuse_offset": 0, "tokens": 0}))
         accepted = _accepted(group, state, machine)
         if accepted is not None:
             state = accepted

@@ -65,7 +65,7 @@ def networks(draw, **limits) -> IntModel:
     """A random quantized model with shifts of any size."""
     config = draw(models(**limits))
     model = random_int_model(config, draw(plans(config)), draw(st.integers(0, 1 << 20)))
-    shifts = {".xhat_shift": 3, ".act_shift": ACT_SHIFT_MAX}
+    shifts = {".normalized_shift": 3, ".act_shift": ACT_SHIFT_MAX}
     changed = {name: np.array(draw(st.integers(0, most)), np.int32) for name in model.tensors
                for suffix, most in shifts.items() if name.endswith(suffix)}
     return IntModel(config, model.plan, model.tensors | changed, "fuzzed")
@@ -89,7 +89,8 @@ def machines_for(draw, model: IntModel) -> MachineConfig:
     rows = c.tokens * (operand_rows(c.dim) * 4 + operand_rows(max(c.mlp_hidden, c.expert_hidden)) * 2)
     copies = draw(st.sampled_from([1, len(c.tasks)]))
     return MachineConfig(
-        name="fuzzed", tm=tm, tk=tk, ports=draw(st.sampled_from([1, 2, 4])), fold=draw(st.sampled_from([1, 2, 4, 8])),
+        name="fuzzed", tm=tm, tk=tk, ports=draw(st.sampled_from([1, 2, 4])),
+        serialization=draw(st.sampled_from([1, 2, 4, 8])),
         ring_lines=draw(_at_least(8 * max(slices(inputs), gate), DEPTHS, max(64, tk), 4096)),
         param_lines=draw(st.sampled_from([16, 64, 512])),
         operand_rows=draw(_at_least(rows // draw(st.sampled_from([1, 2, 3])), DEPTHS, 64, 1 << 14)),

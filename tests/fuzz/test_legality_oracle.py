@@ -71,8 +71,9 @@ def used_rows(opcode: Opcode, f: dict, state: ProgramState) -> Rows:
         rows.read[Resource.RESIDUAL] = {f["src_row"] + t * f["src_stride"] + b for t in tokens
                                         for b in range(f["blocks"])}
         _operand_write(rows, f["dst_row"], tokens, f["dst_stride"], count, f["wide"], f["dst_plane"])
-        if f["xhat"]:
-            _operand_write(rows, f["xhat_row"], tokens, f["xhat_stride"], count, True, f["xhat_plane"])
+        if f["normalized"]:
+            _operand_write(rows, f["normalized_row"], tokens, f["normalized_stride"], count, True,
+                           f["normalized_plane"])
     elif opcode is Opcode.LINEAR:
         _linear_rows(rows, f, state)
     elif opcode is Opcode.ATTENTION:
@@ -119,10 +120,10 @@ def _linear_rows(rows: Rows, f: dict, state: ProgramState) -> None:
 
 
 SMALL = {"tokens": 20, "tiles": 3, "slices": 8, "blocks": 4, "queries": 12, "keys": 70, "heads": 3, "rows": 40,
-         "row": 70, "src_row": 60, "dst_row": 60, "q_row": 60, "xhat_row": 60, "key_tile": 8, "value_tile": 8,
+         "row": 70, "src_row": 60, "dst_row": 60, "q_row": 60, "normalized_row": 60, "key_tile": 8, "value_tile": 8,
          "key_pitch": 6,
-         "src_stride": 5, "dst_stride": 6, "q_stride": 5, "xhat_stride": 6, "src_plane": 5, "dst_plane": 5,
-         "xhat_plane": 5, "first_token": 30, "experts": 20, "top_k": 4, "back": 30, "body": 3}
+         "src_stride": 5, "dst_stride": 6, "q_stride": 5, "normalized_stride": 6, "src_plane": 5, "dst_plane": 5,
+         "normalized_plane": 5, "first_token": 30, "experts": 20, "top_k": 4, "reuse_offset": 30, "body": 3}
 """Fields are drawn up to these, so that a tiny machine accepts about as often as it refuses."""
 
 
@@ -139,7 +140,8 @@ def instructions(draw) -> tuple[Opcode, dict, ProgramState]:
                          entries=draw(st.integers(0, 20)), held=draw(st.sampled_from([0, 0, 4, 7])),
                          body=draw(st.booleans()))
     if opcode is Opcode.LINEAR and draw(st.booleans()):  # one that stands in nobody's way
-        fields |= {"score": 0, "hold": 0, "again": 0, "src_unsigned": 0, "src_wide": draw(st.integers(0, 1))}
+        fields |= {"gate_weight": 0, "retain_weights": 0, "reuse_weights": 0, "src_unsigned": 0,
+                   "src_wide": draw(st.integers(0, 1))}
         fields |= {} if state.body else {"src_index": 0, "dst_index": 0}
     return opcode, fields, state
 
@@ -184,7 +186,7 @@ def test_what_is_refused_for_its_strides_would_have_met(instruction):
     opcode, fields, state = instruction
     assume(opcode in (Opcode.NORM, Opcode.LINEAR, Opcode.ATTENTION))
     f = fields | derived(opcode, fields)
-    wide = {Opcode.NORM: fields.get("wide") or fields.get("xhat"), Opcode.ATTENTION: fields.get("wide"),
+    wide = {Opcode.NORM: fields.get("wide") or fields.get("normalized"), Opcode.ATTENTION: fields.get("wide"),
             Opcode.LINEAR: fields.get("dst") == Dest.OPERAND16}[opcode]
     number = {Opcode.NORM: (0, 1), Opcode.LINEAR: (9, 10), Opcode.ATTENTION: (1,)}[opcode]
     strides = any(contradictions(opcode, f, state)[n] for n in number)
@@ -193,7 +195,7 @@ def test_what_is_refused_for_its_strides_would_have_met(instruction):
     assume(not queue or state.slots != 1 and fields["dst"] < Dest.KEY)  # one entry names one token; others are refused
     if strides and not wide:
         assert rows.twice()
-    if rows.twice() and not (opcode is Opcode.NORM and fields["xhat"]):
+    if rows.twice() and not (opcode is Opcode.NORM and fields["normalized"]):
         assert strides
     event(f"{opcode.name}: {'refused' if strides else 'accepted'}")
 
@@ -203,8 +205,8 @@ def test_what_is_refused_for_its_strides_would_have_met(instruction):
 def test_the_ring_and_the_lanes_hold_what_is_used_more_than_once(dst, hold, again, held, tiles, slices, wide):
     """Slices in the ring at one time: those retained, and a tile's or, for the gate and what stays, all tiles'."""
     f = {field.name: 0 for field in FORMATS[Opcode.LINEAR].fields} | {
-        "dst": dst, "hold": hold, "again": again, "tiles": tiles, "slices": slices, "src_wide": wide, "tokens": 2,
-        "src_stride": 4, "src_plane": 2, "dst_stride": 3}
+        "dst": dst, "retain_weights": hold, "reuse_weights": again, "tiles": tiles, "slices": slices, "src_wide": wide,
+        "tokens": 2, "src_stride": 4, "src_plane": 2, "dst_stride": 3}
     state = ProgramState(held=held, left=2, experts=16 * tiles)
     said = {r.resource: r.end for r in ranges(Opcode.LINEAR, f | derived(Opcode.LINEAR, f), state) if r.when}
     stays = tiles if hold or dst == Dest.GATE else 1

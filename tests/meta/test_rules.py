@@ -14,7 +14,7 @@ SOURCES = [ROOT / name for name in subprocess.run(
     cwd=ROOT, capture_output=True, text=True, check=True).stdout.split() if (ROOT / name).exists()]
 PYTHON = [path for path in SOURCES if path.suffix == ".py"]
 LONGEST = 400
-TWINS = {  # gateware with arithmetic of its own -> the twin that says what it must produce
+REFERENCE_MODELS = {  # gateware with arithmetic of its own -> the reference model that says what it must produce
     "array/array": "matmul", "vector/epilogue": "epilogue", "vector/requantize": "epilogue", "vector/gelu": "gelu",
     "vector/block_writer": "arith", "vector/softmax": "softmax", "vector/layernorm": "layernorm",
     "arith/exp2": "softmax",
@@ -39,12 +39,12 @@ def test_packages_are_those_of_this_checkout(package):
     assert Path(importlib.import_module(package).__file__).is_relative_to(ROOT)
 
 
-@pytest.mark.parametrize("unit", sorted(TWINS))
-def test_arithmetic_units_have_a_twin_and_name_it(unit):
-    assert (ROOT / "golden" / "ops" / f"{TWINS[unit]}.py").exists()
+@pytest.mark.parametrize("unit", sorted(REFERENCE_MODELS))
+def test_arithmetic_units_name_their_reference_model(unit):
+    assert (ROOT / "golden" / "ops" / f"{REFERENCE_MODELS[unit]}.py").exists()
     text = (ROOT / "hw" / f"{unit}.py").read_text()
-    assert re.search(rf"golden[./]ops[./]{TWINS[unit]}\b|golden\.ops\.{TWINS[unit]}", text), (
-        f"hw/{unit}.py does not name golden.ops.{TWINS[unit]} as its twin.")
+    assert re.search(rf"golden[./]ops[./]{REFERENCE_MODELS[unit]}\b|golden\.ops\.{REFERENCE_MODELS[unit]}", text), (
+        f"hw/{unit}.py does not name golden.ops.{REFERENCE_MODELS[unit]} as its reference model.")
 
 
 @pytest.mark.parametrize("path", [p for p in PYTHON if p.is_relative_to(ROOT / "hw")],

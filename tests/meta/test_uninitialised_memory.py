@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated memories promise no more than block memories do: rubbish at first, and for a word that is being written."""
+"""Simulated memories promise no more than block memories do: uninitialised memory at first, and for a word that is
+being written."""
 
 import cocotb
 import pytest

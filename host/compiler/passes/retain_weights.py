@@ -76,8 +76,8 @@ def _follow(run: list[Node], reuses: set[tuple[int, int]], machine: MachineConfi
             place = len(ring)
             ring.append(_Block(weights(node), at))
         hold = any(block.user in wanted for block in ring[:place + 1])
-        fields.append({"hold": int(hold), "again": int(again),
-                       "back": sum(block.size for block in ring[:place]) if again else 0})
+        fields.append({"retain_weights": int(hold), "reuse_weights": int(again),
+                       "reuse_offset": sum(block.size for block in ring[:place]) if again else 0})
         if reuses and not again and held + _room(node, hold) > ring_slices(machine):
             return None
         ring = ring if hold else ring[place + 1:]

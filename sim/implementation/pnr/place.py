@@ -40,7 +40,7 @@ _BLOCK_BITS = 10_000
 bits take eight LUTs' places, which are what this part runs out of first."""
 
 _FULL = 1 / 3
-_SPREAD = {False: ("--placer-heap-beta", "0.4"),
+_PLACER_ARGUMENTS = {False: ("--placer-heap-beta", "0.4"),
            True: ("--placer-heap-beta", "0.62", "--placer-heap-alpha", "0.05", "--router2-alt-weights")}
 """How the placer spreads cells and the router weighs shared wires, when the part is not :data:`_FULL` or is.
 
@@ -118,7 +118,7 @@ def synthesise(text: str, progress: Callable[[], None] | None = None) -> Path:
 def for_part(text: str) -> str:
     """An RTLIL text that asks for block memories where there is something to gain, and leaves open what a memory reads
     of a word just being written: the blocks of this part do not say, and registers and comparators that make it the old
-    word would be a tenth of the machine. Nobody reads such a word: every bench simulates it as rubbish."""
+    word would be a tenth of the machine. Nobody reads such a word: every bench simulates it as uninitialised memory."""
     def asked(memory: re.Match) -> str:
         large = int(memory[1]) * int(memory[2]) >= _BLOCK_BITS
         return ('  attribute \\ram_style "block"\n' if large else "") + memory[0]
@@ -159,7 +159,7 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
     say = progress or (lambda text: None)
     netlist = synthesise(text, lambda: say("Yosys runs"))
     how = (Path(module.__file__).read_text() for module in (delays, pairs, products, timing))
-    made = flow.digest(*_ARGUMENTS, *sum(_SPREAD.values(), ()), importlib.metadata.version(TOOL), *how)
+    made = flow.digest(*_ARGUMENTS, *sum(_PLACER_ARGUMENTS.values(), ()), importlib.metadata.version(TOOL), *how)
     kept = netlist.parent / f"{made}.routed.json"
     if not kept.exists():
         say("nextpnr runs")
@@ -177,10 +177,10 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
     return Routed(**json.loads(kept.read_text()) | {"unit": unit})
 
 
-def spread(netlist: dict) -> tuple[str, ...]:
+def placer_arguments(netlist: dict) -> tuple[str, ...]:
     """Arguments of placer and router, by how much of the part this netlist will take."""
     found = Counter(_column(cell["type"]) for cell in netlist["modules"][TOP]["cells"].values())
-    return _SPREAD[_places(found["LUT4"], found["ALU"], found["RAM16"]) > _FULL * HAS["LUT4"]]
+    return _PLACER_ARGUMENTS[_places(found["LUT4"], found["ALU"], found["RAM16"]) > _FULL * HAS["LUT4"]]
 
 
 def places(report: dict) -> int:
@@ -200,7 +200,7 @@ def _nextpnr(netlist: dict, log: Path, limit: int,
         here = Path(scratch)
         (here / "netlist.json").write_text(json.dumps(netlist, separators=(",", ":")))
         (here / "pins.cst").write_text("".join(f'IO_LOC "{port}" {pin};\n' for port, pin in PINS.items()))
-        command = [*_ARGUMENTS, *spread(netlist),
+        command = [*_ARGUMENTS, *placer_arguments(netlist),
                    "--json", "netlist.json", "--report", "report.json", "--sdf", "delays.sdf"]
         done, shared = watch.run([sys.executable, "-c", _WORKER, *command], here, log, limit, say)
         if done is None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from golden.iss import Dram, IssFault, Machine, placed, run_image
-from golden.iss.tensors import result, xhat
+from golden.iss.tensors import normalized, result
 from golden.model.random_int_model import random_int_model
 from golden.ops.operand import Operand
 from golden.spec import isa, machine, model
@@ -84,8 +84,8 @@ def compare(network, image, pixels, task):
             target = name + ".out" if entry.opcode is Opcode.ATTENTION else name.replace("fc1", "hidden")
             target += f".{expert}" if expert >= 0 else ""
             same(target, got.values(), got.exp)
-            if xhat(entry) is not None:
-                same(f"{name}.xhat", np.concatenate([xhat(part) for part in parts]))
+            if normalized(entry) is not None:
+                same(f"{name}.normalized", np.concatenate([normalized(part) for part in parts]))
         elif name == "patch_embed":
             np.testing.assert_array_equal(got, wanted["embed"][network.config.extra_tokens:])
             seen.add("embed")

@@ -12,7 +12,7 @@ from golden.model.int_forward import patches
 from golden.model.int_model import IntModel, dequantize
 from golden.model.random_int_model import random_int_model
 from golden.ops.queues import arrivals, fill
-from golden.ops.saturation import Census
+from golden.ops.saturation import SaturationCounters
 from golden.spec.model import M3VIT_TINY, NANO, ConfigError, GateKind
 from golden.spec.quantized import Plan
 
@@ -34,7 +34,7 @@ class Shadow:
         self.t = {name: torch.from_numpy(array.astype(np.float64)) for name, array in model.tensors.items()}
 
     def linear(self, name, x, expert=None):
-        w, b, m = (self.t[f"{name}.{f}"] for f in ("weight", "bias", "mult"))
+        w, b, m = (self.t[f"{name}.{f}"] for f in ("weight", "bias", "multiplier"))
         w, b, m = (w, b, m) if expert is None else (w[expert], b[expert], m[expert])
         return ((x @ w.T + b) * m / 2 ** self.t[f"{name}.shift"]).clamp(-32768, 32767)
 
@@ -44,7 +44,7 @@ class Shadow:
         peak = 32768 if wide else 1024
         return ((x * gain + offset) / 2 ** self.t[f"{name}.{shift}"]).clamp(-peak, peak)
 
-    def xhat(self, x):
+    def normalized(self, x):
         return torch.nn.functional.layer_norm(x / 512, x.shape[-1:], eps=self.c.eps) * 2048
 
     def run(self, pixels, task):
@@ -54,26 +54,27 @@ class Shadow:
         x = torch.cat([torch.zeros(c.extra_tokens, c.dim), self.linear("patch_embed", x)]) + t["pos_embed"]
         for i in range(c.depth):
             b, plan = f"blocks.{i}.", self.plan.layers[i]
-            a = self.affine(f"{b}norm1", self.xhat(x), "shift", plan.norm1)
+            a = self.affine(f"{b}norm1", self.normalized(x), "shift", plan.norm1)
             q, k, v = (self.linear(f"{b}attn.{part}", a) for part in "qkv")
             q, k, v = (y.reshape(-1, c.heads, c.head_dim).transpose(0, 1)
                        for y in (q, k.clamp(-127, 127), v.clamp(-127, 127)))
-            scores = q @ k.mT * t[f"{b}attn.score_mult"][:, None, None] / 2 ** t[f"{b}attn.score_shift"]
+            scores = q @ k.mT * t[f"{b}attn.score_multiplier"][:, None, None] / 2 ** t[f"{b}attn.score_shift"]
             o = torch.softmax(scores / 256 * np.log(2), -1) @ v * 256
             o = self.affine(f"{b}attn.out", o.transpose(0, 1).reshape(-1, c.dim), "shift2", plan.attn)
             x = x + self.linear(f"{b}attn.proj", o)
-            xhat = self.xhat(x)
-            z = self.affine(f"{b}norm2", xhat, "shift", plan.norm2)
-            x = x + (self.experts(b, xhat, z, task, plan) if c.is_moe(i) else self.ffn(b, z, plan))
+            normalized = self.normalized(x)
+            z = self.affine(f"{b}norm2", normalized, "shift", plan.norm2)
+            x = x + (self.experts(b, normalized, z, task, plan) if c.is_moe(i) else self.ffn(b, z, plan))
         return x
 
     def ffn(self, b, z, plan, expert=None):
         g = torch.nn.functional.gelu(self.linear(f"{b}mlp.fc1", z, expert) / 512) * 2 ** 14
         return self.linear(f"{b}mlp.fc2", self.affine(f"{b}mlp.fc1", g, "shift2", plan.hidden, expert), expert)
 
-    def experts(self, b, xhat, z, task, plan):
+    def experts(self, b, normalized, z, task, plan):
         c, t, g = self.c, self.t, f"{b}gate.{task}."
-        logits = (xhat @ t[f"{g}weight"].T + t[f"{g}bias"]) * t[f"{g}mult"] / 2 ** t[f"{g}shift"] / 256 * np.log(2)
+        raw = normalized @ t[f"{g}weight"].T + t[f"{g}bias"]
+        logits = raw * t[f"{g}multiplier"] / 2 ** t[f"{g}shift"] / 256 * np.log(2)
         top, chosen = logits.topk(c.top_k)
         weight = torch.softmax(top if c.gate is GateKind.TOPK_THEN_SOFTMAX else logits, -1)
         if c.gate is GateKind.SOFTMAX_THEN_TOPK:
@@ -134,7 +135,7 @@ def test_named_intermediates():
     blocks = {"norm1.exp", "attn.q.exp", "attn.out.exp", "norm2.exp", "mlp.hidden.exp"}
     assert {name for name in seen if name.startswith("blocks.0.")} == {f"blocks.0.{n}" for n in dense | blocks}
     assert {"embed", "blocks.0", "blocks.1", "blocks.1.gate.logits", "blocks.1.gate.experts", "blocks.1.gate.weights",
-            "blocks.1.norm2.xhat"} <= set(seen)
+            "blocks.1.norm2.normalized"} <= set(seen)
     assert seen["blocks.0.norm1"].shape == (NANO.tokens, NANO.dim) and seen["blocks.0.norm1"].dtype == np.int32
     assert seen["blocks.0.norm1.exp"].shape == (NANO.tokens, 2)
     assert seen["blocks.1.gate.weights"].dtype == np.uint16
@@ -188,13 +189,13 @@ def test_classifier_reads_each_extra_token_with_its_own_head():
 
 
 def test_little_is_clipped_and_every_exponent_occurs():
-    """The census of random models: what the machine's benches rely on."""
-    model, census = random_int_model(M3VIT_TINY, seed=1), Census()
+    """The saturation of random models: what the machine's benches rely on."""
+    model, saturation = random_int_model(M3VIT_TINY, seed=1), SaturationCounters()
     exponents = set()
     model.run(image(M3VIT_TINY), "task1",
-              lambda name, a: exponents.update(np.unique(a).tolist()) if name.endswith(".exp") else None, census)
-    seen = sum(row[3] for row in census.table())
-    assert 0 < census.clipped < 0.02 * seen
+              lambda name, a: exponents.update(np.unique(a).tolist()) if name.endswith(".exp") else None, saturation)
+    seen = sum(row[3] for row in saturation.table())
+    assert 0 < saturation.clipped < 0.02 * seen
     assert exponents == {0, 1, 2, 3}
 
 

@@ -28,7 +28,7 @@ def stimulus(seed: int, queries: int = QUERIES, keys: int = KEYS):
     q = Operand(rng.integers(-128, 128, (queries, HEADS * DIM)).astype(np.int8),
                 rng.integers(0, 4, (queries, HEADS * DIM // 32)).astype(np.uint8))
     k, v = (rng.integers(-127, 128, (keys, HEADS * DIM)).astype(np.int8) for _ in range(2))
-    record = Attention(score_mult=np.array([900, 2500]), shift1=19, gain=rng.integers(-3000, 3000, HEADS * DIM),
+    record = Attention(score_multiplier=np.array([900, 2500]), shift1=19, gain=rng.integers(-3000, 3000, HEADS * DIM),
                        offset=rng.integers(-1 << 20, 1 << 20, HEADS * DIM), shift2=17)
     return q, k, v, record
 
@@ -40,7 +40,8 @@ def scalar_attention(q, k, v, record):
     for h in range(HEADS):
         part = range(h * DIM, (h + 1) * DIM)
         for i, row in enumerate(q):
-            t = [sat16(rsh(sum(row[c] * key[c] for c in part) * int(record.score_mult[h]), record.shift1)) for key in k]
+            t = [sat16(rsh(sum(row[c] * key[c] for c in part) * int(record.score_multiplier[h]),
+                           record.shift1)) for key in k]
             p, _ = scalar_row(t, record.wide_p, record.p_shift)
             total = sum(p)
             sh = total.bit_length() - 16
@@ -61,7 +62,7 @@ def test_equals_the_scalar_rule_bit_for_bit(fields):
     assert (wide.values() == affine.clip(-32768, 32767)).all()
     assert (attention(q, k, v, record).values() == Operand.narrowed(affine).values()).all()
     assert seen["prob"].shape == (HEADS, QUERIES, KEYS) and (seen["prob"].sum(-1) == seen["sum"]).all()
-    assert len(np.unique(seen["score"])) > 100 and 0.02 < (seen["prob"] > 0).mean() < 0.98  # the census
+    assert len(np.unique(seen["score"])) > 100 and 0.02 < (seen["prob"] > 0).mean() < 0.98  # the saturation
 
 
 @pytest.mark.parametrize("wide_p", [False, True])
@@ -70,7 +71,7 @@ def test_against_torch(wide_p):
     at most 2 * (one * keys + all_) * 127 / L; both floors of R by 2**-14 of it; the rounding by half a step of 2**-8.
     """
     q, k, v, record = stimulus(2, queries=9, keys=130)
-    record, seen = replace(record, wide_p=wide_p, wide=True, score_mult=np.array([90, 250])), {}
+    record, seen = replace(record, wide_p=wide_p, wide=True, score_multiplier=np.array([90, 250])), {}
     attention(q, k, v, record, seen.__setitem__)
     heads = [torch.from_numpy(x.astype(np.float64)).reshape(-1, HEADS, DIM).transpose(0, 1) for x in (q.values(), k, v)]
     t = heads[0] @ heads[1].mT * torch.tensor([90.0, 250.0])[:, None, None] / 2 ** 19
@@ -112,7 +113,7 @@ def test_contradictions_are_refused():
     with pytest.raises(DomainError, match="k must lie in -127..127"):
         attention(q, np.full_like(k, -128), v, record)
     with pytest.raises(DomainError, match="into 3 heads"):
-        attention(q, k, v, replace(record, score_mult=np.array([1, 1, 1])))
+        attention(q, k, v, replace(record, score_multiplier=np.array([1, 1, 1])))
 
 
 def test_accumulators_wrap():

@@ -10,7 +10,7 @@ import pytest
 from golden.ops.arith import DomainError
 from golden.ops.epilogue import Epilogue, affine, epilogue, requantize, to_key_value, to_residual, weighted
 from golden.ops.gelu import gelu
-from golden.ops.saturation import Census
+from golden.ops.saturation import SaturationCounters
 
 
 def half_up(value: Fraction) -> int:
@@ -27,12 +27,12 @@ LIMIT = (1 << 31) - 1
 def test_requantize_equals_exact_fractions():
     rng = np.random.default_rng(1)
     for shift in (0, 1, 7, 15, 16, 31, 40, 47):
-        for mult in (0, 1, 2, 3, 32767, 32768, 65535):
+        for multiplier in (0, 1, 2, 3, 32767, 32768, 65535):
             # Drawn from the output side: accumulators that land in and a little beyond the 16-bit range.
-            span = min(LIMIT, int(1.2 * 32768 * 2 ** shift / max(mult, 1)) + 2)
+            span = min(LIMIT, int(1.2 * 32768 * 2 ** shift / max(multiplier, 1)) + 2)
             acc = np.concatenate([rng.integers(-span, span + 1, 50), [LIMIT, -LIMIT, 0, 1, -1]])
-            wanted = [clip16(half_up(Fraction(int(a) * mult, 1 << shift))) for a in acc]
-            assert requantize(acc, 0, mult, shift).tolist() == wanted
+            wanted = [clip16(half_up(Fraction(int(a) * multiplier, 1 << shift))) for a in acc]
+            assert requantize(acc, 0, multiplier, shift).tolist() == wanted
 
 
 def test_requantize_rounds_ties_up():
@@ -45,7 +45,7 @@ def test_requantize_adds_the_bias_first():
 
 def test_a_sum_beyond_int32_wraps():
     assert requantize([LIMIT], 1, 1, 16).tolist() == [-32768]
-    with pytest.raises(DomainError, match="mult"):
+    with pytest.raises(DomainError, match="multiplier"):
         requantize([1], 0, 65536, 1)
 
 
@@ -68,7 +68,7 @@ def test_weighted_equals_exact_fractions():
 
 
 def record(**fields):
-    return Epilogue(bias=np.array([5, -5]), mult=np.array([300, 40000]), shift1=9, **fields)
+    return Epilogue(bias=np.array([5, -5]), multiplier=np.array([300, 40000]), shift1=9, **fields)
 
 
 def test_stages_come_in_order():
@@ -78,18 +78,19 @@ def test_stages_come_in_order():
     assert (epilogue(acc, record(gelu=True)) == gelu(u)).all()
     more = {"gain": np.array([-7, 9]), "offset": np.array([100, -100]), "shift2": 3, "affine": True}
     assert (epilogue(acc, record(gelu=True, **more)) == affine(gelu(u), more["gain"], more["offset"], 3)).all()
-    assert (epilogue(acc, record(score=True, shift2=16), np.array([65535, 1])) == weighted(u, [65535, 1], 16)).all()
+    assert (epilogue(acc, record(gate_weight=True, shift2=16), np.array([65535, 1])) == weighted(u, [65535, 1],
+                                                                                                 16)).all()
 
 
 def test_contradictory_flags_are_refused():
     with pytest.raises(DomainError, match="not by both"):
-        record(affine=True, score=True, gain=np.ones(2), offset=np.ones(2))
+        record(affine=True, gate_weight=True, gain=np.ones(2), offset=np.ones(2))
     with pytest.raises(DomainError, match="without GELU"):
-        record(gelu=True, score=True)
+        record(gelu=True, gate_weight=True)
     with pytest.raises(DomainError, match="needs gain and offset"):
         record(affine=True)
     with pytest.raises(DomainError, match="exactly where"):
-        epilogue([[0, 0]], record(score=True))
+        epilogue([[0, 0]], record(gate_weight=True))
     with pytest.raises(DomainError, match="exactly where"):
         epilogue([[0, 0]], record(), np.array([1]))
 
@@ -101,10 +102,10 @@ def test_destinations_clip():
     assert to_key_value([127, 128, -127, -128]).tolist() == [127, 127, -127, -127]
 
 
-def test_a_census_counts_what_was_clipped():
-    census = Census()
-    with census.at("here"):
+def test_saturation_counters_count_what_was_clipped():
+    saturation = SaturationCounters()
+    with saturation.at("here"):
         to_residual([40000, 0, -40000])
         to_key_value([128])
     to_residual([40000])  # outside: not counted
-    assert census.table() == [("here", "residual", 2, 3), ("here", "key", 1, 1)] and census.clipped == 3
+    assert saturation.table() == [("here", "residual", 2, 3), ("here", "key", 1, 1)] and saturation.clipped == 3

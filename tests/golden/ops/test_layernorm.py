@@ -11,7 +11,7 @@ from golden.ops.arith import DomainError, narrow
 from golden.ops.layernorm import Norm, eps_code, layernorm, normalise
 
 
-def scalar_xhat(x: list[int], eps: int, xhat_shift: int = 0) -> list[int]:
+def scalar_normalized(x: list[int], eps: int, normalized_shift: int = 0) -> list[int]:
     dim, s1, s2 = len(x), sum(x), sum(v * v for v in x)
     variance = max(dim * s2 - s1 * s1 + eps, 1)
     j = 0
@@ -20,7 +20,7 @@ def scalar_xhat(x: list[int], eps: int, xhat_shift: int = 0) -> list[int]:
     while (variance << 2 * j if j >= 0 else variance >> -2 * j) >= 1 << 34:
         j -= 1
     r = ((1 << 33) - 1) // math.isqrt(variance << 2 * j if j >= 0 else variance >> -2 * j)
-    shift = 22 - j + xhat_shift
+    shift = 22 - j + normalized_shift
     return [max(-32768, min(32767, ((dim * v - s1) * r + (1 << shift >> 1)) >> shift)) for v in x]
 
 
@@ -31,37 +31,38 @@ def rows(dim: int):
     yield np.full(dim, -32768)
     yield np.where(np.arange(dim) % 2, 32767, -32768)
     yield np.where(np.arange(dim) == 3, 1, 0)
-    yield np.where(np.arange(dim) == 5, -32768, 7)  # one outlier: xhat of about -sqrt(dim), saturated from 256 on
+    yield np.where(np.arange(dim) == 5, -32768, 7)  # one outlier: normalized of about -sqrt(dim), saturated from 256 on
 
 
 @pytest.mark.parametrize("dim", [32, 64, 192, 384, 1024])
 @pytest.mark.parametrize("eps", [0, 1, (1 << 40) - 1])
 def test_equals_the_scalar_rule_bit_for_bit(dim, eps):
     x = np.stack(list(rows(dim))).clip(-32768, 32767).astype(np.int16)
-    for xhat_shift in range(4):
-        assert normalise(x, eps, xhat_shift).tolist() == [scalar_xhat(row, eps, xhat_shift) for row in x.tolist()]
+    for normalized_shift in range(4):
+        wanted = [scalar_normalized(row, eps, normalized_shift) for row in x.tolist()]
+        assert normalise(x, eps, normalized_shift).tolist() == wanted
 
 
 @pytest.mark.parametrize("dim", [64, 192, 384])
 def test_against_torch(dim):
-    """r is within 2 / 2**16 of the exact root; the product is rounded once: |error| <= |xhat| / 2**14 + half a step,
-    which xhat_shift makes larger."""
+    """r is within 2 / 2**16 of the exact root; the product is rounded once: |error| <= |normalized| / 2**14 + half a
+    step, which normalized_shift makes larger."""
     x = np.stack(list(rows(dim))[3:7]).clip(-32768, 32767).astype(np.int16)
     wanted = torch.nn.functional.layer_norm(torch.from_numpy(x / 512.0), (dim,), eps=1e-6).numpy()
-    for xhat_shift in range(4):
-        step = 2.0 ** xhat_shift / 2048
-        found = normalise(x, eps_code(1e-6, dim), xhat_shift) * step
+    for normalized_shift in range(4):
+        step = 2.0 ** normalized_shift / 2048
+        found = normalise(x, eps_code(1e-6, dim), normalized_shift) * step
         assert (np.abs(found - wanted) <= np.abs(wanted) * 2 ** -14 + 0.5 * step).all()
 
 
-def test_xhat_shift_makes_room_for_outliers():
+def test_normalized_shift_makes_room_for_outliers():
     """One channel of 1024 far from the others is sqrt(1023) deviations away: 32, twice the range without a shift."""
     x = np.full((1, 1024), 7, np.int16)
     x[0, 5] = -32768
     assert normalise(x, 0).min() == -32768
-    for xhat_shift in (1, 2, 3):
-        found = normalise(x, 0, xhat_shift)[0, 5] * 2.0 ** xhat_shift / 2048
-        assert abs(found + np.sqrt(1023)) < np.sqrt(1023) / 2 ** 14 + 2.0 ** xhat_shift / 4096
+    for normalized_shift in (1, 2, 3):
+        found = normalise(x, 0, normalized_shift)[0, 5] * 2.0 ** normalized_shift / 2048
+        assert abs(found + np.sqrt(1023)) < np.sqrt(1023) / 2 ** 14 + 2.0 ** normalized_shift / 4096
 
 
 def test_eps_matters_for_flat_rows():
@@ -81,9 +82,9 @@ def test_gain_and_offset_and_narrowing(wide):
     x = rng.normal(0, 900, (6, 64)).astype(np.int16)
     gain, offset = rng.integers(-2000, 2000, 64), rng.integers(-1 << 19, 1 << 19, 64)
     shift = 9 if wide else 16
-    operand, xhat = layernorm(x, Norm(gain=gain, offset=offset, shift=shift, eps=5, wide=wide))
+    operand, normalized = layernorm(x, Norm(gain=gain, offset=offset, shift=shift, eps=5, wide=wide))
     v = (normalise(x, 5) * gain.astype(np.int64) + offset + (1 << shift >> 1)) >> shift
-    assert (xhat == normalise(x, 5)).all() and operand.wide == wide
+    assert (normalized == normalise(x, 5)).all() and operand.wide == wide
     if wide:
         assert (operand.values() == v.clip(-32768, 32767)).all()
     else:

@@ -103,8 +103,8 @@ def test_import_quantize_compile_run(edge_moe, folder, tmp_path):
                   "--tasks", "depth,seg", "--name", "mine")
     assert found["model"] == "mine" and found["tasks"] == "depth, seg" and found["tokens"] == 33
     assert found["parameters"] == sum(t.size for t in load_float(model).tensors.values())
-    found = facts(edge_moe, "quantize", model, "-o", integer, "--views", 2)
-    assert found["plan"] == "fast" and found["calibration_views"] == 2 and found["bytes"] == integer.stat().st_size
+    found = facts(edge_moe, "quantize", model, "-o", integer, "--crops", 2)
+    assert found["plan"] == "fast" and found["calibration_pictures"] == 2 and found["bytes"] == integer.stat().st_size
     found = facts(edge_moe, "compile", integer, "-o", program, "--machine", "nano")
     assert found["fingerprint"] == f"0x{MACHINE.fingerprint:016x}" and "seg (" in found["programs"]
     network = IntModel.load(integer)
@@ -125,7 +125,7 @@ def test_quantize_takes_pictures_of_ones_own_and_a_plan(edge_moe, tmp_path):
     target = tmp_path / "q.safetensors"
     found = facts(edge_moe, "quantize", "float.safetensors", "-o", target, "--plan", "accurate", "--images", "cat.png",
                   "--images", "cat.png")
-    assert found["calibration_views"] == 2
+    assert found["calibration_pictures"] == 2
     assert IntModel.load(target).plan.layers[0].norm1
 
 
@@ -235,7 +235,7 @@ REFUSALS = {
     "words called a picture": (("run", "nano.emoe", "words.png"), "words.png is not a picture that can be read"),
     "an empty picture": (("run", "nano.emoe", "empty"), "empty is not a picture that can be read"),
     "no calibration picture": (("quantize", "float.safetensors", "-o", "x", "--images", "none.png"), "none.png"),
-    "no such plan": (("quantize", "float.safetensors", "-o", "x", "--plan", "slow", "--views", "1"), "'slow'"),
+    "no such plan": (("quantize", "float.safetensors", "-o", "x", "--plan", "slow", "--crops", "1"), "'slow'"),
     "a size that is none": (("import", "checkpoint.pth", "-o", "x", "--image", "wide"),
                             "UsageError: An image size is HEIGHTxWIDTH, like 128x256, not 'wide'."),
     "what the checkpoint does not tell": (("import", "checkpoint.pth", "-o", "x"), "AmbiguousModel: "),
@@ -299,7 +299,7 @@ def test_ctrl_c_is_no_traceback(edge_moe, monkeypatch):
 
 @pytest.mark.parametrize("words", [("fly",), ("run",), ("run", "nano.emoe"), ("compile", "int.safetensors"),
                                    ("run", "nano.emoe", "cat.png", "--colour", "red"),
-                                   ("quantize", "float.safetensors", "-o", "x", "--views", "many")])
+                                   ("quantize", "float.safetensors", "-o", "x", "--crops", "many")])
 def test_a_command_that_makes_no_sense_is_status_2(edge_moe, words):
     status, out, err = edge_moe(*words)
     assert status == 2 and out == "" and "Usage" in err and "Traceback" not in err

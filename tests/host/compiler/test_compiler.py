@@ -69,7 +69,7 @@ def test_long_hidden_operands_are_cut_into_token_ranges():
     (replace(model.NANO, experts=64, top_k=8), replace(machine.NANO, operand_rows=4096, ring_lines=96),
      r"has 16 blocks of gate weights in the ring \(64 experts, dim 64\); the machine 'nano' holds 12"),
     (model.NANO, replace(machine.NANO, operand_rows=64),
-     r"needs 6656 bytes of operand memory \(blocks.1.xhat 4224, blocks.1.norm2 2112, blocks.1.mlp.fc1 320\); "
+     r"needs 6656 bytes of operand memory \(blocks.1.normalized 4224, blocks.1.norm2 2112, blocks.1.mlp.fc1 320\); "
      "the machine 'nano' has 4096: 2560 too few"),
     (model.NANO, replace(machine.NANO, operand_rows=128), None),
     (model.NANO, replace(machine.NANO, kv_tiles=8), None),
@@ -143,7 +143,8 @@ def touches(image, fields, opcode, task_tokens):
         count = ceil_div(f["blocks"], 2)
         reads.append((1, *rows(f["src_row"], 0, f["tokens"], 0, f["src_stride"], f["blocks"])))
         for on, row, stride, plane in ((1, f["dst_row"], f["dst_stride"], f["dst_plane"] if f["wide"] else 0),
-                                       (f["xhat"], f["xhat_row"], f["xhat_stride"], f["xhat_plane"])):
+                                       (f["normalized"], f["normalized_row"], f["normalized_stride"],
+                                        f["normalized_plane"])):
             if on:
                 writes.append((0, *rows(row, 0, f["tokens"], 0, stride, count + plane)))
     elif opcode is Opcode.LINEAR:

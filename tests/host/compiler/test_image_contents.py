@@ -67,8 +67,8 @@ def test_step_rows_and_planes(target):
     """The bytes of one LINEAR, taken apart by the definition of ``golden.spec.tiling``."""
     rng = np.random.default_rng(4)
     weight = rng.integers(-127, 128, (40, 24), dtype=np.int8)
-    bias, mult = rng.integers(-9**9, 9**9, 40), rng.integers(0, 65536, 40)
-    data = lay.linear(target, weight, bias, mult, gain=-5, offset=7)
+    bias, multiplier = rng.integers(-9**9, 9**9, 40), rng.integers(0, 65536, 40)
+    data = lay.linear(target, weight, bias, multiplier, gain=-5, offset=7)
     assert len(data) == linear_lines(2, 2) * LINE
     stream = lay.Stream()
     stream.add("first", bytes(LINE))
@@ -85,7 +85,7 @@ def test_step_rows_and_planes(target):
         assert got == (weight[channel, inp] if channel < 40 and inp < 24 else 0)
     record = data[linear_lines(1, 2) * LINE:][12 * 7:12 * 8]  # channel 39
     assert int.from_bytes(record[:4], "little", signed=True) == bias[39]
-    assert int.from_bytes(record[4:6], "little") == mult[39]
+    assert int.from_bytes(record[4:6], "little") == multiplier[39]
     assert int.from_bytes(record[6:8], "little", signed=True) == -5 and record[8] == 7
 
 
@@ -99,8 +99,8 @@ def test_gate_columns():
 
 
 def test_parameters_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="mult must lie in 0..65535; the values lie in 65536..65536"):
-        lay.params(3, mult=65536)
+    with pytest.raises(ValueError, match="multiplier must lie in 0..65535; the values lie in 65536..65536"):
+        lay.params(3, multiplier=65536)
     with pytest.raises(ValueError, match="whole lines"):
         lay.Stream().add("x", b"abc")
 

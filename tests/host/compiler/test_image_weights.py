@@ -102,7 +102,8 @@ def places(*words):
 
 
 def test_held_weights_are_those_of_whoever_loaded_them():
-    assert places(linear(7, hold=1), linear(100, again=1, hold=1), linear(200, again=1, back=0), linear(50, tiles=2)) \
+    assert places(linear(7, retain_weights=1), linear(100, reuse_weights=1, retain_weights=1),
+                  linear(200, reuse_weights=1, reuse_offset=0), linear(50, tiles=2)) \
         == [(0, -1, 7, 1, 1), (3, -1, 50, 2, 1)]
 
 

@@ -27,17 +27,18 @@ def followed(words: list[int], most: int) -> Counter:
     read, held, body = Counter(), [], 0
     for opcode, fields in map(isa.decode, words):
         inside, body = body > 0, fields["body"] if opcode is Opcode.EXPERTS else max(0, body - 1)
-        assert not (opcode is Opcode.EXPERTS and held) and not (inside and (fields.get("hold") or fields.get("again")))
+        assert not (opcode is Opcode.EXPERTS and held)
+        assert not (inside and (fields.get("retain_weights") or fields.get("reuse_weights")))
         if opcode is not Opcode.LINEAR or inside:
             continue
         wanted = slices_of(fields)
-        if fields["again"]:
-            end = fields["back"] + len(wanted)
-            assert held[fields["back"]:end] == wanted, "other weights are held there"
+        if fields["reuse_weights"]:
+            end = fields["reuse_offset"] + len(wanted)
+            assert held[fields["reuse_offset"]:end] == wanted, "other weights are held there"
         else:
             read.update(wanted)
             held, end = held + wanted, len(held) + len(wanted)
-        held = held if fields["hold"] else held[end:] if fields["again"] else []
+        held = held if fields["retain_weights"] else held[end:] if fields["reuse_weights"] else []
         assert len(held) <= most
     return read
 
@@ -58,7 +59,7 @@ def test_no_weight_comes_twice(plan):
     for task in image.programs:
         words = image.words(task)
         assert set(followed(words, most_retained(machine.ZCU102)).values()) == {1}
-        assert sum(isa.decode(word)[1].get("again", 0) for word in words) > 20, "hardly anything was cut"
+        assert sum(isa.decode(word)[1].get("reuse_weights", 0) for word in words) > 20, "hardly anything was cut"
 
 
 def test_a_ring_too_small_to_hold_reads_again():
@@ -84,17 +85,17 @@ def linears(text: str, slices: int = 10) -> list[Node]:
 def test_marks(text, hold, again, back):
     nodes = linears(text)
     nodes = retain_weights(nodes, machine.ZCU102)
-    for name, wanted in (("hold", hold), ("again", again)):
+    for name, wanted in (("retain_weights", hold), ("reuse_weights", again)):
         assert "".join(str(node.fields.get(name, ".")) for node in nodes) == wanted, name
-    assert [node.fields.get("back") for node in nodes] == back
+    assert [node.fields.get("reuse_offset") for node in nodes] == back
 
 
 def test_what_lies_too_far_apart_is_not_held():
     most = most_retained(machine.ZCU102)
     nodes = linears("abab", most // 4)
     nodes = retain_weights(nodes, machine.ZCU102)
-    assert [node.fields["again"] for node in nodes] == [0, 0, 1, 1]
+    assert [node.fields["reuse_weights"] for node in nodes] == [0, 0, 1, 1]
     nodes = linears("abab", most // 4 + 1)
     nodes = retain_weights(nodes, machine.ZCU102)
-    assert not any(node.fields["again"] or node.fields["hold"] for node in nodes)
-    assert stream_lines(nodes[0].fields) > stream_lines(nodes[0].fields | {"again": 1}) == 2 * PARAM_LINES
+    assert not any(node.fields["reuse_weights"] or node.fields["retain_weights"] for node in nodes)
+    assert stream_lines(nodes[0].fields) > stream_lines(nodes[0].fields | {"reuse_weights": 1}) == 2 * PARAM_LINES

@@ -18,9 +18,9 @@ from host.explore.area import area
 from host.explore.design_space import Geometry, geometries
 from host.explore.errors import NothingFits
 from host.explore.evaluate import RESOURCES, explore_geometry, memory_of
-from host.explore.model_skeleton import outline
+from host.explore.model_skeleton import skeleton
 from host.explore.pareto_front import dominates, front, held_by, slowed_by
-from host.explore.search import sweep
+from host.explore.search import search
 from host.performance.timeline import predict
 
 NANO = MODELS["nano"]
@@ -40,54 +40,54 @@ def nano():
 
 @pytest.fixture(scope="module")
 def found(nano):
-    return sweep(outline(nano), NANO.tasks[:1], KV260, FILL, workers=1)
+    return search(skeleton(nano), NANO.tasks[:1], KV260, FILL, workers=1)
 
 
 def test_every_machine_found_fits_board_and_model(found, nano):
-    assert len(found.points) > len(found.front) > 3
+    assert len(found.points) > len(found.pareto_front) > 3
     for point in found.points:
         for field in RESOURCES.values():
             assert getattr(point.area, field) <= FILL * getattr(KV260, field)
         assert point.area == area(point.machine) and point.machine.ports < KV260.ports
-    for point in found.front:
+    for point in found.pareto_front:
         image = compile_model(nano, point.machine)
         cycles = predict(image, "task0", dram=memory_of(KV260))[-1].end
         assert cycles == pytest.approx(point.cycles, rel=1e-9)
 
 
 def test_the_front_is_the_front(found):
-    assert not any(dominates(a, b) or dominates(b, a) for a, b in combinations(found.front, 2))
+    assert not any(dominates(a, b) or dominates(b, a) for a, b in combinations(found.pareto_front, 2))
     for point in found.points:
-        assert any(best.costs == point.costs or dominates(best, point) for best in found.front)
-    cycles = [point.cycles for point in found.front]
+        assert any(best.costs == point.costs or dominates(best, point) for best in found.pareto_front)
+    cycles = [point.cycles for point in found.pareto_front]
     assert cycles == sorted(cycles)
 
 
-def test_dominated_points_and_twins_are_dropped(found):
-    first = found.front[0]
+def test_dominated_and_equal_points_are_dropped(found):
+    first = found.pareto_front[0]
     worse = replace(first, cycles=first.cycles + 1)
-    twin = replace(first, machine=replace(first.machine, name="zz"))
-    assert front([worse, twin, first]) == [first]
+    equal = replace(first, machine=replace(first.machine, name="zz"))
+    assert front([worse, equal, first]) == [first]
 
 
 def test_the_same_every_time_and_on_every_core(found, nano):
-    again = sweep(outline(nano), NANO.tasks[:1], KV260, FILL, workers=2)
+    again = search(skeleton(nano), NANO.tasks[:1], KV260, FILL, workers=2)
     assert again == found
 
 
 def test_on_a_cluster(found, nano):
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
-        assert sweep(outline(nano), NANO.tasks[:1], KV260, FILL, scheduler=cluster.scheduler_address) == found
+        assert search(skeleton(nano), NANO.tasks[:1], KV260, FILL, scheduler=cluster.scheduler_address) == found
 
 
 def test_limits_are_named(found):
-    for point in found.front:
+    for point in found.pareto_front:
         slow, share = slowed_by(point, KV260)
         assert slow in ("array", "DRAM", "weight ports", "order") and 1 / 3 <= share <= 1
         held, share = held_by(point, KV260, FILL)
         assert held in RESOURCES and 0 < share <= 1
-    point = found.front[0]
+    point = found.pareto_front[0]
     narrow, wide = (replace(point, weights=point.cycles, array=0.0, machine=replace(point.machine, ports=ports))
                     for ports in (1, 4))
     assert slowed_by(narrow, KV260)[0] == "weight ports"
@@ -98,13 +98,13 @@ def test_limits_are_named(found):
 def test_scarce_memory_shows(nano):
     slow = replace(KV260, dram_bytes_per_s=KV260.dram_bytes_per_s // 16)
     tasks = NANO.tasks[:1]
-    points, _ = explore_geometry(outline(nano), tasks, slow, FILL, Geometry(2, 4, 4))
+    points, _ = explore_geometry(skeleton(nano), tasks, slow, FILL, Geometry(2, 4, 4))
     assert points and {slowed_by(point, slow)[0] for point in points} == {"DRAM"}
 
 
 def test_what_was_shipped_is_near_the_front():
     """The geometry of zcu102 is that of the fastest machines; only its memories are larger than one task needs."""
-    model = outline(quantized("m3vit-tiny"))
+    model = skeleton(quantized("m3vit-tiny"))
     tasks, shipped = model.config.tasks[:1], MACHINES["zcu102"]
     points = []
     for tm, tk in ((4, 16), (8, 8), (2, 16)):
@@ -120,19 +120,19 @@ def test_what_was_shipped_is_near_the_front():
 def test_no_more_ports_than_the_board_has():
     assert {g.ports for g in geometries(replace(KV260, ports=3))} == {1, 2}
     with pytest.raises(NothingFits, match="No machine"):
-        sweep(outline(quantized("nano")), NANO.tasks[:1], replace(KV260, ports=1), FILL, workers=1)
+        search(skeleton(quantized("nano")), NANO.tasks[:1], replace(KV260, ports=1), FILL, workers=1)
 
 
 @pytest.mark.parametrize("changes, said", [({"dsp": 100}, "DSP"), ({"lut": 40_000}, "LUT"), ({"bram36": 20}, "BRAM36")])
 def test_too_small_a_board_is_a_sentence(changes, said, nano):
     with pytest.raises(NothingFits, match=f"'nano' fits kv260 filled to 70%.* {said} of"):
-        sweep(outline(nano), NANO.tasks[:1], replace(KV260, ports=2, **changes), FILL, workers=1)
+        search(skeleton(nano), NANO.tasks[:1], replace(KV260, ports=2, **changes), FILL, workers=1)
 
 
 @pytest.mark.parametrize("fill", [0, -1, 1.5])
 def test_a_fill_that_makes_no_sense(fill, nano):
     with pytest.raises(ConfigError, match="fill"):
-        sweep(outline(nano), NANO.tasks[:1], KV260, fill, workers=1)
+        search(skeleton(nano), NANO.tasks[:1], KV260, fill, workers=1)
 
 
 def run(capsys, *arguments):

@@ -30,7 +30,7 @@ def close(found: Area, lut, ff, dsp, bram36, relative=0.06):
 @pytest.mark.parametrize("key", MEASURED, ids=lambda key: "-".join(map(str, key)))
 def test_units_between_the_presets(key):
     unit, tm, tk, ports = key
-    close(units(replace(SMALL, tm=tm, tk=tk, ports=ports, fold=4))[unit], *MEASURED[key])
+    close(units(replace(SMALL, tm=tm, tk=tk, ports=ports, serialization=4))[unit], *MEASURED[key])
 
 
 @pytest.mark.parametrize("name", ["small", "zcu102"])

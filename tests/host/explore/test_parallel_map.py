@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work spread over cores and over a Dask cluster: same results, same order, errors come through."""
+"""Work parallel_map over cores and over a Dask cluster: same results, same order, errors come through."""
 
 import sys
 
 import pytest
 
-from host.parallel_map import ClusterError, spread
+from host.parallel_map import ClusterError, parallel_map
 
 ITEMS = list(range(7))
 
@@ -30,32 +30,33 @@ def cluster():
 @pytest.mark.parametrize("workers", [1, 2])
 def test_on_cores(workers):
     told = []
-    assert spread(square, ITEMS, workers=workers, report=lambda *now: told.append(now)) == [i * i for i in ITEMS]
+    assert parallel_map(square, ITEMS, workers=workers, report=lambda *now: told.append(now)) == [i * i for i in ITEMS]
     assert told == [(done, len(ITEMS)) for done in range(1, len(ITEMS) + 1)]
 
 
 def test_nothing_to_do():
-    assert spread(square, []) == []
+    assert parallel_map(square, []) == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_comes_through(workers):
     with pytest.raises(ValueError, match="three"):
-        spread(fails, ITEMS, workers=workers)
+        parallel_map(fails, ITEMS, workers=workers)
 
 
 def test_on_a_cluster(cluster):
     told = []
-    assert spread(square, ITEMS, scheduler=cluster, report=lambda *now: told.append(now)) == [i * i for i in ITEMS]
+    assert parallel_map(square, ITEMS, scheduler=cluster,
+                        report=lambda *now: told.append(now)) == [i * i for i in ITEMS]
     assert len(told) == len(ITEMS)
     with pytest.raises(ValueError, match="three"):
-        spread(fails, ITEMS, scheduler=cluster)
+        parallel_map(fails, ITEMS, scheduler=cluster)
 
 
 def test_without_dask(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ClusterError, match=r"edge-moe\[cluster\]"):
-        spread(square, ITEMS, scheduler="tcp://127.0.0.1:1")
+        parallel_map(square, ITEMS, scheduler="tcp://127.0.0.1:1")
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://here"])
@@ -63,4 +64,4 @@ def test_nobody_at_the_address(address, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr("host.parallel_map.TIMEOUT", 1)
     with pytest.raises(ClusterError, match="scheduler"):
-        spread(square, ITEMS, scheduler=address)
+        parallel_map(square, ITEMS, scheduler=address)

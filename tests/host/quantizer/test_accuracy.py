@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The accuracy report: its figures, its pictures, its exit status; and the bars on the reference weights."""
+"""The accuracy report: its figures, its pictures, its exit status; and the thresholds on the reference weights."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ from golden.model.reference_data import reference_folder
 from golden.spec.model import MODELS
 from host.report import accuracy
 from host.report.compare import Error
-from host.report.thresholds import LIMITS, Bar
+from host.report.thresholds import LIMITS, Threshold
 
 SMALL = replace(MODELS["nano"], name="nano-seeded")
 
@@ -25,24 +25,24 @@ def test_error_figures_are_the_textbook_ones():
 
 
 def test_a_bar_knows_which_way_is_better():
-    assert Bar("mse", 1.0, 0.5).met and not Bar("mse", 1.0, 1.5).met
-    assert Bar("dB", 1.0, 1.5, at_least=True).met and not Bar("dB", 1.0, 0.5, at_least=True).met
+    assert Threshold("mse", 1.0, 0.5).met and not Threshold("mse", 1.0, 1.5).met
+    assert Threshold("dB", 1.0, 1.5, at_least=True).met and not Threshold("dB", 1.0, 0.5, at_least=True).met
 
 
 @pytest.mark.parametrize("limit, status", [(10.0, 0), (99.0, 1)])
 def test_seeded_report_prints_figures_and_leaves_a_picture(limit, status, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(accuracy, "SEEDED", SMALL)
     monkeypatch.setattr(accuracy, "held_out", lambda config: {
-        f"photograph {i}": view for i, view in enumerate(accuracy.views(config, 2, seed=5))})
+        f"photograph {i}": view for i, view in enumerate(accuracy.crops(config, 2, seed=5))})
     monkeypatch.setattr(accuracy, "SEEDED_SQNR", {"fast": limit})
-    arguments = ["--only", "seeded", "--plan", "fast", "--views", "4", "--out", str(tmp_path), "--json"]
+    arguments = ["--only", "seeded", "--plan", "fast", "--crops", "4", "--out", str(tmp_path), "--json"]
     assert accuracy.main(arguments) == status
     printed = capsys.readouterr().out
     case = json.loads(printed.splitlines()[-1])["nano-seeded, fast"]
     assert len(case["pictures"]) == 2 * len(SMALL.tasks)
     assert {"mse", "mae", "cosine", "sqnr", "changed"} <= set(case["pictures"][0])
-    assert case["bars"][0]["met"] is (status == 0)
-    for word in ("block 1", "experts", "saturations", "bars"):
+    assert case["thresholds"][0]["met"] is (status == 0)
+    for word in ("block 1", "experts", "saturations", "thresholds"):
         assert word in printed
     assert (tmp_path / "nano-seeded-fast.png").read_bytes().startswith(b"\x89PNG")
 
@@ -53,6 +53,6 @@ def test_seeded_report_prints_figures_and_leaves_a_picture(limit, status, monkey
 def test_every_bar_on_the_reference_weights_is_met(plan, tmp_path, capsys):
     status = accuracy.main(["--only", "reference", "--plan", plan, "--out", str(tmp_path), "--json"])
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
-    bars = [bar for case in figures.values() for bar in case["bars"]]
-    assert {bar["limit"] for bar in bars} == set(LIMITS[plan].values())
-    assert [bar for bar in bars if not bar["met"]] == [] and status == 0
+    thresholds = [threshold for case in figures.values() for threshold in case["thresholds"]]
+    assert {threshold["limit"] for threshold in thresholds} == set(LIMITS[plan].values())
+    assert [threshold for threshold in thresholds if not threshold["met"]] == [] and status == 0

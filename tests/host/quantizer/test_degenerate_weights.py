@@ -9,7 +9,7 @@ import pytest
 from golden.model.float_model import run_float
 from golden.model.synthetic import synthetic_model
 from golden.spec.model import MODELS, ConfigError
-from host.quantizer.crops import views
+from host.quantizer.crops import crops
 from host.quantizer.quantize import quantize
 from tests.host.quantizer.test_large_activations import changed, decibels
 
@@ -64,9 +64,9 @@ CHANGES = {
 @pytest.mark.parametrize("what", CHANGES)
 def test_degenerate_weights_quantize(what, plan, least):
     model = changed(NANO, CHANGES[what])
-    integer = quantize(model, views(NANO, 8), plan)
+    integer = quantize(model, crops(NANO, 8), plan)
     found = []
-    for image in views(NANO, 20, seed=9)[16:]:
+    for image in crops(NANO, 20, seed=9)[16:]:
         for task in NANO.tasks:
             wanted, came = run_float(model, image[None], task)[0], integer.features(image, task)
             found.append(decibels(wanted, came) if wanted.any() else np.inf if not came.any() else -np.inf)
@@ -81,7 +81,7 @@ def test_a_constant_picture_and_equal_pictures():
 
 
 def test_pictures_of_another_size_are_refused_by_number():
-    model, (first, second) = synthetic_model(NANO, seed=2), views(NANO, 2)
+    model, (first, second) = synthetic_model(NANO, seed=2), crops(NANO, 2)
     with pytest.raises(ConfigError, match=r"Calibration wants uint8 images of shape \(32, 64, 3\); image 1 is uint8 of "
                                           r"shape \(16, 64, 3\). Crop and resize it first"):
         quantize(model, [first, second[:16]])

@@ -16,7 +16,7 @@ from golden.model.synthetic import synthetic_model
 from golden.spec.model import MODELS
 from golden.spec.quantized import Plan
 from host.cli import app
-from host.quantizer.crops import views
+from host.quantizer.crops import crops
 from host.quantizer.findings import Findings
 from host.quantizer.quantize import quantize
 from tests.host.quantizer.test_large_activations import changed, scaled
@@ -27,7 +27,7 @@ NANO = replace(MODELS["nano"], name="findings")
 def found(model, count=16, plan="fast"):
     """The findings as text, by place."""
     heard = []
-    quantize(model, views(model.config, count), plan, report=heard.append)
+    quantize(model, crops(model.config, count), plan, report=heard.append)
     return {finding.place: finding for finding in heard}
 
 
@@ -54,7 +54,7 @@ def test_gelu_inputs_beyond_their_format():
 
 def test_gelu_inputs_near_the_end_of_their_format():
     model = synthetic_model(NANO, seed=2)
-    top = largest_gelu_input(model, views(NANO, 16))
+    top = largest_gelu_input(model, crops(NANO, 16))
     there = found(changed(NANO, scaled("blocks.0.mlp.fc1.weight", 850 / top)))["blocks.0.mlp.fc1"]
     assert "of the 1024 that the format holds: those of other pictures may be clipped" in str(there)
 
@@ -107,14 +107,14 @@ def command(tmp_path, monkeypatch):
 
 
 def test_the_command_says_each_finding_and_goes_on(command, tmp_path):
-    result = command("--views", "2", "--json")
+    result = command("--crops", "2", "--json")
     assert result.exit_code == 0 and (tmp_path / "int.safetensors").exists()
     assert "edge-moe: warning: calibration: 2 pictures are too few" in result.stderr
     assert len(json.loads(result.stdout.splitlines()[-1])["warnings"]) == 1
 
 
 def test_strict_makes_a_finding_an_error_and_writes_nothing(command, tmp_path):
-    result = command("--views", "2", "--strict")
+    result = command("--crops", "2", "--strict")
     assert "1 finding of calibration, and --strict: nothing is written" in str(result.exception)
     assert not (tmp_path / "int.safetensors").exists()
-    assert command("--views", "16", "--strict").exit_code == 0
+    assert command("--crops", "16", "--strict").exit_code == 0

@@ -13,7 +13,7 @@ import pytest
 from golden.model.float_model import run_float
 from golden.model.synthetic import synthetic_model
 from golden.spec.model import MODELS
-from host.quantizer.crops import views
+from host.quantizer.crops import crops
 from host.quantizer.quantize import quantize
 
 NANO = replace(MODELS["nano"], name="large-activations")
@@ -35,9 +35,9 @@ def decibels(wanted, came) -> float:
 
 def quality(model, plan="accurate") -> tuple[float, float]:
     """SQNR in dB, all tokens together and all but TOKEN, the medians over unseen pictures and tasks."""
-    integer = quantize(model, views(model.config, 16), plan)
+    integer = quantize(model, crops(model.config, 16), plan)
     others, found = np.arange(model.config.tokens) != TOKEN, []
-    for image in views(model.config, 20, seed=9)[14:]:
+    for image in crops(model.config, 20, seed=9)[14:]:
         for task in model.config.tasks:
             wanted, came = run_float(model, image[None], task)[0], integer.features(image, task)
             found.append((decibels(wanted, came), decibels(wanted[others], came[others])))

@@ -12,7 +12,7 @@ from golden.model.synthetic import synthetic_model
 from golden.spec.machine import NANO as MACHINE
 from golden.spec.model import MODELS, ConfigError
 from golden.spec.quantized import Plan
-from host.quantizer.crops import views
+from host.quantizer.crops import crops
 from host.quantizer.mixed_precision import frame_cycles, joined, mixed
 from host.quantizer.quantize import quantize
 
@@ -27,7 +27,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def images():
-    return views(NANO, 8)
+    return crops(NANO, 8)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def error(model, integer, images) -> tuple[float, float]:
 
 @pytest.fixture(scope="module")
 def unseen():
-    return views(NANO, 20, seed=9)[14:]
+    return crops(NANO, 20, seed=9)[14:]
 
 
 @pytest.mark.parametrize("plan", LEAST_SQNR)

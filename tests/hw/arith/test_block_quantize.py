@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Narrowing against its twin: every border of every exponent, in every lane, of any part, in parts of any size."""
+"""Narrowing against its reference model: every border of every exponent, in every lane, of any part, in parts of any
+size."""
 
 import os
 from collections import Counter
@@ -56,9 +57,9 @@ async def compare(dut, blocks: list[list[int]]) -> Counter:
 async def matches_golden(dut):
     await start(dut)
     rng = seeded("blocks")
-    census = await compare(dut, [block(rng) for _ in range(3000 // PARTS)])
-    print("census", dict(census))
-    assert all(census[e] > 200 // PARTS for e in range(4)) and census["saturated"] > 200 // PARTS
+    coverage = await compare(dut, [block(rng) for _ in range(3000 // PARTS)])
+    print("coverage", dict(coverage))
+    assert all(coverage[e] > 200 // PARTS for e in range(4)) and coverage["saturated"] > 200 // PARTS
 
 
 @cocotb.test()

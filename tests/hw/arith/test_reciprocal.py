@@ -17,7 +17,8 @@ def test_reciprocal():
 
 
 async def check(dut, totals: list[int], stall=None) -> int:
-    """Send ``totals``, one a cycle unless stalled; compare each result with its twin. Cycles from first to last."""
+    """Send ``totals``, one a cycle unless stalled; compare each result with its reference model. Cycles from first to
+    last."""
     latency = Reciprocal.LATENCY
     r, sh = reciprocal(np.array(totals))
     expected = [(int(a), int(b) + RECIPROCAL_BITS) for a, b in zip(r, sh, strict=True)]

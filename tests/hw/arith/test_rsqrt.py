@@ -20,7 +20,8 @@ def test_rsqrt():
 
 
 async def check(dut, variances: list[int], stall=None) -> int:
-    """Send ``variances``, one a cycle unless stalled; compare each result with its twin. Cycles from first to last."""
+    """Send ``variances``, one a cycle unless stalled; compare each result with its reference model. Cycles from first
+    to last."""
     r, j = rsqrt(np.array(variances))
     expected = list(zip(r.tolist(), j.tolist(), strict=True))
     rng, sent, seen, due, first, cycle = seeded(), 0, 0, [], None, 0
@@ -47,7 +48,7 @@ async def check(dut, variances: list[int], stall=None) -> int:
 
 @cocotb.test()
 async def matches_golden_at_random(dut):
-    """Any length; the census wants every exponent and both parities."""
+    """Any length; the coverage wants every exponent and both parities."""
     await start(dut)
     rng = seeded()
     variances = [rng.getrandbits(length) | 1 << length - 1 for length in range(1, BITS + 1) for _ in range(400)]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Matrix array against its twin: blocks, pixels, wide operands, gaps, drain stalls, credits, timing, DSP count."""
+"""Matrix array against its reference model: blocks, pixels, wide operands, gaps, drain stalls, credits, timing, DSP
+count."""
 
 import os
 import re
@@ -159,7 +160,7 @@ async def matches_golden(dut):
     for stall, gap, count in ((never, never, 40), (half, half, 20), (bursts(), bursts(), 20)):
         tiles = [random_tile(rng) for _ in range(count)]
         acc = np.concatenate([tile.acc.ravel() for tile in tiles])
-        print(f"census: {acc.size} accumulators, {np.mean(acc < 0):.2f} negative, largest {np.abs(acc).max()}")
+        print(f"coverage: {acc.size} accumulators, {np.mean(acc < 0):.2f} negative, largest {np.abs(acc).max()}")
         assert 0.3 < np.mean(acc < 0) < 0.7 and np.abs(acc).max() > 1 << 20
         bench = Bench(dut, stall=stall)
         await bench.send(tiles, gap)
@@ -183,7 +184,7 @@ async def accumulators_wrap(dut):
 
 @cocotb.test()
 async def a_weight_may_be_minus_128(dut):
-    """The compiler makes none, the twin refuses it; packed products have room for it even so."""
+    """The compiler makes none, the reference model refuses it; packed products have room for it even so."""
     await start(dut)
     gen, tiles = np.random.default_rng(seeded("lowest").getrandbits(64)), []
     for _ in range(12):

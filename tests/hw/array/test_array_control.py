@@ -14,7 +14,7 @@ from golden.spec.tiling import ceil_div
 from hw.array.array_control import ArrayControl
 from sim.runner import run_bench
 from sim.streams import bursts, half, reset, seeded, start
-from tests.hw.support.array_model import World
+from tests.hw.support.array_model import Testbench
 from tests.hw.support.array_neighbours import Manners, Neighbours
 
 CONFIGS = {
@@ -37,7 +37,7 @@ def linear(**fields) -> dict:
     return {"word": encode(Opcode.LINEAR, **fields), **known}
 
 
-def random_linear(rng, world: World) -> dict:
+def random_linear(rng, tb: Testbench) -> dict:
     dst = rng.choice(list(Dest))
     wide = rng.random() < 0.4
     fields = {
@@ -46,22 +46,22 @@ def random_linear(rng, world: World) -> dict:
         "src_row": rng.randrange(1 << 16), "src_stride": rng.randrange(256), "src_plane": rng.randrange(256),
         "src_wide": wide, "src_unsigned": not wide and rng.random() < 0.3, "dst": dst,
         "dst_row": rng.randrange(1 << 16), "dst_stride": rng.randrange(256), "dst_plane": rng.randrange(256),
-        **{name: rng.getrandbits(1) for name in ("accumulate", "gelu", "affine", "score")},
+        **{name: rng.getrandbits(1) for name in ("accumulate", "gelu", "affine", "gate_weight")},
         "shift1": rng.randint(0, 47), "shift2": rng.randint(0, 40), "act_shift": rng.randint(0, ACT_SHIFT_MAX)}
     expert = rng.randrange(64)
-    fields["score"] = 0
+    fields["gate_weight"] = 0
     if dst in (Dest.RESIDUAL, Dest.OPERAND8, Dest.OPERAND16) and rng.random() < 0.6:
         count = rng.randint(1, 2 * CFG.tm + 1)
-        world.queues[expert] = [(rng.randrange(4096), rng.randrange(1 << 16)) for _ in range(count)]
+        tb.queues[expert] = [(rng.randrange(4096), rng.randrange(1 << 16)) for _ in range(count)]
         if rng.random() < 0.5:
             fields |= {"src_index": Index.QUEUE_TOKEN, "dst_index": Index.QUEUE_SLOT, "tokens": 0}
         else:
-            fields |= {"src_index": Index.QUEUE_SLOT, "dst_index": Index.QUEUE_TOKEN, "score": 1, "tokens": 0}
+            fields |= {"src_index": Index.QUEUE_SLOT, "dst_index": Index.QUEUE_TOKEN, "gate_weight": 1, "tokens": 0}
         return linear(**fields, expert=expert, count=count)
     return linear(**fields)
 
 
-def random_attention(rng, _: World) -> dict:
+def random_attention(rng, _: Testbench) -> dict:
     return {"word": encode(
         Opcode.ATTENTION, heads=rng.randint(1, 3), head_slices=rng.choice([2, 2, 4, 4, 6, 8]),
         queries=rng.randint(1, 2 * CFG.tm + 1), keys=rng.choice([1, 16, 17, 32, 33, 64, 65, 70]),
@@ -71,24 +71,24 @@ def random_attention(rng, _: World) -> dict:
         wide=rng.getrandbits(1), p_shift=rng.randrange(16), shift1=rng.randint(0, 47), shift2=rng.randint(0, 40))}
 
 
-def random_program(rng, world: World, length: int) -> list[dict]:
+def random_program(rng, tb: Testbench, length: int) -> list[dict]:
     """LINEARs and ATTENTIONs. An expert's queue keeps its entries: each instruction has an expert of its own."""
     program = []
     while len(program) < length:
         if rng.random() < 0.3:
-            program.append(random_attention(rng, world))
+            program.append(random_attention(rng, tb))
         else:
-            before = dict(world.queues)
-            issue = random_linear(rng, world)
+            before = dict(tb.queues)
+            issue = random_linear(rng, tb)
             if issue.get("expert") in before:
-                world.queues = before
+                tb.queues = before
             else:
                 program.append(issue)
     return program
 
 
-async def run(dut, issues, manners=None, world=None, salt="") -> Neighbours:
-    neighbours = Neighbours(dut, world or World(CFG, 1), issues, manners or Manners(), salt)
+async def run(dut, issues, manners=None, tb=None, salt="") -> Neighbours:
+    neighbours = Neighbours(dut, tb or Testbench(CFG, 1), issues, manners or Manners(), salt)
     await neighbours.finish()
     return neighbours
 
@@ -117,13 +117,13 @@ async def linear_after_linear_has_no_bubble(dut):
 
 @cocotb.test()
 async def programs_match_the_loops(dut):
-    rng, world = seeded("programs"), World(CFG, 2)
+    rng, tb = seeded("programs"), Testbench(CFG, 2)
     await start(dut)
-    issues = random_program(rng, world, 30)
-    got = await run(dut, issues, world=world)
-    census = {kind: sum(beat["kind"] == kind for beat in got.loops.beats) for kind in ("ring", "key", "value")}
-    cocotb.log.info("beats %s, walks %s, jobs %s", census, len(got.loops.walks), len(got.loops.jobs))
-    assert min(census.values()) > 100 and got.loops.walks and len(got.loops.jobs) > 4, "The stimulus is too thin."
+    issues = random_program(rng, tb, 30)
+    got = await run(dut, issues, tb=tb)
+    coverage = {kind: sum(beat["kind"] == kind for beat in got.loops.beats) for kind in ("ring", "key", "value")}
+    cocotb.log.info("beats %s, traversals %s, jobs %s", coverage, len(got.loops.traversals), len(got.loops.jobs))
+    assert min(coverage.values()) > 100 and got.loops.traversals and len(got.loops.jobs) > 4, "too thin a stimulus"
 
 
 @cocotb.test()
@@ -131,13 +131,13 @@ async def programs_match_under_stalls(dut):
     rng = seeded("stalls")
     await start(dut)
     for n, manners in enumerate((
-            Manners(issue=half, operand=half, context=half, walk=half, entry=half, job=half, ring_rate=0.4,
-                    ring_start=0, release=(1, 60), done=(0, 150), mults=(0, 100)),
+            Manners(issue=half, operand=half, context=half, traversal=half, entry=half, job=half, ring_rate=0.4,
+                    ring_start=0, release=(1, 60), done=(0, 150), multipliers=(0, 100)),
             Manners(issue=bursts(), operand=bursts(), context=bursts(), entry=bursts(), ring_rate=0.05, ring_start=0,
                     release=(1, 8), done=(0, 5)),
             Manners(release=(80, 120), done=(200, 300), context=bursts()))):
-        world = World(CFG, 10 + n)
-        got = await run(dut, random_program(rng, world, 10), manners, world, salt=str(n))
+        tb = Testbench(CFG, 10 + n)
+        got = await run(dut, random_program(rng, tb, 10), manners, tb, salt=str(n))
         cocotb.log.info("%s", got.counts)
 
 
@@ -168,18 +168,20 @@ async def held_weights_are_used_again(dut):
             if held and rng.random() < 0.6:
                 i = rng.randrange(len(held))
                 slices, tiles = held[i]
-                issues.append(linear(**shape, slices=slices, tiles=tiles, again=1, back=begin[i], hold=hold))
+                issues.append(linear(**shape, slices=slices, tiles=tiles, reuse_weights=1, reuse_offset=begin[i],
+                                     retain_weights=hold))
                 held = held if hold else held[i + 1:]
             else:
                 slices, tiles = rng.randint(1, 3), rng.randint(1, 3)
                 hold = int(hold and begin[-1] + 2 * slices * tiles <= most)
                 if not hold and begin[-1] + slices * tiles > most:
                     continue
-                issues.append(linear(**shape, slices=slices, tiles=tiles, hold=hold))
+                issues.append(linear(**shape, slices=slices, tiles=tiles, retain_weights=hold))
                 held = [*held, (slices, tiles)] if hold else []
-        got = await run(dut, issues, manners, World(CFG, 40 + n), salt=f"held{n}")
+        got = await run(dut, issues, manners, Testbench(CFG, 40 + n), salt=f"held{n}")
         words = [decode(issue["word"])[1] for issue in issues]
-        assert sum(f["again"] and f["hold"] for f in words) > 3 and sum(f["again"] > f["hold"] for f in words) > 1
+        assert sum(f["reuse_weights"] and f["retain_weights"] for f in words) > 3
+        assert sum(f["reuse_weights"] > f["retain_weights"] for f in words) > 1
         assert len(got.releases) == len(got.loops.releases)
         await reset(dut)
 
@@ -189,16 +191,16 @@ async def works_after_a_reset_in_mid_stream(dut):
     rng = seeded("reset")
     await start(dut)
     for cut in (30, 117, 333):
-        world = World(CFG, cut)
-        broken = Neighbours(dut, world, random_program(rng, world, 4), Manners())
+        tb = Testbench(CFG, cut)
+        broken = Neighbours(dut, tb, random_program(rng, tb, 4), Manners())
         for _ in range(cut):
             await cocotb.triggers.FallingEdge(dut.clk)
         broken.stop()
-        for source in (broken.issue, broken.entry, broken.mults, broken.done):
+        for source in (broken.issue, broken.entry, broken.multipliers, broken.done):
             source.idle()
         await reset(dut)
-        world = World(CFG, cut + 1)
-        await run(dut, random_program(rng, world, 3), world=world)
+        tb = Testbench(CFG, cut + 1)
+        await run(dut, random_program(rng, tb, 3), tb=tb)
 
 
 @cocotb.test()

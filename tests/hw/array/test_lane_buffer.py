@@ -38,7 +38,7 @@ async def reads_what_was_written_while_writing(dut):
     dut.write_en.value = 0
     dut.en.value = 0
     await start(dut)
-    rows, depth, waiting, census = {}, 2 * CFG.lane_rows, [], {"negative": 0, "large": 0, "absent": 0}
+    rows, depth, waiting, coverage = {}, 2 * CFG.lane_rows, [], {"negative": 0, "large": 0, "absent": 0}
     for cycle in range(2500):
         # A read of any row written in an earlier cycle.
         if rows:
@@ -50,9 +50,9 @@ async def reads_what_was_written_while_writing(dut):
             if en:
                 waiting.append((cycle + LaneBuffer.LATENCY, expected(rows[row], place, unsigned, present)))
                 bytes_ = rows[row][0][place * CFG.tk:(place + 1) * CFG.tk]
-                census["negative"] += not unsigned and max(bytes_) > 127
-                census["large"] += unsigned and max(bytes_) > 127
-                census["absent"] += not present
+                coverage["negative"] += not unsigned and max(bytes_) > 127
+                coverage["large"] += unsigned and max(bytes_) > 127
+                coverage["absent"] += not present
         # A write to another row.
         target = rng.randrange(depth)
         write = int(rng.random() < 0.5 and (not rows or target != row))
@@ -68,5 +68,5 @@ async def reads_what_was_written_while_writing(dut):
             assert int(dut.o.value) == bits, f"Cycle {cycle}: operands {int(dut.o.value):x}, expected {bits:x}."
             if bits:
                 assert int(dut.exp.value) == exp, f"Cycle {cycle}: exponent {int(dut.exp.value)}, expected {exp}."
-    cocotb.log.info("census %s", census)
-    assert min(census.values()) > 100 and len(rows) == depth
+    cocotb.log.info("coverage %s", coverage)
+    assert min(coverage.values()) > 100 and len(rows) == depth

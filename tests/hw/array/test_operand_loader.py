@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operand loader: the rows of each group, lane by lane, never more than fit; queue walks; one row a cycle."""
+"""Operand loader: the rows of each group, lane by lane, never more than fit; queue traversals; one row a cycle."""
 
 import dataclasses
 import itertools
@@ -15,7 +15,7 @@ from golden.spec.machine import NANO
 from golden.spec.tiling import ceil_div
 from hw.array.operand_loader import OperandLoader
 from hw.array.token_group import group
-from hw.array.token_iterator import WALK
+from hw.array.token_iterator import TRAVERSAL
 from hw.interfaces import ISSUE, QUEUE_ENTRY
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, half, never, reset, seeded, start, until
@@ -57,7 +57,7 @@ def expect(issue: dict, entries: list[tuple[int, int]]) -> tuple[list[tuple[int,
                                & 0xFFFF) for lane, s in enumerate(src)]
             groups.append({"first": int(first == 0), "last": int(first + CFG.tm >= count), "count": len(tokens),
                            "lanes": [{"present": 1, "row": (f["dst_row"] + d * f["dst_stride"] + extra) & 0xFFFF,
-                                      "token": d, **({"mult": entries[i][1]} if entries else {})}
+                                      "token": d, **({"multiplier": entries[i][1]} if entries else {})}
                                      for i, d in zip(tokens, dst, strict=True)]})
             rows.append(row_count * (1 + f["src_wide"]))
     return reads, groups, rows
@@ -75,7 +75,7 @@ class Bench:
         self.queues = [(issue["expert"], entries, passes(issue)) for issue, entries in program if entries]
         self.asked, self.writes, self.freed, self.cycle, self.times = [], [], 0, 0, []
         self.sink = Sink(dut, "o_group", group(CFG), stall=takes)
-        self.walks = Sink(dut, "o_walk", WALK)
+        self.traversals = Sink(dut, "o_traverse", TRAVERSAL)
         self.entry = Source(dut, "i_entry", QUEUE_ENTRY, stall=entry)
         self.issue = Source(dut, "i", ISSUE)
         dut.free.value = 0
@@ -86,7 +86,7 @@ class Bench:
         numbers = itertools.count()
         for _, entries, count in self.queues:
             for number in itertools.islice(numbers, count):
-                await until(self.dut, lambda n=number: len(self.walks.values) > n, 20_000, f"Walk {number}")
+                await until(self.dut, lambda n=number: len(self.traversals.values) > n, 20_000, f"Walk {number}")
                 await self.entry.send({"token": t, "weight": w, "last": int(n == len(entries) - 1)}
                                       for n, (t, w) in enumerate(entries))
 
@@ -132,10 +132,11 @@ class Bench:
                     40_000, f"Write {len(self.reads)}")
         for _ in range(30):
             await FallingEdge(self.dut.clk)
-        for task in (*self.tasks, self.sink.task, self.walks.task):
+        for task in (*self.tasks, self.sink.task, self.traversals.task):
             task.cancel()
         assert self.asked == [row for _, row in self.reads]
-        assert [walk["expert"] for walk in self.walks.values] == [e for e, _, n in self.queues for _ in range(n)]
+        assert [traversal["expert"] for traversal in self.traversals.values] == [e for e, _,
+                                                                                 n in self.queues for _ in range(n)]
         for n, (want, got) in enumerate(zip(self.groups, self.sink.values, strict=True)):
             for name in ("first", "last", "count"):
                 assert got[name] == want[name], f"Group {n}: {name} is {got[name]}, expected {want[name]}."
@@ -181,8 +182,9 @@ async def loads_every_row_once(dut):
     await start(dut)
     bench = Bench(dut, random_program(seeded("plain"), 25))
     await bench.finish()
-    cocotb.log.info("%s rows, %s groups, %s walks", len(bench.reads), len(bench.groups), len(bench.walks.values))
-    assert len(bench.reads) > 500 and len(bench.walks.values) > 5
+    cocotb.log.info("%s rows, %s groups, %s traversals", len(bench.reads), len(bench.groups),
+                    len(bench.traversals.values))
+    assert len(bench.reads) > 500 and len(bench.traversals.values) > 5
 
 
 @cocotb.test()

@@ -21,7 +21,7 @@ from tests.hw.support.programs import PLAIN, TAME, random_word
 pytestmark = pytest.mark.rtl
 OPCODES = (*PLAIN, Opcode.LINEAR, Opcode.LINEAR, Opcode.GATE, Opcode.EXPERTS)
 WORDS = 20_000
-ROWS = ("row", "src_row", "dst_row", "q_row", "xhat_row", "key_tile", "value_tile")
+ROWS = ("row", "src_row", "dst_row", "q_row", "normalized_row", "key_tile", "value_tile")
 
 
 def test_bounds_check():
@@ -76,11 +76,13 @@ def draw(rng, opcode: Opcode, state: ProgramState) -> int:
                    "experts": rng.choice([1, 2, 16, 17, 64]), "append": rng.random() < 0.7}
     if opcode is Opcode.LINEAR and rng.random() < 0.3:
         fields |= {"dst": Dest.GATE, "tokens": max(0, state.left + rng.choice([0, 0, 0, 1, -1])) % 4096,
-                   "tiles": -(-state.experts // 16) or 1, "src_index": 0, "dst_index": 0, "score": 0}
+                   "tiles": -(-state.experts // 16) or 1, "src_index": 0, "dst_index": 0, "gate_weight": 0}
     if opcode is Opcode.LINEAR and rng.random() < 0.5:
-        fields |= {"again": int(rng.random() < 0.5 and state.held > 0), "hold": int(rng.random() < 0.6)}
+        fields |= {"reuse_weights": int(rng.random() < 0.5 and state.held > 0),
+                   "retain_weights": int(rng.random() < 0.6)}
         back = state.held - fields["tiles"] * fields["slices"] + rng.choice([0, 0, 0, 1, -1])
-        fields["back"] = min(max(back, 0), next(f.high for f in FORMATS[opcode].fields if f.name == "back"))
+        fields["reuse_offset"] = min(max(back, 0),
+                                     next(f.high for f in FORMATS[opcode].fields if f.name == "reuse_offset"))
     if rng.random() < 0.2:
         fields |= rng.choice([adjacent, full])(rng, opcode, fields, state)
     return random_word(rng, opcode, **fields)
@@ -124,7 +126,7 @@ async def judges_as_integers_do(dut):
                 word = draw(rng, rng.choice(OPCODES), state)
             refused = not 0 <= state.held <= 2 * capacity(NANO, Resource.RING)  # so does what is held
             if refused:
-                word = random_word(rng, Opcode.LINEAR, dst=Dest.RESIDUAL, hold=0, again=0)
+                word = random_word(rng, Opcode.LINEAR, dst=Dest.RESIDUAL, retain_weights=0, reuse_weights=0)
             dut.word.value = word
             verdict = model.judge(word, body)
             if not refused:

@@ -106,7 +106,7 @@ async def brings_programs_in(dut):
             words = program(NANO, [tame_word(bench.rng, bench.rng.choice(OUTSIDE_THE_GATE)) for _ in range(count)])
             assert await bench.fetch(words) is None
             order = [bench.rng.randrange(len(words)) for _ in range(60)]
-            for port in ("walker", "sequencer"):
+            for port in ("prefetcher", "sequencer"):
                 assert await bench.read(port, order) == [words[i] for i in order]
 
 

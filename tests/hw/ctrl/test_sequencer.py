@@ -23,12 +23,12 @@ def test_sequencer():
     run_bench(Sequencer(NANO), module=__name__)
 
 
-class World:
+class Testbench:
     """Program memory, four units that take a while, a gate with its queues (their lengths by expert, in order of
     arrival), and a log of everything issued."""
 
     def __init__(self, dut, *, slow=0, stall=never):
-        self.dut, self.slow, self.stall, self.rng = dut, slow, stall, seeded("world")
+        self.dut, self.slow, self.stall, self.rng = dut, slow, stall, seeded("tb")
         self.words, self.queues = [0], {}
         self.clear()
         self.task = cocotb.start_soon(self._run())
@@ -124,9 +124,9 @@ def by_unit(issued):
     return {unit: [issue for u, issue in issued if u == unit] for unit in UNITS}
 
 
-def check(world, words):
-    found, totals, own = expected(words, world.queues)
-    assert by_unit(world.issued) == by_unit(found) and world.totals == totals and world.retired == own
+def check(tb, words):
+    found, totals, own = expected(words, tb.queues)
+    assert by_unit(tb.issued) == by_unit(found) and tb.totals == totals and tb.retired == own
 
 
 @cocotb.test()
@@ -135,58 +135,58 @@ async def issues_in_order_and_keeps_waits(dut):
     rng = seeded("programs")
     for slow in (0, 5, 60):
         for stall in (never, half, bursts()):
-            world = World(dut, slow=slow, stall=stall)
+            tb = Testbench(dut, slow=slow, stall=stall)
             await reset(dut)
             words = program(NANO, [random_word(rng, rng.choice(PLAIN), wait=rng.choice([0, 0, rng.randrange(16)]))
                                    for _ in range(40)])
-            await world.run(words)
-            check(world, words)
+            await tb.run(words)
+            check(tb, words)
             # When an instruction is issued, everything older in the units it waits for is over.
-            log = list(zip(world.issued, world.spans, strict=True))
+            log = list(zip(tb.issued, tb.spans, strict=True))
             for (_, issue), (begun, _) in log:
                 wait = decode(issue["word"])[1]["wait"]
                 for (unit, older), (_, over) in log:
                     assert older["index"] >= issue["index"] or not unit & wait or over < begun, (issue, older)
-            world.task.cancel()
+            tb.task.cancel()
 
 
 @cocotb.test()
 async def waits_for_its_own_unit(dut):
     """An instruction that waits for the unit it goes to is not even offered before that unit is empty."""
     await start(dut)
-    world = World(dut, slow=40)
+    tb = Testbench(dut, slow=40)
     await reset(dut)
     words = program(NANO, [encode(Opcode.LINEAR, tiles=1, slices=1, wait=Unit.ARRAY)] * 10)
-    taken = await world.run(words)
-    assert all(later > over for (_, over), (later, _) in zip(world.spans, world.spans[1:], strict=False))
+    taken = await tb.run(words)
+    assert all(later > over for (_, over), (later, _) in zip(tb.spans, tb.spans[1:], strict=False))
     assert taken < 10 * 60
-    check(world, words)
+    check(tb, words)
 
 
 @cocotb.test()
 async def a_slow_unit_does_not_hold_up_the_others(dut):
     await start(dut)
-    world = World(dut)
+    tb = Testbench(dut)
     await reset(dut)
-    world.busy_until[Unit.ARRAY] = 10_000
+    tb.busy_until[Unit.ARRAY] = 10_000
     linear, norm = encode(Opcode.LINEAR, tiles=1, slices=1), encode(Opcode.NORM, tokens=1, blocks=1)
-    world.words = program(NANO, [linear, norm, norm])
+    tb.words = program(NANO, [linear, norm, norm])
     dut.start.value = 1
     await cycles(dut, 1)
     dut.start.value = 0
-    await until(dut, lambda: len(world.issued) == 2, 100, "both norms")
-    assert all(unit is Unit.NORM for unit, _ in world.issued)
-    world.busy_until[Unit.ARRAY] = 0
-    await until(dut, lambda: world.finished, 100, "END")
+    await until(dut, lambda: len(tb.issued) == 2, 100, "both norms")
+    assert all(unit is Unit.NORM for unit, _ in tb.issued)
+    tb.busy_until[Unit.ARRAY] = 0
+    await until(dut, lambda: tb.finished, 100, "END")
 
 
 @cocotb.test()
 async def keeps_its_latency(dut):
     await start(dut)
-    world = World(dut)
+    tb = Testbench(dut)
     await reset(dut)
-    world.busy_until[Unit.DMA] = 200
-    world.words = program(NANO, [encode(Opcode.NORM, tokens=1, blocks=1, wait=Unit.DMA)])
+    tb.busy_until[Unit.DMA] = 200
+    tb.words = program(NANO, [encode(Opcode.NORM, tokens=1, blocks=1, wait=Unit.DMA)])
     dut.start.value = 1
     await cycles(dut, 1)
     dut.start.value = 0
@@ -204,53 +204,53 @@ async def keeps_its_latency(dut):
 async def runs_bodies_for_every_routing(dut):
     await start(dut)
     rng = seeded("routing")
-    world = World(dut, slow=10, stall=half)
+    tb = Testbench(dut, slow=10, stall=half)
     await reset(dut)
     everyone = range(64)
     routings = [{}, {0: 1}, {63: 4095}, {63: 7, 0: 5}, {5: 4095}, dict.fromkeys(everyone, 3),
                 *({e: rng.randint(1, 4095) for e in rng.sample(everyone, rng.randint(1, 20))} for _ in range(8))]
     for queues in routings:
-        world.queues = queues
+        tb.queues = queues
         for experts in (1, 16, 64):
             body = [random_word(rng, Opcode.LINEAR, wait=0) for _ in range(rng.choice([1, 2, 15]))]
             loop = encode(Opcode.EXPERTS, experts=experts, body=len(body), pitch=3)
             words = program(NANO, [random_word(rng, Opcode.LINEAR, wait=0), loop, *body, loop, *body,
                                    random_word(rng, Opcode.STORE, wait=0)])
-            await world.run(words, limit=60_000)
-            check(world, words)
+            await tb.run(words, limit=60_000)
+            check(tb, words)
 
 
 @cocotb.test()
 async def experts_wait_for_the_gate_even_unasked(dut):
     await start(dut)
-    world = World(dut)
+    tb = Testbench(dut)
     await reset(dut)
-    world.words = program(NANO, [encode(Opcode.EXPERTS, experts=16, body=1), encode(Opcode.LINEAR, tiles=1, slices=1)])
-    world.busy_until[Unit.GATE] = 100
+    tb.words = program(NANO, [encode(Opcode.EXPERTS, experts=16, body=1), encode(Opcode.LINEAR, tiles=1, slices=1)])
+    tb.busy_until[Unit.GATE] = 100
     dut.start.value = 1
     await cycles(dut, 1)
     dut.start.value = 0
     await cycles(dut, 80)
-    assert not world.totals
-    world.queues = {2: 9}  # filled just before the gate falls idle
-    await until(dut, lambda: world.finished, 200, "END")
-    assert world.totals == [1] and [issue["count"] for _, issue in world.issued] == [9]
+    assert not tb.totals
+    tb.queues = {2: 9}  # filled just before the gate falls idle
+    await until(dut, lambda: tb.finished, 200, "END")
+    assert tb.totals == [1] and [issue["count"] for _, issue in tb.issued] == [9]
 
 
 @cocotb.test()
 async def works_again_after_a_reset_in_mid_program(dut):
     await start(dut)
     rng = seeded("reset")
-    world = World(dut, slow=20, stall=half)
-    world.queues = {1: 4, 9: 2}
+    tb = Testbench(dut, slow=20, stall=half)
+    tb.queues = {1: 4, 9: 2}
     body = [encode(Opcode.LINEAR, tiles=1, slices=1)] * 2
     words = program(NANO, [*body, encode(Opcode.EXPERTS, experts=16, body=2), *body, encode(Opcode.STORE, rows=1)])
     for _ in range(8):
-        world.words = words
+        tb.words = words
         dut.start.value = 1
         await cycles(dut, 1)
         dut.start.value = 0
         await cycles(dut, rng.randint(1, 120))
         await reset(dut)
-        await world.run(words)
-        check(world, words)
+        await tb.run(words)
+        check(tb, words)

@@ -22,12 +22,12 @@ def test_supervisor():
     run_bench(Supervisor(NANO, engines=ENGINES, locals_=LOCALS), module=__name__)
 
 
-class World:
+class Testbench:
     """The units around it: engines that owe answers for ``owed`` cycles after the halt of a job, or, in ``doubt``, for
     that long after any; and a log of what the supervisor does."""
 
     def __init__(self, dut):
-        self.dut, self.rng = dut, seeded("world")
+        self.dut, self.rng = dut, seeded("tb")
         for name in (*BASES, "start", "abort", "finished", "expired", "program_fault", "program_code", "program_index"):
             getattr(dut, name).value = 0
         for window in WINDOWS:
@@ -93,238 +93,238 @@ def local(code, index=6):
 
 async def ready(dut):
     await start(dut)
-    return World(dut)
+    return Testbench(dut)
 
 
 @cocotb.test()
 async def a_good_job_ends_with_ok_and_fresh_units(dut):
-    world = await ready(dut)
+    tb = await ready(dut)
     for run in range(1, 6):
-        await world.begin()
-        assert world.begun == 1 and int(dut.run_id.value) == run
+        await tb.begin()
+        assert tb.begun == 1 and int(dut.run_id.value) == run
         await cycles(dut, 100)
         assert int(dut.busy.value) and not int(dut.halt.value)
-        await world.pulse(finished=1)
-        assert await world.ended() == (Status.OK, 1, 0, 0)
-        assert world.reset_cycles >= RESET_CYCLES and not int(dut.reset.value) and not int(dut.halt.value)
+        await tb.pulse(finished=1)
+        assert await tb.ended() == (Status.OK, 1, 0, 0)
+        assert tb.reset_cycles >= RESET_CYCLES and not int(dut.reset.value) and not int(dut.halt.value)
 
 
 @cocotb.test()
 async def settings_are_checked_before_anything_moves(dut):
-    world = await ready(dut)
+    tb = await ready(dut)
     for window in WINDOWS:
         for lo, hi in ((0, 0), (0x1000, 0x1000), (0x2000, 0x1000), (2 << 32, 1 << 32), (1 << 32, 0xFFFF_FFFF)):
             getattr(dut, f"{window}_lo").value, getattr(dut, f"{window}_hi").value = lo, hi
-            await world.begin()
-            assert await world.ended() == (Status.RANGE_UNSET, 1, 0, 0) and not world.begun
+            await tb.begin()
+            assert await tb.ended() == (Status.RANGE_UNSET, 1, 0, 0) and not tb.begun
         getattr(dut, f"{window}_lo").value, getattr(dut, f"{window}_hi").value = 0xFFFF_FFFF, 1 << 32
     for base in BASES:
         for low in (1, 16, 32, 63):
             getattr(dut, base).value = 0x8_0000_0000 + low
-            await world.begin()
-            assert await world.ended() == (Status.MISALIGNED, 1, 0, 0) and not world.begun
+            await tb.begin()
+            assert await tb.ended() == (Status.MISALIGNED, 1, 0, 0) and not tb.begun
         getattr(dut, base).value = 0x8_0000_0040
-    await world.begin()
-    await world.pulse(finished=1)
-    assert (await world.ended())[0] == Status.OK
+    await tb.begin()
+    await tb.pulse(finished=1)
+    assert (await tb.ended())[0] == Status.OK
 
 
 @cocotb.test()
 async def every_fault_ends_in_its_name(dut):
-    world = await ready(dut)
+    tb = await ready(dut)
     cases = []
     for n in range(ENGINES):
         for code in (Status.R_SLVERR, Status.BAD_RESPONSE, Status.RANGE_WRITE):
-            addr = world.rng.getrandbits(64)
+            addr = tb.rng.getrandbits(64)
             cases.append(({f"bus_fault__{n}": bus(code, addr, n)}, (code, 1, n, addr)))
     cases += [({f"local_fault__{n}": local(Status.RANGE_LOCAL, n)}, (Status.RANGE_LOCAL, 1, n, 0))
               for n in range(LOCALS)]
     cases.append(({"program_fault": 1, "program_code": Status.NO_END, "program_index": 99}, (Status.NO_END, 1, 99, 0)))
     for n in range(ENGINES):
-        addr = world.rng.getrandbits(64)
+        addr = tb.rng.getrandbits(64)
         pins = {"expired": 1 << n, f"bus_fault__{n}": pack(BUS_FAULT, {"addr": addr})}
         cases.append((pins, (Status.BUS_TIMEOUT, 1, 11, addr)))
     cases.append(({"abort": 1}, (Status.ABORTED, 1, 11, 0)))
     for owed in (0, 30):
         for pins, expected in cases:
-            world.owed = owed
-            await world.begin()
-            await cycles(dut, world.rng.randint(0, 20))
-            await world.pulse(**pins)
-            assert await world.ended() == expected, pins
+            tb.owed = owed
+            await tb.begin()
+            await cycles(dut, tb.rng.randint(0, 20))
+            await tb.pulse(**pins)
+            assert await tb.ended() == expected, pins
             # What comes while it drains changes nothing; the next job is good.
-            world.owed = 0
-            await world.begin()
-            await world.pulse(finished=1)
-            assert (await world.ended())[0] == Status.OK
+            tb.owed = 0
+            await tb.begin()
+            await tb.pulse(finished=1)
+            assert (await tb.ended())[0] == Status.OK
 
 
 @cocotb.test()
 async def the_first_of_several_faults_wins_in_a_fixed_order(dut):
-    world = await ready(dut)
+    tb = await ready(dut)
     order = [("bus_fault__0", bus(Status.R_DECERR)), ("bus_fault__1", bus(Status.B_SLVERR)),
              ("program_fault", 1), ("local_fault__0", local(Status.RANGE_LOCAL)), ("expired", 1), ("abort", 1)]
     codes = [Status.R_DECERR, Status.B_SLVERR, Status.BAD_FIELD, Status.RANGE_LOCAL, Status.BUS_TIMEOUT, Status.ABORTED]
     dut.program_code.value = Status.BAD_FIELD
     for first in range(len(order)):
         for _ in range(4):
-            others = world.rng.sample(order[first:], world.rng.randint(1, len(order) - first))
-            await world.begin()
-            await world.pulse(**dict([order[first], *others]))
-            await world.pulse(bus_fault__2=bus(Status.EXOKAY))  # later, hence never
-            assert (await world.ended())[0] == codes[first]
+            others = tb.rng.sample(order[first:], tb.rng.randint(1, len(order) - first))
+            await tb.begin()
+            await tb.pulse(**dict([order[first], *others]))
+            await tb.pulse(bus_fault__2=bus(Status.EXOKAY))  # later, hence never
+            assert (await tb.ended())[0] == codes[first]
 
 
 @cocotb.test()
 async def an_abort_or_an_end_in_any_cycle_has_one_outcome(dut):
-    world = await ready(dut)
+    tb = await ready(dut)
     outcomes = set()
     for gap in range(-6, 7):
         for finish_at in (1, 5):
-            world.owed = 7
-            world.done, world.begun, world.results = 0, 0, None
-            await world.pulse(start=1)
+            tb.owed = 7
+            tb.done, tb.begun, tb.results = 0, 0, None
+            await tb.pulse(start=1)
             await cycles(dut, 12 + finish_at)
 
             async def later(delay, **pins):
                 await cycles(dut, delay)
-                await world.pulse(**pins)
+                await tb.pulse(**pins)
 
             tasks = [cocotb.start_soon(later(6, finished=1)), cocotb.start_soon(later(6 + gap, abort=1))]
             for task in tasks:
                 await task
-            code, drained, *_ = await world.ended()
+            code, drained, *_ = await tb.ended()
             assert code in (Status.OK, Status.ABORTED) and drained
             assert code == Status.OK if gap > 2 else gap > -2 or code == Status.ABORTED
             outcomes.add(code)
     assert outcomes == {Status.OK, Status.ABORTED}
     # Before the job has even begun.
     for delay in range(12):
-        world.done, world.begun = 0, 0
-        await world.pulse(start=1)
+        tb.done, tb.begun = 0, 0
+        await tb.pulse(start=1)
         await cycles(dut, delay)
-        await world.pulse(abort=1)
-        assert (await world.ended())[0] == Status.ABORTED, delay
+        await tb.pulse(abort=1)
+        assert (await tb.ended())[0] == Status.ABORTED, delay
     # When nothing runs it means nothing, now or later.
-    await world.pulse(abort=1)
-    await world.begin()
+    await tb.pulse(abort=1)
+    await tb.begin()
     await cycles(dut, 20)
-    await world.pulse(finished=1)
-    assert (await world.ended())[0] == Status.OK
+    await tb.pulse(finished=1)
+    assert (await tb.ended())[0] == Status.OK
 
 
 @cocotb.test()
 async def the_watchdog_counts_exactly(dut):
-    world = await ready(dut)
+    tb = await ready(dut)
     for limit in (0, 1, 50, 300):
         dut.job_limit.value = limit
-        await world.begin()
+        await tb.begin()
         waited = await until(dut, lambda: int(dut.halt.value) == 1, limit + 20, "halt")
         assert limit <= waited <= limit + 4, (limit, waited)
-        assert (await world.ended())[0] == Status.JOB_TIMEOUT
+        assert (await tb.ended())[0] == Status.JOB_TIMEOUT
 
 
 @cocotb.test()
 async def a_bus_that_does_not_drain_is_reported_and_may_recover(dut):
-    world = await ready(dut)
-    world.owed = 10_000
-    await world.begin()
-    await world.pulse(bus_fault__0=bus(Status.R_SLVERR, 0x40, 3))
+    tb = await ready(dut)
+    tb.owed = 10_000
+    await tb.begin()
+    await tb.pulse(bus_fault__0=bus(Status.R_SLVERR, 0x40, 3))
     await cycles(dut, 30)
-    assert not world.done
-    await world.pulse(expired=2)
-    assert await world.ended() == (Status.DRAIN_TIMEOUT, 0, 3, 0x40)
+    assert not tb.done
+    await tb.pulse(expired=2)
+    assert await tb.ended() == (Status.DRAIN_TIMEOUT, 0, 3, 0x40)
     assert int(dut.halt.value), "It must not start anything on a bus that still owes answers."
     # A start is answered at once, with the same name.
-    world.done, world.begun = 0, 0
-    await world.pulse(start=1)
-    assert (await world.ended())[:2] == (Status.DRAIN_TIMEOUT, 0) and not world.begun
+    tb.done, tb.begun = 0, 0
+    await tb.pulse(start=1)
+    assert (await tb.ended())[:2] == (Status.DRAIN_TIMEOUT, 0) and not tb.begun
     # The bus comes to rest after all.
-    world.owed = 0
+    tb.owed = 0
     await until(dut, lambda: int(dut.drained.value) == 1, 50, "drained")
     await cycles(dut, 5)
-    assert not int(dut.halt.value) and not int(dut.busy.value) and world.done == 1
-    await world.begin()
-    await world.pulse(finished=1)
-    assert (await world.ended())[:2] == (Status.OK, 1)
+    assert not int(dut.halt.value) and not int(dut.busy.value) and tb.done == 1
+    await tb.begin()
+    await tb.pulse(finished=1)
+    assert (await tb.ended())[:2] == (Status.OK, 1)
 
 
 @cocotb.test()
 async def a_start_in_any_cycle_of_the_recovery_is_not_lost(dut):
-    world = await ready(dut)
+    tb = await ready(dut)
     for delay in range(14):
-        world.owed = 10_000
-        await world.begin()
-        await world.pulse(abort=1)
+        tb.owed = 10_000
+        await tb.begin()
+        await tb.pulse(abort=1)
         await cycles(dut, 10)
-        await world.pulse(expired=1)
-        await world.ended()
-        world.owed, world.done, world.begun = 0, 0, 0
+        await tb.pulse(expired=1)
+        await tb.ended()
+        tb.owed, tb.done, tb.begun = 0, 0, 0
         await cycles(dut, delay)
-        await world.pulse(start=1)
-        await until(dut, lambda: world.begun or world.done, 60, "begin or done")
-        if world.begun:
-            await world.pulse(finished=1)
-            assert (await world.ended())[:2] == (Status.OK, 1)
+        await tb.pulse(start=1)
+        await until(dut, lambda: tb.begun or tb.done, 60, "begin or done")
+        if tb.begun:
+            await tb.pulse(finished=1)
+            assert (await tb.ended())[:2] == (Status.OK, 1)
         else:
-            assert (await world.ended())[0] == Status.DRAIN_TIMEOUT
+            assert (await tb.ended())[0] == Status.DRAIN_TIMEOUT
             await until(dut, lambda: int(dut.drained.value) == 1, 50, "drained")
             await cycles(dut, 5)
 
 
 @cocotb.test()
 async def a_bus_that_breaks_the_protocol_in_its_drain_spoils_a_good_job(dut):
-    world = await ready(dut)
+    tb = await ready(dut)
     for delay in range(1, 30):
-        world.owed = 40
-        await world.begin()
-        await world.pulse(finished=1)
+        tb.owed = 40
+        await tb.begin()
+        await tb.pulse(finished=1)
         await cycles(dut, delay)
-        await world.pulse(bus_fault__1=bus(Status.BAD_RESPONSE, 0x80, 4), abort=1)
-        assert await world.ended() == (Status.BAD_RESPONSE, 1, 4, 0x80), delay
+        await tb.pulse(bus_fault__1=bus(Status.BAD_RESPONSE, 0x80, 4), abort=1)
+        assert await tb.ended() == (Status.BAD_RESPONSE, 1, 4, 0x80), delay
     # But nothing else does, and the first error stays the first.
-    await world.begin()
-    await world.pulse(finished=1)
+    await tb.begin()
+    await tb.pulse(finished=1)
     await cycles(dut, 5)
-    await world.pulse(local_fault__0=local(Status.RANGE_LOCAL), expired=0, abort=1)
-    assert (await world.ended())[0] == Status.OK
-    await world.begin()
-    await world.pulse(bus_fault__0=bus(Status.R_SLVERR, 0x40, 3))
+    await tb.pulse(local_fault__0=local(Status.RANGE_LOCAL), expired=0, abort=1)
+    assert (await tb.ended())[0] == Status.OK
+    await tb.begin()
+    await tb.pulse(bus_fault__0=bus(Status.R_SLVERR, 0x40, 3))
     await cycles(dut, 5)
-    await world.pulse(bus_fault__1=bus(Status.BAD_RESPONSE, 0x80, 4))
-    assert await world.ended() == (Status.R_SLVERR, 1, 3, 0x40)
+    await tb.pulse(bus_fault__1=bus(Status.BAD_RESPONSE, 0x80, 4))
+    assert await tb.ended() == (Status.R_SLVERR, 1, 3, 0x40)
 
 
 @cocotb.test()
 async def a_job_begins_when_the_bus_is_at_rest(dut):
     """What a bus sends while nobody works is waited for, as long as a drain would."""
-    world = await ready(dut)
+    tb = await ready(dut)
     for owed in (0, 1, 20):
-        world.owed, world.doubt = owed, True
+        tb.owed, tb.doubt = owed, True
         await cycles(dut, 10)
-        await world.begin()
-        assert world.begun and not world.doubt and not int(dut.halt.value)
-        await world.pulse(finished=1)
-        assert await world.ended() == (Status.OK, 1, 0, 0)
+        await tb.begin()
+        assert tb.begun and not tb.doubt and not int(dut.halt.value)
+        await tb.pulse(finished=1)
+        assert await tb.ended() == (Status.OK, 1, 0, 0)
     # A bus that never rests: a named end, and no job until it does.
-    world.owed, world.doubt = 10_000, True
+    tb.owed, tb.doubt = 10_000, True
     await cycles(dut, 10)
-    world.done, world.begun = 0, 0
-    await world.pulse(start=1)
+    tb.done, tb.begun = 0, 0
+    await tb.pulse(start=1)
     await cycles(dut, 50)
-    assert not world.begun and not world.done and int(dut.busy.value)
-    await world.pulse(expired=2)
-    assert await world.ended() == (Status.DRAIN_TIMEOUT, 0, 0, 0)
-    world.owed = 0
+    assert not tb.begun and not tb.done and int(dut.busy.value)
+    await tb.pulse(expired=2)
+    assert await tb.ended() == (Status.DRAIN_TIMEOUT, 0, 0, 0)
+    tb.owed = 0
     await until(dut, lambda: int(dut.drained.value) == 1, 50, "drained")
-    await world.begin()
-    await world.pulse(finished=1)
-    assert (await world.ended())[:2] == (Status.OK, 1)
+    await tb.begin()
+    await tb.pulse(finished=1)
+    assert (await tb.ended())[:2] == (Status.OK, 1)
     # An abort meanwhile ends the job as soon as it has begun.
-    world.owed, world.doubt = 30, True
+    tb.owed, tb.doubt = 30, True
     await cycles(dut, 10)
-    world.done, world.begun = 0, 0
-    await world.pulse(start=1)
+    tb.done, tb.begun = 0, 0
+    await tb.pulse(start=1)
     await cycles(dut, 10)
-    await world.pulse(abort=1)
-    assert (await world.ended())[:2] == (Status.ABORTED, 1)
+    await tb.pulse(abort=1)
+    assert (await tb.ended())[:2] == (Status.ABORTED, 1)

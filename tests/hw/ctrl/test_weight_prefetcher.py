@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stream walker: asks for every line of the stream once, in order, and never for one that could not be stored."""
+"""The stream prefetcher: asks for every line of the stream once, in order, and never for one that could not be
+stored."""
 
 import cocotb
 import pytest
@@ -9,8 +10,8 @@ from golden.spec import tiling
 from golden.spec.isa import STREAM_LINES, Opcode, decode, encode
 from golden.spec.machine import LINE, NANO, NORM_PARAM_LINES, PARAM_LINES, SLICE, SLICE_LINES, TN
 from golden.spec.machine import MAX_EXPERTS as EXPERTS
-from hw.ctrl.credits import MULT_LINES, NORM_LINES
-from hw.ctrl.weight_prefetcher import READ_CYCLES, StreamWalker
+from hw.ctrl.credits import MULTIPLIER_LINES, NORM_LINES
+from hw.ctrl.weight_prefetcher import READ_CYCLES, WeightPrefetcher
 from hw.dma.weight_lines import CHUNK, CHUNK_LINES, ROUTE, Destination
 from sim.runner import run_bench
 from sim.streams import Sink, Source, cycles, half, never, reset, seeded, start, until
@@ -18,22 +19,22 @@ from tests.hw.support.programs import PLAIN, program, random_word
 
 pytestmark = pytest.mark.rtl
 DEPTHS = {Destination.RING: NANO.ring_lines, Destination.PARAM: NANO.param_lines, Destination.NORM: NORM_LINES,
-          Destination.MULTS: MULT_LINES}
+          Destination.MULTIPLIERS: MULTIPLIER_LINES}
 LINES_PER_ROW = NANO.row_bytes // LINE
 
 
 def test_stream_walker():
-    run_bench(StreamWalker(NANO), module=__name__)
+    run_bench(WeightPrefetcher(NANO), module=__name__)
 
 
-class World:
+class Testbench:
     """Program memory, consumers that free lines some time after they were asked for, and a gate that names experts.
 
     ``gate``: its round and the experts in order of arrival, as many of them as ``named``.
     """
 
     def __init__(self, dut, *, stall=never, consume=0.3):
-        self.dut, self.consume, self.rng, self.words, self.pipe = dut, consume, seeded("world"), [0], [0] * READ_CYCLES
+        self.dut, self.consume, self.rng, self.words, self.pipe = dut, consume, seeded("tb"), [0], [0] * READ_CYCLES
         self.chunks, self.routes = Sink(dut, "o_chunk", CHUNK, stall=stall), Sink(dut, "o_route", ROUTE, stall=stall)
         self.total = Source(dut, "i_total", EXPERTS.bit_length())
         self.gate, self.named = (0, []), 0
@@ -65,7 +66,7 @@ class World:
                 self.held[target] += lines
                 self.most[target] = max(self.most[target], self.held[target])
                 assert self.held[target] <= DEPTHS[target], f"{target.name} was promised more than it holds."
-            for target in (Destination.PARAM, Destination.NORM, Destination.MULTS):
+            for target in (Destination.PARAM, Destination.NORM, Destination.MULTIPLIERS):
                 frees = self.held[target] > 0 and self.rng.random() < self.consume
                 getattr(dut, f"{target.name.lower()}_release").value = int(frees)
                 self.held[target] -= frees
@@ -127,7 +128,7 @@ def segments(opcode, f):
         found = [(Destination.NORM, NORM_PARAM_LINES * f["blocks"])]
     elif opcode is Opcode.ATTENTION:
         rest = f["heads"] * f["head_slices"] * SLICE // TN * PARAM_LINES
-        found = [(Destination.MULTS, 1), (Destination.PARAM, rest)]
+        found = [(Destination.MULTIPLIERS, 1), (Destination.PARAM, rest)]
         assert sum(lines for _, lines in found) == tiling.attention_lines(f["heads"], f["head_slices"])
     else:
         found = []
@@ -142,7 +143,7 @@ def expected(words, orders):
         opcode, fields = decode(word)
         line = base + fields.get("stream", 0)
         for target, count in segments(opcode, fields):
-            if not (fields.get("again") and target is Destination.RING):  # these are in the ring
+            if not (fields.get("reuse_weights") and target is Destination.RING):  # these are in the ring
                 found.append((target, count, line))
                 lines.extend((line + n) % STREAM_LINES for n in range(count))
             line += count
@@ -176,19 +177,20 @@ async def asks_for_every_line_once_and_in_order(dut):
     await start(dut)
     rng = seeded("programs")
     for stall, consume in ((never, 0.9), (half, 0.3), (never, 0.1)):
-        world = World(dut, stall=stall, consume=consume)
+        tb = Testbench(dut, stall=stall, consume=consume)
         await reset(dut)
-        words = program(NANO, [*(small(rng, rng.choice(PLAIN)) for _ in range(25)), small(rng, Opcode.LINEAR, again=0)])
-        routes = await world.run(words)
+        words = program(NANO, [*(small(rng, rng.choice(PLAIN)) for _ in range(25)), small(rng, Opcode.LINEAR,
+                                                                                          reuse_weights=0)])
+        routes = await tb.run(words)
         assert {target for target, _, _ in routes} == set(Destination)
-        world.stop()
+        tb.stop()
 
 
 @cocotb.test()
 async def follows_the_stream_without_jumps(dut):
     """Instructions whose parts lie one behind the other make one uninterrupted run."""
     await start(dut)
-    world = World(dut, consume=1)
+    tb = Testbench(dut, consume=1)
     await reset(dut)
     words, line = [], 100
     for opcode, fields, length in ((Opcode.NORM, {"tokens": 1, "blocks": 6}, tiling.norm_lines(6)),
@@ -198,48 +200,48 @@ async def follows_the_stream_without_jumps(dut):
                                    (Opcode.LINEAR, {"tiles": 1, "slices": 1}, tiling.linear_lines(1, 1))):
         words += [encode(opcode, stream=line, **fields), encode(Opcode.COPY, rows=1)]
         line += length
-    await world.run(program(NANO, words))
-    assert sum(chunk["jump"] for chunk in world.chunks.values) == 1
+    await tb.run(program(NANO, words))
+    assert sum(chunk["jump"] for chunk in tb.chunks.values) == 1
 
 
 @cocotb.test()
 async def never_promises_more_than_fits(dut):
     """With consumers that take nothing, exactly what fits is asked for; what they free is asked for again."""
     await start(dut)
-    world = World(dut, consume=0)
+    tb = Testbench(dut, consume=0)
     await reset(dut)
     linear = encode(Opcode.LINEAR, tiles=8, slices=511, stream=5)
-    world.words = program(NANO, [linear])
+    tb.words = program(NANO, [linear])
     dut.start.value = 1
     await cycles(dut, 1)
     dut.start.value = 0
     await cycles(dut, 2000)
-    assert world.held[Destination.RING] == NANO.ring_lines and not int(dut.o_chunk__valid.value)
-    world.consume = 1
-    await until(dut, lambda: world.chunks.values[-1]["line"] > 5 + 2 * NANO.ring_lines, 10_000, "more lines")
+    assert tb.held[Destination.RING] == NANO.ring_lines and not int(dut.o_chunk__valid.value)
+    tb.consume = 1
+    await until(dut, lambda: tb.chunks.values[-1]["line"] > 5 + 2 * NANO.ring_lines, 10_000, "more lines")
 
 
 @cocotb.test()
 async def runs_well_ahead_of_the_ports(dut):
     await start(dut)
-    world = World(dut, consume=1)
+    tb = Testbench(dut, consume=1)
     await reset(dut)
-    await world.run(program(NANO, [encode(Opcode.LINEAR, tiles=1, slices=24)]))
-    ring = world.chunks.times[-24:]
-    assert ring[-1] - ring[0] == 2 * 23 and all(chunk["lines"] == CHUNK_LINES for chunk in world.chunks.values[-24:])
+    await tb.run(program(NANO, [encode(Opcode.LINEAR, tiles=1, slices=24)]))
+    ring = tb.chunks.times[-24:]
+    assert ring[-1] - ring[0] == 2 * 23 and all(chunk["lines"] == CHUNK_LINES for chunk in tb.chunks.values[-24:])
     # Between instructions and segments it still grants more than a line a cycle.
-    world.stop()
-    world = World(dut, consume=1)
+    tb.stop()
+    tb = Testbench(dut, consume=1)
     await reset(dut)
-    routes = await world.run(program(NANO, [encode(Opcode.LINEAR, tiles=1, slices=1)] * 30))
-    assert sum(lines for _, lines, _ in routes) / (world.chunks.times[-1] - world.chunks.times[0]) > 1
+    routes = await tb.run(program(NANO, [encode(Opcode.LINEAR, tiles=1, slices=1)] * 30))
+    assert sum(lines for _, lines, _ in routes) / (tb.chunks.times[-1] - tb.chunks.times[0]) > 1
 
 
 @cocotb.test()
 async def walks_exactly_the_experts_that_the_gate_names(dut):
     await start(dut)
     rng = seeded("experts")
-    world = World(dut, consume=0.9)
+    tb = Testbench(dut, consume=0.9)
     await reset(dut)
     everyone = list(range(EXPERTS))
     orders = [[], [0], [63], rng.sample(everyone, EXPERTS), [63, 0], *(rng.sample(everyone, 7) for _ in range(3))]
@@ -253,51 +255,51 @@ async def walks_exactly_the_experts_that_the_gate_names(dut):
         loop = encode(Opcode.EXPERTS, experts=experts, body=3, stream=1000, pitch=rng.choice([80, 1 << 20, 0x1_2345]))
         words = program(NANO, [*gates, loop, *body, small(rng, Opcode.LINEAR), gates[0], gates[1], loop, *body,
                                small(rng, Opcode.NORM)])
-        world.gate, world.named = (0, []), 0
+        tb.gate, tb.named = (0, []), 0
         await reset(dut)
-        await world.run(words, rounds)
+        await tb.run(words, rounds)
 
 
 @cocotb.test()
 async def asks_for_an_expert_as_soon_as_it_is_named(dut):
     """Neither before nor for one of the round before, and without the total."""
     await start(dut)
-    world = World(dut, consume=1)
-    world.gate, world.named = (0, [4, 3]), 2
+    tb = Testbench(dut, consume=1)
+    tb.gate, tb.named = (0, [4, 3]), 2
     await reset(dut)
     length = tiling.linear_lines(2, 1)
-    world.words = program(NANO, [encode(Opcode.GATE, tokens=1, experts=64, top_k=1),
+    tb.words = program(NANO, [encode(Opcode.GATE, tokens=1, experts=64, top_k=1),
                                  encode(Opcode.EXPERTS, experts=64, body=1, stream=100, pitch=1000),
                                  encode(Opcode.LINEAR, tiles=2, slices=1), encode(Opcode.NORM, tokens=1, blocks=1)])
     dut.start.value = 1
     await cycles(dut, 1)
     dut.start.value = 0
     await cycles(dut, 300)
-    assert not world.chunks.values, "The gate has not begun this round yet."
-    world.gate, world.named = (1, [9, 63, 5]), 0
+    assert not tb.chunks.values, "The gate has not begun this round yet."
+    tb.gate, tb.named = (1, [9, 63, 5]), 0
     for n, expert in enumerate((9, 63, 5)):
         await cycles(dut, 300)
-        assert sum(chunk["lines"] for chunk in world.chunks.values) == n * length
-        world.named += 1
+        assert sum(chunk["lines"] for chunk in tb.chunks.values) == n * length
+        tb.named += 1
         await cycles(dut, 60)
-        assert world.chunks.values[-1]["line"] // 1000 == expert
+        assert tb.chunks.values[-1]["line"] // 1000 == expert
     await cycles(dut, 300)
-    assert sum(chunk["lines"] for chunk in world.chunks.values) == 3 * length
-    await world.total.send([3])
-    await until(dut, lambda: world.chunks.values[-1]["line"] == 0, 100, "the norm behind the loop")
+    assert sum(chunk["lines"] for chunk in tb.chunks.values) == 3 * length
+    await tb.total.send([3])
+    await until(dut, lambda: tb.chunks.values[-1]["line"] == 0, 100, "the norm behind the loop")
 
 
 @cocotb.test()
 async def starts_afresh_after_a_reset(dut):
     await start(dut)
     rng = seeded("reset")
-    world = World(dut, stall=half, consume=0.5)
+    tb = Testbench(dut, stall=half, consume=0.5)
     for _ in range(8):
-        world.words = program(NANO, [small(rng, Opcode.LINEAR) for _ in range(20)])
+        tb.words = program(NANO, [small(rng, Opcode.LINEAR) for _ in range(20)])
         dut.start.value = 1
         await cycles(dut, 1)
         dut.start.value = 0
         await cycles(dut, rng.randint(1, 300))
         await reset(dut)
-        world.clear()
-        await world.run(program(NANO, [small(rng, Opcode.LINEAR)]))
+        tb.clear()
+        await tb.run(program(NANO, [small(rng, Opcode.LINEAR)]))

@@ -46,11 +46,11 @@ class Reader:
             self.answer.value = self.rng.getrandbits(len(self.answer)) if row is None else self.wrap(self.rows[row])
 
 
-class World:
+class Testbench:
     """The unit's neighbours: two on-chip memories as lists of integers, and the main port as the streams it sees."""
 
     def __init__(self, dut, *, stall=never):
-        self.dut, self.rng = dut, seeded("world")
+        self.dut, self.rng = dut, seeded("tb")
         self.rows = {memory: [self.rng.getrandbits(8 * LINE) for _ in range(depth)] for memory, depth in DEPTH.items()}
         for memory, name in ((Memory.OPERAND, "operand"), (Memory.RESIDUAL, "residual")):
             wrap = (lambda row: pack(OPERAND_ROW, {"data": row, "exp": [3, 1]})) if memory is Memory.OPERAND else int
@@ -93,11 +93,11 @@ def beats_of(rows):
 @cocotb.test()
 async def is_busy_until_the_last_row_can_be_read(dut):
     await start(dut)
-    world = World(dut)
+    tb = Testbench(dut)
     for memory in Memory:
-        sink = world.writes[memory]
-        cocotb.start_soon(world.beats.send(beats_of([5] * 3)))
-        await world.run(1, Opcode.LOAD, memory=memory, rows=3)
+        sink = tb.writes[memory]
+        cocotb.start_soon(tb.beats.send(beats_of([5] * 3)))
+        await tb.run(1, Opcode.LOAD, memory=memory, rows=3)
         # `run` returns two cycles after idle rose.
         assert sink.cycle - 2 - sink.times[-1] > RowMemory.WRITE_LATENCY
 
@@ -117,7 +117,7 @@ async def moves_rows_exactly(dut):
     rng = seeded("jobs")
     policies = [never, half, bursts()]
     current = {"policy": never}
-    world = World(dut, stall=lambda r: current["policy"](r))
+    tb = Testbench(dut, stall=lambda r: current["policy"](r))
     for index in range(60):
         current["policy"] = rng.choice(policies)
         opcode = rng.choice([Opcode.LOAD, Opcode.STORE, Opcode.COPY])
@@ -127,54 +127,54 @@ async def moves_rows_exactly(dut):
         if opcode is Opcode.LOAD:
             region = rng.choice(list(Region))
             rows = [rng.getrandbits(8 * LINE) for _ in range(count)]
-            sending = cocotb.start_soon(world.beats.send(beats_of(rows)))
-            await world.run(index, opcode, region=region, offset=offset, memory=memory, row=row, rows=count)
+            sending = cocotb.start_soon(tb.beats.send(beats_of(rows)))
+            await tb.run(index, opcode, region=region, offset=offset, memory=memory, row=row, rows=count)
             await sending
-            assert world.load.values == [{"addr": (BASES[region] + LINE * offset) % (1 << 64), "beats": 4 * count}]
-            check_writes(world.writes[memory], memory, row, rows)
+            assert tb.load.values == [{"addr": (BASES[region] + LINE * offset) % (1 << 64), "beats": 4 * count}]
+            check_writes(tb.writes[memory], memory, row, rows)
         elif opcode is Opcode.STORE:
-            await world.run(index, opcode, offset=offset, memory=memory, row=row, rows=count)
-            assert world.store.values == [{"addr": (BASES["output"] + LINE * offset) % (1 << 64), "beats": 4 * count}]
-            assert world.data.values == beats_of(world.rows[memory][row:row + count])
-            world.data.values.clear()
+            await tb.run(index, opcode, offset=offset, memory=memory, row=row, rows=count)
+            assert tb.store.values == [{"addr": (BASES["output"] + LINE * offset) % (1 << 64), "beats": 4 * count}]
+            assert tb.data.values == beats_of(tb.rows[memory][row:row + count])
+            tb.data.values.clear()
         else:
             target = rng.randint(0, DEPTH[memory] - count)
-            await world.run(index, opcode, src_row=row, dst_row=target, rows=count)
-            check_writes(world.writes[memory], memory, target, world.rows[memory][row:row + count])
-        world.load.values.clear(), world.store.values.clear()
-        assert not any(sink.values for sink in world.writes.values()) and not world.data.values
-    assert not world.faults
+            await tb.run(index, opcode, src_row=row, dst_row=target, rows=count)
+            check_writes(tb.writes[memory], memory, target, tb.rows[memory][row:row + count])
+        tb.load.values.clear(), tb.store.values.clear()
+        assert not any(sink.values for sink in tb.writes.values()) and not tb.data.values
+    assert not tb.faults
 
 
 @cocotb.test()
 async def keeps_its_rates(dut):
     await start(dut)
-    world = World(dut)
-    rows = world.rows[Memory.OPERAND][:100]
-    cocotb.start_soon(world.beats.send(beats_of(rows)))
-    assert await world.run(0, Opcode.LOAD, region=Region.INPUT, memory=Memory.OPERAND, rows=100) <= 4 * 100 + 20
-    assert await world.run(1, Opcode.STORE, memory=Memory.OPERAND, rows=100) <= 4 * 100 + 20
-    assert await world.run(2, Opcode.COPY, dst_row=100, rows=100) <= 100 + 20
+    tb = Testbench(dut)
+    rows = tb.rows[Memory.OPERAND][:100]
+    cocotb.start_soon(tb.beats.send(beats_of(rows)))
+    assert await tb.run(0, Opcode.LOAD, region=Region.INPUT, memory=Memory.OPERAND, rows=100) <= 4 * 100 + 20
+    assert await tb.run(1, Opcode.STORE, memory=Memory.OPERAND, rows=100) <= 4 * 100 + 20
+    assert await tb.run(2, Opcode.COPY, dst_row=100, rows=100) <= 100 + 20
 
 
 @cocotb.test()
 async def keeps_its_latency(dut):
     await start(dut)
-    world = World(dut)
-    begun = world.load.cycle
-    await world.issue.send([{"word": encode(Opcode.LOAD, rows=1)}])
-    await world.load.receive(1)
-    assert world.load.times[0] - begun == LoadStore.LATENCY, world.load.times
+    tb = Testbench(dut)
+    begun = tb.load.cycle
+    await tb.issue.send([{"word": encode(Opcode.LOAD, rows=1)}])
+    await tb.load.receive(1)
+    assert tb.load.times[0] - begun == LoadStore.LATENCY, tb.load.times
 
 
 @cocotb.test()
 async def a_store_ends_with_its_last_acknowledgement(dut):
     await start(dut)
-    world = World(dut)
+    tb = Testbench(dut)
     dut.stored.value = 0
-    await world.issue.send([{"word": encode(Opcode.STORE, rows=2)}])
+    await tb.issue.send([{"word": encode(Opcode.STORE, rows=2)}])
     await cycles(dut, 200)
-    assert len(world.data.values) == 8 and not int(dut.idle.value) and not world.retired
+    assert len(tb.data.values) == 8 and not int(dut.idle.value) and not tb.retired
     dut.stored.value = 1
     await until(dut, lambda: int(dut.idle.value) == 1, 5, "idle")
 
@@ -182,7 +182,7 @@ async def a_store_ends_with_its_last_acknowledgement(dut):
 @cocotb.test()
 async def a_row_beyond_its_memory_moves_nothing(dut):
     await start(dut)
-    world = World(dut)
+    tb = Testbench(dut)
     operand, residual = DEPTH[Memory.OPERAND], DEPTH[Memory.RESIDUAL]
     bad = [
         (Opcode.LOAD, {"memory": Memory.OPERAND, "row": operand - 1, "rows": 2}),
@@ -194,27 +194,27 @@ async def a_row_beyond_its_memory_moves_nothing(dut):
         (Opcode.COPY, {"src_row": 0, "dst_row": residual - 3, "rows": 4}),
     ]
     for n, (opcode, fields) in enumerate(bad):
-        await world.issue.send([{"word": encode(opcode, **fields), "index": 77}])
+        await tb.issue.send([{"word": encode(opcode, **fields), "index": 77}])
         await cycles(dut, 100)
-        assert world.faults == n + 1 and not int(dut.idle.value) and not world.retired, (opcode, fields)
+        assert tb.faults == n + 1 and not int(dut.idle.value) and not tb.retired, (opcode, fields)
         assert int(dut.at.value) == 77
-        assert not (world.load.values or world.store.values or world.data.values)
-        assert not any(sink.values for sink in world.writes.values())
+        assert not (tb.load.values or tb.store.values or tb.data.values)
+        assert not any(sink.values for sink in tb.writes.values())
         await reset(dut)
-    await world.run(0, Opcode.STORE, memory=Memory.OPERAND, row=0, rows=operand)
-    assert len(world.data.values) == 4 * operand
+    await tb.run(0, Opcode.STORE, memory=Memory.OPERAND, row=0, rows=operand)
+    assert len(tb.data.values) == 4 * operand
 
 
 @cocotb.test()
 async def works_again_after_a_reset_in_mid_stream(dut):
     await start(dut)
     rng = seeded("reset")
-    world = World(dut, stall=half)
+    tb = Testbench(dut, stall=half)
     for _ in range(10):
         word = rng.choice([encode(Opcode.STORE, rows=50), encode(Opcode.COPY, dst_row=100, rows=50)])
-        await world.issue.send([{"word": word}])
+        await tb.issue.send([{"word": word}])
         await cycles(dut, rng.randint(1, 100))
         await reset(dut)
-        world.data.values.clear(), world.store.values.clear(), world.writes[Memory.RESIDUAL].values.clear()
-        await world.run(1, Opcode.COPY, src_row=3, dst_row=50, rows=20)
-        check_writes(world.writes[Memory.RESIDUAL], Memory.RESIDUAL, 50, world.rows[Memory.RESIDUAL][3:23])
+        tb.data.values.clear(), tb.store.values.clear(), tb.writes[Memory.RESIDUAL].values.clear()
+        await tb.run(1, Opcode.COPY, src_row=3, dst_row=50, rows=20)
+        check_writes(tb.writes[Memory.RESIDUAL], Memory.RESIDUAL, 50, tb.rows[Memory.RESIDUAL][3:23])

@@ -20,7 +20,7 @@ from tests.hw.support.axi_agents import BEAT, ReadMemory
 pytestmark = pytest.mark.rtl
 LO, HI = 0x8_0000_0000, 0xA_0000_0000
 OUTPUTS = {Destination.RING: "o_ring", Destination.PARAM: "o_param", Destination.NORM: "o_norm",
-           Destination.MULTS: "o_mults"}
+           Destination.MULTIPLIERS: "o_multipliers"}
 STREAM = ["delivers_every_line_where_it_belongs", "takes_grants_at_any_moment", "sustains_its_rate",
           "joins_chunks_into_long_bursts", "hands_out_a_short_grant_in_time", "refuses_what_leaves_the_window"]
 
@@ -39,11 +39,11 @@ def content(addr):
     return (addr * 0x9E3779B97F4A7C15F39CC0605CEDC835 ^ addr << 64) % (1 << 128)
 
 
-class World:
-    """A plane behind each port, the walker's side as sources, the four destinations as sinks."""
+class Testbench:
+    """A plane behind each port, the prefetcher's side as sources, the four destinations as sinks."""
 
     def __init__(self, dut, *, aligned=False, stall=never, latency=100):
-        self.dut, self.rng = dut, seeded("world")
+        self.dut, self.rng = dut, seeded("tb")
         self.ports = len([name for name in dir(dut) if name.startswith("axi__") and name.endswith("__araddr")])
         self.share = LINE // self.ports
         self.bases = [LO + 0x100_0000 * p + (0 if aligned else 64 * self.rng.randrange(64)) for p in range(self.ports)]
@@ -68,7 +68,7 @@ class World:
         return value
 
     async def ask(self, segments):
-        """``segments``: (destination, lines, first line), as the walker would send them."""
+        """``segments``: (destination, lines, first line), as the prefetcher would send them."""
         chunks, following = [], None
         for _, lines, line in segments:
             while lines:
@@ -98,18 +98,18 @@ async def delivers_every_line_where_it_belongs(dut):
     rng = seeded("segments")
     for stall in (never, half, bursts()):
         await reset(dut)
-        world = World(dut, stall=stall, latency=rng.choice([1, 40]))
+        tb = Testbench(dut, stall=stall, latency=rng.choice([1, 40]))
         line, segments = 0, []
         for _ in range(40):
             line = rng.choice([line, line, line, rng.randrange(1 << 16)])
             lines = rng.choice([1, 6, 8, 12, 96, rng.randint(1, 40)])
             segments.append((rng.choice(list(Destination)), lines, line))
             line += lines
-        for sink in world.sinks.values():
+        for sink in tb.sinks.values():
             sink.stall = rng.choice([never, half])
-        await world.ask(segments)
-        await world.arrived(segments)
-        world.stop()
+        await tb.ask(segments)
+        await tb.arrived(segments)
+        tb.stop()
 
 
 @cocotb.test()
@@ -118,21 +118,21 @@ async def takes_grants_at_any_moment(dut):
     await start(dut)
     await reset(dut)
     rng = seeded("moments")
-    world = World(dut, latency=1)
+    tb = Testbench(dut, latency=1)
     line, segments = 0, []
     for n in range(400):
         line = line if n % 2 else rng.randrange(1 << 16)
         segments.append((Destination.RING, rng.randint(1, CHUNK_LINES), line))
         line += segments[-1][1]
     following = None
-    routes = cocotb.start_soon(world.routes.send({"destination": 0, "lines": lines} for _, lines, _ in segments))
+    routes = cocotb.start_soon(tb.routes.send({"destination": 0, "lines": lines} for _, lines, _ in segments))
     for n, (_, lines, line) in enumerate(segments):
         # Pairs: a chunk that follows comes any time after its predecessor, a jump right behind it.
         await cycles(dut, 0 if n % 2 == 0 else rng.choice([0, 1, 2, 3, 20, rng.randint(0, 40)]))
-        await world.chunks.send([{"line": line, "lines": lines, "jump": int(line != following)}])
+        await tb.chunks.send([{"line": line, "lines": lines, "jump": int(line != following)}])
         following = line + lines
     await routes
-    await world.arrived(segments)
+    await tb.arrived(segments)
 
 
 @cocotb.test()
@@ -140,33 +140,33 @@ async def sustains_its_rate(dut):
     """Four ports bring a line a cycle although the bus takes 100 cycles to answer."""
     await start(dut)
     await reset(dut)
-    world = World(dut, aligned=True)
+    tb = Testbench(dut, aligned=True)
     segments = [(Destination.PARAM, 6, 0), (Destination.RING, 800, 6), (Destination.NORM, 18, 806),
                 (Destination.RING, 200, 824)]
-    await world.ask(segments)
-    await world.arrived(segments)
-    times = sorted(time for sink in world.sinks.values() for time in sink.times)
-    assert times[-1] - times[0] <= (4 // world.ports) * 1024 + 150, times[-1] - times[0]
+    await tb.ask(segments)
+    await tb.arrived(segments)
+    times = sorted(time for sink in tb.sinks.values() for time in sink.times)
+    assert times[-1] - times[0] <= (4 // tb.ports) * 1024 + 150, times[-1] - times[0]
     # Once under way nothing breaks the stream, neither a burst's end nor another destination.
     late = [time for time in times if time > times[0] + 150]
-    assert late[-1] - late[0] == (4 // world.ports) * (len(late) - 1)
+    assert late[-1] - late[0] == (4 // tb.ports) * (len(late) - 1)
 
 
 @cocotb.test()
 async def joins_chunks_into_long_bursts(dut):
     await start(dut)
     await reset(dut)
-    world = World(dut, aligned=True)
+    tb = Testbench(dut, aligned=True)
     tiles = [(Destination.PARAM, 6), (Destination.RING, 96)] * 10
     line, segments = 0, []
     for target, lines in tiles:
         segments.append((target, lines, line))
         line += lines
-    await world.ask(segments)
-    await world.arrived(segments)
-    for memory in world.memories:
+    await tb.ask(segments)
+    await tb.arrived(segments)
+    for memory in tb.memories:
         beats = [burst.beats for burst in memory.bursts]
-        assert sum(beats) == line * world.share // BEAT
+        assert sum(beats) == line * tb.share // BEAT
         # The first ones may be short, to begin early; then whole bursts, whatever the tiles.
         assert beats.count(64) >= len(beats) - 5, beats
 
@@ -176,14 +176,14 @@ async def hands_out_a_short_grant_in_time(dut):
     """A grant that cannot grow goes out after a short patience: its consumer may be waiting for just that."""
     await start(dut)
     await reset(dut)
-    world = World(dut, latency=300)
-    await world.ask([(Destination.RING, 80, 0)])
+    tb = Testbench(dut, latency=300)
+    await tb.ask([(Destination.RING, 80, 0)])
     await cycles(dut, 100)  # the ports are busy, so nothing hurries
-    await world.ask([(Destination.MULTS, 1, 80)])
-    asked = world.memories[0].cycle
-    await until(dut, lambda: sum(b.beats for b in world.memories[0].bursts) * BEAT == 81 * world.share, 80, "line 80")
-    assert world.memories[0].cycle - asked < 70
-    await world.arrived([(Destination.RING, 80, 0), (Destination.MULTS, 1, 80)])
+    await tb.ask([(Destination.MULTIPLIERS, 1, 80)])
+    asked = tb.memories[0].cycle
+    await until(dut, lambda: sum(b.beats for b in tb.memories[0].bursts) * BEAT == 81 * tb.share, 80, "line 80")
+    assert tb.memories[0].cycle - asked < 70
+    await tb.arrived([(Destination.RING, 80, 0), (Destination.MULTIPLIERS, 1, 80)])
 
 
 @cocotb.test()
@@ -191,22 +191,22 @@ async def refuses_what_leaves_the_window(dut):
     await start(dut)
     for first in (0, (1 << 32) - 8):
         await reset(dut)
-        world = World(dut)
-        end = world.bases[-1] + 64 * world.share
+        tb = Testbench(dut)
+        end = tb.bases[-1] + 64 * tb.share
         dut.hi.value = end
         last = 0 if first else 60
-        cocotb.start_soon(world.ask([(Destination.RING, 8, first or last)]))
+        cocotb.start_soon(tb.ask([(Destination.RING, 8, first or last)]))
         seen = []
         for _ in range(200):
             await RisingEdge(dut.clk)
-            for p in range(world.ports):
+            for p in range(tb.ports):
                 if int(getattr(dut, f"fault__{p}").value):
                     seen.append((p, int(getattr(dut, f"fault_code__{p}").value)))
             await FallingEdge(dut.clk)
         assert seen and all(code == Status.RANGE_READ for _, code in seen)
-        assert world.ports - 1 in [p for p, _ in seen]
-        assert all(burst.addr + BEAT * burst.beats <= end for burst in world.memories[-1].bursts)
-        world.stop()
+        assert tb.ports - 1 in [p for p, _ in seen]
+        assert all(burst.addr + BEAT * burst.beats <= end for burst in tb.memories[-1].bursts)
+        tb.stop()
 
 
 @cocotb.test()

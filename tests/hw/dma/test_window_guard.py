@@ -75,13 +75,13 @@ async def passes_what_is_inside_and_refuses_the_rest(dut):
     await start(dut)
     shape = shape_of(dut)
     longest = (1 << shape["beats"].width) - 1
-    census = {True: 0, False: 0}
+    coverage = {True: 0, False: 0}
     for lo, hi, addr, beats in cases(seeded("cases"), longest, 600):
         legal = inside(lo, hi, addr, beats)
         came, refused = await offer(dut, shape, lo, hi, addr, beats)
         assert (came, refused) == (legal, not legal), f"[0x{lo:x}, 0x{hi:x}): 0x{addr:x} + {beats} beats"
-        census[legal] += 1
-    assert min(census.values()) > 100, census
+        coverage[legal] += 1
+    assert min(coverage.values()) > 100, coverage
 
 
 @cocotb.test()

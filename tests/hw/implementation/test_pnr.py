@@ -276,7 +276,7 @@ def test_a_full_part_is_filled_evenly(luts, wanted):
     """A third of 138,240 places; registers behind LUTs take none of their own."""
     kinds = ["LUT4"] * (luts - 9) + ["ALU", "RAM16SDP4"] + ["DFF"] * 50_000
     cells = {str(n): {"type": kind} for n, kind in enumerate(kinds)}
-    arguments = place.spread({"modules": {TOP: {"cells": cells}}})
+    arguments = place.placer_arguments({"modules": {TOP: {"cells": cells}}})
     assert arguments[:2] == ("--placer-heap-beta", wanted)
 
 

@@ -31,7 +31,7 @@ class Model:
     def __init__(self, dut, salt: str = ""):
         self.dut, self.rng = dut, seeded(salt)
         self.lines, self.rows, self.tail, self.levels, self.reads = [], 0, 0, [], []
-        self.census = {"full": 0, "empty": 0, "read": 0, "released": 0, "taken": 0}
+        self.coverage = {"full": 0, "empty": 0, "read": 0, "released": 0, "taken": 0}
         dut.i__valid.value = dut.ring_en.value = dut.ring_release_en.value = 0
 
     def row(self, number: int) -> int:
@@ -68,11 +68,11 @@ class Model:
         assert int(dut.ring_level.value) == before - self.tail, (
             f"The level is {int(dut.ring_level.value)}, expected {before - self.tail}.")
         assert self.rows - self.tail <= CFG.ring_rows, "A line was accepted into a full ring."
-        self.census["full"] += bool(valid and not taken)
-        self.census["empty"] += before == self.tail
-        self.census["read"] += reading
-        self.census["released"] += releasing * amount
-        self.census["taken"] += bool(taken)
+        self.coverage["full"] += bool(valid and not taken)
+        self.coverage["empty"] += before == self.tail
+        self.coverage["read"] += reading
+        self.coverage["released"] += releasing * amount
+        self.coverage["taken"] += bool(taken)
 
 
 @cocotb.test()
@@ -82,8 +82,8 @@ async def keeps_rows_in_order(dut):
     for push, pull, read in ((1, 0.0, 1), (1, 0.3, 0.5), (0.3, 0.5, 1), (1, 1, 1), (0.5, 0.02, 0.9), (0, 0.3, 1)):
         for _ in range(600):
             await model.cycle(push, pull, read)
-    cocotb.log.info("census %s", model.census)
-    assert min(model.census.values()) > 50, model.census
+    cocotb.log.info("coverage %s", model.coverage)
+    assert min(model.coverage.values()) > 50, model.coverage
 
 
 @cocotb.test()
@@ -92,9 +92,9 @@ async def fills_at_one_line_a_cycle(dut):
     await start(dut)
     for _ in range(CFG.ring_lines):
         await model.cycle(1, 0, 0)
-    assert model.census["taken"] == CFG.ring_lines and not model.census["full"]
+    assert model.coverage["taken"] == CFG.ring_lines and not model.coverage["full"]
     await model.cycle(1, 0, 0)
-    assert model.census["full"] == 1 and int(dut.ring_level.value) == CFG.ring_rows
+    assert model.coverage["full"] == 1 and int(dut.ring_level.value) == CFG.ring_rows
     await model.cycle(0, 0, 1)
     assert len(model.reads) == 1
 

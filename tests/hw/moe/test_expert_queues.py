@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expert queues against lists: any routing, walks again and again, a full memory, clearing, pace."""
+"""Expert queues against lists: any routing, traversals again and again, a full memory, clearing, pace."""
 
 import cocotb
 import numpy as np
@@ -8,7 +8,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from golden.ops.queues import arrivals
 from golden.spec.machine import MAX_EXPERTS, NANO
 from golden.spec.status import Status
-from hw.array.token_iterator import WALK
+from hw.array.token_iterator import TRAVERSAL
 from hw.interfaces import QUEUE_ENTRY
 from hw.moe.expert_queues import APPEND, ExpertQueues
 from sim.runner import run_bench
@@ -27,7 +27,7 @@ class Bench:
     def __init__(self, dut, *, stall=never):
         self.dut, self.rng, self.faults = dut, seeded("bench"), 0
         self.appends = Source(dut, "i_append", APPEND, stall=stall)
-        self.walks = Source(dut, "i_walk", WALK, stall=stall)
+        self.traversals = Source(dut, "i_traverse", TRAVERSAL, stall=stall)
         self.entries = Sink(dut, "o_entry", QUEUE_ENTRY, stall=stall)
         self.lists, self.order, self.round = [[] for _ in range(MAX_EXPERTS)], [], int(dut.o_round.value)
         self.tasks = [cocotb.start_soon(self._watch()), self.entries.task]
@@ -60,12 +60,12 @@ class Bench:
         await self.appends.send(values)
         await cycles(self.dut, 2)
 
-    async def walk(self, experts: list[int]):
+    async def traversal(self, experts: list[int]):
         """Walk the queues of ``experts`` one after the other; empty ones yield nothing."""
         before = len(self.entries.values)
         expected = [{"token": t, "weight": w, "last": int(n == len(self.lists[e]) - 1)}
                     for e in experts for n, (t, w) in enumerate(self.lists[e])]
-        await self.walks.send([{"expert": e} for e in experts])
+        await self.traversals.send([{"expert": e} for e in experts])
         got = (await self.entries.receive(before + len(expected)))[before:]
         assert got == expected, next((n, g, e) for n, (g, e) in enumerate(zip(got, expected, strict=True)) if g != e)
 
@@ -91,13 +91,13 @@ async def keeps_any_routing(dut):
     for experts in (16, 64, 1, 3):
         await bench.append([rng.randrange(experts) for _ in range(DEPTH // 2)])
         await bench.counts()
-        await bench.walk([rng.randrange(MAX_EXPERTS) for _ in range(40)])
+        await bench.traversal([rng.randrange(MAX_EXPERTS) for _ in range(40)])
         await bench.append([rng.randrange(experts) for _ in range(DEPTH // 2)])
-        await bench.walk(list(range(MAX_EXPERTS)) * 2)
+        await bench.traversal(list(range(MAX_EXPERTS)) * 2)
         await bench.counts()
         await bench.clear()
         await bench.counts()
-        await bench.walk([0, 5])
+        await bench.traversal([0, 5])
     assert bench.faults == 0
 
 
@@ -109,22 +109,22 @@ async def keeps_any_routing_when_stalled(dut):
         bench = Bench(dut, stall=stall)
         await bench.clear()
         await bench.append([rng.randrange(9) for _ in range(DEPTH - 3)])
-        await bench.walk([rng.randrange(10) for _ in range(30)])
+        await bench.traversal([rng.randrange(10) for _ in range(30)])
         bench.stop()
 
 
 @cocotb.test()
 async def appends_during_a_walk(dut):
-    """A walk yields the entries that were there when it began; the next one yields all."""
+    """A traversal yields the entries that were there when it began; the next one yields all."""
     await start(dut)
     rng = seeded()
     bench = Bench(dut)
     await bench.append([rng.randrange(4) for _ in range(DEPTH // 2)])
-    walk = cocotb.start_soon(bench.walk([2]))
+    traversal = cocotb.start_soon(bench.traversal([2]))
     await cycles(dut, 4)
     await bench.append([rng.randrange(4) for _ in range(DEPTH // 4)])
-    await walk
-    await bench.walk([0, 1, 2, 3])
+    await traversal
+    await bench.traversal([0, 1, 2, 3])
 
 
 @cocotb.test()
@@ -138,28 +138,28 @@ async def faults_when_full(dut):
     await bench.append([3, 9, 3])
     assert bench.faults == 3
     await bench.counts()
-    await bench.walk(list(range(10)))
+    await bench.traversal(list(range(10)))
     await bench.clear()
     await bench.append([1, 2])
-    await bench.walk([1, 2])
+    await bench.traversal([1, 2])
     assert bench.faults == 3
 
 
 @cocotb.test()
 async def keeps_its_pace(dut):
-    """An append every II cycles; a walk's first entry after LATENCY, then one every WALK_II."""
+    """An append every II cycles; a traversal's first entry after LATENCY, then one every TRAVERSAL_II."""
     await start(dut)
     bench = Bench(dut)
     began = bench.entries.cycle
     await bench.appends.send([{"expert": 1, "token": n, "weight": n} for n in range(20)])
     assert bench.entries.cycle - began == 19 * ExpertQueues.II + 1
     await cycles(dut, 2)
-    await bench.walks.send([{"expert": 1}])
+    await bench.traversals.send([{"expert": 1}])
     sent = bench.entries.cycle - 1
     await bench.entries.receive(20)
     times = bench.entries.times
     assert times[0] - sent == ExpertQueues.LATENCY, f"{times[0] - sent}"
-    assert {b - a for a, b in zip(times, times[1:], strict=False)} == {ExpertQueues.WALK_II}
+    assert {b - a for a, b in zip(times, times[1:], strict=False)} == {ExpertQueues.TRAVERSAL_II}
 
 
 @cocotb.test()
@@ -168,7 +168,7 @@ async def starts_clean_after_reset(dut):
     rng = seeded()
     bench = Bench(dut)
     await bench.append([rng.randrange(5) for _ in range(50)])
-    await bench.walks.send([{"expert": 1}])
+    await bench.traversals.send([{"expert": 1}])
     await cycles(dut, 7)
     await reset(dut)
     bench.stop()
@@ -176,4 +176,4 @@ async def starts_clean_after_reset(dut):
     assert bench.round == 0
     await bench.counts()
     await bench.append([rng.randrange(5) for _ in range(50)])
-    await bench.walk([0, 1, 2, 3, 4])
+    await bench.traversal([0, 1, 2, 3, 4])

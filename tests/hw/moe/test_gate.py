@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gate against its twins: choices, weights and queues for any routing, ties, both beat orders, pace, full queues."""
+"""Gate against its reference models: choices, weights and queues for any routing, ties, both beat orders, pace, full
+queues."""
 
 import os
 
@@ -16,7 +17,7 @@ from golden.spec.isa import Opcode, encode
 from golden.spec.machine import LANES, MACHINES
 from golden.spec.status import Status
 from golden.spec.tables import SCORE_BITS
-from hw.array.token_iterator import WALK
+from hw.array.token_iterator import TRAVERSAL
 from hw.interfaces import GATE_BEAT, ISSUE, QUEUE_ENTRY
 from hw.moe.gate import Gate
 from sim.runner import run_bench
@@ -39,7 +40,7 @@ class Case:
         self.first_token = rng.randint(0, 500)
         gen = np.random.default_rng(rng.getrandbits(64))
         self.shift1 = rng.choice([0, 3, 16, 20, 30, 37])
-        self.mult = rng.randint(1, 65535) if self.shift1 > 3 else rng.randint(1, 9)
+        self.multiplier = rng.randint(1, 65535) if self.shift1 > 3 else rng.randint(1, 9)
         reach = {"spread": 1500, "tie": 2, "far": 60000, "beyond": 900_000, "one": 400,
                  "close": 40}[kind]
         t = gen.integers(-reach, reach + 1, (tokens, experts))
@@ -47,7 +48,7 @@ class Case:
             t[:, rng.randrange(experts)] += 3000
         if kind == "tie":
             t *= 128
-        logits = np.array([[(int(v) << self.shift1) // self.mult for v in row] for row in t], dtype=object)
+        logits = np.array([[(int(v) << self.shift1) // self.multiplier for v in row] for row in t], dtype=object)
         low = gen.integers(-(1 << 31), 1 << 31, (tokens, experts))
         if kind == "tie":
             low[:] = low[:, :1]
@@ -57,8 +58,8 @@ class Case:
 
     def word(self) -> int:
         return encode(Opcode.GATE, tokens=self.tokens, first_token=self.first_token, experts=self.experts,
-                      top_k=self.top_k, renormalise=int(self.renormalise), append=int(self.append), mult=self.mult,
-                      shift1=self.shift1)
+                      top_k=self.top_k, renormalise=int(self.renormalise), append=int(self.append),
+                      multiplier=self.multiplier, shift1=self.shift1)
 
     def beats(self, rng, group: int) -> list[dict]:
         """``group`` 1: a token's tiles together; else tile 0 of ``group`` tokens, then tile 1 of these, ..."""
@@ -74,7 +75,7 @@ class Case:
         return found
 
     def routed(self):
-        record = Record(top_k=self.top_k, renormalise=self.renormalise, mult=self.mult, shift1=self.shift1)
+        record = Record(top_k=self.top_k, renormalise=self.renormalise, multiplier=self.multiplier, shift1=self.shift1)
         return route(combine(self.high, self.low), record)
 
 
@@ -82,7 +83,7 @@ class Bench:
     def __init__(self, dut, *, stall=never):
         self.dut, self.rng, self.retired, self.faults = dut, seeded("bench"), 0, 0
         self.issue, self.logits = Source(dut, "i", ISSUE, stall=stall), Source(dut, "i_logits", GATE_BEAT, stall=stall)
-        self.walk = Source(dut, "i_walk", WALK, stall=stall)
+        self.traversal = Source(dut, "i_traverse", TRAVERSAL, stall=stall)
         self.entries = Sink(dut, "o_entry", QUEUE_ENTRY, stall=stall)
         self.queues, self.order = None, []
         self.task = cocotb.start_soon(self._watch())
@@ -112,13 +113,13 @@ class Bench:
         finally:
             beats.cancel()
 
-    async def run(self, case: Case, *, group: int = 1, walks: int = 1) -> None:
+    async def run(self, case: Case, *, group: int = 1, traversals: int = 1) -> None:
         await self.feed(case, group)
         kept = self.queues if case.append else None
         self.queues = fill(*case.routed(), case.experts, case.first_token, kept)
         self.order = arrivals(case.routed()[0], self.order if case.append else ())
         assert await self.arrived() == self.order
-        for _ in range(walks):
+        for _ in range(traversals):
             for e in self.rng.sample(range(case.experts), case.experts):
                 await self.check(e, self.queues[e])
 
@@ -138,7 +139,7 @@ class Bench:
         assert int(self.dut.o_count.value) == len(queue), f"count of expert {e}"
         if len(queue):
             before = len(self.entries.values)
-            await self.walk.send([{"expert": e}])
+            await self.traversal.send([{"expert": e}])
             got = (await self.entries.receive(before + len(queue), 20_000))[before:]
             expected = [{"token": int(t), "weight": int(w), "last": int(n == len(queue) - 1)}
                         for n, (t, w) in enumerate(zip(queue.tokens, queue.weights, strict=True))]
@@ -155,18 +156,18 @@ def random_cases(rng, count):
             for n, (e, k) in ((n, SHAPES[n % len(SHAPES)]) for n in range(count))]
 
 
-def census(cases):
+def coverage(cases):
     """What the stimulus exercises; a bench that stops exercising it fails."""
     ties = clipped = far = full = negative = 0
     for case in cases:
         logits = combine(case.high, case.low)
         ties += sum(len(set(row)) < len(row) for row in logits.tolist())
-        raw = rsh(logits * case.mult, case.shift1)
+        raw = rsh(logits * case.multiplier, case.shift1)
         clipped += int(np.sum(np.abs(raw) > 1 << SCORE_BITS - 1))
         far += int(np.sum(np.abs(raw) > 1 << 15))
         negative += int(np.sum(raw < 0))
         full += int(np.sum(case.routed()[1] == 65535))
-    print(f"census: {ties} tokens with ties, {clipped} scores clipped, {far} beyond 128 powers of two, "
+    print(f"coverage: {ties} tokens with ties, {clipped} scores clipped, {far} beyond 128 powers of two, "
           f"{negative} negative, {full} weights of 1")
     assert ties > 20 and clipped > 20 and far > 100 and negative > 100 and full > 5
 
@@ -176,9 +177,9 @@ async def matches_golden(dut):
     await start(dut)
     rng = seeded()
     bench, cases = Bench(dut), random_cases(rng, 50)
-    census(cases)
+    coverage(cases)
     for n, case in enumerate(cases):
-        await bench.run(case, group=CFG.tm if n & 1 else 1, walks=2 if n % 10 == 0 else 1)
+        await bench.run(case, group=CFG.tm if n & 1 else 1, traversals=2 if n % 10 == 0 else 1)
 
 
 @cocotb.test()
@@ -262,7 +263,7 @@ async def starts_clean_after_reset(dut):
         await cycles(dut, cut)
         task.cancel()
         await cycles(dut, 1)  # lets it stop driving
-        dut.i__valid.value = dut.i_logits__valid.value = dut.i_walk__valid.value = 0
+        dut.i__valid.value = dut.i_logits__valid.value = dut.i_traverse__valid.value = 0
         await reset(dut)
         assert int(dut.o_arrivals.value) == int(dut.o_round.value) == 0
         bench.stop()

@@ -112,7 +112,7 @@ def draw(gen, kind: str, tokens: int, experts: int) -> np.ndarray:
 
 @cocotb.test()
 async def chooses_as_a_stable_sort(dut):
-    """All counts of experts, every k, four kinds of logits; the census wants ties among the chosen."""
+    """All counts of experts, every k, four kinds of logits; the coverage wants ties among the chosen."""
     await begin(dut)
     gen, ties = np.random.default_rng(cocotb.RANDOM_SEED), 0
     for n, experts in enumerate([*range(1, 65), 16, 16, 16, 64, 64, 32, 48]):

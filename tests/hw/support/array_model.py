@@ -17,7 +17,7 @@ def noise(kind: str, *place: int, bits: int) -> int:
 
 
 @dataclass
-class World:
+class Testbench:
     """What the memories answer, as functions of an address; queues and jobs as tables."""
 
     config: MachineConfig
@@ -32,8 +32,8 @@ class World:
     def step_row(self, kind: str, row: int) -> int:
         return noise(kind, self.seed, row, bits=8 * self.config.row_bytes)
 
-    def mults(self, number: int) -> list[int]:
-        bits = noise("mults", self.seed, number, bits=8 * LINE)
+    def multipliers(self, number: int) -> list[int]:
+        bits = noise("multipliers", self.seed, number, bits=8 * LINE)
         return [bits >> (16 * n) & 0xFFFF for n in range(LINE // 2)]
 
     def probability(self, job: int, chunk: int, plane: int, lane: int) -> bytes:
@@ -46,15 +46,16 @@ class World:
 
 @dataclass
 class Loops:
-    """Runs instructions; collects ``beats``, ``contexts``, ``jobs``, ``walks``, ``releases``, ``loads`` (a count) and
+    """Runs instructions; collects ``beats``, ``contexts``, ``jobs``, ``traversals``, ``releases``, ``loads`` (a count)
+    and
     ``ends``, the number of beats up to each instruction's last. ``ring``: the oldest row not given back, ``held``: how
     many rows from there on were read already."""
 
-    world: World
+    tb: Testbench
     beats: list[dict] = field(default_factory=list)
     contexts: list[dict] = field(default_factory=list)
     jobs: list[dict] = field(default_factory=list)
-    walks: list[int] = field(default_factory=list)
+    traversals: list[int] = field(default_factory=list)
     releases: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     loads: int = 0
@@ -71,39 +72,39 @@ class Loops:
 
     def lane_slices(self, rows: list[int | None], slice_: int, step: int) -> tuple[list, list]:
         """Bytes and exponents of one step of every lane; ``rows``: each token's first row, None when absent."""
-        tk, operands, exps = self.world.config.tk, [], []
+        tk, operands, exps = self.tb.config.tk, [], []
         for row in rows:
             if row is None:
                 operands.append(None)
                 exps.append(0)
                 continue
-            data, exp = self.world.operand((row + slice_ // SLICES_PER_ROW) & 0xFFFF)
+            data, exp = self.tb.operand((row + slice_ // SLICES_PER_ROW) & 0xFFFF)
             at = slice_ % SLICES_PER_ROW * SLICE + step * tk
             operands.append(data[at:at + tk])
             exps.append(exp[slice_ % SLICES_PER_ROW // 2])
         return operands, exps
 
     def beat(self, operands, exps, weight, *, unsigned, first, widen, last, kind) -> None:
-        tk = self.world.config.tk
+        tk = self.tb.config.tk
         signed = [[0] * tk if lane is None else [b if unsigned or b < 128 else b - 256 for b in lane]
                   for lane in operands]
         self.beats.append({"operand": signed, "exp": exps, "weight": weight, "first": int(first), "widen": int(widen),
                            "last": int(last), "kind": kind, "job": len(self.jobs) - 1 if kind == "key" else -1})
 
     def linear(self, f: dict, issue: dict) -> None:
-        cfg = self.world.config
+        cfg = self.tb.config
         queued = f["src_index"] != Index.DIRECT or f["dst_index"] != Index.DIRECT
         count = issue["count"] if queued else f["tokens"]
-        entries = self.world.queues.get(issue["expert"], [])
-        named = Index.QUEUE_TOKEN in (f["src_index"], f["dst_index"]) or f["score"]
+        entries = self.tb.queues.get(issue["expert"], [])
+        named = Index.QUEUE_TOKEN in (f["src_index"], f["dst_index"]) or f["gate_weight"]
         named = named and count > 0
-        gate, keeps = f["dst"] == Dest.GATE, f["hold"] or f["again"]
+        gate, keeps = f["dst"] == Dest.GATE, f["retain_weights"] or f["reuse_weights"]
         groups = [range(g, min(g + cfg.tm, count)) for g in range(0, count, cfg.tm)] or [range(0)]
         tile_rows = f["slices"] * cfg.steps
-        first_row = self.ring + (f["back"] * cfg.steps if f["again"] else self.held)
+        first_row = self.ring + (f["reuse_offset"] * cfg.steps if f["reuse_weights"] else self.held)
         passes = 1 if gate else f["tiles"]
         if named:
-            self.walks += [issue["expert"]] * passes
+            self.traversals += [issue["expert"]] * passes
             self.entries += [{"token": t, "weight": w, "last": int(n == len(entries) - 1)}
                              for n, (t, w) in enumerate(entries)] * passes
         self.loads += passes * max(count, 1) * ceil_div(f["slices"], SLICES_PER_ROW) * (1 + f["src_wide"])
@@ -120,18 +121,18 @@ class Loops:
                 for n in range(tile_rows):
                     operands, exps = self.lane_slices(moved, n // cfg.steps, n % cfg.steps)
                     exps = [0] * cfg.tm if f["src_wide"] else exps  # what lies beside the planes means nothing
-                    self.beat(operands, exps, self.world.step_row("ring", base + n),
+                    self.beat(operands, exps, self.tb.step_row("ring", base + n),
                               unsigned=plane or f["src_unsigned"], first=n == plane == 0, widen=n == 0 and plane,
                               last=n == tile_rows - 1 and plane == f["src_wide"], kind="ring")
             offset = {Dest.RESIDUAL: tile, Dest.OPERAND8: tile // 2, Dest.OPERAND16: tile // 2}.get(f["dst"], 0)
             lanes = [{"present": 1, "row": (row_of("dst", i) + offset) & 0xFFFF,
                       "token": entries[i][0] if f["dst_index"] == Index.QUEUE_TOKEN else i,
-                      **({"mult": entries[i][1]} if named else {})} for i in group]
+                      **({"multiplier": entries[i][1]} if named else {})} for i in group]
             self.contexts.append({
                 "route": f["dst"], "tile": tile, "slot": tile & (3 if gate else 1), "load": int(group.start == 0),
                 "divide": 0, "final": 0, "base": f["dst_row"] & 1023,
                 "pitch": f["dst_plane"] if f["dst"] == Dest.OPERAND16 else f["dst_stride"],
-                **{name: f[name] for name in ("gelu", "affine", "score", "accumulate", "shift1", "shift2",
+                **{name: f[name] for name in ("gelu", "affine", "gate_weight", "accumulate", "shift1", "shift2",
                                               "act_shift")},
                 "lanes": lanes})
 
@@ -144,7 +145,7 @@ class Loops:
                 for group in groups:
                     one(tile, group)
         end = first_row + tile_rows * f["tiles"] - self.ring
-        if f["hold"]:
+        if f["retain_weights"]:
             self.held = max(self.held, end)
         elif gate or keeps:
             self.release(end)
@@ -158,7 +159,7 @@ class Loops:
         self.held = max(0, self.held - rows)
 
     def attention(self, f: dict) -> None:
-        cfg, mults = self.world.config, self.world.mults(self.attentions)
+        cfg, multipliers = self.tb.config, self.tb.multipliers(self.attentions)
         self.attentions += 1
         hs, chunks, key_tiles = f["head_slices"], ceil_div(f["keys"], SLICE), ceil_div(f["keys"], TN)
         groups = [range(g, min(g + cfg.tm, f["queries"])) for g in range(0, f["queries"], cfg.tm)]
@@ -168,45 +169,46 @@ class Loops:
             self.loads += f["queries"] * row_count
             for group in groups:
                 pending.append((head, group, len(self.jobs)))
-                self.scores(f, head, group, mults[head], key_tiles)
+                self.scores(f, head, group, multipliers[head], key_tiles)
                 if len(pending) > SCORES_AHEAD:
                     self.outputs(f, *pending.pop(0), chunks)
         for left in pending:
             self.outputs(f, *left, chunks)
 
-    def scores(self, f, head, group, mult, key_tiles) -> None:
-        cfg, hs = self.world.config, f["head_slices"]
+    def scores(self, f, head, group, multiplier, key_tiles) -> None:
+        cfg, hs = self.tb.config, f["head_slices"]
         rows = [f["q_row"] + q * f["q_stride"] for q in group] + [None] * (cfg.tm - len(group))
-        self.jobs.append({"mult": mult, "shift1": f["shift1"], "wide": f["wide_p"], "p_shift": f["p_shift"],
+        self.jobs.append({"multiplier": multiplier, "shift1": f["shift1"], "wide": f["wide_p"], "p_shift": f["p_shift"],
                           "keys": f["keys"], "lanes": len(group)})
         for kt in range(key_tiles):
             for n in range(hs * cfg.steps):
                 slice_ = head * hs + n // cfg.steps
                 tile = f["key_tile"] + kt * f["key_pitch"] + slice_
                 operands, exps = self.lane_slices(rows, slice_, n % cfg.steps)
-                weight = self.world.step_row("key", (tile * cfg.steps + n % cfg.steps) % cfg.kv_rows)
+                weight = self.tb.step_row("key", (tile * cfg.steps + n % cfg.steps) % cfg.kv_rows)
                 self.beat(operands, exps, weight, unsigned=False, first=n == 0, widen=0,
                           last=n == hs * cfg.steps - 1, kind="key")
             self.contexts.append({"route": Route.SOFTMAX.value, "tile": kt, "final": 0,
                                   "lanes": [{"present": 1, "token": f["keys"]} for _ in group]})
 
     def outputs(self, f, head, group, job, chunks) -> None:
-        cfg, blocks = self.world.config, f["head_slices"] // 2
+        cfg, blocks = self.tb.config, f["head_slices"] // 2
         for dt in range(blocks):
             block = head * blocks + dt
             for plane in range(1 + f["wide_p"]):
                 for n in range(chunks * cfg.steps):
                     chunk, step = divmod(n, cfg.steps)
                     row = ((f["value_tile"] + block * chunks + chunk) * cfg.steps + step) % cfg.kv_rows
-                    operands = [self.world.probability(job, chunk, plane, lane)[step * cfg.tk:(step + 1) * cfg.tk]
+                    operands = [self.tb.probability(job, chunk, plane, lane)[step * cfg.tk:(step + 1) * cfg.tk]
                                 for lane in range(len(group))] + [None] * (cfg.tm - len(group))
-                    self.beat(operands, [0] * cfg.tm, self.world.step_row("value", row), unsigned=True,
+                    self.beat(operands, [0] * cfg.tm, self.tb.step_row("value", row), unsigned=True,
                               first=n == plane == 0, widen=n == 0 and plane,
                               last=n == chunks * cfg.steps - 1 and plane == f["wide_p"], kind="value")
-            ratios = [self.world.ratio(job, lane) for lane in range(len(group))]
+            ratios = [self.tb.ratio(job, lane) for lane in range(len(group))]
             self.contexts.append({
                 "route": Route.OPERAND16.value if f["wide"] else Route.OPERAND8.value, "tile": block, "slot": dt,
-                "load": int(group.start == 0), "gelu": 0, "affine": 1, "score": 0, "accumulate": 0, "divide": 1,
+                "load": int(group.start == 0), "gelu": 0, "affine": 1, "gate_weight": 0, "accumulate": 0, "divide": 1,
                 "shift2": f["shift2"], "pitch": f["dst_plane"], "final": 0,
                 "lanes": [{"present": 1, "row": (f["dst_row"] + q * f["dst_stride"] + block // 2) & 0xFFFF,
-                           "mult": recip, "shift": shift} for q, (recip, shift) in zip(group, ratios, strict=True)]})
+                           "multiplier": recip, "shift": shift} for q, (recip, shift) in zip(group, ratios,
+                                                                                             strict=True)]})

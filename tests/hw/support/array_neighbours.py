@@ -9,7 +9,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from golden.spec.machine import TN
 from golden.spec.tiling import ceil_div
 from hw.array.array import DRAIN_BANKS
-from hw.array.token_iterator import WALK
+from hw.array.token_iterator import TRAVERSAL
 from hw.interfaces import (
     ISSUE,
     LINE_BITS,
@@ -22,7 +22,7 @@ from hw.interfaces import (
 )
 from sim.payload import pack
 from sim.streams import Sink, Source, never, seeded
-from tests.hw.support.array_model import Loops, World
+from tests.hw.support.array_model import Loops, Testbench
 
 
 @dataclass
@@ -32,23 +32,23 @@ class Manners:
     issue: object = never
     operand: object = never
     context: object = never
-    walk: object = never
+    traversal: object = never
     entry: object = never
     job: object = never
     ring_rate: float = 1.0   # rows a cycle
     ring_start: int = 1 << 16  # rows there before the first cycle, as far as the ring holds them
     release: tuple[int, int] = (15, 15)
     done: tuple[int, int] = (30, 30)
-    mults: tuple[int, int] = (0, 0)
+    multipliers: tuple[int, int] = (0, 0)
 
 
 class Neighbours:
     """Runs beside the device; ``beats`` are (cycle, packed payload), checked against ``loops`` by :meth:`finish`."""
 
-    def __init__(self, dut, world: World, issues: list[dict], manners: Manners, salt: str = ""):
-        self.dut, self.world, self.cfg, self.manners = dut, world, world.config, manners
+    def __init__(self, dut, tb: Testbench, issues: list[dict], manners: Manners, salt: str = ""):
+        self.dut, self.tb, self.cfg, self.manners = dut, tb, tb.config, manners
         self.issues, self.rng = issues, seeded("neighbours" + salt)
-        self.loops = Loops(world)
+        self.loops = Loops(tb)
         for issue in issues:
             self.loops.run(issue)
         self.beats, self.cycle, self.tail, self.outstanding, self.free_at = [], 0, 0, 0, []
@@ -58,38 +58,39 @@ class Neighbours:
         self.scores_seen, self.scores_read, self.accepted, self.finished = 0, 0, 0, 0
         self.key_tiles = [ceil_div(job["keys"], TN) for job in self.loops.jobs]
         self.contexts = Sink(dut, "o_context", tile_context(self.cfg), stall=manners.context)
-        self.walks = Sink(dut, "o_walk", WALK, stall=manners.walk)
+        self.traversals = Sink(dut, "o_traverse", TRAVERSAL, stall=manners.traversal)
         self.jobs = Sink(dut, "o_softmax_job", SOFTMAX_JOB, stall=lambda rng: (
             len(self.jobs.values) >= self.scores_read + SOFTMAX_SLOTS or manners.job(rng)))
         self.issue = Source(dut, "i", ISSUE, stall=manners.issue)
         self.entry = Source(dut, "i_entry", QUEUE_ENTRY, stall=manners.entry)
-        self.mults = Source(dut, "i_mults", LINE_BITS)
+        self.multipliers = Source(dut, "i_multipliers", LINE_BITS)
         self.done = Source(dut, "i_softmax_done", softmax_done(self.cfg))
         dut.ring_level.value = self.filled
         dut.release.value = 0
         self.tasks = [cocotb.start_soon(task) for task in (
-            self.memories(), self.issue.send(issues), self.answer_walks(), self.send_mults(), self.softmax())]
+            self.memories(), self.issue.send(issues), self.answer_traversals(), self.send_multipliers(),
+            self.softmax())]
 
     def stop(self) -> None:
-        for task in (*self.tasks, self.contexts.task, self.walks.task, self.jobs.task):
+        for task in (*self.tasks, self.contexts.task, self.traversals.task, self.jobs.task):
             task.cancel()
 
-    async def answer_walks(self) -> None:
+    async def answer_traversals(self) -> None:
         served = 0
         while True:
-            if len(self.walks.values) > served:
-                queue = self.world.queues[self.walks.values[served]["expert"]]
+            if len(self.traversals.values) > served:
+                queue = self.tb.queues[self.traversals.values[served]["expert"]]
                 served += 1
                 await self.entry.send({"token": t, "weight": w, "last": int(n == len(queue) - 1)}
                                       for n, (t, w) in enumerate(queue))
             else:
                 await FallingEdge(self.dut.clk)
 
-    async def send_mults(self) -> None:
+    async def send_multipliers(self) -> None:
         for number in range(self.loops.attentions):
-            for _ in range(self.rng.randint(*self.manners.mults)):
+            for _ in range(self.rng.randint(*self.manners.multipliers)):
                 await FallingEdge(self.dut.clk)
-            await self.mults.send([sum(m << 16 * n for n, m in enumerate(self.world.mults(number)))])
+            await self.multipliers.send([sum(m << 16 * n for n, m in enumerate(self.tb.multipliers(number)))])
 
     async def softmax(self) -> None:
         """Job after job: done some time after the array sent the last of its score tiles."""
@@ -102,24 +103,24 @@ class Neighbours:
                 await FallingEdge(self.dut.clk)
             self.slot_job[job % SOFTMAX_SLOTS] = job
             self.scores_read += 1
-            ratios = [self.world.ratio(job, lane) for lane in range(self.cfg.tm)]
+            ratios = [self.tb.ratio(job, lane) for lane in range(self.cfg.tm)]
             await self.done.send([{"slot": job % SOFTMAX_SLOTS, "recip": [r for r, _ in ratios],
                                    "shift": [s for _, s in ratios]}])
 
     def probabilities(self, slot: int, chunk: int, plane: int) -> int:
         job = self.slot_job[slot]
         assert job >= self.p_released, f"Slot {slot} was given back, then read."
-        return int.from_bytes(b"".join(self.world.probability(job, chunk, plane, lane) for lane in range(self.cfg.tm)),
+        return int.from_bytes(b"".join(self.tb.probability(job, chunk, plane, lane) for lane in range(self.cfg.tm)),
                               "little")
 
     def operand(self, row: int) -> int:
         self.loads += 1
-        data, exps = self.world.operand(row)
+        data, exps = self.tb.operand(row)
         return int.from_bytes(data, "little") | exps[0] << LINE_BITS | exps[1] << LINE_BITS + 2
 
     async def memories(self) -> None:
         """One iteration a cycle: drive what this cycle shows, sample its end, work out what the next ones show."""
-        d, rng, world, manners = self.dut, self.rng, self.world, self.manners
+        d, rng, tb, manners = self.dut, self.rng, self.tb, self.manners
         last_beat = 1 << array_beat(self.cfg)["last"].offset
         ports = {"key": (d.key_en, d.key_row, d.key_data), "value": (d.value_en, d.value_row, d.value_data)}
         answers = []
@@ -140,11 +141,11 @@ class Neighbours:
             if int(d.ring_en.value):
                 row = int(d.ring_row.value)
                 assert row < self.filled, f"Ring row {row} was read while {self.filled} were there."
-                asked.append((d.ring_data, world.step_row("ring", self.tail + row)))
+                asked.append((d.ring_data, tb.step_row("ring", self.tail + row)))
                 self.weight_reads["ring"] = self.weight_reads.get("ring", 0) + 1
             for kind, (en, row, data) in ports.items():
                 if int(en.value):
-                    asked.append((data, world.step_row(kind, int(row.value))))
+                    asked.append((data, tb.step_row(kind, int(row.value))))
                     self.weight_reads[kind] = self.weight_reads.get(kind, 0) + 1
             if int(d.p_en.value):
                 asked.append((d.p_data, self.probabilities(*(int(s.value) for s in (d.p_slot, d.p_chunk, d.p_plane)))))
@@ -222,7 +223,7 @@ class Neighbours:
                 have = {name: have[name] for name in want}
                 assert have == want, f"Context {n}, lane {lane}: {have}, expected {want}."
         assert self.jobs.values == loops.jobs
-        assert [walk["expert"] for walk in self.walks.values] == loops.walks
+        assert [traversal["expert"] for traversal in self.traversals.values] == loops.traversals
         assert self.releases == loops.releases, f"Ring releases {self.releases}, expected {loops.releases}."
         assert self.loads == loops.loads, f"{self.loads} operand rows were read, expected {loops.loads}."
         assert self.p_released == len(loops.jobs)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiles for the epilogue's bench and what its exits must carry for them, from the twins in ``golden.ops``."""
+"""Tiles for the epilogue's bench and what its exits must carry for them, from the reference models in
+``golden.ops``."""
 
 from dataclasses import dataclass, field
 
@@ -20,14 +21,14 @@ class Params:
     """One set of 32 channels."""
 
     bias: np.ndarray
-    mult: np.ndarray
+    multiplier: np.ndarray
     gain: np.ndarray
     offset: np.ndarray
 
     def lines(self) -> list[int]:
         text = b"".join(int(b).to_bytes(4, "little", signed=True) + int(m).to_bytes(2, "little")
                         + int(g).to_bytes(2, "little", signed=True) + int(o).to_bytes(4, "little", signed=True)
-                        for b, m, g, o in zip(self.bias, self.mult, self.gain, self.offset, strict=True))
+                        for b, m, g, o in zip(self.bias, self.multiplier, self.gain, self.offset, strict=True))
         assert len(text) == TN * PARAM_BYTES
         return [int.from_bytes(text[n:n + 64], "little") for n in range(0, len(text), 64)]
 
@@ -64,16 +65,16 @@ def random_params(rng) -> Params:
         np.array([rng.choice((rng.randint(-1 << 31, INT32), rng.randint(-1 << 20, 1 << 20))) for _ in range(TN)]))
 
 
-def accumulators(rng, tm: int, params: Params, shift1: int, spread: int, mults=None) -> np.ndarray:
+def accumulators(rng, tm: int, params: Params, shift1: int, spread: int, multipliers=None) -> np.ndarray:
     """Drawn from the output: accumulators whose ``u`` lies within ``spread``, exact ties among them. In some tiles a
     few are anything, and wrap when the bias comes."""
     acc, wild = np.zeros((tm, TN), np.int64), rng.random() < 0.1
     for lane in range(tm):
         for c in range(TN):
-            mult = int(params.mult[c]) if mults is None else mults[lane]
-            bias = int(params.bias[c]) if mults is None else 0
+            multiplier = int(params.multiplier[c]) if multipliers is None else multipliers[lane]
+            bias = int(params.bias[c]) if multipliers is None else 0
             u2 = 2 * rng.randint(-spread, spread) + rng.choice((0, 0, 1))
-            s = ((u2 << shift1) // 2 + rng.choice((0, -1, 1))) // max(1, mult)
+            s = ((u2 << shift1) // 2 + rng.choice((0, -1, 1))) // max(1, multiplier)
             s = max(-INT32, min(INT32, s))
             acc[lane, c] = max(-INT32, min(INT32, s - bias))
             if wild and rng.random() < 0.1:
@@ -81,7 +82,7 @@ def accumulators(rng, tm: int, params: Params, shift1: int, spread: int, mults=N
     return acc
 
 
-class World:
+class Testbench:
     """Builds instructions and follows the residual memory."""
 
     def __init__(self, cfg: MachineConfig, rng, residual_rows: int = 64):
@@ -104,12 +105,12 @@ class World:
         context = {"route": route.value, "slot": slot, "load": int(load), "shift1": rng.randint(8, 30),
                    "shift2": 0, "tile": 0, "final": 0} | fields
         context["lanes"] = [{"present": 1} | lane for lane in lanes] + filler
-        mults = [lane.get("mult", 0) for lane in context["lanes"]] if context.get("divide") else None
-        shift = context["lanes"][0].get("shift", 0) if mults else context["shift1"]
-        if mults:
+        multipliers = [lane.get("multiplier", 0) for lane in context["lanes"]] if context.get("divide") else None
+        shift = context["lanes"][0].get("shift", 0) if multipliers else context["shift1"]
+        if multipliers:
             for lane in context["lanes"]:
                 lane["shift"] = shift
-        acc = accumulators(rng, tm, params, shift, spread or rng.choice((60, 240, 500, 1100, 9000, 60000)), mults)
+        acc = accumulators(rng, tm, params, shift, spread or rng.choice((60, 240, 500, 1100, 9000, 60000)), multipliers)
         s.contexts.append(context)
         s.beats += [{"value": [int(x) for x in acc[lane]], "lane": lane} for lane in range(tm)]
         self._expect(Tile(context, acc, params), len(lanes))
@@ -119,14 +120,14 @@ class World:
     def _arithmetic(self, tile: Tile, count: int) -> np.ndarray:
         c, p, acc = tile.context, tile.params, tile.acc[:count]
         if c.get("divide"):
-            mult = np.array([lane["mult"] for lane in c["lanes"][:count]])
+            multiplier = np.array([lane["multiplier"] for lane in c["lanes"][:count]])
             shift = np.array([lane["shift"] for lane in c["lanes"][:count]])
-            u = sat(rsh(acc * mult[:, None], shift[:, None]), 16, "u")
+            u = sat(rsh(acc * multiplier[:, None], shift[:, None]), 16, "u")
             return affine(u, p.gain, p.offset, c["shift2"])
-        record = Epilogue(bias=p.bias, mult=p.mult, shift1=c["shift1"], gelu=bool(c.get("gelu")),
-                          affine=bool(c.get("affine")), score=bool(c.get("score")), gain=p.gain, offset=p.offset,
-                          shift2=c["shift2"], act_shift=c.get("act_shift", 0))
-        weight = np.array([lane["mult"] for lane in c["lanes"][:count]]) if record.score else None
+        record = Epilogue(bias=p.bias, multiplier=p.multiplier, shift1=c["shift1"], gelu=bool(c.get("gelu")),
+                          affine=bool(c.get("affine")), gate_weight=bool(c.get("gate_weight")), gain=p.gain,
+                          offset=p.offset, shift2=c["shift2"], act_shift=c.get("act_shift", 0))
+        weight = np.array([lane["multiplier"] for lane in c["lanes"][:count]]) if record.gate_weight else None
         return epilogue(acc, record, weight)
 
     def _expect(self, tile: Tile, count: int) -> None:
@@ -191,9 +192,9 @@ class World:
             for group in range(groups):
                 final = tile == tiles - 1 and group == groups - 1
                 lanes = self.lanes(last_count if group == groups - 1 else self.cfg.tm)
-                if fields.get("score"):
+                if fields.get("gate_weight"):
                     for lane in lanes:
-                        lane["mult"] = self.rng.choice((0, 65535, self.rng.randrange(65536)))
+                        lane["multiplier"] = self.rng.choice((0, 65535, self.rng.randrange(65536)))
                 self.tile(route, lanes=lanes, load=group == 0, slot=tile & 1, tile=tile, final=int(final), **fields)
 
     def gate(self, tiles: int, groups: int, last_count: int) -> None:
@@ -222,7 +223,7 @@ class World:
             final = (head, group, block) == (heads - 1, groups - 1, blocks - 1)
             shift, recip = self.rng.randint(8, 35), self.rng.randint(1 << 15, 65535)
             self.tile(Route.OPERAND16 if wide else Route.OPERAND8,
-                      lanes=[lane | {"mult": recip, "shift": shift} for lane in self.lanes(count)],
+                      lanes=[lane | {"multiplier": recip, "shift": shift} for lane in self.lanes(count)],
                       load=group == 0, slot=block, tile=head * blocks + block, divide=1, affine=1, shift2=shift2,
                       pitch=self.rng.randrange(256), final=int(final))
 
@@ -237,7 +238,7 @@ class World:
         if kind == "residual":
             self.linear(Route.RESIDUAL, tiles, groups, count, accumulate=rng.randrange(2), **extra)
         elif kind == "score":
-            self.linear(Route.RESIDUAL, tiles, groups, count, accumulate=1, score=1, shift2=rng.randint(12, 20))
+            self.linear(Route.RESIDUAL, tiles, groups, count, accumulate=1, gate_weight=1, shift2=rng.randint(12, 20))
         elif kind in ("operand8", "operand16"):
             self.linear(Route[kind.upper()], tiles, groups, count, pitch=rng.randrange(256), **extra)
         elif kind == "key":

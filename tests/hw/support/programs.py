@@ -22,13 +22,14 @@ def random_word(rng, opcode: Opcode, **fixed) -> int:
     return encode(opcode, **(fields | fixed))
 
 
-TAME = {**dict.fromkeys(("row", "src_row", "q_row"), (0, 60)), "dst_row": (100, 130), "xhat_row": (230, 250),
+TAME = {**dict.fromkeys(("row", "src_row", "q_row"), (0, 60)), "dst_row": (100, 130), "normalized_row": (230, 250),
         "rows": (1, 40), **dict.fromkeys(("tokens", "queries"), (1, 8)), "keys": (1, 16), "head_slices": (2, 2),
         "heads": (1, 2), **dict.fromkeys(("src_stride", "q_stride"), (0, 4)), "slices": (1, 8), "blocks": (1, 4),
-        **dict.fromkeys(("dst_stride", "xhat_stride"), (10, 12)), "tiles": (1, 2), "src_plane": (0, 8),
-        **dict.fromkeys(("dst_plane", "xhat_plane"), (2, 8)),
+        **dict.fromkeys(("dst_stride", "normalized_stride"), (10, 12)), "tiles": (1, 2), "src_plane": (0, 8),
+        **dict.fromkeys(("dst_plane", "normalized_plane"), (2, 8)),
         **dict.fromkeys(("key_tile", "value_tile", "key_pitch"), (0, 2)), "dst": (Dest.RESIDUAL, Dest.OPERAND16),
-        **dict.fromkeys(("src_index", "dst_index", "src_unsigned", "score", "hold", "again", "back"), (0, 0))}
+        **dict.fromkeys(("src_index", "dst_index", "src_unsigned", "gate_weight", "retain_weights", "reuse_weights",
+                         "reuse_offset"), (0, 0))}
 """Ranges in which every instruction but GATE fits every machine, wherever it stands."""
 OUTSIDE_THE_GATE = tuple(opcode for opcode in PLAIN if opcode is not Opcode.GATE)
 

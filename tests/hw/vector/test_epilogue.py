@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Epilogue against its twins: every destination, every option, stalls everywhere, own writes seen, timing, refusals."""
+"""Epilogue against its reference models: every destination, every option, stalls everywhere, own writes seen, timing,
+refusals."""
 
 import itertools
 import os
@@ -9,7 +10,7 @@ import cocotb
 import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from golden.ops.saturation import Census
+from golden.ops.saturation import SaturationCounters
 from golden.spec.machine import NANO, ZCU102
 from golden.spec.status import Status
 from golden.spec.tables import ACT_SHIFT_MAX
@@ -30,9 +31,10 @@ from hw.interfaces import (
 from hw.vector.epilogue import Epilogue
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
-from tests.hw.support.epilogue_scoreboard import World
+from tests.hw.support.epilogue_scoreboard import Testbench
 
-CONFIGS = {"nano": NANO, "zcu102": ZCU102, "fold4": replace(NANO, fold=4), "fold8": replace(NANO, fold=8)}
+CONFIGS = {"nano": NANO, "zcu102": ZCU102, "fold4": replace(NANO, serialization=4), "fold8": replace(NANO,
+                                                                                                     serialization=8)}
 CFG = CONFIGS[os.environ.get("EPILOGUE_CFG", "nano")]
 UNIT = Epilogue(CFG)
 EXITS = {"residual": RESIDUAL_WRITE, "operand": OPERAND_WRITE, "key": KEY_WRITE, "value": VALUE_WRITE,
@@ -46,17 +48,17 @@ def test_epilogue(config):
 
 
 class Bench:
-    """Feeds a world's stimulus, keeps the residual memory, watches every exit and every cycle."""
+    """Feeds a tb's stimulus, keeps the residual memory, watches every exit and every cycle."""
 
-    def __init__(self, dut, world: World, *, stall=lambda: never, exit_stall=None):
-        self.dut, self.world = dut, world
+    def __init__(self, dut, tb: Testbench, *, stall=lambda: never, exit_stall=None):
+        self.dut, self.tb = dut, tb
         self.beats = Source(dut, "i", drain_beat(CFG), stall=stall())
         self.contexts = Source(dut, "i_context", tile_context(CFG), stall=stall())
         self.lines = Source(dut, "i_param", LINE_BITS, stall=stall())
         shut_ = exit_stall or stall
         self.sinks = {name: Sink(dut, f"o_{name}", shape, stall=shut_()) for name, shape in EXITS.items()}
         self.reads = Sink(dut, "o_residual_read", ROW_BITS, stall=shut_())
-        self.rows = [sum((int(x) & 0xFFFF) << 16 * n for n, x in enumerate(row)) for row in world.initial]
+        self.rows = [sum((int(x) & 0xFFFF) << 16 * n for n, x in enumerate(row)) for row in tb.initial]
         self.entered, self.retired, self.faults, self.cycle = [], [], 0, 0
         self.tasks = [cocotb.start_soon(self.watch())]
 
@@ -93,7 +95,7 @@ class Bench:
 
     async def run(self, limit: int = 60_000) -> None:
         """Send everything, wait for everything, compare everything."""
-        dut, s = self.dut, self.world.stimulus
+        dut, s = self.dut, self.tb.stimulus
         feeds = [cocotb.start_soon(source.send(values)) for source, values in (
             (self.contexts, s.contexts), (self.lines, s.lines), (self.beats, s.beats))]
         self.tasks += feeds
@@ -132,35 +134,35 @@ def _payload(name: str, value: dict) -> dict:
 async def play(dut, build, *, stall=lambda: never, exit_stall=None, salt="", begin=True) -> Bench:
     if begin:
         await start(dut)
-    world = World(CFG, seeded(salt))
-    census = Census()
-    with census.at(""):
-        build(world)
-    bench = Bench(dut, world, stall=stall, exit_stall=exit_stall)
-    bench.census = {kind: (clipped, seen) for _, kind, clipped, seen in census.table()}
+    tb = Testbench(CFG, seeded(salt))
+    coverage = SaturationCounters()
+    with coverage.at(""):
+        build(tb)
+    bench = Bench(dut, tb, stall=stall, exit_stall=exit_stall)
+    bench.coverage = {kind: (clipped, seen) for _, kind, clipped, seen in coverage.table()}
     await bench.run()
     bench.stop()
     return bench
 
 
 def many(count: int):
-    def build(world):
+    def build(tb):
         for _ in range(count):
-            world.random_instruction()
+            tb.random_instruction()
     return build
 
 
 @cocotb.test()
 async def matches_golden(dut):
     bench = await play(dut, many(60))
-    found = bench.census
-    print("census", found)
+    found = bench.coverage
+    print("coverage", found)
     for kind in ("u", "residual", "narrow", "wide", "key"):
         clipped, seen = found[kind]
         assert 0.01 < clipped / seen < 0.8, f"{kind}: {clipped} of {seen} clipped; the stimulus is not balanced."
-    assert all(bench.world.stimulus.out.values())
-    assert {write["exp"] for write in bench.world.stimulus.out["operand"]} == {0, 1, 2, 3}
-    with_gelu = {context["act_shift"] for context in bench.world.stimulus.contexts if context.get("gelu")}
+    assert all(bench.tb.stimulus.out.values())
+    assert {write["exp"] for write in bench.tb.stimulus.out["operand"]} == {0, 1, 2, 3}
+    with_gelu = {context["act_shift"] for context in bench.tb.stimulus.contexts if context.get("gelu")}
     assert with_gelu == set(range(ACT_SHIFT_MAX + 1))
 
 
@@ -190,10 +192,10 @@ async def loses_nothing_while_the_exits_are_shut(dut):
 @cocotb.test()
 async def reads_see_earlier_writes(dut):
     """Tiles that add to the same few rows, closer together than the pipeline is deep."""
-    def build(world):
-        world.residual = world.residual[:CFG.tm]
+    def build(tb):
+        tb.residual = tb.residual[:CFG.tm]
         for n in range(40):
-            world.linear(Route.RESIDUAL, 1 + n % 3, 1, 1 + n % CFG.tm, accumulate=1, shift2=12, affine=1)
+            tb.linear(Route.RESIDUAL, 1 + n % 3, 1, 1 + n % CFG.tm, accumulate=1, shift2=12, affine=1)
 
     for n, stall in enumerate((lambda: never, lambda: half)):
         await play(dut, build, stall=stall, salt=f"same{n}", begin=n == 0)
@@ -203,36 +205,36 @@ async def reads_see_earlier_writes(dut):
 async def latency_and_interval(dut):
     """One tile alone: the first output of each exit after the promised number of cycles. Many: half a lane in
     ``fold`` cycles; scores, a lane a cycle."""
-    promised = {"key": UNIT.LATENCY, "value": UNIT.LATENCY, "operand": UNIT.LATENCY + CFG.fold,
+    promised = {"key": UNIT.LATENCY, "value": UNIT.LATENCY, "operand": UNIT.LATENCY + CFG.serialization,
                 "residual": UNIT.RESIDUAL_LATENCY, "score": UNIT.SCORE_LATENCY}
     routes = {"key": Route.KEY, "value": Route.VALUE, "operand": Route.OPERAND8, "residual": Route.RESIDUAL}
     for n, (name, latency) in enumerate(promised.items()):
-        def build(world, name=name):
+        def build(tb, name=name):
             if name == "score":
-                world.attention(1, 1, 1, 32, CFG.tm, False)
+                tb.attention(1, 1, 1, 32, CFG.tm, False)
             else:
-                world.linear(routes[name], 1, 1, CFG.tm, accumulate=1, base=0, pitch=0)
+                tb.linear(routes[name], 1, 1, CFG.tm, accumulate=1, base=0, pitch=0)
         bench = await play(dut, build, begin=n == 0, salt=name)
-        first = bench.sinks[name].times[0] - bench.entered[0] + (0 if name == "score" else 2 * CFG.fold - 1)
+        first = bench.sinks[name].times[0] - bench.entered[0] + (0 if name == "score" else 2 * CFG.serialization - 1)
         assert first == latency, f"o_{name} after {first} cycles, promised {latency}"
     for name, route in (("residual", Route.RESIDUAL), ("operand", Route.OPERAND16), ("operand", Route.OPERAND8),
                         ("value", Route.VALUE), ("key", Route.KEY)):
-        def build(world, route=route):
-            rows = itertools.cycle(range(len(world.residual)))  # no row again while it is in flight
-            world.lanes = lambda count: [{"row": next(rows), "token": 3} for _ in range(count)]
-            world.linear(route, 4, 40 // CFG.tm, CFG.tm, accumulate=1, base=0, pitch=0)
+        def build(tb, route=route):
+            rows = itertools.cycle(range(len(tb.residual)))  # no row again while it is in flight
+            tb.lanes = lambda count: [{"row": next(rows), "token": 3} for _ in range(count)]
+            tb.linear(route, 4, 40 // CFG.tm, CFG.tm, accumulate=1, base=0, pitch=0)
         bench = await play(dut, build, begin=False, salt=name)
         # A load of the next tile's parameters hides behind the groups of the one before.
         lanes, span = len(bench.entered), bench.entered[-1] - bench.entered[0]
-        assert span == 2 * CFG.fold * (lanes - 1), f"{route}: {lanes} lanes entered in {span} cycles"
+        assert span == 2 * CFG.serialization * (lanes - 1), f"{route}: {lanes} lanes entered in {span} cycles"
         times = bench.sinks[name].times
         if route == Route.OPERAND16:
             highs, times = times, times[1::2]
             assert [high + 1 for high in highs[::2]] == times, "a low plane follows its high plane at once"
-        span, interval = times[-1] - times[0], CFG.fold * (2 if name == "operand" else 1)
+        span, interval = times[-1] - times[0], CFG.serialization * (2 if name == "operand" else 1)
         assert span == interval * (len(times) - 1), f"{route}: {len(times)} writes in {span} cycles"
 
-    bench = await play(dut, lambda world: world.attention(1, 1, 1, 100, CFG.tm, False), begin=False, salt="scores")
+    bench = await play(dut, lambda tb: tb.attention(1, 1, 1, 100, CFG.tm, False), begin=False, salt="scores")
     lanes = 4 * CFG.tm
     assert bench.entered[lanes - 1] - bench.entered[0] == lanes - 1
     times = bench.sinks["score"].times
@@ -241,22 +243,22 @@ async def latency_and_interval(dut):
 
 @cocotb.test()
 async def refuses_tiles_beyond_the_memory(dut):
-    def build(world):
-        world.linear(Route.KEY, 2, 2, CFG.tm, base=CFG.kv_tiles - 3, pitch=1)
-        world.linear(Route.VALUE, 2, 2, CFG.tm, base=min(1023, CFG.kv_tiles - 1), pitch=200)
-        world.linear(Route.RESIDUAL, 1, 1, CFG.tm)
+    def build(tb):
+        tb.linear(Route.KEY, 2, 2, CFG.tm, base=CFG.kv_tiles - 3, pitch=1)
+        tb.linear(Route.VALUE, 2, 2, CFG.tm, base=min(1023, CFG.kv_tiles - 1), pitch=200)
+        tb.linear(Route.RESIDUAL, 1, 1, CFG.tm)
 
     bench = await play(dut, build)
-    assert 0 < bench.faults == bench.world.stimulus.refused
-    assert bench.world.stimulus.out["key"] and bench.world.stimulus.out["residual"]
+    assert 0 < bench.faults == bench.tb.stimulus.refused
+    assert bench.tb.stimulus.out["key"] and bench.tb.stimulus.out["residual"]
 
 
 @cocotb.test()
 async def starts_afresh_after_a_reset(dut):
     await start(dut)
-    world = World(CFG, seeded("cut"))
-    many(6)(world)
-    bench = Bench(dut, world, stall=lambda: half)
+    tb = Testbench(CFG, seeded("cut"))
+    many(6)(tb)
+    bench = Bench(dut, tb, stall=lambda: half)
     cut = cocotb.start_soon(bench.run())
     await cycles(dut, 150)
     cut.cancel()

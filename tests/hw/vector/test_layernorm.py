@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layer norm against its twin: every result kind, ragged pairs, flat and extreme rows, stalls, timing, reset."""
+"""Layer norm against its reference model: every result kind, ragged pairs, flat and extreme rows, stalls, timing,
+reset."""
 
 import os
 import struct
@@ -20,19 +21,20 @@ from hw.vector.layernorm import LayerNorm
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 
-CFG = replace(NANO, fold=int(os.environ.get("NORM_FOLD", NANO.fold)))
+CFG = replace(NANO, serialization=int(os.environ.get("NORM_FOLD", NANO.serialization)))
 
 
 @pytest.mark.rtl
 @pytest.mark.parametrize("fold", (1, 4, 8))
 def test_norm(fold):
-    run_bench(LayerNorm(replace(NANO, fold=fold)), module=__name__, name=f"norm-{fold}", env={"NORM_FOLD": str(fold)})
+    run_bench(LayerNorm(replace(NANO, serialization=fold)), module=__name__, name=f"norm-{fold}",
+              env={"NORM_FOLD": str(fold)})
 
 
 class Case:
     """One NORM: rows of residuals x [N, D], parameters, and where everything lies."""
 
-    def __init__(self, rng, tokens: int, blocks: int, *, wide: bool, xhat: bool, kind: str = "spread"):
+    def __init__(self, rng, tokens: int, blocks: int, *, wide: bool, normalized: bool, kind: str = "spread"):
         dim = BLOCK * blocks
         gen = np.random.default_rng(rng.getrandbits(64))
         scale = {"spread": rng.choice([20, 300, 5000, 12000]), "flat": 0, "tiny": 1, "extreme": 0, "spike": 3}[kind]
@@ -45,26 +47,28 @@ class Case:
             x[np.arange(tokens), gen.integers(0, dim, tokens)] = gen.choice([-32768, 32767], tokens)
         self.x = np.clip(np.rint(x), -32768, 32767).astype(np.int16)
         self.eps = rng.choice([0, eps_code(1e-6, dim), eps_code(1e-5, dim), (1 << 40) - 1])
-        # xhat is about 2**11 for one deviation: outputs of a few hundred need gain / 2**shift of about 1/8.
-        self.shift, self.xhat_shift = rng.choice([0, 8, 11, 15, 19, 31]), rng.choice([0, 0, 1, 2, 3])
+        # normalized is about 2**11 for one deviation: outputs of a few hundred need gain / 2**shift of about 1/8.
+        self.shift, self.normalized_shift = rng.choice([0, 8, 11, 15, 19, 31]), rng.choice([0, 0, 1, 2, 3])
         reach = min(32767, max(1, (1 << self.shift) * rng.choice([1, 2, 16]) // (64 if not wide else 2)))
         self.gain = gen.integers(-reach, reach + 1, dim)
         top = min((1 << 31) - 1, 200 << self.shift)
         self.offset = gen.integers(-top, top + 1, dim)
-        self.tokens, self.blocks, self.wide, self.xhat = tokens, blocks, wide, xhat
+        self.tokens, self.blocks, self.wide, self.normalized = tokens, blocks, wide, normalized
         rows = -(-blocks // 2)
         self.src_row, self.src_stride = rng.randint(0, 5000), blocks + rng.randint(0, 3)
         planes = 2 if wide else 1
-        self.dst_plane, self.xhat_plane = rows + rng.randint(0, 2), rows + rng.randint(0, 2)
+        self.dst_plane, self.normalized_plane = rows + rng.randint(0, 2), rows + rng.randint(0, 2)
         self.dst_row, self.dst_stride = rng.randint(0, 999), self.dst_plane * planes + rng.randint(0, 2)
-        self.xhat_row, self.xhat_stride = 30000 + rng.randint(0, 999), 2 * self.xhat_plane + rng.randint(0, 2)
+        self.normalized_row = 30000 + rng.randint(0, 999)
+        self.normalized_stride = 2 * self.normalized_plane + rng.randint(0, 2)
 
     def word(self) -> int:
         return encode(Opcode.NORM, tokens=self.tokens, blocks=self.blocks, src_row=self.src_row,
                       src_stride=self.src_stride, dst_row=self.dst_row, dst_stride=self.dst_stride,
-                      dst_plane=self.dst_plane if self.wide else 0, wide=int(self.wide), xhat=int(self.xhat),
-                      xhat_row=self.xhat_row, xhat_stride=self.xhat_stride, xhat_plane=self.xhat_plane,
-                      shift=self.shift, xhat_shift=self.xhat_shift, eps=self.eps)
+                      dst_plane=self.dst_plane if self.wide else 0, wide=int(self.wide),
+                      normalized=int(self.normalized), normalized_row=self.normalized_row,
+                      normalized_stride=self.normalized_stride, normalized_plane=self.normalized_plane,
+                      shift=self.shift, normalized_shift=self.normalized_shift, eps=self.eps)
 
     def param_lines(self) -> list[int]:
         raw = b"".join(struct.pack("<hi", int(g), int(o)) for g, o in zip(self.gain, self.offset, strict=True))
@@ -78,11 +82,11 @@ class Case:
 
     def record(self) -> Norm:
         return Norm(gain=self.gain, offset=self.offset, shift=self.shift, eps=self.eps, wide=self.wide,
-                    xhat_shift=self.xhat_shift)
+                    normalized_shift=self.normalized_shift)
 
     def expected(self) -> dict[tuple[int, int], tuple[bytes, int]]:
         """(row, half) -> (32 bytes, exponent) of everything the NORM writes."""
-        operand, xhat = layernorm(self.x, self.record())
+        operand, normalized = layernorm(self.x, self.record())
         found = {}
 
         def put(row, stride, plane, values):
@@ -101,8 +105,8 @@ class Case:
                 for b in range(self.blocks):
                     part = operand.bytes[t, b * BLOCK:(b + 1) * BLOCK].tobytes()
                     found[self.dst_row + t * self.dst_stride + b // 2, b % 2] = part, int(operand.exp[t, b])
-        if self.xhat:
-            put(self.xhat_row, self.xhat_stride, self.xhat_plane, xhat.astype(np.int64))
+        if self.normalized:
+            put(self.normalized_row, self.normalized_stride, self.normalized_plane, normalized.astype(np.int64))
         return found
 
 
@@ -173,21 +177,21 @@ class Bench:
                                        f"exp {got[key][1]} {list(got[key][0])}, expected {value[1]} {list(value[0])}")
 
 
-def census(cases: list[Case]) -> None:
+def coverage(cases: list[Case]) -> None:
     """What the stimulus exercises; a bench that stops exercising it fails."""
     exps, ties, clipped, flat = np.zeros(4, int), 0, 0, 0
     for case in cases:
-        operand, xhat = layernorm(case.x, case.record())
-        wide_sum = xhat.astype(np.int64) * case.gain + case.offset
+        operand, normalized = layernorm(case.x, case.record())
+        wide_sum = normalized.astype(np.int64) * case.gain + case.offset
         raw = rsh(wide_sum, case.shift)
         if not case.wide:
             exps += np.bincount(operand.exp.ravel(), minlength=4)
         ties += int(np.sum((wide_sum << 1 >> case.shift) & 1)) if case.shift else 0
         clipped += int(np.sum((raw < -32768) | (raw > 32767)))
         flat += int(np.sum(case.x.max(1) == case.x.min(1)))
-    print(f"census: exponents {exps}, {ties} rounded up, {clipped} beyond 16 bits, {flat} flat rows")
+    print(f"coverage: exponents {exps}, {ties} rounded up, {clipped} beyond 16 bits, {flat} flat rows")
     assert exps.min() > 5 and ties > 1000 and clipped > 10 and flat > 1
-    assert {case.xhat_shift for case in cases if case.xhat or case.wide} == {0, 1, 2, 3}
+    assert {case.normalized_shift for case in cases if case.normalized or case.wide} == {0, 1, 2, 3}
 
 
 KINDS = ["spread", "spread", "flat", "tiny", "extreme", "spike"]
@@ -195,15 +199,15 @@ KINDS = ["spread", "spread", "flat", "tiny", "extreme", "spike"]
 
 def random_cases(rng, count: int) -> list[Case]:
     return [Case(rng, rng.randint(1, 9), rng.choice([1, 2, 3, 5, 6, 12]), wide=rng.random() < 0.4,
-                 xhat=rng.random() < 0.4, kind=KINDS[n % len(KINDS)]) for n in range(count)]
+                 normalized=rng.random() < 0.4, kind=KINDS[n % len(KINDS)]) for n in range(count)]
 
 
 @cocotb.test()
 async def matches_golden(dut):
     await start(dut)
     rng = seeded()
-    cases = random_cases(rng, 80) + [Case(rng, 3, 32, wide=wide, xhat=not wide) for wide in (False, True)]
-    census(cases)
+    cases = random_cases(rng, 80) + [Case(rng, 3, 32, wide=wide, normalized=not wide) for wide in (False, True)]
+    coverage(cases)
     bench = Bench(dut)
     for case in cases:
         await bench.run(case)
@@ -224,7 +228,7 @@ async def matches_golden_in_bursts(dut):
     rng = seeded()
     bench = Bench(dut, stall=bursts())
     for blocks in (1, 6):
-        await bench.run(Case(rng, 60, blocks, wide=True, xhat=True))
+        await bench.run(Case(rng, 60, blocks, wide=True, normalized=True))
 
 
 @cocotb.test()
@@ -233,11 +237,11 @@ async def normalises_the_widest_sums(dut):
     await start(dut)
     rng = seeded()
     bench = Bench(dut)
-    case = Case(rng, 4, 32, wide=True, xhat=True, kind="extreme")
+    case = Case(rng, 4, 32, wide=True, normalized=True, kind="extreme")
     case.x[0], case.x[1], case.x[2, ::2], case.x[2, 1::2] = -32768, 32767, -32768, 32767
     case.eps = 0
     assert normalise(case.x, 0)[0].max() == 0
-    for case.xhat_shift in range(4):
+    for case.normalized_shift in range(4):
         await bench.run(case)
 
 
@@ -252,7 +256,7 @@ async def narrows_at_every_boundary(dut):
     exps = set()
     for first in range(0, len(edges), 32):
         part = edges[first:first + 32]
-        case = Case(rng, 1, len(part), wide=False, xhat=False)
+        case = Case(rng, 1, len(part), wide=False, normalized=False)
         case.shift, case.gain[:], case.offset = 0, 0, np.zeros(len(case.gain), np.int64)
         for block, edge in enumerate(part):
             case.offset[block * BLOCK + rng.randrange(BLOCK)] = edge
@@ -268,15 +272,15 @@ async def keeps_its_latency_and_interval(dut):
     """
     await start(dut)
     rng = seeded()
-    bench, unit, fold = Bench(dut), LayerNorm(CFG), CFG.fold
-    for tokens, blocks, wide, xhat in ((1, 2, 0, 0), (8, 6, 0, 0), (20, 12, 0, 0), (2, 32, 0, 0), (40, 6, 1, 0),
+    bench, unit, fold = Bench(dut), LayerNorm(CFG), CFG.serialization
+    for tokens, blocks, wide, normalized in ((1, 2, 0, 0), (8, 6, 0, 0), (20, 12, 0, 0), (2, 32, 0, 0), (40, 6, 1, 0),
                                        (40, 6, 0, 1), (40, 6, 1, 1)):
-        case = Case(rng, tokens, blocks, wide=bool(wide), xhat=bool(xhat))
+        case = Case(rng, tokens, blocks, wide=bool(wide), normalized=bool(normalized))
         await until(dut, lambda: int(dut.idle.value), 5, "idle")
         began = bench.writes.cycle
         await bench.run(case)
         took = bench.writes.times[-1] - began
-        further, pairs = wide + 2 * xhat, tokens * blocks // 2  # planes beside the first
+        further, pairs = wide + 2 * normalized, tokens * blocks // 2  # planes beside the first
         late = max(0, 2 * fold * blocks - unit.KNOWN)
         drained = further * pairs if fold > 1 else further + max(0, further - 1) * (pairs - 1)
         beside = took - fold * (tokens + 1) * blocks - late - drained
@@ -289,7 +293,7 @@ async def starts_clean_after_reset(dut):
     rng = seeded()
     for cut in (10, 70, 110):
         bench = Bench(dut)
-        case = Case(rng, 12, 6, wide=False, xhat=True)
+        case = Case(rng, 12, 6, wide=False, normalized=True)
         task = cocotb.start_soon(bench.run(case))
         await cycles(dut, cut)
         task.cancel()
@@ -299,7 +303,7 @@ async def starts_clean_after_reset(dut):
         for part in (bench.rows, bench.writes):
             part.task.cancel()
         bench = Bench(dut)
-        await bench.run(Case(rng, 3, 3, wide=True, xhat=True))
-        await bench.run(Case(rng, 3, 2, wide=False, xhat=False))
+        await bench.run(Case(rng, 3, 3, wide=True, normalized=True))
+        await bench.run(Case(rng, 3, 2, wide=False, normalized=False))
         for part in (bench.rows, bench.writes):
             part.task.cancel()

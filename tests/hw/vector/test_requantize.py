@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both multiplications of the epilogue against their twins: every shift, ties, saturation on both sides."""
+"""Both multiplications of the epilogue against their reference models: every shift, ties, saturation on both sides."""
 
 import os
 
@@ -31,7 +31,7 @@ def test_requant(unit, lanes):
 
 def requant_inputs(rng, shift: int) -> dict:
     """Drawn from the output: ``2 u`` first, exact ties wherever the multiplier is a power of two."""
-    acc, bias, mult = [], [], []
+    acc, bias, multiplier = [], [], []
     for _ in range(LANES):
         m = rng.choice((1, 1 << rng.randint(0, 15), 65535, rng.randint(1, 65535), 0))
         twice = rng.randint(-90_000, 90_000)
@@ -42,8 +42,8 @@ def requant_inputs(rng, shift: int) -> dict:
         bias.append(s - acc[-1])
         if rng.random() < 0.05:  # any: the sum may wrap
             acc[-1], bias[-1] = (rng.choice((-INT32 - 1, INT32, rng.randint(-INT32, INT32))) for _ in range(2))
-        mult.append(m)
-    return {"acc": acc, "bias": bias, "mult": mult, "shift": shift}
+        multiplier.append(m)
+    return {"acc": acc, "bias": bias, "multiplier": multiplier, "shift": shift}
 
 
 @cocotb.test()
@@ -54,17 +54,18 @@ async def requant_matches_golden(dut):
     rng.shuffle(shifts)
     inputs = [requant_inputs(rng, shift) for shift in shifts]
     got = np.array(await through(dut, unit, Requant.LATENCY, inputs, "o"))
-    acc, bias, mult = (np.array([x[name] for x in inputs]) for name in ("acc", "bias", "mult"))
-    expected = np.array([requantize(a, b, m, x["shift"]) for a, b, m, x in zip(acc, bias, mult, inputs, strict=True)])
+    acc, bias, multiplier = (np.array([x[name] for x in inputs]) for name in ("acc", "bias", "multiplier"))
+    expected = np.array([requantize(a, b, m, x["shift"]) for a, b, m, x in zip(acc, bias, multiplier, inputs,
+                                                                               strict=True)])
     assert (got == expected).all(), _first(inputs, got, expected)
 
     wrapped = wrap32(acc + bias)
     assert 20 < np.sum(wrapped != acc + bias)
-    product = wrapped * mult
+    product = wrapped * multiplier
     shift = np.array(shifts)[:, None]
     ties = (shift > 0) & ((product & ((1 << shift) - 1)) == (1 << shift) >> 1) & (abs(expected) < 32767)
     clipped = rsh(product, np.broadcast_to(shift, product.shape)) != expected
-    print(f"census: {np.mean(clipped):.2f} saturated, {ties.sum()} ties, {(ties & (product < 0)).sum()} negative ties, "
+    print(f"coverage: {np.mean(clipped):.2f} saturated, {ties.sum()} ties, {(ties & (product < 0)).sum()} negative, "
           f"{np.mean(expected < 0):.2f} negative")
     assert 0.02 < np.mean(clipped) < 0.6 and (ties & (product < 0)).sum() > 20 < (ties & (product > 0)).sum()
     s = np.array(await through(dut, unit, Requant.S_LATENCY, inputs, "s"))
@@ -98,7 +99,7 @@ async def affine_matches_golden(dut):
     expected = sat(v, V_BITS)
     assert (got == expected).all(), _first(inputs, got, expected)
     clipped = v != expected
-    print(f"census: {np.mean(clipped):.2f} saturated, {np.mean(expected < 0):.2f} negative")
+    print(f"coverage: {np.mean(clipped):.2f} saturated, {np.mean(expected < 0):.2f} negative")
     assert 0.05 < np.mean(clipped) < 0.8 and 0.2 < np.mean(expected < 0) < 0.8
 
 

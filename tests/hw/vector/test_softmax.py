@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Softmax against its twin: ragged rows, ties, rising and extreme scores, both widths, overlapped jobs, timing."""
+"""Softmax against its reference model: ragged rows, ties, rising and extreme scores, both widths, overlapped jobs,
+timing."""
 
 import os
 from dataclasses import dataclass, replace
@@ -18,8 +19,9 @@ from hw.vector.softmax import Softmax
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 
-CONFIGS = {"nano": NANO, "zcu102": ZCU102, "fold2": replace(ZCU102, fold=2), "fold4": replace(NANO, fold=4),
-           "fold8": replace(NANO, fold=8)}
+CONFIGS = {"nano": NANO, "zcu102": ZCU102, "fold2": replace(ZCU102, serialization=2), "fold4": replace(NANO,
+                                                                                                       serialization=4),
+           "fold8": replace(NANO, serialization=8)}
 BRIEF = {config: ["matches_golden_when_stalled", "keeps_its_latency_and_interval"] for config in ("fold2", "fold8")}
 """What runs of the bench where not all of it does."""
 CFG = CONFIGS[os.environ.get("SOFTMAX_CFG", "nano")]
@@ -38,7 +40,7 @@ class Job:
     """One job: ``scores`` int64 [lanes, keys] are the array's accumulators."""
 
     scores: np.ndarray
-    mult: int
+    multiplier: int
     shift1: int
     wide: bool = False
     p_shift: int = 0
@@ -49,7 +51,7 @@ class Job:
 
     def payload(self) -> dict:
         lanes, keys = self.scores.shape
-        return {"mult": self.mult, "shift1": self.shift1, "wide": int(self.wide), "p_shift": self.p_shift,
+        return {"multiplier": self.multiplier, "shift1": self.shift1, "wide": int(self.wide), "p_shift": self.p_shift,
                 "keys": keys, "lanes": lanes}
 
     def beats(self, rng) -> list[dict]:
@@ -65,7 +67,7 @@ class Job:
         return found
 
     def t(self) -> np.ndarray:
-        return sat(rsh(self.scores * self.mult, self.shift1), SCORE_BITS)
+        return sat(rsh(self.scores * self.multiplier, self.shift1), SCORE_BITS)
 
     def expected(self) -> tuple[list[list[list[int]]], list[tuple[int, int]]]:
         """Planes of P as [plane][chunk][lane * 16 + key], absent lanes 0; (recip, shift) of each lane."""
@@ -82,13 +84,13 @@ class Job:
 
 def job_from_t(rng, t, **fields) -> Job:
     """A job whose scores land near the given ``t``: the output is drawn, the accumulator follows."""
-    mult, shift1 = rng.randint(1, 65535), rng.randint(0, 47)
+    multiplier, shift1 = rng.randint(1, 65535), rng.randint(0, 47)
     if rng.random() < 0.5:  # exact: every t is reached, ties included
-        mult, shift1 = 1 << rng.randint(0, 15), 0
-        shift1 = mult.bit_length() - 1
+        multiplier, shift1 = 1 << rng.randint(0, 15), 0
+        shift1 = multiplier.bit_length() - 1
     t = np.asarray(t, np.int64)
-    scores = np.array([[(int(v) << shift1) // mult for v in row] for row in t], dtype=object)
-    return Job(np.clip(scores, -(1 << 31) + 1, (1 << 31) - 1).astype(np.int64), mult, shift1, **fields)
+    scores = np.array([[(int(v) << shift1) // multiplier for v in row] for row in t], dtype=object)
+    return Job(np.clip(scores, -(1 << 31) + 1, (1 << 31) - 1).astype(np.int64), multiplier, shift1, **fields)
 
 
 def random_job(rng) -> Job:
@@ -162,14 +164,14 @@ class Bench:
         assert int(self.dut.idle.value), "not idle after the last release"
 
 
-def census(jobs: list[Job]) -> None:
+def coverage(jobs: list[Job]) -> None:
     """What the stimulus exercises; a bench that stops exercising it fails."""
     t = np.concatenate([job.t().ravel() for job in jobs])
-    raw = np.concatenate([rsh(job.scores * job.mult, job.shift1).ravel() for job in jobs])
+    raw = np.concatenate([rsh(job.scores * job.multiplier, job.shift1).ravel() for job in jobs])
     moved = sum(int((np.diff(softmax(job.t(), wide_p=True, references=True).reference) > 0).sum()) for job in jobs)
     ragged = sum(job.scores.shape[1] % SLICE != 0 for job in jobs)
     far = np.sum(abs(t) > 1 << 15)
-    print(f"census: {len(t)} scores, {np.sum(raw != t)} saturated, {np.sum(t < 0)} negative, {far} beyond 128 powers, "
+    print(f"coverage: {len(t)} scores, {np.sum(raw != t)} saturated, {np.sum(t < 0)} negative, {far} beyond 128, "
           f"{np.sum(t % 256 == 0)} whole, {moved} references raised, {ragged} ragged rows, "
           f"{sum(job.wide for job in jobs)} wide jobs")
     assert np.sum(raw != t) > 10 and np.sum(t < 0) > 100 and np.sum(t % 256 == 0) > 100 and far > 100
@@ -182,7 +184,7 @@ async def matches_golden(dut):
     await start(dut)
     rng = seeded()
     jobs = [random_job(rng) for _ in range(60)]
-    census(jobs)
+    coverage(jobs)
     await Bench(dut).run(jobs)
 
 
@@ -222,7 +224,7 @@ async def keeps_its_latency_and_interval(dut):
     keys = min(129, CFG.max_keys)
     jobs = [job_from_t(rng, [[rng.randint(-3000, 3000) for _ in range(keys)] for _ in range(CFG.tm)]) for _ in range(2)]
     unit, n = Softmax(CFG), len(jobs[0].beats(rng))
-    assert unit.II == CFG.fold
+    assert unit.II == CFG.serialization
     sink = Sink(dut, "o", softmax_done(CFG))
     for port in (dut.p_slot, dut.p_chunk, dut.p_plane, dut.p_en, dut.p_release):
         port.value = 0
