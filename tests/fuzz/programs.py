@@ -17,6 +17,7 @@ from golden.spec.isa import FORMATS, LIMITS, MAGIC, Dest, Index, Opcode, Unit
 from golden.spec.legality import ProgramState, after, capacity, contradictions, derived, ranges
 from golden.spec.machine import ABI_VERSION, LINE, NANO, SLICE, TN, MachineConfig
 from golden.spec.model import ConfigError
+from golden.spec.tiling import linear_lines
 
 STREAM_LINES = 4096
 """Length of the random weight stream, in lines."""
@@ -155,10 +156,11 @@ class Grammar:
             while left:
                 count = self.number(1, left)
                 _, fields = self.linear(replace(state, held=0, body=True), Dest.GATE)
+                tiles, slices = -(-gate["experts"] // 16), self.number(1, 6)
                 found.append((Opcode.LINEAR, fields | {
-                    "tokens": count, "tiles": -(-gate["experts"] // 16), "src_index": 0, "dst_index": 0,
-                    "gate_weight": 0,
-                    "retain_weights": 0, "reuse_weights": 0, "reuse_offset": 0, "slices": self.number(1, 6)}))
+                    "stream": self.stream(linear_lines(tiles, slices)), "tokens": count, "tiles": tiles,
+                    "slices": slices, "src_index": 0, "dst_index": 0, "gate_weight": 0,
+                    "retain_weights": 0, "reuse_weights": 0, "reuse_offset": 0}))
                 left -= count
         body = [self.linear(replace(state, body=True), queue=bool(self.number(0, 3)))
                 for _ in range(self.number(1, 3))]

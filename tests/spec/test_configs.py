@@ -37,7 +37,7 @@ def test_the_reference_machine():
     ({"operand_rows": 500}, "operand_rows must be a power of two, or three quarters of one"),
     ({"max_keys": 4096}, "max_keys"), ({"ring_lines": 32}, "ring_lines"), ({"ring_lines": 320}, "three quarters"),
     ({"kv_tiles": 2048}, "kv_tiles"),
-    ({"serialization": 3}, "fold must be")])
+    ({"serialization": 3}, "serialization must be")])
 def test_impossible_machines_are_refused(change, words):
     with pytest.raises(ConfigError, match=words):
         replace(MACHINES["nano"], **change)
