@@ -27,7 +27,7 @@ def save_error_by_layer(title: str, results: list[Comparison], path: Path) -> No
     frac = results[0].frac
     limit = 2.0 ** (15 - frac)
     ranges.axhspan(-limit, limit, color="0.92", label=f"int16, step 2^-{frac}: +-{limit:g}")
-    ranges.threshold(places, high - low, bottom=low, width=0.6, label="float values")
+    ranges.bar(places, high - low, bottom=low, width=0.6, label="float values")
     ranges.set(ylabel="residual stream", xticks=places)
     ranges.set_xticklabels([layer.name for layer in results[0].layers], rotation=45, ha="right", fontsize=7)
     ranges.legend(fontsize=7)
