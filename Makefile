@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The only front door. Every target makes the virtual environment by itself; `make help` lists the verbs.
+# Entry point of the project. Every target creates the virtual environment first; `make help` lists the targets.
 
 SHELL  := /bin/bash
 PYTHON ?= python3
@@ -13,17 +13,20 @@ SEED   ?= 1
 SCALE  ?= 25
 OUT    ?= out
 ARGS   ?=
+# What `make test-fast` runs; left out are tests that quantize, search or compile large models.
+FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ignore tests/host/explore/test_explore.py \
+	--deselect tests/host/compiler/test_compiler.py::test_the_largest_model_fits_the_largest_machine
 
-# Two cores are what we promise for; BLAS threads beyond them only get in each other's way.
+# Run times are stated for two cores; more BLAS threads than that slow each other down.
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test sim fuzz check demo demo-nano accuracy verilog synth pnr bench stalls explore docs clean
+.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano accuracy verilog synth pnr bench stalls explore docs clean
 
-help: ## this list
+help: ## list of the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
 
-setup: $(STAMP) ## make the virtual environment from pinned versions
+setup: $(STAMP) ## create the virtual environment from pinned versions
 
 $(STAMP): pyproject.toml
 	@echo "[1/3] virtual environment"; $(PYTHON) -m venv $(VENV)
@@ -31,17 +34,20 @@ $(STAMP): pyproject.toml
 	@echo "[3/3] everything else"; $(PY) -m pip install -q --disable-pip-version-check -e '.[golden,host,hw,dev]'
 	@touch $@
 
-lint: $(STAMP) ## style and who may import whom
+lint: $(STAMP) ## code style, and import rules between the packages
 	$(VENV)/bin/ruff check .
 	PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo
 
-test: $(STAMP) ## every test: spec, golden, host, benches on Verilator
+test: $(STAMP) ## all tests: spec, golden, host, benches on Verilator
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
-sim: $(STAMP) ## benches on Verilator, with a table; UNIT=softmax for one, WAVES=1 for a waveform
+test-fast: $(STAMP) ## tests that need no Verilator build, under 90 seconds
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile -m "not slow and not rtl" $(FAST) $(ARGS)
+
+sim: $(STAMP) ## unit benches on Verilator, with a table of results; UNIT=softmax for one, WAVES=1 for a waveform
 	$(PY) -m sim.table $(if $(UNIT),--unit $(UNIT)) $(ARGS)
 
-fuzz: $(STAMP) ## random shapes and programs, golden against RTL, on machines of every geometry; SEED=7 for others, SCALE=1 as in `make test`
+fuzz: $(STAMP) ## random shapes and programs, golden model against RTL, on machines of every geometry; SEED=7 for others, SCALE=1 as in `make test`
 	FUZZ_SEED=$(SEED) FUZZ_MACHINES=1 FUZZ_PROGRESS=1 FUZZ_SHAPES=$$((40 * $(SCALE))) FUZZ_RTL_SHAPES=$$((4 * $(SCALE))) \
 		FUZZ_PROGRAMS=$$((400 * $(SCALE))) FUZZ_LEGALITY=$$((1000 * $(SCALE))) \
 		$(PY) -m pytest -q -s tests/fuzz $(ARGS)
@@ -54,7 +60,7 @@ demo: $(STAMP) ## a real picture, both tasks, every layer of M3ViT-Tiny in RTL, 
 demo-nano: $(STAMP) ## the same with a nano model on a nano machine, in seconds
 	$(PY) -m sim.demo --model nano --machine nano --out $(OUT)/demo-nano $(ARGS)
 
-accuracy: $(STAMP) ## the integer model against float, layer by layer, beside the thresholds
+accuracy: $(STAMP) ## error of the integer model against float, layer by layer, with the thresholds
 	$(PY) -m host.report.accuracy --out $(OUT)/accuracy $(ARGS)
 
 verilog: $(STAMP) ## synthesizable Verilog of CONFIG (nano, small, zcu102, u280)
@@ -69,17 +75,18 @@ pnr: $(STAMP) ## place and route of the small machine for a Gowin GW5AST-138C: t
 		$(PY) -m pip install -q --disable-pip-version-check -e '.[pnr]'; }
 	$(PY) -m sim.implementation.pnr --config $(CONFIG) $(if $(UNIT),--unit $(UNIT)) $(ARGS)
 
-bench: $(STAMP) ## cycles, array use, DRAM bytes of the full frame in RTL beside their thresholds; pictures and a trace
+bench: $(STAMP) ## cycles, array use, DRAM bytes of the full frame in RTL, with their thresholds; pictures and a trace
 	$(PY) -m sim.bench --out $(OUT)/bench $(ARGS)
 
-stalls: $(STAMP) ## 50 seeds of random DRAM stalls on nano, each frame compared with golden; ARGS="--scheduler ADDRESS" for Dask
+stalls: $(STAMP) ## 50 seeds of random DRAM stalls on nano, each frame compared with the golden model; ARGS="--scheduler ADDRESS" for Dask
 	$(PY) -m sim.stalls $(ARGS)
 
-explore: $(STAMP) ## search machines for BOARD (zcu102, kv260, u280): the Pareto front and what limits each; a picture
+explore: $(STAMP) ## search machine configurations for BOARD (zcu102, kv260, u280): the Pareto front and what limits each; a picture
 	$(VENV)/bin/edge-moe explore --board $(BOARD) --picture $(OUT)/explore/$(BOARD).png $(ARGS)
 
-docs: $(STAMP) ## regenerate the tables inside the README files
+docs: $(STAMP) ## regenerate the tables inside the README files, and the figures
 	$(PY) -m host.report.pages
+	$(PY) -m host.report.figures
 
-clean: ## forget builds and outputs, keep the virtual environment
+clean: ## delete builds and outputs, keep the virtual environment
 	rm -rf build $(OUT)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The instruction-set simulator behind registers: the host driver runs on it as on a board, without any RTL.
+"""Simulated device: the instruction-set simulator with the register interface, for the host driver; no RTL.
 
-It speaks the driver's device protocol by shape, not by inheritance, so that the truth depends on nothing it judges.
+It implements the driver's device protocol without inheriting from it, so that golden/ does not depend on host/.
 """
 
 from collections.abc import Callable
@@ -36,10 +36,10 @@ class GoldenBuffer:
 
 
 class GoldenDevice:
-    """``machine``: a configuration or its name. Jobs run to their end inside the write that starts them; cycle counters
-    stay 0, since this machine knows no time. ``trace`` is called with an Entry for each retired instruction.
-    ``hazards``: a program that lacks waits raises :class:`golden.iss.hazards.MissingWait` from that write; on the
-    machine its result would depend on luck.
+    """Device that runs jobs on the simulator. ``machine``: a configuration or its name. A job runs to its end within
+    the write that starts it; cycle counters stay 0. ``trace`` is called with an Entry for each retired instruction.
+    ``hazards``: a program that lacks waits raises :class:`golden.iss.hazards.MissingWait` from that write; on
+    the hardware its result would depend on timing.
     """
 
     clock_hz = 300e6
@@ -56,7 +56,7 @@ class GoldenDevice:
         self.reset()
 
     def reset(self) -> None:
-        """As the reset pin does: registers come up as they were at first; memory keeps its contents."""
+        """Same as the reset pin: registers get their reset values; memory keeps its contents."""
         self._words = dict.fromkeys(_BY_OFFSET, 0)
         for register in REGISTERS:
             self._set(register.name, register.reset)

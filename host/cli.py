@@ -105,7 +105,7 @@ def quantize(path: Source, output: Output,
              plan: Annotated[str, typer.Option(help="fast, accurate or mixed.")] = "fast",
              images: Annotated[list[Path] | None, typer.Option(help="Calibration pictures; photographs that come "
                                                                "with the packages when none are given.")] = None,
-             crops: Annotated[int | None, typer.Option(help="How many calibration views to make of them; by default "
+             crops: Annotated[int | None, typer.Option(help="How many calibration crops to make of them; by default "
                                                        "96, or less for many tokens.")] = None,
              cycle_budget: Annotated[int | None, typer.Option(help="Cycles a frame may take (mixed).")] = None,
              weight_bits: Annotated[int | None, typer.Option(help="Bits of weights, 4 to 8.")] = None,

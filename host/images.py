@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures in: from files to the uint8 arrays that models take."""
+"""Picture files, read into the uint8 arrays that models take."""
 
 from pathlib import Path
 

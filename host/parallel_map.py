@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same work on many items: on every core, or on a Dask cluster when its scheduler's address is given."""
+"""Parallel map over items: on every core, or on a Dask cluster when its scheduler's address is given."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ TIMEOUT = 10
 
 
 class ClusterError(RuntimeError):
-    """No cluster: Dask is not installed, or nobody answers at the address."""
+    """No cluster: Dask is not installed, or no scheduler answers at the address."""
 
 
 def parallel_map(work: Callable, items: Sequence, *, scheduler: str | None = None, workers: int | None = None,
@@ -19,7 +19,7 @@ def parallel_map(work: Callable, items: Sequence, *, scheduler: str | None = Non
     """``work(item)`` of every item, in the order of the items; ``report(done, total)`` after each.
 
     ``work`` and items must be picklable. ``scheduler``: address of a Dask scheduler, whose workers have this package
-    installed; otherwise ``workers`` processes, one a core when not said, none for one. The first exception ends all.
+    installed; otherwise ``workers`` processes, one for each core by default, none for 1. The first exception ends all.
     """
     if scheduler is not None:
         return _on_cluster(work, items, scheduler, report)

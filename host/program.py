@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From whatever the user has, a model file or a program image, to a program for one machine."""
+"""Loading a program for one machine from a model file or a program image."""
 
 from pathlib import Path
 

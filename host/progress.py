@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 console = Console(stderr=True)
 PLAIN_WIDTH = 120
-"""Columns of tables when nobody's terminal says how wide it is."""
+"""Columns of tables when no terminal gives its width."""
 
 
 def printer() -> Console:
@@ -41,10 +41,10 @@ def cycles(title: str, expected: int) -> Iterator[Callable[[int], None]]:
     """A function ``report(done)`` for simulated cycles: cycles, cycles a second, time left of about ``expected``."""
     began = time.monotonic()
     with steps(title) as report:
-        def told(done: int) -> None:
+        def report_cycles(done: int) -> None:
             speed = done / max(time.monotonic() - began, 1e-9)
             report(done, max(expected, done), f"{speed / 1000:.0f} kcycles/s")
-        yield told
+        yield report_cycles
 
 
 class _Lines:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AXI signatures, the constants the machine drives on them, and the payloads that lead to bursts."""
+"""AXI: signatures, the constants driven on them, and the payloads from which bursts are made."""
 
 from amaranth.hdl import unsigned
 from amaranth.lib import data, enum, wiring
@@ -18,7 +18,7 @@ LITE_ADDRESS_BITS = 12
 SIZE = (BEAT_BYTES - 1).bit_length()
 INCR = 0b01
 CACHE = 0b0011
-"""Normal, not cacheable, bufferable: what a port beside the caches expects."""
+"""Normal, not cacheable, bufferable: as a non-coherent port expects."""
 PROT = 0b000
 
 
@@ -32,7 +32,7 @@ class Response(enum.Enum, shape=2):
 
 
 BEATS_BITS = 19
-"""Of a transfer: 2**16 lines, and one bit to say so."""
+"""Bits of a transfer's length, up to 2**16 lines of 4 beats."""
 TRANSFER = data.StructLayout({"addr": unsigned(ADDRESS_BITS), "beats": unsigned(BEATS_BITS)})
 """Bytes ``addr`` .. ``addr + 16 * beats``, of any length; becomes bursts."""
 BURST_BITS = MAX_BURST.bit_length()
@@ -64,7 +64,7 @@ LITE_MEMBERS = {
 }
 
 AxiRead = wiring.Signature(READ_MEMBERS)
-"""Read channels, seen from the manager. No identifiers: answers come in order."""
+"""Read channels, seen from the manager. No identifiers: responses come in order."""
 AxiWrite = wiring.Signature(WRITE_MEMBERS)
 """Write channels, seen from the manager."""
 AxiLite = wiring.Signature(LITE_MEMBERS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Payload shapes that travel between units; every stream of the machine carries one of these."""
+"""Interfaces between units: payload layouts of the machine's streams, and common widths and latencies."""
 
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
@@ -15,13 +15,13 @@ ROW_BITS = 16
 OPERAND_BITS = 9
 """A byte of an operand in the array: -128..127 signed or 0..255 unsigned, as 9 bits signed."""
 SOFTMAX_SLOTS = 4
-"""Query groups between their scores and the release of their probabilities."""
+"""Query groups in the softmax at once, from the first attention score to the release of the probabilities."""
 READ_LATENCY = 2
 """Cycles from a read request at any on-chip memory to its data: array read, output register."""
 
 
 class Route(enum.Enum, shape=3):
-    """Where a finished tile goes; the first six are ``golden.spec.isa.Dest``."""
+    """Destination of a finished tile; the first six are ``golden.spec.isa.Dest``."""
 
     RESIDUAL = 0
     OPERAND8 = 1
@@ -57,7 +57,7 @@ VALUE_WRITE = data.StructLayout({
 QUEUE_ENTRY = data.StructLayout({"token": unsigned(TOKEN_BITS), "weight": unsigned(16), "last": unsigned(1)})
 GATE_BEAT = data.StructLayout({
     "value": data.ArrayLayout(signed(32), LANES),
-    "low": unsigned(1),                # 0: the highs of 16 experts, 1: their lows
+    "low": unsigned(1),                # high part (0) or low part (1) of 16 gate logits
     "tile": unsigned(2),               # experts 16 * tile ..
 })
 SOFTMAX_JOB = data.StructLayout({
@@ -76,7 +76,7 @@ def lane_bits(config: MachineConfig) -> int:
 
 
 def score_beat(config: MachineConfig) -> data.StructLayout:
-    """16 scores of one query; a row's chunks arrive in ascending order, lanes interleave."""
+    """16 attention scores of one query; a row's chunks arrive in ascending order, lanes interleave."""
     return data.StructLayout(SCORE_BEAT_FIELDS | {"lane": unsigned(lane_bits(config))})
 
 
@@ -102,7 +102,7 @@ def array_beat(config: MachineConfig) -> data.StructLayout:
 
 
 def tile_context(config: MachineConfig) -> data.StructLayout:
-    """What becomes of one finished tile; one for each tile, in the order in which tiles complete."""
+    """How the epilogue processes one finished tile; one for each tile, in the order in which tiles complete."""
     return data.StructLayout({
         "route": Route,
         "tile": unsigned(8),           # output tile (LINEAR), key tile (SOFTMAX), output block (attention)
@@ -111,7 +111,7 @@ def tile_context(config: MachineConfig) -> data.StructLayout:
         "gelu": unsigned(1), "affine": unsigned(1), "gate_weight": unsigned(1), "accumulate": unsigned(1),
         "divide": unsigned(1),         # attention: multiplier and shift1 come from the lanes below
         "shift1": unsigned(6), "shift2": unsigned(6),
-        "act_shift": unsigned(3),      # counts with gelu only
+        "act_shift": unsigned(3),      # used with gelu only
         "pitch": unsigned(8),          # KEY: slices of a key tile; VALUE: slices of all keys; OPERAND16: plane
         "base": unsigned(10),          # KEY, VALUE: first tile
         "final": unsigned(1),          # last tile of its instruction: retire when written
@@ -119,7 +119,7 @@ def tile_context(config: MachineConfig) -> data.StructLayout:
             "present": unsigned(1),
             "row": unsigned(ROW_BITS),     # RESIDUAL: row of this tile; OPERAND: row that holds this block
             "token": unsigned(TOKEN_BITS),  # KEY, VALUE: token; SOFTMAX: keys of the row
-            "multiplier": unsigned(16),          # divide: reciprocal; score: expert weight
+            "multiplier": unsigned(16),          # divide: reciprocal; gate_weight: expert weight
             "shift": unsigned(6),          # divide: right shift
         }), config.tm),
     })

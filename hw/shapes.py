@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the spec to Amaranth: words become struct layouts, opcodes and destinations become enums."""
+"""Amaranth layouts of the spec: struct layouts of its words, enums of opcodes and destinations."""
 
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The accelerator: wiring only."""
+"""Top level of the accelerator: wiring only."""
 
 from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetInserter, ResetSignal, Signal
 from amaranth.lib import wiring
@@ -33,7 +33,7 @@ from hw.vector.softmax import Softmax
 
 
 def ports(cfg: MachineConfig) -> dict:
-    """The pins, by the names integrators expect."""
+    """The ports, by the names integrators expect."""
     weights = {}
     for p in range(cfg.ports):
         weights |= flat(f"m_axi_weights{p}", READ_MEMBERS)
@@ -45,7 +45,7 @@ def ports(cfg: MachineConfig) -> dict:
 
 
 class Accelerator(wiring.Component):
-    """The units of ``hw/README.md`` and the wires between them; the picture is there.
+    """Top level: the units of ``hw/README.md`` and the wires between them, as in the diagram there.
 
     Timing: everything in domain ``sync``, clocked by ``ap_clk``; ``ap_rst_n`` is synchronous and registered once.
     Domain: programs for the machine ``cfg``; anything else ends in a named status.
@@ -105,7 +105,7 @@ class Accelerator(wiring.Component):
             names = dict.fromkeys(same) | renamed
             m.d.comb += [getattr(target, mine).eq(getattr(source, theirs or mine)) for mine, theirs in names.items()]
 
-        # Pins.
+        # Ports.
         connect_flat(m, "s_axi_control", LITE_MEMBERS, self, csr.axi, subordinate=True)
         connect_flat(m, "m_axi_main", READ_MEMBERS, self, main.read)
         connect_flat(m, "m_axi_main", WRITE_MEMBERS, self, main.write)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the Verilog that users put into their design: ``python -m hw.verilog --config zcu102``."""
+"""Verilog export of the accelerator for use in other designs: ``python -m hw.verilog --config zcu102``."""
 
 import argparse
 import re
@@ -16,7 +16,7 @@ from hw.top import Accelerator, ports
 
 NAME = "edge_moe"
 _BUSES = {
-    # Prefix: what Vivado must know besides the names.
+    # Prefix: interface parameters for Vivado.
     "s_axi_control": f"XIL_INTERFACENAME s_axi_control, PROTOCOL AXI4LITE, DATA_WIDTH 32, "
                      f"ADDR_WIDTH {LITE_ADDRESS_BITS}, HAS_BURST 0",
     "m_axi_main": f"XIL_INTERFACENAME m_axi_main, PROTOCOL AXI4, DATA_WIDTH {BEAT_BITS}, ADDR_WIDTH 64, "
@@ -30,7 +30,7 @@ _XILINX = "xilinx.com"
 
 
 def _attributes(cfg: MachineConfig) -> dict[str, list[tuple[str, str]]]:
-    """Vivado's interface attributes of each pin."""
+    """Vivado's interface attributes of each port."""
     buses = ["s_axi_control", "m_axi_main", *(f"m_axi_weights{p}" for p in range(cfg.ports))]
     found = {
         "ap_clk": [("X_INTERFACE_INFO", f"{_XILINX}:signal:clock:1.0 ap_clk CLK"),
@@ -52,7 +52,7 @@ def _attributes(cfg: MachineConfig) -> dict[str, list[tuple[str, str]]]:
 
 
 def wrapper(cfg: MachineConfig) -> str:
-    """The top module: the pins with Vivado's attributes, around the core."""
+    """The top module: the ports with Vivado's attributes, around the core."""
     attributes, declared, bound = _attributes(cfg), [], []
     for name, member in ports(cfg).items():
         width = member.shape if isinstance(member.shape, int) else len(member.shape)
@@ -78,8 +78,8 @@ _HEAD = """\
 
 
 def wake_constants(text: str) -> str:
-    """Give ``always @*`` blocks that assign a constant something to wake up for; in an event-driven simulator they
-    would never run, and their bits would stay unknown."""
+    """Give ``always @*`` blocks that assign a constant a sensitivity; without one an event-driven simulator never runs
+    them, and their bits stay unknown."""
     parts = re.split(r"(?m)^(?=module )", text)
     for n, part in enumerate(parts):
         woken, count = _CONSTANT_BLOCK.subn(r"  always @* begin\n    if (once) begin end\n    \1\n  end", part)
@@ -90,7 +90,7 @@ def wake_constants(text: str) -> str:
 
 
 def plain_names(text: str) -> str:
-    """Underscores for brackets inside escaped names: tools take ``\\x[0]`` and bit 0 of ``x`` for the same wire."""
+    """Replace brackets inside escaped names by underscores: some tools confuse ``\\x[0]`` with bit 0 of ``x``."""
     return re.sub(r"\\\S*\[\d+\]\S*(?=\s)", lambda name: name[0].replace("[", "_").replace("]", ""), text)
 
 

@@ -18,7 +18,7 @@ ISR = BY_NAME["ISR"].offset
 class SimDevice:
     """``machine``: a configuration or its name; ``dram``: how the memory behaves. The first use builds the simulator.
 
-    ``board`` is the simulated board itself, for tools that look inside. Raises DeviceNotFound when there is no such
+    ``board`` is the simulated board itself, for tools that inspect it. Raises DeviceNotFound when there is no such
     machine or its simulator cannot be built; everything after ``close`` but ``close`` raises DeviceLost.
     """
 
@@ -68,7 +68,7 @@ class SimDevice:
         self._next = 0
 
     def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
-        """The ISR decides, as on a board: an interrupt that was switched off meanwhile is not waited for."""
+        """The ISR decides, as on a board: an interrupt that was disabled meanwhile is not waited for."""
         self._check_open()
         done = 0
         while not (ended := self.board.interrupt or self.read32(ISR) != 0) and done < limit:

@@ -2,7 +2,7 @@
 """Verilog for simulation: the same netlist as the shipped one, written so that Verilator makes it fast.
 
 ``amaranth.back.verilog`` turns each register's next value into an ``always @*`` that reads the reset input, which puts
-the whole design into Verilator's input-combinational region. A plain ``proc`` folds it into the clocked block instead:
+the whole design into Verilator's input-combinational region. A plain ``proc`` merges it into the clocked block instead:
 3 to 11 times faster. ``tests/hw/test_export.py`` shows that both give the same results.
 """
 
@@ -20,11 +20,11 @@ _ZERO_INIT = re.compile(r"^  initial begin\n(?:    \S+\[\d+\] = \d+'h0+;\n)+  en
 
 _OLD_WORD = re.compile(r"(    parameter \\COLLISION_X_MASK [1-9]\d*')(0+)"
                        r"(\n(?:    parameter .*\n)*?    parameter \\CLK_ENABLE 1\n)")
-"""A clocked read port's promise to give the old word while a new one is written."""
+"""A clocked read port's guarantee to return the old word while a new one is written."""
 
 
 def collisions_open(il: str) -> str:
-    """RTLIL in which a memory may give anything for a word that is written in the same cycle."""
+    """RTLIL in which a read of a word that is written in the same cycle is undefined."""
     return _OLD_WORD.sub(lambda port: port[1] + "1" * len(port[2]) + port[3], il)
 
 
@@ -44,9 +44,9 @@ def port_names(component) -> list[str]:
 def sim_verilog(component, name: str, exact: bool = False) -> str:
     """Verilog text of ``component`` as module ``name``; ports keep their Amaranth names.
 
-    Memories start with anything, and give anything for a word that is written in the cycle in which it is read: block
-    memories differ in both, so a design that depends on it shall be found out. ``exact``: they start with zeros and
-    give the old word, as the shipped netlist has it.
+    Memories start uninitialised, and a read of a word that is written in the same cycle is undefined: block memories
+    differ in both, so a design that depends on either must fail. ``exact``: they start with zeros and return the old
+    word, as in the shipped netlist.
     """
     il = rtlil.convert(component, name=name, emit_src=False)
     il = il if exact else collisions_open(il)

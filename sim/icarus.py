@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Icarus Verilog on one unit in the form we ship: runs its cocotb bench, or lays both exports side by side."""
+"""Icarus Verilog on the shipped form of one unit: runs its cocotb bench, or compares both Verilog exports."""
 
 import os
 import random
@@ -23,7 +23,7 @@ DIALECT = "-g2001"
 
 
 def missing() -> str | None:
-    """Why Icarus cannot run here, or None."""
+    """The reason why Icarus cannot run here, or None."""
     if shutil.which("iverilog") and shutil.which("vvp"):
         return None
     return "iverilog is not on PATH; install Icarus Verilog to compare the shipped Verilog with the simulated one."
@@ -65,10 +65,10 @@ def run_bench(component, *, module: str, name: str, tests: list[str], seed: int 
 
 
 def side_by_side(component, *, name: str, cycles: int, seed: int = 1, spoil=None) -> tuple[int, int]:
-    """Drive both exports with the same noise for ``cycles``: (cycles in which they differ, outputs' changes seen).
+    """Drive both exports with the same random inputs for ``cycles``: (cycles in which they differ, changes of outputs).
 
     Inputs are random in every cycle, resets too now and then; all outputs are compared by value and by unknown bits.
-    ``spoil``: a function of the simulation export's text, to see that a difference is seen.
+    ``spoil``: a function of the simulation export's text, to show that differences are found.
     """
     ports = list(_ports(component))
     inputs = [(port, width) for port, width, flow in ports if flow == "In"]
@@ -110,7 +110,7 @@ def _call(command: list[str], directory: Path) -> str:
 
 
 def _bench(inputs, outputs, cycles: int) -> str:
-    """A Verilog-2001 bench: noise on the inputs just after each rising edge, comparison just before the next."""
+    """A Verilog-2001 bench: random inputs just after each rising edge, comparison just before the next."""
     width_in, width_out = sum(width for _, width in inputs), sum(width for _, width in outputs)
 
     def bound(group, vector, offset):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One builder at a time: two processes that want the same build wait for each other instead of mixing their files."""
+"""Build lock: two processes that want the same build wait for each other instead of mixing their files."""
 
 import fcntl
 from collections.abc import Iterator

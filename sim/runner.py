@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Emits Verilog, builds it once per content with Verilator, runs a cocotb module on it: only caller of the runner."""
+"""Runs a cocotb module on a component: emits Verilog and builds it once per content with Verilator."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ TOP = "dut"
 
 
 UNINITIALISED = ("--x-initial", "unique", "--x-assign", "unique")
-"""Verilator's arguments for unknown values that a run picks by its seed, instead of zeros."""
+"""Verilator's arguments that make unknown values random by the run's seed, instead of zeros."""
 
 
 def toolchain(*, fast: bool = False) -> None:

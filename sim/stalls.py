@@ -47,7 +47,7 @@ def stalling(seed: int) -> DramSettings:
 
 @cache
 def _frame(model: str, machine: str) -> tuple[Image, np.ndarray, dict]:
-    """Program, picture and golden residuals, once a process."""
+    """Program, picture and golden residuals, computed once in each process."""
     config = MODELS[model]
     image = compile_model(random_int_model(config, Plan.fast(config.depth), seed=1), MACHINES[machine])
     picture = np.random.default_rng(7).integers(0, 256, (config.image_height, config.image_width, 3), dtype=np.uint8)

@@ -59,7 +59,7 @@ async def start(dut, *, cycles: int = 4) -> None:
 
 
 async def reset(dut, *, cycles: int = 2) -> None:
-    """Assert reset in the middle of whatever goes on."""
+    """Assert reset while the unit works."""
     await FallingEdge(dut.clk)
     dut.rst.value = 1
     for _ in range(cycles):
@@ -85,7 +85,7 @@ async def until(dut, condition: Callable[[], bool], limit: int, what: str) -> in
 class Source:
     """Drives stream ``name`` of ``dut`` with packed values of ``shape``.
 
-    While valid is low the payload is random noise, so that a unit that looks at it is found out.
+    While valid is low the payload is random noise, so that a unit that reads it fails.
     """
 
     def __init__(self, dut, name: str, shape, *, stall: Callable = never, limit: int = 100_000):
@@ -122,7 +122,7 @@ class Source:
 
 
 class Sink:
-    """Receives stream ``name`` of ``dut``; checks that a stalled payload holds and valid does not drop.
+    """Receives stream ``name`` of ``dut``; checks that a stalled payload is stable and valid does not drop.
 
     ``values`` collects unpacked payloads, ``times`` the cycle number (since the sink began) of each transfer.
     """
@@ -156,6 +156,6 @@ class Sink:
             await FallingEdge(self.dut.clk)
 
     async def receive(self, count: int, limit: int = 100_000) -> list:
-        """Wait until ``count`` values have come in all, then return them. Raises :class:`Hang`."""
+        """Wait until ``count`` values in total have arrived, then return them. Raises :class:`Hang`."""
         await until(self.dut, lambda: len(self.values) >= count, limit, f"{self.name}: transfer {count}")
         return self.values[:count]

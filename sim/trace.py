@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watches the simulated machine retire its instructions and compares each with the instruction-set simulator.
+"""Trace comparison: each instruction that the simulated machine retires against the instruction-set simulator.
 
-Units retire in order, each for itself; which unit retires an instruction follows from its opcode. A pulse is looked at
+Each unit retires in order; which unit retires an instruction follows from its opcode. A pulse is evaluated
 SETTLE cycles later, when the last write has reached its memory; rows an instruction wrote are not written again
-before whoever reads them, so they still stand.
+before their readers are done, so they are still valid.
 """
 
 from collections import deque

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for all tests: every program that the reference runs is searched for missing waits."""
+"""Fixtures of all tests: every program that the reference model runs is checked for missing waits."""
 
 from golden.iss.machine import Machine
 

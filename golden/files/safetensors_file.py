@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read and write the safetensors container with numpy alone, believing nothing that a file says about itself.
+"""Reader and writer of the safetensors format with numpy alone; every field of a file is checked.
 
 A file of ``S`` bytes is ``u64`` little-endian header length ``L``, ``L`` bytes of JSON, ``S - 8 - L`` bytes
 of data. The JSON maps each tensor's name to ``{"dtype", "shape", "data_offsets": [begin, end)}`` (offsets
-into the data) and ``"__metadata__"`` to a flat object of strings. Tensors lie one behind the other: no
+into the data) and ``"__metadata__"`` to a flat object of strings. Tensors are contiguous: no
 hole, no overlap, nothing left over.
 """
 
@@ -27,7 +27,7 @@ DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "<u1", "BOOL": "?",
 }
-"""Container names of the element types that numpy has. ``BF16`` is read too and widened, exactly, to
+"""Container names of the element types that numpy has. ``BF16`` is read too and converted, exactly, to
 float32.
 """
 
@@ -37,7 +37,7 @@ _METADATA = "__metadata__"
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one tensor lies: container name of its element type, shape, bytes ``begin <= i < end`` of the
+    """Header entry of one tensor: container name of its element type, shape, bytes ``begin <= i < end`` of the
     data.
     """
 
@@ -50,8 +50,8 @@ class Entry:
 def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """All tensors of a file, by name in file order, and its metadata.
 
-    Raises :class:`MissingFile`, :class:`TruncatedFile`, :class:`BadHeader` or :class:`WrongDtype`; no other
-    exception leaves, whatever the bytes.
+    Raises :class:`MissingFile`, :class:`TruncatedFile`, :class:`BadHeader` or :class:`WrongDtype`, and no other
+    exception, whatever the bytes.
     """
     try:
         with open(path, "rb") as file:
@@ -171,7 +171,7 @@ def _read_tensor(file, name: str, entry: Entry, path) -> np.ndarray:
     stored = np.dtype("<u2" if entry.dtype == "BF16" else DTYPES[entry.dtype])
     count = (entry.end - entry.begin) // stored.itemsize
     array = np.fromfile(file, stored, count)
-    if array.size != count:  # somebody shortened the file after its size was read
+    if array.size != count:  # the file was shortened after its size was read
         raise TruncatedFile(f"{path}: tensor {_short(name)} should hold {count} elements, {array.size} came.")
     if entry.dtype == "BF16":
         array = (array.astype(np.uint32) << 16).view(np.float32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A float model as one file: .safetensors whose metadata holds the description as JSON."""
+"""Float model files: .safetensors with the model configuration as JSON in the metadata."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def save_float(model: FloatModel, path: str | os.PathLike) -> None:
 
 
 def is_float_file(path: str | os.PathLike) -> bool:
-    """Whether a .safetensors file says that it is ours; raises as :func:`safetensors_file.inspect` does."""
+    """Whether a .safetensors file's metadata have :data:`FORMAT`; raises as :func:`safetensors_file.inspect` does."""
     return safetensors_file.inspect(path)[1].get("format") == FORMAT
 
 
@@ -36,14 +36,14 @@ def load_float(path: str | os.PathLike) -> FloatModel:
     if metadata.get("version") != FORMAT_VERSION:
         raise UnknownLayout(f"{path}: version must be {FORMAT_VERSION!r}, not {metadata.get('version')!r}.")
     config = description(metadata.get("model", ""), str(path))
-    if config.depth * _TENSORS_PER_BLOCK > len(entries):  # before a huge depth costs memory
+    if config.depth * _TENSORS_PER_BLOCK > len(entries):  # before memory for a huge depth is allocated
         raise MissingTensor(f"{path}: {config.depth} blocks need at least {config.depth * _TENSORS_PER_BLOCK} tensors, "
                             f"the file holds {len(entries)}.")
     return FloatModel(config, safetensors_file.read(path)[0])
 
 
 def description(text: str, source: str) -> ModelConfig:
-    """A description from JSON of unknown origin, every field of the right type.
+    """Model configuration from untrusted JSON, with the type of every field checked.
 
     Raises :class:`BadHeader` where it is no such JSON, :class:`UnsupportedModel` where no machine could run
     it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instruction-set simulator: runs an assembled program on the reference models, memories are the state."""
+"""Instruction-set simulator: runs an assembled program on the reference models; its state are the memories."""
 
 from golden.iss.dram import Dram
 from golden.iss.faults import IssFault

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds check: refuses instructions that contradict themselves or go beyond a memory, before the program runs."""
+"""Bounds check: refuses instructions with contradictory fields or rows beyond a memory, before the program runs."""
 
 from dataclasses import replace
 
@@ -11,13 +11,14 @@ from golden.spec.status import Status
 
 
 class BoundsCheck:
-    """Looks at the instructions of one program in order, each of which must be inside ``isa.LIMITS``."""
+    """Bounds check of one program: called with its instructions in order, each within ``isa.LIMITS``."""
 
     def __init__(self, config: MachineConfig):
         self.config, self.state = config, ProgramState()
 
     def __call__(self, position: int, opcode: Opcode, fields: dict, body: bool) -> None:
-        """Raise :class:`golden.iss.IssFault` with BAD_FIELD or RANGE_LOCAL; ``body``: it stands in one of EXPERTS."""
+        """Raise :class:`golden.iss.IssFault` with BAD_FIELD or RANGE_LOCAL; ``body``: the instruction is in
+        a body of EXPERTS."""
         f, state = fields | derived(opcode, fields), replace(self.state, body=body)
         for number, condition in enumerate(contradictions(opcode, f, state)):
             check(not condition, Status.BAD_FIELD, position, f"{opcode.name}: contradiction {number}")
@@ -34,5 +35,5 @@ class BoundsCheck:
 
 
 def meet(a, b) -> bool:
-    """Whether two ranges have a row of one memory between their ends."""
+    """Whether two ranges, from first to last row, overlap in one memory."""
     return a.resource == b.resource and a.base < b.end and b.base < a.end

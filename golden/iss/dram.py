@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory outside the chip: a few regions of bytes in a 64-bit address space."""
+"""DRAM of the simulator: a few regions of bytes in a 64-bit address space."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ PAGE = 4096
 
 
 class Dram:
-    """Regions at page-aligned addresses with a page of nothing between them; what lies outside is not there."""
+    """Page-aligned regions with an unmapped page between them; accesses outside raise :class:`IndexError`."""
 
     def __init__(self, base: int = 0x1000_0000):
         self._next = base

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One function an opcode: fields and memories in, memories changed, what was written out."""
+"""Instruction semantics: one function per opcode, which changes the memories and returns what it wrote."""
 
 from dataclasses import dataclass, field
 
@@ -25,13 +25,13 @@ from golden.spec.tiling import slices as slices_of
 from golden.spec.tiling import tiles as tiles_of
 
 Result = tuple[tuple[Write, ...], dict]
-"""Writes and further fields of the trace's entry."""
+"""Writes, and further fields of the trace entry."""
 
 
 @dataclass
 class GateState:
-    """The gate between GATE and the LINEARs that feed it: its instruction's fields, tokens still to come, queues,
-    and the experts in the order in which these got their first entries."""
+    """State of the gate between GATE and the LINEARs into it: fields of the GATE, tokens still to come, queues, and
+    the experts in the order in which their queues got their first entries."""
 
     fields: dict | None = None
     left: int = 0
@@ -53,7 +53,7 @@ def norm(f: dict, memories: Memories, stream: Stream) -> Result:
 
 
 def linear(f: dict, memories: Memories, stream: Stream, gate: GateState, expert: int) -> Result:
-    """``expert`` -1 stands for no expert: queues are then empty."""
+    """``expert`` -1 means outside EXPERTS: its queue is empty."""
     queued = Index.QUEUE_TOKEN in (f["src_index"], f["dst_index"]) or Index.QUEUE_SLOT in (f["src_index"],
                                                                                            f["dst_index"])
     none = queue_reference.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the simulator refuses: the status code and instruction index that the machine would latch."""
+"""Faults of the simulator: the status code and instruction index that the hardware would latch."""
 
 from golden.spec.status import MEANING, Status
 

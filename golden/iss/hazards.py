@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hazard recorder: finds instructions of a run that use rows which other units may still be working on.
 
-:mod:`golden.spec.hazards` judges a program by what its instructions could touch; this one follows a run and knows what
-they did touch, half row by half row.
+:mod:`golden.spec.hazards` checks a program by what its instructions could access; this one records what they did
+access in a run, in units of half a row.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from golden.spec.tiling import BLOCKS_PER_ROW
 
 _PARTS = {Resource.OPERAND: BLOCKS_PER_ROW, Resource.RESIDUAL: 1, Resource.KEY: TN, Resource.VALUE: SLICE,
           Resource.QUEUES: 1}
-"""Parts of a row or tile that are told apart: operand blocks, keys of a tile."""
+"""Parts of a row or tile that are recorded separately: operand blocks, keys of a tile."""
 
 
 @dataclass(frozen=True)
 class Hazard:
     """Instruction ``index`` (in the body of EXPERTS for ``expert``, else -1) did not wait for ``unit``: ``kind`` is
-    read-after-write, write-after-read or write-after-write, first met in ``part`` of ``resource``."""
+    read-after-write, write-after-read or write-after-write, first found in ``part`` of ``resource``."""
 
     index: int
     opcode: Opcode
@@ -38,8 +38,8 @@ class Hazard:
 
 
 class MissingWait(RuntimeError):
-    """A program that depends on luck: an instruction does not wait for a unit that may still use its rows. ``found``
-    lists every :class:`Hazard`."""
+    """A program with a race: an instruction does not wait for a unit that may still use its rows. ``found`` lists
+    every :class:`Hazard`."""
 
     def __init__(self, found: list[Hazard]):
         self.found = found
@@ -48,7 +48,7 @@ class MissingWait(RuntimeError):
 
 
 class HazardRecorder:
-    """Told of every instruction and every use of a memory, in program order; ``found`` lists the hazards of a job."""
+    """Recorder of every instruction and every use of a memory, in program order; ``found`` lists a job's hazards."""
 
     def __init__(self, config: MachineConfig):
         sizes = {resource: 1 if resource is Resource.QUEUES else capacity(config, resource) * parts
@@ -79,7 +79,7 @@ class HazardRecorder:
                     marks[:] = False
 
     def use(self, resource: Resource, parts, write: bool, late: bool = False) -> None:
-        """The instruction reads or writes ``parts``; ``late``: it reads where it writes, behind the array."""
+        """The instruction reads or writes ``parts``; ``late``: the epilogue reads it."""
         parts = np.asarray(parts).reshape(-1)
         _, opcode, _ = self._now
         own = UNIT.get(opcode)
@@ -96,7 +96,7 @@ class HazardRecorder:
         self._uses.append((resource, parts, write))
 
     def _commit(self) -> None:
-        """What the instruction before used is under way now. (Within one instruction nothing meets: legality.)"""
+        """Marks the uses of the previous instruction as unfinished. (Legality excludes conflicts within one.)"""
         own = UNIT.get(self._now[1])
         if own is not None:
             for resource, parts, write in self._uses:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine as software sees it: registers in, memories changed, the same refusals with the same codes."""
+"""Simulated machine as software sees it: registers, memories, and the hardware's checks with the same status codes."""
 
 from collections.abc import Callable
 
@@ -25,14 +25,14 @@ _BASE = {Region.TABLES: "TABLE_ADDR", Region.INPUT: "INPUT_ADDR"}
 
 
 class Machine:
-    """One machine of ``config`` with its memories, which are zero at the start of each job.
+    """Machine of configuration ``config``; its memories are zero at the start of each job.
 
     Instructions run one at a time in program order, ``wait`` is ignored: a program whose waits are complete gives the
-    same on the machine. With ``hazards`` a job that lacks waits ends in :class:`golden.iss.hazards.MissingWait`.
+    same on the hardware. With ``hazards`` a job that lacks waits ends in :class:`golden.iss.hazards.MissingWait`.
     """
 
     check_hazards = False
-    """Whether machines look for missing waits unless they are told."""
+    """Default of ``hazards``: whether machines look for missing waits."""
 
     def __init__(self, config: MachineConfig, dram: Dram | None = None, *, hazards: bool | None = None):
         self.config = config
@@ -82,7 +82,7 @@ class Machine:
             check(r[name] % LINE == 0, Status.MISALIGNED, 0, f"{name} is 0x{r[name]:x}")
 
     def _fetch(self) -> list[int]:
-        """Instruction words after BEGIN was found good."""
+        """Instruction words, BEGIN included, which is checked."""
         base = self.registers["PROGRAM_ADDR"]
         first = self._word(base, 0)
         check(first & 15 == Opcode.BEGIN, Status.BAD_OPCODE, 0, "a program begins with BEGIN")
@@ -117,7 +117,7 @@ class Machine:
         data = self._read(base + index * isa.INSTRUCTION_BYTES, isa.INSTRUCTION_BYTES, "READ", index)
         return int.from_bytes(data.tobytes(), "little")
 
-    # -- memory outside
+    # -- DRAM
 
     def _read(self, address: int, size: int, window: str, index: int) -> np.ndarray:
         low, high = self.registers[f"{window}_LO"], self.registers[f"{window}_HI"]
@@ -144,8 +144,8 @@ class Machine:
         return isa.decode(word)
 
     def _experts(self, program: list[tuple[Opcode, dict]], position: int) -> None:
-        """Each expert with a queue runs the body, in the order of first entries; its LINEARs' streams count from the
-        expert's part."""
+        """Each expert with a queue runs the body, in the order of first entries; stream lines of its LINEARs are
+        relative to the expert's part."""
         fields = program[position][1]
         if self.recorder is not None:
             self.recorder.begin(position, Opcode.EXPERTS, -1, fields["wait"] | Unit.GATE)

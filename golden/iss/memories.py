@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine's on-chip memories as arrays, with the row arithmetic of ``golden.spec.tiling``."""
+"""On-chip memories as arrays, with the row arithmetic of ``golden.spec.tiling``."""
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW, ceil_div
 
 
 class Memories:
-    """``operand`` uint8 [rows, 64], ``exp`` uint8 [rows, 2]; ``residual`` int16 [rows, 32]; ``key`` int8 [tile, key,
-    channel] and ``value`` int8 [tile, channel, key]. ``index`` is the instruction that is blamed for a bad row;
-    ``recorder`` is told of every use."""
+    """State of all on-chip memories: ``operand`` uint8 [rows, 64], ``exp`` uint8 [rows, 2]; ``residual`` int16 [rows,
+    32]; ``key`` int8 [tile, key, channel] and ``value`` int8 [tile, channel, key]. ``index``: the instruction
+    reported for a bad row; ``recorder`` gets every use."""
 
     def __init__(self, config: MachineConfig, recorder: HazardRecorder | None = None):
         self.config, self.index, self.recorder = config, 0, recorder

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A compiled image on the simulator: everything placed in memory as a driver does it, one job, the result read back."""
+"""Runs a compiled image on the simulator: places it in memory as a driver does, runs one job, reads the result."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from golden.spec.image import Image
 def placed(image: Image, pixels: bytes, task: str | None = None, dram: Dram | None = None) -> tuple[Dram, dict, int]:
     """``(dram, registers, output size)`` with program, tables, planes and input in place and tight windows set.
 
-    ``pixels`` is the input buffer (``host.driver.layout.prepare_input``). Buffers of one kind lie side by side.
+    ``pixels`` is the input buffer (``host.driver.layout.prepare_input``). Buffers of one kind are contiguous.
     """
     dram = Dram() if dram is None else dram
     if len(pixels) != image.input["bytes"]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters and weights as the array sees them, read back from the bytes of the weight planes."""
+"""Weight stream decoder: parameters and weights of an instruction from the bytes of the weight planes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,34 +16,34 @@ _NORM_PARAM = np.dtype([("gain", "<i2"), ("offset", "<i4")])
 
 @dataclass(frozen=True)
 class LinearStream:
-    """``params`` with bias, multiplier, gain, offset of each output channel; ``weight`` int8 [32 * tiles, 16 *
-    slices]."""
+    """Stream part of one LINEAR: ``params`` with bias, multiplier, gain, offset of each output channel;
+    ``weight`` int8 [32 * tiles, 16 * slices]."""
 
     params: np.ndarray
     weight: np.ndarray
 
 
 class Stream:
-    """Lines of the weight stream; ``read(first, count)`` gives uint8 [count, 64]."""
+    """Weight stream with its retained weights; ``read(first, count)`` gives lines uint8 [count, 64]."""
 
     def __init__(self, config: MachineConfig, read: Callable[[int, int], np.ndarray]):
         self.config, self._read = config, read
-        self._held = np.zeros((0, SLICE_LINES, LINE), np.uint8)
-        """Slices of weights that LINEARs left in the ring, oldest first."""
+        self._retained = np.zeros((0, SLICE_LINES, LINE), np.uint8)
+        """Slices of weights that LINEARs retained in the ring, oldest first."""
 
     def linear(self, f: dict) -> LinearStream:
-        """What a LINEAR with the fields ``f`` uses: parameters from the stream; weights from there, or held ones."""
+        """What a LINEAR with the fields ``f`` uses: parameters from the stream; weights from there, or retained."""
         c, first, tiles, slices = self.config, f["stream"], f["tiles"], f["slices"]
         pitch = linear_tile_lines(slices)
         if f["reuse_weights"]:
             params = np.stack([self._read((first + tile * pitch) % STREAM_LINES, PARAM_LINES) for tile in range(tiles)])
             end = f["reuse_offset"] + tiles * slices
-            weights = self._held[f["reuse_offset"]:end]
-            self._held = self._held if f["retain_weights"] else self._held[end:]
+            weights = self._retained[f["reuse_offset"]:end]
+            self._retained = self._retained if f["retain_weights"] else self._retained[end:]
         else:
             lines = self._read(first, linear_lines(tiles, slices)).reshape(tiles, pitch, LINE)
             params, weights = lines[:, :PARAM_LINES], lines[:, PARAM_LINES:].reshape(-1, SLICE_LINES, LINE)
-            self._held = np.concatenate([self._held, weights]) if f["retain_weights"] else self._held[:0]
+            self._retained = np.concatenate([self._retained, weights]) if f["retain_weights"] else self._retained[:0]
         steps = weights.reshape(tiles, slices * c.steps, TN, c.tk).transpose(0, 2, 1, 3)
         return LinearStream(np.ascontiguousarray(params).reshape(-1).view(_PARAM),
                             np.ascontiguousarray(steps).reshape(tiles * TN, slices * SLICE).view(np.int8))

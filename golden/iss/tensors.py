@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors back from the rows of a trace: what an instruction's result is, in the network's terms."""
+"""Trace decoder: the tensor that an instruction wrote, from the rows in its trace entry."""
 
 import numpy as np
 
@@ -34,7 +34,7 @@ def result(entry: Entry, config: MachineConfig) -> Operand | np.ndarray | None:
 
 
 def normalized(entry: Entry) -> np.ndarray | None:
-    """The bare normalised rows int16 of a NORM that writes them."""
+    """Normalized rows int16, before gain and offset, of a NORM that writes them."""
     if entry.opcode is not Opcode.NORM or not entry.fields["normalized"]:
         return None
     return operand(entry.writes[1], 32 * entry.fields["blocks"], True).bytes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a retired instruction did: the record that gateware is compared with."""
+"""Trace records: what a retired instruction wrote, for comparison with the gateware."""
 
 from dataclasses import dataclass, field
 
@@ -29,7 +29,7 @@ class Write:
 class Entry:
     """One retired instruction; ``index`` is its place in the program, ``expert`` -1 outside EXPERTS.
 
-    A LINEAR into the gate carries ``logits`` int64 [tokens, experts] and ``queues``, all of them as they are then; a
+    A LINEAR into the gate carries ``logits`` int64 [tokens, experts] and ``queues``, all of them after it; a
     LINEAR over a queue its ``tokens``. GATE itself writes nothing.
     """
 

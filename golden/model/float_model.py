@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The float reference: a vision transformer whose FFNs may be mixtures of experts, in plain PyTorch.
+"""Float reference model: a vision transformer whose FFNs may be mixtures of experts, in plain PyTorch.
 
 Shapes: B images, N tokens, D embedding, H heads, d = D / H, E experts, k = top_k, F hidden.
 """
@@ -57,7 +57,7 @@ class Mlp(nn.Module):
 
 
 class Stacked(nn.Module):
-    """The same linear of all experts: weight [E, outputs, inputs], bias [E, outputs]."""
+    """Stacked linears of all experts: weight [E, outputs, inputs], bias [E, outputs]."""
 
     def __init__(self, experts: int, outputs: int, inputs: int):
         super().__init__()
@@ -66,16 +66,16 @@ class Stacked(nn.Module):
 
 
 class Experts(nn.Module):
-    """``sum over the k chosen experts e of score_e * mlp_e(x)``, each expert run on its own tokens only."""
+    """``sum over the k chosen experts e of weight_e * mlp_e(x)``, each expert run on its own tokens only."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.fc1 = Stacked(config.experts, config.expert_hidden, config.dim)
         self.fc2 = Stacked(config.experts, config.dim, config.expert_hidden)
 
-    def forward(self, x: Tensor, chosen: Tensor, scores: Tensor, probe: Probe, name: str) -> Tensor:
+    def forward(self, x: Tensor, chosen: Tensor, weights: Tensor, probe: Probe, name: str) -> Tensor:
         b, n, dim = x.shape
-        x, chosen, scores = x.reshape(b * n, dim), chosen.reshape(b * n, -1), scores.reshape(b * n, -1)
+        x, chosen, weights = x.reshape(b * n, dim), chosen.reshape(b * n, -1), weights.reshape(b * n, -1)
         out = torch.zeros_like(x)  # [B * N, D]
         for e in range(self.fc1.weight.shape[0]):
             token, place = torch.where(chosen == e)  # the queue of expert e; place < k
@@ -84,7 +84,7 @@ class Experts(nn.Module):
             before = F.linear(x[token], self.fc1.weight[e], self.fc1.bias[e])  # [queue, F]
             hidden = F.gelu(before)
             y = F.linear(hidden, self.fc2.weight[e], self.fc2.bias[e])  # [queue, D]
-            out = out.index_add(0, token, y * scores[token, place, None])
+            out = out.index_add(0, token, y * weights[token, place, None])
             probe[f"{name}mlp.tokens.{e}"] = token
             probe[f"{name}mlp.fc1.{e}"], probe[f"{name}mlp.hidden.{e}"], probe[f"{name}mlp.fc2.{e}"] = \
                 before, hidden, y
@@ -92,9 +92,9 @@ class Experts(nn.Module):
 
 
 def route(logits: Tensor, top_k: int, kind: GateKind) -> tuple[Tensor, Tensor]:
-    """Chosen experts, best first, and their scores, both [..., k], from gate logits [..., E].
+    """Chosen experts, best first, and their gate weights, both [..., k], from gate logits [..., E].
 
-    Equal logits go to the lower index. Scores of ``SOFTMAX_THEN_TOPK`` sum to less than 1 on purpose.
+    Of equal logits the lower index wins. Gate weights of ``SOFTMAX_THEN_TOPK`` sum to less than 1 on purpose.
     """
     ranked, order = logits.sort(dim=-1, descending=True, stable=True)  # torch.topk promises nothing about ties
     chosen = order[..., :top_k]
@@ -125,10 +125,10 @@ class Block(nn.Module):
         probe[f"{self.name}norm1"], probe[f"{self.name}mid"], probe[f"{self.name}norm2"] = y, x, z
         if self.is_moe:
             logits = self.gate[task](z)  # [B, N, E]
-            chosen, scores = route(logits, self.config.top_k, self.config.gate)  # [B, N, k]
+            chosen, weights = route(logits, self.config.top_k, self.config.gate)  # [B, N, k]
             probe[f"{self.name}gate.logits"] = logits
-            probe[f"{self.name}gate.experts"], probe[f"{self.name}gate.scores"] = chosen, scores
-            x = x + self.mlp(z, chosen, scores, probe, self.name)
+            probe[f"{self.name}gate.experts"], probe[f"{self.name}gate.scores"] = chosen, weights
+            x = x + self.mlp(z, chosen, weights, probe, self.name)
         else:
             x = x + self.mlp(z, probe, self.name)
         probe[f"{self.name}out"] = x
@@ -136,7 +136,7 @@ class Block(nn.Module):
 
 
 class _Nothing(dict):
-    """The probe of a caller who wants none: forgets what it is given."""
+    """Probe that discards everything, used where the caller passes none."""
 
     def __setitem__(self, name, value):
         pass
@@ -152,8 +152,8 @@ class M3ViT(nn.Module):
     Named intermediates go to ``probe`` when one is given. ``embed``; for each block, with prefix
     ``blocks.i.``: ``norm1``, ``q k v`` [B, H, N, d], ``attn.prob`` [B, H, N, N], ``attn.out`` (before
     ``proj``), ``mid`` (after the first residual add), ``norm2``, ``out``; dense: ``mlp.fc1`` (before GELU),
-    ``mlp.hidden`` (after); MoE: ``gate.logits``, ``gate.experts``, ``gate.scores``, and for each expert e
-    with work ``mlp.tokens.e`` (indices into B * N), ``mlp.fc1.e``, ``mlp.hidden.e``, ``mlp.fc2.e`` (not yet
+    ``mlp.hidden`` (after); MoE: ``gate.logits``, ``gate.experts``, ``gate.scores`` (gate weights), and for each
+    expert e with tokens ``mlp.tokens.e`` (indices into B * N), ``mlp.fc1.e``, ``mlp.hidden.e``, ``mlp.fc2.e`` (not yet
     weighted); with a classifier ``norm``.
     """
 
@@ -174,7 +174,7 @@ class M3ViT(nn.Module):
         self.load_state_dict(state, assign=True)
 
     def _ours(self, name: str) -> str:
-        """A gate's parameter goes by its task's index here: a task may be named anything."""
+        """Parameter name in this module: gates are indexed by task number, since a task name may contain dots."""
         block, mark, rest = name.partition(".gate.")
         if not mark:
             return name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a quantized model must satisfy: names, types, shapes, ranges, and accumulators that cannot wrap."""
+"""Checks of a quantized model: names, types, shapes, ranges, and accumulators that cannot wrap."""
 
 import numpy as np
 

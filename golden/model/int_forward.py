@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One frame through the reference models, in the order in which the machine does it; nothing here computes, it only
-composes."""
+"""Forward pass of the integer network: composes the reference models in the order of the machine."""
 
 from collections.abc import Callable
 
@@ -33,7 +32,7 @@ def patches(image: np.ndarray, config: ModelConfig) -> np.ndarray:
 
 
 class Forward:
-    """``tensors`` of :func:`golden.spec.quantized.quantized_schema` applied to one frame."""
+    """Forward pass of one frame with the ``tensors`` of :func:`golden.spec.quantized.quantized_schema`."""
 
     def __init__(self, config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray], trace: Trace | None = None,
                  saturation: SaturationCounters | None = None):
@@ -64,7 +63,7 @@ class Forward:
                         shift2=shift2, act_shift=act_shift, **affine, **flags)
 
     def linear(self, name: str, operand: Operand, expert: int | None = None, expert_weight=None, **flags) -> np.ndarray:
-        """``v`` int64 of linear ``name``, on its way to a destination."""
+        """``v`` int64 of linear ``name``, before the conversion for its destination."""
         weight = self.tensors[f"{name}.weight"]
         weight = weight if expert is None else weight[expert]
         weight = np.pad(weight, ((0, 0), (0, operand.shape[1] - weight.shape[1])))

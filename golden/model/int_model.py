@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The integer network: a quantized model and, to the bit, what the machine makes of an image with it."""
+"""Integer network: a quantized model and its bit-exact result for an image."""
 
 import json
 import os
@@ -21,15 +21,15 @@ from golden.spec.tables import RESIDUAL_FRAC
 class IntModel:
     """A quantized network, checked on construction against the schema, the ISA's limits and its accumulators' bounds.
 
-    Raises a subclass of :class:`golden.model.params.ModelFileError` for what does not fit. ``source`` says in words
-    where the model comes from. The residual stream is int16 [tokens, dim], step 2**-residual_frac
-    of the plan (:meth:`features`).
+    Raises a subclass of :class:`golden.model.params.ModelFileError` for what does not fit. ``source``: free text,
+    origin of the model. The residual stream is int16 [tokens, dim], step 2**-residual_frac of the plan
+    (:meth:`features`).
 
     Named intermediates go to ``trace(name, array)``: ``embed``; for each block, with prefix ``blocks.i.``: ``norm1``,
     ``attn.q k v``, ``attn.score``, ``attn.prob``, ``attn.sum``, ``attn.mix`` (before gain), ``attn.out``,
     ``attn.residual``, ``norm2``; dense: ``mlp.hidden``; MoE: ``norm2.normalized``, ``gate.logits``, ``gate.experts``,
-    ``gate.weights``, and for each expert e with work ``mlp.tokens.e``, ``mlp.hidden.e``, ``mlp.out.e`` (weighted,
-    before the residual); ``blocks.i``, the stream behind the block; with a classifier ``norm`` and ``logits``. An
+    ``gate.weights``, and for each expert e with tokens ``mlp.tokens.e``, ``mlp.hidden.e``, ``mlp.out.e`` (weighted,
+    before the residual); ``blocks.i``, the stream after the block; with a classifier ``norm`` and ``logits``. An
     operand comes as int32 values, a block operand also as ``<name>.exp``, its exponents [N, ceil(K / 32)].
     """
 
@@ -46,7 +46,7 @@ class IntModel:
 
     def run(self, image: np.ndarray, task: str | None = None, trace: Trace | None = None,
             saturation: SaturationCounters | None = None) -> np.ndarray:
-        """Residual stream int16 [N, D] behind the last block of a uint8 image [height, width, channels].
+        """Residual stream int16 [N, D] after the last block of a uint8 image [height, width, channels].
 
         ``task`` None means the first. With a classifier and a trace, ``logits`` are traced too.
         """

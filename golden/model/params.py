@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one in-memory float model that every importer produces and the quantizer and float model consume."""
+"""In-memory float model: produced by every importer, consumed by the quantizer and the float reference model."""
 
 from dataclasses import dataclass
 
@@ -50,15 +50,15 @@ class MissingTensor(ModelFileError):
 
 
 class UnexpectedTensor(ModelFileError):
-    """A tensor that nothing in the description explains."""
+    """A tensor that is not part of the model."""
 
 
 class WrongShape(ModelFileError):
-    """A tensor whose shape is not the one the description asks for."""
+    """A tensor whose shape does not match the model configuration."""
 
 
 class WrongDtype(ModelFileError):
-    """A tensor whose element type is not the one asked for."""
+    """A tensor with another element type than required."""
 
 
 class NotFinite(ModelFileError):
@@ -70,11 +70,11 @@ class MissingFile(ModelFileError):
 
 
 class TruncatedFile(ModelFileError):
-    """A file with fewer (or more) bytes than its own header or the description promises."""
+    """A file with fewer (or more) bytes than its header or the model configuration requires."""
 
 
 class BadHeader(ModelFileError):
-    """A header that makes no sense: absurd length, broken JSON, offsets that overlap or leave holes."""
+    """An invalid header: absurd length, broken JSON, offsets that overlap or leave holes."""
 
 
 class PickleRefused(ModelFileError):
@@ -86,11 +86,11 @@ class UnknownLayout(ModelFileError):
 
 
 class AmbiguousModel(ModelFileError):
-    """A checkpoint that does not tell something needed; the message names the option to give."""
+    """A checkpoint that lacks needed information; the message names the option to give."""
 
 
 class UnsupportedModel(ModelFileError):
-    """A network that no description of ours expresses; the message names the part that does not fit."""
+    """A network that :class:`ModelConfig` cannot describe; the message names the part that does not fit."""
 
 
 @dataclass(frozen=True)

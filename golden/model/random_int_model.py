@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random quantized models of sane magnitudes, to test the machine and the compiler with."""
+"""Random quantized models with realistic magnitudes, to test the machine and the compiler."""
 
 import math
 
@@ -23,7 +23,7 @@ from golden.spec.tables import (
 )
 
 RMS8, RMS16 = 45.0, 3000.0
-"""Aimed root mean square of block and wide operands: blocks then use every exponent, wide ones seldom clip."""
+"""Target root mean square of block and wide operands: blocks then use every exponent, wide ones seldom clip."""
 
 STREAM = 512
 """Code of the residual stream that counts as 1, whatever its step: the stream then never saturates."""
@@ -48,7 +48,7 @@ class _Maker:
         """Weights, bias and multipliers that bring operands of ``x_rms`` to results of ``out_rms``."""
         rng, (_, shape) = self.rng, self.schema[f"{name}.weight"]
         inputs, peak = shape[-1], self.peaks[name]
-        # Three in four of what the accumulators hold, for E |w| = 0.8 rms.
+        # Three quarters of the accumulator range, for E |w| = 0.8 rms.
         rms = min(30.0, 0.75 * ACC_LIMIT / (0.8 * inputs * peak))
         weight = np.clip(np.rint(rng.normal(0, rms, shape)), -WEIGHT_MAX, WEIGHT_MAX)
         self.put(f"{name}.weight", weight)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the trained reference weights lie, and the image and output that come with them."""
+"""Location of the trained reference weights, and the image and output published with them."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 VARIABLE = "EDGE_MOE_DATA"
-"""Environment variable that names the folder; without it, ``shared/data/m3vit-tiny`` beside the checkout."""
+"""Environment variable that names the folder; without it, ``shared/data/m3vit-tiny`` next to the checkout."""
 
 
 def reference_folder() -> Path | None:

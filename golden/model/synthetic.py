@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seeded weights with the statistics of trained ones, for any network, where no checkpoint may be had.
+"""Synthetic float weights: seeded, with the statistics of trained ones, for networks without a checkpoint.
 
-What makes trained weights hard to quantize is imitated on purpose; sizes are those measured on a trained M3ViT-Tiny
+The features that make trained weights hard to quantize are reproduced; sizes are those measured on a trained M3ViT-Tiny
 (dim 192), weights scaled by ``sqrt(192 / dim)`` so that activations keep their size:
 
 * a few channels of the residual stream carry large constants that grow with depth (to about -30 and +15), and
   the norms' gains are small there;
-* one block's norm2 has gains near 12 and fc1 weights to match: its gate is almost decided, its neighbours' are not;
+* one block's norm2 has gains near 12 and fc1 weights to match: its gate is nearly one-hot, other blocks' are not;
 * key biases reach tens in the last blocks; heads differ in sharpness;
 * experts differ in popularity, and some are not chosen at all.
 """
@@ -23,7 +23,7 @@ OUTLIERS = (-23.0, 12.0, -9.0, 7.0)
 """Constants that the residual stream's outlier channels reach in the last block."""
 
 LOUD_GAIN, USUAL_GAIN = 12.0, 2.0
-"""Mean gain of norm2 in the one loud block, and in the others."""
+"""Mean gain of norm2 in the one block with large gains, and in the others."""
 
 
 def synthetic_model(config: ModelConfig, seed: int = 0) -> FloatModel:
@@ -51,7 +51,7 @@ def upcycle(dense: FloatModel, experts: int, top_k: int, *, moe_layers: tuple[in
             seed: int = 0) -> FloatModel:
     """The dense network with every FFN of ``moe_layers`` (default: odd blocks) copied into each of its experts.
 
-    Gates are random. With scores that sum to 1, the default, the output equals the dense network's whatever the
+    Gates are random. With gate weights that sum to 1, the default, the output equals the dense network's whatever the
     gates choose. Raises :class:`UnsupportedModel` where the network has experts already.
     """
     old = dense.config
@@ -104,7 +104,7 @@ def _block(c: ModelConfig, i: int, seed: int, outliers: np.ndarray, shapes: dict
     gain2 = LOUD_GAIN if loud else USUAL_GAIN
     t = _norm(f"{b}norm1", c.dim, 1.4, seed, outliers) | _norm(f"{b}norm2", c.dim, gain2, seed, outliers)
     qkv = _normal(seed, f"{b}attn.qkv.weight", shapes, 0.052 * shrink).reshape(3, c.heads, c.head_dim, c.dim)
-    # A score is a sum over head_dim products divided by its root: its spread grows with the root.
+    # A score is a sum over head_dim products divided by its root: its standard deviation grows with the root.
     sharpness = _rng(seed, f"{b}sharpness").uniform(1.0, 2.0, (c.heads, 1, 1)) * (64 / c.head_dim) ** 0.25
     qkv[:2] *= sharpness
     bias = _normal(seed, f"{b}attn.qkv.bias", shapes, 1.0).reshape(3, c.dim)
@@ -133,7 +133,8 @@ def _block(c: ModelConfig, i: int, seed: int, outliers: np.ndarray, shapes: dict
 
 
 def _gate(c: ModelConfig, name: str, seed: int, offset: np.ndarray, shapes: dict) -> dict[str, np.ndarray]:
-    """Logits of spread about 1.4 between tokens; popularity enters along the norm's offset, common to all tokens."""
+    """Gate logits with standard deviation about 1.4 over tokens; popularity enters along the norm's offset, which all
+    tokens share."""
     weight = _normal(seed, f"{name}.weight", shapes, 0.05 * _shrink(c.dim))
     popularity = 0.8 * _rng(seed, f"{name}.popularity").standard_normal(c.experts)
     weight += np.outer(popularity - weight @ offset, offset) / (offset @ offset)
@@ -156,7 +157,7 @@ def _shrink(dim: int) -> float:
 
 
 def _normal(seed: int, name: str, shapes: dict, scale: float) -> np.ndarray:
-    """Normal values with slightly heavy tails, as trained weights have: each output row has a size of its own."""
+    """Normal values with slightly heavy tails, as trained weights have: each output row has its own scale."""
     rng, shape = _rng(seed, name), shapes[name]
     values = rng.standard_normal(shape)
     if len(shape) > 1:
@@ -165,5 +166,5 @@ def _normal(seed: int, name: str, shapes: dict, scale: float) -> np.ndarray:
 
 
 def _rng(seed: int, name: str) -> np.random.Generator:
-    """A stream of its own for every name, so that another depth or task leaves the rest as it was."""
+    """Separate random generator per name, so that another depth or task does not change the other tensors."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The only place where rounding, saturation, reciprocals and roots are written; everything on int64, all exact."""
+"""Integer arithmetic: rounding, saturation, block quantization, reciprocals and roots; exact, on int64."""
 
 import numpy as np
 
@@ -8,19 +8,18 @@ from golden.spec.model import BLOCK
 from golden.spec.tables import BLOCK_SHIFT_MAX, RECIPROCAL_BITS, RSQRT_RADICAND_BITS, WEIGHT_MAX
 
 ACC_LIMIT = 1 << 31
-"""Accumulators and ``acc + bias`` are int32 and wrap; of a quantized model the checks prove that they stay strictly
-within +-2**31."""
+"""Accumulators and ``acc + bias`` are int32 and wrap; the checks of a quantized model prove that they
+stay strictly within +-2**31."""
 INT16 = (-(1 << 15), (1 << 15) - 1)
 INT8 = (-(1 << 7), (1 << 7) - 1)
 
 
 class DomainError(ValueError):
-    """An argument outside the domain of a hardware unit; the message says which and what came."""
+    """An argument outside the domain of a hardware unit; the message names the argument and its value."""
 
 
 def integers(values, name: str = "values") -> np.ndarray:
-    """``values`` as int64. Raises :class:`DomainError` unless they are integers: no float ever enters a reference
-    model."""
+    """``values`` as int64. Raises :class:`DomainError` for floats: reference models take integers only."""
     array = np.asarray(values)
     if array.dtype.kind not in "iu":
         raise DomainError(f"{name} must be integers, not {array.dtype}.")
@@ -57,7 +56,7 @@ def rsh(v, s) -> np.ndarray:
 
 
 def wrap32(v: np.ndarray) -> np.ndarray:
-    """``v`` modulo 2**32 as a signed number, int64: what an accumulator keeps of it.
+    """``v`` modulo 2**32 as a signed number, int64, as an accumulator does.
 
     >>> wrap32(np.array([(1 << 31) - 1, 1 << 31, -(1 << 31) - 1])).tolist()
     [2147483647, -2147483648, 2147483647]
@@ -66,7 +65,8 @@ def wrap32(v: np.ndarray) -> np.ndarray:
 
 
 def sat(v, bits: int, kind: str = "") -> np.ndarray:
-    """``v`` clipped to ``bits`` bits two's complement, as int64. ``kind`` names the clipping in a saturation.
+    """``v`` clipped to ``bits`` bits two's complement, as int64. ``kind`` names the clipping for the
+    saturation counters.
 
     >>> sat([-32769, 40000, 5], 16).tolist()
     [-32768, 32767, 5]
@@ -86,7 +86,8 @@ def clip_weight(v) -> np.ndarray:
 
 
 def narrow(v) -> tuple[np.ndarray, np.ndarray]:
-    """int64 ``[..., K]`` -> bytes int8 ``[..., K]`` and exponents uint8 ``[..., K / 32]`` with value = byte << e.
+    """Block quantization: int64 ``[..., K]`` -> bytes int8 ``[..., K]`` and exponents uint8 ``[..., K / 32]`` with
+    value = byte << e.
 
     ``e`` is the smallest exponent in 0..3 for which every ``rsh(v, e)`` of the block of 32 lies in [-128, 127]; at 3
     the bytes saturate. ``K`` must be a multiple of 32.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``softmax(Q K^T) V`` as the machine makes it: scores never stored, division folded into the output."""
+"""Attention, ``softmax(Q K^T) V`` in integers: scores are not stored, the output is divided by the row sum."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def attention(q: Operand, k: np.ndarray, v: np.ndarray, record: Attention,
     check_range(v, -WEIGHT_MAX, WEIGHT_MAX, "v")
     score_multiplier = check_range(integers(record.score_multiplier, "score_multiplier"), 0, 65535, "score_multiplier")
     values, dim, found = q.values(), width // heads, []
-    # A head at a time: the scores of one head fit a cache, those of all do not.
+    # One head at a time: the attention scores of one head fit the cache, those of all heads do not.
     out = np.empty((q.shape[0], width), np.int64)
     for h in range(heads):
         part = slice(h * dim, (h + 1) * dim)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens to an accumulator on its way out: bias, multiplier, GELU, affine or expert weight, destination."""
+"""Epilogue of a LINEAR: bias, multiplier, GELU, affine or expert weight, conversion for the destination."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from golden.ops.gelu import gelu as gelu_of
 @dataclass(frozen=True, kw_only=True)
 class Epilogue:
     """Parameters of one LINEAR, named as in the ISA. Per output channel: ``bias`` int32, ``multiplier`` uint16,
-    ``gain`` int16, ``offset`` int32. ``affine`` and ``score`` exclude each other.
+    ``gain`` int16, ``offset`` int32. ``affine`` and ``gate_weight`` exclude each other.
     """
 
     bias: np.ndarray
@@ -63,7 +63,7 @@ def weighted(u, expert_weight, shift2: int) -> np.ndarray:
 def epilogue(acc, record: Epilogue, expert_weight=None) -> np.ndarray:
     """Accumulators int64 [N, O] -> ``v`` int64 [N, O], before the destination's clipping.
 
-    ``expert_weight`` uint16 [N] belongs to ``score`` and to nothing else.
+    ``expert_weight`` uint16 [N] is given exactly where the record has ``gate_weight`` set.
     """
     if record.gate_weight == (expert_weight is None):
         raise DomainError("Expert weights are wanted exactly where the epilogue has score set.")

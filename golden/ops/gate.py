@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gate: 16-bit weights as two array columns, the top k logits, base-2 softmax into expert weights."""
+"""Gate: 16-bit weights as two array columns, top-k of the logits, base-2 softmax into expert weights."""
 
 from dataclasses import dataclass
 
@@ -60,9 +60,8 @@ def route(logits, record: Gate) -> tuple[np.ndarray, np.ndarray]:
     uint16 [N, top_k], 16 fraction bits.
 
     ``t = sat20(rsh(logit * multiplier, shift1))``, ``m = ceil(max t / 256)``, ``p = exp2_below(256 m - t)`` over all
-    experts
-    or, with ``renormalise``, over the chosen; ``weight = min(65535, rsh(p * R, 15 + sh))``, (R, sh) the reciprocal of
-    their sum.
+    experts or, with ``renormalise``, over the chosen ones; ``weight = min(65535, rsh(p * R, 15 + sh))``, (R, sh) the
+    reciprocal of their sum.
     """
     logits = integers(logits, "logits")
     experts = logits.shape[-1]

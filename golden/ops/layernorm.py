@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layer norm of residual rows in one pass: two sums, an exact reciprocal square root, an affine per channel."""
+"""Layer norm of residual rows: two sums, an exact reciprocal square root, an affine per channel."""
 
 from dataclasses import dataclass
 
@@ -29,12 +29,12 @@ class Norm:
 
 
 def eps_code(eps: float, dim: int, frac: int = RESIDUAL_FRAC) -> int:
-    """``round(eps * 4**frac * D**2)``: what the float epsilon is in units of V, for residual steps of 2**-frac."""
+    """``round(eps * 4**frac * D**2)``: the float epsilon in units of V, for residual steps of 2**-frac."""
     return round(eps * (1 << 2 * frac) * dim * dim)
 
 
 def normalise(x, eps: int, normalized_shift: int = 0) -> np.ndarray:
-    """``normalized`` int16 [N, D], step 2**(normalized_shift - 11), of residual rows x int16 [N, D].
+    """Normalized values int16 [N, D], step 2**(normalized_shift - 11), of residual rows x int16 [N, D].
 
     S1 = sum x, S2 = sum x^2, V = max(D * S2 - S1^2 + eps, 1), (r, j) = rsqrt(V),
     ``normalized = sat16(rsh((D * x - S1) * r, 22 - j + normalized_shift))``.

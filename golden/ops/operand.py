@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the array's token side reads: bytes in blocks with an exponent, or 16-bit values."""
+"""Operands of the array: 8-bit blocks with a common exponent, or 16-bit values."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,9 @@ from golden.spec.model import BLOCK
 
 @dataclass(frozen=True)
 class Operand:
-    """``bytes`` int8 or uint8 ``[N, K]`` with ``exp`` uint8 ``[N, ceil(K / 32)]``, value = byte << e; or, wide,
-    ``bytes`` int16 ``[N, K]`` (two byte planes in the machine) with ``exp`` None.
+    """Matrix [tokens, channels] of operand values. Blocks: ``bytes`` int8 or uint8 ``[N, K]`` with ``exp`` uint8
+    ``[N, ceil(K / 32)]``, value = byte << e. Wide: ``bytes`` int16 ``[N, K]`` (two byte planes in the machine) with
+    ``exp`` None.
     """
 
     bytes: np.ndarray
@@ -32,12 +33,12 @@ class Operand:
 
     @classmethod
     def narrowed(cls, v) -> "Operand":
-        """``v`` [N, K] as blocks: see :func:`golden.ops.arith.narrow`."""
+        """``v`` [N, K] quantized to blocks: see :func:`golden.ops.arith.narrow`."""
         return cls(*narrow(v))
 
     @classmethod
     def widened(cls, v) -> "Operand":
-        """``sat16(v)``."""
+        """``v`` [N, K] as a 16-bit operand, ``sat16(v)``."""
         return cls(sat(v, 16, "wide").astype(np.int16))
 
     @classmethod
@@ -54,7 +55,7 @@ class Operand:
         return self.bytes.shape
 
     def values(self) -> np.ndarray:
-        """The numbers meant, int32 ``[N, K]``."""
+        """Operand values, ``byte << e`` or int16, as int32 ``[N, K]``."""
         values = self.bytes.astype(np.int32)
         if self.exp is None:
             return values
@@ -73,5 +74,5 @@ class Operand:
 
 
 def widen(v, wide: bool) -> Operand:
-    """``v`` [N, K] as a 16-bit operand when ``wide``, else as blocks."""
+    """``v`` [N, K] converted to an operand: 16-bit when ``wide``, else blocks."""
     return Operand.widened(v) if wide else Operand.narrowed(v)

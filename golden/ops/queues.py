@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expert queues: which tokens an expert works on, in order of arrival, each with its weight; scatter-add back."""
+"""Expert queues: an expert's tokens in order of arrival, each with its weight; scatter-add of the results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,16 +45,16 @@ def fill(chosen, weights, experts: int, first_token: int = 0, queues: list[Queue
 
 
 def arrivals(chosen, before: Sequence[int] = ()) -> list[int]:
-    """Experts in the order in which their queues got their first entries: chosen int [N, k] comes row by row, behind
+    """Experts in the order in which their queues got their first entries: chosen int [N, k] comes row by row, after
     the experts ``before`` (``append``)."""
     return list(dict.fromkeys([*before, *integers(chosen, "chosen").reshape(-1).tolist()]))
 
 
 def scatter_add(x: np.ndarray, tokens, v) -> np.ndarray:
-    """A copy of x int16 [N, D] in which row ``tokens[i]`` became ``sat16(row + v[i])``, one i after the other."""
+    """A copy of x int16 [N, D] in which row ``tokens[i]`` became ``sat16(row + v[i])``, in order of i."""
     tokens, v, x = integers(tokens, "tokens"), integers(v, "v"), x.copy()
     left = np.arange(len(tokens))
-    while len(left):  # once, unless a token comes again: then its later contributions wait for the next round
+    while len(left):  # one round, unless a token occurs more than once: later occurrences take further rounds
         first = np.sort(np.unique(tokens[left], return_index=True)[1])
         now = left[first]
         x[tokens[now]] = to_residual(v[now], x[tokens[now]])

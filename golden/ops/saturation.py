@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts how often values were clipped, where and of which kind, without touching what the reference models compute."""
+"""Saturation counters: how often the reference models clip values, by place and kind; results do not change."""
 
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,10 +10,10 @@ _active: ContextVar["SaturationCounters | None"] = ContextVar("saturation", defa
 
 
 class SaturationCounters:
-    """Clipped and seen values by ``(place, kind)``; filled by the reference models that run inside ``with
-    saturation.at(place):``.
+    """Numbers of clipped and of all values by ``(place, kind)``, counted by the reference models that run inside
+    ``with counters.at(place):``.
 
-    ``kind`` names the clipping: ``u`` (16 bit behind ``multiplier``), ``residual``, ``narrow`` (8 bit at the largest
+    ``kind`` names the clipping: ``u`` (16 bit after ``multiplier``), ``residual``, ``narrow`` (8 bit at the largest
     block exponent), ``wide``, ``key`` (K and V), ``normalized``, ``score``, ``weight`` (an expert's weight at 65535).
     """
 
@@ -43,12 +43,12 @@ class SaturationCounters:
         return sum(clipped for clipped, _ in self.counts.values())
 
     def table(self) -> list[tuple[str, str, int, int]]:
-        """``(place, kind, clipped, seen)`` in the order in which the places first came."""
+        """``(place, kind, clipped, seen)`` in the order in which the places first occurred."""
         return [(place, kind, clipped, seen) for (place, kind), (clipped, seen) in self.counts.items()]
 
 
 def note(kind: str, before: np.ndarray, after: np.ndarray) -> None:
-    """Report to the active saturation, if any, that ``before`` was clipped to ``after``."""
+    """Report to the active counters, if any, that ``before`` was clipped to ``after``."""
     saturation = _active.get()
     if saturation is not None:
         saturation.add(kind, int(np.count_nonzero(before != after)), int(np.size(after)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base-2 softmax in one pass over the scores, against a running reference that is a whole power of two."""
+"""Base-2 softmax in one pass over the attention scores, with a running reference that is a whole power of two."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ from golden.spec.tables import EXP_TABLE, LOG2_FRAC, PROB_CARRY_START, SCORE_BIT
 
 _EXP = np.array(EXP_TABLE, np.int32)
 _EXP_BITS = 16
-"""Shifts of this many places leave nothing of an exponential."""
+"""Right shifts by this many bits make every exponential 0."""
 
 
 def ceil_log2(t) -> np.ndarray:
-    """Smallest whole power of two, ``ceil(t / 256)``, not below a score in log2 units.
+    """Smallest whole power of two, ``ceil(t / 256)``, not below a score ``t`` in log2 units.
 
     >>> ceil_log2([-256, -255, 0, 1, 256, 257]).tolist()
     [-1, 0, 0, 1, 1, 2]
@@ -39,7 +39,7 @@ def exp2_below(f) -> np.ndarray:
 @dataclass(frozen=True)
 class Softmax:
     """Probabilities of rows of scores: ``p`` uint16 ``[..., keys]``, at most 255 unless wide; ``total`` int64 ``[...]``
-    their sum; on request ``reference`` int64 ``[..., chunks]``, the running reference behind each chunk.
+    their sum; on request ``reference`` int64 ``[..., chunks]``, the running reference after each chunk.
     """
 
     p: np.ndarray

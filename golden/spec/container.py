@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file ``.emoe`` as bytes: header, section table, page-aligned sections, a checksum over every byte.
+"""File format ``.emoe`` of a program image: header, section table, page-aligned sections, CRC-32 over every byte.
 
     header | section table | zero fill to a page | section | zero fill | section | ... | zero fill
 
 All numbers little-endian. Every section starts on a page of :data:`PAGE` bytes, in the order of the table, without
-holes; fill bytes are zero; header with table, and each section, carry a CRC-32: every changed byte is noticed.
+gaps; fill bytes are zero; the header with the table, and each section, carry a CRC-32: any changed byte is detected.
 """
 
 import enum
@@ -16,7 +16,7 @@ from golden.spec.tiling import ceil_div
 
 PAGE = 4096
 MAGIC = b"EMOE\r\n\x1a\n"
-"""Starts the file; the line ends in it notice transfers in text mode."""
+"""First bytes of the file; the line ends in it reveal a transfer in text mode."""
 CONTAINER_VERSION = 1
 MAX_SECTIONS = 128
 MAX_BYTES = 1 << 32
@@ -27,8 +27,8 @@ _ENTRY = struct.Struct("<HHIQQ")
 
 
 class Kind(enum.IntEnum):
-    """What a section holds. PROGRAM: one a task, 32-byte instructions. PLANE: one a weight port. TABLES: what LOAD
-    reads from the table base. METADATA: JSON."""
+    """Content of a section. PROGRAM: 32-byte instructions, one section per task. PLANE: one per weight port. TABLES:
+    what LOAD reads from the table base. METADATA: JSON."""
 
     METADATA = 1
     PROGRAM = 2
@@ -49,7 +49,7 @@ class BadVersion(ProgramError):
 
 
 class Truncated(ProgramError):
-    """The file has fewer bytes, or more, than its header promises."""
+    """The file has fewer or more bytes than its header states."""
 
 
 class BadChecksum(ProgramError):

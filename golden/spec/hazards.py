@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hazards: which units' unfinished work an instruction must not meet, from the address ranges of the instructions.
+"""Hazard analysis: the units that an instruction must wait for, from the address ranges of a program's instructions.
 
-Units run beside each other, each its own instructions in order: its reads precede the next one's reads, its writes the
-next one's writes. What is left inside a unit is reading what an earlier instruction has not written yet; but residual
-rows that a LINEAR accumulates into are read where they are written, behind the array, and so keep their order too.
+Units run in parallel, each its own instructions in order: its reads precede the next one's reads, its writes the next
+one's writes. The only hazard left inside a unit is read-after-write. Residual rows that a LINEAR accumulates into are
+exempt: they are read in the epilogue, where they are also written, and so keep their order.
 """
 
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from golden.spec.legality import MEMORIES, AddressRange, ProgramState, Resource,
 
 @dataclass(frozen=True)
 class Use:
-    """Rows [first, end) of a resource that an instruction reads or writes; ``late``: where results are written."""
+    """Rows [first, end) of a resource that an instruction reads or writes; ``late``: read by the epilogue."""
 
     resource: Resource
     first: int
@@ -27,7 +27,7 @@ class Use:
 
 
 _QUEUES = Use(Resource.QUEUES, 0, 1, False)
-"""There is one set of queues, which a GATE empties as a whole."""
+"""All expert queues, as one row: a GATE empties them together."""
 
 
 def uses(opcode: Opcode, fields: dict, state: ProgramState) -> list[Use]:
@@ -50,12 +50,12 @@ def _use(r: AddressRange) -> Use:
 
 @dataclass
 class Pending:
-    """What was issued to each unit since somebody last waited for it."""
+    """Uses issued to each unit since an instruction last waited for that unit."""
 
     uses: dict[Unit, list[Use]] = field(default_factory=lambda: {unit: [] for unit in Unit})
 
     def must_wait(self, opcode: Opcode, wanted: list[Use]) -> Unit:
-        """Units whose unfinished work an instruction that uses ``wanted`` would meet."""
+        """Units whose unfinished work conflicts with the uses ``wanted`` of an instruction."""
         own, found = UNIT.get(opcode, Unit(0)), Unit(0)
         for unit, issued in self.uses.items():
             for use in wanted:
@@ -73,15 +73,15 @@ class Pending:
 
 
 def _matters(use: Use, old: Use, same_unit: bool) -> bool:
-    """Whether the order of two uses of one row, the old one by an instruction before, is not kept by itself."""
+    """Whether two uses of one row, ``old`` by an earlier instruction, need a wait to keep their order."""
     if same_unit:
         return not use.write and old.write and not use.late
     return use.write or old.write
 
 
 def hazards(program: list[tuple[Opcode, dict]]) -> list[tuple[int, Unit]]:
-    """Positions of instructions whose ``wait`` lacks units, and which. The body of EXPERTS is followed twice: it runs
-    at least once, since every token chooses an expert, and usually again.
+    """Positions of instructions whose ``wait`` lacks units, and these units. The body of EXPERTS is analysed twice: it
+    runs at least once, since every token chooses an expert, and usually more often.
     """
     pending, state, found, position = Pending(), ProgramState(), {}, 0
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program image: instruction lists, weight planes, tables and metadata of one model for one machine.
 
-``golden.spec.container`` lays it out as a file. :meth:`Image.from_bytes` answers any bytes with an :class:`Image` or
-with a subclass of :class:`ProgramError`. Instructions are the machine's to refuse; weights that it would multiply by
-wrongly without a word are refused here (``golden.spec.weights``).
+``golden.spec.container`` is its file format. :meth:`Image.from_bytes` turns any bytes into an :class:`Image` or raises
+a subclass of :class:`ProgramError`. Illegal instructions are refused by the machine; weights that it would silently
+multiply wrongly are refused here (``golden.spec.weights``).
 """
 
 import json
@@ -42,13 +42,13 @@ class NoFile(ProgramError):
 
 
 class NoSuchTask(ProgramError):
-    """A task was asked for that the image has no program of."""
+    """The image has no program for the requested task."""
 
 
 @dataclass(frozen=True)
 class Symbol:
-    """What one instruction does, in the compiler's words: tensor name, opcode, MACs, estimated cycles, stream and DRAM
-    bytes. Counts inside EXPERTS are for a balanced routing, all passes of the body together."""
+    """Debug information of one instruction from the compiler: tensor name, opcode, MACs, estimated cycles, stream and
+    DRAM bytes. Counts inside EXPERTS are totals over all passes of the body, for a balanced routing."""
 
     name: str
     kind: str
@@ -69,8 +69,7 @@ class Image:
     ``input``: height, width, channels, patch, row_bytes (64), rows (of one patch), bytes (of the buffer).
     ``output``: tokens, dim, rows (of one token), bytes (of the buffer), frac and logit_frac (fraction bits of the
     residual stream's and the logits' int16), classes, and for classifiers heads and head_offset (64-byte lines from
-    the output base). ``symbols``: one tuple of
-    :class:`Symbol` a program, one symbol an instruction.
+    the output base). ``symbols``: a tuple per program, one :class:`Symbol` per instruction.
     """
 
     machine: MachineConfig
@@ -104,7 +103,7 @@ class Image:
         return len(self.tasks(program)) * self.output["bytes"]
 
     def words(self, task: str | None = None) -> list[int]:
-        """The same as 256-bit numbers."""
+        """The instructions of :meth:`program` as 256-bit numbers."""
         data = self.program(task)
         return [int.from_bytes(data[i:i + INSTRUCTION_BYTES], "little")
                 for i in range(0, len(data), INSTRUCTION_BYTES)]
@@ -226,7 +225,7 @@ def _check_layout(name: str, layout: object, keys: set[str]) -> None:
 
 
 def _check(image: Image) -> None:
-    """What every image obeys, made or read."""
+    """Consistency of an image, for new images and for those read from a file."""
     machine, model = image.machine, image.model
     _check_layout("input", image.input, _INPUT_KEYS)
     _check_layout("output", image.output, _OUTPUT_KEYS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions: 256-bit words, one format an opcode; ``golden.iss`` and ``hw.ctrl`` give them the same meaning."""
+"""Instruction set: 256-bit words, one format per opcode, executed alike by ``golden.iss`` and the gateware."""
 
 import enum
 
@@ -39,7 +39,7 @@ class Unit(enum.IntFlag):
 
 UNIT = {Opcode.LOAD: Unit.DMA, Opcode.STORE: Unit.DMA, Opcode.COPY: Unit.DMA, Opcode.NORM: Unit.NORM,
         Opcode.LINEAR: Unit.ARRAY, Opcode.ATTENTION: Unit.ARRAY, Opcode.GATE: Unit.GATE}
-"""Who executes an instruction; the sequencer itself does BEGIN, EXPERTS and END."""
+"""Unit that executes an instruction; the sequencer itself executes BEGIN, EXPERTS and END."""
 
 
 class Memory(enum.IntEnum):
@@ -57,7 +57,7 @@ class Region(enum.IntEnum):
 
 
 class Index(enum.IntEnum):
-    """What row a LINEAR's i-th token has.
+    """Row index of a LINEAR's i-th token.
 
     DIRECT: i. QUEUE_TOKEN: the token named by entry i of the current expert's queue. QUEUE_SLOT: i, counted up to
     that queue's length instead of ``tokens``.
@@ -69,7 +69,7 @@ class Index(enum.IntEnum):
 
 
 class Dest(enum.IntEnum):
-    """Where a LINEAR's results go, and how they are narrowed.
+    """Destination of a LINEAR's results and their number format.
 
     RESIDUAL: int16, saturating. OPERAND8: int8 blocks of 32 channels with a common exponent. OPERAND16: int16 as a
     high and a low byte plane, ``dst_plane`` rows apart. KEY, VALUE: int8 in [-127, 127] into the attention memories.
@@ -88,7 +88,7 @@ STREAM_BITS = 32
 STREAM_LINES = 1 << STREAM_BITS
 """Lines of the weight stream are counted modulo this."""
 
-_HEAD = [Field("opcode", 4, "which format"), Field("wait", 4, "units that must be empty first")]
+_HEAD = [Field("opcode", 4, "instruction format"), Field("wait", 4, "units that must be empty first")]
 _STREAM = Field("stream", STREAM_BITS,
                 "first 64-byte line of this instruction's parameters and weights in the weight stream")
 _SHIFT2 = Field("shift2", 6, "right shift after the second multiplication")
@@ -99,7 +99,7 @@ def _word(name: str, *fields: Field) -> Word:
 
 
 FORMATS: dict[Opcode, Word] = {
-    # First instruction of every program. Refused with BAD_VERSION or BAD_CONFIG before anything moves.
+    # First instruction of every program. Refused with BAD_VERSION or BAD_CONFIG before anything else runs.
     Opcode.BEGIN: _word(
         "BEGIN", Field("magic", 32, "0x454F4D45"), Field("abi", 16, "ABI version"),
         Field("fingerprint", 64, "of the machine configuration"),
@@ -114,7 +114,7 @@ FORMATS: dict[Opcode, Word] = {
         Field("memory", 1, "operand or residual"), Field("row", 16, "first row"), Field("rows", 17, "how many")),
     # Residual rows to residual rows; the ranges do not overlap.
     Opcode.COPY: _word("COPY", Field("src_row", 16), Field("dst_row", 16), Field("rows", 17)),
-    # Layer norm of `tokens` residual rows groups into operand blocks; optionally the rows before gain and offset too.
+    # Layer norm of the residual rows of `tokens` tokens into operand blocks; optionally also before gain and offset.
     Opcode.NORM: _word(
         "NORM", _STREAM, Field("tokens", 12, "how many"), Field("blocks", 6, "32-channel blocks of a token"),
         Field("src_row", 16, "residual row of token 0"), Field("src_stride", 6, "residual rows from token to token"),
@@ -123,11 +123,11 @@ FORMATS: dict[Opcode, Word] = {
         Field("normalized", 1, "also write the normalized rows before gain and offset, 16 bit"),
         Field("normalized_row", 16), Field("normalized_stride", 8), Field("normalized_plane", 8),
         Field("shift", 6, "right shift after gain and offset"),
-        Field("normalized_shift", 2, "normalized values have 11 fraction bits less this"),
+        Field("normalized_shift", 2, "normalized values have 11 - normalized_shift fraction bits"),
         Field("eps", 40, "round(eps * 4**9 * D**2)")),
     # acc = operand . weights over 16 * slices inputs, for each of 32 * tiles channels; then the epilogue. Weights leave
-    # the ring in the order in which they came: without `hold` all that were held so far go with its own, or up to its
-    # own when it takes them `again`. Neither in a body, and nothing may be held at EXPERTS.
+    # the ring in stream order: a LINEAR without `retain_weights` releases its own and all retained so far; with
+    # `reuse_weights` only those up to its own last. Neither flag in a body; nothing may be retained at EXPERTS.
     Opcode.LINEAR: _word(
         "LINEAR", _STREAM, Field("tokens", 12, "how many, for DIRECT"), Field("tiles", 8, "32-channel output tiles"),
         Field("slices", 9, "16-input slices"), Field("src_index", 2, "rows of the operands: Index"),
@@ -143,11 +143,11 @@ FORMATS: dict[Opcode, Word] = {
         Field("gelu", 1, "GELU between the two multiplications"), Field("affine", 1, "apply gain and offset"),
         Field("gate_weight", 1, "multiply by the queue entry's expert weight instead of a gain"),
         Field("shift1", 6, "right shift after the multiplier"), _SHIFT2,
-        Field("retain_weights", 1, "the weights stay in the ring behind it"),
-        Field("reuse_weights", 1, "the weights are retained ones; of the stream it takes its parameters only"),
-        Field("reuse_offset", 14, "with reuse_weights: slices from the oldest retained weights to its first"),
-        Field("act_shift", 3, "the GELU's input has 9 less so many fraction bits")),
-    # softmax(Q K^T) V for `heads` heads of 16 * head_slices channels; queries in lanes, keys streaming past.
+        Field("retain_weights", 1, "the weights stay in the ring after this instruction"),
+        Field("reuse_weights", 1, "multiply by retained weights; only parameters are read from the stream"),
+        Field("reuse_offset", 14, "with reuse_weights: slices from the oldest retained one to the first one used"),
+        Field("act_shift", 3, "the GELU's input has 9 - act_shift fraction bits")),
+    # softmax(Q K^T) V for `heads` heads of 16 * head_slices channels; queries in lanes, keys streamed.
     Opcode.ATTENTION: _word(
         "ATTENTION", _STREAM, Field("heads", 6), Field("head_slices", 4), Field("queries", 12), Field("keys", 12),
         Field("q_row", 16, "operand row of query 0"), Field("q_stride", 8),
@@ -155,15 +155,16 @@ FORMATS: dict[Opcode, Word] = {
         Field("value_tile", 10, "first V tile"), Field("dst_row", 16, "operand row of output token 0"),
         Field("dst_stride", 8), Field("dst_plane", 8), Field("wide_p", 1, "16-bit probabilities, two passes"),
         Field("wide", 1, "16-bit result"),
-        Field("p_shift", 4, "extra right shift of 16-bit probabilities, without effect on others"),
-        Field("shift1", 6, "right shift after a score's multiplication"), _SHIFT2),
-    # Empties the queues (unless append); sets the gate for the next LINEAR with dst GATE, which brings `tokens` tokens.
+        Field("p_shift", 4, "extra right shift of 16-bit probabilities; ignored for 8-bit ones"),
+        Field("shift1", 6, "right shift after the attention score's multiplication"), _SHIFT2),
+    # Empties the queues (unless append); sets the gate for the next LINEARs with dst GATE, which bring
+    # `tokens` tokens together.
     Opcode.GATE: _word(
-        "GATE", Field("tokens", 12), Field("first_token", 12, "number of the first token that will come"),
+        "GATE", Field("tokens", 12), Field("first_token", 12, "number of the first token that a LINEAR brings"),
         Field("experts", 7), Field("top_k", 4), Field("renormalise", 1, "softmax over the chosen experts only"),
         Field("append", 1, "keep the queues"), Field("multiplier", 16, "logit to log2 units"), Field("shift1", 6)),
     # Runs the next `body` instructions once for each expert whose queue is not empty, in the order in which the
-    # queues got their first entries. Their own `stream` fields count from the expert's part, `stream + expert * pitch`.
+    # queues got their first entries. Their `stream` fields are relative to `stream + expert * pitch` of this one.
     Opcode.EXPERTS: _word(
         "EXPERTS", _STREAM, Field("experts", 7), Field("body", 4), Field("pitch", 32, "stream lines of one expert")),
     Opcode.END: _word("END"),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Legality of an instruction: address ranges against capacities, and fields that must not stand together.
+"""Bounds check formulas: address ranges against capacities, and combinations of fields that are not allowed.
 
 The formulas are arithmetic on fields that are plain integers for the simulator and signals for the gateware, so that
-both refuse the same programs; therefore no ``if``, no ``max`` and no ``and`` on them. A program that passes has one
-meaning: no instruction writes a row twice or reads a row that it writes, whatever the order inside a unit.
+both refuse the same programs; therefore no ``if``, no ``max`` and no ``and`` on them. The result of a program that
+passes does not depend on the order inside a unit: no instruction writes a row twice or reads a row that it writes.
 """
 
 import enum
@@ -18,14 +18,14 @@ TOKENS = 4095
 TOKEN_NUMBERS = TOKENS + 1
 """Token numbers that a queue entry can hold."""
 LOGITS = TN // 2
-"""Logits that one output tile brings to the gate: columns of high parts and of low parts."""
+"""Logits that one output tile brings to the gate, each a column of high parts and one of low parts."""
 SLOTS = 5
 """Address ranges that an instruction can have at the same time."""
 
 
 class Resource(enum.IntEnum):
-    """What has a capacity. OPERAND, RESIDUAL: rows; KEY, VALUE: tiles; RING: slices of weights, those retained and one
-    output tile's (all tiles' for the gate and where they are to be retained); LANE_BUFFER: rows of a token group's
+    """Storage with a capacity. OPERAND, RESIDUAL: rows; KEY, VALUE: tiles; RING: slices of weights, those retained and
+    one output tile's (all tiles' for dst GATE and with ``retain_weights``); LANE_BUFFER: rows of a token group's
     operands that are read more than once; SOFTMAX: keys; QUEUES: entries of all expert queues; QUEUE: entries of one.
     """
 
@@ -56,8 +56,8 @@ def capacity(config: MachineConfig, resource: Resource) -> int:
 class AddressRange:
     """Where ``when`` holds, the instruction uses ``base`` to ``base + steps * stride + count - 1`` of ``resource``.
 
-    Ranges of an instruction with the same ``slot`` exclude each other; those of slots 0 and 1 must not meet in one
-    resource. ``write``: the instruction changes it.
+    Ranges of an instruction with the same ``slot`` exclude each other; those of slots 0 and 1 must not overlap in
+    one resource. ``write``: the instruction changes it.
     """
 
     slot: int
@@ -71,16 +71,16 @@ class AddressRange:
 
     @property
     def end(self):
-        """First row behind the range."""
+        """First row after the range."""
         return self.base + self.steps * self.stride + self.count
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramState:
-    """What the instructions so far leave for the next: ``left`` tokens the gate still waits for and its ``experts``;
+    """State that an instruction starts from: ``left`` tokens the gate still waits for and its ``experts``;
     one more than the highest token that a queue can name (``named``), the most entries that a queue (``slots``) and
     all together (``entries``) can have; slices of weights retained in the ring (``held``); whether the instruction
-    stands in a ``body`` of EXPERTS."""
+    is in a ``body`` of EXPERTS."""
 
     left: object = 0
     experts: object = 0
@@ -92,12 +92,12 @@ class ProgramState:
 
 
 def choose(condition, yes, no):
-    """``yes`` where ``condition`` holds: for integers; the gateware brings a multiplexer."""
+    """``yes`` where ``condition`` holds, else ``no``: for integers; the gateware passes a multiplexer instead."""
     return yes if condition else no
 
 
 def after_gate(f, s: ProgramState, pick=choose) -> dict:
-    """Fields of the state after a GATE. ``left`` then goes down with every LINEAR into the gate."""
+    """Fields of the state after a GATE. Every LINEAR into the gate then decreases ``left``."""
     end = f["first_token"] + f["tokens"]
     return {"left": f["tokens"], "experts": f["experts"],
             "named": pick(f["append"] & (s.named > end), s.named, end),
@@ -106,7 +106,7 @@ def after_gate(f, s: ProgramState, pick=choose) -> dict:
 
 
 def retained(f, s: ProgramState, pick=choose):
-    """``held`` after a LINEAR. One that takes its weights again gives back all up to its last."""
+    """``held`` after a LINEAR. One with ``reuse_weights`` releases all weights up to its last."""
     left = pick(f["reuse_weights"], s.held - f["until"], 0)
     return pick(f["retain_weights"], s.held + pick(f["reuse_weights"], 0, f["weights"]), left)
 
@@ -121,9 +121,8 @@ def after(opcode: Opcode, f: dict, s: ProgramState) -> ProgramState:
 
 
 def derived(opcode: Opcode, f, pick=choose) -> dict:
-    """What the functions below want beside the fields themselves: values that need the fields only, which gateware
-    computes a stage earlier. ``crowded``: results of one token do not lie together, apart from those of the next and
-    one byte plane behind the other.
+    """Inputs of the functions below that depend on the fields only; the gateware computes them a stage earlier.
+    ``crowded``: results of two tokens, or the two byte planes of a token, overlap.
     """
     if opcode is Opcode.ATTENTION:
         return {"head_rows": f["heads"] * f["head_slices"]}
@@ -139,12 +138,12 @@ def derived(opcode: Opcode, f, pick=choose) -> dict:
 
 
 def _crowded(several, stride, rows, wide, plane, pick):
-    """Operand rows of several tokens, ``stride`` apart, meet, or a token's planes do."""
+    """Operand rows of several tokens, ``stride`` apart, overlap, or a token's planes do."""
     return several & (stride < rows + pick(wide, plane, 0)) | wide & (plane < rows)
 
 
 def _crowded_linear(f, pick) -> dict:
-    """``narrow``: results of two tokens would meet; ``crowded``: they do whatever the queues say, or planes do."""
+    """``narrow``: the stride is too small for two tokens; ``crowded``: results overlap whatever the queues hold."""
     dst, stride = f["dst"], f["dst_stride"]
     rows = _ceil(f["tiles"], BLOCKS_PER_ROW)
     wide, operand = dst == Dest.OPERAND16, (dst == Dest.OPERAND8) | (dst == Dest.OPERAND16)
@@ -173,13 +172,13 @@ def queued(f):
 
 
 def _count(f, index, s: ProgramState, pick):
-    """How many different rows an operand or result of a LINEAR can have: none outside of EXPERTS with a queue."""
+    """How many different rows an operand or result of a LINEAR can have: with a queue none outside of EXPERTS."""
     of_queue = pick(f[index] == Index.QUEUE_TOKEN, s.named, s.slots)
     return pick(queued(f), pick(s.body, of_queue, 0), f["tokens"])
 
 
 def contradictions(opcode: Opcode, f, s: ProgramState, pick=choose) -> list:
-    """Conditions of which none may hold, whatever the memories: BAD_FIELD."""
+    """Conditions that must all be false whatever the memory sizes; otherwise BAD_FIELD."""
     waiting = s.left != 0
     if opcode is Opcode.NORM:
         return [f["crowded"], f["crowded_normalized"]]
@@ -203,7 +202,7 @@ def contradictions(opcode: Opcode, f, s: ProgramState, pick=choose) -> list:
 
 
 def ranges(opcode: Opcode, f, s: ProgramState, pick=choose) -> list[AddressRange]:
-    """Everything the instruction uses: RANGE_LOCAL beyond :func:`capacity`, BAD_FIELD where slots 0 and 1 meet."""
+    """Everything the instruction uses: RANGE_LOCAL beyond :func:`capacity`, BAD_FIELD where slots 0 and 1 overlap."""
     if opcode in (Opcode.LOAD, Opcode.STORE):
         write = opcode is Opcode.LOAD
         return [AddressRange(0, Resource.OPERAND, when=f["memory"] == 0, base=f["row"], count=f["rows"], write=write),

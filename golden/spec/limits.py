@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits of a model, in the model's own terms: what any machine of this instruction set runs, and what one machine
-holds. Derived from the instruction fields and the machine record; the README's table is generated from here."""
+"""Size limits of models: what any machine of this instruction set runs, and what one machine holds.
+
+Derived from the instruction fields and the machine configuration; the README's table is generated from here."""
 
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ _STRIDE = next(field.high for field in FORMATS[Opcode.LINEAR].fields if field.na
 
 @dataclass(frozen=True)
 class Limit:
-    """``most`` of what ``about`` says; ``name`` as in :class:`golden.spec.model.ModelConfig`."""
+    """Maximum ``most`` of a quantity described by ``about``; ``name`` as in :class:`golden.spec.model.ModelConfig`."""
 
     name: str
     most: int
@@ -35,7 +36,7 @@ MODEL_LIMITS = (
     Limit("experts", MAX_EXPERTS, "experts of a layer"),
     Limit("top_k", MAX_TOP_K, "experts that a token goes to"),
 )
-"""What no machine exceeds."""
+"""Limits of every machine."""
 
 
 def check_model(config: ModelConfig) -> None:
@@ -52,7 +53,7 @@ def check_model(config: ModelConfig) -> None:
 
 @dataclass(frozen=True)
 class Need:
-    """``need`` of ``have`` units of what ``what`` says."""
+    """A resource described by ``what``: ``need`` units are required, ``have`` are available."""
 
     what: str
     need: int
@@ -60,8 +61,8 @@ class Need:
 
 
 def machine_needs(config: ModelConfig, plan: Plan, machine: MachineConfig) -> list[Need]:
-    """What a machine must have for a model whatever the order of its instructions. (Operand rows and instructions
-    depend on the program: only compiling tells.)"""
+    """Resources that a model needs whatever the order of its instructions. (Operand rows and instruction count depend
+    on the program and are known after compiling only.)"""
     c, m = config, machine
     inputs = max(c.patch_dim, c.dim, *(c.ffn_hidden(i) for i in range(c.depth)))
     needs = [

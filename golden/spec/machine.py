@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What machine is meant: a frozen record of array geometry and memory depths, with its presets."""
+"""Machine configuration: array geometry and memory depths, with presets."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ TN = BLOCK
 SLICE = 16
 """Inputs (or keys) that operand rows, K/V tiles and softmax chunks count in."""
 LANES = 16
-"""Values of one beat through epilogue and softmax: half a tile of one token, or the scores of a chunk."""
+"""Values of one beat through epilogue and softmax: half a tile of one token, or the attention scores of a chunk."""
 LINE = 64
 """Bytes of one stream line, of one operand row and of one residual row."""
 PARAM_BYTES = 12
@@ -29,7 +29,7 @@ NORM_PARAM_BYTES = 6
 """gain int16, offset int32 of one normalised channel."""
 NORM_PARAM_LINES = BLOCK * NORM_PARAM_BYTES // LINE
 SCORES_AHEAD = 4
-"""Query groups whose scores are computed before a group's outputs are."""
+"""Token groups of queries whose attention scores are computed before a group's outputs (software pipelining)."""
 MAX_EXPERTS = 64
 MAX_TOP_K = 8
 MAX_HEADS = LINE // 2
@@ -41,22 +41,21 @@ def _power_of_two(value: int) -> bool:
 
 
 def _three_quarters(value: int) -> bool:
-    """Of a power of two, or one itself: what block memories make without waste and an address can check cheaply."""
+    """A power of two or three quarters of one: depths that fill block RAMs and whose bounds check is cheap."""
     return _power_of_two(value) or value % 3 == 0 and _power_of_two(value // 3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineConfig:
-    """Geometry of one bitstream. The array makes ``tm * TN * tk`` multiply-accumulates a cycle.
+    """Configuration of one bitstream. The array makes ``tm * TN * tk`` multiply-accumulates a cycle.
 
     ``tm`` token lanes (2, 4 or 8), ``tk`` inputs a cycle (2, 4, 8 or 16), ``ports`` 128-bit weight ports (1, 2, 4).
     Depths, powers of two or three quarters of one: ``ring_lines`` of weights in 64-byte lines; ``operand_rows`` and
     ``residual_rows`` of 64 bytes. Depths, powers of two: ``param_lines`` of parameters in 64-byte lines; ``kv_tiles``
     of TN x SLICE bytes for each of K and V; ``lane_rows`` 64-byte rows in each half of a lane buffer; ``max_keys`` a
     softmax row may have; ``program_depth`` instructions; ``queue_depth`` (token, expert) pairs. ``serialization``:
-    cycles that
-    LANES values take in layer norm, epilogue and softmax (1, 2, 4 or 8), which are as many times narrower: for arrays
-    whose tiles take that long anyway.
+    cycles that LANES values take in layer norm, epilogue and softmax (1, 2, 4 or 8); a larger factor makes these
+    units smaller, for arrays whose tiles take that long anyway.
     """
 
     name: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What network is meant: a frozen description of a ViT whose FFNs may be mixtures of experts."""
+"""Model configuration: shape of a vision transformer whose FFNs may be mixtures of experts, with presets."""
 
 import enum
 import hashlib
@@ -23,7 +23,7 @@ class GateKind(enum.Enum):
 
 
 class ConfigError(ValueError):
-    """A description that no machine could run; the message says what was wanted and what came."""
+    """A configuration that no machine could run; the message states the expected and the actual value."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -37,7 +37,7 @@ class ModelConfig:
     """Shape of one vision transformer. All counts are positive integers; images are height x width pixels.
 
     Blocks listed in ``moe_layers`` hold experts, the others a dense FFN. ``tasks`` names one gate each; a model
-    without experts has the single task ``"default"`` unless told otherwise. Token 0 is the class token, token 1 the
+    without experts has the single task ``"default"`` by default. Token 0 is the class token, token 1 the
     distillation token where ``extra_tokens`` is 2.
     """
 

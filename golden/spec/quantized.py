@@ -17,8 +17,8 @@ WEIGHT_BITS = range(4, 9)
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """Which array operands of one block are 16 bit (two passes): norm1's and norm2's result, probabilities, attention
-    output, FFN hidden; and how many bits its weights have: the experts', and all others'.
+    """Operand widths of one block: which array operands are 16 bit (two passes): norm1's and norm2's result,
+    probabilities, attention output, FFN hidden; bits of the experts' weights and of all other weights.
 
     Weights of any width are stored and streamed as bytes. Raises :class:`golden.spec.model.ConfigError`.
     """
@@ -43,14 +43,14 @@ class LayerPlan:
 
 
 def weight_limit(bits: int) -> int:
-    """Largest magnitude of a weight of so many bits."""
+    """Largest magnitude of a weight of ``bits`` bits."""
     return (1 << bits - 1) - 1
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One :class:`LayerPlan` a block; ``head`` widens the final norm before a classifier. ``residual_frac`` and
-    ``logit_frac``: fraction bits of the residual stream and of a classifier's logits, both int16.
+    """Operand widths of a model: one :class:`LayerPlan` per block; ``head``: 16-bit final norm before a classifier.
+    ``residual_frac`` and ``logit_frac``: fraction bits of the residual stream and of a classifier's logits, both int16.
 
     Raises :class:`golden.spec.model.ConfigError`.
     """
@@ -122,15 +122,12 @@ def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
     """Name -> (dtype, shape) of every tensor of a quantized model.
 
     ``weight`` lies in [-127, 127], or less by the plan's bits; ``multiplier`` is the unsigned first multiplier and
-    ``shift``
-    its right shift; ``gain``, ``offset``, ``shift2`` are the affine behind GELU (``fc1``) or behind the attention's
-    division (``attn.out``). ``fc2.shift2`` of experts is the right shift behind the multiplication by the expert
-    weight. ``q``, ``k``, ``v`` give results of step one operand unit (int8; q with a block exponent).
-    ``gate.<task>.weight`` (int16, at most 16319 in magnitude) acts on normalized; its bias is in accumulator units;
-    ``multiplier``/``shift`` bring a logit to log2 units with 8 fraction bits. ``score_multiplier`` holds one
-    multiplier a head.
-    ``normalized_shift`` and ``act_shift`` are how many fraction bits normalized (of 11) and the GELU's input (of 9)
-    lack.
+    ``shift`` its right shift; ``gain``, ``offset``, ``shift2`` are the affine after GELU (``fc1``) or after the
+    attention's division (``attn.out``). ``fc2.shift2`` of experts is the right shift after the multiplication by the
+    expert weight. ``q``, ``k``, ``v`` give results of step one operand unit (int8; q with a block exponent).
+    ``gate.<task>.weight`` (int16, at most 16319 in magnitude) acts on normalized values; its bias is in accumulator
+    units; ``multiplier``/``shift`` bring a logit to log2 units with 8 fraction bits. ``score_multiplier`` holds one
+    multiplier per head. Normalized values have 11 - ``normalized_shift`` fraction bits, GELU inputs 9 - ``act_shift``.
     ``pos_embed`` is in residual steps (2**-residual_frac of the plan); ``head.multiplier``/``head.shift`` bring a
     logit to steps of 2**-logit_frac.
     """

@@ -8,8 +8,8 @@ ID = 0x454D4F45
 """Product identification in register ID."""
 MAP_BYTES = 0x200
 DRAIN_LIMITS = 4
-"""A bus that broke the protocol must be silent for BUS_LIMIT cycles at a stretch before it counts as drained; so many
-stretches in which it was not end in DRAIN_TIMEOUT."""
+"""After a protocol violation the bus counts as drained once it was silent for BUS_LIMIT cycles in a row; after this
+many periods of BUS_LIMIT cycles with traffic the job ends with DRAIN_TIMEOUT."""
 
 
 class Access(enum.Enum):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a job can end: one 8-bit code, the first error wins."""
+"""Status codes of a job: 8 bits, the first error is kept."""
 
 import enum
 
@@ -55,4 +55,4 @@ MEANING = {
     Status.DRAIN_TIMEOUT: "the bus did not drain after an error; a full reset is needed",
     Status.INTERNAL: "an internal check failed",
 }
-"""One clause for each code; drivers put it into the exception's text."""
+"""One clause per code; drivers put it into the exception's text."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constant tables and fixed-point positions that gateware ROMs and integer reference models share."""
+"""Constant tables and fixed-point positions, shared by gateware ROMs and integer reference models."""
 
 import math
 
@@ -12,17 +12,17 @@ WEIGHT_MAX = 127
 """Weights, K and V are int8 without -128, so that four packed products of a 9-bit operand fit 18 bits."""
 
 RESIDUAL_FRAC = 9
-"""Fraction bits of the residual stream (int16) and of logits, where a plan does not say otherwise."""
+"""Default fraction bits of the residual stream (int16) and of logits; a plan may choose others."""
 RESIDUAL_FRACS = range(0, 15)
-"""Fraction bits that a plan may choose for them: ranges of +-32768 down to +-2."""
+"""Fraction bits that a plan may choose for these: ranges of +-32768 down to +-2."""
 NORMALIZED_FRAC = 11
-"""Fraction bits of a normalised channel (int16) with ``normalized_shift`` 0; each step of it takes one away."""
+"""Fraction bits of a normalised channel (int16) with ``normalized_shift`` 0; one less for each step of it."""
 PIXEL_BLOCK = BLOCK
 
 LOG2_FRAC = 8
-"""Fraction bits of a score in log2 units."""
+"""Fraction bits of an attention score or gate logit in log2 units."""
 SCORE_BITS = 20
-"""Bits of a score in log2 units, sign included: +-2048 powers of two, so that logits to +-1419 are told apart."""
+"""Bits of an attention score or gate logit in log2 units, sign included: +-2048, so natural logits up to +-1419."""
 EXP_ONE = 65280
 """2**0 in the exponential's output."""
 EXP_TABLE = tuple(round(EXP_ONE * 2.0 ** (-i / (1 << LOG2_FRAC))) for i in range(1 << LOG2_FRAC))
@@ -30,7 +30,7 @@ EXP_TABLE = tuple(round(EXP_ONE * 2.0 ** (-i / (1 << LOG2_FRAC))) for i in range
 SCORE_REFERENCE_MIN = -1 << SCORE_BITS - 1 - LOG2_FRAC
 """Running reference of a softmax row before its first chunk."""
 PROB_CARRY_START = 128
-"""Initial rounding remainder of each key lane when 16-bit probabilities are narrowed to 8."""
+"""Initial rounding remainder of each key lane when 16-bit probabilities are rounded to 8 bits."""
 
 RECIPROCAL_BITS = 16
 """A reciprocal is floor((2**31 - 1) / n) of an n normalised to [2**15, 2**16)."""
@@ -45,7 +45,7 @@ GATE_WEIGHT_FRAC = 16
 """Fraction bits of an expert's weight (uint16, saturating at 65535)."""
 
 GELU_IN_FRAC = 9
-"""Fraction bits of an activation's input (int16) with ``act_shift`` 0; each step of it takes one away."""
+"""Fraction bits of an activation's input (int16) with ``act_shift`` 0; one less for each step of it."""
 ACT_SHIFT_MAX = 4
 """Largest ``act_shift``: inputs to +-1024."""
 GELU_OUT_FRAC = 14
@@ -70,6 +70,6 @@ GELU_DELTA = tuple(
     for x in (i / (1 << GELU_STEP_LOG2) for i in range(GELU_LIMIT * (1 << GELU_STEP_LOG2) + 1)))
 """relu(x) - gelu(x), symmetric in x, at x = i / 32 for i in 0..160 (Edge-MoE, section IV-C: the same identity).
 
-Points are moved by a quarter of what a chord of step h deviates at most, h^2 / 8 * gelu'': entries rounded where they
-stand would exceed half an output step + that deviation by 0.02 of a step (2.11, now 1.78 of 2**-14).
+Points are shifted by a quarter of the largest deviation of a chord of step h, h^2 / 8 * gelu'': with unshifted entries
+the error would exceed half an output step + that deviation by 0.02 of a step (2.11, now 1.78 of 2**-14).
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How tensors lie in memories and in the weight stream: row, tile and byte order, as index arithmetic.
+"""Data layout of tensors in memories and in the weight stream: row, tile and byte order, as index arithmetic.
 
 Operand row: 64 bytes of one token, channels ascending, two blocks of 32 with an exponent each. A wide operand has a
 plane of high bytes (signed) and a plane of low bytes (unsigned). Residual row: 32 int16 of one token, little-endian.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a program's weights lie in the weight planes, and which byte of them no machine can multiply by.
+"""Weight check: locates a program's weights in the weight planes and finds forbidden bytes of -128.
 
-Weights are int8 without -128: four packed products of a wider one would run into each other, so the machine would
-answer OK with wrong numbers, and the instruction-set simulator calls it undefined.
+Weights are int8 without -128: with it, four packed products would overflow into each other, and the machine would end
+with OK and wrong numbers; the instruction-set simulator treats it as undefined.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,8 +19,8 @@ FORBIDDEN = b"\x80"
 
 @dataclass(frozen=True)
 class Weights:
-    """What a LINEAR takes from the stream, once for each ``expert`` (-1 outside EXPERTS): ``tiles`` output tiles of
-    ``slices`` slices, each behind its parameters, from line ``first`` on."""
+    """Weights that a LINEAR takes from the stream for one ``expert`` (-1 outside EXPERTS): ``tiles`` output tiles of
+    ``slices`` slices, each after its parameters, from line ``first`` on."""
 
     index: int
     expert: int
@@ -39,8 +39,8 @@ class Found:
 
 
 def loaded(program: bytes) -> Iterator[Weights]:
-    """All weights that a program can ask for; none of a program that the machine refuses for one of its instructions,
-    since nothing of that runs. LINEARs with ``again`` multiply by weights that others loaded."""
+    """All weights that a program can load; none where the machine refuses one of its instructions, since then nothing
+    runs. LINEARs with ``reuse_weights`` are skipped: they use weights that others loaded."""
     part, left = {}, 0
     for index, (opcode, fields) in enumerate(_legal(program)):
         if opcode is Opcode.EXPERTS:
@@ -75,7 +75,7 @@ def _legal(program: bytes) -> list[tuple[Opcode, dict]]:
 
 
 def find_forbidden(parts: Iterable[Weights], planes: tuple[bytes, ...], machine: MachineConfig) -> Found | None:
-    """The first -128 of ``parts`` inside the planes. What lies outside is the machine's to refuse."""
+    """The first -128 of ``parts`` inside the planes. Weights outside the planes are left to the bounds check."""
     share, seen = machine.line_bytes_per_port, set()
     for weights in parts:
         where = weights.first, weights.tiles, weights.slices

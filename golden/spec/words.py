@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packed words: ordered named bit fields that refuse what does not fit."""
+"""Packed words: ordered named bit fields with range checks."""
 
 from dataclasses import dataclass
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where regions lie: on-chip rows are lent from a region's first use to its last, or the model is refused."""
+"""Allocation of on-chip memory: a region occupies rows from its first use to its last; refuses what does not fit."""
 
 import random
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def _alive_together(a: tuple[int, int], b: tuple[int, int]) -> bool:
 
 
 def peak(regions: list[Region], lives: dict[Region, tuple[int, int]]) -> tuple[int, list[Region]]:
-    """Most rows alive at one time, and whose they are."""
+    """The most rows alive at one time, and the regions that they belong to."""
     best: tuple[int, list[Region]] = (0, [])
     for region in regions:
         alive = [other for other in regions if lives[other][0] <= lives[region][0] <= lives[other][1]]
@@ -46,7 +46,7 @@ def peak(regions: list[Region], lives: dict[Region, tuple[int, int]]) -> tuple[i
 
 def _place(region: Region, placed: list[Region], lives: dict, limit: int, *, oldest: bool) -> bool:
     """Give ``region`` a base clear of all regions alive with it: among all gaps the lowest, or with ``oldest`` the one
-    whose rows have been idle longest (a later writer then waits for nobody)."""
+    whose rows have been idle longest (a later writer then need not wait)."""
     rivals = [other for other in placed if _alive_together(lives[other], lives[region])]
     spots = []
     for base in sorted({0, *(other.base + other.size for other in placed)}):
@@ -73,7 +73,7 @@ def _try(regions: list[Region], lives: dict, limit: int, *, oldest: bool) -> boo
 
 
 def _orders(regions: list[Region], lives: dict) -> Iterator[list[Region]]:
-    """Orders worth trying when memory is tight: as they come, long lives first, large ones first, then at random."""
+    """Allocation orders when memory is tight: program order, longest lifetime first, largest first, then random."""
     yield regions
     yield sorted(regions, key=lambda r: (lives[r][0] - lives[r][1], lives[r]))
     yield sorted(regions, key=lambda r: (-r.size, lives[r]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a quantized model to a program image: lowering, passes, regions, waits, instruction words, stream, symbols."""
+"""Compiler from quantized model to program image: lowering, passes, regions, waits, instruction words, symbols."""
 
 import itertools
 
@@ -52,7 +52,7 @@ def compile_model(model, machine: MachineConfig, joint: bool = True, passes: tup
 
 def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...],
                  passes: tuple[Pass, ...] = PASSES) -> list[Node]:
-    """Nodes of one program with addresses and waits: FFNs in as few ranges as fit, cut as far as that fits."""
+    """Nodes of one program with addresses and waits: FFNs in as few token ranges as fit, with all passes that fit."""
     what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "")
     config, refusal = model.config, None
     widest = max(hidden_rows(config, layer, i) for i, layer in enumerate(model.plan.layers))
@@ -151,7 +151,7 @@ def input_layout(config) -> dict:
 
 
 def output_layout(config, plan, lines: int) -> dict:
-    """Where results lie in the output buffer; a joint program leaves its tasks' results one behind the other."""
+    """Where results lie in the output buffer; a joint program stores its tasks' results one after the other."""
     rows = residual_rows(config.dim)
     return {"tokens": config.tokens, "dim": config.dim, "rows": rows, "bytes": lines * LINE,
             "frac": plan.residual_frac, "logit_frac": plan.logit_frac,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Program images as text: sizes, and every instruction with its symbol, waits and the fields that are not zero."""
+"""Disassembler of program images: every instruction with its symbol, waits and the fields that are not zero."""
 
 from collections.abc import Iterator
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between model and program: on-chip regions without addresses yet, and instructions that name them."""
+"""Intermediate representation: on-chip regions without addresses yet, and instructions that name them."""
 
 import enum
 from dataclasses import dataclass, field
@@ -64,7 +64,7 @@ class Row:
         return self.region.base + self.first * self.region.stride + self.extra
 
     def moved(self, groups: int, rows: int = 0) -> "Row":
-        """The address so many groups and rows further."""
+        """The address ``groups`` groups and ``rows`` rows further."""
         return Row(self.region, self.first + groups, self.extra + rows)
 
 
@@ -107,7 +107,7 @@ class Node:
 
     @property
     def unit(self) -> Unit:
-        """Who executes it; nobody for BEGIN, EXPERTS and END."""
+        """The unit that executes it; none for BEGIN, EXPERTS and END."""
         return UNIT.get(self.opcode, Unit(0))
 
     @property
@@ -116,5 +116,5 @@ class Node:
 
 
 def flat(nodes: list[Node]) -> list[Node]:
-    """Program order: the body of an EXPERTS right behind it."""
+    """Program order: the body of an EXPERTS directly after it."""
     return [n for node in nodes for n in (node, *node.body)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fit check: what no order of instructions makes fit on a machine, said in the model's own terms."""
+"""Fit check: limits of a machine that no order of instructions avoids, reported in the model's terms."""
 
 from golden.spec.limits import check_model, machine_needs
 from golden.spec.machine import MachineConfig

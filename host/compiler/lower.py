@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a quantized network to instructions without addresses, and to the payloads of the weight stream."""
+"""Lowering: from a quantized network to instructions without addresses and the payloads of the weight stream."""
 
 import numpy as np
 
@@ -188,7 +188,7 @@ class Lowering(ExpertsLowering):
                      "shift1": self.number(f"{b}.score_shift"), "shift2": self.number(f"{b}.out.shift2")})
 
     def fork(self) -> None:
-        """Behind the shared prefix: one copy of the residual stream a task."""
+        """After the shared prefix: one copy of the residual stream for each task."""
         rows = self.config.tokens * self.x.stride
         for copy in range(1, len(self.tasks)):
             first = copy * self.config.tokens

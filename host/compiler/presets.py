@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which preset machines hold a model, found by planning its program for each of them."""
+"""Preset machines that hold a model, found by planning its program for each of them."""
 
 from golden.spec.machine import MACHINES, MachineConfig
 from golden.spec.model import ModelConfig

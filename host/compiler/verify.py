@@ -10,7 +10,7 @@ from golden.spec.machine import MachineConfig
 
 
 class CompilerError(RuntimeError):
-    """The compiler made a program that its machine would refuse, or that depends on luck: a defect of the compiler,
+    """The compiler made a program that its machine would refuse, or that lacks a wait: a defect of the compiler,
     not of the model."""
 
 

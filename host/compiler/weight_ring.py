@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The weight ring as the compiler counts it: what a LINEAR reads from the stream, and what may be retained."""
+"""Weight-ring accounting: what a LINEAR reads from the weight stream, and how many weights may be retained."""
 
 from golden.spec.machine import PARAM_LINES, MachineConfig
 from golden.spec.tiling import linear_lines
 from host.compiler.ir import Node
 
 SHARE = 2
-"""Of the ring one part in so many may be retained; the rest is read ahead of the array."""
+"""One part in this many of the ring may be retained; the rest is left for prefetching."""
 
 
 def ring_slices(machine: MachineConfig) -> int:

@@ -81,7 +81,7 @@ def attention(score_multiplier: np.ndarray, gain: np.ndarray, offset: np.ndarray
 
 
 class Stream:
-    """Payloads laid end to end, each once however often it is asked for."""
+    """Weight stream under construction: payloads laid end to end, each stored once."""
 
     def __init__(self):
         self._lines: dict[str, int] = {}

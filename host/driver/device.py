@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every device offers, simulated or real, and how to open one by name."""
+"""Device interface, the same for simulated and real devices, and opening a device by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ ENTRY_POINTS = "edge_moe.devices"
 
 
 def silent(_: int) -> None:
-    """Progress that nobody looks at."""
+    """Progress callback that does nothing."""
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """Device memory: bus ``address`` and a writable uint8 view. Whoever touches the bytes says so before:
+    """Device memory: bus ``address`` and a writable uint8 view. Call before the bytes are accessed:
     ``sync_for_cpu`` before the host reads what the device wrote, ``sync_for_device`` before the device is started.
     """
 
@@ -56,10 +56,10 @@ class Device(Protocol):
     def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
         """Wait until the machine interrupts or the ISR shows a cause, at most ``limit`` machine cycles; whether one of
         them did. ``progress`` hears how many cycles have passed, several times a second; what it raises ends the
-        wait: it may read registers, and so finds out when there is nothing to wait for any more."""
+        wait: it may read registers, and so detect that the job is gone."""
 
     def close(self) -> None:
-        """Stop what runs and let another owner in."""
+        """Stop what runs and release the device to another owner."""
 
 
 def open_device(name: str = "sim", **options) -> Device:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong between a program and an answer, each with a name and a sentence."""
+"""Driver exceptions: one class for each kind of failure, with a message."""
 
 from golden.spec.status import MEANING, Status
 
@@ -18,7 +18,7 @@ class DeviceNotFound(AccelError):
 
 
 class DeviceBusy(AccelError):
-    """Somebody else owns the device, or it runs a job."""
+    """Another owner has the device, or it runs a job."""
 
 
 class DeviceLost(AccelError):
@@ -70,8 +70,8 @@ KIND: dict[Status, type[AccelError]] = {
 
 def error_of(status: Status, *, address: int, index: int, run_id: int, drained: bool, where: str = "",
              condition: str = "") -> AccelError:
-    """The exception for a job that ended with ``status``: ``where`` names its instruction, ``condition`` tells the
-    device's clock and temperature, which slow bitstreams and hot boards make worth knowing after a time-out.
+    """The exception for a job that ended with ``status``: ``where`` names its instruction, ``condition`` is the
+    device's clock and temperature, useful after a time-out.
     """
     place = f"instruction {index}" + (f" ({where})" if where else "")
     timed_out = f" [{condition}]" if condition and KIND[status] is DeviceTimeout else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Registers by name, and the few sequences of accesses that mean something together."""
+"""Register access by name, and the driver's access sequences: acknowledge, wait, abort, read counters."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,13 +9,13 @@ from host.driver.device import Device, silent
 from host.driver.errors import DeviceLost
 
 ENDED = Cause.DONE | Cause.ERROR
-"""Causes that tell the end of a job, good or bad; the driver lets these interrupt."""
+"""Interrupt causes of the end of a job, good or bad; the driver enables these."""
 GRACE = 100_000
 """Cycles the driver waits beyond every limit that the machine itself keeps, before it gives the machine up."""
 
 
 def rest(bus_limit: int) -> int:
-    """Most cycles that the buses take to come to rest before a job and behind it, and a grace."""
+    """Most cycles that the buses take to drain before and after a job, with a margin."""
     return 2 * (1 + DRAIN_LIMITS) * bus_limit + GRACE
 
 

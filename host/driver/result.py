@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one frame gives back."""
+"""Result of one frame: residual streams, class scores and counters."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Result:
-    """One frame's answer. ``residuals``: task -> int16 (tokens, dim) in steps of 2**-frac; ``scores``: task -> int16
+    """Result of one frame. ``residuals``: task -> int16 (tokens, dim) in steps of 2**-frac; ``scores``: task -> int16
     (heads, classes) in steps of 2**-logit_frac, empty without a classifier; ``counters`` of the hardware (CYCLES is 0
-    on a
-    device that knows no time); ``run_id`` of the device.
+    on a device without timing); ``run_id`` of the device.
     """
 
     residuals: dict[str, np.ndarray]

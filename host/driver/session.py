@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model loaded into a device, ready to run pictures: the same code for a board, the simulated board and golden."""
+"""Session: a program loaded into a device, ready to run pictures on a board, the simulated board or golden."""
 
 import threading
 import weakref
@@ -33,11 +33,11 @@ from host.driver.result import Result
 PAGE = 4096
 WORD = 1 << 32
 LASTING = ("GIER", "IER", "JOB_LIMIT", "BUS_LIMIT", "READ_LO", "WRITE_LO", "WEIGHT_LO")
-"""Registers that no job changes and a reset does: what tells that the device was not reset since it was loaded."""
+"""Registers that a reset changes and no job does: they show whether the device was reset since it was loaded."""
 
 
 class _Turn:
-    """Whose turn a device is: one thread's at a time, and of the session that was loaded last."""
+    """Ownership of a device: one thread at a time, and the session that was loaded last."""
 
     def __init__(self):
         self.lock = threading.RLock()
@@ -82,9 +82,9 @@ class Session:
               progress: Callable[[int], None] = silent) -> Result:
         """Run one picture through ``task`` (the first when None); ``progress`` hears cycle counts.
 
-        Raises InputError before any register is touched, or the AccelError that tells how the job ended: DeviceLost
-        soon after a reset of the device. Ends within ``job_limit``, some ``bus_limit`` s for the bus to come to rest,
-        and a grace. Whatever interrupts it, Ctrl-C say, passes on when the job is aborted and the bus is drained.
+        Raises InputError before any register is touched, or the AccelError of the job's status: DeviceLost
+        soon after a reset of the device. Ends within ``job_limit``, some ``bus_limit`` s for the bus to drain,
+        and a margin. An exception such as Ctrl-C is raised again when the job is aborted and the bus is drained.
         """
         self._name(task)
         data = prepare_input(picture, self.image.input)
@@ -99,7 +99,7 @@ class Session:
                 with suppress(AccelError):  # what went wrong first is what the caller must hear
                     self.regs.abort()
                     if (run_id := self.regs["RUN_ID"]) in (before, (before + 1) % WORD):
-                        self._run_id = run_id  # whether the start came through or not, nobody else was here
+                        self._run_id = run_id  # whether or not the start took effect, no other job ran
                 raise
 
     def start(self, data: bytes, task: str | None = None) -> None:
@@ -134,7 +134,7 @@ class Session:
         regs.acknowledge()
         status = self._status(bits & 0xFF)
         if status is not Status.OK:
-            self._check(LASTING)  # or the error of a machine without settings would pass for the program's
+            self._check(LASTING)  # or an error caused by lost settings would be blamed on the program
             index, symbols = regs["ERR_INDEX"], self.image.symbols[self._running]
             raise error_of(status, address=regs["ERR_ADDR"], index=index, run_id=run_id,
                            drained=bool(bits & StatusBits.DRAINED), condition=self._condition(),

@@ -26,11 +26,11 @@ from host.driver.registers import Registers
 
 PAGE = 4096
 POLL_SECONDS = 0.05
-"""How often registers are looked at beside the interrupt, so that a lost one costs little."""
+"""Interval of register polls in addition to the interrupt, so that a lost interrupt costs little."""
 BUSY_POLL_SECONDS = 0.0005
-"""How often where there is no interrupt."""
+"""Interval of register polls where there is no interrupt."""
 SYNC_LIMIT = 1 << 32
-"""Bytes that the offset of a u-dma-buf sync command reaches."""
+"""Bytes that the offset of a u-dma-buf sync command can address."""
 ENABLE_INTERRUPT = struct.pack("=I", 1)
 
 
@@ -109,7 +109,7 @@ class UioDevice:
         return f"clock {self.clock_hz / 1e6:g} MHz" + (f", {max(found):.0f} degrees C" if found else "")
 
     def close(self) -> None:
-        """Stop what runs, then let another owner in. Does nothing the second time, or in a forked child."""
+        """Stop what runs, then release the device to another owner. A no-op the second time, or in a forked child."""
         if self._words is not None and self._pid == os.getpid():
             with suppress(AccelError):
                 Registers(self).abort()

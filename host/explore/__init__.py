@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which machine for which board: candidates, their cycles and areas, the best of them."""
+"""Design-space exploration: candidate machines for a board, their cycles and areas, the Pareto front."""

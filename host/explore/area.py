@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LUT, FF, DSP and block memories of a machine, unit by unit, as formulas of its configuration.
+"""Area formulas: LUT, FF, DSP and block memories of a machine configuration, unit by unit.
 
 What grows with the configuration follows from the gateware: products, accumulators, memories. The constants are fitted
 to what Yosys makes of the units (``make synth``) of `small`, `zcu102` and configurations between;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The candidates: every array geometry and port count; memories as the model needs them, and smaller; every ring."""
+"""Design space: every array geometry and port count, memories as the model needs them and smaller, every ring depth."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,14 +22,14 @@ RINGS = tuple(sorted({1 << n for n in range(6, 17)} | {3 << n for n in range(5, 
 OPERAND_SHARES = (2, 1, 1 / 2, 1 / 4, 1 / 8)
 """Operand memory, in parts of what the uncut program needs at least: more lets units overlap, less cuts FFNs."""
 PARAMS = (64, 512, 1024)
-"""Lines of array parameters, six a tile: they say how many tiles can be fetched ahead, however large the ring."""
+"""Lines of array parameters, six a tile: they limit how many tiles can be prefetched, however large the ring."""
 _ROOMY = {"ring_lines": 1 << 16, "param_lines": PARAMS[-1], "operand_rows": 1 << 16, "residual_rows": 1 << 16,
           "kv_tiles": 1 << 10, "lane_rows": 128, "max_keys": 2048, "program_depth": 4096, "queue_depth": 1 << 14}
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a worker explores at a time."""
+    """Array shape and port count; a worker explores one at a time."""
 
     tm: int
     tk: int
@@ -37,7 +37,7 @@ class Geometry:
 
 
 def geometries(board: Board) -> list[Geometry]:
-    """Every array, with the port counts that the board has beside the main port."""
+    """Every array, with the port counts that the board has in addition to the main port."""
     return [Geometry(*shape) for shape in product(TM, TK, PORTS) if shape[2] < board.ports]
 
 
@@ -78,7 +78,7 @@ def families(model: ModelSkeleton, tasks: tuple[str, ...], geometry: Geometry) -
 
 
 def rings(machine: MachineConfig) -> list[MachineConfig]:
-    """The machine with every ring from its own on and with all parameter stores, called by what tells it from others:
+    """The machine with every ring from its own on and with all parameter stores, named by what distinguishes it:
     geometry, weight ports, K and V tiles, operand rows, parameter and ring lines."""
     name = f"{machine.tm}x32x{machine.tk}-p{machine.ports}-k{machine.kv_tiles}-o{machine.operand_rows}"
     return [replace(machine, ring_lines=ring, param_lines=params, name=f"{name}-a{params}-r{ring}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why an exploration ends without a result."""
+"""Exception of an exploration that ends without a result."""
 
 
 class NothingFits(ValueError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a candidate costs and how fast it is: area by formula, cycles by following its own compiled program."""
+"""Evaluation of a candidate: area by formula, cycles by the timeline of its own compiled program."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from host.explore.model_skeleton import ModelSkeleton
 from host.performance.timeline import Dram, Span, Timeline
 
 RESOURCES = {"LUT": "lut", "FF": "ff", "DSP": "dsp", "BRAM36": "bram36"}
-"""What a board can run out of, and the field of Area and Board that counts it."""
+"""Resources of a board, and the field of Area and Board that counts each."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Point:
 
     @property
     def costs(self) -> tuple[float, ...]:
-        """What should be small: cycles, DSP, LUT, BRAM36."""
+        """Objectives to minimise: cycles, DSP, LUT, BRAM36."""
         return self.cycles, self.area.dsp, self.area.lut, self.area.bram36
 
 
@@ -53,7 +53,7 @@ def explore_geometry(model: ModelSkeleton, tasks: tuple[str, ...], board: Board,
     found, least = [], None
     try:
         for family, nodes in families(model, tasks, geometry):
-            programs = {family.ring_lines: nodes}  # what is held, and so where to cut, depends on the ring
+            programs = {family.ring_lines: nodes}  # what is retained, and so where to cut, depends on the ring
             for machine in rings(family):
                 needed = area(machine)
                 if least is None or needed.bram36 < least.bram36:
@@ -86,7 +86,7 @@ def _multiplying(spans: list[Span], words: list[int], machine: MachineConfig) ->
 
 
 class _Anywhere(Stream):
-    """Where weights lie does not matter."""
+    """Weight stream without contents, for programs that are only timed."""
 
     def __getitem__(self, name: str) -> int:
         return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Pareto front, and what holds each of its points back."""
+"""The Pareto front, and what limits each of its points."""
 
 from golden.spec.boards import Board
 from host.explore.evaluate import RESOURCES, Point

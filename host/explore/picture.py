@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The front as a picture: frame time against each resource."""
+"""Plot of the Pareto front: frame time against each resource."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which experts have work, in which order, from the golden machine's trace of one picture."""
+"""Expert routing of one picture, from the golden machine's trace: which experts have work, in which order."""
 
 from collections.abc import Sequence
 
@@ -25,8 +25,8 @@ def queues(entries: Sequence[Entry]) -> list[list[Arrival]]:
 
 
 def measured(model, machine: MachineConfig, tasks: Sequence[str], picture: np.ndarray) -> list[list[Arrival]]:
-    """Queues of the program for ``tasks`` on a picture (uint8, the model's size). ``machine`` must hold it; which one
-    it is changes nothing."""
+    """Queues of the program for ``tasks`` on a picture (uint8, the model's size). ``machine`` must hold it; the
+    result does not depend on which."""
     entries: list[Entry] = []
     image = compile_model(model, machine)
     Session(image, GoldenDevice(machine, trace=entries.append)).frame(picture, "+".join(tasks))

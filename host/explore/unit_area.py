@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one on-chip memory takes on UltraScale+: LUTs when it is shallow, block memories in the best shape otherwise."""
+"""Area of one on-chip memory on UltraScale+: LUTs when it is shallow, block memories in the best shape otherwise."""
 
 from math import ceil
 
@@ -11,7 +11,7 @@ LUT_DEPTH = 64
 
 
 def in_luts(depth: int) -> bool:
-    """Whether a memory of so many rows is made of LUTs."""
+    """Whether a memory of ``depth`` rows is made of LUTs."""
     return depth <= LUT_DEPTH
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of other projects into one in-memory model, by the names of their tensors."""
+"""Checkpoint importers: convert other projects' checkpoints, recognised by tensor names, to a :class:`FloatModel`."""
 
 import os
 from pathlib import Path
@@ -26,8 +26,8 @@ def import_checkpoint(path: str | os.PathLike, *, trust_pickle: bool = False, **
     timm and DeiT; Hugging Face ViT, DeiT, DINOv2; our own float ``.safetensors``. Containers:
     ``.safetensors``, or what ``torch.save`` writes, which is never unpickled unless ``trust_pickle``.
 
-    ``options`` are the fields of :class:`Options`; they go before what the checkpoint says. What neither
-    tells is asked for by name: :class:`AmbiguousModel`. Every refusal is a subclass of
+    ``options`` are the fields of :class:`Options`; they override the checkpoint. A value that neither
+    gives raises :class:`AmbiguousModel`, which names the option. Every error is a subclass of
     :class:`ModelFileError`; a network that no machine of this instruction set runs is :class:`UnsupportedModel`.
     """
     model = _import(Path(path), Options(**options), trust_pickle)

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From tensors under our names to a checked model: infers the description, places positions, asks what is
-missing.
-"""
+"""Builds a checked :class:`FloatModel` from tensors under our names: infers the configuration, resizes positions."""
 
 import math
 import re
@@ -117,7 +115,7 @@ def source_grid(patches: int, patch: int, options: Options, known_images: Iterab
 
 
 def need(raw: Tensors, name: str, ndim: int | None = None) -> np.ndarray:
-    """A tensor that must be there, with ``ndim`` dimensions."""
+    """A required tensor, with ``ndim`` dimensions."""
     if name not in raw:
         raise MissingTensor(f"The checkpoint needs a tensor for {name!r}; there is none. Is it of another layout, or "
                             f"cut short?")
@@ -149,7 +147,7 @@ def fold_layer_scale(raw: Tensors, linear: str, gamma: np.ndarray) -> None:
 
 
 def fill_qkv_bias(raw: Tensors) -> None:
-    """Zero biases for a network trained without: only where *no* block has one, else one went missing."""
+    """Adds zero biases where *no* block has one; a bias that only some blocks lack is an error."""
     weights = [name for name in raw if name.endswith(".attn.qkv.weight")]
     if not any(name.endswith(".attn.qkv.bias") for name in raw):
         for name in weights:
@@ -157,7 +155,7 @@ def fill_qkv_bias(raw: Tensors) -> None:
 
 
 def task_names(options: Options, count: int) -> tuple[str, ...]:
-    """The names given, which must be ``count``, or task0, task1, ..."""
+    """The ``count`` task names given in the options, or task0, task1, ..."""
     if options.tasks is None:
         return tuple(f"task{t}" for t in range(count))
     if len(options.tasks) != count:
@@ -175,8 +173,8 @@ def refuse_unknown(names: Iterable[str], layout: str) -> None:
 
 
 def _depth(raw: Tensors) -> int:
-    """Number of blocks; their indices must be 0, 1, ... without a gap (a single huge index must not cost
-    memory).
+    """Number of blocks; their indices must be 0, 1, ... without a gap (a single huge index must not
+    allocate memory).
     """
     found = {int(m[1]) for name in raw if (m := re.match(r"blocks\.(\d{1,9})\.", name))}
     for i in range(len(found)):

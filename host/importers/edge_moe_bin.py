@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edge-MoE's folder: one raw little-endian float32 file a tensor, row-major, no header."""
+"""Importer of Edge-MoE folders: one raw little-endian float32 file a tensor, row-major, no header."""
 
 import math
 import re
@@ -29,8 +29,8 @@ def import_edge_moe_bin(path: Path, options: Options) -> FloatModel:
     """Every dimension follows from the sizes of the biases; layers, experts and tasks from the names.
 
     Gate matrices are stored transposed with respect to M3ViT's checkpoints: (experts, dim), as ours. Row 0 of
-    ``pos_embed`` is class token + position already. A pixel means code / 256, without mean and std. A
-    folder of the published network's dimensions has its 3 heads and top 2; of others these are asked for.
+    ``pos_embed`` is class token + position already. A pixel means code / 256, without mean and std. For
+    the published network's dimensions heads is 3 and top_k 2; for others they must be given.
     """
     files = {file.name.removesuffix(SUFFIX): file for file in sorted(path.glob(f"*{SUFFIX}"))}
     files = {name: file for name, file in files.items() if not _NOT_PARAMETERS.fullmatch(name)}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hugging Face: ViT as transformers 4 and 5 name it, DeiT, and DINOv2 with its LayerScale."""
+"""Importer of Hugging Face checkpoints: ViT with the names of transformers 4 and 5, DeiT, DINOv2 with LayerScale."""
 
 import re
 
@@ -36,11 +36,11 @@ def is_huggingface(names: set[str]) -> bool:
 
 
 def import_huggingface(tensors: Tensors, options: Options, configs: tuple[dict, dict] = ({}, {})) -> FloatModel:
-    """ViT, DeiT, DINOv2. ``configs`` are ``config.json`` and ``preprocessor_config.json`` where they lie
-    beside.
+    """ViT, DeiT, DINOv2. ``configs`` are ``config.json`` and ``preprocessor_config.json`` where they
+    exist.
 
     Without them the head count must be given, and eps is 1e-12 (DINOv2 1e-6), mean and std 0.5 (DeiT and
-    DINOv2 ImageNet's), as those families have it.
+    DINOv2 ImageNet's), the defaults of these families.
     """
     family = next((m[1] for name in sorted(tensors) if (m := _PREFIX.match(name))), "vit")
     raw, rest, scales, joined = {}, {}, {}, {}
@@ -80,8 +80,8 @@ def import_huggingface(tensors: Tensors, options: Options, configs: tuple[dict, 
 
 
 def _classifier(raw: Tensors) -> None:
-    """A distilled model whose one head reads the class token only, as the mean of two: twice the head, and
-    zero.
+    """Replaces the single head of a distilled model, which reads the class token only, by two heads whose mean is
+    equal: twice the head, and zero.
     """
     if "dist_token" in raw and "head.weight" in raw and "head_dist.weight" not in raw:
         for kind in ("weight", "bias"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""M3ViT's checkpoints: timm's names plus FastMoE's experts and one of three kinds of gate."""
+"""Importer of M3ViT checkpoints: timm's names plus FastMoE's experts and one of three kinds of gate."""
 
 import math
 import re
@@ -29,7 +29,7 @@ def is_m3vit(names: set[str]) -> bool:
 def strip_prefixes(tensors: Tensors) -> Tensors:
     """Names without ``module.``, ``backbone.``, ``base_encoder.`` and, for gates, ``gate_model.``.
 
-    A ``gate_model`` that is a network of its own (MoCo pre-training with a separate gate ViT) is refused.
+    A ``gate_model`` that is a separate network (MoCo pre-training with a separate gate ViT) is refused.
     """
     plain = {}
     for name, array in tensors.items():
@@ -73,7 +73,7 @@ def import_m3vit(tensors: Tensors, options: Options) -> FloatModel:
 
 
 def _gates(rest: Tensors, dim: int, options: Options) -> tuple[Tensors, tuple[str, ...]]:
-    """Gates under our names, and the tasks. Takes what it uses out of ``rest``.
+    """Gates under our names, and the tasks. Removes the tensors it uses from ``rest``.
 
     A checkpoint's ``w_gate`` is (inputs, experts), ours (experts, inputs). The task-conditioned gate's
     inputs are the token (dim) and the task's embedding (S), the same for every token: ``w_gate[dim:].T @

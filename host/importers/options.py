@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the user may add to, or change in, what a checkpoint says about itself."""
+"""Import options: values that complete or override those of a checkpoint."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -9,7 +9,7 @@ from golden.spec.model import GateKind, require
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """``None`` means: as the checkpoint says, else as its layout usually is, else asked for by name.
+    """Import options. ``None`` means: the checkpoint's value, else the layout's default, else an error.
 
     ``image`` and ``source_image`` are (height, width) in pixels: of the model wanted, and of the images
     that the checkpoint's positional embedding was trained for. Where they differ the embedding is resized.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our own float models: changes that the user asks for at import."""
+"""Importer of our float model files, with the changes requested in the options."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from host.importers.resize import resize_positions
 def adjust(model: FloatModel, options: Options) -> FloatModel:
     """The same parameters under the options given; another image size resizes the positional embedding."""
     given, config = options.given, model.config
-    given.pop("source_image", None)  # the file tells
+    given.pop("source_image", None)  # known from the file
     if "tasks" in given and given["tasks"] != config.tasks:
         raise UnsupportedModel(f"The file's tasks are {config.tasks}; they are renamed at the first import only.")
     image = given.pop("image", (config.image_height, config.image_width))

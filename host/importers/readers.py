@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors by name out of files: .safetensors, PyTorch's .pth without unpickling, folders of shards."""
+"""Checkpoint readers: .safetensors, PyTorch's .pth without unpickling, folders of shards."""
 
 import json
 import pickle
@@ -47,13 +47,13 @@ def read_checkpoint(path: Path, trust_pickle: bool = False) -> Tensors:
 
 
 def read_torch(path: Path, trust_pickle: bool = False) -> Tensors:
-    """The state dict of a file that ``torch.save`` wrote, bare or under ``state_dict`` or ``model``.
+    """The state dict of a file that ``torch.save`` wrote, at top level or under ``state_dict`` or ``model``.
 
     PyTorch's restricted unpickler rebuilds tensors and plain containers only. A file that needs more is
-    refused with :class:`PickleRefused`, and nothing in it is executed, unless ``trust_pickle`` says that
-    its origin is trusted.
+    refused with :class:`PickleRefused`, and nothing in it is executed, unless ``trust_pickle`` is
+    set.
     """
-    import torch  # a second; the other layouts do without
+    import torch  # takes a second and is not needed for other layouts
 
     _refuse_what_torch_did_not_write(path)
     try:
@@ -71,7 +71,7 @@ def read_torch(path: Path, trust_pickle: bool = False) -> Tensors:
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object beside a checkpoint; empty where there is no such file."""
+    """A JSON object from a file next to a checkpoint; empty where there is no such file."""
     if not path.is_file():
         return {}
     if path.stat().st_size > JSON_LIMIT:
@@ -86,7 +86,7 @@ def read_json(path: Path) -> dict:
 
 
 def _refuse_what_torch_did_not_write(path: Path) -> None:
-    """Tell a file cut short, and a file of another kind, from one that torch can try."""
+    """Raises for a truncated file and for a file of another format, before torch reads it."""
     with open(path, "rb") as file:
         lead = file.read(4)
     if lead.startswith(b"PK"):
@@ -98,7 +98,7 @@ def _refuse_what_torch_did_not_write(path: Path) -> None:
                 content = sum(item.file_size for item in archive.infolist())
         except ModelFileError:
             raise
-        except Exception as error:  # zipfile lets several kinds leave for damaged directories
+        except Exception as error:  # zipfile raises several exception types for damaged directories
             raise BadHeader(f"{path}: the zip directory is damaged: {_first_line(error)}.") from None
         if content > path.stat().st_size:  # torch stores without compression
             raise BadHeader(f"{path} claims {content} bytes of content in a file of {path.stat().st_size}; wanted: an "
@@ -109,7 +109,7 @@ def _refuse_what_torch_did_not_write(path: Path) -> None:
 
 
 def _explain(path: Path, error: Exception) -> ModelFileError:
-    """The refusal that a failure of the restricted unpickler stands for."""
+    """Our exception for an exception of the restricted unpickler."""
     text = str(error)
     refused = isinstance(error, pickle.UnpicklingError) or "legacy .tar" in text or "TorchScript" in text
     if isinstance(error, EOFError) or "truncated" in text or "Ran out of input" in text:
@@ -134,8 +134,8 @@ def _state_dict(path: Path, payload: object) -> Tensors:
 
 
 def _to_numpy(name: str, tensor) -> np.ndarray:
-    """An array of the same values; bfloat16 widened. A tensor larger than its storage would be a memory
-    bomb.
+    """An array of the same values; bfloat16 becomes float32. A tensor larger than its storage is
+    refused, since it could exhaust memory.
     """
     import torch
 
@@ -172,7 +172,7 @@ def _read_folder(path: Path, trust_pickle: bool) -> Tensors:
 
 
 def _join_ranks(path: Path, ranks: dict[int, Path], trust_pickle: bool) -> Tensors:
-    """Rank 0 holds everything with its slice of the experts, the others their slices only."""
+    """Joins rank shards: rank 0 contains all tensors with its part of the experts, the others their parts only."""
     if sorted(ranks) != list(range(len(ranks))):
         absent = next(i for i in range(len(ranks)) if i not in ranks)
         raise MissingFile(f"{path} holds the shards {sorted(ranks)}; {absent}.pth is missing.")

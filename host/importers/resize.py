@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Positional embeddings for another image size."""
+"""Resizing of positional embeddings to another image size."""
 
 import numpy as np
 

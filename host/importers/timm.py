@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""timm and DeiT: ``blocks.i.attn.qkv``; the names that M3ViT's dense parts use too."""
+"""Importer of timm and DeiT checkpoints (``blocks.i.attn.qkv``), whose names M3ViT's dense parts share."""
 
 import re
 
@@ -36,7 +36,7 @@ def import_timm(tensors: Tensors, options: Options) -> FloatModel:
 
 
 def convert_dense(tensors: Tensors) -> tuple[Tensors, Tensors]:
-    """Tensors under our names, and those that are no part of a plain ViT. LayerScale is folded."""
+    """Tensors under our names, and those that are not part of a plain ViT. LayerScale is folded."""
     raw, rest, scales = {}, {}, {}
     for name, array in tensors.items():
         if name.startswith("patch_embed.proj."):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an instruction costs: cycles in its unit and bytes from or to DRAM, from the geometry of the machine."""
+"""Cost of an instruction: cycles in its unit and bytes from or to DRAM, from the geometry of the machine."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -40,7 +40,7 @@ def attention_cycles(machine: MachineConfig, fields: dict) -> float:
 def attention_group(machine: MachineConfig, fields: dict) -> tuple[int, int, int, int]:
     """Query groups of all heads; array cycles for the scores and for P V of one; the softmax' cycles for its scores.
 
-    A tile of scores leaves the array a lane a cycle, one of P V half a lane, or slower when the epilogue is folded.
+    A tile of scores leaves the array a lane a cycle, one of P V half a lane, or slower when the epilogue is serialized.
     """
     groups = fields["heads"] * ceil(fields["queries"] / machine.tm)
     scores = tiles(fields["keys"]) * max(fields["head_slices"] * machine.steps, machine.tm)
@@ -57,7 +57,7 @@ def norm_planes(fields: dict) -> int:
 
 def norm_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
     """Both passes of a NORM over ``tokens``: a pair of blocks takes as long as its channels, or its planes to leave; a
-    folded norm gathers a pair before it leaves."""
+    serialized norm gathers a pair before it leaves."""
     serial, planes = machine.serialization, norm_planes(fields)
     pair = max(2, planes) if serial == 1 else 2 * serial + planes - 1
     return (tokens + 1) * ceil(fields["blocks"] * pair / 2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When each instruction runs: the sequencer, the units, the weight stream and the bus, followed a tile at a time."""
+"""Timeline of a program: when the sequencer, the units, the weight stream and the bus do what, a tile at a time."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +51,7 @@ class Latencies:
 
 
 def latencies(machine: MachineConfig) -> Latencies:
-    """Those of a machine: parts of a block and of a chunk wait for each other where units are folded."""
+    """Those of a machine: parts of a block and of a chunk wait for each other where units are serialized."""
     more, plain = machine.serialization - 1, Latencies()
     return replace(plain, epilogue=plain.epilogue + 3 * more, norm=plain.norm + more, softmax=plain.softmax + more)
 
@@ -104,7 +104,7 @@ def _delay(begin: float, end: float, until: float, left: float, wanted: float) -
 
 
 class Timeline:
-    """Follows one program."""
+    """Simulation of one program, a tile at a time."""
 
     def __init__(self, machine: MachineConfig, dram: Dram | None = None, latency: Latencies | None = None):
         self.machine, self.dram = machine, dram or Dram()
@@ -147,7 +147,7 @@ class Timeline:
                 at += fields["body"]
             elif opcode is Opcode.LINEAR:
                 issue = self._issue(fields)
-                # LOADs behind it that do not wait for it take their part of the bus while its weights come.
+                # LOADs after it that do not wait for it take their part of the bus while its weights come.
                 beside = list(takewhile(lambda i: program[i][0] is Opcode.LOAD and not program[i][1]["wait"]
                                         & Unit.ARRAY, range(at + 1, len(program))))
                 for i in beside:
@@ -265,7 +265,7 @@ class Timeline:
         self.held -= lines
 
     def _slow(self, unit: Unit, rows: "_Rows | None", begin: float, end: float, taken: float) -> None:
-        """Between ``begin`` and ``end`` another one takes so many rows of a memory first; what ``unit`` lacks then
+        """Between ``begin`` and ``end`` another unit takes ``taken`` rows of a memory first; what ``unit`` lacks then
         makes its last instruction longer.
         """
         if rows is None:
@@ -283,7 +283,7 @@ class Timeline:
         self.stream.lines(lines, self.stream.params)
         groups, scores, mixed, beats = attention_group(m, f)
         start = max(issue + lat.load, self.array_free)
-        # Outputs of a group come behind the scores of those after it: with few or short rows the softmax shows.
+        # Outputs of a group follow the scores of those after it: with few or short rows the softmax shows.
         when, fed, ready = start, start, []
         for group in range(groups + SCORES_AHEAD):
             if group < groups:

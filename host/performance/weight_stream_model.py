@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the lines of the weight stream arrive: the memory outside, the ports, the room in the ring."""
+"""Weight-stream model: when lines arrive, limited by DRAM, ports and free space in the ring."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Dram:
-    """Memory outside: bytes a cycle for all ports together, cycles from a request to its first data; nothing moves for
+    """DRAM: bytes a cycle for all ports together, cycles from a request to its first data; nothing moves for
     ``refresh_length`` cycles in every ``refresh_period``.
 
     The main port is served first; the weight ports, which carry equal shares of each line, share the rest equally.
@@ -26,7 +26,7 @@ class Dram:
 
 @dataclass
 class Store:
-    """A place for lines: nothing is requested that has no room there."""
+    """A buffer for lines: nothing is requested that does not fit."""
 
     lines: int
     held: deque[tuple[float, int]] = field(default_factory=deque)
@@ -34,7 +34,7 @@ class Store:
     level: int = 0
 
     def room(self, lines: int) -> float:
-        """When there is room for ``lines`` more, which are then taken."""
+        """When ``lines`` more fit, which are then taken."""
         when = 0.0
         while self.level + lines > self.lines and self.held:
             when, count = self.held.popleft()
@@ -81,7 +81,7 @@ class WeightStreamModel:
         self.fetched = max(self.fetched, until)
 
     def lines(self, lines: int, store: Store | None = None) -> float:
-        """Arrival of the last of ``lines``; what goes to no store finds room."""
+        """Arrival of the last of ``lines``; what goes to no store always fits."""
         if store is not None:
             # The last of the freed lines comes back as fresh data a latency later.
             self.hold_back(store.room(lines))

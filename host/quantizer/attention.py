@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The quantizer's way through one attention."""
+"""Quantizer stage for one attention layer."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from host.quantizer.operand_steps import key_scale, operand_scale, query_finer
 from host.quantizer.rounding import MULTIPLIER_MAX
 
 SCORES = 1 << 22
-"""Scores held at a time, so that long sequences do not fill the memory."""
+"""Attention scores computed at a time, to limit memory for long sequences."""
 
 
 def softmax_mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ def softmax_mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class AttentionQuantizer(LayerQuantizer):
-    """``x + proj(attention(norm1(x)))`` on both streams."""
+    """Quantizer stage ``x + proj(attention(norm1(x)))`` on the float and the integer stream."""
 
     def heads(self, v: Tensor, images: int) -> Tensor:  # [T, D] -> [B, H, N, d]
         return v.reshape(images, -1, self.config.heads, self.config.head_dim).transpose(1, 2)
@@ -45,7 +45,7 @@ class AttentionQuantizer(LayerQuantizer):
         if self.options.rotate:
             weight, bias, proj, (q, k, v) = self.rotated(weight, bias, proj, q, k, v)
         weight, bias = folding.fold_input(*folding.fold_norm(self.model, f"{b}norm1", weight, bias), scale)
-        # The offset of K adds the same to all scores of a query and cancels in softmax; V's adds to the output.
+        # The offset of K adds a constant to all scores of a query and cancels in softmax; that of V adds to the output.
         scale_k, scale_v = key_scale(k, policy), key_scale(v, policy)
         u, unit = self.mixed(b, a, (q, k, v), weight, bias, scale_k, scale_v, len(x))
         target = self.by_image(softmax_mix, q, k, v, len(x)) @ proj.T + proj_bias
@@ -56,7 +56,7 @@ class AttentionQuantizer(LayerQuantizer):
 
     def mixed(self, b: str, a: Tensor, wanted: tuple[Tensor, Tensor, Tensor], weight: Tensor, bias: Tensor,
               scale_k: Scale, scale_v: Scale, images: int) -> tuple[Tensor, Tensor]:
-        """Quantizes and stores Q, K, V and what brings scores to log2 units; ``wanted`` are the float q, k, v [T, D].
+        """Quantizes and stores Q, K, V and the scaling of scores to log2 units; ``wanted``: the float q, k, v [T, D].
         Returns the attention's ``u`` [T, D] and its steps [D].
         """
         plan, inputs = self.plan.layers[int(b.split(".")[1])], Inputs.of(a)
@@ -68,7 +68,8 @@ class AttentionQuantizer(LayerQuantizer):
             name = f"{b}attn.{part}"
             u = self.linear(name, a, inputs, target.mean(0) - start, w, o - start, step, operand_max(plan.norm1),
                             plan.weight_bits)
-            found.append(emulation.narrow(self.findings.clip(name, "results", u, *INT16, step)) if part == "q" else
+            found.append(emulation.block_quantize(self.findings.clip(name, "results", u, *INT16, step))
+                         if part == "q" else
                          self.findings.clip(name, "values", u, -WEIGHT_MAX, WEIGHT_MAX, step))
         p_shift, limit = self.p_shift(b, plan.prob), 2 ** (SCORE_BITS - 1)
         highest = [0.0]
@@ -83,7 +84,7 @@ class AttentionQuantizer(LayerQuantizer):
         return u, scale_v.step / 2 ** ATTENTION_FRAC
 
     def rotated(self, weight: Tensor, bias: Tensor, proj: Tensor, q: Tensor, k: Tensor, v: Tensor):
-        """Everything of one attention in the heads' balanced bases (:mod:`host.quantizer.rotation`)."""
+        """All tensors of one attention in the heads' balanced bases (:mod:`host.quantizer.rotation`)."""
         heads, floor = self.config.heads, self.options.rotation_floor
 
         def bases(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:

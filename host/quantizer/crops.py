@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calibration images: seeded crops, flips and resizes of the photographs that scikit-image and scikit-learn carry."""
+"""Calibration crops: seeded crops, flips and resizes of photographs from scikit-image and scikit-learn."""
 
 from importlib.resources import as_file, files
 
@@ -20,8 +20,8 @@ PHOTOGRAPHS = {
 
 
 CROPS, CROP_TOKENS, LEAST_CROPS = 96, 24_576, 16
-"""How many views calibration makes when nobody says, how many tokens they may have together, and the least number.
-Fewer views leave experts without tokens of their own; more tokens fill the memory."""
+"""Default number of calibration crops, the most tokens of all crops together, and the least number of crops.
+Fewer crops leave experts without tokens; more tokens need too much memory."""
 
 
 def photograph(name: str) -> np.ndarray:
@@ -58,7 +58,7 @@ def crop(image: np.ndarray, config: ModelConfig, scale: float, y: float, x: floa
 
 
 def exposed(image: np.ndarray, gain: float, gamma: float, saturation: float) -> np.ndarray:
-    """``image`` darker or brighter (``gain``), with another tone curve, and more or less colourful."""
+    """``image`` darker or brighter (``gain``), with another tone curve and another colour saturation."""
     tone = gain * (image.astype(np.float32) / 255) ** gamma
     grey = tone.mean(axis=2, keepdims=True)
     return np.clip(np.rint(255 * (grey + saturation * (tone - grey))), 0, 255).astype(np.uint8)
@@ -66,11 +66,11 @@ def exposed(image: np.ndarray, gain: float, gamma: float, saturation: float) -> 
 
 def crops(config: ModelConfig, count: int | None = None, seed: int = 0,
           exclude: tuple[str, ...] = ()) -> list[np.ndarray]:
-    """``count`` uint8 images [height, width, 3] of the model's size, from all photographs in turn but ``exclude``;
-    without a ``count``, as many as that model's calibration wants.
+    """``count`` uint8 images [height, width, 3] of the model's size, from all photographs but ``exclude``, cyclically;
+    ``count`` defaults to what suits the model's number of tokens.
 
-    The first view of a photograph is its largest centred window as it is; later ones are random windows, half of
-    them mirrored, with random exposure, so that darker and flatter scenes than the photographs are seen too.
+    The first crop of a photograph is its largest centred window, unmodified; later ones are random windows, half of
+    them mirrored, with random exposure, so that darker scenes with less contrast occur too.
     """
     require(config.channels == 3, f"Photographs have 3 channels, the model {config.name!r} wants {config.channels}.")
     if count is None:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine's arithmetic on whole batches: what the quantizer measures with while it chooses numbers.
+"""Batch emulation of the machine's arithmetic in PyTorch, for error measurements of the quantizer.
 
-Every value is an integer held in a float: float32 where it is stored (operands, results, probabilities: below 2**24),
-float64 where products and sums are made (below 2**53). So nothing is rounded but where the machine rounds, no sum
-depends on its order, and results equal the bit-exact reference models of ``golden/ops``. One liberty is taken: what
-the experts of a token add to the residual stream is clipped once, not expert by expert.
+Every value is an integer stored in a float: float32 for operands, results and probabilities (below 2**24), float64 for
+products and sums (below 2**53). So rounding happens only where the machine rounds, sums do not depend on their order,
+and results equal the bit-exact reference models of ``golden/ops``. One exception: the sum of a token's experts is
+clipped once when it is added to the residual stream, not expert by expert.
 """
 
 from functools import lru_cache
@@ -31,7 +31,7 @@ from golden.spec.tables import (
 
 INT16_MAX = 32767
 ROWS = 2048
-"""Tokens whose products are held in float64 at a time."""
+"""Tokens whose products are computed in float64 at a time."""
 _EXP = torch.tensor(EXP_TABLE, dtype=torch.int32)
 _EXP_BITS = 16
 _RECIPROCAL_FRAC = 31
@@ -72,19 +72,19 @@ def exponents(v: Tensor) -> Tensor:
     return scale[..., None]
 
 
-def narrow(v: Tensor) -> Tensor:
-    """Values byte << e of integers ``v`` [..., K] after narrowing in blocks of 32."""
+def block_quantize(v: Tensor) -> Tensor:
+    """Block quantization: values byte << e of integers ``v`` [..., K] in blocks of 32."""
     scale = exponents(v)
     blocks = v.unflatten(-1, (-1, BLOCK))
     return (round_half_up(blocks / scale).clamp(-128, 127) * scale).flatten(-2)
 
 
 def operand(v: Tensor, wide: bool) -> Tensor:
-    return sat16(v) if wide else narrow(v)
+    return sat16(v) if wide else block_quantize(v)
 
 
 def normalized(x: Tensor, eps: int, normalized_shift: int = 0) -> Tensor:
-    """Normalised channels in steps of 2**(normalized_shift - 11) of residual codes [T, D]; ``eps`` as in NORM."""
+    """Normalized values in steps of 2**(normalized_shift - 11) of residual codes [T, D]; ``eps`` as in NORM."""
     def rows(x: Tensor) -> Tensor:
         dim, total = x.shape[-1], x.sum(-1, keepdim=True)
         variance = (dim * x.square().sum(-1, keepdim=True) - total.square() + eps).clamp(min=1)
@@ -129,7 +129,7 @@ def exp2_parts(t: Tensor, reference: Tensor) -> Tensor:
 def probabilities(t: Tensor, wide: bool, p_shift: int) -> Tensor:
     """Integer probabilities [..., N] of scores [..., N] with 8 fraction bits.
 
-    The chunks' running references only shift by whole powers of two, so the result is that of the last reference.
+    The running references of chunks differ by whole powers of two, so the last reference alone gives the same result.
     """
     q = exp2_parts(t, torch.ceil(t.amax(-1, keepdim=True) * 2.0 ** -LOG2_FRAC))
     if wide:
@@ -141,13 +141,13 @@ def probabilities(t: Tensor, wide: bool, p_shift: int) -> Tensor:
 
 
 def inverse(total: Tensor) -> Tensor:
-    """2**-31 times what :func:`golden.ops.arith.reciprocal` makes of integers: about 1 / total, float64."""
+    """Result of :func:`golden.ops.arith.reciprocal` as float64: about 1 / total."""
     r, sh = (torch.from_numpy(part).double() for part in reciprocal(total.numpy().astype(np.int64)))
     return r * 2.0 ** -(_RECIPROCAL_FRAC + sh)
 
 
 def scores(q: Tensor, k: Tensor, scale: Tensor) -> Tensor:
-    """Scores [B, H, N, N] before they are clipped: q, k [B, H, N, d] values, ``scale`` [H] = multiplier / 2**shift."""
+    """Unclipped attention scores [B, H, N, N]: q, k [B, H, N, d] values, ``scale`` [H] = multiplier / 2**shift."""
     return round_half_up((q.double() @ k.double().mT) * scale[:, None, None])
 
 

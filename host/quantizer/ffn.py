@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The quantizer's way through one FFN, dense or a mixture of experts."""
+"""Quantizer stage for one FFN, dense or a mixture of experts."""
 
 import numpy as np
 import torch
@@ -24,13 +24,13 @@ from host.quantizer.rounding import MULTIPLIER_MAX
 
 GATE_SHIFT_MAX = 63
 TIE = 2.0 ** 32
-"""Float logits are compared in steps of 1 / TIE, so that the order of sums cannot decide between equal ones."""
+"""Float logits are rounded to steps of 1 / TIE, so that ties do not depend on the order of sums."""
 Routes = tuple[Tensor, Tensor]
-"""Chosen experts [T, k] and their scores [T, k]."""
+"""Chosen experts [T, k] and their gate weights [T, k]."""
 
 
 def mlp(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Float FFN of [T, D]: the mean of what stands before GELU, the result, and the largest value before GELU."""
+    """Float FFN of [T, D]: the mean of the values before GELU, the result, and the largest value before GELU."""
     total, out, top = torch.zeros_like(b1), [], 0.0
     for start in range(0, len(x), emulation.ROWS):
         before = x[start:start + emulation.ROWS] @ w1.T + b1
@@ -41,11 +41,11 @@ def mlp(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tens
 
 
 class FfnQuantizer(LayerQuantizer):
-    """``x + ffn(norm2(x))`` on both streams."""
+    """Quantizer stage ``x + ffn(norm2(x))`` on the float and the integer stream."""
 
     def act_shift(self, name: str, top: float) -> tuple[int, float]:
-        """How many fraction bits GELU inputs of up to ``top`` lack, and their step; stored. Only large positive ones
-        need room: what is far below 0 becomes 0, clipped or not.
+        """Stores and returns the ``act_shift`` for GELU inputs up to ``top``, and their step. Only positive inputs
+        count: those far below 0 become 0, clipped or not.
         """
         room = self.options.policy.act_room
         shift = next((s for s in range(ACT_SHIFT_MAX) if room * top * 2 ** (GELU_IN_FRAC - s) <= INT16_MAX),
@@ -75,7 +75,7 @@ class FfnQuantizer(LayerQuantizer):
                         operand_max(plan.hidden), bits)
 
     def gate(self, i: int, normalized: Tensor, step: float, z: Tensor, task: str) -> tuple[Routes, Routes]:
-        """Stores a task's gate on normalized codes of ``step``; routes of the float and of the integer stream."""
+        """Stores a task's gate, which acts on normalized codes of ``step``; routes of the float and integer stream."""
         c, b = self.config, f"blocks.{i}."
         name = f"{b}gate.{task}"
         weight, bias = self.weights(name)
@@ -103,11 +103,11 @@ class FfnQuantizer(LayerQuantizer):
         found = emulation.route(raw, multiplier / 2.0 ** shift, c.top_k, renormalise)
         ranked, order = logits.sort(dim=-1, descending=True, stable=True)
         chosen = order[:, :c.top_k]
-        score = ranked[:, :c.top_k].softmax(-1) if renormalise else logits.softmax(-1).gather(1, chosen)
-        return (chosen, score), found
+        gate_weight = ranked[:, :c.top_k].softmax(-1) if renormalise else logits.softmax(-1).gather(1, chosen)
+        return (chosen, gate_weight), found
 
     def gates(self, i: int, normalized: Tensor, step: float, z: Tensor) -> tuple[Routes, Routes]:
-        """Every task's gate on that task's tokens."""
+        """Stores all gates, each with its task's tokens; joined routes of both streams."""
         tasks = self.config.tasks
         routes = [self.gate(i, codes, step, y, task)
                   for codes, y, task in zip(normalized.chunk(len(tasks)), z.chunk(len(tasks)), tasks, strict=True)]
@@ -118,31 +118,31 @@ class FfnQuantizer(LayerQuantizer):
         bits = plan.expert_bits
         (w1, b1), (w2, b2) = self.weights(f"{b}mlp.fc1"), self.weights(f"{b}mlp.fc2")
         z, normalized, step, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2, w1.flatten(0, 1), bits)
-        (chosen_float, score_float), (chosen, score) = self.gates(i, normalized, step, z)
+        (chosen_float, weight_float), (chosen, gate_weight) = self.gates(i, normalized, step, z)
         out = torch.zeros_like(z)
         for e in range(c.experts):
             token, place = torch.where(chosen_float == e)
-            out.index_add_(0, token, mlp(z[token], w1[e], b1[e], w2[e], b2[e])[1] * score_float[token, place, None])
-        # The experts are fitted on the tokens that the integer gate sends them, whatever the float one does.
+            out.index_add_(0, token, mlp(z[token], w1[e], b1[e], w2[e], b2[e])[1] * weight_float[token, place, None])
+        # The experts are fitted on the tokens that the integer gate routes to them, not on those of the float gate.
         queues = [torch.where(chosen == e) for e in range(c.experts)]
         wanted = [mlp(z[t], w1[e], b1[e], w2[e], b2[e]) for e, (t, _) in enumerate(queues)]
         fc2, hidden, fraction = self.expert_linears(b, plan, a, scale, queues, wanted, (w1, b1), (w2, b2))
         codes = x.flatten(0, 1).double()
         for e, (t, place) in enumerate(queues):
             u = self.findings.clip(f"{b}mlp.fc2", f"results of expert {e}", fc2.run(hidden[e], e), *INT16)
-            weighted = u.double() * score[t, place, None]
+            weighted = u.double() * gate_weight[t, place, None]
             codes.index_add_(0, t, emulation.round_half_up(
                 weighted * 2.0 ** (self.plan.residual_frac - fraction - GATE_WEIGHT_FRAC)))
         codes = self.findings.clip(f"{b}mlp.fc2", "values of the residual stream behind it", codes, *INT16)
-        behind, x = x_float + out.view_as(x_float), codes.float().view_as(x)
-        self.findings.stream(f"{b}mlp.fc2", behind, x * self.residual_step)
-        return behind, x
+        x_float, x = x_float + out.view_as(x_float), codes.float().view_as(x)
+        self.findings.stream(f"{b}mlp.fc2", x_float, x * self.residual_step)
+        return x_float, x
 
     def expert_linears(self, b: str, plan, a: Tensor, scale: Scale, queues: list[tuple[Tensor, Tensor]],
                        wanted: list[tuple[Tensor, Tensor, float]], one: tuple[Tensor, Tensor],
                        two: tuple[Tensor, Tensor]):
-        """Stores both linears of all experts; ``one`` and ``two`` are their float weights and biases. Returns fc2, the
-        hidden operands that each expert's tokens meet it with, and the fraction bits of its results.
+        """Stores both linears of all experts; ``one`` and ``two`` are their float weights and biases. Returns fc2, its
+        operands for each expert's tokens, and the fraction bits of its results.
         """
         bits, rounding, name = plan.expert_bits, self.options.rounding, f"{b}mlp.fc1"
         few = a[torch.linspace(0, len(a) - 1, min(self.options.background, len(a))).long()]
@@ -165,9 +165,9 @@ class FfnQuantizer(LayerQuantizer):
 
     def expert_hidden(self, name: str, g: list[Tensor], few: int, w2: Tensor,
                       wide: bool, bits: int) -> tuple[list[Tensor], Scale]:
-        """Stores the affine behind every expert's GELU (one shift for all); operand values and stacked scales.
+        """Stores the affine after every expert's GELU (one shift for all); operand values and stacked scales.
 
-        The last ``few`` rows of ``g`` are the background's; they only count where an expert has hardly any own.
+        The last ``few`` rows of ``g`` are background tokens, used only where an expert has few tokens itself.
         """
         scales = [operand_scale(h if len(h) < few + 64 else h[:-few], GELU_OUT_STEP, w2[e], wide,
                                 self.options.policy, hidden=True, bits=bits) for e, h in enumerate(g)]
@@ -177,8 +177,8 @@ class FfnQuantizer(LayerQuantizer):
         return [emulation.affine(h, gain[e], offset[e], shift, wide) for e, h in enumerate(g)], stacked
 
     def result_fraction(self, name: str, results: list[Tensor]) -> int:
-        """Fraction bits of the experts' results before their weights: as many as the largest allows, with one bit to
-        spare. Stores the right shift behind that multiplication.
+        """Fraction bits of the experts' results before the gate weight: as many as the largest allows, less one bit of
+        headroom. Stores the right shift after that multiplication.
         """
         top = max([float(y.abs().max()) for y in results if len(y)] + [1e-3])
         fraction = int(np.clip(np.floor(np.log2(INT16_MAX / (2 * top))), 0, 15))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What calibration saw that the integer model does badly: where, by how much, and what it costs."""
+"""Calibration findings: places where the integer model clips or deviates from float, with the loss in dB."""
 
 import math
 from collections.abc import Callable
@@ -9,21 +9,21 @@ import torch
 from torch import Tensor
 
 CLIPPED_DB = 45.0
-"""Clipping that leaves more than this is no worse than the rounding beside it."""
+"""Clipping with a higher SQNR than this costs less than rounding does."""
 STREAM_DB = 18.0
-"""A residual stream further from the float one is worth a word; whole models of 8 bits reach 25 to 35 dB."""
+"""A residual stream with a lower SQNR is reported; whole 8-bit models reach 25 to 35 dB."""
 WORSE_DB = 6.0
-"""How much worse a later block must be to be named as well."""
+"""How much worse a later block must be to be reported as well."""
 NEAR = 1.25
-"""A format that ends below so many times what calibration saw may clip the next picture."""
+"""A format whose limit is below this factor times the calibrated maximum may clip other pictures."""
 FEW_PICTURES = 8
-"""Fewer calibration pictures leave most ranges to guessing."""
+"""With fewer calibration pictures most ranges are unreliable."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One place that calibration found wanting. ``place`` is a tensor's name or ``calibration``; ``text`` says what;
-    ``share`` of the values is clipped (None where none is), ``sqnr`` in dB is what that place is left with.
+    """One reported problem. ``place`` is a tensor's name or ``calibration``; ``text`` describes the problem; ``share``:
+    share of clipped values (None where none is), ``sqnr``: SQNR in dB at that place.
     """
 
     place: str
@@ -43,10 +43,10 @@ def decibels(wanted: Tensor, came: Tensor) -> float:
 
 
 class Findings:
-    """Hands every finding to ``report`` as it is made."""
+    """Checks of calibration values; every :class:`Finding` is passed to ``report`` at once."""
 
     def __init__(self, report: Callable[[Finding], None] | None):
-        self.report, self.heard = report or (lambda finding: None), STREAM_DB + WORSE_DB
+        self.report, self.reported = report or (lambda finding: None), STREAM_DB + WORSE_DB
 
     def clip(self, place: str, what: str, values: Tensor, low: float, high: float,
              unit: Tensor | float = 1.0) -> Tensor:
@@ -63,7 +63,7 @@ class Findings:
         return result
 
     def top(self, place: str, what: str, reached: float, limit: float) -> None:
-        """Codes reach ``reached`` where the format ends below ``limit``."""
+        """Reports codes up to ``reached`` where the format ends below ``limit``, or nearly so."""
         if reached >= limit:
             self.report(Finding(place, f"{what} reach {reached / limit:.3g} times what the format holds and are "
                                        f"clipped: the largest cannot be told apart."))
@@ -71,25 +71,25 @@ class Findings:
             self.near(place, what, reached, limit)
 
     def near(self, place: str, what: str, reached: float, limit: float) -> None:
-        """Values reach ``reached`` where the largest format ends at ``limit``."""
+        """Reports values up to ``reached`` where the largest format ends at ``limit`` and leaves little headroom."""
         if NEAR * reached > limit >= reached:
             self.report(Finding(place, f"{what} reach {reached:.4g} of the {limit:.4g} that the format holds: those of "
                                        f"other pictures may be clipped."))
 
     def stream(self, place: str, wanted: Tensor, came: Tensor) -> None:
-        """The integer stream (or logits) [..., C] against the float one: all of it, and most of its tokens, lest a few
-        loud ones hide the others.
+        """Compares the integer stream (or logits) [..., C] with the float one: SQNR of the whole and of the median
+        token, since a few tokens with large values can hide the others.
         """
         noise, power = (came - wanted).square().mean(-1), wanted.square().mean(-1)
         tokens = torch.where(noise > 0, power / noise, math.inf).median()
         left = min(decibels(wanted, came), 10 * math.log10(max(float(tokens), 1e-30)))
-        if left < self.heard - WORSE_DB:
-            self.heard = left
+        if left < self.reported - WORSE_DB:
+            self.reported = left
             self.report(Finding(place, f"the integer values are {left:.1f} dB from the float ones on the calibration "
                                        f"pictures; a good model has {STREAM_DB:g} dB at the very least.", None, left))
 
     def pictures(self, count: int) -> None:
-        """So many calibration pictures."""
+        """Reports too small a number of calibration pictures."""
         if count < FEW_PICTURES:
             self.report(Finding("calibration", f"{count} picture{'s are' if count > 1 else ' is'} too few to know the "
                                                f"range of each channel; {FEW_PICTURES} or more are wanted, each fewer "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact algebra that moves affine maps into the next linear: the operand's steps, norms, pixel scaling, offsets."""
+"""Folding of affine maps into the next linear, exact: operand steps, norms, pixel scaling, offsets."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from golden.spec.tables import LOG2_FRAC, NORMALIZED_FRAC
 
 @dataclass(frozen=True)
 class Scale:
-    """What an operand's integers mean: ``real = offset + step * value``, one step and offset a channel (float64)."""
+    """Meaning of an operand's integers: ``real = offset + step * value``, one step and offset a channel (float64)."""
 
     step: Tensor
     offset: Tensor
@@ -33,13 +33,13 @@ def fold_input(weight: Tensor, bias: Tensor, scale: Scale) -> tuple[Tensor, Tens
 
 
 def fold_affine(weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """``weight @ (gain * x + shift) + bias`` as a linear of ``x``: a layer norm's affine moves behind its
-    normalized."""
+    """``weight @ (gain * x + shift) + bias`` as a linear of ``x``, the normalized values of a layer
+    norm."""
     return weight * gain, bias + weight @ shift
 
 
 def fold_norm(model: FloatModel, norm: str, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """A linear on the output of ``norm`` as a linear on its normalized."""
+    """A linear on the output of ``norm`` as a linear on its normalized values."""
     return fold_affine(weight, bias, parameter(model, f"{norm}.weight"), parameter(model, f"{norm}.bias"))
 
 
@@ -49,7 +49,7 @@ def parameter(model: FloatModel, name: str) -> Tensor:
 
 
 def pixel_scale(config: ModelConfig) -> Scale:
-    """What a pixel code means behind scaling, mean and std, for the inputs of the patch embedding."""
+    """Scale of pixel codes after pixel scaling, mean and std, for the inputs of the patch embedding."""
     area = config.patch ** 2
     std = torch.tensor(config.pixel_std, dtype=torch.float64).repeat_interleave(area)
     mean = torch.tensor(config.pixel_mean, dtype=torch.float64).repeat_interleave(area)
@@ -57,7 +57,7 @@ def pixel_scale(config: ModelConfig) -> Scale:
 
 
 def normalized_scale(dim: int) -> Scale:
-    """normalized's own steps of 2**-11: what a gate works on."""
+    """Scale of normalized values, steps of 2**-11: the operands of a gate."""
     return Scale(torch.full((dim,), 2.0 ** -NORMALIZED_FRAC, dtype=torch.float64), torch.zeros(dim,
                                                                                                dtype=torch.float64))
 

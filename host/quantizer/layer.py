@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every stage of the quantizer shares: storing tensors, fitting linears, norms, the way into the residual."""
+"""Base of the quantizer's stages: storing tensors, fitting linears, norms, additions to the residual stream."""
 
 from dataclasses import dataclass
 
@@ -25,9 +25,9 @@ INT16 = (-(1 << 15), (1 << 15) - 1)
 
 @dataclass(frozen=True)
 class Options:
-    """Everything that may be tuned; the defaults are what was measured best.
+    """Tuning options of the quantizer; the defaults measured best.
 
-    ``background``: tokens of the whole layer that stand in for an expert's own where it had few. ``rotate``: balanced
+    ``background``: tokens of the whole layer that replace an expert's own where it has few. ``rotate``: balanced
     bases inside attention heads, with spectra cut off at ``rotation_floor`` of their mean.
     """
 
@@ -43,8 +43,8 @@ def operand_max(wide: bool) -> int:
 
 
 class LayerQuantizer:
-    """A walk through the network with two streams: the float one in float64, and the integer one that the tensors
-    chosen so far make, the latter in residual codes. T tokens of all images and tasks, images of the first task first.
+    """Base class of the quantizer's stages, which carry two residual streams: the float one in float64, and the integer
+    one of the tensors chosen so far, in residual codes. T: tokens of all images and tasks, first task first.
     """
 
     def __init__(self, model: FloatModel, plan: Plan, options: Options, findings: Findings):
@@ -85,18 +85,18 @@ class LayerQuantizer:
         return codes.run(a)
 
     def affine(self, name: str, scale: Scale, unit: Tensor | float, g: Tensor, wide: bool) -> tuple[Tensor, Scale]:
-        """Stores the affine behind an epilogue that turns ``g`` (steps of ``unit``) into an operand of ``scale``;
-        returns the operand's values and the scale they really have.
+        """Stores the affine of an epilogue that converts ``g`` (steps of ``unit``) to an operand of ``scale``; returns
+        the operand's values and their exact scale.
         """
         gain, offset, shift, scale = gain_grid(scale, unit, AFFINE_SHIFT_MAX)
         self.put_affine(name, gain, offset, shift)
         return emulation.affine(g, gain, offset, shift, wide), scale
 
     def normalized(self, name: str, x: Tensor) -> tuple[Tensor, float]:
-        """normalized codes [T, D] of the integer stream, and their step; stores what the machine needs for them."""
+        """Normalized codes [T, D] of the integer stream, and their step; stores ``normalized_shift`` and ``eps``."""
         c = self.config
         eps, codes, shift = eps_code(c.eps, c.dim, self.plan.residual_frac), x.flatten(0, 1), 0
-        # With its mean and variance taken away, no value of D is larger than the root of D - 1.
+        # With mean 0 and variance 1, none of D values is larger than the root of D - 1.
         while shift < NORMALIZED_SHIFT_MAX and (c.dim - 1) ** 0.5 * 2 ** NORMALIZED_FRAC > INT16[1] << shift:
             if float(emulation.normalized(codes, eps,
                                           NORMALIZED_SHIFT_MAX).abs().max()) * self.options.policy.normalized_room < (
@@ -108,10 +108,10 @@ class LayerQuantizer:
         return emulation.normalized(codes, eps, shift), 2.0 ** (shift - NORMALIZED_FRAC)
 
     def norm(self, name: str, x_float: Tensor, x: Tensor, wide: bool, following: Tensor, bits: int = 8):
-        """-> float result [T, D]; normalized codes [T, D] and their step; operand values [T, D] and their scale (of
-        normalized).
+        """-> float result [T, D]; normalized codes [T, D] and their step; operand values [T, D] and their scale
+        (relative to normalized values).
 
-        ``following`` [O, D]: the weights that the result meets, of so many ``bits``.
+        ``following`` [O, D]: the weights, of ``bits`` bits, that multiply the result.
         """
         weight, bias = self.weights(name)
         y = F.layer_norm(x_float, (self.config.dim,), weight, bias, self.config.eps).flatten(0, 1)
@@ -123,13 +123,13 @@ class LayerQuantizer:
 
     def add(self, name: str, x_float: Tensor, x: Tensor, a: Tensor, target: Tensor, weight: Tensor, bias: Tensor,
             limit: int, bits: int) -> tuple[Tensor, Tensor]:
-        """A linear into the residual stream; both streams behind it. Its bias also takes away the mean error that the
-        integer stream has gathered by then.
+        """Quantizes a linear into the residual stream; returns both streams after it. Its bias also corrects the mean
+        error accumulated in the integer stream so far.
         """
-        behind = x_float + target.view_as(x_float)
-        wanted = (behind - x * self.residual_step).flatten(0, 1).mean(0)
+        x_float = x_float + target.view_as(x_float)
+        wanted = (x_float - x * self.residual_step).flatten(0, 1).mean(0)
         u = self.linear(name, a, Inputs.of(a), wanted, weight, bias, self.residual_step, limit, bits)
         u = self.findings.clip(name, "results", u, *INT16)
         x = self.findings.clip(name, "values of the residual stream behind it", x + u.view_as(x), *INT16)
-        self.findings.stream(name, behind, x * self.residual_step)
-        return behind, x
+        self.findings.stream(name, x_float, x * self.residual_step)
+        return x_float, x

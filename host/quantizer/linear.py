@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One linear (or the same linear of all experts) from float weights to integer tensors, on calibration samples."""
+"""Quantization of one linear (or the same linear of all experts) with calibration samples."""
 
 from dataclasses import dataclass
 
@@ -23,13 +23,13 @@ ACC_LIMIT = 2 ** 31
 WIDE_MAX, BLOCK_MAX, PIXEL_MAX = 1 << 15, 128 << BLOCK_SHIFT_MAX, 255
 """Largest magnitude of an operand value, for the proof that accumulators stay below 2**31."""
 COARSER, TRIES = 1.1, 24
-"""How much larger a row's step becomes each time its codes, once rounded, still break that proof; and how often."""
+"""Factor by which a row's step grows while its rounded codes violate that bound, and the most attempts."""
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """How weights are rounded: ``compensate`` carries each column's error to later ones, with ``damping`` of the mean
-    moment added to every input's. ``prior`` is the weight of the background where an expert has samples of its own.
+    """Rounding options of weights: ``compensate`` carries each column's error to later ones, with ``damping`` of the
+    mean moment added to every input's. ``prior`` is the weight of the background where an expert has samples itself.
     """
 
     compensate: bool = True
@@ -39,8 +39,8 @@ class Rounding:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What one linear saw: ``count`` operand rows, their ``mean`` [I] and the sum of the products of their deviations
-    from it, ``moment`` [I, I]; float64, made of exact integer sums.
+    """Input statistics of one linear: ``count`` operand rows, their ``mean`` [I] and the sum of the products
+    of their deviations from it, ``moment`` [I, I]; float64, from exact integer sums.
     """
 
     count: int
@@ -57,7 +57,7 @@ class Inputs:
             products += rows.T @ rows
         mean = total / max(1, len(a))
         moment = products - mean[:, None] * total
-        # A constant input has no moment; what subtraction leaves of it must not count as one.
+        # A constant input has moment 0; rounding errors of the subtraction are cleared.
         noise = 1e-12 * products.diagonal().amax()
         return cls(len(a), mean, torch.where(moment.abs() > noise, moment, 0.0))
 
@@ -85,9 +85,9 @@ def fit_linear(inputs: list[Inputs], wanted: Tensor, weight: Tensor, bias: Tenso
                operand_max: int, rounding: Rounding, background: Inputs | None = None, bits: int = 8) -> LinearCodes:
     """Integer tensors such that ``u * out_step`` is close to ``weight @ a + bias``, and ``wanted`` [E, O] in the mean.
 
-    ``weight`` [E, O, I] and ``bias`` [E, O] act on operand values; ``inputs`` has one entry an expert. The mean result
-    of an expert without inputs is what its float weights make of the ``background``, which also stands in for inputs
-    that calibration hardly saw. ``bits`` of the weights.
+    ``weight`` [E, O, I] and ``bias`` [E, O] act on operand values; ``inputs`` has one entry an expert. An expert
+    without inputs uses the mean result of its float weights on the ``background``, which also replaces inputs that
+    hardly occurred in calibration. ``bits``: width of the weights.
     """
     if background is not None:
         own = torch.tensor([[entry.count >= 2] for entry in inputs])
@@ -105,12 +105,12 @@ def fit_linear(inputs: list[Inputs], wanted: Tensor, weight: Tensor, bias: Tenso
             codes = round_compensated(weight, grid.step, moment, rounding.damping, limit)
         else:
             codes = round_nearest(weight, grid.step, limit)
-        # What rounding the weights shifts in the mean, the bias takes back.
+        # The bias corrects the mean error of the rounded weights.
         bias_codes = torch.round((wanted - grid.step * (codes @ mean[..., None])[..., 0]) / grid.step)
         fits = fit_accumulator(codes, bias_codes, operand_max)
         if bool(fits.all()):
             break
         step = torch.where(fits, step, grid.step * COARSER)
-    # A bias beyond all steps: its results are clipped to 16 bits in any case.
+    # A bias that no step fits is clamped: its results are clipped to 16 bits in any case.
     room = ACC_MAX - codes.abs().sum(-1) * operand_max
     return LinearCodes(codes, torch.clamp(bias_codes, -room, room), grid.multiplier, grid.shift)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mixed plan: second passes of the array where they buy most, under a budget of cycles."""
+"""Mixed precision: 16-bit operands in the blocks where they reduce the error most, under a cycle budget."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,8 +24,8 @@ def frame_cycles(model: IntModel, machine: MachineConfig = ZCU102) -> int:
 def joined(fast: IntModel, accurate: IntModel, wide: set[int]) -> IntModel:
     """The fast model with the blocks of ``wide`` taken from the accurate one.
 
-    A block's tensors meet its neighbours in the residual stream only, whose step is fixed, so blocks of two
-    quantizations of one network fit together.
+    Blocks interact through the residual stream only, whose step is fixed, so blocks of two quantizations of one
+    network can be combined.
     """
     taken = tuple(f"blocks.{i}." for i in wide)
     tensors = {name: (accurate if taken and name.startswith(taken) else fast).tensors[name] for name in fast.tensors}
@@ -36,7 +36,7 @@ def joined(fast: IntModel, accurate: IntModel, wide: set[int]) -> IntModel:
 def mixed(fast: IntModel, accurate: IntModel, images: np.ndarray, reference: Callable[[np.ndarray], np.ndarray],
           budget: int | None = None, machine: MachineConfig = ZCU102,
           progress: Callable[[int, int, str], None] = lambda done, total, what: None) -> IntModel:
-    """Blocks are widened one by one, the one with the greatest fall of the output's squared error a cycle first.
+    """Fast model with blocks replaced by accurate ones, in order of the decrease of squared output error per cycle.
 
     ``reference`` gives the float residual stream of images; ``budget`` the estimated cycles one frame may take on
     ``machine``, midway between both models by default. Raises ConfigError when not even the fast model fits it.
@@ -53,9 +53,9 @@ def mixed(fast: IntModel, accurate: IntModel, images: np.ndarray, reference: Cal
 
     depth, base, found = fast.config.depth, error(fast), []
     for i in range(depth):
-        widened = joined(fast, accurate, {i})
-        cost = frame_cycles(widened, machine) - least
-        found.append(((base - error(widened)) / max(1, cost), cost, i))
+        candidate = joined(fast, accurate, {i})
+        cost = frame_cycles(candidate, machine) - least
+        found.append(((base - error(candidate)) / max(1, cost), cost, i))
         progress(i + 1, depth, f"gain of block {i}")
     wide, spent = set(), least
     for gain, cost, i in sorted(found, key=lambda entry: (-entry[0], entry[2])):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The noise that an operand's steps cause at the output of the linear it meets, and steps that make it small."""
+"""Noise model: quantization noise of an operand at the output of its linear, and steps that minimise it."""
 
 from dataclasses import dataclass
 
@@ -10,21 +10,21 @@ from golden.spec.model import BLOCK
 from golden.spec.tables import BLOCK_SHIFT_MAX, WEIGHT_MAX
 
 BYTE_RANGE = 127.5
-"""What a block of exponent 0 reaches on either side."""
+"""Largest magnitude, in steps, that a block with exponent 0 represents."""
 EXPONENT_WASTE = 2.164
-"""Mean of 4**(ceil(x) - x), 3 / ln 4: what whole exponents cost against fractional ones."""
+"""Mean of 4**(ceil(x) - x), 3 / ln 4: noise of whole exponents relative to fractional ones."""
 VARIANCE_FLOOR = 0.4
-"""Variance granted to every channel, relative to the mean."""
+"""Variance added to every channel, relative to the mean."""
 COMPENSATION = 0.3
 """Noise of compensated rounding relative to rounding to nearest."""
 NORM_POWER = 24
-"""A differentiable stand-in for the largest weight of a row: the norm of this power."""
+"""Power of the norm that replaces the largest weight of a row, to be differentiable."""
 LEAST = 1e-150
-"""Below this, noise counts as none."""
+"""Noise below this counts as 0."""
 
 
 def sampled(rows: Tensor, count: int) -> Tensor:
-    """Every so many-th of ``rows`` [T, ...], about ``count`` of them, as float64."""
+    """About ``count`` evenly spaced ``rows`` [T, ...], as float64."""
     return rows[::max(1, len(rows) // count)].double()
 
 
@@ -36,9 +36,9 @@ def first_least(values: list[float]) -> int:
 
 @dataclass(frozen=True)
 class Noise:
-    """``size`` [T, C]: distance of sampled values from their centre; ``weight`` [O, C] in magnitude; ``gain`` [C] the
-    sum of its squares over outputs; ``variance`` [C] of the values, as far as compensated rounding cannot hide it;
-    ``limit``: largest magnitude of a weight's code. All float64.
+    """Noise of one operand and its linear. ``size`` [T, C]: distance of sampled values from their centre; ``weight``
+    [O, C] in magnitude; ``gain`` [C] the sum of its squares over outputs; ``variance`` [C] of the values, less what
+    compensated rounding removes; ``limit``: largest magnitude of a weight's code. All float64.
     """
 
     size: Tensor
@@ -51,9 +51,9 @@ class Noise:
     @classmethod
     def of(cls, values: Tensor, centre: Tensor, weight: Tensor, wide: bool, limit: int = WEIGHT_MAX,
            tokens: int = 1024, rows: int = 1024) -> "Noise":
-        """``values`` [T, C] and their ``centre`` [C], which meet ``weight`` [O, C]; float64."""
+        """``values`` [T, C] and their ``centre`` [C], multiplied by ``weight`` [O, C]; float64."""
         variance = values.var(0, unbiased=False)
-        # Channels that calibration hardly moved may move in the next image.
+        # Channels that hardly vary in calibration may vary in other images.
         variance = COMPENSATION * (variance + VARIANCE_FLOOR * variance.mean())
         few, picked = sampled(values, tokens) - centre, sampled(weight, rows)
         scale = (len(weight) / len(picked)) ** 0.5

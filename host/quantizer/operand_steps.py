@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps and offsets of operands, from the values that calibration images produce and the weights they meet."""
+"""Steps and offsets of operands, from calibration values and the weights that multiply them."""
 
 from dataclasses import dataclass
 
@@ -17,9 +17,9 @@ INT16_MAX, INT32_MAX = 32767, 2 ** 31 - 1
 
 @dataclass(frozen=True)
 class Policy:
-    """How ranges become steps. ``key_margin``, ``wide_margin``: room for images unlike the calibration's where no
-    block exponent helps; ``headroom``: how far beyond its calibrated range a block operand must reach at the largest
-    exponent.
+    """Options for choosing steps from ranges. ``key_margin``, ``wide_margin``: headroom for other images in formats
+    without block exponent; ``headroom``: range of a block operand at the largest exponent relative to its calibrated
+    range.
     """
 
     key_margin: float = 1.2
@@ -27,26 +27,26 @@ class Policy:
     headroom: float = 4.0
     normalized_room: float = 1.5
     act_room: float = 1.25
-    """How far beyond what calibration saw normalized and the GELU's input may go before they are clipped."""
+    """Headroom of normalized values and GELU inputs beyond their calibrated range before they are clipped."""
     ratio: float = 1e-2
-    """Narrowest range that gets a step of its own, relative to the widest of the tensor."""
+    """Smallest channel range used as it is, relative to the largest of the tensor; smaller ones are raised to it."""
     hidden_ratio: float = 0.3
-    """The same behind GELU, where a neuron that calibration never woke may be woken by the next image."""
+    """The same after GELU, where a neuron that was inactive during calibration may be active in other images."""
     still: float = 1e-3
-    """Narrowest range that counts as one, relative to the largest magnitude of the tensor."""
+    """Smallest range of a tensor, relative to its largest magnitude."""
     flatness: tuple[float, ...] = (1.0, 0.85, 0.7, 0.5, 0.25, 0.0)
-    """Candidates for g in ``step ~ range ** g``: 1 favours the operand, 0 the weights it meets."""
+    """Candidates for g in ``step ~ range ** g``: 1 favours the operand, 0 the weights."""
     finer: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
     """Candidates for log2 of how much finer the steps are than the calibrated range needs without exponents."""
     descent: int = 60
     """Steps of the gradient descent that refines operand steps."""
     tokens: int = 4096
-    """Tokens that its statistics are made of."""
+    """Tokens used for the statistics."""
 
 
 def extent(values: Tensor, unit: Tensor | float, ratio: float, still: float) -> tuple[Tensor, Tensor]:
     """Centre and half range (float64) of each channel of ``values`` [T, C] in steps of ``unit``; ranges at least
-    ``ratio`` of the widest, and 1 where nothing but zeros was seen.
+    ``ratio`` of the widest, and 1 where all values are zero.
     """
     low, high = values.amin(0).double() * unit, values.amax(0).double() * unit
     half = (high - low) / 2
@@ -61,8 +61,8 @@ def key_scale(values: Tensor, policy: Policy) -> Scale:
 
 
 def query_finer(values: Tensor, heads: int, policy: Policy) -> Tensor:
-    """log2 [H] of how much finer than its range a head's Q is best stepped, for ``values`` [T, H * d] scaled to at most
-    1 in magnitude.
+    """log2 [H] of how much smaller a head's Q step should be than its range requires, for ``values`` [T, H * d] scaled
+    to at most 1 in magnitude.
     """
     few = sampled(values, policy.tokens)
     size = few.abs().unflatten(-1, (heads, -1, BLOCK)).amax(-1).clamp(min=1e-9)  # [T, H, blocks]
@@ -74,12 +74,12 @@ def query_finer(values: Tensor, heads: int, policy: Policy) -> Tensor:
 
 def operand_scale(values: Tensor, unit: Tensor | float, weight: Tensor, wide: bool, policy: Policy,
                   hidden: bool = False, bits: int = 8) -> Scale:
-    """Scale of an operand with calibrated ``values`` [T, C] in steps of ``unit``, that meets ``weight`` [O, C] of so
-    many ``bits``.
+    """Scale of an operand with calibrated ``values`` [T, C] in steps of ``unit``, multiplied by ``weight`` [O, C] of
+    ``bits`` bits.
 
-    Steps that follow the channels' ranges make the operand exact and the weights uneven, equal steps the other way
-    round. The best of a few compromises ``step ~ range ** flatness`` starts a gradient descent on the noise expected
-    at the linear's output (:class:`host.quantizer.noise.Noise`).
+    Steps proportional to the channels' ranges quantize the operand well and the weights badly, equal steps the other
+    way round. The best of a few compromises ``step ~ range ** flatness`` starts a gradient descent on the noise
+    expected at the linear's output (:class:`host.quantizer.noise.Noise`).
     """
     centre, half = extent(values, unit, policy.hidden_ratio if hidden else policy.ratio, policy.still)
     noise = Noise.of(sampled(values, policy.tokens) * unit, centre, weight, wide, weight_limit(bits))

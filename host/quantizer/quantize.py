@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Float model and calibration images -> integer model, block after block, each on what those before really give."""
+"""Quantizer: float model and calibration images -> integer model, block by block on the quantized earlier blocks."""
 
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ from host.quantizer.value_ranges import logit_frac, residual_frac, value_range
 
 
 class Quantizer(AttentionQuantizer, FfnQuantizer):
-    """The whole network: patch embedding, blocks, classifier."""
+    """Quantizer of the whole network: patch embedding, blocks, classifier."""
 
     def embed(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels [B, patches, K] codes -> float stream and residual codes, both [B, N, D]."""
@@ -47,7 +47,7 @@ class Quantizer(AttentionQuantizer, FfnQuantizer):
         return x_float, x
 
     def head(self, x_float: Tensor, x: Tensor) -> None:
-        """Final norm and classifier heads, each on its own token."""
+        """Quantizes the final norm and the classifier heads, one per extra token."""
         c, n = self.config, self.config.extra_tokens
         if not c.final_norm:
             return
@@ -73,7 +73,7 @@ class Quantizer(AttentionQuantizer, FfnQuantizer):
             if progress:
                 progress(i + 1, c.depth, f"block {i}")
             x_float, x = self.attention(i, x_float, x)
-            if i == min(c.moe_layers, default=c.depth):  # tasks part at the first gate
+            if i == min(c.moe_layers, default=c.depth):  # tasks differ from the first gate on
                 x_float, x = (stream.repeat(len(c.tasks), 1, 1) for stream in (x_float, x))
             x_float, x = self.experts(i, x_float, x) if c.is_moe(i) else self.dense(i, x_float, x)
         self.head(x_float, x)
@@ -90,7 +90,7 @@ def patches(config: ModelConfig, images: np.ndarray) -> Tensor:
 
 @contextmanager
 def one_thread():
-    """Sums in one order, whatever the number of cores."""
+    """Context with one PyTorch thread, so that results do not depend on the number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -104,16 +104,16 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
              report: Callable[[Finding], None] | None = None, cycle_budget: int | None = None,
              weight_bits: int | None = None, expert_bits: int | None = None,
              options: Options | None = None) -> IntModel:
-    """The integer model of ``model`` under ``plan`` ("fast", "accurate", "mixed" or one of your own).
+    """The integer model of ``model`` under ``plan`` ("fast", "accurate", "mixed" or a :class:`Plan`).
 
     ``images``: uint8 [height, width, channels] of the model's size, used for every task
-    (:func:`host.quantizer.crops.crops` makes some). ``progress(done, total, what)`` is told of every block, ``report``
-    of every place that the integer model does badly (:class:`host.quantizer.findings.Finding`). ``cycle_budget``
-    belongs to "mixed". ``weight_bits`` and ``expert_bits`` (4 to 8) override the plan's in every block.
+    (:func:`host.quantizer.crops.crops` makes some). ``progress(done, total, what)`` is called for every block,
+    ``report`` for every place with a large error or clipping (:class:`host.quantizer.findings.Finding`).
+    ``cycle_budget`` belongs to "mixed". ``weight_bits`` and ``expert_bits`` (4 to 8) override the plan's in all blocks.
 
-    A named plan gets the fraction bits of residual stream and logits that the calibration images ask for; a plan of
-    your own is taken as it is. Raises :class:`golden.spec.model.ConfigError` for arguments that make no sense,
-    :class:`host.quantizer.value_ranges.NotQuantizable` for a network that no format holds.
+    A named plan gets the fraction bits of residual stream and logits that the calibration images require; a given
+    :class:`Plan` is not changed. Raises :class:`golden.spec.model.ConfigError` for invalid arguments,
+    :class:`host.quantizer.value_ranges.NotQuantizable` for a network that no integer format can represent.
     """
     check_model(model.config)
     c, images = model.config, _stacked(model.config, images)
@@ -122,12 +122,12 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
     require(not isinstance(plan, str) or plan in {*named, "mixed"},
             f"plan must be one of {sorted([*named, 'mixed'])} or a Plan, not {plan!r}.")
     if plan == "mixed":
-        told: dict[str, list[Finding]] = {name: [] for name in named}
-        fast, accurate = (quantize(model, images, name, progress=progress, report=told[name].append,
+        reported: dict[str, list[Finding]] = {name: [] for name in named}
+        fast, accurate = (quantize(model, images, name, progress=progress, report=reported[name].append,
                                    weight_bits=weight_bits, expert_bits=expert_bits, options=options) for name in named)
         result = mixed(fast, accurate, images, lambda probes: run_float(model, probes), cycle_budget,
                        **{"progress": progress} if progress else {})
-        for finding in _of_the_mixture(result.plan, told["fast"], told["accurate"]) if report else ():
+        for finding in _mixed_findings(result.plan, reported["fast"], reported["accurate"]) if report else ():
             report(finding)
         return result
     with one_thread():
@@ -155,7 +155,7 @@ def _stacked(config: ModelConfig, images: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(arrays)
 
 
-def _of_the_mixture(plan: Plan, fast: list[Finding], accurate: list[Finding]) -> list[Finding]:
-    """What was found where the mixed plan took either model's tensors; everything but wide blocks is the fast one's."""
+def _mixed_findings(plan: Plan, fast: list[Finding], accurate: list[Finding]) -> list[Finding]:
+    """Findings of the mixed plan: those of wide blocks from the accurate model, all others from the fast one."""
     wide = tuple(f"blocks.{i}." for i, layer in enumerate(plan.layers) if layer != LayerPlan())
     return [*(f for f in fast if not f.place.startswith(wide)), *(f for f in accurate if f.place.startswith(wide))]

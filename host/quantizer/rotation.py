@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes of basis inside attention heads that leave the float result alone and make 8 bits go further.
+"""Rotation of attention heads: changes of basis that keep the float result and reduce the quantization noise.
 
 Only ``q . k`` and ``proj(out)`` matter, so a head's Q may be multiplied by any invertible A and its K by A^-T, its V by
 B and the columns of ``proj`` by B^-T. The noise of quantizing both factors is least when both have the same, flat
-spectrum: first balance the two covariances, then spread them over all channels with a Hadamard matrix.
+spectrum: first balance the two covariances, then distribute them over all channels with a Hadamard matrix.
 """
 
 import torch
 from torch import Tensor
 
 LEAST = 1e-150
-"""Moments below this count as none."""
+"""Moments below this count as 0."""
 
 
 def hadamard(size: int) -> Tensor:
@@ -36,7 +36,7 @@ def _root(moment: Tensor, floor: float) -> tuple[Tensor, Tensor]:
 
 
 def _signed(vector: Tensor) -> Tensor:
-    """Eigenvectors (columns) with signs that do not depend on how they were found."""
+    """Eigenvectors (columns) with signs that do not depend on the eigenvalue solver."""
     probe = torch.cos(2.0 ** 0.5 * torch.arange(1, len(vector) + 1, dtype=vector.dtype))
     return torch.where(probe @ vector < 0, -vector, vector)
 
@@ -49,7 +49,7 @@ def balance(left: Tensor, right: Tensor, floor: float = 1e-3) -> tuple[Tensor, T
     size = [float(moment.diagonal().mean()) for moment in (left, right)]
     if min(size) < LEAST:
         return (torch.eye(len(left), dtype=torch.float64),) * 2
-    # Of mean 1, so that no power leaves the range of float64; A has what was divided out.
+    # Scaled to mean 1, so that no power leaves the range of float64; A contains the scale.
     root, inverse = _root(left / size[0], floor)
     value, vector = torch.linalg.eigh(root @ _floored(right / size[1], floor) @ root)
     value, vector, mixing = value.clamp(min=1e-30) ** 0.25, _signed(vector), hadamard(len(left))
@@ -69,7 +69,7 @@ def head_moments(values: Tensor, heads: int, centre: bool) -> Tensor:
 
 
 def rotate_rows(weight: Tensor, bias: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """Linear whose results [T, H * d] come out multiplied by ``basis`` [H, d, d]."""
+    """Linear whose results [T, H * d] are multiplied by ``basis`` [H, d, d]."""
     heads = len(basis)
     rows = weight.unflatten(0, (heads, -1))
     return ((basis.mT @ rows).flatten(0, 1), (bias.unflatten(0, (heads, 1, -1)) @ basis).flatten())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights on their integer grids: row steps that the 16-bit multiplier makes exactly, and compensated rounding."""
+"""Weight rounding: row steps that the 16-bit multiplier represents exactly, and compensated rounding."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ def multiplier_grid(step: Tensor, out_step: Tensor, limit: int) -> Grid:
     """The finest representable row steps not below ``step`` (real units of the output per weight code).
 
     One shift for the whole tensor, as large as the largest multiplier and ``limit`` allow, so that multipliers use
-    their 16 bits; the weights are rounded on the grid the integer multiplier makes, which then costs no error.
+    their 16 bits; the weights are rounded on the grid of the integer multiplier, whose rounding then causes no error.
     """
     ratio = step / out_step
     shift = int(np.clip(np.floor(np.log2(MULTIPLIER_MAX / max(float(ratio.max()), 2.0 ** -limit))), 0, limit))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far the float network's residual stream and logits go, and the fraction bits that leave them room."""
+"""Value ranges of the float network's residual stream and logits, and the fraction bits that fit them."""
 
 from dataclasses import dataclass
 
@@ -15,14 +15,13 @@ from golden.spec.tables import RESIDUAL_FRACS
 
 INT16_MAX = 32767
 MARGIN, FEW_ROOM, LOGIT_ROOM = 0.5, 1.25, 2.0
-"""How much further than calibration saw the residual stream may go before it is clipped: each channel of each token
-beyond its extremes by MARGIN times what lies between them, or, with too few images to tell, FEW_ROOM times as far; and
-how many times further logits may.
+"""Headroom beyond the calibrated values: MARGIN times the range of each channel of each token of the residual stream
+beyond its extremes, or, with too few images, the factor FEW_ROOM; the factor LOGIT_ROOM for logits.
 """
 FIRST = 0.9
-"""The first place that goes so far relative to the furthest is where the cause is."""
+"""The first place with this share of the largest magnitude is reported as its cause."""
 FEW = 8
-"""With fewer images, extremes say little."""
+"""With fewer images, extremes are unreliable."""
 AT_ONCE = 4096
 """Tokens that the float network takes at a time."""
 
@@ -33,8 +32,8 @@ class NotQuantizable(ModelFileError):
 
 @dataclass(frozen=True)
 class ValueRange:
-    """Largest magnitudes to make room for: of the residual stream and of whatever is added to it, with the place of
-    the first of the largest; and what the logits reached.
+    """Largest magnitudes: of the residual stream and of the values added to it, with headroom and the first place with
+    about the largest; and of the logits.
     """
 
     residual: float
@@ -43,7 +42,7 @@ class ValueRange:
 
 
 class _Probe(dict):
-    """Keeps the extremes of each channel of each token of the residual stream, and of what is added to it."""
+    """Probe that records the extremes of each channel of each token of the residual stream, and of its additions."""
 
     def __init__(self, pos: Tensor):
         super().__init__()
@@ -66,7 +65,7 @@ class _Probe(dict):
         self.extremes[place] = low, high
 
     def furthest(self, images: int) -> tuple[float, str]:
-        """How far the stream may go, and where. Raises :class:`NotQuantizable` where a value is not finite."""
+        """Largest magnitude with headroom, and its place. Raises :class:`NotQuantizable` for values not finite."""
         sizes = {}
         for place, (low, high) in self.extremes.items():
             size = torch.maximum(high, -low)
@@ -81,7 +80,7 @@ class _Probe(dict):
 
 @torch.inference_mode()
 def value_range(model: FloatModel, images: np.ndarray) -> ValueRange:
-    """What uint8 images [B, height, width, C] reach in all tasks. Raises :class:`NotQuantizable` for a network
+    """Value range over uint8 images [B, height, width, C] and all tasks. Raises :class:`NotQuantizable` for a network
     that leaves the range of float32.
     """
     c, net, logits = model.config, M3ViT(model).eval(), 0.0
@@ -97,7 +96,7 @@ def value_range(model: FloatModel, images: np.ndarray) -> ValueRange:
 
 
 def residual_frac(model: FloatModel, found: ValueRange) -> int:
-    """The most fraction bits with which the residual stream has room and the norms' epsilon fits its field. Raises
+    """The most fraction bits with which the residual stream fits int16 and the norms' epsilon fits its field. Raises
     :class:`NotQuantizable` where there are none.
     """
     c, eps = model.config, next(field for field in FORMATS[Opcode.NORM].fields if field.name == "eps")
@@ -111,7 +110,7 @@ def residual_frac(model: FloatModel, found: ValueRange) -> int:
 
 
 def logit_frac(found: ValueRange) -> int:
-    """The most fraction bits with which logits have room. Raises :class:`NotQuantizable` where there are none."""
+    """The most fraction bits with which logits and their headroom fit int16. Raises :class:`NotQuantizable`."""
     if found.logits > INT16_MAX:
         raise NotQuantizable(f"The logits of the head reach {found.logits:.4g}; 16 bits hold {INT16_MAX} at most. "
                              f"Check head.weight and head.bias.")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make accuracy``: the integer model against float, layer by layer and at the output, beside the thresholds.
+"""``make accuracy``: compares the integer model with float, per layer and at the output, and checks thresholds.
 
-Calibration sees photographs only, some of them held out; never a picture that is measured. The reference folder is
-measured when it is there, seeded weights always. Exit status 1 when a threshold is missed.
+Calibration uses photographs that are not measured; some photographs are held out for measurement. The reference
+weights are measured where they are available, seeded weights always. Exit status 1 when a threshold is missed.
 """
 
 import argparse
@@ -29,8 +29,8 @@ from host.report.thresholds import HELD_OUT, Threshold, held_out, reference_thre
 
 SEEDED = replace(M3VIT_TINY, name="m3vit-seeded", image_width=128, depth=4, moe_layers=(1, 3), experts=8)
 SEEDED_SQNR = {"fast": 31.0, "mixed": 31.0, "accurate": 36.0}
-"""dB at the output of seeded weights, the median over held-out photographs and tasks: one token whose experts change
-decides the worst one."""
+"""Thresholds in dB at the output of seeded weights, for the median over held-out photographs and tasks; the minimum
+would depend on single tokens whose experts change."""
 out = printer()
 
 
@@ -73,7 +73,7 @@ def output_table(results: Iterable[Comparison], title: str) -> Table:
 
 
 def saturation_table(results: Iterable[Comparison]) -> Table:
-    """Where values were clipped, all pictures together, most first."""
+    """Saturation counters over all pictures, largest first."""
     totals: dict[tuple[str, str], list[int]] = {}
     for r in results:
         for place, kind, clipped, seen in r.saturations:
@@ -96,7 +96,7 @@ def threshold_table(thresholds: list[Threshold], title: str) -> Table:
 
 
 def report(title: str, slug: str, results: list[Comparison], thresholds: list[Threshold], folder: Path) -> dict:
-    """Print the tables, save the picture; the figures as a JSON-ready dictionary."""
+    """Print the tables and save the plot; returns the figures as a JSON-ready dictionary."""
     out.print(layer_table(results[0], title))
     out.print(output_table(results, title))
     out.print(saturation_table(results))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The integer model against float on one picture: error by layer, experts changed, saturations, value ranges."""
+"""Comparison of the integer model with float on one picture: error by layer, experts changed, saturations, ranges."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class Error:
 
 @dataclass(frozen=True)
 class LayerError:
-    """One layer of one picture: error of the stream behind it, its values' range, tokens whose experts changed."""
+    """One layer of one picture: error of the stream after it, its values' range, tokens whose experts changed."""
 
     name: str
     error: Error
@@ -62,7 +62,7 @@ class Comparison:
 
 
 class Comparer:
-    """Compares ``integer`` with ``model`` picture by picture; the float network is built once."""
+    """Comparison of ``integer`` with ``model``, picture by picture; the float network is built once."""
 
     def __init__(self, model: FloatModel, integer: IntModel):
         self.model, self.integer = model, integer

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The accuracy report as a picture: error by layer, and the stream's values against the format that holds them."""
+"""Plots of the accuracy report: error by layer, and the residual stream's range within its number format."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from matplotlib import pyplot  # noqa: E402  the backend must be chosen first
 
 
 def save_error_by_layer(title: str, results: list[Comparison], path: Path) -> None:
-    """MSE and SQNR behind each layer, a line a picture and task; below, value ranges against int16."""
+    """MSE after each layer, one line per picture and task; below, value ranges against int16."""
     figure, (errors, ranges) = pyplot.subplots(2, 1, figsize=(9, 7), layout="constrained", sharex=True)
     for result in results:
         errors.semilogy([layer.error.mse for layer in result.layers], marker=".",

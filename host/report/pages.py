@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make docs``: writes the tables that README pages carry between markers, from the spec and from what `make synth`
-and `make pnr` last kept; typed by nobody.
+"""``make docs``: generates the tables in README pages from the spec and from the last kept results of `make synth` and
+`make pnr`.
 
-A page holds ``<!-- begin NAME -->`` and ``<!-- end NAME -->``; what stands between is replaced.
-``tests/meta/test_pages.py`` fails when a page is not what this would write.
+The text between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` in a page is replaced.
+``tests/meta/test_pages.py`` fails when a page is out of date.
 """
 
 import re
@@ -18,7 +18,7 @@ from golden.spec.quantized import quantized_schema
 from golden.spec.regs import REGISTERS
 from golden.spec.status import MEANING, Status
 from golden.spec.words import Word
-from host.report.synthesis import kept_areas, kept_clocks
+from host.report.synthesis import kept_areas, kept_clocks, kept_totals
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "golden/README.md", "hw/README.md", "hw/synthesis/README.md")
@@ -77,7 +77,7 @@ def tensors() -> str:
 
 
 def limits() -> str:
-    """What models run: on any machine, and on each preset."""
+    """Limits of models: on any machine, and on each preset."""
     rows = [[limit.name, limit.about, limit.most, *[""] * len(MACHINES)] for limit in MODEL_LIMITS]
     held = [machine_limits(machine) for machine in MACHINES.values()]
     rows += [[what, "", "", *(values[what] for values in held)] for what in held[0]]
@@ -86,12 +86,12 @@ def limits() -> str:
 
 SECTIONS = {"registers": registers, "statuses": statuses, "instructions": instructions, "machines": machines,
             "tensors": tensors, "limits": limits,
-            "synth-zcu102": partial(kept_areas, "zcu102"),
+            "synth-zcu102-total": partial(kept_totals, "zcu102"), "synth-zcu102": partial(kept_areas, "zcu102"),
             "synth-small": partial(kept_areas, "small"), "pnr-small": partial(kept_clocks, "small")}
 
 
 def rewritten(text: str) -> str:
-    """``text`` with every generated section as it should be. Raises KeyError for a section nobody generates."""
+    """``text`` with every generated section as it should be. Raises KeyError for an unknown section."""
     def fill(match: re.Match) -> str:
         return f"<!-- begin {match[1]} -->\n\n{SECTIONS[match[1]]()}\n\n<!-- end {match[1]} -->"
 

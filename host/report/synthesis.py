@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of what `make synth` and `make pnr` measured, from the results that they keep in ``hw/synthesis``."""
+"""Markdown tables of the results that `make synth` and `make pnr` keep in ``hw/synthesis``."""
 
 import json
 from collections import Counter
@@ -9,11 +9,11 @@ from golden.spec.boards import BOARD_OF, BOARDS, Board
 
 KEPT = Path(__file__).parents[2] / "hw" / "synthesis"
 MUST = {"LUT": 156_000, "DSP": 1754, "BRAM36": 638, "levels": 8}
-"""What the whole zcu102 machine, and each of its paths, must stay within."""
+"""Upper limits of the whole zcu102 machine, and of each of its paths."""
 TARGET = {"LUT": 120_000, "DSP": 1300, "BRAM36": 450, "levels": 6}
-"""What we would like it to stay within."""
+"""Targets for the same quantities."""
 MACHINE, GLUE = "top", "glue"
-"""Rows of the whole machine and of the top's own logic."""
+"""Row names of the whole machine and of the logic in the top module itself."""
 _AREAS = ("LUT", "LUTRAM", "FF", "DSP", "BRAM36", "URAM")
 _KINDS = {"register to register": "levels", "port to register": "in", "register to port": "out",
           "port to port": "through"}
@@ -23,7 +23,7 @@ _ABOUT = ("Each unit stands once in the machine; `glue` is the top's own logic, 
 
 
 def areas(machine: str, results: list[dict], board: Board | None = None) -> str:
-    """Markdown: a row a unit of ``machine`` (entries of ``sim.implementation.synth``), the board, the limits."""
+    """Markdown: one row per unit of ``machine`` (entries of ``sim.implementation.synth``), the board, the limits."""
     board = board or BOARDS[BOARD_OF[machine]]
     lines = [["unit", *("of them RAM" if name == "LUTRAM" else name for name in _AREAS), *_KINDS.values()]]
     for result in results:
@@ -42,7 +42,7 @@ def areas(machine: str, results: list[dict], board: Board | None = None) -> str:
 
 
 def clocks(results: list[dict], part: str, has: dict[str, int]) -> str:
-    """Markdown: a row a unit (entries of ``sim.implementation.pnr``), the part, how much of it the machine takes."""
+    """Markdown: one row per unit (entries of ``sim.implementation.pnr``), the part, the share the machine uses."""
     lines = [["unit", *has, "Fmax, MHz"]]
     lines += [[_row_name(result), *(f"{result['used'].get(name, 0):,}" for name in has),
                f"{result['mhz']:.1f}" if result["mhz"] else "-"] for result in results]
@@ -58,6 +58,11 @@ def kept_areas(machine: str) -> str:
     return areas(machine, kept(machine)["units"])
 
 
+def kept_totals(machine: str) -> str:
+    """Of the same results the sum only, with the board and the limits."""
+    return areas(machine, [_whole(kept(machine)["units"])]).removesuffix(f"\n\n{_ABOUT}")
+
+
 def kept_clocks(machine: str) -> str:
     """The table of the results that ``make pnr`` last kept for ``machine``."""
     found = kept(f"{machine}-pnr")
@@ -71,7 +76,7 @@ def kept(name: str) -> dict:
 
 
 def keep(name: str, entry: dict) -> Path:
-    """Write a result file; numbers as they came, one line a value, so that a change is a small difference."""
+    """Write a result file, unrounded, one line per value, so that changes give small diffs."""
     KEPT.mkdir(exist_ok=True)
     path = KEPT / f"{name}.json"
     path.write_text(json.dumps(entry, indent=1, sort_keys=True) + "\n")

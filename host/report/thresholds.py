@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the integer model must reach on the reference weights, and pictures in groups that the thresholds speak of."""
+"""Accuracy thresholds of the integer model on the reference weights, and the picture groups they apply to."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from host.quantizer.crops import crop, photograph
 from host.report.compare import Comparison
 
 HELD_OUT = ("coffee", "rocket", "astronaut")
-"""Photographs kept out of calibration here, so that something unlike the calibration set is measured."""
+"""Photographs excluded from calibration, to measure on pictures unlike the calibration set."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ CROPS = ((0.8, 0.5, 0.2), (0.7, 0.8, 0.7), (0.6, 0.5, 0.5), (0.9, 0.3, 0.8), (0.
 def street_crops(street: np.ndarray, config: ModelConfig) -> dict[str, np.ndarray]:
     """The street scene flipped and cropped: pictures of the kind the model was trained on.
 
-    The mean error of a few pictures is decided by single tokens whose experts change: with 4 it varied by 20 % between
-    equally good quantizations, with these 13 by 8 %.
+    The mean error of few pictures depends on single tokens whose experts change: with 4 pictures it varied by 20 %
+    between equally good quantizations, with these 13 by 8 %.
     """
-    views = {"street, mirrored": np.ascontiguousarray(street[:, ::-1])}
+    pictures = {"street, mirrored": np.ascontiguousarray(street[:, ::-1])}
     for scale, y, x in CROPS:
         name = f"street, crop {scale:g} at {y:g}, {x:g}"
-        views[name] = crop(street, config, scale, y, x)
-        views[f"{name}, mirrored"] = crop(street, config, scale, y, x, True)
-    return views
+        pictures[name] = crop(street, config, scale, y, x)
+        pictures[f"{name}, mirrored"] = crop(street, config, scale, y, x, True)
+    return pictures
 
 
 def held_out(config: ModelConfig) -> dict[str, np.ndarray]:
@@ -57,8 +57,8 @@ def held_out(config: ModelConfig) -> dict[str, np.ndarray]:
 
 
 def reference_thresholds(plan: str, results: list[Comparison], first_task: str) -> list[Threshold]:
-    """The thresholds of one plan; ``results`` hold the street frame, its views and the held-out photographs, all
-    tasks."""
+    """The thresholds of one plan; ``results`` contain the street frame, its crops and the held-out photographs,
+    all tasks."""
     limits = LIMITS[plan]
     frame = next(r for r in results if r.picture == "street" and r.task == first_task)
     others = [r for r in results if r.picture.startswith("street") and r is not frame]

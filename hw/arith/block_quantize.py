@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes with a common exponent from a block of 16-bit values."""
+"""Block quantization: a block of 16-bit values becomes bytes with a common exponent."""
 
 from amaranth.hdl import Cat, Mux, Signal, signed
 
@@ -10,16 +10,17 @@ CLIP_BITS = 11
 """Values beyond +-2**10 saturate at any exponent: clipping them to this many bits changes no byte."""
 
 
-def narrow_block(m, name: str, values: list, waited: list, *, opens, closes) -> tuple[list, Signal]:
-    """``narrow`` of golden/README.md: bytes of signed 16-bit ``waited``, LATENCY cycles later, and their exponent.
+def block_quantize(m, name: str, values: list, waited: list, *, opens, closes) -> tuple[list, Signal]:
+    """Quantize a block to bytes of signed 16-bit ``waited``, LATENCY cycles later, and their exponent
+    (golden/README.md, Operands).
 
     ::
 
-        values -> [ which exponents are too small ] -> [ smallest that suits all, kept ] -\
+        values -> [ which exponents are too small ] -> [ smallest that fits all, kept ] --\
         waited -> [ clip to 11 bits ] -------------------------------------------> [ ] -> [ round, clip ]
 
-    A block comes as consecutive parts: ``values``, with ``opens`` beside its first and ``closes`` beside its last part,
-    which is when its first part comes again as ``waited``. In one part: ``waited`` is ``values``.
+    A block comes as consecutive parts: ``values``, with ``opens`` high in its first and ``closes`` in its last part,
+    when its first part also arrives, delayed, as ``waited``. In one part: ``waited`` is ``values``.
     Reference model: ``golden.ops.arith.narrow``.
     """
     # Stage 1: `rsh(v, e)` leaves [-128, 127] beyond low..high.

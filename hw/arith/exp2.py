@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Powers of two below a reference, from a table of the fraction and a shift by the whole part."""
+"""Base-2 exponential of the distance below a reference: table for the fraction, shift for the whole part."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, wiring
@@ -9,15 +9,15 @@ from golden.spec.machine import LANES
 from golden.spec.tables import EXP_TABLE, LOG2_FRAC, SCORE_REFERENCE_MIN
 
 DISTANCE_BITS = (-2 * SCORE_REFERENCE_MIN).bit_length()
-"""Whole powers of two from a score up to a reference; both lie between SCORE_REFERENCE_MIN and its opposite."""
+"""Whole powers of two from a scaled logit up to a reference; both lie between SCORE_REFERENCE_MIN and its opposite."""
 EXPONENTIAL_BITS = 16
 EXPONENT = data.StructLayout({"fraction": unsigned(LOG2_FRAC), "whole": unsigned(DISTANCE_BITS)})
 
 
 class Exponential(wiring.Component):
-    """``EXP[fraction] >> whole`` in each lane, 0 for a whole part of 16 or more.
+    """Base-2 exponential: ``EXP[fraction] >> whole`` in each lane, 0 for a whole part of 16 or more.
 
-    A distance f below the reference is ``256 * whole + fraction``; for a score t and a reference 256 m,
+    A distance f below the reference is ``256 * whole + fraction``; for a scaled logit t and a reference 256 m,
     ``whole = m - ceil(t / 256)`` and ``fraction = -t & 255``, so no wide subtraction is needed.
 
     ::
@@ -51,7 +51,7 @@ class Exponential(wiring.Component):
                                   attrs={"rom_style": "block"})
             m.submodules[f"table{pair}"] = table
             for lane in (2 * pair, 2 * pair + 1):
-                # Stages 1 and 2: the table and its output register, beside them the shift amount.
+                # Stages 1 and 2: the table and its output register, in parallel the shift amount.
                 port = table.read_port()
                 s1_whole = Signal(5, name=f"s1_whole{lane}", reset_less=True)
                 s2_whole, s2_base = (Signal(5, name=f"s2_whole{lane}", reset_less=True),

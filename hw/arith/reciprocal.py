@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reciprocals by restoring division, one bit a stage, one result a cycle."""
+"""Reciprocal unit: pipelined restoring division, one bit a stage, one result a cycle."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import wiring
@@ -52,7 +52,7 @@ def leading(m, name: str, value, moves: tuple[tuple[int, ...], ...], unit: int =
 
 
 class Reciprocal(wiring.Component):
-    """``R = (2**31 - 1) // Ln`` and ``length = bit_length(total)``, where Ln is the total moved into [2**15, 2**16).
+    """Reciprocal ``R = (2**31 - 1) // Ln`` and ``length = bit_length(total)``, Ln = total shifted into [2**15, 2**16).
 
     In terms of golden/README.md: ``sh = length - 16``, so a softmax row shifts by ``23 + sh = length + 7`` and an
     expert weight by ``15 + sh = length - 1``.
@@ -62,7 +62,7 @@ class Reciprocal(wiring.Component):
         i.total -> [ leading 0s, 16 and 8 ] [ 4, 2, 1 ] -> [ 2**16 - 1 - Ln ] [ trial subtraction ] x 15 -> o
 
     Timing: LATENCY = 18, II = 1; never stalls. ``o_valid`` follows ``i_valid`` by LATENCY.
-    Domain: totals from 1 to 2**width - 1; for 0 the result means nothing.
+    Domain: totals from 1 to 2**width - 1; for 0 the result is undefined.
     Reference model: ``golden.ops.arith.reciprocal``.
     Members: ``i_valid``, ``i_total`` In; ``o_valid``, ``o_recip`` (16 bits), ``o_length`` Out.
     """
@@ -86,7 +86,7 @@ class Reciprocal(wiring.Component):
         aligned, zeros = leading(m, "lead", self.i_total, ((16, 8), (4, 2, 1)))
         quotient = divide_ones(m, "step", aligned[self.WIDTH - RECIPROCAL_BITS:], RECIPROCAL_BITS)
 
-        # Beside the division: how long the total was, and that there was one.
+        # In parallel with the division: bit length of the total, and valid.
         lengths = [self.WIDTH - zeros]
         for stage in range(RECIPROCAL_BITS):
             length = Signal(6, name=f"length{stage}", reset_less=True)

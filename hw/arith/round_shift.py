@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounding right shift with saturation, many lanes that share one shift amount, short pipeline stages."""
+"""Pipelined rounding right shift with saturation, for many lanes that share one shift amount."""
 
 from amaranth.hdl import Cat, Const, Mux, Signal, signed
 
 LATENCY = 3
 FINE = 3
-"""Bits of the shift amount that the second stage takes; the first moves by multiples of 8."""
+"""Bits of the shift amount used by the second stage; the first shifts by multiples of 8."""
 SCALED_LATENCY = 2
 
 
@@ -23,22 +23,22 @@ def round_shift(m, name: str, values: list, shift, bits: int, *, halves: bool = 
     s1_fine = Signal(FINE, name=f"{name}_s1_fine", reset_less=True)
     m.d.sync += s1_fine.eq(shift[:FINE])
     coarse = Cat(Const(0, FINE), shift[FINE:])
-    reach = bits + (1 << FINE)
-    """Signed bits in which a value must lie to fit after the finest shift."""
+    kept = bits + (1 << FINE)
+    """Signed bits that a value must fit in to fit after the second stage's largest shift."""
     results = []
     for lane, value in enumerate(values):
         def register(stage, shape=1, suffix="", lane=lane):
             return Signal(shape, name=f"{name}_s{stage}{suffix}_{lane}", reset_less=True)
 
         # Stage 1: multiples of 8.
-        half = Signal(signed(max(len(value) + (not halves), reach)), name=f"{name}_half_{lane}")
+        half = Signal(signed(max(len(value) + (not halves), kept)), name=f"{name}_half_{lane}")
         moved = Signal.like(half, name=f"{name}_moved_{lane}")
-        s1_y, s1_over, s1_sign = register(1, signed(reach), "_y"), register(1, 1, "_over"), register(1, 1, "_sign")
+        s1_y, s1_over, s1_sign = register(1, signed(kept), "_y"), register(1, 1, "_over"), register(1, 1, "_sign")
         m.d.comb += [half.eq(value if halves else Cat(0, value).as_signed()), moved.eq(half >> coarse)]
-        m.d.sync += [s1_y.eq(moved), s1_over.eq(_beyond(half, reach, shift[FINE:])), s1_sign.eq(half[-1])]
+        m.d.sync += [s1_y.eq(moved), s1_over.eq(_beyond(half, kept, shift[FINE:])), s1_sign.eq(half[-1])]
 
         # Stage 2: 0..7 places.
-        fine = Signal(signed(reach), name=f"{name}_fine_{lane}")
+        fine = Signal(signed(kept), name=f"{name}_fine_{lane}")
         s2_w, s2_over, s2_sign = register(2, signed(bits + 1), "_w"), register(2, 1, "_over"), register(2, 1, "_sign")
         m.d.comb += fine.eq(s1_y >> s1_fine)
         m.d.sync += [s2_w.eq(fine), s2_over.eq(s1_over | _differ(fine[bits:])), s2_sign.eq(s1_sign)]
@@ -76,8 +76,8 @@ def round_shift_scaled(m, name: str, values: list, count, bits: int) -> list[Sig
 
 
 def _beyond(half, bits: int, count):
-    """Whether signed ``half``, shifted right by ``count`` bytes, leaves ``bits`` bits. What lies above them decides
-    only that: bytes that differ from the sign do so wherever they go, so they are found beside the shift."""
+    """Whether signed ``half``, shifted right by ``count`` bytes, leaves ``bits`` bits. The bits above decide only
+    that: a byte that differs from the sign does so after any shift, so it is found in parallel with the shift."""
     width = 1 << FINE
     parts = [half[first:first + width] for first in range(bits - 1, len(half), width)]
     return (Cat((part ^ half[-1:].replicate(len(part))).any() for part in parts) >> count).any()

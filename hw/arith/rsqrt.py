@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reciprocal square roots by two digit recurrences, one bit a stage, one result a cycle."""
+"""Reciprocal square root unit: two pipelined digit recurrences, one bit a stage, one result a cycle."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import wiring
@@ -12,7 +12,7 @@ ROOT_BITS = RSQRT_RADICAND_BITS // 2
 
 
 class ReciprocalRoot(wiring.Component):
-    """``r = (2**33 - 1) // isqrt(V * 4**j)``, 17 bits, with j such that ``V * 4**j`` lies in [2**32, 2**34).
+    """Reciprocal root ``r = (2**33 - 1) // isqrt(V * 4**j)``, 17 bits; ``V * 4**j`` lies in [2**32, 2**34).
 
     ::
 
@@ -45,7 +45,7 @@ class ReciprocalRoot(wiring.Component):
         root = self._isqrt(m, aligned[self.WIDTH - RSQRT_RADICAND_BITS:])
         quotient = divide_ones(m, "step", root, ROOT_BITS)
 
-        # Beside the recurrences: the exponent, and that there is one. All pairs of zeros gone, V stands 18 bits high.
+        # In parallel with the recurrences: exponent and valid. With all leading pairs removed, V is shifted by 18 bits.
         exponent = pairs.as_unsigned() - (self.WIDTH - RSQRT_RADICAND_BITS) // 2
         for stage in range(self.LATENCY - 2):
             s_exponent = Signal(signed(6), name=f"exponent{stage}", reset_less=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The matrix array: every linear layer, Q x K and P x V run on it."""
+"""Matrix array: the multiply-accumulate array on which every linear layer, Q x K and P x V run."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
@@ -14,8 +14,8 @@ FIELD = 18
 GROUP = 4
 """Packed products that are summed before they are unpacked."""
 DRAIN_BANKS = 8
-"""Finished tiles that wait to leave: enough for a credit to go round while tiles of scores leave, and no more costs
-anything, since LUT memories are deeper."""
+"""Finished tiles that wait for output: enough to cover the round trip of a credit while tiles of scores leave; more
+cost nothing, since LUT memories are deeper."""
 
 
 def drain_beat(cfg: MachineConfig) -> data.StructLayout:
@@ -24,9 +24,9 @@ def drain_beat(cfg: MachineConfig) -> data.StructLayout:
 
 
 class MatrixArray(wiring.Component):
-    """Multiplies tm token lanes by TN channels over tk inputs a cycle and accumulates tiles of int32.
+    """MAC array: tm token lanes times TN channels over tk inputs a cycle, accumulated to tiles of int32.
 
-    ``acc = sum over inputs of (byte << e) * weight``, planes of wide operands joined by ``widen`` (golden/README.md,
+    ``acc = sum over inputs of (byte << e) * weight``, ``widen`` joins the planes of wide operands (golden/README.md,
     Operands). ::
 
         s1    x = (a1 << 18) + a0 for each pair of lanes and input | weights
@@ -62,7 +62,7 @@ class MatrixArray(wiring.Component):
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         self.group = min(GROUP, cfg.tk)
-        self.SUM_STAGES = (cfg.tk - 1).bit_length()  # s3.. of the picture
+        self.SUM_STAGES = (cfg.tk - 1).bit_length()  # s3.. of the diagram
         self.LATENCY = self.SUM_STAGES + 6
         super().__init__({"i": In(stream.Signature(array_beat(cfg))),
                           "o": Out(stream.Signature(drain_beat(cfg))), "release": Out(1), "idle": Out(1),
@@ -85,7 +85,7 @@ class MatrixArray(wiring.Component):
         for c, row in enumerate(s1_w):
             m.d.sync += [w.eq(beat.weight[c][j]) for j, w in enumerate(row)]
 
-        # What travels beside the numbers, up to s7.
+        # Control bits that accompany the data, up to s7.
         control = data.StructLayout({"valid": 1, "first": 1, "widen": 1, "last": 1,
                                      "exp": data.ArrayLayout(unsigned(EXP_BITS), cfg.tm)})
         stages = [Signal(control, name=f"control_s{n + 1}") for n in range(3 + self.SUM_STAGES)]
@@ -145,7 +145,7 @@ class MatrixArray(wiring.Component):
         return registers
 
     def _drain(self, m, acc, completing, in_flight):
-        """Stages 9 and 10: banks filled and emptied in turn, a memory for each lane."""
+        """Stages 9 and 10: banks filled and emptied in round-robin order, a memory for each lane."""
         beats = self.cfg.tm
         s8_last, full = Signal(), Signal(DRAIN_BANKS)
         write_bank, read_bank = Signal(range(DRAIN_BANKS)), Signal(range(DRAIN_BANKS))

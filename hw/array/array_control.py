@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Array control: turns LINEAR and ATTENTION into array beats and tells what becomes of each finished tile."""
+"""Array control: turns LINEAR and ATTENTION into array beats and a context for each finished tile."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -36,7 +36,7 @@ CONTEXTS_AHEAD = 2
 
 
 class ArrayControl(wiring.Component):
-    """Loads operands ahead, traversals the loops, fetches weights (or K, or V), sends one array beat a cycle.
+    """Array control: prefetches operands, runs the loops, fetches weights (or K, or V), sends one array beat a cycle.
 
     ::
 
@@ -46,7 +46,7 @@ class ArrayControl(wiring.Component):
                                                                 '-> [contexts] -> o_context
 
     The loader runs ahead through groups, tiles and instructions as far as the lane buffers hold; the schedules make
-    the loop order of ``golden.spec.isa``; the beat issuer checks and requests.
+    the loop order of ``golden.spec.isa``; the beat issuer checks the conditions of a beat and requests its data.
     Timing: LATENCY cycles from ``i`` to the first beat of a full group when nothing waits. II = 1 beat: no cycle is
     lost between groups, tiles and LINEARs as long as loading a group (one row of 64 bytes a cycle:
     tm * ceil(slices / 4)) takes no longer than computing it (slices * steps), each twice when wide. Bytes fetched a
@@ -101,21 +101,21 @@ class ArrayControl(wiring.Component):
 
         # Every instruction goes to the loader and to the schedules.
         to_load = m.submodules.to_load = Queue(ISSUE, INSTRUCTIONS_AHEAD)
-        to_traverse = m.submodules.to_traverse = Queue(ISSUE, INSTRUCTIONS_AHEAD)
+        to_schedule = m.submodules.to_schedule = Queue(ISSUE, INSTRUCTIONS_AHEAD)
         m.d.comb += [
-            self.i.ready.eq(to_load.i.ready & to_traverse.i.ready),
-            to_load.i.valid.eq(self.i.valid & to_traverse.i.ready), to_load.i.p.eq(self.i.p),
-            to_traverse.i.valid.eq(self.i.valid & to_load.i.ready), to_traverse.i.p.eq(self.i.p),
+            self.i.ready.eq(to_load.i.ready & to_schedule.i.ready),
+            to_load.i.valid.eq(self.i.valid & to_schedule.i.ready), to_load.i.p.eq(self.i.p),
+            to_schedule.i.valid.eq(self.i.valid & to_load.i.ready), to_schedule.i.p.eq(self.i.p),
         ]
         wiring.connect(m, to_load.o, loader.i)
 
         # One schedule at a time; the next instruction of the same kind follows without a gap.
-        is_attention = INSTRUCTION[Opcode.LINEAR](to_traverse.o.p.word).opcode == Opcode.ATTENTION
+        is_attention = INSTRUCTION[Opcode.LINEAR](to_schedule.o.p.word).opcode == Opcode.ATTENTION
         use_attention = attention.busy
         m.d.comb += [
-            linear.i.valid.eq(to_traverse.o.valid & ~is_attention & ~attention.busy), linear.i.p.eq(to_traverse.o.p),
-            attention.i.valid.eq(to_traverse.o.valid & is_attention & ~linear.busy), attention.i.p.eq(to_traverse.o.p),
-            to_traverse.o.ready.eq(Mux(is_attention, attention.i.ready & ~linear.busy,
+            linear.i.valid.eq(to_schedule.o.valid & ~is_attention & ~attention.busy), linear.i.p.eq(to_schedule.o.p),
+            attention.i.valid.eq(to_schedule.o.valid & is_attention & ~linear.busy), attention.i.p.eq(to_schedule.o.p),
+            to_schedule.o.ready.eq(Mux(is_attention, attention.i.ready & ~linear.busy,
                                        linear.i.ready & ~attention.busy)),
             linear.i_group.valid.eq(loader.o_group.valid), linear.i_group.p.eq(loader.o_group.p),
             attention.i_group.valid.eq(loader.o_group.valid), attention.i_group.p.eq(loader.o_group.p),
@@ -150,7 +150,7 @@ class ArrayControl(wiring.Component):
                 lane.en.eq(issue.lane_en), issue.lane_operand[n].eq(lane.o), issue.lane_exp[n].eq(lane.exp),
             ]
 
-        # To the outside.
+        # Ports.
         wiring.connect(m, loader.o_traverse, wiring.flipped(self.o_traverse))
         wiring.connect(m, wiring.flipped(self.i_entry), loader.i_entry)
         wiring.connect(m, loader.o_operand_read, wiring.flipped(self.o_operand_read))

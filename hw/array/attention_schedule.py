@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Order of the array beats of ATTENTION instructions: scores of query groups ahead of the outputs of earlier ones."""
+"""Attention schedule: order of array beats; scores of later query groups overlap outputs of earlier ones."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -13,14 +13,14 @@ from hw.interfaces import ISSUE, LINE_BITS, SOFTMAX_JOB, SOFTMAX_SLOTS, Route, s
 from hw.lib.queue import Queue
 from hw.shapes import INSTRUCTION
 
-# No circle of waiting comes of the scores that are computed ahead: for those of group g + SCORES_AHEAD the softmax
-# needs only to have read those of g + SCORES_AHEAD - SOFTMAX_SLOTS, which waits for nothing but outputs of earlier
-# groups, and these were planned long before.
+# Computing scores early is deadlock-free: for those of group g + SCORES_AHEAD the softmax needs only to have read those
+# of g + SCORES_AHEAD - SOFTMAX_SLOTS, which waits for nothing but outputs of earlier groups, and these were issued
+# before.
 assert SCORES_AHEAD <= SOFTMAX_SLOTS
 
 
 class AttentionSchedule(wiring.Component):
-    """Walks head, query group; for each the scores (key tile, slice, step) and the outputs (tile, plane, chunk, step).
+    """Loops of ATTENTION: head, query group; in it scores (key tile, slice, step), outputs (tile, plane, chunk, step).
 
     ::
 
@@ -30,17 +30,16 @@ class AttentionSchedule(wiring.Component):
         i_softmax_done -> [ queue ] -> [ outputs: tile | plane | chunk | step | V row ] '
         o_softmax_job <- [ job ]
 
-    Outputs of a group come behind the scores of the SCORES_AHEAD groups after it, which hide its softmax.
+    Outputs of a group follow the scores of the SCORES_AHEAD groups after it, which hide its softmax latency.
     Timing: LATENCY = 1 from ``i`` to ``o`` (with a group and the multipliers there); II = 1 beat within scores and
-    outputs and from one to the other. A stalled ``o`` holds.
+    outputs and from one to the other. A stalled ``o`` keeps its payload.
     Domain: fields within ``golden.spec.isa.LIMITS``, even ``head_slices``.
     Reference model: the loops of ATTENTION in ``golden.iss``.
 
     Members: ``i`` In(stream ISSUE), ``i_group`` In(stream group), ``i_multipliers`` In(stream of LINE_BITS), ``o``
-    Out(stream
-    beat_plan), ``context`` Out, the tile's context while ``o`` carries its last beat; ``o_softmax_job`` Out(stream),
-    ``i_softmax_done`` In(stream); ``busy`` Out, an instruction is in progress; ``no_multipliers`` Out, it waits for its
-    multipliers.
+    Out(stream beat_plan), ``context`` Out, the tile's context while ``o`` carries its last beat; ``o_softmax_job``
+    Out(stream), ``i_softmax_done`` In(stream); ``busy`` Out, an instruction is in progress; ``no_multipliers`` Out, it
+    waits for its multipliers.
     """
 
     LATENCY = 1
@@ -73,7 +72,7 @@ class AttentionSchedule(wiring.Component):
         with m.If(take):
             m.d.sync += step.eq(Mux(step_last, 0, step + 1))
 
-        # Groups whose scores are under way or done, and finished softmax jobs.
+        # Groups whose scores are in progress or done, and finished softmax jobs.
         waiting = m.submodules.waiting = Queue(group(cfg), SCORES_AHEAD + 1)
         finished = m.submodules.finished = Queue(softmax_done(cfg), 2)
         wiring.connect(m, wiring.flipped(self.i_softmax_done), finished.i)
@@ -127,7 +126,7 @@ class AttentionSchedule(wiring.Component):
                     first_slice.eq(first_slice + slices_last + 1), multipliers.eq(multipliers >> 16),
                 ]
 
-        # The job leaves beside the first beat of its scores.
+        # The job leaves in the same cycle as the first beat of its scores.
         job_sent = self.o_softmax_job.valid & self.o_softmax_job.ready
         m.d.comb += [self.o_softmax_job.valid.eq(job_full), job_free.eq(~job_full)]
         with m.If(job_sent):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beat issuer: lets a planned beat go when its operands, weights and drain bank are there, and fetches its data."""
+"""Beat issuer: issues a planned beat when its operands, weights and drain bank are ready, and fetches its data."""
 
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -18,15 +18,15 @@ def probabilities(config: MachineConfig) -> data.ArrayLayout:
 
 
 class BeatIssue(wiring.Component):
-    """Keeps the pointers into weight ring and lane rows, checks, requests, and assembles the array's beats.
+    """Beat issuer: keeps the pointers into weight ring and lane rows, and assembles the array's beats.
 
     ::
 
         i -> (rows loaded? ring row there? drain credit?) -> [ s1: requests ] -> memories, READ_LATENCY
                                                              [ s1 .. s3: tags ] -> [ o_beat ]
 
-    A beat goes when its lane row is loaded (RING, KEY), its ring row has come (RING) and, if it is the last of a tile,
-    one of the array's drain banks is free.
+    A beat is issued when its lane row is loaded (RING, KEY), its ring row has arrived (RING) and, if it is the last of
+    a tile, one of the array's drain banks is free.
     Timing: LATENCY = 4 from ``i`` to ``o_beat``; II = 1. The array is always ready.
     Domain: plans in which no row is read twice after it was freed.
     Reference model: none, it changes nothing.
@@ -69,8 +69,8 @@ class BeatIssue(wiring.Component):
         cfg, plan = self.cfg, self.i.p
         go = Signal()
 
-        # Ring: where the next row lies, a pointer with one bit to spare, and its offset from the base; how far the ring
-        # is filled. `fresh` is the first row that nobody has read yet: where the next LINEAR begins.
+        # Ring: where the next row lies, a pointer with one extra bit, and its offset from the base; how far the ring
+        # is filled. `fresh` is the first row not yet read: where the next LINEAR begins.
         bits = cfg.ring_rows.bit_length()
         ring, mark, start, fresh = (Signal(data.StructLayout({"at": bits, "offset": bits}), name=name)
                                     for name in ("ring", "ring_mark", "ring_start", "ring_fresh"))
@@ -80,14 +80,14 @@ class BeatIssue(wiring.Component):
         with m.If(self.ring_release_en):
             m.d.sync += ring_tail.eq(ring_tail + self.ring_release)
         m.d.sync += ring_head.eq(ring_tail + self.ring_level)
-        following, behind = Signal.like(ring), Signal.like(ring)  # the next row; where an instruction leaves off
+        following, resume = Signal.like(ring), Signal.like(ring)  # the next row; where an instruction leaves off
         m.d.comb += [following.at.eq(ring.at + 1), following.offset.eq(ring.offset + 1)]
         with m.If(plan.reuse):
-            m.d.comb += [behind.at.eq(fresh.at), behind.offset.eq(  # less the rows up to this one
+            m.d.comb += [resume.at.eq(fresh.at), resume.offset.eq(  # less the rows up to this one
                 Mux(plan.ring == RingMove.RELEASE, fresh.offset + ~ring.offset, fresh.offset))]
         with m.Else():
-            m.d.comb += [behind.at.eq(following.at),
-                         behind.offset.eq(Mux(plan.ring == RingMove.RELEASE, 0, following.offset))]
+            m.d.comb += [resume.at.eq(following.at),
+                         resume.offset.eq(Mux(plan.ring == RingMove.RELEASE, 0, following.offset))]
         with m.If(go & from_ring):
             with m.Switch(plan.ring):
                 with m.Case(RingMove.NEXT):
@@ -99,7 +99,7 @@ class BeatIssue(wiring.Component):
                 with m.Case(RingMove.RESTART):
                     m.d.sync += [ring.eq(start), mark.eq(start)]
                 with m.Case(RingMove.RELEASE, RingMove.KEEP):
-                    m.d.sync += [place.eq(behind) for place in (ring, mark, start, fresh)]
+                    m.d.sync += [place.eq(resume) for place in (ring, mark, start, fresh)]
                     with m.If(plan.ring == RingMove.RELEASE):
                         m.d.sync += ring_base.eq(following.at)
         with m.If(go & (plan.source == Source.NONE)):
@@ -149,7 +149,7 @@ class BeatIssue(wiring.Component):
             self.p_plane.eq(plan.plane),
         ]
 
-        # Stages 1 to 3: tags, beside the memories.
+        # Stages 1 to 3: tags, in parallel with the memory reads.
         valid, tag = Signal(), Signal(beat_plan(cfg))
         m.d.sync += [valid.eq(go & (plan.source != Source.NONE)), tag.eq(plan)]
         for stage in (2, 3):

@@ -16,14 +16,14 @@ def pointer_bits(config: MachineConfig) -> int:
 
 
 class LaneBuffer(wiring.Component):
-    """Takes operand rows of 64 bytes, gives the ``tk`` operands of one array step and their block exponent.
+    """Operand buffer of a lane: takes rows of 64 bytes, gives the ``tk`` operands of a step and their block exponent.
 
     ::
 
         write_row, write_en, write_data -> [ 2 * lane_rows rows ] -> row -> [ quarter, step, sign -> o, exp ]
         row, en ---------------------------^                                 ^ one cycle later
 
-    The two halves are one circle of rows: the loader writes ahead of the array by as many rows as are free.
+    The two halves are one circular buffer: the loader writes ahead of the array by as many rows as are free.
     Timing: LATENCY = READ_LATENCY from ``en`` to ``o``. II = 1. A row may be read the cycle after it was written.
     Domain: bytes are -128..127, or 0..255 with ``unsigned``; without ``present`` ``o`` is zero.
     Reference model: none, it changes nothing.

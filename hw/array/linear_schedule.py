@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Order of the array beats of LINEAR instructions."""
+"""Linear schedule: the order of the array beats of LINEAR instructions."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -14,17 +14,19 @@ from hw.shapes import INSTRUCTION
 
 
 class LinearSchedule(wiring.Component):
-    """Walks output tile, token group, plane, slice, step; with dst GATE token group, output tile, plane, slice, step.
+    """Loops of LINEAR: output tile, token group, plane, slice, step; with dst GATE token group, then output tile, ....
 
     ::
 
         i       -> [ instruction ] --.
         i_group -> (head) -----------+-> [ tile | plane | slice | step ] -> o, context
 
-    The weights of a tile are read once for each group and released behind the last one (GATE, ``again``: those of all
-    tiles behind the last group; ``hold``: not at all). Lane rows are freed as the last pass over their group goes by.
+    The weights of a tile are read once for each group and released after the last one (GATE, ``reuse_weights``:
+    those of all tiles after the last group; ``retain_weights``: not at all). Lane rows are freed in the last pass over
+    their group.
     Timing: LATENCY = 1 from ``i`` to ``o``, which also needs a group; II = 1 beat, across groups, tiles and
-    instructions; a LINEAR with ``again`` first takes a cycle to go back. A stalled ``o`` holds.
+    instructions; a LINEAR with ``reuse_weights`` first takes a cycle to move the ring pointer back. A stalled ``o``
+    keeps its payload.
     Domain: fields within ``golden.spec.isa.LIMITS``; GATE has at most 4 tiles.
     Reference model: the loops of LINEAR in ``golden.iss``.
 
@@ -55,7 +57,7 @@ class LinearSchedule(wiring.Component):
         word = Signal(INSTRUCTION[Opcode.LINEAR])
         after = INSTRUCTION[Opcode.LINEAR](self.i.p.word)
         gate, tiles_last, slices_last = Signal(), Signal(8), Signal(9)
-        collect, seek = Signal(), Signal()  # weights stay until the instruction ends; a jump to held ones comes first
+        collect, seek = Signal(), Signal()  # release weights at the end only; first jump to retained ones
         done = Signal()
         m.d.comb += self.i.ready.eq(~self.busy | done)
         with m.If(self.i.ready):

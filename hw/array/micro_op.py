@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a schedule asks of the beat issuer: one array beat, its sources, and what is given back behind it."""
+"""Micro-operation of the array: one planned beat, its data sources, and what is released after it."""
 
 from amaranth.hdl import unsigned
 from amaranth.lib import data, enum
@@ -22,25 +22,25 @@ class Source(enum.Enum, shape=2):
 
 
 class RingMove(enum.Enum, shape=3):
-    """What the ring pointer does behind a beat. The base is the ring's tail, where the oldest rows lie that are still
-    held; the start is the first row of the instruction, and of the tile to come when those before it were given back;
+    """Move of the ring pointer after a beat. The base is the ring's tail, where the oldest rows lie that are still
+    retained; the start is the first row of the instruction, or of the next tile when those before it were released;
     the mark is the first row of the tile."""
 
     NEXT = 0
     AGAIN = 1
     """Back to the mark (next group; second plane of the same weights)."""
     MARK = 2
-    """Next row, which becomes the mark (next tile of an instruction that keeps its weights until it ends)."""
+    """Next row, which becomes the mark (next tile of an instruction that releases its weights only at its end)."""
     RESTART = 3
     """Back to the start (next group of a pass over all tiles)."""
     RELEASE = 4
-    """All rows from the base to this one are given back; the next one is the base."""
+    """All rows from the base to this one are released; the next one is the base."""
     KEEP = 5
-    """Nothing is given back at the instruction's end."""
+    """Nothing is released at the instruction's end."""
 
 
 class LaneMove(enum.Enum, shape=2):
-    """What the lane row pointer does behind a beat."""
+    """Move of the lane row pointer after a beat."""
 
     STAY = 0
     NEXT = 1
@@ -48,7 +48,7 @@ class LaneMove(enum.Enum, shape=2):
     REWIND = 2
     """Back to the first row that was not freed."""
     FREE = 3
-    """Next row; this one is given back to the loader."""
+    """Next row; this one is released to the loader."""
 
 
 def beat_plan(config: MachineConfig) -> data.StructLayout:
@@ -56,7 +56,7 @@ def beat_plan(config: MachineConfig) -> data.StructLayout:
         "source": Source,
         "row": unsigned((config.kv_rows - 1).bit_length()),  # KEY, VALUE
         "ring": RingMove,                  # RING
-        "reuse": unsigned(1),              # RING: rows that were held; behind the last one, on to rows not yet read
+        "reuse": unsigned(1),              # RING: retained rows; after the last one, on to rows not yet read
         "jump": range(config.ring_rows),   # NONE: where the instruction starts, counted from the base
         "lane": LaneMove,                  # RING, KEY
         "quarter": unsigned(2),            # slice of the lane row

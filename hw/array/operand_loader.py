@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operand loader: brings the operand rows of each token group into the lanes, ahead of the array."""
+"""Operand loader: copies the operand rows of each token group into the lane buffers, ahead of the array."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -17,7 +17,7 @@ ORDERS_AHEAD = 2
 
 
 class OperandLoader(wiring.Component):
-    """Reads, for each group, row after row of all its tokens, and tells how far the lane buffers are filled.
+    """Operand loader: reads the rows of each token group into the lanes and reports how far the buffers are filled.
 
     ::
 
@@ -25,15 +25,14 @@ class OperandLoader(wiring.Component):
                           '-> [queue of orders] -> [ plane | row | lane ] -> [ a: address ] -> [ o_operand_read ]
            lane_* <- [ w: row, lane ] <- i_operand_row <- (READ_LATENCY) <---------------------------'
 
-    Lane rows are a circle of 2 * lane_rows in every lane; row n of a group lies at the same place in all lanes.
+    Lane rows are a circular buffer of 2 * lane_rows in every lane; row n of a group has the same place in all lanes.
     Timing: LATENCY + n - 1 from ``i`` to the first read request of a group of n tokens; READ_LATENCY + 2 from a row's
     last transfer until ``loaded`` counts it; II = 1 row of 64 bytes, across groups, tiles and instructions.
     Domain: a group that is read more than once (dst GATE, ATTENTION) has at most 2 * lane_rows rows, planes counted.
     Reference model: none, it changes nothing.
 
     Members: ``i`` In(stream ISSUE); ``o_traverse``, ``i_entry`` as in TokenIterator; ``o_operand_read`` Out(stream of
-    row),
-    ``i_operand_row`` In(OPERAND_ROW); ``o_group`` Out(stream group), as soon as the group's rows are asked for;
+    row), ``i_operand_row`` In(OPERAND_ROW); ``o_group`` Out(stream group), as soon as the group's rows are requested;
     ``lane_en`` Out(one bit a lane), ``lane_row``, ``lane_data`` Out, writes to the lane buffers; ``loaded`` Out,
     ``free`` In, pointers to the end and the start of the lane rows in use.
     """
@@ -61,18 +60,18 @@ class OperandLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         cfg = self.cfg
-        traversal = m.submodules.traversal = TokenIterator(cfg)
-        wiring.connect(m, wiring.flipped(self.i), traversal.i)
-        wiring.connect(m, traversal.o_traverse, wiring.flipped(self.o_traverse))
-        wiring.connect(m, wiring.flipped(self.i_entry), traversal.i_entry)
+        iterator = m.submodules.iterator = TokenIterator(cfg)
+        wiring.connect(m, wiring.flipped(self.i), iterator.i)
+        wiring.connect(m, iterator.o_traverse, wiring.flipped(self.o_traverse))
+        wiring.connect(m, wiring.flipped(self.i_entry), iterator.i_entry)
 
         # Both queues take a group at the same time.
         groups = m.submodules.groups = Queue(group(cfg), GROUPS_AHEAD)
-        orders = m.submodules.orders = Queue(traversal.o.p.load.shape(), ORDERS_AHEAD)
+        orders = m.submodules.orders = Queue(iterator.o.p.load.shape(), ORDERS_AHEAD)
         m.d.comb += [
-            traversal.o.ready.eq(groups.i.ready & orders.i.ready),
-            groups.i.valid.eq(traversal.o.valid & orders.i.ready), groups.i.p.eq(traversal.o.p.group),
-            orders.i.valid.eq(traversal.o.valid & groups.i.ready), orders.i.p.eq(traversal.o.p.load),
+            iterator.o.ready.eq(groups.i.ready & orders.i.ready),
+            groups.i.valid.eq(iterator.o.valid & orders.i.ready), groups.i.p.eq(iterator.o.p.group),
+            orders.i.valid.eq(iterator.o.valid & groups.i.ready), orders.i.p.eq(iterator.o.p.load),
         ]
         wiring.connect(m, groups.o, wiring.flipped(self.o_group))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the loader tells a schedule about one group of tokens, one token a lane."""
+"""Token group: the record that the loader passes to a schedule for one group of tokens, one token a lane."""
 
 from amaranth.hdl import unsigned
 from amaranth.lib import data
@@ -9,7 +9,7 @@ from hw.interfaces import ROW_BITS, TOKEN_BITS
 
 
 def group(config: MachineConfig) -> data.StructLayout:
-    """The lanes of one pass over a group; the lane rows of groups follow each other in the order of their records."""
+    """Group record: the lanes of one pass over a group; lane rows of groups are in the order of their records."""
     return data.StructLayout({
         "first": unsigned(1),              # first group of its pass (of an output tile, of a head)
         "last": unsigned(1),               # last group of its pass
@@ -24,11 +24,11 @@ def group(config: MachineConfig) -> data.StructLayout:
 
 
 def load_order(config: MachineConfig) -> data.StructLayout:
-    """Which operand rows to bring into the lanes for one group."""
+    """Load order: which operand rows to copy into the lanes for one group."""
     return data.StructLayout({
         "address": data.ArrayLayout(unsigned(ROW_BITS), config.tm),  # first row of each lane's token
         "lanes_last": unsigned(3),         # last lane with a token
         "rows_last": unsigned(7),          # rows of a plane, less one
         "wide": unsigned(1),               # two planes ...
-        "plane": unsigned(8),              # ... so many rows apart
+        "plane": unsigned(8),              # ... this many rows apart
     })

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Token traversal: which tokens share a group, where their operands lie and where their results go."""
+"""Token iterator: which tokens share a group, where their operands lie and where their results go."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
@@ -26,7 +26,7 @@ assert SLICES_PER_ROW == 4, "Quarters of a row are counted in two bits."
 
 
 class TokenIterator(wiring.Component):
-    """Counts tokens (or reads them from an expert's queue), ``tm`` to a group, once for each pass over them.
+    """Token iterator: counts tokens (or reads an expert's queue), ``tm`` to a group, once for each pass over them.
 
     ::
 
@@ -37,8 +37,8 @@ class TokenIterator(wiring.Component):
     Row of a token's operands: src_row + token * src_stride, plus the head's first row for ATTENTION; of its results:
     dst_row + token * dst_stride, plus the tile (RESIDUAL) or half of it (operand rows hold two blocks).
     Timing: LATENCY = 5 from ``i`` to ``o`` with tm = 1 token (one more for each further one); II = 1 token, across
-    groups, passes and instructions. A stalled ``o`` stops the traversal.
-    Domain: fields within ``golden.spec.isa.LIMITS``. A LINEAR without tokens still traversals its passes, with one
+    groups, passes and instructions. A stalled ``o`` stops the iterator.
+    Domain: fields within ``golden.spec.isa.LIMITS``. A LINEAR without tokens still runs its passes, with one
     group in which no lane is present (it loads row 0), so that its weights, parameters and contexts are used up.
     Reference model: the loops of ``golden.iss``.
 
@@ -68,7 +68,7 @@ class TokenIterator(wiring.Component):
 
         # Instruction.
         valid, empty, attention = Signal(), Signal(), Signal()
-        residual, operand, traversals = Signal(), Signal(), Signal()
+        residual, operand, from_queue = Signal(), Signal(), Signal()
         src_by_entry, dst_by_entry, wide = Signal(), Signal(), Signal()
         passes_last, tokens_last = Signal(8), Signal(TOKEN_BITS)
         rows_last, plane, head_last = Signal(7), Signal(8), Signal(3)
@@ -94,7 +94,7 @@ class TokenIterator(wiring.Component):
         with m.If(self.i.valid & self.i.ready):
             with m.If(linear.opcode == Opcode.ATTENTION):
                 m.d.sync += [
-                    attention.eq(1), empty.eq(0), residual.eq(0), operand.eq(0), traversals.eq(0), src_by_entry.eq(0),
+                    attention.eq(1), empty.eq(0), residual.eq(0), operand.eq(0), from_queue.eq(0), src_by_entry.eq(0),
                     dst_by_entry.eq(0), wide.eq(0), passes_last.eq(heads.heads - 1), tokens_last.eq(heads.queries - 1),
                     head_last.eq(heads.head_slices - 1), src.row.eq(heads.q_row), src.stride.eq(heads.q_stride),
                     dst.row.eq(heads.dst_row), dst.stride.eq(heads.dst_stride),
@@ -103,7 +103,7 @@ class TokenIterator(wiring.Component):
                 m.d.sync += [
                     attention.eq(0), residual.eq(linear.dst == Route.RESIDUAL.value),
                     operand.eq((linear.dst == Route.OPERAND8.value) | (linear.dst == Route.OPERAND16.value)),
-                    empty.eq(linear_empty), traversals.eq(by_entry & ~linear_empty),
+                    empty.eq(linear_empty), from_queue.eq(by_entry & ~linear_empty),
                     more_traversals.eq(by_entry & ~linear_empty), traversals_left.eq(linear_passes_last),
                     src_by_entry.eq(linear.src_index == Index.QUEUE_TOKEN),
                     dst_by_entry.eq(linear.dst_index == Index.QUEUE_TOKEN), wide.eq(linear.src_wide),
@@ -118,9 +118,9 @@ class TokenIterator(wiring.Component):
         # Place in the loops; `slice_` is the head's first slice.
         pass_, token, lane, slice_ = Signal(8), Signal(TOKEN_BITS), Signal(3), Signal(8)
         pass_done, group_done, take = Signal(), Signal(), Signal()
-        ready = valid & (~traversals | self.i_entry.valid)
+        ready = valid & (~from_queue | self.i_entry.valid)
         m.d.comb += [
-            take.eq(ready & advance), self.i_entry.ready.eq(advance & valid & traversals),
+            take.eq(ready & advance), self.i_entry.ready.eq(advance & valid & from_queue),
             pass_done.eq(token == tokens_last), group_done.eq(pass_done | (lane == self.cfg.tm - 1)),
             done.eq(take & pass_done & (pass_ == passes_last)),
         ]
@@ -163,7 +163,7 @@ class TokenIterator(wiring.Component):
                              s3_row.eq(s2_row + s2_product)]
                 s3_rows.append(s3_row)
 
-        # Lanes fill up; the complete group waits for the taker.
+        # Lanes fill up; the complete group waits until it is taken.
         out, full = Signal.like(self.o.p), Signal()
         m.d.comb += [advance.eq(~full | self.o.ready), self.o.valid.eq(full), self.o.p.eq(out)]
         with m.If(advance):

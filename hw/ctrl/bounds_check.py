@@ -28,8 +28,8 @@ END_BITS = 24
 
 
 class BoundsChecker(wiring.Component):
-    """For each instruction: does a field contradict another, do its rows lie beyond their memory, or where it writes?
-    The conditions are those of ``golden.spec.legality``, evaluated on signals.
+    """Bounds checker: do an instruction's fields contradict each other, are its rows beyond their memory, do ranges
+    that it reads and writes overlap? The conditions are those of ``golden.spec.legality``, evaluated on signals.
 
     ::
 
@@ -37,10 +37,10 @@ class BoundsChecker(wiring.Component):
                    program state --^    [any] <- [s5 > capacity | slots 0 and 1 meet] <- [s4 base, end] <-'
 
     Timing: LATENCY cycles from ``valid`` to ``contradiction`` and ``beyond``; II = 2, the gate's state needs one more.
-    Domain: instructions inside ``isa.LIMITS``; of others nothing is said.
+    Domain: instructions inside ``isa.LIMITS``; for others the result is undefined.
     Reference model: ``golden.iss.bounds_check``.
 
-    Members: ``valid``, ``word`` In; ``body`` In, a cycle later: it stands in a body of EXPERTS; ``contradiction``,
+    Members: ``valid``, ``word`` In; ``body`` In, a cycle later: it is in a body of EXPERTS; ``contradiction``,
     ``beyond`` Out.
     """
 
@@ -66,7 +66,7 @@ class BoundsChecker(wiring.Component):
                  "slots": Signal(TOKENS_BITS), "entries": Signal(ENTRIES_BITS), "held": Signal(ENTRIES_BITS)}
         program = ProgramState(**state, body=self.body)
 
-        # Stage 2: what each opcode says about itself.
+        # Stage 2: the conditions and ranges of each opcode.
         s2 = [Signal(RANGE, name=f"s2_range{n}") for n in range(SLOTS)]
         s2_wrong, s2_gate, s2_append, s2_entries = Signal(), Signal(), Signal(), Signal(ENTRIES_BITS)
         m.d.sync += [s2_wrong.eq(0), s2_gate.eq(0)] + [used.when.eq(0) for used in s2]

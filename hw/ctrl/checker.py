@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refuses instructions that cannot be meant, before anything of the program runs."""
+"""Instruction checker: refuses illegal instructions before anything of the program runs."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -13,7 +13,7 @@ from hw.shapes import INSTRUCTION
 
 
 class InstructionChecker(wiring.Component):
-    """Looks at the instructions after BEGIN one by one; the first wrong one is reported, those after END are ignored.
+    """Instruction checker: checks each instruction after BEGIN, reports the first illegal one, ignores those after END.
 
     BAD_OPCODE: no such opcode, a second BEGIN, or EXPERTS or END inside a body of EXPERTS. BAD_FIELD: a field outside
     ``isa.LIMITS``, a reserved bit that is set, or fields that contradict each other. RANGE_LOCAL: a row beyond its
@@ -54,7 +54,7 @@ class InstructionChecker(wiring.Component):
         m.submodules.bounds = bounds = BoundsChecker(self.cfg)
         m.d.comb += [bounds.valid.eq(self.valid), bounds.word.eq(self.word)]
 
-        # Stage 1: every opcode's own rules.
+        # Stage 1: the rules of each opcode.
         s1_valid, s1_at, s1_opcode, s1_body = Signal(), Signal(16), Signal(4), Signal(4)
         s1_bad = Signal(16)
         m.d.sync += [
@@ -75,7 +75,7 @@ class InstructionChecker(wiring.Component):
                 bad = bad | term
             m.d.sync += s1_bad[opcode].eq(bad)
 
-        # Stage 2: where it stands.
+        # Stage 2: its place in the program.
         body_left, unknown, misplaced = Signal(4), Signal(), Signal()
         known = sum(1 << opcode for opcode in FORMATS)
         m.d.comb += [
@@ -87,13 +87,13 @@ class InstructionChecker(wiring.Component):
         with m.If(s1_valid):
             m.d.sync += body_left.eq(Mux(body_left != 0, body_left - 1, Mux(s1_opcode == Opcode.EXPERTS, s1_body, 0)))
 
-        # Later stages: what the fields mean together is known; END ends it all.
-        verdict = data.StructLayout({"valid": 1, "at": 16, "end": 1, "misplaced": 1, "bad": 1})
-        now = Signal(verdict, name="s2_verdict")
+        # Later stages: the bounds checker's result; END ends the check.
+        checked = data.StructLayout({"valid": 1, "at": 16, "end": 1, "misplaced": 1, "bad": 1})
+        now = Signal(checked, name="s2_checked")
         m.d.sync += [now.valid.eq(s1_valid), now.at.eq(s1_at), now.end.eq(s1_opcode == Opcode.END),
                      now.misplaced.eq(unknown | misplaced), now.bad.eq((s1_bad >> s1_opcode)[0])]
         for stage in range(3, bounds.LATENCY + 1):
-            later = Signal(verdict, name=f"s{stage}_verdict")
+            later = Signal(checked, name=f"s{stage}_checked")
             m.d.sync += later.eq(now)
             now = later
         bad = now.bad | bounds.contradiction

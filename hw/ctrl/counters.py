@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The performance counters behind the register map."""
+"""Performance counters, read through the register map."""
 
 from amaranth.hdl import Array, Cat, Module, Signal, unsigned
 from amaranth.lib import data, wiring
@@ -9,14 +9,14 @@ EVENT_BITS = 3
 
 
 class Counters(wiring.Component):
-    """``count`` counters of 64 bits; each grows by its event every cycle.
+    """Performance counters: ``count`` of 64 bits; each adds its event in every cycle.
 
     ::
 
         event -> [+ low 32] -carry-> [+ high 32]
                       \\-> select -> [o] <- [snapshot] <- select <-/      (the high half a cycle after the low half)
 
-    The carry reaches the high half a cycle late, which is when the snapshot is taken: the two belong together.
+    The carry reaches the high half a cycle late, which is when the snapshot is taken, so both halves are consistent.
 
     Timing: LATENCY cycles from ``read`` to ``o``. Reading the low half takes the snapshot that reading the high half
     returns.

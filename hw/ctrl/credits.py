@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts the free lines of the weight stream's four destinations."""
+"""Credit counters: free lines of the weight stream's four destinations."""
 
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -11,11 +11,11 @@ from hw.dma.weight_lines import CHUNK_LINES, Destination
 NORM_LINES = 128
 """Depth of the norm's parameter queue; the widest norm takes 96 lines."""
 MULTIPLIER_LINES = 4
-"""Depth of the queue of score multipliers."""
+"""Depth of the queue of ATTENTION's score multipliers."""
 
 
 class Credits(wiring.Component):
-    """credit[d] = depth[d] + released - taken, in lines; ``possible`` when ``destination`` can take a whole chunk.
+    """Credit counters, in lines: depth[d] + released - taken; ``possible``: ``destination`` can take a whole chunk.
 
     Timing: LATENCY cycles from a release to ``possible``; a line taken counts in the next cycle.
     Domain: nothing is taken while not ``possible``; nothing is released that was not taken.
@@ -46,7 +46,7 @@ class Credits(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         cfg = self.cfg
-        # Destination: depth, lines wanted free before a chunk, lines freed in this cycle.
+        # Destination: depth, lines that must be free before a chunk, lines freed in this cycle.
         targets = {
             Destination.RING: (cfg.ring_lines, CHUNK_LINES, self.ring_release * (cfg.row_bytes // LINE)),
             Destination.PARAM: (cfg.param_lines, CHUNK_LINES, self.param_release),

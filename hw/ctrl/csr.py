@@ -13,12 +13,12 @@ from hw.ctrl.counters import Counters
 COUNTERS = tuple(r for r in REGISTERS if r.offset >= BY_NAME["CYCLES"].offset)
 """The counters, in the order of ``event``."""
 SETTINGS = tuple(r for r in REGISTERS if r.locked)
-"""What the host sets before a job; outputs of the same names in lower case."""
+"""Registers that the host sets before a job; outputs of the same names in lower case."""
 WORD_ADDRESS = range(2, MAP_BYTES.bit_length() - 1)
 
 
 class Csr(wiring.Component):
-    """The register map of ``golden.spec.regs`` and nothing else.
+    """AXI4-Lite registers: the register map of ``golden.spec.regs`` and nothing else.
 
     ::
 
@@ -69,7 +69,7 @@ class Csr(wiring.Component):
         m.submodules.counters = counters = self.counters
         m.d.comb += [counters.event.eq(self.event), counters.clear.eq(self.clear)]
 
-        # What the simple registers hold.
+        # Values of the plain registers.
         done, ready, stopping = Signal(), Signal(), Signal()
         ignored, locked = Signal(), Signal()
         gier, ier, isr = Signal(), Signal(len(Cause)), Signal(len(Cause))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches the program, checks all of it, and then lets the sequencer and the prefetcher read it."""
+"""Front end: fetches and checks the whole program, then lets the sequencer and the prefetcher read it."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import memory, stream, wiring
@@ -17,7 +17,7 @@ WORD_BEATS = INSTRUCTION_BYTES // BEAT_BYTES
 
 
 class FrontEnd(wiring.Component):
-    """Brings ``count`` instructions from ``addr`` into the program memory; nothing runs unless every one is legal.
+    """Front end: fetches ``count`` instructions from ``addr`` into the program memory; runs only if every one is legal.
 
     BEGIN comes first and alone: a program for another machine is refused before anything else is read. Faults, besides
     those of InstructionChecker: BAD_OPCODE (no BEGIN), BAD_VERSION (magic, ABI), BAD_CONFIG (fingerprint), BAD_FIELD
@@ -33,9 +33,8 @@ class FrontEnd(wiring.Component):
     Reference model: ``golden.iss``.
 
     Members: ``start`` In, ``addr`` In, ``o_request`` Out(stream of TRANSFER), ``i_data`` In(stream of a beat),
-    ``fetching`` Out, the data of the main port are ours; ``loaded`` Out, a pulse; ``prefetcher_index``,
-    ``sequencer_index``
-    In, ``prefetcher_word``, ``sequencer_word`` Out; ``fault``, ``fault_code``, ``fault_index`` Out.
+    ``fetching`` Out, the main port's data belong to the front end; ``loaded`` Out, a pulse; ``prefetcher_index``,
+    ``sequencer_index`` In, ``prefetcher_word``, ``sequencer_word`` Out; ``fault``, ``fault_code``, ``fault_index`` Out.
     """
 
     READ_LATENCY = 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells the sequencer which units are empty."""
+"""Unit activity: which units are idle, for the sequencer."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
@@ -12,7 +12,7 @@ SETTLE = 3
 
 
 class Activity(wiring.Component):
-    """``idle`` bit of a unit = all its parts have been empty for SETTLE cycles.
+    """Activity of the units: ``idle`` of a unit is high when all its parts have been empty for SETTLE cycles.
 
     ARRAY consists of array control, array, contexts on their way, epilogue and softmax.
 
@@ -20,8 +20,8 @@ class Activity(wiring.Component):
     Domain: something that leaves one part shows in the next within SETTLE cycles.
     Reference model: none.
 
-    Members: ``dma``, ``norm``, ``gate``, ``control``, ``array``, ``epilogue``, ``softmax`` In, each unit's own idle;
-    ``context`` In, one waits before the epilogue; ``idle`` Out, in the order of ``isa.Unit``.
+    Members: ``dma``, ``norm``, ``gate``, ``control``, ``array``, ``epilogue``, ``softmax`` In, ``idle`` of each part;
+    ``context`` In, a tile context waits before the epilogue; ``idle`` Out, in the order of ``isa.Unit``.
     """
 
     LATENCY = SETTLE

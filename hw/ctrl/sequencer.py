@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Issues the instructions of a job in order, each as soon as the units it waits for are empty."""
+"""Sequencer: issues the instructions of a job in order, each as soon as the units it waits for are empty."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -12,33 +12,33 @@ from hw.moe.expert_queues import ARRIVALS_BITS, EXPERT_BITS
 from hw.shapes import INSTRUCTION
 
 READ_CYCLES = 2
-"""From a program index to its instruction."""
+"""Cycles from a program index to its instruction."""
 HOLD = 4
-"""Cycles after an issue in which a unit counts as busy whatever its ``idle`` says."""
+"""Cycles after an issue in which a unit counts as busy, whatever its ``idle``."""
 UNITS = {Unit.DMA: "o_dma", Unit.NORM: "o_norm", Unit.ARRAY: "o_array", Unit.GATE: "o_gate"}
 
 
 class Sequencer(wiring.Component):
-    """Walks the program once. EXPERTS repeats its body for each expert whose queue is not empty, in the order in
-    which the queues got their first entries.
+    """Sequencer: runs through the program once. EXPERTS repeats its body for each expert whose queue is not empty, in
+    the order in which the queues got their first entries.
 
     ::
 
         program[index] -> [instruction] -> wait & busy == 0, its register free -> [o_dma | o_norm | o_array | o_gate]
                                \\-> EXPERTS: (gate empty) arrivals -> o_total; place -> arrival -> count -> body
 
-    Each unit has a register of its own in front, so a unit that is slow to accept does not hold up the others. END
-    finishes the job when every unit is empty. EXPERTS waits for the gate even when its ``wait`` does not say so.
+    Each unit has an issue register, so a unit that is slow to accept does not stall the others. END
+    finishes the job when every unit is empty. EXPERTS waits for the gate even when its ``wait`` does not include it.
 
-    Timing: LATENCY cycles from a unit's ``idle`` to the issue of what waited for it; FETCH cycles at least from one
-    instruction to the next.
+    Timing: LATENCY cycles from a unit's ``idle`` to the issue of an instruction that waited for it; at least FETCH
+    cycles from one instruction to the next.
     Domain: programs that passed ``hw.ctrl.checker``.
     Reference model: the main loop of ``golden.iss``.
 
     Members: ``start`` In; ``index`` Out, ``word`` In, READ_CYCLES later; ``o_dma``, ``o_norm``, ``o_array``, ``o_gate``
     Out(stream of ISSUE); ``idle`` In(4), in the order of ``isa.Unit``; ``arrivals`` In, experts with a queue; ``place``
     Out, ``arrival`` In, the expert of that place a cycle later; ``count_expert`` Out, ``count`` In, a cycle later;
-    ``o_total`` Out(stream), how many places there are, for the stream prefetcher: the gate has said all; ``at`` Out,
+    ``o_total`` Out(stream), how many places there are, for the weight prefetcher: the gate is finished; ``at`` Out,
     index last issued; ``retire`` Out, a pulse for each BEGIN, EXPERTS, END; ``finished`` Out, a pulse.
     """
 
@@ -78,7 +78,7 @@ class Sequencer(wiring.Component):
         m = Module()
         outputs = {unit: getattr(self, name) for unit, name in UNITS.items()}
 
-        # Which units are busy: an instruction before them, just accepted, or in the works.
+        # Which units are busy: an instruction is in their issue register, just accepted, or in progress.
         busy = Signal(len(outputs))
         for i, out in enumerate(outputs.values()):
             hold = Signal(range(HOLD + 1), name=f"hold{i}")
@@ -88,7 +88,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += hold.eq(hold - 1)
             m.d.sync += busy[i].eq(out.valid | ~self.idle[i] | (hold != 0))
 
-        # The instruction at work.
+        # The current instruction.
         issue, target, wait = Signal(ISSUE), Signal(len(outputs)), Signal(len(outputs))
         opcode = Signal(4)
         free = Signal()
@@ -149,7 +149,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += place.eq(place + 1)
                     m.next = "SCAN"
 
-            # EXPERTS: with the gate empty, tell the prefetcher how many there are; then one pass over the body for
+            # EXPERTS: with the gate empty, send the prefetcher their number; then one pass over the body for
             # each.
             with m.State("EXPERTS"):
                 m.d.sync += [

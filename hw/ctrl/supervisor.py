@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carries a job from start to done: first error, watchdog, drain, reset of the units."""
+"""Job supervisor: start, first error, watchdog, drain, and reset of the units."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
@@ -16,12 +16,12 @@ LOCAL_FAULT = data.StructLayout({"valid": 1, "code": unsigned(8), "index": unsig
 WINDOWS = ("read", "write", "weight")
 CHECK_CYCLES = 3
 DRAIN_CYCLES = 4
-"""From ``halt`` to every engine's ``quiet`` telling the truth."""
+"""Cycles from ``halt`` until every engine's ``quiet`` is valid."""
 RESET_CYCLES = 4
 
 
 class Supervisor(wiring.Component):
-    """One job: check the settings, let the front end begin, watch, and bring everything to rest, whatever happened.
+    """Job supervisor: checks the settings, starts the front end, watches for errors, and stops every unit at the end.
 
     ::
 
@@ -30,13 +30,14 @@ class Supervisor(wiring.Component):
             \\-> SETTLE -/                                                              after all
 
     The first error is kept; in one cycle a bus fault goes before the program's, before a local one, before a time-out,
-    before the abort. In DRAIN the engines issue nothing, accept everything owed and complete started writes without
-    strobes; RESET clears every unit, so the next job begins as after power-up. Jobs that succeed take the same way;
-    a bus that breaks the protocol in their drain makes them fail. A bus that is not quiet when a job is started gets
-    the time of a drain to come to rest, in SETTLE. The memories begin to empty behind RESET, and anew behind CHECK.
+    before the abort. In DRAIN the engines issue nothing, accept all outstanding responses and complete started writes
+    without strobes; RESET clears every unit, so the next job begins as after power-up. Jobs that succeed take the same
+    path; a bus that breaks the protocol in their drain makes them fail. A bus that is not quiet when a job is
+    started gets the time of a drain to become quiet, in SETTLE. The memories start to clear after RESET, and
+    again after CHECK.
 
     Timing: a job ends at most JOB_LIMIT cycles after it began plus the drain, which ends at most BUS_LIMIT cycles
-    after the last handshake that was owed, or DRAIN_LIMITS times that after a bus broke the protocol.
+    after the last outstanding handshake, or DRAIN_LIMITS times that after a bus broke the protocol.
     Domain: settings do not change while ``busy``.
     Reference model: none.
 
@@ -64,7 +65,7 @@ class Supervisor(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        # Settings, looked at all the time and believed a few cycles after the start.
+        # Settings, checked continuously; the result is used a few cycles after the start.
         half = ADDRESS_BITS // 2
         empty = Signal(len(WINDOWS))
         for n, window in enumerate(WINDOWS):
@@ -147,7 +148,7 @@ class Supervisor(wiring.Component):
                         give_up()
 
             with m.State("CHECK"):
-                # Whatever came over a bus while nobody worked, and has ceased, is forgotten.
+                # A protocol violation while no job ran, on a bus that is quiet now, is forgotten.
                 m.d.sync += self.reset.eq(ticks != 0)
                 with m.If(ticks == 0):
                     with m.If(empty.any()):

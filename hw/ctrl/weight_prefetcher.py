@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs ahead through the program and asks for every line of the weight stream before anybody needs it."""
+"""Weight prefetcher: reads the program ahead of the sequencer and requests every line of the weight stream early."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -13,7 +13,7 @@ from hw.moe.expert_queues import ARRIVALS_BITS, EXPERT_BITS, ROUND_BITS
 from hw.shapes import INSTRUCTION
 
 READ_CYCLES = 2
-"""From a program index to its instruction."""
+"""Cycles from a program index to its instruction."""
 
 
 def _times(value, factor: int):
@@ -23,32 +23,31 @@ def _times(value, factor: int):
 
 
 class WeightPrefetcher(wiring.Component):
-    """For each instruction that consumes the weight stream, requests its lines and says where they go, in order.
+    """Weight prefetcher: requests the weight-stream lines of each instruction, in order, with their destinations.
 
-    LINEAR: for each tile PARAM_LINES to PARAM, then SLICE_LINES a slice to RING (none with ``again``). NORM:
+    LINEAR: for each tile PARAM_LINES to PARAM, then SLICE_LINES a slice to RING (none with ``reuse_weights``). NORM:
     NORM_PARAM_LINES a block to NORM. ATTENTION: a line to MULTIPLIERS, then PARAM_LINES for each 32 output channels to
     PARAM.
-    EXPERTS: traversals the body once for each expert, in order of arrival, as soon as the gate has named it, and goes
-    on when it has walked as many as the sequencer says there are; its streams count from ``stream + expert * pitch``.
+    EXPERTS: repeats the body once for each expert, in order of arrival, as soon as the gate has named it, and goes on
+    after as many as the sequencer reports; streams in the body count from ``stream + expert * pitch``.
 
     ::
 
         program[index] -> [decoded] -> segments (destination, lines) -> o_route
                                            \\-> chunks of up to 8 lines, against the destination's credit -> o_chunk
 
-    A credit is a free line at the destination: taken with the chunk, given back when the consumer frees the line. So
-    nothing is ever requested that could not be stored, and the bus is never held up by a full queue.
+    A credit is a free line at the destination: taken with the chunk, returned when the consumer frees the line. So
+    nothing is requested that could not be stored, and a full queue never stalls the bus.
 
-    What the gate has named belongs to this EXPERTS once the gate has begun as many rounds (GATEs without ``append``) as
-    stand before it in the program.
+    The experts named by the gate belong to this EXPERTS once the gate has begun as many rounds (GATEs without
+    ``append``) as precede it in the program.
 
     Timing: a chunk in two cycles, four times what the ports can bring; two cycles between segments, about six between
     instructions, EXPERT_BITS more before an expert.
     Domain: programs that passed ``hw.ctrl.checker``; the consumers take lines in program order.
     Reference model: the stream order of ``golden.spec.tiling``, followed by ``golden.iss``.
 
-    Members: ``start`` In; ``index`` Out, ``word`` In, READ_CYCLES later; ``i_total`` In(stream): experts to traversal
-    in
+    Members: ``start`` In; ``index`` Out, ``word`` In, READ_CYCLES later; ``i_total`` In(stream): experts in
     all; ``arrivals`` In, experts named so far, ``round`` In, rounds of the gate; ``place`` Out, ``arrival`` In, the
     expert of that place a cycle later; ``o_chunk``, ``o_route`` Out(streams); ``ring_release`` In, rows, with
     ``ring_release_en``; ``param_release``, ``norm_release``, ``multipliers_release`` In, one line each.
@@ -85,12 +84,12 @@ class WeightPrefetcher(wiring.Component):
         m = Module()
         view = {opcode: layout(self.word) for opcode, layout in INSTRUCTION.items()}
 
-        # The instruction at work. `stream` is where it starts, `line` the next line not yet asked for.
+        # The current instruction. `start_line` is its first line, `line` the next line to request.
         opcode = Signal(4)
         start_line, line, fresh = Signal(STREAM_BITS), Signal(STREAM_BITS), Signal(init=1)
         tiles, slices, blocks, heads, head_slices = Signal(8), Signal(9), Signal(9), Signal(6), Signal(4)
-        again = Signal()
-        # EXPERTS: where the expert at work stands in the order of arrival, its line, and the body.
+        reuse = Signal()
+        # EXPERTS: place of the current expert in the order of arrival, its line, and the body.
         place, rounds, limit = Signal(ARRIVALS_BITS), Signal(ROUND_BITS), Signal(ARRIVALS_BITS)
         experts_line, pitch, expert_line = (Signal(STREAM_BITS, name=name) for name in (
             "experts_line", "pitch", "expert_line"))
@@ -98,7 +97,7 @@ class WeightPrefetcher(wiring.Component):
         named, over = Signal(), Signal()
         in_body, body, body_left, body_index = Signal(), Signal(4), Signal(4), Signal.like(self.index)
 
-        # The segment at work.
+        # The current segment.
         destination, left = Signal(Destination), Signal(ROUTE["lines"].width)
         jump, whole, last = Signal(), Signal(), Signal()
         m.d.comb += [self.o_route.payload.destination.eq(destination), self.o_route.payload.lines.eq(left)]
@@ -137,7 +136,7 @@ class WeightPrefetcher(wiring.Component):
                     with m.Case(Opcode.LINEAR):
                         v = view[Opcode.LINEAR]
                         m.d.sync += [start_line.eq(v.stream), tiles.eq(v.tiles), slices.eq(v.slices),
-                                     again.eq(v.reuse_weights)]
+                                     reuse.eq(v.reuse_weights)]
                         m.next = "PLACE"
                     with m.Case(Opcode.NORM):
                         v = view[Opcode.NORM]
@@ -201,9 +200,9 @@ class WeightPrefetcher(wiring.Component):
                 m.next = "ROUTE"
                 with m.If((opcode == Opcode.LINEAR) & (destination == Destination.PARAM)):
                     m.d.sync += [destination.eq(Destination.RING), left.eq(slices * SLICE_LINES), tiles.eq(tiles - 1)]
-                    with m.If(again & (tiles == 1)):
+                    with m.If(reuse & (tiles == 1)):
                         m.next = "NEXT"
-                    with m.Elif(again):  # the weights are there: on to the next tile's parameters
+                    with m.Elif(reuse):  # the weights are in the ring: on to the next tile's parameters
                         m.d.sync += [destination.eq(Destination.PARAM), left.eq(PARAM_LINES), jump.eq(1),
                                      line.eq(line + slices * SLICE_LINES)]
                 with m.Elif((opcode == Opcode.LINEAR) & (tiles != 0)):
@@ -220,7 +219,7 @@ class WeightPrefetcher(wiring.Component):
                     m.d.sync += place.eq(place + 1)
                     m.next = "SETTLE"
 
-            # EXPERTS. `named` and `over` speak of the place of a cycle before.
+            # EXPERTS. `named` and `over` refer to the place of the previous cycle.
             with m.State("SETTLE"):
                 m.next = "NAMED"
             with m.State("NAMED"):

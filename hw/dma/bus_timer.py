@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notices a bus that has stopped answering, and one that may still send what nobody asked for."""
+"""Bus timer: detects a bus that has stopped answering, and one that may still send unrequested responses."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
@@ -9,10 +9,10 @@ from golden.spec.regs import DRAIN_LIMITS
 
 
 class BusTimer(wiring.Component):
-    """Pulses ``expired`` when ``limit`` cycles pass in which the bus owes a handshake and makes none.
+    """Bus timer: pulses ``expired`` after ``limit`` cycles in which the bus owes a handshake and makes none.
 
-    A bus that broke the protocol is in ``doubt``: how many answers it still has in store can no longer be told by
-    counting. When everything that was asked for has come, the timer listens, ``limit`` cycles at a time: the first
+    A bus that broke the protocol is in ``doubt``: how many responses are still to come can no longer be
+    counted. When every requested response has arrived, the timer listens, ``limit`` cycles at a time: the first
     such window without another violation ends the doubt; when DRAIN_LIMITS of them were noisy, ``expired`` pulses, and
     listening goes on.
 
@@ -21,8 +21,8 @@ class BusTimer(wiring.Component):
     Domain: any limit.
     Reference model: none.
 
-    Members: ``limit`` In, ``owed`` In, a handshake is the bus's turn, ``moved`` In, one happened, ``asked`` In,
-    something is not answered in full, ``violated`` In, an answer came that the protocol forbids, ``halt`` In,
+    Members: ``limit`` In, ``owed`` In, the bus must make a handshake, ``moved`` In, one happened, ``asked`` In,
+    a request is not fully answered, ``violated`` In, a response came that the protocol forbids, ``halt`` In,
     ``expired`` Out, ``doubt`` Out.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts lines together from the ports' shares and sends each where the prefetcher said."""
+"""Line router: assembles lines from the ports' shares and sends each to the prefetcher's destination."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
@@ -12,7 +12,7 @@ from hw.lib.queue import Queue
 
 
 class LineRouter(wiring.Component):
-    """A line is the shares of all ports side by side; the next ``lines`` lines of a route go to its destination.
+    """Line router: joins the shares of all ports to lines; the next ``lines`` lines of a route go to its destination.
 
     ::
 
@@ -20,7 +20,7 @@ class LineRouter(wiring.Component):
         i_route -> [destination, lines left] --^
 
     Timing: LATENCY cycles from the last share to the destination; II = 1, also across routes. A stalled
-    destination stops everything behind it; it never stalls for long, since the prefetcher asks only for what fits.
+    destination stops all later lines; it never stalls for long, since the prefetcher requests only what fits.
     Domain: routes of at least one line.
     Reference model: none.
 
@@ -50,7 +50,7 @@ class LineRouter(wiring.Component):
         outputs = {Destination.RING: self.o_ring, Destination.PARAM: self.o_param,
                    Destination.NORM: self.o_norm, Destination.MULTIPLIERS: self.o_multipliers}
 
-        # The route in force; the next one is loaded with the last line of this one.
+        # The current route; the next one is loaded with the last line of this one.
         destination, left = Signal(Destination), Signal(ROUTE["lines"].width)
         active, last, take = Signal(), Signal(), Signal()
         m.d.comb += self.i_route.ready.eq(~active | take & last)

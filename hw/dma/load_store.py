@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LOAD, STORE and COPY: rows between DRAM and the operand and residual memories."""
+"""Load/store unit: LOAD, STORE and COPY move rows between DRAM and the operand and residual memories."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -15,11 +15,11 @@ from hw.shapes import INSTRUCTION
 
 ROWS_BITS = 17
 ROW_QUEUE = 8
-"""Rows between the side that brings them and the side that takes them; covers the memories' latency."""
+"""Rows between the two sides of a transfer; covers the memories' latency."""
 
 
 class LoadStore(wiring.Component):
-    """Moves ``rows`` rows of 64 bytes; operand rows that are loaded get exponent 0.
+    """Load/store unit: moves ``rows`` rows of 64 bytes; operand rows that are loaded get exponent 0.
 
     ::
 
@@ -35,10 +35,10 @@ class LoadStore(wiring.Component):
     Reference model: ``golden.iss``.
 
     Members: ``i`` In(stream of ISSUE); ``table_addr``, ``input_addr``, ``output_addr`` In; ``o_load``, ``o_store``
-    Out(stream of TRANSFER), ``i_data`` In, ``o_data`` Out(streams of a beat), ``stored`` In, no write is under way;
+    Out(stream of TRANSFER), ``i_data`` In, ``o_data`` Out(streams of a beat), ``stored`` In, no write is in flight;
     ``o_operand_read``, ``o_residual_read`` Out(stream of row), ``i_operand_row``, ``i_residual_row`` In, READ_LATENCY
     after the transfer; ``o_operand_write``, ``o_residual_write`` Out(streams); ``idle``, ``retire``; ``fault``,
-    ``fault_code`` Out; ``at`` Out, index of the instruction at work.
+    ``fault_code`` Out; ``at`` Out, index of the current instruction.
     """
 
     LATENCY = 3
@@ -149,7 +149,7 @@ class LoadStore(wiring.Component):
                 m.d.comb += running.eq(1)
                 with m.If(to_write == 0):
                     m.next = "LAND"
-            # Every store must be acknowledged before anybody believes it; a row has landed meanwhile in any case.
+            # Every store must be acknowledged before it counts as done; local rows have been written by then.
             with m.State("LAND"):
                 with m.If(~is_store | self.stored):
                     m.d.sync += self.retire.eq(1)
@@ -158,11 +158,11 @@ class LoadStore(wiring.Component):
                 pass
 
         m.submodules.rows = queue = Queue(LINE_BITS, ROW_QUEUE)
-        self._bring(m, queue, running, is_load, residual, source, to_read)
-        self._take(m, queue, running, is_store, residual, target, to_write)
+        self._fill(m, queue, running, is_load, residual, source, to_read)
+        self._empty(m, queue, running, is_store, residual, target, to_write)
         return m
 
-    def _bring(self, m, queue, running, is_load, residual, source, to_read):
+    def _fill(self, m, queue, running, is_load, residual, source, to_read):
         """Rows into the queue: gathered from beats, or read from a memory while the queue has room for the answers."""
         beats, beat_count = Signal(LINE_BITS), Signal(range(LINE_BEATS))
         gathered = Signal()
@@ -196,7 +196,7 @@ class LoadStore(wiring.Component):
                 queue.i.payload.eq(Mux(residual, self.i_residual_row, self.i_operand_row.data)),
             ]
 
-    def _take(self, m, queue, running, is_store, residual, target, to_write):
+    def _empty(self, m, queue, running, is_store, residual, target, to_write):
         """Rows out of the queue: into a memory, or as beats to the write engine."""
         writes = ((self.o_operand_write, ~residual), (self.o_residual_write, residual))
         for out, mine in writes:

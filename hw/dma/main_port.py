@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The main port: one read engine, shared by front end and load/store unit, and one write engine."""
+"""Main port: one read engine, shared by front end and load/store unit, and one write engine."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -11,7 +11,7 @@ from hw.dma.write_engine import WriteEngine
 
 
 class MainPort(wiring.Component):
-    """Gives the read engine to the front end while ``fetching``, to the load/store unit otherwise.
+    """Main port: connects the read engine to the front end while ``fetching``, to the load/store unit otherwise.
 
     Timing: as the engines; sharing adds no cycle. The two readers never overlap: nothing is issued before the program
     is loaded.

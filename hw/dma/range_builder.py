@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Joins the prefetcher's small grants into ranges worth a burst."""
+"""Range builder: joins the prefetcher's chunks into ranges long enough for a burst."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -11,20 +11,20 @@ from hw.axi import MAX_BURST
 from hw.dma.weight_lines import CHUNK, RANGE, beats_per_line
 
 PATIENCE = 16
-"""Cycles without a new grant after which a range goes out although it could still grow."""
+"""Cycles without a new chunk after which a range goes out although it could still grow."""
 SETTLE = 31
-"""Cycles from a range to a port that shows it is busy, generously; ``starving`` means nothing before."""
+"""Upper bound of the cycles from a range until its port shows busy; ``starving`` is not valid before."""
 
 
 class RangeBuilder(wiring.Component):
-    """Collects consecutive chunks and hands every port the same ranges, whole bursts where possible.
+    """Range builder: joins consecutive chunks and gives every port the same ranges, whole bursts where possible.
 
     ::
 
-        i -> [granted lines] -> enough for a burst? nothing under way? patience over? -> [range] -> o[0..P-1]
+        i -> [granted lines] -> enough for a burst? nothing in flight? patience over? -> [range] -> o[0..P-1]
 
-    A range ends at a multiple of 64 beats of the stream. It goes out earlier when a chunk that does not follow waits
-    behind it, when ``starving``, or after PATIENCE cycles without a chunk.
+    A range ends at a multiple of 64 beats of the stream. It goes out earlier when the next chunk does not follow
+    it, when ``starving``, or after PATIENCE cycles without a chunk.
 
     Timing: LATENCY cycles from a chunk to ``o.valid`` when starving; II cycles from range to range. One chunk a cycle.
     Domain: chunks of 1..8 lines; ``jump`` on the first chunk after reset.
@@ -58,7 +58,7 @@ class RangeBuilder(wiring.Component):
         added, removed = Signal(CHUNK["lines"].width), Signal.like(lines)
         patience, may_jump, push = Signal(range(PATIENCE + 1)), Signal(), Signal()
 
-        # Grants that follow come in at any time; a jump waits until everything before it has been handed out.
+        # Consecutive chunks are accepted at any time; a jump waits until everything before it has been sent.
         m.d.comb += [
             self.i.ready.eq(Mux(self.i.payload.jump, may_jump, ~self.granted[-1])),
             push.eq(self.i.valid & self.i.ready), added.eq(Mux(push, self.i.payload.lines, 0)),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads DRAM: transfers in, beats out, several bursts outstanding."""
+"""Read engine: AXI reads of DRAM, transfers in, beats out, several bursts outstanding."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -14,7 +14,7 @@ from hw.lib.queue import Queue
 
 
 class ReadEngine(wiring.Component):
-    """Reads ``beats`` beats from ``addr`` on for each transfer, in order.
+    """Read engine: reads ``beats`` beats from ``addr`` on for each transfer, in order.
 
     ::
 
@@ -24,8 +24,8 @@ class ReadEngine(wiring.Component):
 
     A burst is issued only when the queue has room for all of it, so RREADY is always high. After the first fault, and
     while ``halt``, no burst is issued and what still arrives is counted and dropped. A burst is over when as many beats
-    as it asked for have come, whatever RLAST says. A wrong RLAST, or a beat that nobody asked for, leaves it open how
-    many are still to come: the engine is ``quiet`` again only when the bus timer has no doubt any more.
+    as it requested have come, whatever RLAST is. After a wrong RLAST or an unrequested beat it is unknown how many are
+    still to come: the engine is ``quiet`` again only when the bus timer has no doubt any more.
 
     Timing: one beat a cycle, as long as ``depth`` beats cover the bus's latency. LATENCY cycles from a transfer at
     ``i`` to ARVALID when nothing is before it. A stalled ``o`` stops new bursts, never RREADY.
@@ -33,8 +33,8 @@ class ReadEngine(wiring.Component):
     Reference model: the DRAM of the simulated board.
 
     Members: ``i`` In(stream of TRANSFER), ``o`` Out(stream of a beat), ``lo``, ``hi`` In, the window; ``limit`` In, of
-    the bus timer; ``halt`` In; ``quiet`` Out, the bus owes nothing and will send nothing; ``expired`` Out, the bus
-    timer's pulse, with the beat that is owed in ``fault_addr``; ``fault``, ``fault_code``, ``fault_addr`` Out;
+    the bus timer; ``halt`` In; ``quiet`` Out, no response is outstanding or will come; ``expired`` Out, the bus
+    timer's pulse, with the outstanding beat in ``fault_addr``; ``fault``, ``fault_code``, ``fault_addr`` Out;
     ``beat`` Out, a pulse for each beat read; ``axi`` Out(AxiRead).
     """
 
@@ -73,7 +73,7 @@ class ReadEngine(wiring.Component):
         m.submodules.check = check = WindowGuard(TRANSFER)
         m.submodules.splitter = splitter = BurstSplitter()
         m.submodules.guard = guard = WindowGuard(BURST)
-        m.submodules.issued = issued = Queue(BURST, self.bursts - 1)  # and the oldest beside it
+        m.submodules.issued = issued = Queue(BURST, self.bursts - 1)  # and the oldest in a register
         m.submodules.data = queue = Queue(BEAT_BITS, self.depth)
         m.submodules.timer = timer = BusTimer()
         wiring.connect(m, wiring.flipped(self.i), check.i)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cuts transfers into bursts."""
+"""Burst splitter: cuts transfers into bursts."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -12,15 +12,15 @@ SPAN_BITS = SIZE + MAX_BURST.bit_length() - 1
 
 
 class BurstSplitter(wiring.Component):
-    """Turns a transfer of any length into bursts that end at multiples of 1024 bytes.
+    """Burst splitter: cuts a transfer of any length into bursts that end at multiples of 1024 bytes.
 
     ::
 
         i -> [addr, left] -> room = 64 - addr[4:10] -> [beats = min(left, room)] -> o
                   ^-------------- next multiple of 1024, carry a cycle later -----------/
 
-    Timing: LATENCY cycles from ``i`` to the first burst; II cycles from burst to burst. A stall holds the burst.
-    Domain: addresses that are multiples of 16, lengths of at least 1 beat, no wrap (the guards see to it).
+    Timing: LATENCY cycles from ``i`` to the first burst; II cycles from burst to burst. A stalled ``o`` is stable.
+    Domain: addresses that are multiples of 16, lengths of at least 1 beat, no wrap (the guards ensure it).
     Reference model: none (arithmetic on Python integers in the bench).
 
     Members: ``i`` In(stream of TRANSFER), ``o`` Out(stream of BURST), ``busy`` Out, a transfer is inside.

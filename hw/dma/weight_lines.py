@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Payloads between the stream prefetcher and the weight ports."""
+"""Payloads between the weight prefetcher and the weight ports."""
 
 from amaranth.hdl import unsigned
 from amaranth.lib import data, enum
@@ -9,7 +9,7 @@ from golden.spec.machine import SLICE_LINES
 from hw.axi import LINE_BEATS, MAX_BURST
 
 CHUNK_LINES = SLICE_LINES
-"""Most lines the prefetcher asks for at once: one slice of a tile's weights."""
+"""Most lines that the prefetcher requests at once: one slice of a tile's weights."""
 
 
 class Destination(enum.Enum, shape=2):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One weight port: ranges of lines in, this port's share of each line out."""
+"""Weight port: ranges of lines in, this port's share of each line out."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
@@ -12,7 +12,7 @@ from hw.dma.weight_lines import RANGE, beats_per_line
 
 
 class WeightPort(wiring.Component):
-    """Reads bytes ``base + line * B`` .. of its plane, B = 64 / ports, and gives B bytes for each line.
+    """Weight port: reads bytes ``base + line * B`` .. of its plane, B = 64 / ports, and gives B bytes for each line.
 
     ::
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The weight stream: from the prefetcher's grants to lines at their destinations, through all weight ports."""
+"""Weight stream: from the prefetcher's chunks through all weight ports to lines at their destinations."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
@@ -19,7 +19,7 @@ ROUTES = 64
 
 
 class WeightStream(wiring.Component):
-    """Wires range builder, ports and router together.
+    """Weight stream: range builder, ports and line router wired together.
 
     ::
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lets through what lies inside the host's window, and nothing else."""
+"""Window guard: passes only transfers and bursts inside the host's address window."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
@@ -11,17 +11,19 @@ HALF = ADDRESS_BITS // 2
 
 
 class WindowGuard(wiring.Component):
-    """Passes a burst or transfer only if all its bytes lie in [lo, hi); the first that does not blocks all that follow.
+    """Window guard: passes an item only if all its bytes lie in [lo, hi); the first other one blocks all that follow.
 
-    It computes the end of every item itself, with carry, so that neither a wrong splitter nor a wrap at the top of the
-    address space gets past. ``o.valid`` is high only in state SEND, which is reached only through ``inside``.
+    It computes the end of every item (burst or transfer) itself, with carry, so that neither a wrong splitter nor a
+    wrap at the top of the address space gets past. ``o.valid`` is high only in state SEND, entered only through
+    ``inside``.
 
     ::
 
         i -> [item] -> [end, low half] -> [end, high half] -> [four half comparisons] -> inside? -> SEND -> o
                                                                                           \\-> BLOCKED, fault
 
-    Timing: LATENCY cycles from a transfer at ``i`` to ``o.valid``; II items, as it holds one at a time. A stall holds.
+    Timing: LATENCY cycles from a transfer at ``i`` to ``o.valid``; II per item, as it holds one at a time. A stalled
+    ``o`` is stable.
     Domain: any address and length; ``lo`` and ``hi`` stable while an item is inside.
     Reference model: none (arithmetic on Python integers in the bench).
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes DRAM: transfers and beats in, acknowledged bursts out."""
+"""Write engine: AXI writes to DRAM, transfers and beats in, acknowledged bursts out."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -16,7 +16,7 @@ W_BEAT = data.StructLayout({"data": BEAT_BITS, "strb": BEAT_BYTES, "last": 1})
 
 
 class WriteEngine(wiring.Component):
-    """Writes the beats of ``i_data`` to ``beats`` beats from ``addr`` on for each transfer, in order.
+    """Write engine: writes the beats of ``i_data`` to ``beats`` beats from ``addr`` on for each transfer, in order.
 
     ::
 
@@ -35,8 +35,8 @@ class WriteEngine(wiring.Component):
     Reference model: the DRAM of the simulated board.
 
     Members: ``i`` In(stream of TRANSFER), ``i_data`` In(stream of a beat), ``lo``, ``hi`` In, the window; ``limit``
-    In, of the bus timer; ``halt`` In; ``quiet`` Out, the bus owes nothing and will send nothing; ``idle`` Out,
-    all transfers are acknowledged; ``expired`` Out, with the burst that is owed in ``fault_addr``; ``fault``,
+    In, of the bus timer; ``halt`` In; ``quiet`` Out, no response is outstanding or will come; ``idle`` Out,
+    all transfers are acknowledged; ``expired`` Out, with the outstanding burst in ``fault_addr``; ``fault``,
     ``fault_code``, ``fault_addr`` Out; ``beat`` Out, a pulse for each beat; ``axi`` Out(AxiWrite).
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""First-in first-out queue with typed streams at both ends."""
+"""FIFO queue with typed streams at both ends."""
 
 from amaranth.hdl import Module, Mux, Shape, Signal, Value
 from amaranth.lib import stream, wiring
@@ -8,14 +8,14 @@ from amaranth.lib.wiring import In, Out
 
 
 class Queue(wiring.Component):
-    """Holds up to ``depth`` payloads of ``shape`` in order.
+    """FIFO of up to ``depth`` payloads of ``shape``.
 
     ::
 
         i -> [ two registers (depth 2) | memory -> read register ] -> o
 
     Timing: LATENCY cycles from a transfer at ``i`` into an empty queue to ``o.valid``: 1 for depths 1 and 2, 2 for
-    deeper ones. II = 1 (depth 1: 2). A stalled ``o`` holds its payload. ``ready`` and ``valid`` of the two sides
+    deeper ones. II = 1 (depth 1: 2). A stalled ``o`` keeps its payload. ``ready`` and ``valid`` of the two sides
     depend on registers only.
     Domain: any payload; a depth of at least 1.
     Reference model: none, it changes nothing.
@@ -49,7 +49,7 @@ class Queue(wiring.Component):
         m.d.comb += [i_bits.eq(Value.cast(self.i.payload)), Value.cast(self.o.payload).eq(o_bits)]
 
         if self.depth == 2:
-            # Head and skid register; `ready` is "the skid is free", a register.
+            # Head and skid buffer; `ready` is "the skid buffer is free", a register.
             head, skid = Signal(width, reset_less=True), Signal(width, reset_less=True)
             head_full, skid_full = Signal(), Signal()
             m.d.comb += [self.i.ready.eq(~skid_full), self.o.valid.eq(head_full), o_bits.eq(head)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Key memory: K tiles as the array takes them, 32 keys by tk head channels a row."""
+"""Key memory: K tiles in the layout that the array reads, 32 keys by tk head channels a row."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
@@ -10,7 +10,7 @@ from hw.interfaces import KEY_WRITE, READ_LATENCY
 
 
 class KeyMemory(wiring.Component):
-    """Writes 16 head channels of one key into its column of a K tile; reads one array step of 32 keys a cycle.
+    """Key memory: writes 16 head channels of a key into its column of a K tile; reads an array step of 32 keys a cycle.
 
     ::
 
@@ -18,10 +18,10 @@ class KeyMemory(wiring.Component):
              [ 0       | all columns    | sweep ]     ^ row, en
 
     Row ``tile * steps + step``, byte ``c * tk + j`` = key c, head channel ``step * tk + j`` (golden.spec.tiling).
-    Timing: LATENCY = READ_LATENCY from ``row``, ``en`` to ``o``; ``o`` holds until the next read's data. A write takes
-    II = ``cfg.steps`` cycles; a read sees writes transferred WRITE_LATENCY or more cycles before. The bytes read a
-    cycle are TN * tk, whatever the number of token lanes. Behind a reset the write registers sweep zeros through all
-    rows: for SWEEP = ``cfg.kv_rows`` cycles no write is accepted, and reads give zeros at once.
+    Timing: LATENCY = READ_LATENCY from ``row``, ``en`` to ``o``; ``o`` keeps it until the next read's data. A write
+    takes II = ``cfg.steps`` cycles; a read sees writes transferred WRITE_LATENCY or more cycles before. The bytes read
+    a cycle are TN * tk, whatever the number of token lanes. After a reset the write registers sweep zeros through
+    all rows: for SWEEP = ``cfg.kv_rows`` cycles no write is accepted, and reads give zeros at once.
     Domain: tiles below ``cfg.kv_tiles`` (the epilogue refuses others).
     Reference model: the K memory of ``golden.iss``.
 
@@ -48,7 +48,7 @@ class KeyMemory(wiring.Component):
         steps, granule = self.cfg.steps, 8 * self.cfg.tk
 
         # Write: the payload stays in s1 for `steps` cycles and shifts down by one step in each. A reset leaves zeros
-        # for all columns of row 0 there, and the rows behind it follow.
+        # for all columns of row 0 there, and the later rows follow.
         s1_ready, s1_step = Signal(), Signal(range(max(2, steps)))
         s1_column, s1_tile = Signal(TN, init=-1), Signal(range(self.cfg.kv_tiles))
         s1_data, swept, reads = Signal(steps * granule), Signal(), Signal()
@@ -75,7 +75,7 @@ class KeyMemory(wiring.Component):
             read_port.addr.eq(self.row), read_port.en.eq(self.en),
         ]
 
-        # Read: output register. A read finds the last zeros from the second cycle behind the sweep on.
+        # Read: output register. A read finds the last zeros from the second cycle after the sweep on.
         s1_en = Signal()
         m.d.sync += [s1_en.eq(self.en), reads.eq(swept)]
         with m.If(~reads):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operand memory: what the array's token side reads, 64 bytes and two block exponents a row."""
+"""Operand memory: the activations that the array reads, 64 bytes and two block exponents a row."""
 
 from golden.spec.machine import MachineConfig
 from hw.interfaces import LINE_BITS, OPERAND_ROW, OPERAND_WRITE
@@ -7,7 +7,7 @@ from hw.memory.row_memory import RowMemory
 
 
 class OperandMemory(RowMemory):
-    """A :class:`RowMemory` of ``cfg.operand_rows`` rows of OPERAND_ROW; a half is a block of 32 bytes and its exponent.
+    """Operand memory, a :class:`RowMemory` of ``cfg.operand_rows`` rows; a half is a block of 32 bytes and exponent.
 
     Read clients: 0 operand loader, 1 DMA. Write clients: 0 epilogue, 1 norm, 2 DMA. Datapath, timing, domain and
     members as there. Reference model: the operand memory of ``golden.iss``.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Residual memory: the stream between the layers, 32 channels of int16 a row."""
+"""Residual memory: the residual stream between the layers, 32 channels of int16 a row."""
 
 from golden.spec.machine import MachineConfig
 from hw.interfaces import LINE_BITS, RESIDUAL_WRITE
@@ -7,7 +7,7 @@ from hw.memory.row_memory import RowMemory
 
 
 class ResidualMemory(RowMemory):
-    """A :class:`RowMemory` of ``cfg.residual_rows`` rows of 64 bytes; a half is 16 channels.
+    """Residual memory, a :class:`RowMemory` of ``cfg.residual_rows`` rows of 64 bytes; a half is 16 channels.
 
     Read clients: 0 epilogue, 1 norm, 2 DMA. Write clients: 0 epilogue, 1 DMA. Datapath, timing, domain and members as
     there. Reference model: the residual memory of ``golden.iss``.

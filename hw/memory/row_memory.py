@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of 64-byte rows, written by halves, shared by fixed-priority clients."""
+"""Row memory: 64-byte rows, written by halves, shared by fixed-priority clients."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
@@ -14,8 +14,8 @@ BLOCK_ROWS = 32
 
 
 class RowMemory(wiring.Component):
-    """Keeps ``rows`` rows of two halves, zeros at first; one client reads and one client writes in a cycle, client 0
-    first.
+    """Row memory: ``rows`` rows of two halves, initially zero; one client reads and one client writes in a cycle,
+    client 0 first.
 
     ::
 
@@ -23,16 +23,16 @@ class RowMemory(wiring.Component):
         i_write[0..] -> open? -> priority -> [ register ] -> [ array ]
         [ sweep: row after row, zeros ] ----^ last
 
-    A sweep writes zeros to all rows behind a reset, one in each cycle in which no client writes. Blocks of BLOCK_ROWS
-    are open when it is through with them: a write waits for that, a read does not, since of a row that nobody could
-    write it gives zeros.
+    A sweep writes zeros to all rows after a reset, one in each cycle in which no client writes. A block of BLOCK_ROWS
+    rows is open when the sweep has passed it: a write waits for that, a read does not, since it gives zeros for a row
+    that cannot have been written.
     Timing: LATENCY = READ_LATENCY cycles from a transfer at ``i_read[n]`` to the row at ``o_row[n]``, which stays for
     that one cycle. A read sees every write transferred WRITE_LATENCY or more cycles before it; of a half written one
-    cycle less before it, it gives anything. II = 1 on each side; a client waits only for clients before it. The ready
-    of a client depends on the valid of the clients before it. While the sweep lasts, at least ``rows`` cycles, a write
-    takes two cycles (its block is looked up in the first), and more where its block is not yet open.
+    cycle less before it, the result is undefined. II = 1 on each side; a client waits only for clients before it. The
+    ready of a client depends on the valid of the clients before it. While the sweep lasts, at least ``rows`` cycles, a
+    write takes two cycles (its block is looked up in the first), and more where its block is not yet open.
     Domain: rows below ``rows``. Beyond, a write is dropped, a read returns zeros, and ``fault`` pulses. A write that
-    waits stays as it is.
+    waits is stable.
     Reference model: a numpy array.
 
     Members: ``i_read[readers]`` In(stream of row), ``o_row[readers]`` Out, ``i_write[writers]`` In(stream of
@@ -64,7 +64,7 @@ class RowMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Arbitration: the first client that asks.
+        # Arbitration: the first client that requests.
         at, swept, is_open = Signal(range(self.rows + 1)), Signal(), Signal(len(self.i_write))
         read_valid, read_row = self._choose(m, self.i_read, lambda n, client: client.payload)
         write_valid, write = self._choose(m, self.i_write, lambda n, client: Cat(client.payload, is_open[n]))
@@ -75,7 +75,7 @@ class RowMemory(wiring.Component):
         for n, client in enumerate(self.i_write):
             m.d.comb += client.ready.eq(self._first(self.i_write, n) & is_open[n])
 
-        # Sweep. A block is open two cycles behind its last row's turn, when a read finds the zeros.
+        # Sweep. A block is open two cycles after its last row was cleared, when a read finds the zeros.
         block_log2 = exact_log2(BLOCK_ROWS)
         opened, s1_closed = Signal(range(self.rows // BLOCK_ROWS + 1)), Signal()
         m.d.sync += [opened.eq(at[block_log2:]), s1_closed.eq(read_row[block_log2:] >= opened)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Value memory: V tiles as the array takes them, 32 head channels by tk keys a row."""
+"""Value memory: V tiles in the layout that the array reads, 32 head channels by tk keys a row."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import memory, stream, wiring
@@ -10,7 +10,7 @@ from hw.interfaces import READ_LATENCY, VALUE_WRITE
 
 
 class ValueMemory(wiring.Component):
-    """Writes 16 head channels of one key into a V tile; reads one array step of tk keys a cycle.
+    """Value memory: writes 16 head channels of one key into a V tile; reads one array step of tk keys a cycle.
 
     ::
 
@@ -18,9 +18,9 @@ class ValueMemory(wiring.Component):
              [ sweep: 0 ]                             ^ row, en
 
     Row ``tile * steps + step``, byte ``c * tk + j`` = head channel c, key ``step * tk + j`` (golden.spec.tiling).
-    Timing: LATENCY = READ_LATENCY from ``row``, ``en`` to ``o``; ``o`` holds until the next read's data. Writes: II =
-    1; a read sees writes transferred WRITE_LATENCY or more cycles before. The bytes read a cycle are TN * tk, whatever
-    the number of token lanes. Behind a reset the write registers sweep zeros through all rows: for SWEEP =
+    Timing: LATENCY = READ_LATENCY from ``row``, ``en`` to ``o``; ``o`` keeps it until the next read's data. Writes:
+    II = 1; a read sees writes transferred WRITE_LATENCY or more cycles before. The bytes read a cycle are TN * tk, for
+    any number of token lanes. After a reset the write registers sweep zeros through all rows: for SWEEP =
     ``cfg.kv_rows`` cycles no write is accepted, and reads give zeros at once.
     Domain: tiles below ``cfg.kv_tiles`` (the epilogue refuses others).
     Reference model: the V memory of ``golden.iss``.
@@ -49,7 +49,7 @@ class ValueMemory(wiring.Component):
         key_log2 = (tk - 1).bit_length()
 
         # Write, stage 1: a position is a step and a key within it; select one of the 2 * tk arrays.
-        # A reset leaves zeros for all arrays of row 0 there, and the rows behind it follow.
+        # A reset leaves zeros for all arrays of row 0 there, and the later rows follow.
         s1_row, s1_data = Signal(range(self.cfg.kv_rows)), Signal(8 * LANES)
         s1_select, swept, reads = Signal(2 * tk, init=-1), Signal(), Signal()
         m.d.comb += self.i.ready.eq(swept)
@@ -64,7 +64,7 @@ class ValueMemory(wiring.Component):
             with m.If(s1_row == self.cfg.kv_rows - 1):
                 m.d.sync += [swept.eq(1), s1_select.eq(0)]
 
-        # A read finds the last zeros from the second cycle behind the sweep on.
+        # A read finds the last zeros from the second cycle after the sweep on.
         s1_en = Signal()
         m.d.sync += [s1_en.eq(self.en), reads.eq(swept)]
         for key in range(tk):

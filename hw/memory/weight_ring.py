@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weight ring: the part of the weight stream that has come and is not yet used up."""
+"""Weight ring: circular buffer of weights that have been fetched and are not yet released."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
@@ -10,7 +10,7 @@ from hw.interfaces import LINE_BITS, READ_LATENCY
 
 
 class WeightRing(wiring.Component):
-    """Gathers 64-byte lines into step rows of TN * tk bytes; keeps them in order until the array gives them back.
+    """Weight ring: gathers 64-byte lines into step rows of TN * tk bytes; keeps them in order until they are released.
 
     ::
 
@@ -18,14 +18,14 @@ class WeightRing(wiring.Component):
                            ^ write head                ^ tail + ring_row, ring_en
 
     Row n of the stream holds lines n * row_lines .., the first one lowest.
-    Timing: LATENCY = READ_LATENCY from ``ring_en`` to ``ring_data``, which holds until the next read's data. II = 1
+    Timing: LATENCY = READ_LATENCY from ``ring_en`` to ``ring_data``, which is stable until the next read's data. II = 1
     line, 1 row. ``ring_level`` counts a row WRITE_LATENCY cycles after the transfer of its last line. A release is
     seen by ``ring_row`` and ``ring_level`` of the next cycle. ``i.ready`` falls while all rows are full.
     Domain: ``ring_row`` below ``ring_level``; ``ring_release`` up to ``ring_level``.
     Reference model: none, it changes nothing.
 
     Members: ``i`` In(stream of LINE_BITS); ``ring_level`` Out, rows that can be read; ``ring_row`` In, offset from the
-    oldest row, ``ring_en`` In, ``ring_data`` Out; ``ring_release`` In, rows to forget, ``ring_release_en`` In.
+    oldest row, ``ring_en`` In, ``ring_data`` Out; ``ring_release`` In, rows to free, ``ring_release_en`` In.
     """
 
     LATENCY = READ_LATENCY
@@ -95,7 +95,7 @@ class WeightRing(wiring.Component):
         return m
 
     def _place(self, place, rows):
-        """The place so many ``rows`` further round the ring."""
+        """The place ``rows`` further round the ring."""
         size = self.cfg.ring_rows
         further = place + rows
         if size & (size - 1) == 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Token queues of all experts, as linked lists in one memory."""
+"""Expert queues: the token queues of all experts, as linked lists in one memory."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
@@ -13,13 +13,13 @@ from hw.interfaces import QUEUE_ENTRY, TOKEN_BITS
 EXPERT_BITS = (MAX_EXPERTS - 1).bit_length()
 ARRIVALS_BITS = MAX_EXPERTS.bit_length()
 ROUND_BITS = 12
-"""Enough to tell a GATE from every other in the longest program."""
+"""Bits that distinguish all GATEs of the longest program."""
 READERS = 2
 APPEND = data.StructLayout({"expert": unsigned(EXPERT_BITS), "token": unsigned(TOKEN_BITS), "weight": unsigned(16)})
 
 
 class ExpertQueues(wiring.Component):
-    """``cfg.queue_depth`` places that the queues of all experts share, in order of arrival within each queue.
+    """Expert queues: ``cfg.queue_depth`` places shared by all experts, in order of arrival within each queue.
 
     ::
 
@@ -117,7 +117,7 @@ class ExpertQueues(wiring.Component):
         m.d.sync += s1_some.eq(nonempty.bit_select(self.i_count_expert, 1))
         m.d.comb += [count_port.addr.eq(self.i_count_expert), self.o_count.eq(Mux(s1_some, count_port.data.count, 0))]
 
-        # Walk.
+        # Traversal.
         head_port, entry_port, link_port = table.read_port(), entries.read_port(), links.read_port()
         some, place, left, last = Signal(), Signal(place_bits), Signal(TOKEN_BITS), Signal()
         m.d.comb += [head_port.addr.eq(self.i_traverse.payload.expert), entry_port.addr.eq(place),

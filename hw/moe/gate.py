@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gate: the best experts of each token, their weights, and the queues of all experts."""
+"""MoE gate: the top-k experts of each token, their weights, and the queues of all experts."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
@@ -23,27 +23,27 @@ from hw.vector.softmax import REFERENCE, top_of_four
 GROUP = 4
 """Experts a cycle through the multipliers and the exponentials."""
 GROUP_BITS = (MAX_EXPERTS // GROUP - 1).bit_length()
-SCORE = data.StructLayout({"whole": REFERENCE, "fraction": unsigned(LOG2_FRAC), "live": 1})
+SCALED_LOGIT = data.StructLayout({"whole": REFERENCE, "fraction": unsigned(LOG2_FRAC), "live": 1})
 DIVISION = data.StructLayout({"recip": unsigned(RECIPROCAL_BITS), "shift": unsigned(6)})
 WEIGHT_BITS = 16
 
 
 class Gate(wiring.Component):
-    r"""Chosen experts and weights of each token, formula in golden/README.md, appended to the experts' queues.
+    r"""MoE gate: appends each token with its gate weights to the queues of its experts (golden/README.md, Gate).
 
     ::
 
         i_logits -> [high] -> [high * 128 + low] -> logits -> [TopK] ------------> chosen -------\
-                                                         \-> [x multiplier, 2] [>>, 3] [ceil] [max] -> scores, m
-        scores, m, chosen -> [m - ceil] -> [EXP, 3] -> p -> [sum] -> reciprocal -> [p * R] -> [>>, 3] -> ExpertQueues
+                                                         \-> [x multiplier, 2] [>>, 3] [ceil] [max] -> scaled, m
+        scaled, m, chosen -> [m - ceil] -> [EXP, 3] -> p -> [sum] -> reciprocal -> [p * R] -> [>>, 3] -> ExpertQueues
 
-    Four workers (choice, scores, exponentials, weights) each take one token after the other out of ``slots`` in flight;
-    logits are kept for ``logit_slots`` of them, until choice and scores have read them.
+    Four stages (top-k, scaling, exponentials, weights) each process one token after the other of ``slots`` in flight;
+    logits are kept for ``logit_slots`` of them, until top-k and scaling have read them.
     Timing: a token takes max(top_k * (T + 2), ceil(experts / 4), 2 * top_k, 2 * T) cycles with T = ceil(experts / 16),
     6 for top-2 of 16 experts; LATENCY cycles from a token's last beat to its append, at top-1 of up to 4 experts.
-    ``i_logits`` waits while no GATE is at work and while all slots are taken.
+    ``i_logits`` waits while no GATE is in progress and while all slots are taken.
     Domain: ``golden.spec.isa.LIMITS``; a ``top_k`` beyond ``experts`` counts as ``experts``. Tokens ascend within each
-    tile, low beats follow their high ones; a token's tiles may come together or behind the earlier tiles of a group
+    tile, low beats follow their high ones; a token's tiles may come together or after the earlier tiles of a group
     of up to tm tokens.
     Reference model: ``golden.ops.gate.route``, ``golden.ops.queues.fill``, ``golden.ops.queues.arrivals``.
     Members: ``i`` In(stream ISSUE), ``i_logits`` In(stream GATE_BEAT); ``i_traverse``, ``o_entry``, ``i_count_expert``,
@@ -82,7 +82,7 @@ class Gate(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # The instruction at work.
+        # The current instruction.
         word = INSTRUCTION[Opcode.GATE](self.i.payload.word)
         self.gate = gate = Signal(INSTRUCTION[Opcode.GATE])
         self.last_tile, self.last_group = Signal(TILE_BITS), Signal(GROUP_BITS)
@@ -109,11 +109,12 @@ class Gate(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i_traverse), queues.i_traverse)
         wiring.connect(m, queues.o_entry, wiring.flipped(self.o_entry))
 
-        # Tokens in flight: each worker counts those it is done with, modulo twice the slots.
-        loaded, scored, finished = (Signal(self.count_bits, name=name) for name in ("loaded", "scored", "finished"))
+        # Tokens in flight: each stage counts the tokens it has finished, modulo twice the slots.
+        loaded, scaled_count, finished = (Signal(self.count_bits, name=name)
+                                          for name in ("loaded", "scaled_count", "finished"))
         logits = m.submodules.logits = memory.Memory(shape=LOGIT_ROW, init=[],
                                                      depth=self.logit_slots * (1 << TILE_BITS))
-        score_at = Signal(self.count_bits)
+        scale_at = Signal(self.count_bits)
 
         top_k = m.submodules.top_k = TopK(self.count_bits)
         port = logits.read_port()
@@ -121,10 +122,10 @@ class Gate(wiring.Component):
             top_k.experts.eq(gate.experts), top_k.top_k.eq(gate.top_k), top_k.pending.eq(loaded != top_k.current),
             port.addr.eq(Cat(top_k.tile, self._logit_slot(top_k.token))), top_k.row.eq(port.data),
         ]
-        self._load(m, begin, logits.write_port(), loaded, finished, (top_k.current, score_at))
+        self._load(m, begin, logits.write_port(), loaded, finished, (top_k.current, scale_at))
         chosen, chosen_sets, selected = self._remember(m, top_k)
-        scores, references = self._score(m, logits.read_port(), loaded, score_at, scored)
-        powers, total, total_valid = self._exponentiate(m, scores, references, chosen_sets, scored, selected)
+        scaled, references = self._scale(m, logits.read_port(), loaded, scale_at, scaled_count)
+        powers, total, total_valid = self._exponentiate(m, scaled, references, chosen_sets, scaled_count, selected)
 
         reciprocal = m.submodules.reciprocal = Reciprocal()
         divisions = m.submodules.divisions = Queue(DIVISION, self.slots)
@@ -155,8 +156,8 @@ class Gate(wiring.Component):
         beat = self.i_logits.payload
         opened = Array(Signal(self.count_bits, name=f"opened{tile}") for tile in range(1 << TILE_BITS))
         left, some, room, accept = Signal(TOKEN_BITS), Signal(), Signal(), Signal()
-        # A cycle late: behind a low beat that is only a high beat, which needs no room. At most tm of the tokens that
-        # take the room, a group, are incomplete: when it is full others are complete, so it comes back whatever waits.
+        # A cycle late: only a high beat follows a low beat, and needs no slot. At most tm of the tokens in the slots, a
+        # group, are incomplete: when all slots are taken some tokens are complete, so a slot becomes free in any case.
         full = [self._distance(opened[0], finished) == self.slots,
                 *(self._distance(opened[0], reader) == self.logit_slots for reader in readers)]
         m.d.sync += room.eq(~Cat(full).any())
@@ -186,8 +187,8 @@ class Gate(wiring.Component):
         # A token counts a cycle after its last row was written: TopK has already read its first one then.
         m.d.sync += loaded.eq(loaded + s2_ends)
 
-    def _distance(self, ahead, behind):
-        return (ahead - behind)[:self.count_bits]
+    def _distance(self, count, other):
+        return (count - other)[:self.count_bits]
 
     def _remember(self, m, top_k):
         """The choices in order and as a set, for each slot; (memories, tokens chosen)."""
@@ -208,7 +209,7 @@ class Gate(wiring.Component):
         return chosen, sets, selected
 
     def _groups(self, m, name, ready, at, stages):
-        """Walks the groups of the token ``at`` while ``ready``; what travels with each, after 0..stages registers."""
+        """Iterate over the groups of token ``at`` while ``ready``; the tag of each, after 0..stages registers."""
         tag = Signal(data.StructLayout({"valid": 1, "first": 1, "last": 1, "group": GROUP_BITS,
                                         "slot": self.count_bits - 1}), name=name)
         group = Signal(GROUP_BITS, name=f"{name}_group")
@@ -219,21 +220,21 @@ class Gate(wiring.Component):
         m.d.sync += at.eq(at + tag.last)
         return self._delay(m, tag, stages, name, control=True)
 
-    def _score(self, m, port, loaded, at, scored):
-        """Logits to scores in log2 units, GROUP a cycle; (memories of scores and of the token's reference)."""
-        scores = m.submodules.scores = memory.Memory(shape=data.ArrayLayout(SCORE, GROUP), init=[],
+    def _scale(self, m, port, loaded, at, scaled_count):
+        """Scale logits to log2 units, GROUP a cycle; (memories of scaled logits and of the token's reference)."""
+        scaled = m.submodules.scaled = memory.Memory(shape=data.ArrayLayout(SCALED_LOGIT, GROUP), init=[],
                                                      depth=self.slots << GROUP_BITS)
         references = m.submodules.references = memory.Memory(shape=REFERENCE, depth=self.slots, init=[])
-        tags = self._groups(m, "score", loaded != at, at, 7 + ROUND_SHIFT_LATENCY)
+        tags = self._groups(m, "scale", loaded != at, at, 7 + ROUND_SHIFT_LATENCY)
         m.d.comb += port.addr.eq(Cat(tags[0].group[2:], self._logit_slot(tags[0].slot)))
 
         # Stage 1: read. Stage 2: pick the group. Stages 3, 4: multiply in two parts. Stages 5..7: shift, round, clip.
         split, products = 20, []
         for k in range(GROUP):
-            s2_logit = Signal(LOGIT, name=f"score_s2_logit{k}", reset_less=True)
-            s3_low = Signal(split + 16, name=f"score_s3_low{k}", reset_less=True)
-            s3_high = Signal(signed(LOGIT.width - split + 16), name=f"score_s3_high{k}", reset_less=True)
-            s4_product = Signal(signed(LOGIT.width + 16), name=f"score_s4_product{k}", reset_less=True)
+            s2_logit = Signal(LOGIT, name=f"scale_s2_logit{k}", reset_less=True)
+            s3_low = Signal(split + 16, name=f"scale_s3_low{k}", reset_less=True)
+            s3_high = Signal(signed(LOGIT.width - split + 16), name=f"scale_s3_high{k}", reset_less=True)
+            s4_product = Signal(signed(LOGIT.width + 16), name=f"scale_s4_product{k}", reset_less=True)
             m.d.sync += [
                 s2_logit.eq(Array(port.data[g * GROUP + k] for g in range(GROUP))[tags[1].group[:2]]),
                 s3_low.eq(s2_logit[:split] * self.gate.multiplier),
@@ -241,52 +242,53 @@ class Gate(wiring.Component):
                 s4_product.eq(Cat(s3_low[:split], (s3_high + s3_low[split:])[:len(s3_high)]).as_signed()),
             ]
             products.append(s4_product)
-        t = round_shift(m, "score", products, self.gate.shift1, SCORE_BITS)
+        t = round_shift(m, "scale", products, self.gate.shift1, SCORE_BITS)
 
         # Stage 8: whole part rounded up and fraction below it. Stage 9: best of four. Stage 10: of the token.
-        s8, s8_score = tags[5 + ROUND_SHIFT_LATENCY], Signal(data.ArrayLayout(SCORE, GROUP), reset_less=True)
+        s8, s8_scaled = tags[5 + ROUND_SHIFT_LATENCY], Signal(data.ArrayLayout(SCALED_LOGIT, GROUP), reset_less=True)
         for k, value in enumerate(t):
             live = Cat(Const(k, 2), tags[4 + ROUND_SHIFT_LATENCY].group) < self.gate.experts
             m.d.sync += [
-                s8_score[k].live.eq(live), s8_score[k].fraction.eq(-value),
-                s8_score[k].whole.eq(Mux(live, (value >> LOG2_FRAC) + value[:LOG2_FRAC].any(), SCORE_REFERENCE_MIN)),
+                s8_scaled[k].live.eq(live), s8_scaled[k].fraction.eq(-value),
+                s8_scaled[k].whole.eq(Mux(live, (value >> LOG2_FRAC) + value[:LOG2_FRAC].any(), SCORE_REFERENCE_MIN)),
             ]
-        write = scores.write_port()
-        m.d.comb += [write.addr.eq(Cat(s8.group, s8.slot)), write.data.eq(s8_score), write.en.eq(s8.valid)]
-        s9_top = top_of_four(m, [s8_score[k].whole for k in range(GROUP)], "score_s9_top")
+        write = scaled.write_port()
+        m.d.comb += [write.addr.eq(Cat(s8.group, s8.slot)), write.data.eq(s8_scaled), write.en.eq(s8.valid)]
+        s9_top = top_of_four(m, [s8_scaled[k].whole for k in range(GROUP)], "scale_s9_top")
         s9, s10 = tags[6 + ROUND_SHIFT_LATENCY], tags[7 + ROUND_SHIFT_LATENCY]
         s10_reference = Signal(REFERENCE, reset_less=True)
         with m.If(s9.valid):
             m.d.sync += s10_reference.eq(Mux(s9.first | (s9_top > s10_reference), s9_top, s10_reference))
         write = references.write_port()
         m.d.comb += [write.addr.eq(s10.slot), write.data.eq(s10_reference), write.en.eq(s10.last)]
-        m.d.sync += scored.eq(scored + s10.last)
-        return scores, references
+        m.d.sync += scaled_count.eq(scaled_count + s10.last)
+        return scaled, references
 
-    def _exponentiate(self, m, scores, references, chosen_sets, scored, selected):
-        """Scores to powers of two below the reference, and their sum; (memory of powers, the sum, valid)."""
+    def _exponentiate(self, m, scaled, references, chosen_sets, scaled_count, selected):
+        """Scaled logits to powers of two below the reference, and their sum; (memory of powers, the sum, valid)."""
         powers = m.submodules.powers = memory.Memory(shape=data.ArrayLayout(EXPONENTIAL_BITS, GROUP), init=[],
                                                      depth=self.slots << GROUP_BITS)
         at, ready = Signal(self.count_bits, name="power_at"), Signal()
-        m.d.comb += ready.eq((scored != at) & (selected != at))
+        m.d.comb += ready.eq((scaled_count != at) & (selected != at))
         last_stage = 3 + Exponential.LATENCY + 3
         tags = self._groups(m, "power", ready, at, last_stage)
-        score_port, reference_port, set_port = scores.read_port(), references.read_port(), chosen_sets.read_port()
-        m.d.comb += [score_port.addr.eq(Cat(tags[0].group, tags[0].slot)), reference_port.addr.eq(tags[0].slot),
+        scaled_port, reference_port, set_port = scaled.read_port(), references.read_port(), chosen_sets.read_port()
+        m.d.comb += [scaled_port.addr.eq(Cat(tags[0].group, tags[0].slot)), reference_port.addr.eq(tags[0].slot),
                      set_port.addr.eq(tags[0].slot)]
 
         # Stages 1, 2: read. Stage 3: distance below the reference. Stages 4..6: exponentials.
-        s2_score, s2_chosen = Signal(data.ArrayLayout(SCORE, GROUP), reset_less=True), Signal(GROUP, reset_less=True)
+        s2_scaled = Signal(data.ArrayLayout(SCALED_LOGIT, GROUP), reset_less=True)
+        s2_chosen = Signal(GROUP, reset_less=True)
         s2_reference = Signal(REFERENCE, reset_less=True)
-        m.d.sync += [s2_score.eq(score_port.data), s2_reference.eq(reference_port.data),
+        m.d.sync += [s2_scaled.eq(scaled_port.data), s2_reference.eq(reference_port.data),
                      s2_chosen.eq(set_port.data.word_select(tags[1].group, GROUP))]
         exponential = m.submodules.exponential = Exponential(GROUP)
         for k in range(GROUP):
             s3_whole = Signal(DISTANCE_BITS, name=f"power_s3_whole{k}", reset_less=True)
             s3_fraction = Signal(LOG2_FRAC, name=f"power_s3_fraction{k}", reset_less=True)
-            counts = s2_score[k].live & (s2_chosen[k] | ~self.gate.renormalise)
-            m.d.sync += [s3_whole.eq(Mux(counts, s2_reference - s2_score[k].whole, EXPONENTIAL_BITS)),
-                         s3_fraction.eq(s2_score[k].fraction)]
+            counts = s2_scaled[k].live & (s2_chosen[k] | ~self.gate.renormalise)
+            m.d.sync += [s3_whole.eq(Mux(counts, s2_reference - s2_scaled[k].whole, EXPONENTIAL_BITS)),
+                         s3_fraction.eq(s2_scaled[k].fraction)]
             m.d.comb += [exponential.i[k].whole.eq(s3_whole), exponential.i[k].fraction.eq(s3_fraction)]
         port, s6 = powers.write_port(), tags[3 + Exponential.LATENCY]
         m.d.comb += [port.addr.eq(Cat(s6.group, s6.slot)), port.data.eq(exponential.o), port.en.eq(s6.valid)]
@@ -302,7 +304,7 @@ class Gate(wiring.Component):
         return powers, s9_total, tags[-1].last
 
     def _weigh(self, m, chosen, powers, divisions, append, finished, ended):
-        """Weights of the chosen experts, one every two cycles, into the queues."""
+        """Gate weights of the chosen experts, one every two cycles, into the queues."""
         place, pause, token = Signal(range(MAX_TOP_K)), Signal(), Signal(TOKEN_BITS)
         go, token_ends, last_place, last_token = Signal(), Signal(), Signal(range(MAX_TOP_K)), Signal(TOKEN_BITS)
         m.d.sync += [last_place.eq(self.gate.top_k - 1), last_token.eq(self.gate.tokens - 1)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The k largest logits of a token, one round of maximum after the other."""
+"""Top-k selection: the k largest logits of a token, one maximum search after the other."""
 
 from functools import reduce
 from operator import or_
@@ -20,7 +20,7 @@ GROUP = 4
 
 
 class TopK(wiring.Component):
-    """Experts of the ``top_k`` largest logits, descending, ties to the lower index.
+    """Top-k selection: experts of the ``top_k`` largest logits, descending, ties to the lower index.
 
     ::
 
@@ -29,7 +29,7 @@ class TopK(wiring.Component):
 
     Timing: a round takes T + 2 cycles for T tiles of 16 experts, a token ``top_k`` rounds without a gap, the next token
     follows at once. LATENCY = 3 from the last tile of a round in ``row`` to ``o_valid``. Results cannot be stalled.
-    Domain: 1 <= top_k <= experts <= 64, both there two cycles before ``pending`` and until the token's choices came.
+    Domain: 1 <= top_k <= experts <= 64, both stable from two cycles before ``pending`` and until the token's results.
     Reference model: the choice of ``golden.ops.gate.route``.
     Members: ``experts``, ``top_k`` In; ``pending`` In, a token's rows are there (its row 0 could be read a cycle
     before); ``token`` Out (counts tokens, wraps) and ``tile`` Out address a synchronous read, ``row`` In its answer a

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results of the layer norm, from parts of a block to the two blocks that share a write."""
+"""Pair gather of the layer norm: parts of blocks become the two blocks that share a write."""
 
 from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
@@ -9,7 +9,7 @@ from golden.spec.model import BLOCK
 from hw.interfaces import EXP_BITS
 
 PLANES = 4
-"""High bytes (or the only bytes) and low bytes of the result, high and low bytes of normalized."""
+"""High bytes (or the only bytes) and low bytes of the result, high and low bytes of the normalized values."""
 
 
 def _results(channels: int) -> data.StructLayout:
@@ -17,7 +17,7 @@ def _results(channels: int) -> data.StructLayout:
 
 
 def part_layout(channels: int) -> data.StructLayout:
-    """Results of some of a block's channels. ``odd``: the block is the second of its pair; ``ends``: the last of its
+    """Results of a part of a block's channels. ``odd``: the block is the second of its pair; ``ends``: the last of its
     token; ``final``: of its NORM."""
     return data.StructLayout({"results": _results(channels), "odd": 1, "ends": 1, "final": 1})
 
@@ -26,7 +26,7 @@ PAIR = data.StructLayout({"blocks": data.ArrayLayout(_results(BLOCK), 2), "both"
 
 
 class PairGather(wiring.Component):
-    """Puts the parts of two blocks (of one, where a token ends) side by side.
+    """Pair gather: collects the parts of two blocks (of one, where a token ends) side by side.
 
     ::
 

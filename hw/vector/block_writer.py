@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks of 32 channels as bytes with a common exponent."""
+"""Block writer: quantizes blocks of 32 channels to bytes with a common exponent."""
 
 from functools import reduce
 from itertools import pairwise
@@ -16,19 +16,19 @@ from hw.vector.requantize import V_BITS, each
 
 BYTE = 8
 WINDOW = BYTE + BLOCK_SHIFT_MAX + 1
-"""Signed bits that decide: what does not fit them saturates under every exponent."""
+"""Signed bits that are kept: a value that does not fit saturates under every exponent."""
 
 
-class Narrow(wiring.Component):
-    """``e`` = smallest exponent for which the 32 values of a block fit int8, ``byte = sat8(rsh(v, e))``
-    (golden/README.md, Operands). ::
+class BlockWriter(wiring.Component):
+    """Block quantizer: ``e`` = smallest exponent for which the 32 values of a block fit int8,
+    ``byte = sat8(rsh(v, e))`` (golden/README.md, Operands). ::
 
         v -> [flags: which exponents are too small for these] -> ... -> [ ] -> [e | (2 v) >> e] -> [byte, e]
                                                flags of the block's later parts -^
 
     A block is ``parts`` = 32 / ``lanes`` parts, one a cycle; each waits until the last one's flags are known.
     Timing: free-running, ``byte`` and ``exp`` follow ``v`` by LATENCY = parts + 2 cycles. II = 1.
-    Domain: 17-bit values. The parts of a block follow each other at once; ``later`` is 0 with the first only.
+    Domain: 17-bit values. The parts of a block come in consecutive cycles; ``later`` is 0 with the first only.
     Reference model: ``golden.ops.arith.narrow``.
 
     Members: ``v`` In(each lane), ``later`` In, ``byte`` Out(each lane), ``exp`` Out.
@@ -63,7 +63,7 @@ class Narrow(wiring.Component):
             m.d.sync += [stages[0].eq(_clip(value, WINDOW)), *(after.eq(before) for before, after in pairwise(stages))]
             waiting.append(stages[-1])
 
-        # The next stage: the first part is here while the last is in stage 1; the others take the exponent that it got.
+        # The next stage: the first part is here while the last is in stage 1; the others use the exponent of the first.
         exp, next_exp = Signal(EXP_BITS), Signal(EXP_BITS)
         block = reduce(or_, (part.small for part in flags))
         m.d.comb += exp.eq(Mux(flags[-1].later, next_exp, Mux(block[2], 3, Mux(block[1], 2, block[0]))))
@@ -73,7 +73,7 @@ class Narrow(wiring.Component):
             moved = Signal(signed(WINDOW + 1), name=f"moved_{n}", reset_less=True)
             m.d.sync += moved.eq(Cat(0, value).as_signed() >> exp)
 
-            # The last: round half up, saturate.
+            # The last stage: round half up, saturate.
             rounded = Signal(signed(WINDOW + 1), name=f"rounded_{n}")
             m.d.comb += rounded.eq((moved >> 1) + moved[0])
             m.d.sync += self.byte[n].eq(_clip(rounded, BYTE))

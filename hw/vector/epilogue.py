@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From finished accumulators to the memories: bias, multiplier, GELU, gain and offset, narrowing, destination."""
+"""Epilogue of the array: bias, requantization, GELU, gain and offset, block quantization, write to the destination."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
@@ -24,44 +24,44 @@ from hw.interfaces import (
     tile_context,
 )
 from hw.lib.queue import Queue
-from hw.vector.block_writer import Narrow
+from hw.vector.block_writer import BlockWriter
 from hw.vector.epilogue_params import EpilogueParams
 from hw.vector.gelu import SHIFT_BITS, Gelu
-from hw.vector.requantize import Affine, Requant
+from hw.vector.requantize import Affine, Requantize
 from hw.vector.residual_update import ResidualUpdate
 from hw.vector.write_back import FINISHED, TILE_BITS, WriteBack
 
 
 class Epilogue(wiring.Component):
-    """``cfg.lanes`` accumulators a cycle, from the drain banks to wherever their tile's context says
+    """Epilogue: ``cfg.lanes`` accumulators a cycle, from the drain banks to the destination in their tile's context
     (golden/README.md, Linear). ::
 
         i_context, i_param -> EpilogueParams -> queue -> [active context]
-        i + lane's context -> [part] -> Requant -> Gelu -> Affine -> Narrow -> [half] -> queue -> WriteBack -> memories
+        i + lane's context -> [part] -> Requantize -> Gelu -> Affine -> BlockWriter -> [half] -> queue -> WriteBack
            |                              | s = acc + bias
            +-> queue -> [half] -> o_score +-> [half] -> queue -> o_gate
 
-    A half of a lane is F = ``cfg.serialization`` parts: they pass the arithmetic one behind the other and meet again
-    behind it.
-    The arithmetic never stalls: a lane enters only when the queue behind it has places for both halves. Those of GATE
+    A half of a lane is F = ``cfg.serialization`` parts: they pass the arithmetic one after the other and are joined
+    after it.
+    The arithmetic never stalls: a lane enters only when the queue after it has places for both halves. Those of GATE
     leave early, tile by tile as they come (``Gate`` takes them so: all lanes' tile 0, then all lanes' tile 1); an
-    empty one traversals on for them, so that instructions retire in order.
+    empty entry continues through the pipeline in their place, so that instructions retire in order.
     Timing: a lane's first part enters 2 F - 1 cycles before its transfer at ``i``; from there LATENCY cycles to
     ``o_key``, ``o_value``, LATENCY + F to ``o_operand``, RESIDUAL_LATENCY to ``o_residual``. SCORE_LATENCY from the
-    transfer of a lane of scores to ``o_score``. II = 2 F cycles a lane, 1 for scores (which leave at one cycle for
-    each half that holds a key), also from tile to tile.
+    transfer of a lane of attention scores to ``o_score``. II = 2 F cycles a lane, 1 for scores (which leave at one
+    cycle for each half that holds a key), also from tile to tile.
     Domain: every accumulator; with its bias it wraps. K and V tiles below ``cfg.kv_tiles``, rows within 16 bits: others
     are not written and ``fault`` pulses with RANGE_LOCAL. A GATE context's ``tile`` is below 4.
     Reference model: ``golden.ops.epilogue``.
 
-    Members: as in hw/README.md; ``idle`` is high when nothing is held, no context or beat waits at the inputs, and
-    every write has landed.
+    Members: as in hw/README.md; ``idle`` is high when the unit is empty, no context or beat waits at the inputs, and
+    every write is in its memory.
     """
 
     QUEUE_DEPTH = 32
     RAW_DEPTH = 16
     SCORE_DEPTH = 32
-    """Lanes of scores, so that the array gets rid of a group's at its own pace."""
+    """Lanes of attention scores: enough that the array never waits to output those of a group."""
     CONTEXTS_AHEAD = 4
     """Tiles by which loading parameters runs ahead."""
     SCORE_LATENCY = 2
@@ -85,8 +85,8 @@ class Epilogue(wiring.Component):
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
-        self.narrow = Narrow(cfg.lanes)
-        self.ARITHMETIC = 1 + Requant.LATENCY + Gelu.LATENCY + Affine.LATENCY + self.narrow.LATENCY
+        self.block_writer = BlockWriter(cfg.lanes)
+        self.ARITHMETIC = 1 + Requantize.LATENCY + Gelu.LATENCY + Affine.LATENCY + self.block_writer.LATENCY
         to_write_back = self.ARITHMETIC + cfg.serialization - 1 + 2
         self.LATENCY = to_write_back + WriteBack.LATENCY
         self.RESIDUAL_LATENCY = to_write_back + ResidualUpdate.LATENCY
@@ -101,7 +101,7 @@ class Epilogue(wiring.Component):
         })
 
     def tag(self) -> data.StructLayout:
-        """What a beat takes along: its tile's context, its lane's part of it."""
+        """Tag of a beat: its tile's context, its lane's part of it."""
         context = tile_context(self.cfg)
         lane = context.members["lanes"].elem_shape
         members = {name: shape for name, shape in context.members.items() if name not in ("lanes", "load")}
@@ -115,22 +115,22 @@ class Epilogue(wiring.Component):
 
         # The active context: replaced in the cycle in which its last beat enters.
         params = m.submodules.params = EpilogueParams(cfg)
-        ahead = m.submodules.ahead = Queue(tile_context(cfg), self.CONTEXTS_AHEAD)
+        contexts = m.submodules.contexts = Queue(tile_context(cfg), self.CONTEXTS_AHEAD)
         connect(m, flipped(self.i_context), params.i_context)
         connect(m, flipped(self.i_param), params.i_param)
-        connect(m, params.o_context, ahead.i)
+        connect(m, params.o_context, contexts.i)
         context, active = Signal(tile_context(cfg)), Signal()
         part, inside, ends_lane = Signal(range(2 * cfg.serialization)), Signal(), Signal()
         enters, is_score, score_enters, ends_tile = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             inside.eq(part != 0), ends_lane.eq(part == 2 * cfg.serialization - 1),
             ends_tile.eq((enters & ends_lane | score_enters) & (self.i.p.lane == cfg.tm - 1)),
-            ahead.o.ready.eq(~active | ends_tile), is_score.eq(context.route == Route.SOFTMAX),
+            contexts.o.ready.eq(~active | ends_tile), is_score.eq(context.route == Route.SOFTMAX),
         ]
-        with m.If(ahead.o.ready):
-            m.d.sync += [active.eq(ahead.o.valid), context.eq(ahead.o.p)]
+        with m.If(contexts.o.ready):
+            m.d.sync += [active.eq(contexts.o.valid), context.eq(contexts.o.p)]
 
-        # Entry. A lane's parts follow each other, so the first asks for two places; the answers are a cycle old.
+        # Entry. A lane's parts follow each other, so the first checks for two places; the levels are a cycle old.
         held, room = Signal(range(self.QUEUE_DEPTH + 1)), Signal()
         raw_room, score_room = Signal(), Signal()
         m.d.sync += room.eq(held <= self.QUEUE_DEPTH - 3)
@@ -161,24 +161,24 @@ class Epilogue(wiring.Component):
             valid.append(flag)
 
         # Stage 1: bias and multiplier, from the parameters or, when attention divides, from the lane.
-        requant = m.submodules.requant = Requant(cfg.lanes)
+        requantize = m.submodules.requantize = Requantize(cfg.lanes)
         s1, s1_value = tags[1], Signal(data.ArrayLayout(signed(32), cfg.lanes), reset_less=True)
         m.d.sync += [s1_value[n].eq(value) for n, value in enumerate(self._part(self.i.p.value, part))]
-        m.d.comb += [requant.acc.eq(s1_value), requant.shift.eq(Mux(s1.divide, s1.shift, s1.shift1))]
+        m.d.comb += [requantize.acc.eq(s1_value), requantize.shift.eq(Mux(s1.divide, s1.shift, s1.shift1))]
         for n, early in enumerate(self._part(params.early, self._within_half(s1.part))):
             m.d.comb += [
-                requant.bias[n].eq(Mux(s1.divide, 0, early.bias)),
-                requant.multiplier[n].eq(Mux(s1.divide, s1.multiplier, early.multiplier)),
+                requantize.bias[n].eq(Mux(s1.divide, 0, early.bias)),
+                requantize.multiplier[n].eq(Mux(s1.divide, s1.multiplier, early.multiplier)),
             ]
-        raw_at = 1 + Requant.S_LATENCY
-        self._raw_exits(m, valid[raw_at], tags[raw_at], requant.s, raw_room)
+        raw_at = 1 + Requantize.S_LATENCY
+        self._raw_exits(m, valid[raw_at], tags[raw_at], requantize.s, raw_room)
 
-        # GELU. Gain and offset are fetched beside its last two stages.
-        at = 1 + Requant.LATENCY
+        # GELU. Gain and offset are fetched during its last two stages.
+        at = 1 + Requantize.LATENCY
         gelu = m.submodules.gelu = Gelu(cfg.lanes)
         act_shift = Signal(SHIFT_BITS, reset_less=True)
         m.d.sync += act_shift.eq(Mux(tags[at - 1].gelu, tags[at - 1].act_shift, 0))
-        m.d.comb += [gelu.u.eq(requant.o), gelu.enable.eq(tags[at].gelu), gelu.act_shift.eq(act_shift)]
+        m.d.comb += [gelu.u.eq(requantize.o), gelu.enable.eq(tags[at].gelu), gelu.act_shift.eq(act_shift)]
         at += Gelu.LATENCY
         fetch, select = tags[at - 2], tags[at - 1]
         m.d.comb += [
@@ -199,11 +199,11 @@ class Epilogue(wiring.Component):
             ]
             m.d.comb += [affine.factor[n].eq(factor), affine.offset[n].eq(offset)]
 
-        # Narrowing, and the other destinations' clipping beside it.
+        # Block quantization, and in parallel clipping for the other destinations.
         at += Affine.LATENCY
-        narrow = m.submodules.narrow = self.narrow
-        m.d.comb += [narrow.v.eq(affine.o), narrow.later.eq(tags[at].part != 0)]
-        clipped = self._clip(m, affine.o, tags[at], narrow.LATENCY)
+        writer = m.submodules.block_writer = self.block_writer
+        m.d.comb += [writer.v.eq(affine.o), writer.later.eq(tags[at].part != 0)]
+        clipped = self._clip(m, affine.o, tags[at], writer.LATENCY)
         place = self._address(m, tags, self.ARITHMETIC)
 
         # The queue; entries that write nothing and retire nothing are dropped here.
@@ -216,33 +216,34 @@ class Epilogue(wiring.Component):
             finished.route.eq(done.route), finished.write.eq(wanted & ~place.beyond), finished.half.eq(done.part[-1]),
             finished.end.eq(done.final & done.last), finished.odd.eq(done.tile[0]),
             finished.accumulate.eq(done.accumulate), finished.row.eq(done.row), finished.low_row.eq(place.low_row),
-            finished.tile.eq(place.tile), finished.place.eq(place.place), finished.exp.eq(narrow.exp),
+            finished.tile.eq(place.tile), finished.place.eq(place.place), finished.exp.eq(writer.exp),
             queue.i.valid.eq(done_valid & (finished.write | finished.end)),
             dropped.eq(done_valid & ~queue.i.valid), popped.eq(queue.o.valid & queue.o.ready),
         ]
         results = [Mux(done.route == Route.OPERAND8, byte, other)
-                   for byte, other in zip(narrow.byte, clipped, strict=True)]
+                   for byte, other in zip(writer.byte, clipped, strict=True)]
         m.d.comb += finished.value.as_value().eq(self._half(m, "result", results))
         entered = enters & self._ends_half(part)
         m.d.sync += [held.eq(held + entered - dropped - popped), self.fault.eq(done_valid & wanted & place.beyond)]
 
         # Exits.
-        back = m.submodules.back = WriteBack(cfg)
-        connect(m, queue.o, back.i)
+        write_back = m.submodules.write_back = WriteBack(cfg)
+        connect(m, queue.o, write_back.i)
         for name in ("o_residual_read", "o_residual", "o_operand", "o_key", "o_value"):
-            connect(m, getattr(back, name), flipped(getattr(self, name)))
+            connect(m, getattr(write_back, name), flipped(getattr(self, name)))
         m.d.comb += [
-            back.i_residual_row.eq(self.i_residual_row), back.hold.eq(self.raw_busy), self.retire.eq(back.retire),
+            write_back.i_residual_row.eq(self.i_residual_row), write_back.hold.eq(self.raw_busy),
+            self.retire.eq(write_back.retire),
         ]
 
-        # A K write takes `steps` cycles behind its transfer, all others less.
+        # A K write takes `steps` cycles after its transfer, all others less.
         landing = Signal(range(cfg.steps + 2))
-        with m.If(back.moved):
+        with m.If(write_back.moved):
             m.d.sync += landing.eq(cfg.steps + 1)
         with m.Elif(landing != 0):
             m.d.sync += landing.eq(landing - 1)
-        waiting = self.i.valid | self.i_context.valid | ~params.idle | (ahead.level != 0) | active
-        leaving = (held != 0) | ~back.idle | back.moved | (landing != 0) | self.raw_busy | self.scores_left
+        waiting = self.i.valid | self.i_context.valid | ~params.idle | (contexts.level != 0) | active
+        leaving = (held != 0) | ~write_back.idle | write_back.moved | (landing != 0) | self.raw_busy | self.scores_left
         m.d.sync += self.idle.eq(~(waiting | leaving))
         return m
 
@@ -258,7 +259,7 @@ class Epilogue(wiring.Component):
         return [Array(values[first + n] for first in range(0, len(values), lanes))[number] for n in range(lanes)]
 
     def _half(self, m, name: str, values):
-        """A half's earlier parts and its last, ``values``, beside which they waited."""
+        """A whole half: its earlier parts, which were delayed, and its last part, ``values``."""
         part = whole = Cat(*values)
         for n in range(1, self.cfg.serialization):
             before = Signal.like(part, name=f"{name}_before{n}", reset_less=True)
@@ -267,7 +268,7 @@ class Epilogue(wiring.Component):
         return whole
 
     def _scores(self, m, context, lane, enters, room):
-        """Scores as they are: whole lanes in, halves that hold a key out; sets ``room``, ``self.scores_left``."""
+        """Attention scores, unchanged: whole lanes in, halves with a key out; sets ``room``, ``self.scores_left``."""
         shape = data.StructLayout({
             "value": data.ArrayLayout(signed(32), TN), "lane": unsigned(lane_bits(self.cfg)), "tile": unsigned(7),
             "both": 1})
@@ -296,8 +297,8 @@ class Epilogue(wiring.Component):
             queue.i.valid.eq(valid & tag.present & (tag.route == Route.GATE) & self._ends_half(tag.part)),
             into.value.as_value().eq(self._half(m, "raw", values)), into.low.eq(tag.part[-1]), into.tile.eq(tag.tile),
         ]
-        # Two places asked for, halves between the entry and this queue, and the delays of level and room.
-        m.d.sync += raw_room.eq(queue.level <= self.RAW_DEPTH - 5 - Requant.S_LATENCY)
+        # Two places needed, halves between the entry and this queue, and the delays of level and room.
+        m.d.sync += raw_room.eq(queue.level <= self.RAW_DEPTH - 5 - Requantize.S_LATENCY)
         connect(m, queue.o, flipped(self.o_gate))
         self.raw_busy = Signal()
         m.d.comb += self.raw_busy.eq(queue.level != 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameter sets of the epilogue: pulled from the weight stream tile by tile, ahead of the tiles that use them."""
+"""Epilogue parameters: sets taken from the weight stream tile by tile, before the tiles that use them."""
 
 from amaranth.hdl import Array, Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
@@ -12,16 +12,16 @@ SLOTS = 4
 HALVES = TN // LANES
 HALF_LINES = PARAM_LINES // HALVES
 EARLY = data.StructLayout({"bias": signed(32), "multiplier": unsigned(16)})
-"""First part of a channel's PARAM_BYTES, wanted by the first multiplication."""
+"""First part of a channel's PARAM_BYTES, used by the first multiplication."""
 LATE = data.StructLayout({"gain": signed(16), "offset": signed(32)})
-"""The rest, wanted by the second multiplication."""
+"""The rest, used by the second multiplication."""
 PARTS = (EARLY, LATE)
 assert EARLY.size + LATE.size == 8 * PARAM_BYTES
 assert HALF_LINES * LINE == LANES * PARAM_BYTES
 
 
 class EpilogueParams(wiring.Component):
-    """Takes a tile's context, loads its parameter set where ``load`` says so, and passes the context on. ::
+    """Parameter loader: takes a tile's context, loads its parameter set if ``load`` is set, passes the context on. ::
 
         i_context -> [ held context ] -> o_context
                           | load, slot free
@@ -70,7 +70,7 @@ class EpilogueParams(wiring.Component):
         line, upper = Signal(range(HALF_LINES)), Signal()
         loading = Signal()
 
-        # Tiles that were passed on and have not read their late parameters, for each slot. Scores need none.
+        # Tiles that were passed on and have not read their late parameters, for each slot. Attention scores need none.
         users = [Signal(4, name=f"users{n}") for n in range(SLOTS)]
         passed = Signal()
         for n, count in enumerate(users):

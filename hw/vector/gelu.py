@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GELU as ReLU minus a small symmetric correction from a table (Edge-MoE, section IV-C)."""
+"""GELU unit: ReLU minus a small symmetric correction from a table (Edge-MoE, section IV-C)."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, wiring
@@ -24,14 +24,14 @@ assert ACT_SHIFT_MAX == 4 and STEP == 4 and GELU_DELTA[-1] == 0
 
 
 class Gelu(wiring.Component):
-    """``lanes`` values a cycle: ``g = (max(u, 0) << 5 + s) - delta(|u| << s)``, s = ``act_shift``, or ``u`` itself
+    """GELU, ``lanes`` values a cycle: ``g = (max(u, 0) << 5 + s) - delta(|u| << s)``, s = ``act_shift``, or ``u``
     (golden/README.md, GELU). ::
 
         u -> [ |u << s| ] -> [ table: point, slope ] -> [ slope * f ] -> [ delta ] ------------------> [ - ]
                                                                          [ max(u, 0) << 5 + s | u ] ----^
 
-    A magnitude travels as ``b``, the bits of u << s, inverted below zero: one less than |u| << s there. The one comes
-    back with f, 0..16: a chord's end is the next chord's beginning.
+    A magnitude travels as ``b``, the bits of u << s, inverted below zero: one less than |u| << s there. The one is
+    added back with f, 0..16: a chord's end is the next chord's start.
     Timing: free-running, ``o`` follows its inputs by LATENCY cycles. II = 1.
     Domain: all int16; ``act_shift`` 0..4, and 0 without ``enable``.
     Reference model: ``golden.ops.gelu.gelu``.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layer norm of residual rows into operand blocks: statistics of a token run under the normalising of older ones."""
+"""Layer norm of residual rows into operand blocks; statistics of a token overlap the normalization of older ones."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
@@ -10,8 +10,8 @@ from golden.spec.isa import Opcode
 from golden.spec.machine import MAX_NORM_DIM, NORM_PARAM_BYTES, NORM_PARAM_LINES, MachineConfig
 from golden.spec.model import BLOCK
 from golden.spec.tables import NORMALIZED_FRAC, RSQRT_RADICAND_BITS
-from hw.arith.block_quantize import LATENCY as NARROW_LATENCY
-from hw.arith.block_quantize import narrow_block
+from hw.arith.block_quantize import LATENCY as BLOCK_QUANTIZE_LATENCY
+from hw.arith.block_quantize import block_quantize
 from hw.arith.round_shift import LATENCY as ROUND_SHIFT_LATENCY
 from hw.arith.round_shift import round_shift
 from hw.arith.rsqrt import ROOT_BITS, ReciprocalRoot
@@ -28,24 +28,22 @@ LEAST_SHIFT = 33 - NORMALIZED_FRAC - (RSQRT_RADICAND_BITS - 1) // 2  # 22 - j of
 
 
 class LayerNorm(wiring.Component):
-    r"""``normalized`` and ``rsh(normalized * gain + offset, shift)`` of residual rows, formula in golden/README.md.
+    r"""Layer norm: ``normalized`` and ``rsh(normalized * gain + offset, shift)`` of residual rows (golden/README.md).
 
     ::
 
         rows -> [parts] -> [ring of parts]-----------------------------\
                      \-> [x^2] -> [sum trees] -> [S1, S2] -> [V, 5] -> | [1/root, 35] -> tokens
-        ring, tokens -> [D x] -> [- S1] -> [x r] -> [>> by j and normalized_shift, 3] -> normalized -> [x gain] -> [+
-        offset]
-                     -> [>> shift, 3] -> [block exponent, 3] -> queue, pairs of blocks -> [one plane a cycle] -> o
+        ring, tokens -> [D x] -> [- S1] -> [x r] -> [>> by j and normalized_shift, 3] -> normalized
+                     -> [x gain] -> [+ offset] -> [>> shift, 3] -> [block exponent, 3]
+                     -> queue, pairs of blocks -> [one plane a cycle] -> o
 
     Timing: a row of 32 channels passes in F = ``cfg.serialization`` parts, one a cycle, through both passes. A NORM of
-    T tokens
-    and B blocks that is not held up makes its last write LATENCY + F * (T + 1) * B cycles after its transfer at ``i``
-    (8-bit result). Parameters, a part of a line a cycle, delay that where 3 * F * B is more than F * B + KNOWN. Two
-    blocks share a write: with 1 (8 bit) or 2 planes (wide), and 2 more for normalized, a pair takes max(2, planes)
-    cycles
-    at F = 1, otherwise 2 * F + planes - 1. Rows are read once, ahead of the normalising by up to RING_ROWS rows and
-    TOKENS tokens. One NORM at a time.
+    T tokens and B blocks that is not stalled makes its last write LATENCY + F * (T + 1) * B cycles after its transfer
+    at ``i`` (8-bit result). Parameters, a part of a line a cycle, delay that where 3 * F * B is more than
+    F * B + KNOWN. Two blocks share a write: with 1 (8 bit) or 2 planes (wide), and 2 more for the normalized values, a
+    pair takes max(2, planes) cycles at F = 1, otherwise 2 * F + planes - 1. Rows are read once, ahead of the
+    normalization by up to RING_ROWS rows and TOKENS tokens. One NORM at a time.
     Domain: ``golden.spec.isa.LIMITS``; channels are a multiple of 32.
     Reference model: ``golden.ops.layernorm.layernorm``.
     Members: ``i`` In(stream ISSUE), ``i_param`` In(stream of LINE_BITS), NORM_PARAM_LINES a block; ``o_read``
@@ -67,18 +65,18 @@ class LayerNorm(wiring.Component):
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         self.CHANNELS = 2 * cfg.lanes
-        """Of a part."""
+        """Channels of a part."""
         self.TREE = self.CHANNELS.bit_length() - 1
         self.SPLIT = int(cfg.serialization > 1)
-        """Registers behind the choice of a part, where there is a choice."""
+        """Registers after the selection of a part, if there is more than one."""
         self.PAIRS = min(16, 32 // cfg.serialization)
-        """Room for results, no less than what is on the way at full pace (of tokens of two blocks and more)."""
+        """Depth of the result queue, no less than what is in flight at full rate (of tokens of two blocks or more)."""
         self.STATISTICS = 2 + self.SPLIT + (1 + self.TREE) + 5
-        """From a part's arrival to V, for the last part of a token."""
+        """Cycles from a part's arrival to V, for the last part of a token."""
         self.KNOWN = 1 + READ_LATENCY + self.STATISTICS + ReciprocalRoot.LATENCY + 2
-        """What the parameters may take beside the first token's parts without delaying its normalising."""
-        self.NORMALISE = 2 + 3 + 2 * ROUND_SHIFT_LATENCY + 2 + (cfg.serialization - 1) + NARROW_LATENCY
-        """From a part's issue to its results: the exponent of a block waits for its last part."""
+        """Cycles that loading parameters may take beyond the first token's parts without delaying its normalization."""
+        self.NORMALISE = 2 + 3 + 2 * ROUND_SHIFT_LATENCY + 2 + (cfg.serialization - 1) + BLOCK_QUANTIZE_LATENCY
+        """Cycles from a part's issue to its results: the exponent of a block waits for its last part."""
         self.LATENCY = self.KNOWN + 1 + self.NORMALISE + 3
         self.II = cfg.serialization
         super().__init__({
@@ -90,7 +88,7 @@ class LayerNorm(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         serial = self.cfg.serialization
-        # The instruction at work.
+        # The current instruction.
         self.norm = norm = Signal(INSTRUCTION[Opcode.NORM])
         begin, busy, ended = Signal(), Signal(), Signal()
         m.d.comb += [self.i.ready.eq(~busy), begin.eq(self.i.valid & self.i.ready)]
@@ -108,8 +106,8 @@ class LayerNorm(wiring.Component):
         roots = m.submodules.roots = memory.Memory(shape=unsigned(ROOT_BITS + 5), depth=self.TOKENS, init=[])
         known = self._statistics(m, part, part_valid, part_ends, sums.write_port(), roots.write_port())
 
-        # Pass 2: a part a cycle while a token is known and the queue behind has room for what is on the way. Neither
-        # ends within a block, so its parts follow each other.
+        # Pass 2: a part a cycle while a token is known and the queue after it has room for all parts in flight. Neither
+        # condition ends within a block, so its parts follow each other.
         results, pairs = self._results(m)
         known_count, pairs_free = Signal(range(self.TOKENS + 1)), Signal(range(self.PAIRS + 1), init=self.PAIRS)
         block, token, number = Signal(range(MAX_BLOCKS)), Signal(12), Signal(range(serial))
@@ -165,7 +163,7 @@ class LayerNorm(wiring.Component):
         return table, loaded
 
     def _read_rows(self, m, begin, port, block_freed, token_freed):
-        """Asks for rows while there is a place for them; (a part of a row, valid, last of its token)."""
+        """Request rows while there is a place for them; (a part of a row, valid, last of its token)."""
         serial = self.cfg.serialization
         norm = self.norm
         base, block, left = Signal(ROW_BITS), Signal(range(MAX_BLOCKS)), Signal(12)
@@ -174,7 +172,7 @@ class LayerNorm(wiring.Component):
         more, ask, ends, opens = Signal(), Signal(), Signal(), Signal()
         begun, asked = Signal(), Signal()
         m.d.sync += begun.eq(begin)
-        # Rows are asked for at least `serial` cycles apart.
+        # Rows are requested at least `serial` cycles apart.
         pause, rest = Signal(range(serial)), Signal(range(serial))
         m.d.sync += rest.eq(pause)
         m.d.comb += [asked.eq(self.o_read.valid & self.o_read.ready),
@@ -209,15 +207,15 @@ class LayerNorm(wiring.Component):
         m.d.sync += number.eq(number + (valid[-1] | ~done))
         with m.If(done):
             m.d.sync += [row.eq(self.i_row), row_valid.eq(valid[-1]), row_last.eq(last[-1])]
-        part = _held(m, row.word_select(number, LINE_BITS // serial), self.SPLIT, "part")
-        part_valid = _held(m, row_valid, self.SPLIT, "part_valid", reset_less=False)
-        part_last = _held(m, row_last & done, self.SPLIT, "part_last")
+        part = _delayed(m, row.word_select(number, LINE_BITS // serial), self.SPLIT, "part")
+        part_valid = _delayed(m, row_valid, self.SPLIT, "part_valid", reset_less=False)
+        part_last = _delayed(m, row_last & done, self.SPLIT, "part_last")
         m.d.sync += place.eq(place + part_valid)
         m.d.comb += [port.addr.eq(place), port.data.eq(part), port.en.eq(part_valid)]
         return part, part_valid, part_last
 
     def _statistics(self, m, part, valid, ends, sum_port, root_port):
-        """Pass 1: fills the token tables; a pulse for each token that became known."""
+        """Pass 1: fills the token tables; a pulse for each token whose statistics are complete."""
         norm = self.norm
         channels = [part.word_select(k, 16).as_signed() for k in range(self.CHANNELS)]
         valids, lasts = [valid], [ends]
@@ -227,11 +225,11 @@ class LayerNorm(wiring.Component):
             valids.append(s_valid)
             lasts.append(s_last)
 
-        # Stage 1: squares. Then trees of TREE stages: S1 in stages 1.., S2 in stages 2.., both ready at `t0`, which
-        # the stages behind are counted from.
+        # Stage 1: squares. Then trees of TREE stages: S1 in stages 1.., S2 in stages 2.., both ready at `t0`, from
+        # which the later stages are counted.
         squares = [Signal(31, name=f"s1_square{k}", reset_less=True) for k in range(self.CHANNELS)]
         m.d.sync += [square.eq(x * x) for square, x in zip(squares, channels, strict=True)]
-        t0_sum = _held(m, _tree(m, "s1_sum", channels), 1, "t0_sum")
+        t0_sum = _delayed(m, _tree(m, "s1_sum", channels), 1, "t0_sum")
         t0_squares = _tree(m, "s2_square", squares)
         t0 = 1 + self.TREE
 
@@ -276,10 +274,7 @@ class LayerNorm(wiring.Component):
         return known
 
     def _results(self, m):
-        """Where results of parts go and, in the end, pairs of blocks come from: (stream in, stream out).
-
-        The queue between stands where its entries are fewest bits: before parts become pairs, if there are parts.
-        """
+        """From parts to pairs of blocks: (stream in, stream out). The queue comes where its entries have fewer bits."""
         gather = m.submodules.gather = PairGather(self.CHANNELS)
         if self.cfg.serialization == 1:
             queue = m.submodules.queue = Queue(PAIR, self.PAIRS)
@@ -304,9 +299,9 @@ class LayerNorm(wiring.Component):
             return [Signal(shape, name=f"{name}{k}", reset_less=True) for k in range(self.CHANNELS)]
 
         # Stages 1, 2: read. Stages 3..5: (D x - S1) r. Stages 6..8: normalized.
-        n2_part = _held(m, part, 1, "n2_part")
-        n3_s1, n4_r, n5_shift = (_held(m, s1, 2, "s1"), _held(m, root[:ROOT_BITS], 3, "r"),
-                                 _held(m, root[ROOT_BITS:], 4, "j"))
+        n2_part = _delayed(m, part, 1, "n2_part")
+        n3_s1, n4_r, n5_shift = (_delayed(m, s1, 2, "s1"), _delayed(m, root[:ROOT_BITS], 3, "r"),
+                                 _delayed(m, root[ROOT_BITS:], 4, "j"))
         n3_product, n4_difference = registers(signed(22), "n3_product"), registers(signed(27), "n4_difference")
         n5_scaled = registers(signed(45 - LEAST_SHIFT), "n5_scaled")  # with one fraction bit for the least shift
         for k in range(self.CHANNELS):
@@ -318,7 +313,7 @@ class LayerNorm(wiring.Component):
         # Stage 9: gain. Stage 10: offset. Stages 11..13: v. The parameters are read two stages before they are needed.
         port = table.read_port()
         m.d.comb += port.addr.eq(Cat(tags[6].number, tags[6].block))
-        n8_params = _held(m, Cat(port.data), 1, "n8_params")
+        n8_params = _delayed(m, Cat(port.data), 1, "n8_params")
         n9_product, n9_offset, n10_sum = (registers(signed(32), "n9_product"), registers(signed(32), "n9_offset"),
                                           registers(signed(33), "n10_sum"))
         for k in range(self.CHANNELS):
@@ -327,12 +322,13 @@ class LayerNorm(wiring.Component):
                          n9_offset[k].eq(gain_offset[16:].as_signed()), n10_sum[k].eq(n9_product[k] + n9_offset[k])]
         n13_v = round_shift(m, "v", n10_sum, norm.shift, 16)
 
-        # The last three stages: block exponent. Values wait until it is known what the block's last part wants.
-        waited = [_held(m, v, wait, f"v_waits{k}") for k, v in enumerate(n13_v)]
+        # The last three stages: block exponent. Values wait until the exponent of the block's last part is known.
+        waited = [_delayed(m, v, wait, f"v_waits{k}") for k, v in enumerate(n13_v)]
         place = tags[13].number
-        block_bytes, exponent = narrow_block(m, "narrow", n13_v, waited, opens=place == 0, closes=place == wait)
-        v = [_held(m, value, NARROW_LATENCY, f"v_last{k}") for k, value in enumerate(waited)]
-        normalized = [_held(m, value, len(tags) - 1 - 8, f"xhat_last{k}") for k, value in enumerate(n8_normalized)]
+        block_bytes, exponent = block_quantize(m, "quantize", n13_v, waited, opens=place == 0, closes=place == wait)
+        v = [_delayed(m, value, BLOCK_QUANTIZE_LATENCY, f"v_last{k}") for k, value in enumerate(waited)]
+        normalized = [_delayed(m, value, len(tags) - 1 - 8, f"normalized_last{k}")
+                      for k, value in enumerate(n8_normalized)]
         done, result = tags[-1], results.payload
         bytes_of = [[Mux(norm.wide, value[8:], byte.as_unsigned()) for value, byte in zip(v, block_bytes, strict=True)],
                     [value[:8] for value in v], [value[8:] for value in normalized],
@@ -342,8 +338,7 @@ class LayerNorm(wiring.Component):
                      result.odd.eq(done.block[0]), result.ends.eq(done.ends), result.final.eq(done.final)]
 
     def _write(self, m, begin, pairs, ended):
-        """One plane of two blocks a cycle: main (high, low), then normalized (high, low), as far as the NORM wants
-        them."""
+        """One plane of two blocks a cycle: main (high, low), then, if requested, normalized values (high, low)."""
         norm, pair = self.norm, pairs.payload
         begun = Signal()
         m.d.sync += begun.eq(begin)
@@ -384,7 +379,7 @@ class LayerNorm(wiring.Component):
         m.d.sync += [s1_ended.eq(self.o.valid & self.o.ready & last_pair), ended.eq(s1_ended)]
 
 
-def _held(m, value, count: int, name: str, *, reset_less: bool = True):
+def _delayed(m, value, count: int, name: str, *, reset_less: bool = True):
     """``value`` of ``count`` cycles ago."""
     for stage in range(count):
         kept = Signal(value.shape(), name=f"{name}_{stage}", reset_less=reset_less)

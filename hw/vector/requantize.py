@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two multiplications of the epilogue: accumulator to 16 bits, and gain and offset behind it."""
+"""Requantization of the epilogue: accumulator to 16 bits, and the affine step (gain and offset) after it."""
 
 from amaranth.hdl import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
@@ -12,12 +12,12 @@ from hw.arith import round_shift
 
 ACC_BITS, MULTIPLIER_BITS, SHIFT_BITS = 32, 16, 6
 SPLIT = 16
-"""Bits of the accumulator's low part; each part times a multiplier fits one 27 x 18 multiplier."""
+"""Bits of the accumulator's low part; each part times the scale factor fits one 27 x 18 multiplier."""
 G_BITS = 16 + ACT_SHIFT_MAX + GELU_OUT_FRAC - GELU_IN_FRAC
-"""Input of the second multiplication: behind the GELU an int16 has up to four more bits in front and five behind. A
+"""Input bits of the second multiplication: GELU adds up to four integer and five fraction bits to an int16. A
 multiplier of 25 x 18 bits takes it and a factor."""
 FACTOR_BITS = 17
-"""Signed, holds an int16 gain and a uint16 expert weight."""
+"""Signed bits for an int16 gain or a uint16 expert weight."""
 V_BITS = 17
 """Output of the epilogue's arithmetic: one bit more than any destination keeps, so that clipping here changes nothing
 that the destination's own clipping would not change (``sat16(x + v)`` for an int16 x needs all 17)."""
@@ -27,8 +27,8 @@ def each(lanes: int, shape) -> data.ArrayLayout:
     return data.ArrayLayout(shape, lanes)
 
 
-class Requant(wiring.Component):
-    """``lanes`` accumulators a cycle: ``s = acc + bias``, ``u = sat16(rsh(s * multiplier, shift))``
+class Requantize(wiring.Component):
+    """Requantize ``lanes`` accumulators a cycle: ``s = acc + bias``, ``u = sat16(rsh(s * multiplier, shift))``
     (golden/README.md, Linear). ::
 
         acc, bias -> [s] -> s low  * multiplier [p] -> + -> [product, 48 bits] -> round_shift, 3 stages [u]
@@ -89,7 +89,7 @@ class Requant(wiring.Component):
 
 
 class Affine(wiring.Component):
-    """``lanes`` values a cycle: ``v = sat17(rsh(g * factor + offset, shift))`` (golden/README.md, Linear). ::
+    """Affine step of ``lanes`` values: ``v = sat17(rsh(g * factor + offset, shift))`` (golden/README.md, Linear). ::
 
         g, factor -> * [product] -> + offset [sum] -> round_shift, 3 stages [v]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read, add, write back: the residual destination of the epilogue."""
+"""Residual update of the epilogue: read, add, write back."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -17,7 +17,8 @@ HALF_BITS = LINE_BITS // 2
 
 
 class ResidualUpdate(wiring.Component):
-    """``x = sat16((x if accumulate else 0) + v)`` for half a residual row a beat (golden/README.md, Linear). ::
+    """Residual update ``x = sat16((x if accumulate else 0) + v)`` for half a residual row a beat
+    (golden/README.md, Linear). ::
 
         i -> [h0: row free?] -> [h1: o_read] -> [s1] -> [s2: + i_row] -> [s3] -> queue -> o_write
                    ^------------- rows in flight: DEPTH places -----------------------------'
@@ -29,7 +30,7 @@ class ResidualUpdate(wiring.Component):
     Reference model: ``golden.ops.epilogue.to_residual``.
 
     Members: ``i`` In(stream UPDATE), ``o_read`` Out(stream of row), ``i_row`` In, READ_LATENCY after the transfer,
-    ``o_write`` Out(stream RESIDUAL_WRITE), ``idle`` Out: nothing held and every write transferred.
+    ``o_write`` Out(stream RESIDUAL_WRITE), ``idle`` Out: empty and every write transferred.
     """
 
     DEPTH = 8
@@ -57,7 +58,7 @@ class ResidualUpdate(wiring.Component):
         landed = Signal()
         m.d.comb += landed.eq(self.o_write.valid & self.o_write.ready)
 
-        # Two places in h0, so that the wait does not reach back through `i.ready`.
+        # Two places in h0, so that the wait does not propagate through `i.ready`.
         waiting = m.submodules.h0 = Queue(UPDATE, 2)
         connect(m, flipped(self.i), waiting.i)
         h0, h0_full, h0_go = waiting.o.p, waiting.o.valid, waiting.o.ready
@@ -78,14 +79,14 @@ class ResidualUpdate(wiring.Component):
                 m.d.sync += entry.valid.eq(0)
         m.d.sync += [newest.eq(newest + h0_go), oldest.eq(oldest + landed)]
 
-        # Stages 1 and 2: beside the memory's read.
+        # Stages 1 and 2: in parallel with the memory's read.
         tag, valid = h1, h1_go
         for stage in range(1, READ_LATENCY + 1):
             next_tag, next_valid = Signal(UPDATE, name=f"s{stage}"), Signal(name=f"s{stage}_valid")
             m.d.sync += [next_tag.eq(tag), next_valid.eq(valid)]
             tag, valid = next_tag, next_valid
 
-        # Stage 3: add, saturate. The queue cannot overflow: it has a place for each that may fly.
+        # Stage 3: add, saturate. The queue cannot overflow: it has a place for each beat in flight.
         updated = data.StructLayout({"row": ROW_BITS, "half": 1, "data": HALF_BITS})
         queue = m.submodules.queue = Queue(updated, self.DEPTH)
         s3, s3_valid = Signal(updated, reset_less=True), Signal()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Single-pass softmax: scores become probabilities for the array and a reciprocal for each lane."""
+"""Single-pass softmax: attention scores become probabilities for the array and a reciprocal for each lane."""
 
 from itertools import product
 
@@ -25,35 +25,34 @@ from hw.interfaces import SCORE_BEAT_FIELDS, SOFTMAX_JOB, SOFTMAX_SLOTS, lane_bi
 REFERENCE = signed(SCORE_BITS - LOG2_FRAC + 1)
 """A whole power of two, from SCORE_REFERENCE_MIN to its opposite."""
 MULTIPLIER_BITS = SOFTMAX_JOB.members["multiplier"].width + 7
-"""Of a job's multiplier when it has taken over the fine part of the shift."""
+"""Bits of a job's multiplier with the fine part of the shift included."""
 JOB = data.StructLayout(SOFTMAX_JOB.members | {"multiplier": MULTIPLIER_BITS, "shift1": 3})
-"""A job as it is kept: ``shift1`` counts bytes."""
+"""A job as stored: ``shift1`` counts bytes."""
 CHUNK_BITS = SCORE_BEAT_FIELDS["chunk"].width
 LANE_SHIFT = 31 - ATTENTION_FRAC - RECIPROCAL_BITS
 """``23 + sh`` is the total's bit length plus this."""
 
 
 class Softmax(wiring.Component):
-    r"""Attention's probabilities, formula in golden/README.md; jobs take turns in SOFTMAX_SLOTS slots of each memory.
+    r"""Single-pass softmax, formula in golden/README.md; jobs use SOFTMAX_SLOTS slots of each memory in rotation.
 
     ::
 
         A: i -> [x multiplier, 3] -> [>> shift1, 2] -> [ceil] -> [max tree, 2] -> [m] -> [m - ceil] -> [EXP, 3] ->
-        scored rows
+        score rows
                                                       one cycle loop, by lane ^                 (exponentials, m)
-        C: scored rows -> [read, 2] -> [m_last - m] -> [>>] -> [+ carry or >> p_shift] -> P memory -> p_data
+        C: score rows -> [read, 2] -> [m_last - m] -> [>>] -> [+ carry or >> p_shift] -> P memory -> p_data
                                                                    ^ one cycle loop  \-> [sum, 5] -> reciprocal -> o
 
     The multiplier of a job is shifted left by up to 7 places once, so that its scores shift right by whole bytes.
     Timing: II = F = ``cfg.serialization``: A takes a beat and C a row in F parts, one a cycle; the beat stays at ``i``
-    meanwhile
-    and keys wait behind m until the last part of their chunk has raised it. A of a job runs beside C of those before
-    it. With n beats in a job and nothing in the way, ``o`` is valid LATENCY + F * n cycles after the transfer of the
+    meanwhile and keys wait after m until the last part of their chunk has updated it. A of a job overlaps C of earlier
+    ones. With n beats in a job and nothing in the way, ``o`` is valid LATENCY + F * n cycles after the transfer of the
     job's last beat. ``i`` waits only for its job, and that for the slot it needs; C waits until the slot it writes was
     released.
     Domain: 1 <= keys <= ``cfg.max_keys``; beats of lanes 0 .. lanes - 1, chunks ascending within a lane, none empty.
     Plane 0 of P holds the 8-bit probabilities or the high bytes of the 16-bit ones, plane 1 the low bytes. Lanes from
-    ``lanes`` on read as 0; their reciprocals mean nothing.
+    ``lanes`` on read as 0; their reciprocals are undefined.
     Reference model: ``golden.ops.softmax.softmax`` and ``golden.ops.arith.reciprocal``.
     Members: ``i_job`` In(stream SOFTMAX_JOB), ``i`` In(stream score_beat), ``o`` Out(stream softmax_done); ``p_slot,
     p_chunk, p_plane, p_en`` In -> ``p_data`` Out(tm x 16 bytes) READ_LATENCY later; ``p_release`` In(1), a pulse frees
@@ -76,9 +75,9 @@ class Softmax(wiring.Component):
         self.chunks = cfg.max_keys // SLICE
         self.II = cfg.serialization
         self.A_LATENCY = 3 + SCALED_LATENCY + 5 + (cfg.serialization - 1) + Exponential.LATENCY
-        """From the transfer of a beat to the write of its last exponentials."""
+        """Cycles from the transfer of a beat to the write of its last exponentials."""
         self.C_LATENCY = 5 + exact_log2(cfg.lanes) + 1
-        """From a row's last read to its total."""
+        """Cycles from a row's last read to its total."""
         self.LATENCY = self.A_LATENCY + self.C_LATENCY + Reciprocal.LATENCY + 2
         super().__init__({
             "i_job": In(stream.Signature(SOFTMAX_JOB)), "i": In(stream.Signature(score_beat(cfg))),
@@ -116,10 +115,10 @@ class Softmax(wiring.Component):
         finals = [[Signal(REFERENCE, name=f"final{slot}_{lane}") for lane in range(self.cfg.tm)]
                   for slot in range(SOFTMAX_SLOTS)]
 
-        # Stage A: the job's beats go in; its slot is scored when the last of them is in memory.
+        # Stage A: the job's beats enter; its slot is complete when the last of them is in memory.
         opened = Signal()
         m.d.comb += opened.eq((taken & ~fed).bit_select(a_slot, 1))
-        a_end, a_end_slot, fed_now = self._score(m, a_slot, opened, store.write_port(), finals)
+        a_end, a_end_slot, fed_now = self._exponentiate(m, a_slot, opened, store.write_port(), finals)
         with m.If(fed_now):
             m.d.sync += [fed.bit_select(a_slot, 1).eq(1), a_slot.eq(a_slot + 1)]
         with m.If(a_end):
@@ -128,7 +127,7 @@ class Softmax(wiring.Component):
         # Stage C.
         reading = Signal()
         m.d.comb += reading.eq((scored & ~used).bit_select(c_slot, 1))
-        read_now = self._narrow(m, c_slot, reading, store.read_port(), finals)
+        read_now = self._rescale(m, c_slot, reading, store.read_port(), finals)
         with m.If(read_now):
             m.d.sync += [part.bit_select(c_slot, 1).eq(0) for part in (taken, fed, scored)]
             m.d.sync += [used.bit_select(c_slot, 1).eq(1), c_slot.eq(c_slot + 1)]
@@ -146,7 +145,7 @@ class Softmax(wiring.Component):
         firsts = range(0, SLICE, self.cfg.lanes)
         return [Array(values[first + k] for first in firsts)[part] for k in range(self.cfg.lanes)]
 
-    def _score(self, m, a_slot, opened, port, finals):
+    def _exponentiate(self, m, a_slot, opened, port, finals):
         """Stage A. (a job's last row is written now, its slot, its last beat is accepted now)"""
         lanes, serial = self.cfg.lanes, self.cfg.serialization
         beat = self.i.payload
@@ -232,7 +231,7 @@ class Softmax(wiring.Component):
             m.d.sync += s9_reference.eq(reference)
         reference_of_row = staged(s9_reference, 1 + Exponential.LATENCY, "row_reference")
 
-        # Stage 10: distance below the reference; a dead key is too far. Stages 11..13: exponentials.
+        # Stage 10: distance below the reference; an absent key gets the largest distance. Stages 11..13: exponentials.
         exponential = m.submodules.exponential = Exponential(lanes)
         for k in range(lanes):
             s10_distance = Signal(DISTANCE_BITS, name=f"s10_distance{k}", reset_less=True)
@@ -243,7 +242,7 @@ class Softmax(wiring.Component):
                      port.data.eq(Cat(exponential.o, reference_of_row[-1]))]
         return end[-1], slot[-1], fed_now
 
-    def _narrow(self, m, c_slot, reading, port, finals):
+    def _rescale(self, m, c_slot, reading, port, finals):
         """Stage C, and the P memory. Whether a job's last row is read now."""
         tm, lanes, serial = self.cfg.tm, self.cfg.lanes, self.cfg.serialization
         job, last_chunk = self.job[c_slot], self.last[c_slot][4:]
@@ -259,7 +258,7 @@ class Softmax(wiring.Component):
             with m.If(row_ends):
                 m.d.sync += lane.eq(Mux(end, 0, lane + 1))
 
-        # What travels with a row.
+        # Tag of a row.
         tag = data.StructLayout({"slot": range(SOFTMAX_SLOTS), "lane": lane_bits(self.cfg), "chunk": CHUNK_BITS,
                                  "part": range(serial), "first": 1, "ends": 1, "wide": 1, "p_shift": 4})
         tags, valids = [Signal(tag, name="c0_tag")], [reading]
@@ -280,7 +279,7 @@ class Softmax(wiring.Component):
         m.d.sync += [c2_row.eq(port.data), c2_final.eq(final),
                      c3_distance.eq(Mux(rise >= EXPONENTIAL_BITS, EXPONENTIAL_BITS, rise))]
 
-        # Stage 4: rescale. Stage 5: narrow with the carry of the key's lane, or shift. Carries of the parts take turns.
+        # Stage 4: rescale. Stage 5: round to 8 bits with the key lane's carry, or shift. Carries of the parts rotate.
         p = []
         for k in range(lanes):
             c3_exp = Signal(EXPONENTIAL_BITS, name=f"c3_exp{k}", reset_less=True)
@@ -317,7 +316,7 @@ class Softmax(wiring.Component):
             plane0, plane1 = (Cat(read.data[(2 * i + plane) * serial + n] for n in range(serial)) for plane in range(2))
             m.d.sync += self.p_data[i].eq(Mux(i < p_lanes[s1_slot], Mux(s1_plane, plane1, plane0), 0))
 
-        # Stages 6..9, fewer for narrow parts: sum of the part. The stage behind them: of the row.
+        # Stages 6..9, fewer for smaller parts: sum of the part. The stage after them: of the row.
         terms, stage = p, 6
         while len(terms) > 1:
             sums = [Signal(len(terms[0]) + 1, name=f"c{stage}_sum{i}", reset_less=True) for i in range(len(terms) // 2)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The epilogue's exits: finished half blocks to the memories."""
+"""Write-back of the epilogue: finished half blocks to the memories."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
@@ -33,11 +33,11 @@ FINISHED = data.StructLayout({
     "exp": unsigned(EXP_BITS),
     "value": data.ArrayLayout(signed(V_BITS), LANES),  # RESIDUAL 17 bits, OPERAND16 16 bits, all others a byte each
 })
-"""16 values behind the arithmetic, clipped for their destination, and where they go."""
+"""16 values after the arithmetic, clipped for their destination, with their address."""
 
 
 class WriteBack(wiring.Component):
-    """Sends every entry to its memory, in order, and says when the last one of an instruction has arrived. ::
+    """Write-back: sends every entry to its memory, in order; ``retire`` after the last write of an instruction. ::
 
         i -+-> ResidualUpdate ------------> o_residual_read, o_residual
            +-> [half 0] -> [32 channels] -> o_operand      OPERAND16: high plane, then low plane
@@ -45,12 +45,12 @@ class WriteBack(wiring.Component):
            +-> [ ] -----------------------> o_value
 
     Timing: LATENCY = 1 from ``i`` to ``o_key``, ``o_value``, ``o_operand`` (half 1), ResidualUpdate.LATENCY to
-    ``o_residual``; II = 1. Behind ``end`` the input waits until every write was accepted, then ``retire`` pulses.
+    ``o_residual``; II = 1. After ``end`` the input waits until every write was accepted, then ``retire`` pulses.
     Domain: half 1 of a block follows its half 0.
     Reference model: the writes of ``golden.iss``.
 
     Members: ``i`` In(stream FINISHED); ``o_*`` as in hw/README.md; ``hold`` In: do not retire yet (the gate's beats are
-    still on their way); ``retire`` Out; ``idle`` Out: nothing held; ``moved`` Out: a write was accepted in this cycle.
+    still in flight); ``retire`` Out; ``idle`` Out: empty; ``moved`` Out: a write was accepted in this cycle.
     """
 
     LATENCY = 1

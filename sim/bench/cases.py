@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured, and what each measurement must reach."""
+"""Benchmark cases: what is measured, and the threshold of each measurement."""
 
 from dataclasses import dataclass
 
@@ -34,9 +34,9 @@ MOST_MODEL_ERROR = 0.03
 
 
 def needed_bytes(image: Image, task: str, entries: list[Entry]) -> int:
-    """Bytes one frame cannot do without: every weight and parameter line it uses, once; program, tables, image, result.
+    """Least bytes that a frame needs: every weight and parameter line it uses, once; program, tables, image, result.
 
-    Experts nobody chose are not in ``entries`` and do not count.
+    Experts that no token chose are not in ``entries`` and do not count.
     """
     lines: set[int] = set()
     loops = {entry.index: entry.fields for entry in entries if entry.opcode is Opcode.EXPERTS}

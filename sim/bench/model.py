@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The analytic performance model beside the simulated machine: the whole, each kind of instruction, each instruction.
+"""Performance model against the simulated machine: whole frame, each kind of instruction, each instruction.
 
 Units overlap, so an instruction's cycles are counted on its unit's own track: from the unit's latest retirement before
-it to its own. What a unit waited for others is part of that, in the machine and in the model alike.
+it to its own. Waiting for other units is part of that, in the machine and in the model alike.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from sim.trace import RETIRED_BY, Retired
 
 
 def dram_model(settings: DramSettings, machine: MachineConfig) -> Dram:
-    """What the model is told of a simulated DRAM; stalls by chance it cannot know."""
+    """The performance model's settings for a simulated DRAM; it cannot predict random stalls."""
     everything = 16.0 * (1 + machine.ports)
     return Dram(settings.bytes_per_cycle or everything, settings.latency, settings.refresh_period,
                 settings.refresh_length)
@@ -36,7 +36,7 @@ class Step:
 
 
 def steps(retired: Sequence[Retired], spans: Sequence[Span]) -> list[Step]:
-    """Every instruction that writes a memory, in order of retirement. GATE has no time of its own: its LINEAR has."""
+    """Every instruction that writes a memory, in order of retirement. GATE is left out: its time is its LINEAR's."""
     ends = {(span.index, span.expert): span.end for span in spans}
     before: dict[str, tuple[float, float]] = {}
     found = []

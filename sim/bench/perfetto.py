@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run as a Chrome trace, which Perfetto opens: a track a unit, real nanoseconds, cycles in the arguments."""
+"""Chrome trace of a run, for Perfetto: one track for each unit, real nanoseconds, cycles in the arguments."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ TRACKS = {"load_store": "load and store", "norm": "layer norm", "epilogue": "mat
 
 def save_trace(retired: list[Retired], symbols, clock_hz: float, path: Path) -> None:
     """Each instruction lasts from the retirement before it in its unit, or in the program when that is later, to its
-    own: an upper bound of its work, since the machine tells when an instruction ends and not when it begins."""
+    own: an upper bound of its work, since the machine signals when an instruction ends and not when it begins."""
     events = [{"ph": "M", "name": "thread_name", "pid": 1, "tid": tid, "args": {"name": label}}
               for tid, label in enumerate(TRACKS.values())]
     order = list(TRACKS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bench as pictures: where the cycles went, the roofline, how the experts were loaded."""
+"""Plots of the benchmark: where the cycles went, the roofline, how the experts were loaded."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ STACK = (("ARRAY_BUSY", "multiplying"), ("ARRAY_WEIGHTS", "waiting for weights")
 
 
 def save_cycle_stack(runs: dict[str, dict[str, int]], path: Path) -> None:
-    """One bar a run: the array's cycles by what it did or waited for. ``runs``: name -> hardware counters."""
+    """One bar for each run: the array's cycles by what it did or waited for. ``runs``: name -> hardware counters."""
     figure, axis = pyplot.subplots(figsize=(9, 1.2 + 0.6 * len(runs)), layout="constrained")
     names, left = list(runs), np.zeros(len(runs))
     parts = [(label, np.array([counters[key] for counters in runs.values()], float)) for key, label in STACK]

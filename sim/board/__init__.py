@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated board from Python: registers, DRAM, time, and a look inside."""
+"""Python interface of the simulated board: registers, DRAM, time, internal signals and memories."""
 
 import ctypes
 import json
@@ -14,7 +14,7 @@ from sim.board.settings import DRAM_BASE, CFault, CRead, CSettings, DramSettings
 
 DRAM_BYTES = 64 << 20
 CHUNK = 20_000
-"""Cycles between two looks at the progress callback."""
+"""Cycles between two calls of the progress callback."""
 
 
 class BoardError(RuntimeError):
@@ -22,7 +22,7 @@ class BoardError(RuntimeError):
 
 
 class _Simulation:
-    """The simulator of one board with its DRAM: both go when nobody holds them any more, not even a view of a memory.
+    """The simulator of one board with its DRAM: both are freed with the last reference, views of memories included.
     What still lives when the interpreter ends is left to the operating system.
     """
 
@@ -98,7 +98,7 @@ class Board:
         self._lib.board_faults(self._board, array, len(faults))
 
     def reset(self) -> None:
-        """Pull ``ap_rst_n`` for a few cycles; DRAM keeps its contents."""
+        """Assert ``ap_rst_n`` for a few cycles; DRAM keeps its contents."""
         self._lib.board_reset(self._board)
 
     def write32(self, offset: int, value: int) -> int:
@@ -120,8 +120,8 @@ class Board:
             progress: Callable[[int], None] = lambda done: None) -> tuple[int, set[str]]:
         """Simulate at most ``cycles``; stops at the interrupt or when a watched signal pulses.
 
-        Returns the cycles simulated and the names of the pulses in the last one. ``progress`` hears the cycle count
-        every now and then.
+        Returns the cycles simulated and the names of the pulses in the last one. ``progress`` is called with the
+        cycle count at intervals.
         """
         done, pulses = 0, ctypes.c_uint64()
         while done < cycles:
@@ -170,7 +170,7 @@ class Board:
         pointer, words, bits = self.find(unit, name)
         stride = 1 if bits <= 8 else 2 if bits <= 16 else 4 if bits <= 32 else 8 if bits <= 64 else -(-bits // 32) * 4
         raw = (ctypes.c_uint8 * (words * stride)).from_address(pointer)
-        raw.simulation = simulation  # whoever holds the array holds what it lies in
+        raw.simulation = simulation  # a reference to the array keeps its memory alive
         return np.frombuffer(raw, dtype=np.uint8).reshape(words, stride)
 
 

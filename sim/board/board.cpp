@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The simulated board: the Verilated accelerator and a DRAM model, driven through a C interface.
 //
-// One call simulates many cycles; nothing of Python runs per cycle. Every AXI port is answered by a slave of its own;
+// One call simulates many cycles; nothing of Python runs per cycle. Every AXI port has its own slave model;
 // all share the DRAM's bandwidth. A cycle is: sample the design's outputs, rising edge, models advance on the samples,
 // falling edge with the models' new outputs, as registered slaves would behave.
 
@@ -62,7 +62,7 @@ struct Board {
         use();
         top->final();
         top.reset();
-        Verilated::threadContextp(Verilated::defaultContextp());  // nobody keeps a pointer to ours
+        Verilated::threadContextp(Verilated::defaultContextp());  // no other code keeps a pointer to ours
     }
     // Verilator's library works on the context that a thread used last, even in a model's destructor: with two boards
     // alive that may be the other one's, or one that is gone. So every call says whose it is.
@@ -155,7 +155,7 @@ void Board::advance(WriteSlave& s) {
             s.bursts.pop_front();
         }
     }
-    // Data is taken only behind its address: legal for a slave, and it keeps the model small.
+    // Data is accepted only after its address: legal for a slave, and it keeps the model small.
     *s.pins.awready = s.bursts.size() < 8 && !stalled();
     *s.pins.wready = !s.bursts.empty() && !refreshing() && !stalled() && !s.dead && take_bandwidth();
     if (*s.pins.bvalid && !s.answer_fired) return;
@@ -171,7 +171,7 @@ void Board::step() {
     cycle++;
     if (settings.bytes_per_1024)
         budget = std::min<int64_t>(budget + settings.bytes_per_1024, 64ll * BEAT * 1024);
-    // The main port first, whose short transfers somebody waits for, then the weight ports in turn, as an interconnect
+    // The main port first, whose short transfers units wait for, then the weight ports in turn, as an interconnect
     // serves equal masters: who found no bandwidth left comes first in the next cycle.
     advance(read[0]);
     bool served = true;

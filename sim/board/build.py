@@ -23,10 +23,10 @@ READ = ("araddr", "arlen", "arvalid", "arready", "rvalid", "rready", "rlast", "r
 WRITE = ("awaddr", "awlen", "awvalid", "awready", "wvalid", "wready", "wlast", "bvalid", "bready", "bresp", "wstrb",
          "wdata")
 SIGN_OF_LIFE = 15
-"""Seconds between two words about a build that goes on."""
+"""Seconds between two progress messages of a build."""
 BUILD_LIMIT = 3600
 UNITS = ("operand", "residual", "key", "value", "epilogue", "norm", "gate", "load_store")
-"""Submodules of the machine that traces look at: their memories, and their ``retire`` pulses."""
+"""Submodules of the machine that traces observe: their memories, and their ``retire`` pulses."""
 
 
 class BuildError(RuntimeError):
@@ -48,7 +48,7 @@ def _pins(config: MachineConfig) -> str:
 def units(text: str) -> dict[str, tuple[str, str]]:
     """Unit -> (module, instance path) in the Verilog ``text``.
 
-    Both are called as the unit is, with a number behind it where a wire of the top has that name already.
+    Both are called as the unit is, with a number appended where a wire of the top has that name already.
     """
     found = re.findall(rf"^  \\?({TOP}\.(\w+)(?:\$\d+)?)\s+\\?(\S+)\s*\(", text, re.MULTILINE)
     return {unit: (module, f"{TOP}.{instance}") for module, unit, instance in found if unit in UNITS}
@@ -74,7 +74,7 @@ def sources() -> str:
 
 
 def build_board(config: MachineConfig, progress: Callable[[str], None] = lambda text: None) -> Path:
-    """Path of the shared library for ``config``; ``progress`` hears about each step. Raises :class:`BuildError`."""
+    """Path of the shared library for ``config``; ``progress`` is called at each step. Raises :class:`BuildError`."""
     library = _library(config)
     directory = library.parent
     if library.exists():
@@ -121,7 +121,7 @@ def _build(config: MachineConfig, directory: Path, progress: Callable[[str], Non
 
 
 def _run(command: list[str], directory: Path, log: IO, progress: Callable[[str], None]) -> int:
-    """The exit status; ``progress`` hears now and then how long it has been, since a compiler says nothing."""
+    """The exit status; ``progress`` is called at intervals with the time passed, since a compiler prints nothing."""
     began = time.monotonic()
     progress("")
     with subprocess.Popen(command, cwd=directory, stdout=log, stderr=subprocess.STDOUT) as process:

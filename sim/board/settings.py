@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the simulated DRAM behaves: latency, bandwidth, refresh, stalls, faults; all seeded, all from here."""
+"""Settings of the simulated DRAM: latency, bandwidth, refresh, stalls, faults; all seeded."""
 
 import ctypes
 import enum
@@ -60,8 +60,8 @@ DRAM_PRESETS = {"ideal": IDEAL, "zcu102-ddr4": ZCU102_DDR4}
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """One injected bus fault at the beat that holds byte ``address``: it is answered with ``response``, or never again
-    from there (``dead``); its ``rlast`` is inverted; behind it the burst ends, a write's without an answer (``cut``),
-    and ``surplus`` beats (a write's: responses) follow that nobody asked for, after ``gap`` cycles.
+    from there (``dead``); its ``rlast`` is inverted; after it the burst ends, a write's without an answer (``cut``),
+    and ``surplus`` beats (a write's: responses) follow without a request, after ``gap`` cycles.
     """
 
     address: int

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sides of the simulated board that answer the machine's AXI ports: pins, what a slave owes, how a host sets it.
+// AXI slave models of the simulated board: pins, outstanding transactions, and the settings of the host.
 
 #pragma once
 
@@ -16,8 +16,8 @@ struct BoardSettings {        // mirrored by sim.board.settings
     uint64_t seed;
     uint32_t latency;         // cycles from an accepted address to its first beat
     uint32_t bytes_per_1024;  // DRAM bandwidth: bytes in 1024 cycles, all ports together; 0 = unlimited
-    uint32_t refresh_period;  // every so many cycles ...
-    uint32_t refresh_length;  // ... no data moves for so many; 0 = never
+    uint32_t refresh_period;  // period in cycles ...
+    uint32_t refresh_length;  // ... of which no data moves for this many; 0 = never
     uint32_t stall;           // chance of a stall, a channel and cycle, out of 65536
 };
 
@@ -27,9 +27,9 @@ struct BoardFault {           // mirrored by sim.board.settings
     uint32_t write;           // 1: in its burst's B response, 0: on its R beat
     uint32_t dead;            // 1: the port never answers again from there
     uint32_t rlast;           // 1: RLAST of that beat is inverted
-    uint32_t cut;             // 1: a read burst ends behind that beat, a write burst is never answered
-    uint32_t surplus;         // so many R beats, or B responses, that nobody asked for come behind it ...
-    uint32_t gap;             // ... not before so many cycles have passed
+    uint32_t cut;             // 1: a read burst ends after that beat, a write burst is never answered
+    uint32_t surplus;         // number of unrequested R beats, or B responses, after it ...
+    uint32_t gap;             // ... not before this many cycles have passed
 };
 
 struct BoardRead {            // mirrored by sim.board.settings
@@ -71,7 +71,7 @@ struct Burst {
     uint64_t address;
     uint32_t beats;
     uint64_t ready_at;
-    bool unasked;             // no address asked for it
+    bool unasked;             // without an address request
 };
 
 struct ReadSlave {

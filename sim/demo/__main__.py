@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the demonstration and prints what it showed. Exit status 1 when anything differs by a bit."""
+"""Runs the demonstration and prints its results. Exit status 1 when any bit differs."""
 
 import argparse
 import json

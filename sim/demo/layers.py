@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From retired instructions to one line a layer: cycles, MAC use, DRAM bytes, experts."""
+"""Summary of retired instructions by layer: cycles, MAC use, DRAM bytes, experts."""
 
 from dataclasses import dataclass, field
 
@@ -41,7 +41,7 @@ def _layer_of(symbol: str) -> str:
 
 @dataclass
 class Layer:
-    """What the instructions of one layer took together. ``queues``: tokens of each expert that was hit."""
+    """Totals of the instructions of one layer. ``queues``: tokens of each expert that was hit."""
 
     name: str
     cycles: int = 0

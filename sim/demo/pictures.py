@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of a run: what went in, which expert each patch chose, what came out."""
+"""Plots of a demo run: the input picture, which expert each patch chose, the encoder output."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from matplotlib import pyplot  # noqa: E402  the backend must be chosen first
 
 
 def save_input(pixels: np.ndarray, path: Path) -> None:
-    """The picture as the machine saw it."""
+    """The input picture at the model's size."""
     pyplot.imsave(path, pixels)
 
 

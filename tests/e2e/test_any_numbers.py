@@ -53,7 +53,7 @@ def linear(f: dict, rng: random.Random) -> dict:
         new |= {"gelu": gelu, "affine": affine, "act_shift": rng.randint(0, ACT_SHIFT_MAX) if gelu else 0}
     if f["gate_weight"] or new["affine"]:
         new["shift2"] = rng.choice((rng.randint(0, 40), rng.randint(10, 30)))
-    if rng.random() < 0.3:  # the same rows in another sense: as planes beside which exponents lie, or as blocks
+    if rng.random() < 0.3:  # the same rows read as the other kind: planes, whose exponents mean nothing, or blocks
         new |= {"src_wide": 1 - f["src_wide"], "src_plane": 0, "src_unsigned": 0}
     return f | {"act_shift": 0, "shift2": 0} | new
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated board itself: who owns what, several in one process, a reset in the middle, failures by name."""
+"""Simulated board: ownership of memory, several boards in one process, a reset in the middle, named failures."""
 
 import os
 import signal
@@ -30,11 +30,11 @@ pytestmark = pytest.mark.rtl
 BYTES = 1 << 20
 ID = BY_NAME["ID"].offset
 LIMIT = 60
-"""Seconds for what takes one: a board that waits for what is gone waits for ever."""
+"""Time limit in seconds of a run that takes one: a board that waits for a freed object hangs."""
 
 
 def fresh(code: str) -> subprocess.CompletedProcess:
-    """Run ``code`` in a process of its own, where it may crash or hang."""
+    """Run ``code`` in a separate process, where it may crash or hang."""
     library = build_board(NANO)  # here, so that the limit holds for the code alone
     begin = (f"from pathlib import Path\nimport sim.board\nsim.board.build_board = lambda *_: Path({str(library)!r})\n"
              "from golden.spec.machine import NANO\n"
@@ -59,7 +59,7 @@ def test_boards_close_in_any_order(code):
 
 
 def test_a_forked_child_may_close_its_copy():
-    """A library with threads of its own would wait for them in vain."""
+    """A library with its own threads would wait for them forever."""
     board = Board(NANO, dram_bytes=BYTES)
     child = os.fork()
     if not child:
@@ -103,7 +103,7 @@ def test_a_closed_board_says_so():
 
 @pytest.mark.parametrize("size", [64, 4096 + 16, BYTES - 16])
 def test_nothing_beyond_the_dram_is_touched(size):
-    """Reading BEGIN at the very end answers DECERR instead of what lies behind the array; or finds zeros there."""
+    """Reading BEGIN at the very end answers DECERR instead of what lies after the array; or finds zeros there."""
     with Board(NANO, DramSettings(latency=1), dram_bytes=size) as board:
         assert board.dram.size == size
         for name, value in (("READ_LO", 0), ("READ_HI", 1 << 63), ("WRITE_LO", 0), ("WRITE_HI", 1 << 63),
@@ -180,7 +180,7 @@ def test_a_closed_device_is_lost(picture):
             use()
 
 
-def test_a_machine_nobody_can_build_is_not_found(monkeypatch):
+def test_an_unknown_machine_is_not_found(monkeypatch):
     with pytest.raises(DeviceNotFound, match="There is no machine 'giant'; there are nano, "):
         SimDevice("giant")
 

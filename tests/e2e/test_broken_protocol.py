@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bus that breaks AXI's rules, anywhere: the job ends in a name, and the next clean one is exact, without a reset or,
-where the machine says that it needs one, behind it."""
+"""AXI protocol violations: the job ends with a named status, and the next clean one is exact, without a reset or,
+where the machine asks for one, after it."""
 
 from dataclasses import dataclass
 
@@ -96,7 +96,7 @@ def survives(device, case: Case, fault: Fault, memory: DramSettings) -> str:
         ended = error.status.name
     board.inject([])
     if ended == "OK":
-        board.run(fault.gap, stop_at_interrupt=False)  # what is late comes while nobody works
+        board.run(fault.gap, stop_at_interrupt=False)  # late beats arrive while the machine is idle
     try:
         result = session.frame(case.picture)
     except (AccelError, DeviceLost) as error:

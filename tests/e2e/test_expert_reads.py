@@ -68,7 +68,7 @@ def board_reads(board, base: int, lines: int, config: MachineConfig) -> np.ndarr
 @pytest.mark.parametrize("together", [False, True], ids=["one task", "both tasks"])
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_hit_experts_are_read_once_and_the_others_never(together, stall, model, device, picture, monkeypatch):
-    """Of programs that are cut wherever that is possible, so that weights are held and taken again."""
+    """Of programs that are cut wherever that is possible, so that weights are retained and reused."""
     monkeypatch.setitem(software_pipelining.__globals__, "LEAST_GAIN", -1 << 20)
     config = device.board.config
     image = compile_model(model, config)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every field of every instruction with a value that cannot be meant: refused by name and place, by golden and by the
-machine alike; nothing is written where nothing may be; the next job is exact."""
+"""Illegal values in every field of every instruction: refused with status and index, by golden and by the machine
+alike; nothing is written outside the windows; the next job is exact."""
 
 from copy import copy
 
@@ -167,7 +167,7 @@ class Attack:
         assert board.stray_writes == 0
         assert type(caught.value) is type(on_golden) and caught.value.status is on_golden.status, (caught.value,
                                                                                                  on_golden)
-        board.allow_writes(0, (1 << 64) - 1)  # whoever uses the board next may write where he likes
+        board.allow_writes(0, (1 << 64) - 1)  # the next user of the board may write anywhere
         self.count += 1
         if caught.value.status in QUIET and self.count % 4:
             return caught.value, on_golden, session  # refused before anything moved: now and then is enough
@@ -195,7 +195,7 @@ def test_every_illegal_field_has_its_name_and_place(opcode, attack, good):
             at = len(words_of(bad, task)) - 1
         runs_ahead = status is READ and "offset" not in new
         assert on_golden.index == at or "pitch" in new or "stream" in new and opcode is Opcode.EXPERTS, (new, on_golden)
-        # A weight stream is fetched ahead: its error blames the instruction that was then in flight.
+        # The weight stream is prefetched: its error blames the instruction that was then in flight.
         assert error.index <= on_golden.index if runs_ahead else error.index == at, (new, error)
         if "offset" in new and status is WRITE:
             assert error.address == session.regs["OUTPUT_ADDR"] + new["offset"] * LINE
@@ -241,7 +241,7 @@ def test_what_may_not_stand_in_a_body_of_experts(opcode, status, attack, good):
 
 
 @pytest.mark.parametrize("field", ["retain_weights", "reuse_weights"])
-def test_nothing_is_held_in_or_before_a_body_of_experts(field, attack, good):
+def test_nothing_is_retained_in_or_before_a_body_of_experts(field, attack, good):
     task, experts = task_with(good, Opcode.EXPERTS)
     words = words_of(good, task)
     inside = next(at for at in range(experts + 1, len(words)) if words[at] & 15 == Opcode.LINEAR)

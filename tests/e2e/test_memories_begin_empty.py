@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a job reads without having written it is zero, whoever used the machine before: golden and RTL, bit by bit."""
+"""Unwritten rows read as zeros in every job, whatever job ran before: golden and RTL, bit by bit."""
 
 import numpy as np
 import pytest
@@ -25,19 +25,19 @@ ROWS = 66
 """Of the output: 33 tokens of 64 channels."""
 
 ODD = {
-    "patches from rows that nobody wrote": ("fast", [(Opcode.LINEAR, 0, {"src_row": 300})]),
-    "sums onto rows that nobody wrote": ("fast", [(Opcode.LINEAR, 0, {"dst_row": 130}),
+    "patches from unwritten rows": ("fast", [(Opcode.LINEAR, 0, {"src_row": 300})]),
+    "sums onto unwritten rows": ("fast", [(Opcode.LINEAR, 0, {"dst_row": 130}),
                                                    (Opcode.STORE, 0, {"row": 128})]),
     "some keys of no token": ("fast", [(Opcode.ATTENTION, 0, {"key_tile": 2})]),
     "values of no token": ("fast", [(Opcode.ATTENTION, 0, {"value_tile": 6})]),
     "keys and values of no token": ("accurate", [(Opcode.ATTENTION, 0, {"key_tile": 8, "value_tile": 6})]),
-    "queries from rows that nobody wrote": ("fast", [(Opcode.ATTENTION, 0, {"q_row": 300})]),
-    "a norm of rows that nobody wrote": ("accurate", [(Opcode.NORM, 1, {"src_row": 130})]),
-    "wide operands from rows that nobody wrote": ("accurate", [(Opcode.LINEAR, 1, {"src_row": 400})]),
-    "low bytes from rows that nobody wrote": ("accurate", [
+    "queries from unwritten rows": ("fast", [(Opcode.ATTENTION, 0, {"q_row": 300})]),
+    "a norm of unwritten rows": ("accurate", [(Opcode.NORM, 1, {"src_row": 130})]),
+    "wide operands from unwritten rows": ("accurate", [(Opcode.LINEAR, 1, {"src_row": 400})]),
+    "low bytes from unwritten rows": ("accurate", [
         (Opcode.LINEAR, 1, {"src_plane": 200, "dst_row": 480, "dst_stride": 1, "tokens": 30})]),
-    "wide operands beside which exponents lie": ("fast", [(Opcode.LINEAR, 4, {"src_wide": 1})]),
-    "operand rows of which nobody wrote the last": ("fast", [(Opcode.STORE, 0, {"memory": Memory.OPERAND,
+    "wide operands in rows that have exponents": ("fast", [(Opcode.LINEAR, 4, {"src_wide": 1})]),
+    "operand rows of which the last is unwritten": ("fast", [(Opcode.STORE, 0, {"memory": Memory.OPERAND,
                                                                                 "row": NANO.operand_rows - ROWS})]),
 }
 """Plan of the model, and which instruction of its program (the n-th of its kind) gets which fields."""
@@ -74,8 +74,8 @@ def result(image: Image, device, picture) -> np.ndarray:
 
 
 @pytest.fixture
-def judge(device, images, picture):
-    """Runs an image on golden, alone and behind others, and on the board: as its first job, behind one owner, behind
+def run_all(device, images, picture):
+    """Runs an image on golden, alone and after others, and on the board: as its first job, after one owner, after
     another."""
     def run(image: Image) -> np.ndarray:
         wanted = result(image, GoldenDevice(NANO), picture)
@@ -89,29 +89,29 @@ def judge(device, images, picture):
             new.close()
         for owner in ("fast", "accurate"):
             result(images[owner], device, 255 - picture)
-            assert np.array_equal(result(image, device, picture), wanted), f"behind {owner} it differs"
+            assert np.array_equal(result(image, device, picture), wanted), f"after {owner} it differs"
         return wanted
     return run
 
 
 @pytest.mark.parametrize("case", list(ODD))
-def test_a_program_that_reads_what_it_never_wrote(case, judge, images, picture):
+def test_a_program_that_reads_what_it_never_wrote(case, run_all, images, picture):
     plan, changes = ODD[case]
-    got = judge(edited(images[plan], changes))
+    got = run_all(edited(images[plan], changes))
     assert not np.array_equal(got, result(images[plan], GoldenDevice(NANO), picture)), "the change changed nothing"
 
 
 @pytest.mark.parametrize("memory, depth", [(Memory.OPERAND, NANO.operand_rows), (Memory.RESIDUAL, NANO.residual_rows)])
-def test_an_owner_who_only_looks_sees_zeros(memory, depth, judge, images):
+def test_an_owner_who_only_looks_sees_zeros(memory, depth, run_all, images):
     for row in {*range(0, depth - ROWS, ROWS), depth - ROWS}:
-        assert not judge(program(images["fast"], (Opcode.STORE, {"memory": memory, "row": row, "rows": ROWS}))).any()
+        assert not run_all(program(images["fast"], (Opcode.STORE, {"memory": memory, "row": row, "rows": ROWS}))).any()
 
 
-def test_a_copy_of_rows_that_nobody_wrote_is_zeros(judge, images):
+def test_a_copy_of_unwritten_rows_is_zeros(run_all, images):
     """While the sweep goes: rows are read that it has not reached, and written where it has just been."""
     load = {"memory": Memory.RESIDUAL, "rows": ROWS}
     copy = {"src_row": NANO.residual_rows - ROWS // 2, "dst_row": ROWS // 2, "rows": ROWS // 2, "wait": Unit.DMA}
     store = {"memory": Memory.RESIDUAL, "rows": ROWS, "wait": Unit.DMA}
-    got = judge(program(images["fast"], (Opcode.LOAD, load), (Opcode.COPY, copy), (Opcode.STORE, store)))
+    got = run_all(program(images["fast"], (Opcode.LOAD, load), (Opcode.COPY, copy), (Opcode.STORE, store)))
     flat = got.reshape(ROWS, -1)
     assert flat[:ROWS // 2].any() and not flat[ROWS // 2:].any()

@@ -70,7 +70,7 @@ def test_stalls_change_time_but_no_bit(seed, device, picture):
 
 
 def test_seeds_on_cores(device, capsys):
-    """The same by its command: the board that the tests use is built, a worker makes one of its own."""
+    """The same by its command: the board that the tests use is built, a worker builds another one."""
     assert main(["--seeds", "2", "--workers", "1"]) == 0
     assert "2 of 2 frames exact" in capsys.readouterr().out
 

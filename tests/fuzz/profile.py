@@ -20,8 +20,8 @@ PERIOD = 10.0
 def examples(count: int):
     """Decorator, under ``given``: hypothesis tries ``count`` examples and, in `make fuzz`, tells of progress."""
     def decorate(test):
-        told = _progress(test, count) if os.environ.get("FUZZ_PROGRESS") else test
-        seeded = hypothesis.seed(SEED)(told) if SEED else told
+        reported = _progress(test, count) if os.environ.get("FUZZ_PROGRESS") else test
+        seeded = hypothesis.seed(SEED)(reported) if SEED else reported
         return settings(max_examples=count, deadline=None, derandomize=not SEED, print_blob=True, database=None,
                         suppress_health_check=list(HealthCheck))(seeded)
     return decorate

@@ -101,7 +101,7 @@ class Grammar:
         dst = min(dst, Dest.OPERAND16) if queue else dst
         tokens, tiles, slices = self.number(0 if self.flag() else 1, 14), self.number(1, 4), self.number(1, 12)
         wide = self.flag()
-        again, hold = self.flag() and state.held > 0 and not state.body, self.flag() and not state.body
+        reuse, retain = self.flag() and state.held > 0 and not state.body, self.flag() and not state.body
         source, plane = -(-slices // 4), self.number(0, 4)
         src_stride = self.number(0, source + plane + 1)
         rows = tiles if dst == Dest.RESIDUAL else -(-tiles // 2)
@@ -121,8 +121,8 @@ class Grammar:
             accumulate=self.flag(), gelu="gelu" in second, affine="affine" in second,
             gate_weight=second == "gate_weight",
             shift1=self.number(0, 47) if self.number(0, 3) == 0 else self.number(14, 32), shift2=self.number(0, 40),
-            retain_weights=hold, reuse_weights=again,
-            reuse_offset=self.number(0, max(0, state.held - tiles * slices)) if again else 0,
+            retain_weights=retain, reuse_weights=reuse,
+            reuse_offset=self.number(0, max(0, state.held - tiles * slices)) if reuse else 0,
             act_shift=self.number(0, 4))
 
     def attention(self) -> Instruction:

@@ -33,7 +33,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Contents:
-    """What lies in memory beside the program."""
+    """What lies in memory in addition to the program."""
 
     tables: bytes
     pixels: bytes
@@ -46,12 +46,12 @@ class Contents:
 
 
 def _padded(data: bytes) -> int:
-    """Bytes of whole pages that hold ``data``, and one page of zeros behind."""
+    """Bytes of whole pages that hold ``data``, and one page of zeros after them."""
     return (len(data) + PAGE - 1) // PAGE * PAGE + PAGE
 
 
 def on_golden(words: list[int], contents: Contents) -> Outcome:
-    """The job on the instruction-set simulator. Raises MissingWait where the program depends on luck."""
+    """The job on the instruction-set simulator. Raises MissingWait where the program lacks a wait."""
     dram, parts = Dram(), {"PROGRAM_ADDR": isa.assemble(words), "TABLE_ADDR": contents.tables,
                            "INPUT_ADDR": contents.pixels}
     registers, end = {}, dram.allocate(sum(_padded(data) for data in parts.values()))

@@ -139,7 +139,7 @@ def instructions(draw) -> tuple[Opcode, dict, ProgramState]:
                          named=draw(st.integers(slots, 20)) if slots else 0, slots=slots,
                          entries=draw(st.integers(0, 20)), held=draw(st.sampled_from([0, 0, 4, 7])),
                          body=draw(st.booleans()))
-    if opcode is Opcode.LINEAR and draw(st.booleans()):  # one that stands in nobody's way
+    if opcode is Opcode.LINEAR and draw(st.booleans()):  # one that passes all other checks
         fields |= {"gate_weight": 0, "retain_weights": 0, "reuse_weights": 0, "src_unsigned": 0,
                    "src_wide": draw(st.integers(0, 1))}
         fields |= {} if state.body else {"src_index": 0, "dst_index": 0}
@@ -200,15 +200,16 @@ def test_what_is_refused_for_its_strides_would_have_met(instruction):
     event(f"{opcode.name}: {'refused' if strides else 'accepted'}")
 
 
-@pytest.mark.parametrize("dst, hold, again, held, tiles, slices, wide", itertools.product(
+@pytest.mark.parametrize("dst, retain, reuse, retained, tiles, slices, wide", itertools.product(
     (Dest.RESIDUAL, Dest.GATE), (0, 1), (0, 1), (0, 24), (1, 3), (1, 5, 8), (0, 1)))
-def test_the_ring_and_the_lanes_hold_what_is_used_more_than_once(dst, hold, again, held, tiles, slices, wide):
+def test_the_ring_and_the_lanes_hold_what_is_used_more_than_once(dst, retain, reuse, retained, tiles, slices, wide):
     """Slices in the ring at one time: those retained, and a tile's or, for the gate and what stays, all tiles'."""
     f = {field.name: 0 for field in FORMATS[Opcode.LINEAR].fields} | {
-        "dst": dst, "retain_weights": hold, "reuse_weights": again, "tiles": tiles, "slices": slices, "src_wide": wide,
+        "dst": dst, "retain_weights": retain, "reuse_weights": reuse, "tiles": tiles, "slices": slices,
+        "src_wide": wide,
         "tokens": 2, "src_stride": 4, "src_plane": 2, "dst_stride": 3}
-    state = ProgramState(held=held, left=2, experts=16 * tiles)
+    state = ProgramState(held=retained, left=2, experts=16 * tiles)
     said = {r.resource: r.end for r in ranges(Opcode.LINEAR, f | derived(Opcode.LINEAR, f), state) if r.when}
-    stays = tiles if hold or dst == Dest.GATE else 1
-    assert said.get(Resource.RING, 0) == (0 if again else held + stays * slices)
+    stays = tiles if retain or dst == Dest.GATE else 1
+    assert said.get(Resource.RING, 0) == (0 if reuse else retained + stays * slices)
     assert said.get(Resource.LANE_BUFFER, 0) == ((slices + 3) // 4 * (1 + wide) if dst == Dest.GATE else 0)

@@ -40,7 +40,7 @@ def test_programs_mean_the_same(rig, data, seed, stall):
     came = rig.run(words, contents)
     listing = "\n".join(f"{i}: {isa.decode(word)}" for i, word in enumerate(words)) if came.status is Status.OK else ""
     if wanted.status is Status.RANGE_READ or came.status is Status.RANGE_READ:
-        # The weight stream is read ahead: its fault may come before another one, and blame an earlier instruction.
+        # The weight stream is prefetched: its fault may come before another one, and blame an earlier instruction.
         assert {wanted.status, came.status} <= {Status.RANGE_READ, Status.RANGE_WRITE}, (wanted.status, came.status)
         return
     assert (came.status, came.index) == (wanted.status, wanted.index), listing

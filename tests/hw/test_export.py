@@ -14,16 +14,18 @@ pytestmark = [pytest.mark.rtl, pytest.mark.skipif(bool(icarus.missing()), reason
 
 COMPARED = {
     # Unit -> cycles: state machines, memories, arithmetic, queues; noise reaches all of them.
-    "rsqrt": 2000, "narrow": 1000, "residual": 3000, "weight_ring": 3000, "key_memory": 2000, "loader": 3000,
-    "load_store": 2000, "write_engine": 3000, "csr": 4000, "exponential": 1000, "array": 150,
+    "rsqrt": 2000, "block_writer": 1000, "residual_memory": 3000, "weight_ring": 3000, "key_memory": 2000,
+    "operand_loader": 3000, "load_store": 2000, "write_engine": 3000, "csr": 4000, "exp2": 1000, "array": 150,
 }
 BENCHES = {
     # Bench -> (class, coroutines): quick ones, seconds on an event-driven simulator.
-    "rsqrt": ("hw.arith.rsqrt.ReciprocalRoot", ["matches_golden_around_squares", "forgets_at_reset"]),
-    "operand": ("hw.memory.operand_memory.OperandMemory", ["matches_a_plain_memory"]),
-    "load_store": ("hw.dma.load_store.LoadStore", ["keeps_its_latency", "a_row_beyond_its_memory_moves_nothing"]),
-    "softmax": ("hw.vector.softmax.Softmax", ["keeps_its_latency_and_interval"]),
-    "norm": ("hw.vector.layernorm.LayerNorm", ["keeps_its_latency_and_interval", "starts_clean_after_reset"]),
+    "arith.test_rsqrt": ("hw.arith.rsqrt.ReciprocalRoot", ["matches_golden_around_squares", "forgets_at_reset"]),
+    "memory.test_operand_memory": ("hw.memory.operand_memory.OperandMemory", ["matches_a_plain_memory"]),
+    "dma.test_load_store": (
+        "hw.dma.load_store.LoadStore", ["keeps_its_latency", "a_row_beyond_its_memory_moves_nothing"]),
+    "vector.test_softmax": ("hw.vector.softmax.Softmax", ["keeps_its_latency_and_interval"]),
+    "vector.test_layernorm": (
+        "hw.vector.layernorm.LayerNorm", ["keeps_its_latency_and_interval", "starts_clean_after_reset"]),
 }
 
 
@@ -40,7 +42,7 @@ def test_a_difference_would_be_seen():
         found = re.search(r"^(    \S+ <= )(\S.*);$", text, re.MULTILINE)
         return text[:found.start()] + f"{found[1]}~({found[2]});" + text[found.end():]
 
-    differ, _ = icarus.side_by_side(units.component("residual", NANO), name="spoiled", cycles=500, spoil=spoil)
+    differ, _ = icarus.side_by_side(units.component("residual_memory", NANO), name="spoiled", cycles=500, spoil=spoil)
     assert differ > 0
 
 
@@ -50,5 +52,5 @@ def test_unit_vectors_pass_on_the_shipped_verilog(bench):
     path, tests = BENCHES[bench]
     module, _, kind = path.rpartition(".")
     component = getattr(importlib.import_module(module), kind)
-    dut = component() if bench == "rsqrt" else component(NANO)
-    assert icarus.run_bench(dut, module=f"tests.hw.test_{bench}", name=f"bench-{bench}", tests=tests) == len(tests)
+    dut = component() if kind == "ReciprocalRoot" else component(NANO)
+    assert icarus.run_bench(dut, module=f"tests.hw.{bench}", name=f"bench-{bench}", tests=tests) == len(tests)

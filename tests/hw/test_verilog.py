@@ -45,7 +45,7 @@ def call(*command, limit=600) -> str:
 
 
 @pytest.mark.slow
-def test_verilator_finds_nothing_to_complain_about(shipped):
+def test_verilator_gives_no_warning(shipped):
     toolchain()
     said = call("verilator", "--lint-only", "-Wall", *(f"-Wno-{name}" for name in WAIVED), "--top-module", NAME,
                 str(shipped))
@@ -94,7 +94,7 @@ def test_it_says_what_it_is(shipped):
 
 
 def test_no_name_looks_like_a_bit_of_another(shipped):
-    """``\\x[0]`` beside a wire ``x`` stops Yosys' synthesis for UltraScale+."""
+    """``\\x[0]`` together with a wire ``x`` stops Yosys' synthesis for UltraScale+."""
     assert not re.search(r"\\\S*\[\d+\]\S*\s", shipped.read_text())
     assert plain_names("assign \\a.b[3] = c[3] + \\d[1][20].e ;") == "assign \\a.b_3 = c[3] + \\d_1_20.e ;"
 

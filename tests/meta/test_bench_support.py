@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The furniture on trial: streams that lie are caught, payloads that do not fit are refused, waits end."""
+"""Tests of the bench support: protocol violations are caught, payloads that do not fit are refused, waits end."""
 
 import cocotb
 import pytest
@@ -15,7 +15,7 @@ PAIR = data.StructLayout({"a": 8, "b": data.ArrayLayout(4, 2)})
 
 
 class Register(wiring.Component):
-    """One honest stream register, and a dishonest output that changes while stalled and one that gives up."""
+    """A correct stream register, an output that changes while stalled, and one that drops valid."""
 
     i: In(stream.Signature(PAIR))
     o: Out(stream.Signature(PAIR))
@@ -33,7 +33,7 @@ class Register(wiring.Component):
         return m
 
 
-def test_bench_furniture():
+def test_bench_support():
     run_bench(Register(), module=__name__)
 
 

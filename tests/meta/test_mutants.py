@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benches on trial: each must fail on a unit with one small defect planted in its source."""
+"""Mutation tests of the benches: each must fail on a unit with one small defect planted in its source."""
 
 import importlib.util
 from dataclasses import dataclass, replace
@@ -32,12 +32,12 @@ class Mutant:
 MUTANTS = [
     Mutant("the correction is not rounded", "hw.vector.gelu", "Gelu", "vector.test_gelu",
            "Const(1 << STEP >> 1, STEP)", "Const(0, STEP)"),
-    Mutant("a carry between partial products is lost", "hw.vector.requantize", "Requant", "vector.test_requantize",
+    Mutant("a carry between partial products is lost", "hw.vector.requantize", "Requantize", "vector.test_requantize",
            "s2_high + s2_low[SPLIT:]", "s2_high", options=(("tests", ["requant_matches_golden"]),)),
-    Mutant("halves round down", "hw.vector.block_writer", "Narrow", "arith.test_block_quantize",
+    Mutant("halves round down", "hw.vector.block_writer", "BlockWriter", "arith.test_block_quantize",
            "(moved >> 1) + moved[0]", "moved >> 1"),
-    Mutant("a block one above int8 keeps its exponent", "hw.vector.block_writer", "Narrow", "arith.test_block_quantize",
-           "(value > high - half - 1)", "(value > high - half)"),
+    Mutant("a block one above int8 keeps its exponent", "hw.vector.block_writer", "BlockWriter",
+           "arith.test_block_quantize", "(value > high - half - 1)", "(value > high - half)"),
     Mutant("the first address of a window is refused", "hw.dma.window_guard", "WindowGuard", "dma.test_window_guard",
            "lo_low.eq(addr_low >= ", "lo_low.eq(addr_low > ", (BURST,)),
     Mutant("a burst may wrap around the end of the address space", "hw.dma.window_guard", "WindowGuard",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The house keeps its own rules: licence lines, pairs of unit and bench, packages from this checkout, file lengths."""
+"""Repository rules: licence lines, pairs of unit and bench, packages from this checkout, file lengths."""
 
 import importlib
 import re
@@ -14,7 +14,7 @@ SOURCES = [ROOT / name for name in subprocess.run(
     cwd=ROOT, capture_output=True, text=True, check=True).stdout.split() if (ROOT / name).exists()]
 PYTHON = [path for path in SOURCES if path.suffix == ".py"]
 LONGEST = 400
-REFERENCE_MODELS = {  # gateware with arithmetic of its own -> the reference model that says what it must produce
+REFERENCE_MODELS = {  # gateware that does arithmetic -> its reference model
     "array/array": "matmul", "vector/epilogue": "epilogue", "vector/requantize": "epilogue", "vector/gelu": "gelu",
     "vector/block_writer": "arith", "vector/softmax": "softmax", "vector/layernorm": "layernorm",
     "arith/exp2": "softmax",
@@ -29,7 +29,7 @@ def test_every_source_names_its_licence(path):
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_file_is_two_ideas_long(path):
+def test_no_file_is_too_long(path):
     lines = len(path.read_text().splitlines())
     assert lines <= LONGEST, f"{path.name} has {lines} lines; one idea a file, at most {LONGEST}."
 
@@ -53,7 +53,7 @@ def test_every_unit_stands_in_a_bench(path):
     """Each gateware file with a Component is imported by a bench, directly or as a part of what a bench builds."""
     text = path.read_text()
     if "wiring.Component" not in text or path.name == "top.py":
-        pytest.skip("no component of its own")
+        pytest.skip("no component in this file")
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     users = [p for p in PYTHON if p != path and re.search(rf"^from {re.escape(module)} import", p.read_text(), re.M)]
     assert users, f"Nothing uses {module}."

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated memories promise no more than block memories do: uninitialised memory at first, and for a word that is
-being written."""
+"""Simulated memories guarantee no more than block memories: undefined at first, and while a word is written."""
 
 import cocotb
 import pytest
@@ -34,7 +33,7 @@ class Store(wiring.Component):
         return m
 
 
-def test_rubbish():
+def test_memories_are_undefined():
     run_bench(Store(), module=__name__)
 
 
@@ -45,7 +44,7 @@ def test_the_exact_export_promises_zeros_and_the_old_word():
 
 
 async def _access(dut, read: int, write: int | None = None, data: int = 0) -> int:
-    """What a read gives, one cycle later, beside a write."""
+    """What a read gives, one cycle later, together with a write."""
     dut.read_row.value, dut.write.value = read, int(write is not None)
     dut.write_row.value, dut.data.value = write or 0, data
     await FallingEdge(dut.clk)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boards as data: what their FPGA holds and what their memory delivers, one TOML file a board."""
+"""Board data: resources of the FPGA and speed of the memory, one TOML file per board."""
 
 import tomllib
 from dataclasses import dataclass, fields
@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parent
 
 
 class BoardError(ValueError):
-    """A board file that lacks something, or says something nobody asked for; the message names file and field."""
+    """A board file with a missing or an unknown field; the message names file and field."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +17,8 @@ class Board:
     """One board. ``lut``, ``ff``, ``dsp``, ``bram36``, ``uram`` count the whole device; none is set aside for a shell.
 
     ``ports``: memory ports of at least 128 bits that masters in the fabric can use. ``dram_bytes_per_s``: peak of the
-    memory behind them, all ports together; ``dram_latency_ns``: from a request to its first data; nothing moves for
-    ``refresh_ns`` in every ``refresh_period_ns``. ``clock_hz``: what we ask for, not what was reached. ``sources``:
+    DRAM, all ports together; ``dram_latency_ns``: from a request to its first data; DRAM pauses for ``refresh_ns`` in
+    every ``refresh_period_ns``. ``clock_hz``: target clock, not the achieved one. ``sources``:
     where each number comes from.
     """
 
@@ -48,7 +48,7 @@ class Board:
 
 
 def read_board(path: Path) -> Board:
-    """The board of one file, called as the file is. Raises :class:`BoardError`."""
+    """The board described by one file, named like the file. Raises :class:`BoardError`."""
     try:
         found = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
@@ -67,4 +67,4 @@ def read_board(path: Path) -> Board:
 BOARDS = {path.stem: read_board(path) for path in sorted(FOLDER.glob("*.toml"))}
 
 BOARD_OF = {"nano": "kv260", "small": "kv260", "zcu102": "zcu102", "u280": "u280"}
-"""The board beside which a machine configuration is shown."""
+"""Board that a machine configuration's size is compared with."""

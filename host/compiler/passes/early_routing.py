@@ -20,11 +20,11 @@ from host.compiler.split import attention_part, linear_part, norm_part, span
 from host.performance.estimate import PORT_BYTES, estimate
 
 LEAST_GAIN = 500
-"""Cycles below which a layer is not worth cutting: what the cut itself costs, and some."""
+"""Cycles below which a layer is not worth cutting: the cost of the cut itself, with a margin."""
 NEW_EXPERTS = 0.5
-"""Of the first tokens' choices so many name an expert that none of them has chosen before."""
+"""Fraction of the first tokens' choices that name an expert that none of them has chosen before."""
 LEAST_REST = 4
-"""Of the tokens at most one in so many is routed early."""
+"""At most one token in this many is routed early."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def find_layer(nodes: list[Node], experts: Node) -> MoeLayer | None:
 
 
 def _complete(layer: MoeLayer, before: list[Node]) -> bool:
-    """Whether the layer's instructions stand one behind the other and cover all tokens of all copies."""
+    """Whether the layer's instructions follow each other directly and cover all tokens of all copies."""
     own = layer.nodes()
     tokens = layer.norm.fields["tokens"]
     whole = (layer.q.fields["tokens"] == layer.proj.fields["tokens"] == tokens

@@ -2,12 +2,12 @@
 """Retains weights in the ring that a later LINEAR uses again, so that a cut does not read them from DRAM twice.
 
 Buffer liveness on a queue: weights enter the ring in program order and leave it from the oldest on. A LINEAR that loads
-its weights and retains nothing empties the ring; one that uses retained weights again gives back all up to its own. A
+its weights and retains nothing empties the ring; one that uses retained weights again releases all up to its own. A
 reuse is accepted if the ring can hold what lies between its two LINEARs and is empty again where it must be, before
 EXPERTS and at the end; the largest are tried first. Results are the same to the bit.
 
-    Q of A, K, V, PROJ of A, gate of A, Q of B, PROJ of B, gate of B
-    hold    hold     hold       hold     again    again      again
+    Q of A   K, V     PROJ of A   gate of A   Q of B   PROJ of B   gate of B
+    retain   retain   retain      retain      reuse    reuse       reuse
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from host.compiler.weight_ring import most_retained, ring_slices, weights
 
 
 def retain_weights(nodes: list[Node], machine: MachineConfig) -> list[Node]:
-    """The program with ``hold``, ``again`` and ``back`` set in every LINEAR outside of EXPERTS."""
+    """The program with retain_weights, reuse_weights and reuse_offset set in every LINEAR outside of EXPERTS."""
     marked: dict[Node, dict] = {}
     run: list[Node] = []
     for node in (*nodes, None):
@@ -43,7 +43,7 @@ def _mark(run: list[Node], machine: MachineConfig) -> dict[Node, dict]:
 
 
 def _reuses(run: list[Node]) -> list[tuple[int, int]]:
-    """Positions of LINEARs that use the same weights, one behind the other."""
+    """Positions of LINEARs that use the same weights, each pair in program order."""
     last: dict[tuple, int] = {}
     found = []
     for at, node in enumerate(run):
@@ -68,24 +68,24 @@ def _follow(run: list[Node], reuses: set[tuple[int, int]], machine: MachineConfi
     ring: list[_Block] = []
     fields = []
     for at, node in enumerate(run):
-        held, again = sum(block.size for block in ring), at in source
-        if again:
+        retained, reuse = sum(block.size for block in ring), at in source
+        if reuse:
             place = next(i for i, block in enumerate(ring) if block.user == source[at])
             ring[place].user = at
         else:
             place = len(ring)
             ring.append(_Block(weights(node), at))
-        hold = any(block.user in wanted for block in ring[:place + 1])
-        fields.append({"retain_weights": int(hold), "reuse_weights": int(again),
-                       "reuse_offset": sum(block.size for block in ring[:place]) if again else 0})
-        if reuses and not again and held + _room(node, hold) > ring_slices(machine):
+        retain = any(block.user in wanted for block in ring[:place + 1])
+        fields.append({"retain_weights": int(retain), "reuse_weights": int(reuse),
+                       "reuse_offset": sum(block.size for block in ring[:place]) if reuse else 0})
+        if reuses and not reuse and retained + _space(node, retain) > ring_slices(machine):
             return None
-        ring = ring if hold else ring[place + 1:]
+        ring = ring if retain else ring[place + 1:]
         if sum(block.size for block in ring) > most_retained(machine) and reuses:
             return None
     return None if ring else fields
 
 
-def _room(node: Node, hold: bool) -> int:
+def _space(node: Node, retain: bool) -> int:
     """Slices that the ring must have free for a LINEAR: a tile's, or all where they stay until it ends."""
-    return weights(node) if hold or node.dest is Dest.GATE else node.fields["slices"]
+    return weights(node) if retain or node.dest is Dest.GATE else node.fields["slices"]

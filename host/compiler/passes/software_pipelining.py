@@ -23,7 +23,7 @@ from host.performance.estimate import MAIN_BYTES, PORT_BYTES, norm_cycles
 from host.performance.timeline import latencies, pass_cycles
 
 LINE_COST = 1.0
-"""What a stream line that comes a second time is worth, in cycles that the weight ports need for it: it delays the
+"""Cost of a stream line that is read a second time, in cycles that the weight ports need for it: it delays the
 array by as many where weights set the pace, elsewhere it only costs traffic."""
 LEAST_GAIN = 50
 """Cycles below which a cut is not worth its instructions."""
@@ -67,7 +67,7 @@ def _writes_last(linear: Node, norm: Node) -> bool:
 
 
 def _reads_all(linear: Node, norm: Node) -> bool:
-    """``linear`` turns all that ``norm`` writes into operands, token by token."""
+    """``linear`` reads all that ``norm`` writes and writes operand rows, token by token."""
     return (linear.opcode is Opcode.LINEAR and linear.dest in (Dest.OPERAND8, Dest.OPERAND16)
             and linear.reads[0].region is norm.writes[0].region and span(linear.reads[0]) == span(norm.writes[0]))
 
@@ -120,6 +120,6 @@ def _before_linear(norm: Node, linear: Node, machine: MachineConfig) -> list[Nod
 
 
 def _drain(machine: MachineConfig) -> int:
-    """Cycles between the last beat of a LINEAR and the first of one that comes behind a wait for it."""
+    """Cycles between the last beat of a LINEAR and the first of one that waits for it."""
     lat = latencies(machine)
     return lat.array + machine.tm * TN // machine.lanes + lat.epilogue + lat.issue + lat.load

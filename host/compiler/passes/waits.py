@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which units an instruction must wait for: true dependences only, so that everything else overlaps."""
+"""Wait fields: the units that an instruction must wait for, by true dependences only, so that all else overlaps."""
 
 from golden.spec.isa import Opcode, Unit
 from host.compiler.ir import Access, Memory, Node
@@ -15,18 +15,18 @@ def _overlap(a: Access, b: Access) -> bool:
 
 
 class _Pending:
-    """Accesses issued to each unit since somebody last waited for it."""
+    """Accesses issued to each unit since an instruction last waited for it."""
 
     def __init__(self):
         self.reads: dict[Unit, list[Access]] = {unit: [] for unit in Unit}
         self.writes: dict[Unit, list[Access]] = {unit: [] for unit in Unit}
 
     def needs(self, node: Node) -> Unit:
-        """Units whose unfinished work ``node`` must not meet.
+        """Units whose unfinished work ``node`` must wait for.
 
         Instructions of one unit run in order: its reads precede the next one's reads, its writes the next one's
         writes. What is left inside a unit is reading what an earlier instruction has not written yet; residual rows
-        that a LINEAR accumulates into are read where they are written, behind the array, and so keep their order too.
+        that a LINEAR accumulates into are read where they are written, after the array, and so keep their order too.
         """
         wait = Unit(0)
         for unit in Unit:
@@ -51,7 +51,7 @@ class _Pending:
 def set_waits(nodes: list[Node]) -> None:
     """Fill in every ``wait``; regions have their addresses.
 
-    The body of EXPERTS runs at least once (every token chooses an expert) and usually again: it is followed twice.
+    The body of EXPERTS runs at least once (every token chooses an expert) and usually again: it is analysed twice.
     """
     pending = _Pending()
     for node in nodes:
@@ -66,5 +66,5 @@ def set_waits(nodes: list[Node]) -> None:
 
 
 def independent(nodes: list[Node]) -> int:
-    """Instructions that need not wait for anybody, a measure of overlap."""
+    """Number of instructions that wait for no unit, a measure of overlap."""
     return sum(not node.wait for node in nodes if node.opcode not in (Opcode.BEGIN, Opcode.END))

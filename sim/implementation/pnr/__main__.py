@@ -86,7 +86,7 @@ def merged(entries: list[dict], kept: dict, units: list[str]) -> dict:
 
 
 def sentences(entries: list[dict], units: list[str]) -> list[str]:
-    """What the table comes to: the whole machine's slowest path and how full it makes the part; the slowest unit alone;
+    """Summary of the table: the whole machine's slowest path and how full it makes the part; the slowest unit alone;
     those given up; those of ``units`` that are missing, or whether the part would hold all."""
     lines, routed = [], {entry["unit"]: entry for entry in entries if entry["mhz"]}
     top = routed.pop(_WHOLE, None)
@@ -112,7 +112,7 @@ def sentences(entries: list[dict], units: list[str]) -> list[str]:
 
 
 def _left(entry: dict) -> str:
-    """How far one came that was given up."""
+    """How far a design that was given up had come."""
     if shared := entry.get("shared"):
         return f"placed; {shared:,} wires left with more than one net"
     return "not placed in the time given"

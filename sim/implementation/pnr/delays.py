@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns registers that only wait, one behind the other, into memories of LUTs.
+"""Delay lines as LUT memories: replaces chains of registers that only delay.
 
     d -> [register] x L -> q      becomes      d -> [16 words of 4 bits, written and read at n] -> [register] -> q
                                                               n counts 0 .. L - 2, one counter for many
 
 Yosys does this for families whose LUTs shift. A memory takes eight places of LUTs, as many as two stages of its four
-bits; what it gives was written as many cycles ago as its counter counts. Both begin with zeroes.
+bits; its output was written as many cycles ago as its counter counts. Both begin with zeroes.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 WIDTH, DEPTH = 4, 16
 """Of a memory of LUTs."""
 SHORTEST = 5
-"""Registers in a row from which a memory is fewer places: itself, and the register behind it."""
+"""Shortest chain that a memory saves places on: the memory itself, and the register after it."""
 SHARED = 16
 """Memories that one counter serves: more would take its wires across the part."""
 _COUNTER = 4
@@ -43,7 +43,7 @@ def shorten(module: dict) -> int:
 
 
 def _lines(module: dict) -> list[list[str]]:
-    """Plain registers in a row, from SHORTEST on, of one clock, that nothing reads but the next and, behind the last,
+    """Plain registers in a row, from SHORTEST on, of one clock, that nothing reads but the next and, after the last,
     others; by name, so that bits of a word stand together."""
     cells, readers = module["cells"], defaultdict(list)
     for name, cell in cells.items():
@@ -70,8 +70,8 @@ def _lines(module: dict) -> list[list[str]]:
 
 
 def _stretches(registers: int, bits: int) -> Iterator[tuple[int, int]]:
-    """(first, register behind the last) of each stretch of a row that becomes a memory, where that is fewer places: a
-    memory and the registers behind it."""
+    """(first, register after the last) of each stretch of a row that becomes a memory, where that is fewer places: a
+    memory and the registers after it."""
     first = 0
     while (length := min(registers - first - 1, DEPTH)) > 1 and length * bits > 2 * WIDTH:
         yield first, first + length
@@ -79,7 +79,7 @@ def _stretches(registers: int, bits: int) -> Iterator[tuple[int, int]]:
 
 
 def _count(cells: dict, name: str, period: int, clock: int, bits: Iterator[int]) -> list[int]:
-    """A counter of 0 .. ``period`` - 1 that finds its way back from anywhere; the bits of its state."""
+    """A counter of 0 .. ``period`` - 1 that recovers from any state; the bits of its state."""
     state = [next(bits) for _ in range(_COUNTER)]
     following = [0 if now + 1 >= period else now + 1 for now in range(1 << _COUNTER)]
     for n, bit in enumerate(state):

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What Yosys' mul2dsp leaves of products, as DSP blocks of the Gowin GW5A; Yosys has no map of its own for this family.
+// What Yosys' mul2dsp leaves of products, as DSP blocks of the Gowin GW5A; Yosys has no DSP map for this family.
 // The block multiplies signed numbers and adds C, which its defaults select; every register inside is passed by.
 
 module \$__MUL27X18 (input [26:0] A, input [17:0] B, output [44:0] Y);

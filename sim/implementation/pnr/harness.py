@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gives a unit, or the whole machine, three pins: a shift register feeds its inputs, a registered XOR tree watches its
-outputs.
+"""Timing harness with three pins around a unit, or the whole machine: a shift register feeds its inputs, a registered
+XOR tree observes its outputs.
 
     feed -> [shift register, one bit an input] -> unit -> [registers] -> [XOR of four, register] ... -> seen
 
 Every path into, through and out of the unit then begins and ends at a register, as it does inside the machine, and
-nothing of the unit is optimised away because nobody looks at it.
+nothing of the unit is optimised away because its outputs are unused.
 """
 
 from sim.implementation.synth.design import NAME, ports
 
 TOP = "harness"
 PINS = {"clk": "V22", "feed": "K16", "seen": "J14"}
-"""Where the part has them; any would do."""
+"""Pins of the part; any would do."""
 _CLOCKS = ("clk", "ap_clk")
 """A unit's clock, the machine's."""
 _FAN_IN = 4

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gives each register that stands alone the LUT whose place it takes, so that the placer sees what it has to place.
+"""Pass-through LUTs for registers without a LUT, so that the placer accounts for the LUT places they take.
 
-    -> [register]      becomes      -> [LUT that passes] -> [register]
+    -> [register]      becomes      -> [LUT as a wire] -> [register]
 
-A register of this family sits behind a LUT and has no other way in. nextpnr keeps a register together with a LUT that
-feeds nothing else; for one without it finds out late, place by place, that the LUT in front must be free, and on a part
+A register of this family is fed by its LUT and has no other input. nextpnr keeps a register together with a LUT that
+feeds nothing else; for one without it detects late, place by place, that the LUT before it must be free, and on a part
 that is nearly full it goes on looking for hours.
 """
 

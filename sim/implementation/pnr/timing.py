@@ -2,9 +2,9 @@
 """The slowest path of a routed netlist, from the delays that nextpnr writes as SDF, its DSP blocks included.
 
 nextpnr knows no delay of a DSP block and leaves every path through one out of its clock. Here a block costs
-:data:`PRODUCT_PS`, from its inputs or the registers behind them to its output or the register before that.
+:data:`PRODUCT_PS`, from its inputs or the registers after them to its output or the register before that.
 
-The graph's nodes are pins ``cell/pin``; it is walked once, in order. Clocks arrive everywhere at once.
+The graph's nodes are pins ``cell/pin``; it is traversed once, in order. Clocks arrive everywhere at once.
 """
 
 import re
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sim.implementation.pnr.products import REGISTERS
 
 PRODUCT_PS = 4800
-"""Assumed: nothing open names it."""
+"""Assumed: no open source gives it."""
 _REGISTER_PS = 307
 """Clock to output of a register in a block: that of a block memory's."""
 _SETUP_PS = 35
@@ -59,7 +59,7 @@ class _Graph:
     def __init__(self):
         self.next: dict[str, list[tuple[str, int]]] = defaultdict(list)
         self.begin: dict[str, int] = {}  # pins that a clock edge sets, and when
-        self.setup: dict[str, int] = {}  # pins that must hold still before one, and how long
+        self.setup: dict[str, int] = {}  # pins that must be stable before one, and how long
         self.type: dict[str, str] = {}
         self._cell = ""
         self._kind = ""
@@ -84,7 +84,7 @@ class _Graph:
                 self.type[self._cell] = self._kind
 
     def add(self, blocks: dict[str, set[str]]) -> None:
-        """The arcs of DSP blocks, that nextpnr does not write: all of one meet in a node of its own."""
+        """The arcs of DSP blocks, that nextpnr does not write: those of one block meet in a separate node."""
         ends = {end for arcs in self.next.values() for end, _ in arcs}
         for pin in [*ends, *self.next]:
             cell, _, port = pin.rpartition("/")
@@ -114,7 +114,7 @@ class _Graph:
         return self._describe(time, path[::-1], arrival)
 
     def _arrivals(self) -> tuple[dict[str, int], dict[str, str]]:
-        """When each pin settles that a register reaches, and from which pin that came."""
+        """When each pin driven from a register settles, and the pin before it on that path."""
         waiting, reached, stack = Counter(), set(self.begin), list(self.begin)
         while stack:
             for end, _ in self.next.get(stack.pop(), ()):

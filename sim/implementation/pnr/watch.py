@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs nextpnr, says how far it is, and ends it when its router gets nowhere any more."""
+"""Runs nextpnr, reports its progress, and ends it when its router makes no more progress."""
 
 import re
 import resource
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 EVERY = 15
-"""Seconds between two words about a run that goes on."""
+"""Seconds between two progress messages of a run."""
 ROUNDS = 200
 """Rounds in which the router must get at least a tenth of the wires apart that more than one net still uses. The whole
 of `small` keeps 50 to 90 of them for 140 rounds before the last are gone."""
@@ -24,7 +24,7 @@ _STEP = re.compile(r"at iteration #(\d+)")
 def run(command: list[str], directory: Path, log: Path, limit: int,
         say: Callable[[str], None]) -> tuple[int | None, int]:
     """(exit status, wires that more than one net used in the router's last round); the status is None when it was given
-    up: after ``limit`` CPU seconds, or by :func:`stuck`. ``say`` hears now and then how far it is."""
+    up: after ``limit`` CPU seconds, or by :func:`stuck`. ``say`` is called at intervals with its progress."""
     began = spoke = time.monotonic()
     with open(log, "w") as output, subprocess.Popen(
             command, cwd=directory, stdout=output, stderr=output,
@@ -57,7 +57,7 @@ def stuck(shared: list[int]) -> bool:
 
 
 def stage(text: str) -> str:
-    """What a log says last of how far it is."""
+    """The latest progress in a log."""
     if found := _ROUND.findall(text):
         return f"nextpnr routes, round {found[-1][0]}, {int(found[-1][1]):,} wires with more than one net"
     steps = _STEP.findall(text)

@@ -6,7 +6,7 @@ reset), a memory input or a port. Levels on the way:
 
 * LUT: 1. Reading a distributed memory (its address to its output): 1.
 * Carry chain (CARRY4, CARRY8): 1 for the whole chain; bit k of a chain depends on bits 0..k.
-* MUXF7, MUXF8, MUXF9, INV: 0; they sit behind the LUT in its slice, or vanish into the next LUT.
+* MUXF7, MUXF8, MUXF9, INV: 0; they follow the LUT in its slice, or vanish into the next LUT.
 * DSP48E2: :data:`DSP_LEVELS` where it has no pipeline register, which is how Yosys leaves it for this family. With MREG
   or PREG it ends and starts paths; with AREG or BREG alone it ends them and its product starts at DSP_LEVELS.
 * Block memories end paths; their outputs start at 0 whether or not they have an output register.
@@ -49,7 +49,7 @@ class Path:
 def longest_paths(module: dict, parts: dict[str, Callable[[], dict]] | None = None) -> dict[tuple[str, str], Path]:
     """The longest path of each of :data:`KINDS` that exists, of a module from Yosys' ``write_json``.
 
-    ``parts``: what stands inside the cells of these types; each is called once, when its turn comes. Raises
+    ``parts``: what stands inside the cells of these types; each is called once, in topological order. Raises
     ``ValueError`` for a cell type it does not know and for a loop without a register.
     """
     netlist = _Netlist()
@@ -68,7 +68,7 @@ class _Netlist:
         self.read_parts = 0
 
     def read(self, module: dict, parts: dict, prefix: str = "", ports: dict | None = None) -> None:
-        """Take in a module; the nets of parts are told apart by their numbers. ``ports``: a part's pins outside."""
+        """Take in a module; the nets of parts are distinguished by their numbers. ``ports``: a part's pins outside."""
         base = self.read_parts << _PART_BITS
         self.read_parts += 1
         for net, name in _net_names(module["netnames"]).items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RTLIL text of a component: made, taken apart at the borders of its units, and asked what it holds."""
+"""RTLIL text of a component: generated, split into its units, and searched for ports, memories and products."""
 
 import re
 import warnings

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs Yosys in a process of its own and keeps the result by content."""
+"""Runs Yosys in a separate process and caches the result by content."""
 
 import gzip
 import hashlib
@@ -16,9 +16,9 @@ from sim.lock import exclusive
 
 BUILD = Path(os.environ.get("EDGE_MOE_BUILD", Path(__file__).parents[3] / "build")) / "synth"
 MEMORY_BYTES = 5 << 30
-"""What one synthesis may take: a netlist that explodes ends by itself, not by taking the machine with it."""
+"""Memory limit of one synthesis, so that a netlist that grows without bound ends alone."""
 WIRE_DELAY = 4000
-"""Picoseconds a wire is said to cost, so that the mapper counts levels rather than the speed of each LUT pin. Its own
+"""Picoseconds assumed for a wire, so that the mapper counts levels rather than the speed of each LUT pin. The default
 300 lets slack turn into chains of small LUTs: deeper and larger."""
 LIMIT_SECONDS = 3600
 """Longest that one synthesis may take."""
@@ -61,7 +61,7 @@ def digest(*texts: str) -> str:
 
 
 def run(files: dict[str, str], script: str, *, progress=None) -> Path:
-    """Path of the gzipped JSON netlist that ``script`` leaves as ``netlist.json``, ``files`` beside it by name."""
+    """Path of the gzipped JSON netlist that ``script`` leaves as ``netlist.json``, ``files`` next to it by name."""
     directory = BUILD / digest(*files.values(), script, importlib.metadata.version("pyosys"))
     netlist = directory / "netlist.json.gz"
     if not netlist.exists():
@@ -78,7 +78,7 @@ def run(files: dict[str, str], script: str, *, progress=None) -> Path:
 
 
 def statistics(netlist: Path) -> dict:
-    """What the script's ``stat -json`` wrote beside its netlist."""
+    """What the script's ``stat -json`` wrote next to its netlist."""
     found = (netlist.parent / "stat.json").read_text()
     return json.loads(found[found.index("{"):])
 

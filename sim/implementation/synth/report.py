@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthesises units and lays their areas and depths beside a board's."""
+"""Synthesis report: areas and depths of units, compared with a board's."""
 
 import json
 import time
@@ -88,7 +88,7 @@ def measure_machine(text: str, progress) -> Iterator[Result]:
 
 
 _ANALYSIS = flow.digest(*(Path(module.__file__).read_text() for module in (depth, design, resources_of)))
-"""Names analyses: they are made again when what makes them has changed."""
+"""Version hash of the analysis: results are recomputed when its sources have changed."""
 
 
 def _kept(path: Path, make) -> Result:
@@ -141,7 +141,7 @@ def inference_lines(results: list[Result]) -> list[str]:
 
 
 def violations(results: list[Result]) -> list[str]:
-    """What breaks :data:`MUST`, one sentence each."""
+    """Violations of :data:`MUST`, one sentence each."""
     found = [f"{result.unit}: {path.levels} levels from {a} to {b}, {MUST['levels']} allowed."
              for result in results for (a, b), path in result.paths.items() if path.levels > MUST["levels"]]
     for result in results:

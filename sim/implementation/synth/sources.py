@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a synthesis is made from: the gateware's sources as one hash, and the machine's RTLIL kept under it."""
+"""Synthesis inputs: a hash of the gateware's sources, and the machine's RTLIL cached under it."""
 
 import hashlib
 import importlib

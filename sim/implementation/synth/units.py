@@ -12,7 +12,7 @@ from golden.spec.machine import MachineConfig
 from host.report.synthesis import MACHINE
 from hw.top import Accelerator
 
-ROOMS = ("arith", "array", "vector", "moe", "memory", "dma", "ctrl")
+PACKAGES = ("arith", "array", "vector", "moe", "memory", "dma", "ctrl")
 TOP = MACHINE
 
 
@@ -30,11 +30,11 @@ def units() -> dict:
     A class is found under its file's name when it is the file's first, otherwise as ``file.Class``.
     """
     found = {}
-    for room in ROOMS:
-        for path in sorted((_hw() / room).glob("*.py")):
+    for package in PACKAGES:
+        for path in sorted((_hw() / package).glob("*.py")):
             if path.stem == "__init__":
                 continue
-            module = importlib.import_module(f"hw.{room}.{path.stem}")
+            module = importlib.import_module(f"hw.{package}.{path.stem}")
             classes = [value for value in vars(module).values()
                        if inspect.isclass(value) and issubclass(value, wiring.Component)
                        and value.__module__ == module.__name__ and _needs(value) in ([], ["cfg"])]

@@ -47,11 +47,11 @@ def same(left, right):
 def test_round_trip_keeps_every_type_and_shape(tmp_path):
     tensors, metadata = sample(), {"b": "2", "a": "{}"}
     safetensors_file.write(tmp_path / "a.safetensors", tensors, metadata)
-    found, told = safetensors_file.read(tmp_path / "a.safetensors")
-    assert same(found, tensors) and told == metadata
+    found, description = safetensors_file.read(tmp_path / "a.safetensors")
+    assert same(found, tensors) and description == metadata
     assert all(array.flags.writeable and array.flags.aligned for array in found.values())
-    entries, told = safetensors_file.inspect(tmp_path / "a.safetensors")
-    assert list(entries) == list(found) and told == metadata
+    entries, description = safetensors_file.inspect(tmp_path / "a.safetensors")
+    assert list(entries) == list(found) and description == metadata
 
 
 def test_bytes_depend_on_values_only(tmp_path):
@@ -70,11 +70,11 @@ def test_the_format_authors_library_agrees(tmp_path):
     safetensors_file.write(tmp_path / "ours", tensors, {"k": "v"})
     assert same(library.load_file(tmp_path / "ours"), tensors)
     library.save_file(tensors, tmp_path / "theirs", {"k": "v"})
-    found, told = safetensors_file.read(tmp_path / "theirs")
-    assert same(found, tensors) and told == {"k": "v"}
+    found, description = safetensors_file.read(tmp_path / "theirs")
+    assert same(found, tensors) and description == {"k": "v"}
 
 
-def test_bfloat16_is_widened_exactly(tmp_path):
+def test_bfloat16_is_converted_exactly(tmp_path):
     values = np.array([1.5, -2.0, 3.140625, 0.0], np.float32)
     data = (values.view(np.uint32) >> 16).astype("<u2").tobytes()
     path = tmp_path / "a"

@@ -56,7 +56,7 @@ def test_every_wait_is_missed_when_it_is_gone(image):
     assert taken >= 15 and seen == taken
 
 
-def test_the_device_tells_and_can_be_told_not_to(image):
+def test_the_device_reports_missing_waits_unless_switched_off(image):
     words = image.words("task0")
     at = next(at for at, word in enumerate(words) if isa.decode(word)[1]["wait"] and word & 15 == Opcode.LINEAR)
     opcode, fields = isa.decode(words[at])
@@ -93,7 +93,7 @@ def move(opcode: Opcode, **other) -> tuple[Opcode, dict]:
     ([move(Opcode.LOAD, memory=1), move(Opcode.STORE, memory=1)], [(1, Unit.DMA)]),
     ([move(Opcode.LOAD, memory=1), move(Opcode.COPY, dst_row=9, wait=1), move(Opcode.STORE, memory=1, row=9)],
      [(2, Unit.DMA)]),
-    ([linear(0, 100, src_index=1, dst_index=2), gate()], [(1, Unit.ARRAY)]),  # empties what is still walked
+    ([linear(0, 100, src_index=1, dst_index=2), gate()], [(1, Unit.ARRAY)]),  # empties queues that are still traversed
 ])
 def test_the_rules(program, wanted):
     assert hazards(program) == wanted

@@ -101,14 +101,14 @@ def compare(network, image, pixels, task):
     for name, entry in entries:
         if entry.logits is not None:
             gates.setdefault(name.removesuffix(f".{task}"), []).append(entry)
-    for b, parts in gates.items():  # the first tokens may have come ahead
+    for b, parts in gates.items():  # the first tokens may have been routed early
         same(f"{b}.logits", np.concatenate([part.logits for part in parts]))
         for expert, queue in enumerate(parts[-1].queues):
             token, place = np.nonzero(wanted[f"{b}.experts"] == expert)
             np.testing.assert_array_equal(queue.tokens, token)
             np.testing.assert_array_equal(queue.weights, wanted[f"{b}.weights"][token, place])
         seen.update((f"{b}.experts", f"{b}.weights"))
-    # A MoE block's result is the residual stream behind its last expert: what the next instructions read.
+    # A MoE block's result is the residual stream after its last expert: what the next instructions read.
     stream = read_output(out, image.output)
     np.testing.assert_array_equal(stream, wanted[f"blocks.{network.config.depth - 1}"])
     if network.config.classes:
@@ -289,7 +289,7 @@ def test_a_body_may_not_hold_end_or_experts():
 
 
 def test_memories_are_zero_at_the_start_of_each_job():
-    """Jobs that store rows of each memory, behind one that filled them."""
+    """Jobs that store rows of each memory, after one that filled them."""
     image = compile_model(random_int_model(model.NANO), machine.NANO)
     dram, registers, size = placed(image, prepare_input(picture(model.NANO), image.input))
     unit = Machine(machine.NANO, dram)

@@ -37,8 +37,8 @@ def numpy_network(model, image, task):
     w = {name: array.astype(np.float64) for name, array in model.tensors.items()}
 
     def norm(name, row):
-        spread = math.sqrt(((row - row.mean()) ** 2).mean() + c.eps)
-        return (row - row.mean()) / spread * w[f"{name}.weight"] + w[f"{name}.bias"]
+        deviation = math.sqrt(((row - row.mean()) ** 2).mean() + c.eps)
+        return (row - row.mean()) / deviation * w[f"{name}.weight"] + w[f"{name}.bias"]
 
     def gelu(row):
         return np.array([0.5 * value * (1 + math.erf(value / math.sqrt(2))) for value in row])

@@ -87,19 +87,19 @@ class Shadow:
 def relative_error(model, task):
     pixels = image(model.config)
     found, wanted = model.run(pixels, task).astype(float), Shadow(model).run(pixels, task).numpy()
-    # A token whose experts changed is another token: the median of the tokens judges the wiring.
+    # A token whose experts changed is another token: the median of the tokens checks the wiring.
     return np.median(np.sqrt(((found - wanted) ** 2).mean(-1) / (wanted ** 2).mean(-1)))
 
 
-@pytest.mark.parametrize(("config", "plan", "bar"), [
+@pytest.mark.parametrize(("config", "plan", "threshold"), [
     (NANO, FAST, 0.05), (NANO, ACCURATE, 0.02),
     (replace(NANO, gate=GateKind.TOPK_THEN_SOFTMAX, top_k=3), ACCURATE, 0.02), (CLASSIFIER, ACCURATE, 0.02)])
-def test_wiring_against_an_unrounded_shadow(config, plan, bar):
+def test_wiring_against_an_unrounded_shadow(config, plan, threshold):
     """Every operand rounded to 8 (or 16) bits, nothing clipped seriously: an error of percent, of order one when a
     tensor, a token or a task is mixed up."""
     model = random_int_model(config, plan, seed=3)
     for task in config.tasks:
-        assert relative_error(model, task) < bar
+        assert relative_error(model, task) < threshold
 
 
 def test_the_shadow_notices_a_wrong_task_and_a_wrong_tensor():

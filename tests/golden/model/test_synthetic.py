@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seeded weights: the same every time, as wild as trained ones, and no wilder."""
+"""Seeded weights: the same every time, with activations in the range of trained ones."""
 
 from dataclasses import replace
 
@@ -82,7 +82,7 @@ def test_routing_is_uneven():
         assert queue.max() > 2 * queue.mean() and (queue > 0).sum() >= 5, f"queues of block {i}: {queue}"
 
 
-def test_upcycling_changes_nothing_where_scores_sum_to_one():
+def test_upcycling_changes_nothing_where_gate_weights_sum_to_one():
     config = replace(DEIT_TINY, image_height=32, image_width=32, dim=64, depth=4, heads=2, mlp_hidden=128, classes=10)
     dense = synthetic_model(config, 2)
     moe = upcycle(dense, experts=8, top_k=3, tasks=("a", "b"))

@@ -77,7 +77,7 @@ def test_against_torch(wide_p):
     t = heads[0] @ heads[1].mT * torch.tensor([90.0, 250.0])[:, None, None] / 2 ** 19
     exact = (torch.softmax(t.clamp(-32768, 32767) / 256 * np.log(2), -1) @ heads[2]).transpose(0, 1).reshape(9, -1)
     one, all_ = (1, 130) if wide_p else (1.004, 8 + 130 / 256)
-    # A score is rounded to 1 / 256 of a power of two: half of it moves a probability by 0.14 %, an average by twice.
+    # Scores are rounded to 1 / 256 of a power of two: half of it moves a probability by 0.14 %, an average by twice.
     bound = 2 * 127 * (one * 130 + all_) / seen["sum"].min() + 127 * (2 ** -14 + 0.0028) + 0.5 / 256
     error = np.abs(seen["mix"] / 256 - exact.numpy())
     assert error.max() < bound

@@ -33,7 +33,7 @@ def logit_rows(experts: int):
     yield -np.arange(experts) * 100_000
     yield np.where(np.arange(experts) == experts - 1, 1 << 38, -(1 << 38))
     yield np.full(experts, -(1 << 38))
-    yield (1 << 31) - np.arange(experts) * 1_000_000  # scores of 320,000, told apart
+    yield (1 << 31) - np.arange(experts) * 1_000_000  # logits of 320,000 after scaling, still distinct
     yield np.arange(experts) * 1_000_000 - (1 << 31)
     yield (1 << 32) - np.arange(experts) * 30_000_000  # on both sides of the limit
 
@@ -54,7 +54,7 @@ def test_ties_go_to_the_lower_index():
     assert route([[7] * 6], record)[0].tolist() == [[0, 1, 2]]
 
 
-def test_choice_sees_differences_that_the_score_rounds_away():
+def test_choice_sees_differences_that_the_scaled_logit_rounds_away():
     record = Gate(top_k=1, renormalise=False, multiplier=1, shift1=40)
     assert route([[1000, 1001, 1000]], record)[0].tolist() == [[1]]
 
@@ -66,7 +66,7 @@ def test_a_single_expert_has_the_largest_weight_there_is():
 
 @pytest.mark.parametrize("renormalise", [False, True])
 def test_weights_against_torch(renormalise):
-    """Half a step of the score (0.14 %), a step of each of 16 exponentials, two floors of R, one rounding."""
+    """Half a step of the scaled logit (0.14 %), a step of each of 16 exponentials, two floors of R, one rounding."""
     logits = np.random.default_rng(3).normal(0, 2e6, (200, 16)).astype(np.int64)
     chosen, weights = route(logits, Gate(top_k=4, renormalise=renormalise, multiplier=40000, shift1=28))
     t = torch.from_numpy(logits * 40000 / 2 ** 28 / 256 * np.log(2))

@@ -31,7 +31,7 @@ def rows(dim: int):
     yield np.full(dim, -32768)
     yield np.where(np.arange(dim) % 2, 32767, -32768)
     yield np.where(np.arange(dim) == 3, 1, 0)
-    yield np.where(np.arange(dim) == 5, -32768, 7)  # one outlier: normalized of about -sqrt(dim), saturated from 256 on
+    yield np.where(np.arange(dim) == 5, -32768, 7)  # one outlier: normalized, about -sqrt(dim), saturated from 256 on
 
 
 @pytest.mark.parametrize("dim", [32, 64, 192, 384, 1024])
@@ -77,7 +77,7 @@ def test_a_constant_row_gives_zeros():
 
 
 @pytest.mark.parametrize("wide", [False, True])
-def test_gain_and_offset_and_narrowing(wide):
+def test_gain_and_offset_and_block_quantization(wide):
     rng = np.random.default_rng(4)
     x = rng.normal(0, 900, (6, 64)).astype(np.int16)
     gain, offset = rng.integers(-2000, 2000, 64), rng.integers(-1 << 19, 1 << 19, 64)

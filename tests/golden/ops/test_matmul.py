@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact products: equal to int64 arithmetic on random and on the most extreme operands, whatever road BLAS takes."""
+"""Exact products: equal to int64 arithmetic on random and on the most extreme operands, whatever routine BLAS uses."""
 
 import numpy as np
 import pytest

@@ -11,7 +11,7 @@ from golden.spec.tables import EXP_ONE, EXP_TABLE
 
 
 def scalar_row(t: list[int], wide_p: bool, p_shift: int = 0) -> tuple[list[int], list[int]]:
-    """One row in Python integers, key after key as they stream past; also the reference behind each chunk."""
+    """One row in Python integers, key after key as they stream past; also the reference after each chunk."""
     m, kept, references = -2048, [], []
     for c in range(0, len(t), 16):
         chunk = t[c:c + 16]
@@ -64,7 +64,7 @@ def test_equals_the_scalar_rule_bit_for_bit(name, t, wide_p, p_shift):
     assert found.p.max() <= (EXP_ONE >> p_shift if wide_p else 255)
 
 
-def test_rows_do_not_touch_each_other():
+def test_rows_are_independent():
     t = np.random.default_rng(8).integers(-3000, 3000, (2, 5, 40))
     whole = softmax(t, wide_p=False)
     for i in range(2):
@@ -73,7 +73,7 @@ def test_rows_do_not_touch_each_other():
     assert (whole.total == whole.p.sum(-1)).all()
 
 
-def test_scores_far_from_0_are_told_apart():
+def test_scores_far_from_0_stay_distinct():
     """Probabilities depend on differences only, as long as these are whole in steps and nothing saturates."""
     t = np.random.default_rng(9).integers(-2000, 2000, 50)
     near = softmax(t, wide_p=True).p

@@ -96,7 +96,7 @@ def test_help_lists_every_command(edge_moe):
 
 
 def test_import_quantize_compile_run(edge_moe, folder, tmp_path):
-    """The whole road, from a checkpoint to features, each step by its command."""
+    """The whole flow, from a checkpoint to features, each step by its command."""
     model, integer = tmp_path / "float.safetensors", tmp_path / "int.safetensors"
     program, features = tmp_path / "mine.emoe", tmp_path / "features.npy"
     found = facts(edge_moe, "import", "checkpoint.pth", "-o", model, "--heads", 2, "--top-k", 2, "--image", "32x64",
@@ -305,7 +305,7 @@ def test_a_command_that_makes_no_sense_is_status_2(edge_moe, words):
     assert status == 2 and out == "" and "Usage" in err and "Traceback" not in err
 
 
-def test_a_defect_of_ours_is_not_dressed_up_as_a_refusal(monkeypatch, folder):
+def test_an_internal_error_is_not_reported_as_a_refusal(monkeypatch, folder):
     def broken(*_):
         raise ValueError("an ordinary bug")
     monkeypatch.setattr(cli, "_describe", broken)

@@ -50,8 +50,8 @@ def instructions(image) -> list[tuple[Opcode, dict]]:
 
 
 @pytest.mark.parametrize("passes", [PASSES, ()], ids=["passes", "plain"])
-def test_a_gate_waits_until_the_queues_of_the_round_before_are_walked(passes):
-    """Without it the machine stood still: the queues were emptied while the array's loader walked them."""
+def test_a_gate_waits_until_the_queues_of_the_round_before_are_traversed(passes):
+    """Without it the machine stood still: the queues were emptied while the operand loader traversed them."""
     image = compile_model(random_int_model(ROUNDS, Plan.accurate(1)), machine.ZCU102, passes=passes)
     program = instructions(image)
     gates = [at for at, (opcode, fields) in enumerate(program) if opcode is Opcode.GATE and not fields["append"]]
@@ -70,7 +70,7 @@ def test_a_layer_in_rounds_is_not_routed_early():
 
 @pytest.mark.parametrize("broken", [early_routing, software_pipelining, retain_weights], ids=lambda p: p.__name__)
 def test_a_wrong_pass_is_named_as_the_compilers_own_defect(broken):
-    """A pass that spoils the first LINEAR's rows: the program is not returned, and nobody blames the machine."""
+    """A pass that spoils the first LINEAR's rows: the program is not returned, and the machine is not blamed."""
     def wrong(nodes, target):
         nodes = list(broken(nodes, target))
         at = next(at for at, node in enumerate(nodes) if node.opcode is Opcode.LINEAR)

@@ -98,7 +98,7 @@ def region(name, size):
     return Region(name, Memory.OPERAND, size, 1)
 
 
-def test_regions_alive_together_do_not_meet():
+def test_regions_alive_together_do_not_overlap():
     rng = np.random.default_rng(8)
     for _ in range(50):
         regions = [region(f"r{i}", int(rng.integers(1, 30))) for i in range(12)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first tokens of a MoE layer pass its gate ahead of the others: what is cut, nothing lost, what it saves."""
+"""Early routing, the first tokens of a MoE layer pass its gate first: what is cut, nothing lost, what it saves."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def layer(image, block: int, task: str = "task0"):
             if symbol.name.startswith(prefix)]
 
 
-def test_a_few_tokens_go_ahead_and_the_others_follow():
+def test_a_few_tokens_are_routed_early_and_the_others_follow():
     _, image = compiled(TINY, machine.ZCU102)
     found = layer(image, 3)
     names = [name for name, _, _ in found]
@@ -29,13 +29,13 @@ def test_a_few_tokens_go_ahead_and_the_others_follow():
         "attn.q", "attn.k", "attn.v", "attn", "attn.proj", "norm2", "gate.task0.route", "gate.task0",
         "attn.q", "attn", "attn.proj", "norm2", "gate.task0.route", "gate.task0", "mlp", "mlp.fc1", "mlp.fc2"]
     fields = [f for _, _, f in found[start:]]
-    ahead = fields[0]["tokens"]
-    assert 0 < ahead <= TINY.tokens // 4 and ahead % machine.ZCU102.tm == 0
+    first = fields[0]["tokens"]
+    assert 0 < first <= TINY.tokens // 4 and first % machine.ZCU102.tm == 0
     for early, late, key in ((0, 8, "tokens"), (3, 9, "queries"), (4, 10, "tokens"), (5, 11, "tokens"),
                              (6, 12, "tokens"), (7, 13, "tokens")):
-        assert (fields[early][key], fields[late][key]) == (ahead, TINY.tokens - ahead)
+        assert (fields[early][key], fields[late][key]) == (first, TINY.tokens - first)
     assert fields[1]["tokens"] == fields[2]["tokens"] == TINY.tokens, "all keys and values come first"
-    assert [(f["first_token"], f["append"]) for f in (fields[6], fields[12])] == [(0, 0), (ahead, 1)]
+    assert [(f["first_token"], f["append"]) for f in (fields[6], fields[12])] == [(0, 0), (first, 1)]
     assert fields[0]["stream"] == fields[8]["stream"] and fields[7]["stream"] == fields[13]["stream"]
 
 

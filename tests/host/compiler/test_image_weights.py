@@ -101,7 +101,7 @@ def places(*words):
     return [(w.index, w.expert, w.first, w.tiles, w.slices) for w in loaded(program(*words))]
 
 
-def test_held_weights_are_those_of_whoever_loaded_them():
+def test_retained_weights_are_those_of_the_linear_that_loaded_them():
     assert places(linear(7, retain_weights=1), linear(100, reuse_weights=1, retain_weights=1),
                   linear(200, reuse_weights=1, reuse_offset=0), linear(50, tiles=2)) \
         == [(0, -1, 7, 1, 1), (3, -1, 50, 2, 1)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights that are wanted again stay in the ring: the right ones, once from DRAM, never more than may be held."""
+"""Retained weights: the right ones stay in the ring, come once from DRAM, and are never more than allowed."""
 
 from collections import Counter
 from dataclasses import replace
@@ -23,7 +23,7 @@ def slices_of(fields: dict) -> list[int]:
 
 
 def followed(words: list[int], most: int) -> Counter:
-    """How often each slice comes from DRAM, bodies of EXPERTS left out; what is held is followed and checked."""
+    """How often each slice comes from DRAM, bodies of EXPERTS left out; what is retained is tracked and checked."""
     read, held, body = Counter(), [], 0
     for opcode, fields in map(isa.decode, words):
         inside, body = body > 0, fields["body"] if opcode is Opcode.EXPERTS else max(0, body - 1)
@@ -34,7 +34,7 @@ def followed(words: list[int], most: int) -> Counter:
         wanted = slices_of(fields)
         if fields["reuse_weights"]:
             end = fields["reuse_offset"] + len(wanted)
-            assert held[fields["reuse_offset"]:end] == wanted, "other weights are held there"
+            assert held[fields["reuse_offset"]:end] == wanted, "other weights are retained there"
         else:
             read.update(wanted)
             held, end = held + wanted, len(held) + len(wanted)
@@ -47,7 +47,7 @@ def followed(words: list[int], most: int) -> Counter:
     (model.NANO, machine.NANO), (TINY, machine.ZCU102), (SMALL_DEIT, machine.ZCU102), (TINY, machine.U280),
     (model.NANO, replace(machine.NANO, ring_lines=96))], ids=lambda v: v.name)
 @pytest.mark.parametrize("plan", PLANS)
-def test_what_is_taken_again_is_what_is_held(config, target, plan):
+def test_reused_weights_are_the_retained_ones(config, target, plan):
     _, image = compiled(config, target, plan)
     for task in image.programs:
         followed(image.words(task), most_retained(target))
@@ -62,7 +62,7 @@ def test_no_weight_comes_twice(plan):
         assert sum(isa.decode(word)[1].get("reuse_weights", 0) for word in words) > 20, "hardly anything was cut"
 
 
-def test_a_ring_too_small_to_hold_reads_again():
+def test_a_ring_too_small_to_retain_reads_again():
     tight = replace(machine.ZCU102, ring_lines=512)
     _, image = compiled(TINY, tight)
     assert max(followed(image.words("task0"), most_retained(tight)).values()) > 1
@@ -74,23 +74,23 @@ def linears(text: str, slices: int = 10) -> list[Node]:
             Node(Opcode.LINEAR, letter, {"tiles": 2, "slices": slices, "dst": 0}, payload=letter) for letter in text]
 
 
-@pytest.mark.parametrize("text, hold, again, back", [
+@pytest.mark.parametrize("text, retain, reuse, offset", [
     ("ab", "00", "00", [0, 0]), ("aa", "10", "01", [0, 0]), ("aaa", "110", "011", [0, 0, 0]),
     ("aab", "100", "010", [0, 0, 0]), ("abab", "1100", "0011", [0, 0, 0, 0]),
     ("aabb", "1010", "0101", [0, 0, 0, 0]), ("abcacb", "111000", "000110", [0, 0, 0, 0, 20, 0]),
     ("a|a", "0.0", "0.0", [0, None, 0]), ("aa|bb", "10.10", "01.01", [0, 0, None, 0, 0]),
-    # What was loaded in between would stay behind: nothing frees it before EXPERTS or the end.
+    # What was loaded in between would remain: nothing frees it before EXPERTS or the end.
     ("aba", "000", "000", [0, 0, 0]), ("abac", "1100", "0010", [0, 0, 0, 0]),
     ("abba", "0100", "0010", [0, 0, 0, 0]), ("abac|", "1100.", "0010.", [0, 0, 0, 0, None])])
-def test_marks(text, hold, again, back):
+def test_fields(text, retain, reuse, offset):
     nodes = linears(text)
     nodes = retain_weights(nodes, machine.ZCU102)
-    for name, wanted in (("retain_weights", hold), ("reuse_weights", again)):
+    for name, wanted in (("retain_weights", retain), ("reuse_weights", reuse)):
         assert "".join(str(node.fields.get(name, ".")) for node in nodes) == wanted, name
-    assert [node.fields.get("reuse_offset") for node in nodes] == back
+    assert [node.fields.get("reuse_offset") for node in nodes] == offset
 
 
-def test_what_lies_too_far_apart_is_not_held():
+def test_what_lies_too_far_apart_is_not_retained():
     most = most_retained(machine.ZCU102)
     nodes = linears("abab", most // 4)
     nodes = retain_weights(nodes, machine.ZCU102)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device that is reset while a session uses it: said in time and in a sentence, whenever it happens."""
+"""A device that is reset while a session uses it: reported in time and in a sentence, whenever it happens."""
 
 import time
 
@@ -25,7 +25,7 @@ def test_a_reset_puts_every_register_back():
 
 
 @pytest.mark.parametrize("frames", [0, 1, 3])
-def test_a_reset_between_two_frames_is_told_before_anything_is_started(frames):
+def test_a_reset_between_two_frames_is_reported_before_anything_is_started(frames):
     network, image = compiled()
     session = Session(image, board := Recorded())
     for seed in range(frames):
@@ -39,7 +39,7 @@ def test_a_reset_between_two_frames_is_told_before_anything_is_started(frames):
     works(Session(image, board), network)
 
 
-def test_a_reset_while_loading_is_told(monkeypatch):
+def test_a_reset_while_loading_is_reported(monkeypatch):
     network, image = compiled()
     names = {name for kind, name, _ in _accesses(lambda board: Session(image, board)) if kind == "write"}
     assert {"TABLE_ADDR", "READ_LO", "GIER"} < names
@@ -83,7 +83,7 @@ class Pulled(Slow):
         super().write32(offset, value)
 
 
-def test_a_reset_before_any_access_of_a_frame_is_told_or_comes_too_late():
+def test_a_reset_before_any_access_of_a_frame_is_reported_or_comes_too_late():
     network, image = compiled()
     session = Session(image, board := Pulled())
     board.seen.clear()

@@ -176,7 +176,7 @@ def test_what_does_not_belong_together_is_refused_before_any_write(name, value, 
     assert not board.writes()
 
 
-def test_too_little_memory_is_told_before_any_write():
+def test_too_little_memory_is_reported_before_any_write():
     with pytest.raises(OutOfMemory, match=r"'nano' needs \d{6} bytes of device memory\. \d+ bytes do not fit"):
         Session(compiled()[1], board := Small(100_000))
     assert not board.writes() and board.left == board.size

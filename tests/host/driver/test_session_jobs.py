@@ -116,7 +116,7 @@ def test_a_machine_that_cannot_be_stopped_is_left_alone():
     assert not [entry for entry in board.writes() if "ADDR" in entry[1]]
 
 
-def test_a_time_out_tells_the_temperature_where_it_is_known():
+def test_a_time_out_reports_the_temperature_where_it_is_known():
     session = Session(compiled()[1], board := Failing())
     board.status, board.condition = Status.JOB_TIMEOUT, "clock 300 MHz, 97 degrees C"
     with pytest.raises(DeviceTimeout, match="97 degrees C"):
@@ -252,7 +252,7 @@ def test_threads_take_turns():
         try:
             for task in ("task0", "task1"):
                 exact(session.frame(picture(seed=seed), task), network, picture(seed=seed), task)
-        except BaseException as error:  # told to the main thread
+        except BaseException as error:  # reported to the main thread
             failed.append(error)
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:
@@ -262,7 +262,7 @@ def test_threads_take_turns():
     assert not failed and not any(thread.is_alive() for thread in threads)
 
 
-def test_sessions_and_devices_go_when_nobody_uses_them():
+def test_unused_sessions_and_devices_are_freed():
     import gc
     import weakref
     session = Session(compiled()[1], board := Recorded())

@@ -76,7 +76,7 @@ def test_buffers_are_pages_of_the_dma_memory(opened, tmp_path):
         opened.allocate(1)
 
 
-def test_a_program_that_does_not_fit_is_told_in_whole(tmp_path):
+def test_a_program_that_does_not_fit_is_reported_with_its_whole_size(tmp_path):
     files = lay_out(tmp_path, dma_bytes=65536)
     with Board(tmp_path) as board:
         device = StandIn(board, **files)
@@ -130,7 +130,7 @@ def test_caches_are_synchronised_around_every_job(opened, monkeypatch):
     assert main <= inputs < main + seen[0][2]
 
 
-def test_a_sync_file_that_cannot_be_written_is_told(opened, tmp_path):
+def test_a_sync_file_that_cannot_be_written_is_reported(opened, tmp_path):
     buffer = opened.allocate(16)
     (tmp_path / SYSFS / "sync_for_cpu").unlink()
     (tmp_path / SYSFS / "sync_for_cpu").mkdir()
@@ -185,7 +185,7 @@ def test_a_node_without_an_interrupt_is_polled(board, opened, monkeypatch):
     assert board.fired == 0
 
 
-def test_a_wait_ends_at_its_limit_and_tells_how_far_it_is(board, opened):
+def test_a_wait_ends_at_its_limit_and_reports_its_progress(board, opened):
     heard = []
     began = time.monotonic()
     assert opened.wait(60_000, heard.append) is False  # 0.2 s

@@ -71,9 +71,9 @@ def test_a_killed_owner_leaves_a_device_that_works(board):
     device.close()
 
 
-def test_a_job_that_cannot_be_stopped_is_told(tmp_path):
+def test_a_job_that_cannot_be_stopped_is_reported(tmp_path):
     files = lay_out(tmp_path)
-    board = Board(tmp_path)  # not running: nobody obeys
+    board = Board(tmp_path)  # not running: ABORT has no effect
     board.words[0] = 0
     board.words[BY_NAME["BUS_LIMIT"].offset // 4] = 1000
     with pytest.raises(DeviceLost, match="runs a job of an earlier owner and does not stop"):

@@ -12,7 +12,7 @@ from host.explore.area import Area, area, units
 from host.explore.unit_area import memory
 
 MEASURED = {
-    # (tm, tk, ports) of otherwise `small` machines of fold 4: LUT, FF, DSP, BRAM36
+    # (tm, tk, ports) of otherwise `small` machines of serialization 4: LUT, FF, DSP, BRAM36
     ("array", 2, 2, 1): (7_201, 8_437, 64, 0), ("softmax", 2, 2, 1): (3_483, 3_380, 8, 2.5),
     ("epilogue", 2, 2, 1): (8_846, 10_720, 17, 0), ("norm", 2, 2, 1): (6_377, 9_237, 37, 8),
     ("control", 2, 2, 1): (3_809, 5_109, 2, 0), ("control", 4, 4, 1): (5_924, 7_485, 2, 0),
@@ -35,7 +35,7 @@ def test_units_between_the_presets(key):
 
 @pytest.mark.parametrize("name", ["small", "zcu102"])
 def test_what_synthesis_last_measured(name):
-    """The whole machine; what was kept may be some changes of the gateware behind the units above."""
+    """The whole machine; what was kept may be some changes of the gateware older than the units above."""
     path = KEPT / f"{name}.json"
     if not path.exists():
         pytest.skip(f"make synth CONFIG={name} ARGS=--keep was never run.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work parallel_map over cores and over a Dask cluster: same results, same order, errors come through."""
+"""parallel_map over cores and over a Dask cluster: same results, same order, errors are raised."""
 
 import sys
 
@@ -29,9 +29,9 @@ def cluster():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_on_cores(workers):
-    told = []
-    assert parallel_map(square, ITEMS, workers=workers, report=lambda *now: told.append(now)) == [i * i for i in ITEMS]
-    assert told == [(done, len(ITEMS)) for done in range(1, len(ITEMS) + 1)]
+    calls = []
+    assert parallel_map(square, ITEMS, workers=workers, report=lambda *now: calls.append(now)) == [i * i for i in ITEMS]
+    assert calls == [(done, len(ITEMS)) for done in range(1, len(ITEMS) + 1)]
 
 
 def test_nothing_to_do():
@@ -45,10 +45,10 @@ def test_an_error_comes_through(workers):
 
 
 def test_on_a_cluster(cluster):
-    told = []
+    calls = []
     assert parallel_map(square, ITEMS, scheduler=cluster,
-                        report=lambda *now: told.append(now)) == [i * i for i in ITEMS]
-    assert len(told) == len(ITEMS)
+                        report=lambda *now: calls.append(now)) == [i * i for i in ITEMS]
+    assert len(calls) == len(ITEMS)
     with pytest.raises(ValueError, match="three"):
         parallel_map(fails, ITEMS, scheduler=cluster)
 
@@ -60,7 +60,7 @@ def test_without_dask(monkeypatch):
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://here"])
-def test_nobody_at_the_address(address, monkeypatch):
+def test_no_scheduler_at_the_address(address, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr("host.parallel_map.TIMEOUT", 1)
     with pytest.raises(ClusterError, match="scheduler"):

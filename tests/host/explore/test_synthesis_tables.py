@@ -17,7 +17,7 @@ def test_a_row_holds_the_areas_and_depths_of_a_unit():
     assert "| array | 1,200 | 0 | 7 | 3 | 1.5 | 0 | 4 | - | - | - |" in synthesis.areas("small", [UNIT])
 
 
-def test_a_machine_stands_beside_its_board_and_its_limits():
+def test_a_machine_is_compared_with_its_board_and_its_limits():
     table = synthesis.areas("zcu102", [UNIT, WHOLE])
     assert "| used | 50 % |  | 0 % | 10 % | 10 % |" in table and "274,080" in table
     assert "| must stay within | 156,000 |  |  | 1,754 | 638 |  | 8 |" in table
@@ -25,7 +25,7 @@ def test_a_machine_stands_beside_its_board_and_its_limits():
     assert "must stay" not in synthesis.areas("small", [UNIT, WHOLE])
 
 
-def test_clocks_stand_beside_the_part():
+def test_clocks_are_listed_with_the_part():
     rows = [{"unit": "a", "used": {"LUT4": 1000}, "mhz": 123.45}, {"unit": "b", "used": {"LUT4": 234}, "mhz": None}]
     table = synthesis.clocks(rows, "PART", {"LUT4": 2000})
     assert "| a | 1,000 | 123.5 |" in table or "| a | 1,000 | 123.4 |" in table

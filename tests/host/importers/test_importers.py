@@ -42,7 +42,7 @@ def made(config, seed=1):
 
 
 def save_pth(path, state, **around):
-    """A .pth of tensors; ``around`` puts the state dict under a name beside other entries."""
+    """A .pth of tensors; ``around`` puts the state dict under a name among other entries."""
     state = {name: torch.from_numpy(np.array(array)) for name, array in state.items()}
     wrapped = {key: state if value is ... else value for key, value in around.items()}
     torch.save(wrapped or state, path)
@@ -237,7 +237,7 @@ class TestTimm:
         path = save_safe(tmp_path / "a.safetensors", layouts.timm(model))
         same(import_checkpoint(path, heads=2, eps=1e-5, **HALF), model)
 
-    def test_half_precision_is_widened(self, tmp_path):
+    def test_half_precision_is_converted(self, tmp_path):
         model = made(DEIT)
         state = {name: torch.from_numpy(array).bfloat16() for name, array in layouts.timm(model).items()}
         torch.save(state, tmp_path / "a.pth")

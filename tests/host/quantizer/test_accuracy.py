@@ -24,7 +24,7 @@ def test_error_figures_are_the_textbook_ones():
     assert error.cosine == pytest.approx(21 / (5 * np.sqrt(18)))
 
 
-def test_a_bar_knows_which_way_is_better():
+def test_a_threshold_knows_which_way_is_better():
     assert Threshold("mse", 1.0, 0.5).met and not Threshold("mse", 1.0, 1.5).met
     assert Threshold("dB", 1.0, 1.5, at_least=True).met and not Threshold("dB", 1.0, 0.5, at_least=True).met
 
@@ -50,7 +50,7 @@ def test_seeded_report_prints_figures_and_leaves_a_picture(limit, status, monkey
 @pytest.mark.slow
 @pytest.mark.skipif(reference_folder() is None, reason="the folder of reference weights is not here")
 @pytest.mark.parametrize("plan", LIMITS)
-def test_every_bar_on_the_reference_weights_is_met(plan, tmp_path, capsys):
+def test_every_threshold_on_the_reference_weights_is_met(plan, tmp_path, capsys):
     status = accuracy.main(["--only", "reference", "--plan", plan, "--out", str(tmp_path), "--json"])
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     thresholds = [threshold for case in figures.values() for threshold in case["thresholds"]]

@@ -43,7 +43,7 @@ CHANGES = {
     "fc1 of zeros": pruned("blocks.0.mlp.fc1", slice(None)),
     "fc1 of zeros with a bias": pruned("blocks.0.mlp.fc1", slice(None), 1.0),
     "fc2 of zeros": pruned("blocks.0.mlp.fc2", slice(None)),
-    "neurons that never wake": pruned("blocks.0.mlp.fc1", slice(0, 64), -30.0),
+    "neurons that are never active": pruned("blocks.0.mlp.fc1", slice(0, 64), -30.0),
     "a norm's gain of zeros": filled("blocks.0.norm1.weight"),
     "a norm's gain and bias of zeros": filled("blocks.0.norm1.weight", "blocks.0.norm1.bias"),
     "both norms of zeros": filled("blocks.0.norm1.weight", "blocks.0.norm2.weight"),

@@ -32,7 +32,7 @@ def found(model, count=16, plan="fast"):
 
 
 @pytest.mark.parametrize("plan", ["fast", "accurate", "mixed"])
-def test_a_good_model_is_not_worth_a_word(plan):
+def test_a_good_model_gives_no_finding(plan):
     assert found(synthetic_model(NANO, seed=2), plan=plan) == {}
 
 
@@ -106,7 +106,7 @@ def command(tmp_path, monkeypatch):
     return run
 
 
-def test_the_command_says_each_finding_and_goes_on(command, tmp_path):
+def test_the_command_prints_each_finding_and_goes_on(command, tmp_path):
     result = command("--crops", "2", "--json")
     assert result.exit_code == 0 and (tmp_path / "int.safetensors").exists()
     assert "edge-moe: warning: calibration: 2 pictures are too few" in result.stderr

@@ -52,7 +52,7 @@ def unseen():
 
 
 @pytest.mark.parametrize("plan", LEAST_SQNR)
-def test_error_on_unseen_pictures_stays_under_its_bar(plan, model, plans, unseen):
+def test_error_on_unseen_pictures_stays_under_its_threshold(plan, model, plans, unseen):
     assert error(model, plans[plan], unseen)[1] >= LEAST_SQNR[plan]
 
 

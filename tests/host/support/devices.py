@@ -111,7 +111,7 @@ class Failing(Recorded):
 
 
 class Slow(Recorded):
-    """Jobs run on until somebody waits: ``waits`` says how often in vain. ``deaf`` ones ignore ABORT."""
+    """Jobs run on until the driver waits: ``waits`` says how often in vain. ``deaf`` ones ignore ABORT."""
 
     waits, deaf, interrupted = 0, False, None
 

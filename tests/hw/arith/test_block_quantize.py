@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Narrowing against its reference model: every border of every exponent, in every lane, of any part, in parts of any
-size."""
+"""Block quantization against its reference model: every border of every exponent, in every lane, of any part, in
+parts of any size."""
 
 import os
 from collections import Counter
@@ -11,7 +11,7 @@ import pytest
 
 from golden.ops.arith import narrow
 from golden.spec.machine import TN
-from hw.vector.block_writer import Narrow
+from hw.vector.block_writer import BlockWriter
 from hw.vector.requantize import V_BITS
 from sim.runner import run_bench
 from sim.streams import seeded, start
@@ -19,7 +19,7 @@ from tests.hw.support.pipeline import through
 
 BORDERS = [sign * (base + d) for d in (-1, 0, 1) for sign in (1, -1)
            for base in (127, 128, 254, 255, 257, 258, 509, 510, 514, 515, 1019, 1020, 1028, 1029, 2047, 2048, 4096)]
-UNIT = Narrow(int(os.environ.get("NARROW_LANES", "16")))
+UNIT = BlockWriter(int(os.environ.get("NARROW_LANES", "16")))
 LANES, PARTS = TN // UNIT.parts, UNIT.parts
 ENDS = (-(1 << (V_BITS - 1)), (1 << (V_BITS - 1)) - 1)
 
@@ -27,13 +27,13 @@ ENDS = (-(1 << (V_BITS - 1)), (1 << (V_BITS - 1)) - 1)
 @pytest.mark.rtl
 @pytest.mark.parametrize("lanes", [16, 4, 2])
 def test_narrow(lanes):
-    run_bench(Narrow(lanes), module=__name__, name=f"narrow-{lanes}", env={"NARROW_LANES": str(lanes)})
+    run_bench(BlockWriter(lanes), module=__name__, name=f"narrow-{lanes}", env={"NARROW_LANES": str(lanes)})
 
 
 def block(rng) -> list[int]:
     """Small values, and one or a few at a border."""
-    spread = rng.choice((0, 20, 100, 200, 400, 900))
-    values = [rng.randint(-spread, spread) for _ in range(TN)]
+    limit = rng.choice((0, 20, 100, 200, 400, 900))
+    values = [rng.randint(-limit, limit) for _ in range(TN)]
     for _ in range(rng.choice((0, 1, 1, 3))):
         values[rng.randrange(TN)] = rng.choice((*BORDERS, *ENDS, rng.randint(*ENDS)))
     return values

@@ -72,7 +72,7 @@ def random_attention(rng, _: Testbench) -> dict:
 
 
 def random_program(rng, tb: Testbench, length: int) -> list[dict]:
-    """LINEARs and ATTENTIONs. An expert's queue keeps its entries: each instruction has an expert of its own."""
+    """LINEARs and ATTENTIONs. An expert's queue keeps its entries: each instruction has its own expert."""
     program = []
     while len(program) < length:
         if rng.random() < 0.3:
@@ -153,13 +153,13 @@ async def gate_keeps_its_weights_for_all_groups(dut):
 
 
 @cocotb.test()
-async def held_weights_are_used_again(dut):
-    """Held ones come from the ring as often as they are wanted, in any order, and leave it with the first LINEAR that
-    does not hold; what was not used up stays."""
+async def retained_weights_are_reused(dut):
+    """Retained weights are read from the ring as often as they are reused, in any order, and leave it with the first
+    LINEAR that does not retain them; what was not used up stays."""
     await start(dut)
     rng, most = seeded("held"), CFG.ring_rows // CFG.steps
     for n, manners in enumerate((Manners(), Manners(ring_start=0, ring_rate=0.3, release=(1, 60), issue=half))):
-        issues, held = [], []  # slices and tiles of each LINEAR that is held, oldest first
+        issues, held = [], []  # slices and tiles of each LINEAR whose weights are retained, oldest first
         for _ in range(45):
             begin = [sum(s * t for s, t in held[:i]) for i in range(len(held) + 1)]
             shape = {"src_stride": 3, "src_wide": rng.getrandbits(1), "tokens": rng.randint(0, 2 * CFG.tm + 1),

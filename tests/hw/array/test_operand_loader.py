@@ -86,13 +86,13 @@ class Bench:
         numbers = itertools.count()
         for _, entries, count in self.queues:
             for number in itertools.islice(numbers, count):
-                await until(self.dut, lambda n=number: len(self.traversals.values) > n, 20_000, f"Walk {number}")
+                await until(self.dut, lambda n=number: len(self.traversals.values) > n, 20_000, f"Traversal {number}")
                 await self.entry.send({"token": t, "weight": w, "last": int(n == len(entries) - 1)}
                                       for n, (t, w) in enumerate(entries))
 
     async def memory(self):
         d, answers, loaded = self.dut, [], 0
-        row_ends = []  # place in self.reads behind each lane row
+        row_ends = []  # place in self.reads after each lane row
         for n, (lane, _) in enumerate(self.reads):
             if n + 1 == len(self.reads) or self.reads[n + 1][0] <= lane:
                 row_ends.append(n + 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds check: the gateware refuses what the integers refuse, just inside and just outside of every limit."""
+"""Bounds checker: refuses what golden/spec/legality refuses, just inside and just outside of every limit."""
 
 from collections import Counter
 from dataclasses import replace
@@ -29,12 +29,12 @@ def test_bounds_check():
 
 
 class Model:
-    """The integers: what becomes of one instruction, and what the gate knows behind it."""
+    """The rules of golden/spec/legality in integers: the verdict on one instruction, and the program state after it."""
 
     def __init__(self):
         self.state, self.seen = ProgramState(), Counter()
 
-    def judge(self, word: int, body: int) -> tuple[bool, bool]:
+    def check(self, word: int, body: int) -> tuple[bool, bool]:
         """(contradiction, beyond)."""
         opcode, f = decode(word)
         f, state = f | derived(opcode, f), replace(self.state, body=body)
@@ -99,7 +99,7 @@ def adjacent(rng, opcode: Opcode, fields: dict[str, int], state: ProgramState) -
 
 
 def full(rng, opcode: Opcode, fields: dict[str, int], state: ProgramState) -> dict[str, int]:
-    """Fields that let a range end where its memory does, or one row behind."""
+    """Fields that let a range end where its memory does, or one row later."""
     used = [r for r in ranges(opcode, fields | derived(opcode, fields), state) if r.when]
     names = [name for name in ROWS if name in fields]
     if not used or not names:
@@ -111,7 +111,7 @@ def full(rng, opcode: Opcode, fields: dict[str, int], state: ProgramState) -> di
 
 
 @cocotb.test()
-async def judges_as_integers_do(dut):
+async def agrees_with_the_rules_in_integers(dut):
     await start(dut)
     rng, model, due = seeded("bounds"), Model(), {}
     verdicts = Counter()
@@ -124,19 +124,19 @@ async def judges_as_integers_do(dut):
                 word = random_word(rng, Opcode.GATE, tokens=5, first_token=3, experts=16, top_k=2, append=0)
             else:
                 word = draw(rng, rng.choice(OPCODES), state)
-            refused = not 0 <= state.held <= 2 * capacity(NANO, Resource.RING)  # so does what is held
+            refused = not 0 <= state.held <= 2 * capacity(NANO, Resource.RING)  # so does what is retained
             if refused:
                 word = random_word(rng, Opcode.LINEAR, dst=Dest.RESIDUAL, retain_weights=0, reuse_weights=0)
             dut.word.value = word
-            verdict = model.judge(word, body)
+            verdict = model.check(word, body)
             if not refused:
                 due[cycle + BoundsChecker.LATENCY] = verdict, word
         else:
             dut.body.value = body
         if cycle in due:
-            expected, judged = due.pop(cycle)
+            expected, checked = due.pop(cycle)
             got = bool(int(dut.contradiction.value)), bool(int(dut.beyond.value))
-            assert got == expected, (cycle, decode(judged), got, expected)
+            assert got == expected, (cycle, decode(checked), got, expected)
             verdicts[got] += 1
         await FallingEdge(dut.clk)
     assert min(verdicts[kind] for kind in ((False, False), (False, True), (True, False))) > WORDS // 20, verdicts

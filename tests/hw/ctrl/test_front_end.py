@@ -179,7 +179,7 @@ async def refuses_unknown_opcodes_and_missing_ends(dut):
     assert await bench.fetch(words) == (Status.BAD_OPCODE, 7)
     assert await bench.fetch([begin(NANO, 21), *plain]) == (Status.NO_END, 21)
     assert await bench.fetch([begin(NANO, 2), plain[0]]) == (Status.NO_END, 2)
-    # Two mistakes: the first one counts. Behind END nothing counts.
+    # Two mistakes: the first one counts. After END nothing counts.
     words = program(NANO, plain)
     words[9], words[12] = UNKNOWN[0], plain[0] | 1 << 255
     assert await bench.fetch(words) == (Status.BAD_OPCODE, 9)

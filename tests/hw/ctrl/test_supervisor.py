@@ -297,7 +297,7 @@ async def a_bus_that_breaks_the_protocol_in_its_drain_spoils_a_good_job(dut):
 
 @cocotb.test()
 async def a_job_begins_when_the_bus_is_at_rest(dut):
-    """What a bus sends while nobody works is waited for, as long as a drain would."""
+    """What a bus sends while no job runs is waited for, as long as a drain would."""
     tb = await ready(dut)
     for owed in (0, 1, 20):
         tb.owed, tb.doubt = owed, True

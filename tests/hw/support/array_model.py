@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loops of LINEAR and ATTENTION in plain Python: every array beat and every context, in order."""
+"""Model of LINEAR's and ATTENTION's loops in plain Python: every array beat and every context, in order."""
 
 import random
 from dataclasses import dataclass, field
@@ -47,9 +47,8 @@ class Testbench:
 @dataclass
 class Loops:
     """Runs instructions; collects ``beats``, ``contexts``, ``jobs``, ``traversals``, ``releases``, ``loads`` (a count)
-    and
-    ``ends``, the number of beats up to each instruction's last. ``ring``: the oldest row not given back, ``held``: how
-    many rows from there on were read already."""
+    and ``ends``, the number of beats up to each instruction's last. ``ring``: the oldest row not released, ``held``:
+    how many rows from there on were read already."""
 
     tb: Testbench
     beats: list[dict] = field(default_factory=list)
@@ -120,7 +119,7 @@ class Loops:
                 moved = [None if row is None else row + plane * f["src_plane"] for row in rows]
                 for n in range(tile_rows):
                     operands, exps = self.lane_slices(moved, n // cfg.steps, n % cfg.steps)
-                    exps = [0] * cfg.tm if f["src_wide"] else exps  # what lies beside the planes means nothing
+                    exps = [0] * cfg.tm if f["src_wide"] else exps  # exponents of planes mean nothing
                     self.beat(operands, exps, self.tb.step_row("ring", base + n),
                               unsigned=plane or f["src_unsigned"], first=n == plane == 0, widen=n == 0 and plane,
                               last=n == tile_rows - 1 and plane == f["src_wide"], kind="ring")

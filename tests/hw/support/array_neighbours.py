@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything around ArrayControl, in Python: memories, ring, queues, softmax, array; each with its own way to stall."""
+"""Models of the units around ArrayControl: memories, ring, queues, softmax, array; each with its own stall policy."""
 
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ class Manners:
 
 
 class Neighbours:
-    """Runs beside the device; ``beats`` are (cycle, packed payload), checked against ``loops`` by :meth:`finish`."""
+    """Runs next to the device; ``beats`` are (cycle, packed payload), checked against ``loops`` by :meth:`finish`."""
 
     def __init__(self, dut, tb: Testbench, issues: list[dict], manners: Manners, salt: str = ""):
         self.dut, self.tb, self.cfg, self.manners = dut, tb, tb.config, manners

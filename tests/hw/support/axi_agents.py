@@ -80,9 +80,9 @@ class ReadMemory(_Agent):
     """Answers reads with ``content(addr)``, in order, ``latency`` cycles after the address.
 
     ``responses``: byte address of a beat -> RRESP. ``flip_last``: addresses of beats whose RLAST is inverted; ``cut``:
-    addresses of beats behind which their burst ends; ``surplus``: address of a beat -> (beats that nobody asked for
-    behind it, cycles before them). ``dead``: channels ("ar", "r") that do nothing. ``unasked``: beats to send although
-    nobody asked.
+    addresses of beats after which their burst ends; ``surplus``: address of a beat -> (unrequested beats after it,
+    cycles before them). ``dead``: channels ("ar", "r") that do nothing. ``unasked``: number of unrequested
+    beats to send.
     """
 
     def __init__(self, dut, content, *, prefix="axi__", latency=1, stall_ar=never, stall_r=never):
@@ -120,7 +120,7 @@ class ReadMemory(_Agent):
                 self.beats += 1
 
     def _sent(self, addr, last):
-        """What a misbehaving memory does behind a beat."""
+        """What a misbehaving memory does after a beat."""
         while addr in self.cut and not last:
             last = self.queue.popleft()[2]
         count, gap = self.surplus.get(addr, (0, 0))
@@ -150,8 +150,8 @@ class ReadMemory(_Agent):
 class WriteMemory(_Agent):
     """Takes writes into ``memory`` (byte address of a beat -> its bytes), answers each burst after its last beat.
 
-    ``responses``: address of a burst -> BRESP. ``written``: (address, strobe) of each beat. ``unasked``: responses to
-    send although nobody asked. ``dead``: channels ("aw", "w", "b") that do nothing.
+    ``responses``: address of a burst -> BRESP. ``written``: (address, strobe) of each beat. ``unasked``: number of
+    unrequested responses to send. ``dead``: channels ("aw", "w", "b") that do nothing.
     """
 
     def __init__(self, dut, *, prefix="axi__", latency=1, stall_aw=never, stall_w=never, stall_b=never):

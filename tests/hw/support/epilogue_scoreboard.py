@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tiles for the epilogue's bench and what its exits must carry for them, from the reference models in
+"""Scoreboard of the epilogue's bench: tiles, and what its outputs must carry for them, from the reference models in
 ``golden.ops``."""
 
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ class Tile:
 
 @dataclass
 class Stimulus:
-    """Everything that goes in, and what each exit must carry, in order."""
+    """All inputs, and what each output must carry, in order."""
 
     beats: list = field(default_factory=list)
     contexts: list = field(default_factory=list)
@@ -52,7 +52,7 @@ class Stimulus:
     out: dict = field(default_factory=lambda: {name: [] for name in ("residual", "operand", "key", "value", "gate",
                                                                      "score")})
     ends: list = field(default_factory=list)
-    """For each instruction how many transfers of every exit precede its retirement."""
+    """For each instruction how many transfers of every output precede its retirement."""
     refused: int = 0
     v: list = field(default_factory=list)
 

@@ -46,7 +46,7 @@ def check(dut, cfg, model: dict, row: int) -> None:
 
 
 async def begins_with_zeros(dut, unit, shape, make, place) -> None:
-    """Behind a reset every row gives zeros, in every cycle of the sweep and behind it; no write comes in between."""
+    """After a reset every row gives zeros, in every cycle of the sweep and after it; no write comes in between."""
     cfg, model = unit.cfg, {}
     await write_and_read(dut, unit, shape, make, place, model, stall=never)
     assert len(model) > cfg.kv_rows

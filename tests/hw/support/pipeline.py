@@ -20,7 +20,7 @@ async def through(dut, component: Component, latency: int, inputs: list[dict], o
         for name, value in values.items():
             getattr(dut, name).value = pack(shapes[name], value)
         await FallingEdge(dut.clk)
-        # Inputs of cycle 0 are sampled by the edge just passed, which makes this the first cycle behind them.
+        # Inputs of cycle 0 are sampled by the edge just passed, which makes this the first cycle after them.
         if cycle + 1 >= latency:
             found.append(unpack(shape, int(getattr(dut, output).value)))
     return found[:len(inputs)]

@@ -15,7 +15,7 @@ from sim.streams import cycles, reset, seeded, until
 class Clients:
     """Random requests of every client for ``count`` cycles; every answer is compared with a model of the memory.
 
-    ``row_shape`` None: a row is its data bits. ``sweeping``: right behind a reset, when writes may have to wait; then
+    ``row_shape`` None: a row is its data bits. ``sweeping``: right after a reset, when writes may have to wait; then
     a request stays as it is until it is served.
     """
 
@@ -134,7 +134,7 @@ async def random_clients(dut, unit, write_shape, row_shape) -> None:
 
 
 async def swept(dut, unit) -> None:
-    """Until the sweep is over, nobody asking for anything."""
+    """Until the sweep is over, without requests."""
     for side in ("i_read", "i_write"):
         for n in range(8):
             if hasattr(dut, f"{side}__{n}__valid"):
@@ -143,7 +143,7 @@ async def swept(dut, unit) -> None:
 
 
 async def begins_with_zeros(dut, unit, write_shape, row_shape) -> None:
-    """Every row gives zeros behind every reset until it is written, in the middle of the sweep as well as behind it;
+    """Every row gives zeros after every reset until it is written, during the sweep as well as after it;
     what was written during the sweep stays."""
     everywhere = list(range(unit.rows))
     for rate in (0.1, 0.5, 0.9):
@@ -160,7 +160,7 @@ async def begins_with_zeros(dut, unit, write_shape, row_shape) -> None:
 
 
 async def opens_row_by_row(dut, unit, write_shape) -> None:
-    """A write waits for the sweep of its block and no longer, others behind it; the last one for all of it."""
+    """A write waits for the sweep of its block and no longer, others wait after it; the last one for all of it."""
     for row in (0, BLOCK_ROWS - 1, BLOCK_ROWS, unit.rows - 1):
         await reset(dut)
         write = pack(write_shape, {"row": row, "mask": 3})
@@ -168,7 +168,7 @@ async def opens_row_by_row(dut, unit, write_shape) -> None:
         waited = await until(dut, lambda: int(dut.i_write__0__ready.value), unit.rows + 5, f"a write to row {row}")
         due = (row // BLOCK_ROWS + 1) * BLOCK_ROWS
         assert due <= waited <= due + 3, f"row {row} waited for {waited} cycles"
-        # The next one is looked up anew while the sweep lasts, and no longer behind it.
+        # The next one is looked up anew while the sweep lasts, and no longer after it.
         await FallingEdge(dut.clk)
         again = await until(dut, lambda: int(dut.i_write__0__ready.value), 3, "the next write")
         assert again == (row != unit.rows - 1), f"row {row} again after {again} more cycles"

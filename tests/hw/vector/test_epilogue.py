@@ -33,7 +33,7 @@ from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 from tests.hw.support.epilogue_scoreboard import Testbench
 
-CONFIGS = {"nano": NANO, "zcu102": ZCU102, "fold4": replace(NANO, serialization=4), "fold8": replace(NANO,
+CONFIGS = {"nano": NANO, "zcu102": ZCU102, "serial4": replace(NANO, serialization=4), "serial8": replace(NANO,
                                                                                                      serialization=8)}
 CFG = CONFIGS[os.environ.get("EPILOGUE_CFG", "nano")]
 UNIT = Epilogue(CFG)
@@ -48,7 +48,7 @@ def test_epilogue(config):
 
 
 class Bench:
-    """Feeds a tb's stimulus, keeps the residual memory, watches every exit and every cycle."""
+    """Feeds the testbench's stimulus, models the residual memory, checks every output and every cycle."""
 
     def __init__(self, dut, tb: Testbench, *, stall=lambda: never, exit_stall=None):
         self.dut, self.tb = dut, tb
@@ -109,12 +109,12 @@ class Bench:
             for n, (g, e) in enumerate(zip(got, expected, strict=False)):
                 assert g == e, f"o_{name}, transfer {n}:\n got      {g}\n expected {e}"
             assert len(got) == len(expected), f"o_{name}: {len(got)} transfers, expected {len(expected)}"
-        # Scores and gate beats may run ahead of the instructions before theirs; nothing may lag.
+        # Scores and gate beats may overtake the instructions before theirs; nothing may lag.
         for n, (behind, needed) in enumerate(zip(self.retired, s.ends, strict=True)):
             for name, count in needed.items():
                 early = name in ("score", "gate")
                 assert behind[name] >= count if early else behind[name] == count, (
-                    f"instruction {n} retired behind {behind[name]} transfers of o_{name}, expected {count}")
+                    f"instruction {n} retired after {behind[name]} transfers of o_{name}, expected {count}")
         assert self.faults == s.refused, f"{self.faults} faults, expected {s.refused}"
 
     def stop(self) -> None:
@@ -173,7 +173,7 @@ async def matches_golden_under_stalls(dut):
 
 
 def shut():
-    """A policy that shuts for long enough to fill everything behind it, then opens for a while."""
+    """A policy that shuts for long enough to fill everything before it, then opens for a while."""
     state = {"cycle": 0}
 
     def policy(_):
@@ -203,8 +203,8 @@ async def reads_see_earlier_writes(dut):
 
 @cocotb.test()
 async def latency_and_interval(dut):
-    """One tile alone: the first output of each exit after the promised number of cycles. Many: half a lane in
-    ``fold`` cycles; scores, a lane a cycle."""
+    """One tile alone: the first transfer of each output after the promised number of cycles. Many: half a lane in
+    ``serialization`` cycles; scores, a lane a cycle."""
     promised = {"key": UNIT.LATENCY, "value": UNIT.LATENCY, "operand": UNIT.LATENCY + CFG.serialization,
                 "residual": UNIT.RESIDUAL_LATENCY, "score": UNIT.SCORE_LATENCY}
     routes = {"key": Route.KEY, "value": Route.VALUE, "operand": Route.OPERAND8, "residual": Route.RESIDUAL}
@@ -224,7 +224,7 @@ async def latency_and_interval(dut):
             tb.lanes = lambda count: [{"row": next(rows), "token": 3} for _ in range(count)]
             tb.linear(route, 4, 40 // CFG.tm, CFG.tm, accumulate=1, base=0, pitch=0)
         bench = await play(dut, build, begin=False, salt=name)
-        # A load of the next tile's parameters hides behind the groups of the one before.
+        # A load of the next tile's parameters is hidden by the groups of the one before.
         lanes, span = len(bench.entered), bench.entered[-1] - bench.entered[0]
         assert span == 2 * CFG.serialization * (lanes - 1), f"{route}: {lanes} lanes entered in {span} cycles"
         times = bench.sinks[name].times

@@ -21,14 +21,14 @@ from hw.vector.layernorm import LayerNorm
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 
-CFG = replace(NANO, serialization=int(os.environ.get("NORM_FOLD", NANO.serialization)))
+CFG = replace(NANO, serialization=int(os.environ.get("NORM_SERIALIZATION", NANO.serialization)))
 
 
 @pytest.mark.rtl
-@pytest.mark.parametrize("fold", (1, 4, 8))
-def test_norm(fold):
-    run_bench(LayerNorm(replace(NANO, serialization=fold)), module=__name__, name=f"norm-{fold}",
-              env={"NORM_FOLD": str(fold)})
+@pytest.mark.parametrize("serialization", (1, 4, 8))
+def test_norm(serialization):
+    run_bench(LayerNorm(replace(NANO, serialization=serialization)), module=__name__, name=f"norm-{serialization}",
+              env={"NORM_SERIALIZATION": str(serialization)})
 
 
 class Case:
@@ -47,7 +47,7 @@ class Case:
             x[np.arange(tokens), gen.integers(0, dim, tokens)] = gen.choice([-32768, 32767], tokens)
         self.x = np.clip(np.rint(x), -32768, 32767).astype(np.int16)
         self.eps = rng.choice([0, eps_code(1e-6, dim), eps_code(1e-5, dim), (1 << 40) - 1])
-        # normalized is about 2**11 for one deviation: outputs of a few hundred need gain / 2**shift of about 1/8.
+        # Normalized values are about 2**11 for one deviation: outputs of a few hundred need gain / 2**shift near 1/8.
         self.shift, self.normalized_shift = rng.choice([0, 8, 11, 15, 19, 31]), rng.choice([0, 0, 1, 2, 3])
         reach = min(32767, max(1, (1 << self.shift) * rng.choice([1, 2, 16]) // (64 if not wide else 2)))
         self.gain = gen.integers(-reach, reach + 1, dim)
@@ -246,8 +246,8 @@ async def normalises_the_widest_sums(dut):
 
 
 @cocotb.test()
-async def narrows_at_every_boundary(dut):
-    """One value decides a block: v = offset (gain 0, shift 0) at the ends of each exponent's range and beside them."""
+async def quantizes_blocks_at_every_boundary(dut):
+    """One value decides a block: v = offset (gain 0, shift 0) at the ends of each exponent's range and next to them."""
     await start(dut)
     rng = seeded()
     bench = Bench(dut)
@@ -272,7 +272,7 @@ async def keeps_its_latency_and_interval(dut):
     """
     await start(dut)
     rng = seeded()
-    bench, unit, fold = Bench(dut), LayerNorm(CFG), CFG.serialization
+    bench, unit, serialization = Bench(dut), LayerNorm(CFG), CFG.serialization
     for tokens, blocks, wide, normalized in ((1, 2, 0, 0), (8, 6, 0, 0), (20, 12, 0, 0), (2, 32, 0, 0), (40, 6, 1, 0),
                                        (40, 6, 0, 1), (40, 6, 1, 1)):
         case = Case(rng, tokens, blocks, wide=bool(wide), normalized=bool(normalized))
@@ -280,11 +280,11 @@ async def keeps_its_latency_and_interval(dut):
         began = bench.writes.cycle
         await bench.run(case)
         took = bench.writes.times[-1] - began
-        further, pairs = wide + 2 * normalized, tokens * blocks // 2  # planes beside the first
-        late = max(0, 2 * fold * blocks - unit.KNOWN)
-        drained = further * pairs if fold > 1 else further + max(0, further - 1) * (pairs - 1)
-        beside = took - fold * (tokens + 1) * blocks - late - drained
-        assert beside == unit.LATENCY, f"{tokens} x {blocks}, {further} more planes: {beside} cycles beside the blocks"
+        further, pairs = wide + 2 * normalized, tokens * blocks // 2  # planes after the first
+        late = max(0, 2 * serialization * blocks - unit.KNOWN)
+        drained = further * pairs if serialization > 1 else further + max(0, further - 1) * (pairs - 1)
+        latency = took - serialization * (tokens + 1) * blocks - late - drained
+        assert latency == unit.LATENCY, f"{tokens} x {blocks}, {further} more planes: latency {latency}"
 
 
 @cocotb.test()

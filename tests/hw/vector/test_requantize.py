@@ -11,12 +11,12 @@ from golden.ops.arith import rsh, sat, wrap32
 from golden.ops.epilogue import affine, requantize
 from golden.spec.isa import LIMITS, Opcode
 from golden.spec.tables import ACT_SHIFT_MAX
-from hw.vector.requantize import G_BITS, V_BITS, Affine, Requant
+from hw.vector.requantize import G_BITS, V_BITS, Affine, Requantize
 from sim.runner import run_bench
 from sim.streams import seeded, start
 from tests.hw.support.pipeline import through
 
-UNITS = {"requant": Requant, "affine": Affine}
+UNITS = {"requant": Requantize, "affine": Affine}
 LANES = int(os.environ.get("REQUANT_LANES", "16"))
 INT32 = (1 << 31) - 1
 
@@ -49,11 +49,11 @@ def requant_inputs(rng, shift: int) -> dict:
 @cocotb.test()
 async def requant_matches_golden(dut):
     await start(dut)
-    rng, unit = seeded("requant"), Requant(LANES)
+    rng, unit = seeded("requant"), Requantize(LANES)
     shifts = list(range(LIMITS[Opcode.LINEAR]["shift1"][1] + 1)) * (192 // LANES)
     rng.shuffle(shifts)
     inputs = [requant_inputs(rng, shift) for shift in shifts]
-    got = np.array(await through(dut, unit, Requant.LATENCY, inputs, "o"))
+    got = np.array(await through(dut, unit, Requantize.LATENCY, inputs, "o"))
     acc, bias, multiplier = (np.array([x[name] for x in inputs]) for name in ("acc", "bias", "multiplier"))
     expected = np.array([requantize(a, b, m, x["shift"]) for a, b, m, x in zip(acc, bias, multiplier, inputs,
                                                                                strict=True)])
@@ -68,7 +68,7 @@ async def requant_matches_golden(dut):
     print(f"coverage: {np.mean(clipped):.2f} saturated, {ties.sum()} ties, {(ties & (product < 0)).sum()} negative, "
           f"{np.mean(expected < 0):.2f} negative")
     assert 0.02 < np.mean(clipped) < 0.6 and (ties & (product < 0)).sum() > 20 < (ties & (product > 0)).sum()
-    s = np.array(await through(dut, unit, Requant.S_LATENCY, inputs, "s"))
+    s = np.array(await through(dut, unit, Requantize.S_LATENCY, inputs, "s"))
     assert (s == wrapped).all()
 
 
@@ -76,7 +76,7 @@ def affine_inputs(rng, shift: int) -> dict:
     g, factor, offset = [], [], []
     for _ in range(LANES):
         f = rng.choice((1, -32768, 32767, 65535, rng.randint(-32768, 32767), 1 << rng.randint(0, 14)))
-        # Behind a GELU of any act_shift, or an int16 that goes on as it is.
+        # After a GELU of any act_shift, or an int16 that goes on as it is.
         top = ((1 << (G_BITS - 1)) >> rng.randint(0, ACT_SHIFT_MAX)) - 32
         value = rng.choice((top, rng.randint(-2787, top))) if f < 32768 else rng.randint(-32768, 32767)
         target = (rng.randint(-4 * 70_000, 4 * 70_000) << shift) // 4

@@ -19,10 +19,10 @@ from hw.vector.softmax import Softmax
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 
-CONFIGS = {"nano": NANO, "zcu102": ZCU102, "fold2": replace(ZCU102, serialization=2), "fold4": replace(NANO,
+CONFIGS = {"nano": NANO, "zcu102": ZCU102, "serial2": replace(ZCU102, serialization=2), "serial4": replace(NANO,
                                                                                                        serialization=4),
-           "fold8": replace(NANO, serialization=8)}
-BRIEF = {config: ["matches_golden_when_stalled", "keeps_its_latency_and_interval"] for config in ("fold2", "fold8")}
+           "serial8": replace(NANO, serialization=8)}
+BRIEF = {config: ["matches_golden_when_stalled", "keeps_its_latency_and_interval"] for config in ("serial2", "serial8")}
 """What runs of the bench where not all of it does."""
 CFG = CONFIGS[os.environ.get("SOFTMAX_CFG", "nano")]
 LOW, HIGH = -1 << SCORE_BITS - 1, (1 << SCORE_BITS - 1) - 1
@@ -97,8 +97,8 @@ def random_job(rng) -> Job:
     lanes, keys = rng.randint(1, CFG.tm), rng.randint(1, CFG.max_keys)
     kind = rng.randrange(6)
     if kind == 0:  # around the table's range, beyond the ends at times
-        spread = rng.choice([300, 3000, 45000, 700_000])
-        t = [[rng.randint(-spread, spread) for _ in range(keys)] for _ in range(lanes)]
+        limit = rng.choice([300, 3000, 45000, 700_000])
+        t = [[rng.randint(-limit, limit) for _ in range(keys)] for _ in range(lanes)]
     elif kind == 1:  # rising: the reference moves in every chunk
         t = [[-2000 + 4000 * k // keys + rng.randint(-20, 20) for k in range(keys)] for _ in range(lanes)]
     elif kind == 2:  # ties, and references at exact powers of two
@@ -218,7 +218,7 @@ async def handles_corner_rows(dut):
 
 @cocotb.test()
 async def keeps_its_latency_and_interval(dut):
-    """``o`` comes LATENCY + II * n after the last beat; a following job's beats go in without a gap beside C."""
+    """``o`` comes LATENCY + II * n after the last beat; a following job's beats go in without a gap next to C."""
     await start(dut)
     rng = seeded()
     keys = min(129, CFG.max_keys)
@@ -244,7 +244,7 @@ async def keeps_its_latency_and_interval(dut):
 
 @cocotb.test()
 async def waits_for_the_release(dut):
-    """Jobs fill all slots; one more is scored but not narrowed until the first slot is free."""
+    """Jobs fill all slots; one more gets its scores, but P only when the first slot is free."""
     await start(dut)
     rng = seeded()
     jobs = [job_from_t(rng, [[rng.randint(-900, 900) for _ in range(20)]] * CFG.tm) for _ in range(SOFTMAX_SLOTS + 2)]
