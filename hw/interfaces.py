@@ -96,7 +96,7 @@ def array_beat(config: MachineConfig) -> data.StructLayout:
         "exp": data.ArrayLayout(unsigned(EXP_BITS), config.tm),
         "weight": data.ArrayLayout(data.ArrayLayout(signed(8), config.tk), TN),
         "first": unsigned(1),          # accumulators start from 0
-        "widen": unsigned(1),          # accumulators shift left by 8 first
+        "shift8": unsigned(1),          # accumulators shift left by 8 first
         "last": unsigned(1),           # the tile is complete after this step
     })
 

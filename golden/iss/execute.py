@@ -16,7 +16,7 @@ from golden.ops.attention import Attention, attention
 from golden.ops.epilogue import Epilogue, epilogue, to_key_value, to_residual
 from golden.ops.layernorm import Norm, layernorm
 from golden.ops.matmul import matmul
-from golden.ops.operand import Operand, widen
+from golden.ops.operand import Operand, to_operand
 from golden.spec.isa import Dest, Index
 from golden.spec.legality import Resource
 from golden.spec.machine import LINE, SLICE, TN
@@ -98,7 +98,7 @@ def _store(dest: Dest, f: dict, memories: Memories, target: np.ndarray, v: np.nd
         return memories.write_key(*where, target, to_key_value(v))
     if dest is Dest.VALUE:
         return memories.write_value(*where, target, to_key_value(v))
-    return memories.write_operand(where[0], target, where[1], f["dst_plane"], widen(v, dest is Dest.OPERAND16))
+    return memories.write_operand(where[0], target, where[1], f["dst_plane"], to_operand(v, dest is Dest.OPERAND16))
 
 
 def start_gate(f: dict, gate: GateState) -> None:

@@ -10,7 +10,7 @@ from golden.ops.epilogue import Epilogue, epilogue, to_key_value, to_residual
 from golden.ops.gate import Gate, gate_logits, route
 from golden.ops.layernorm import Norm, layernorm
 from golden.ops.matmul import matmul
-from golden.ops.operand import Operand, widen
+from golden.ops.operand import Operand, to_operand
 from golden.ops.queues import arrivals, fill, scatter_add
 from golden.ops.saturation import SaturationCounters
 from golden.spec.machine import SLICE
@@ -101,7 +101,7 @@ class Forward:
             operand, _ = self.norm(f"{b}norm1", x, plan.norm1)
         self.see(f"{b}norm1", operand)
         with at(f"{b}attn.q"):
-            q = Operand.narrowed(self.linear(f"{b}attn.q", operand))
+            q = Operand.in_blocks(self.linear(f"{b}attn.q", operand))
         with at(f"{b}attn.k"):
             k = to_key_value(self.linear(f"{b}attn.k", operand))
         with at(f"{b}attn.v"):
@@ -124,7 +124,7 @@ class Forward:
     def dense(self, b: str, plan: LayerPlan, x: np.ndarray, operand: Operand, normalized: np.ndarray,
               task: str) -> np.ndarray:
         with self.saturation.at(f"{b}mlp.fc1"):
-            hidden = widen(self.linear(f"{b}mlp.fc1", operand, gelu=True, affine=True), plan.hidden)
+            hidden = to_operand(self.linear(f"{b}mlp.fc1", operand, gelu=True, affine=True), plan.hidden)
         self.see(f"{b}mlp.hidden", hidden)
         with self.saturation.at(f"{b}mlp.fc2"):
             return to_residual(self.linear(f"{b}mlp.fc2", hidden), x)
@@ -145,7 +145,7 @@ class Forward:
         for e in arrivals(chosen):
             queue = queues[e]
             with self.saturation.at(f"{b}mlp.fc1"):
-                hidden = widen(self.linear(f"{b}mlp.fc1", operand.take(queue.tokens), e, gelu=True, affine=True),
+                hidden = to_operand(self.linear(f"{b}mlp.fc1", operand.take(queue.tokens), e, gelu=True, affine=True),
                                plan.hidden)
             with self.saturation.at(f"{b}mlp.fc2"):
                 v = self.linear(f"{b}mlp.fc2", hidden, e, queue.weights, gate_weight=True)

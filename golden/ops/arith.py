@@ -85,17 +85,17 @@ def clip_weight(v) -> np.ndarray:
     return result.astype(np.int8)
 
 
-def narrow(v) -> tuple[np.ndarray, np.ndarray]:
+def block_quantize(v) -> tuple[np.ndarray, np.ndarray]:
     """Block quantization: int64 ``[..., K]`` -> bytes int8 ``[..., K]`` and exponents uint8 ``[..., K / 32]`` with
     value = byte << e.
 
     ``e`` is the smallest exponent in 0..3 for which every ``rsh(v, e)`` of the block of 32 lies in [-128, 127]; at 3
     the bytes saturate. ``K`` must be a multiple of 32.
 
-    >>> byte, e = narrow([[255] + [0] * 31])  # 255 / 2 = 127.5 rounds to 128: one halving is not enough
+    >>> byte, e = block_quantize([[255] + [0] * 31])  # 255 / 2 = 127.5 rounds to 128: one halving is not enough
     >>> int(byte[0, 0]), int(e[0, 0])
     (64, 2)
-    >>> byte, e = narrow([[-257] + [0] * 31])  # -128.5 is a tie and rounds up to -128
+    >>> byte, e = block_quantize([[-257] + [0] * 31])  # -128.5 is a tie and rounds up to -128
     >>> int(byte[0, 0]), int(e[0, 0])
     (-128, 1)
     """
@@ -108,7 +108,7 @@ def narrow(v) -> tuple[np.ndarray, np.ndarray]:
     exponent = np.zeros(low.shape, np.int64)
     for e in range(BLOCK_SHIFT_MAX):
         exponent[(rsh(low, e) < INT8[0]) | (rsh(high, e) > INT8[1])] = e + 1
-    byte = sat(rsh(blocks, exponent[..., None]), 8, "narrow").astype(np.int8)
+    byte = sat(rsh(blocks, exponent[..., None]), 8, "block").astype(np.int8)
     return byte.reshape(v.shape), exponent.astype(np.uint8)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from golden.ops.arith import DomainError, check_range, integers, reciprocal, rsh, sat, wrap32
 from golden.ops.epilogue import affine
 from golden.ops.matmul import exact_matmul
-from golden.ops.operand import Operand, widen
+from golden.ops.operand import Operand, to_operand
 from golden.ops.softmax import softmax
 from golden.spec.tables import SCORE_BITS, WEIGHT_MAX
 
@@ -82,4 +82,4 @@ def attention(q: Operand, k: np.ndarray, v: np.ndarray, record: Attention,
         trace("prob", np.stack([rows.p for _, rows in found]))
         trace("sum", np.stack([rows.total for _, rows in found]))
         trace("mix", out.astype(np.int16))
-    return widen(affine(out, record.gain, record.offset, record.shift2), record.wide)
+    return to_operand(affine(out, record.gain, record.offset, record.shift2), record.wide)

@@ -66,7 +66,7 @@ def epilogue(acc, record: Epilogue, expert_weight=None) -> np.ndarray:
     ``expert_weight`` uint16 [N] is given exactly where the record has ``gate_weight`` set.
     """
     if record.gate_weight == (expert_weight is None):
-        raise DomainError("Expert weights are wanted exactly where the epilogue has score set.")
+        raise DomainError("Expert weights are wanted exactly where the epilogue has gate_weight set.")
     u = requantize(acc, record.bias, record.multiplier, record.shift1)
     if record.gate_weight:
         return weighted(u, expert_weight, record.shift2)

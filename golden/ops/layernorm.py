@@ -7,7 +7,7 @@ import numpy as np
 
 from golden.ops.arith import INT16, DomainError, check_range, integers, rsh, rsqrt, sat
 from golden.ops.epilogue import affine
-from golden.ops.operand import Operand, widen
+from golden.ops.operand import Operand, to_operand
 from golden.spec.machine import MAX_NORM_DIM
 from golden.spec.tables import NORMALIZED_FRAC, RESIDUAL_FRAC
 
@@ -55,4 +55,4 @@ def normalise(x, eps: int, normalized_shift: int = 0) -> np.ndarray:
 def layernorm(x, record: Norm) -> tuple[Operand, np.ndarray]:
     """Residual rows int16 [N, D] -> (operand of ``v = rsh(normalized * gain + offset, shift)``, normalized int16)."""
     normalized = normalise(x, record.eps, record.normalized_shift)
-    return widen(affine(normalized, record.gain, record.offset, record.shift), record.wide), normalized
+    return to_operand(affine(normalized, record.gain, record.offset, record.shift), record.wide), normalized

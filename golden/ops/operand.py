@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.ops.arith import DomainError, integers, narrow, sat
+from golden.ops.arith import DomainError, block_quantize, integers, sat
 from golden.spec.model import BLOCK
 
 
@@ -32,12 +32,12 @@ class Operand:
                               f"{self.bytes.dtype} and {self.exp.dtype} {self.exp.shape}.")
 
     @classmethod
-    def narrowed(cls, v) -> "Operand":
-        """``v`` [N, K] quantized to blocks: see :func:`golden.ops.arith.narrow`."""
-        return cls(*narrow(v))
+    def in_blocks(cls, v) -> "Operand":
+        """``v`` [N, K] quantized to blocks: see :func:`golden.ops.arith.block_quantize`."""
+        return cls(*block_quantize(v))
 
     @classmethod
-    def widened(cls, v) -> "Operand":
+    def in_16_bits(cls, v) -> "Operand":
         """``v`` [N, K] as a 16-bit operand, ``sat16(v)``."""
         return cls(sat(v, 16, "wide").astype(np.int16))
 
@@ -73,6 +73,6 @@ class Operand:
         return Operand(self.bytes[tokens], None if self.exp is None else self.exp[tokens])
 
 
-def widen(v, wide: bool) -> Operand:
+def to_operand(v, wide: bool) -> Operand:
     """``v`` [N, K] converted to an operand: 16-bit when ``wide``, else blocks."""
-    return Operand.widened(v) if wide else Operand.narrowed(v)
+    return Operand.in_16_bits(v) if wide else Operand.in_blocks(v)

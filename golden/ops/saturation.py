@@ -13,7 +13,7 @@ class SaturationCounters:
     """Numbers of clipped and of all values by ``(place, kind)``, counted by the reference models that run inside
     ``with counters.at(place):``.
 
-    ``kind`` names the clipping: ``u`` (16 bit after ``multiplier``), ``residual``, ``narrow`` (8 bit at the largest
+    ``kind`` names the clipping: ``u`` (16 bit after ``multiplier``), ``residual``, ``block`` (8 bit at the largest
     block exponent), ``wide``, ``key`` (K and V), ``normalized``, ``score``, ``weight`` (an expert's weight at 65535).
     """
 

@@ -107,7 +107,7 @@ def _read_head(data: bytes) -> tuple[int, int, list[tuple]]:
     found = zlib.crc32(data[:_HEADER.size - 4] + data[_HEADER.size:end])
     want(found == crc, BadChecksum, f"The header's CRC-32 is 0x{found:08x}; it should be 0x{crc:08x}. "
                                     "The file was damaged.")
-    want(not any(data[end:_pages(end)]), BadChecksum, "The fill behind the section table is not zero.")
+    want(not any(data[end:_pages(end)]), BadChecksum, "The fill after the section table is not zero.")
     return machine_print, model_print, [_ENTRY.unpack_from(data, _HEADER.size + i * _ENTRY.size) for i in range(count)]
 
 
@@ -128,7 +128,7 @@ def _read_sections(data: bytes, entries: list[tuple]) -> dict[Kind, list[bytes]]
         want(zlib.crc32(body) == crc, BadChecksum,
              f"{Kind(kind).name} {index} has CRC-32 0x{zlib.crc32(body):08x}; it should be 0x{crc:08x}. "
              "The file was damaged.")
-        want(not any(data[offset + size:end]), BadChecksum, f"The fill behind section {number} is not zero.")
+        want(not any(data[offset + size:end]), BadChecksum, f"The fill after section {number} is not zero.")
         held.append(bytes(body))
     want(end == len(data), BadSection, f"The sections end at byte {end}; the file has {len(data)}.")
     for kind, low, high in ((Kind.METADATA, 1, 1), (Kind.TABLES, 1, 1), (Kind.PROGRAM, 1, 64), (Kind.PLANE, 1, 4)):

@@ -143,13 +143,13 @@ def _crowded(several, stride, rows, wide, plane, pick):
 
 
 def _crowded_linear(f, pick) -> dict:
-    """``narrow``: the stride is too small for two tokens; ``crowded``: results overlap whatever the queues hold."""
+    """``overlapping``: the stride is too small for two tokens; ``crowded``: results overlap whatever queues hold."""
     dst, stride = f["dst"], f["dst_stride"]
     rows = _ceil(f["tiles"], BLOCKS_PER_ROW)
     wide, operand = dst == Dest.OPERAND16, (dst == Dest.OPERAND8) | (dst == Dest.OPERAND16)
     key, value = dst == Dest.KEY, dst == Dest.VALUE
     return {
-        "narrow": (dst == Dest.RESIDUAL) & (stride < f["tiles"])
+        "overlapping": (dst == Dest.RESIDUAL) & (stride < f["tiles"])
         | operand & (stride < rows + pick(wide, f["dst_plane"], 0)),
         "crowded": wide & (f["dst_plane"] < rows)
         | key & (f["tokens"] > TN) & (stride < f["tiles"] * (TN // SLICE))
@@ -189,7 +189,7 @@ def contradictions(opcode: Opcode, f, s: ProgramState, pick=choose) -> list:
                 (f["dst"] >= Dest.KEY) & queued(f), to_gate & s.body, to_gate & (f["tokens"] > s.left),
                 to_gate & (f["tiles"] != _ceil(s.experts, LOGITS)), (f["retain_weights"] | f["reuse_weights"]) & s.body,
                 f["reuse_weights"] & (f["until"] > s.held), f["crowded"],
-                f["narrow"] & (pick(queued(f), pick(s.body, s.slots, 0), f["tokens"]) > 1)]
+                f["overlapping"] & (pick(queued(f), pick(s.body, s.slots, 0), f["tokens"]) > 1)]
     if opcode is Opcode.ATTENTION:
         rows = _ceil(f["head_rows"], SLICES_PER_ROW)
         return [f["head_slices"] & 1,

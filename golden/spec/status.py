@@ -47,7 +47,7 @@ MEANING = {
     Status.R_DECERR: "a read was answered with DECERR",
     Status.B_SLVERR: "a write was answered with SLVERR",
     Status.B_DECERR: "a write was answered with DECERR",
-    Status.BAD_RESPONSE: "a response came that nobody asked for, or RLAST was wrong",
+    Status.BAD_RESPONSE: "a response came without a request, or RLAST was wrong",
     Status.EXOKAY: "an ordinary access was answered with EXOKAY",
     Status.BUS_TIMEOUT: "the bus did not answer in time",
     Status.JOB_TIMEOUT: "the job ran longer than its watchdog limit",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The search: every candidate of a board, the front of those that fit, the project's own machine beside them."""
+"""The search: every candidate of a board, the front of those that fit, the project's own machine next to them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -110,9 +110,9 @@ class Timeline:
         self.machine, self.dram = machine, dram or Dram()
         self.latency = latency or latencies(machine)
         ports, awake = PORT_BYTES * machine.ports, self.dram.awake
-        alone, beside = (min(ports, self.dram.bytes_per_cycle - taken) for taken in (0, MAIN_BYTES))
+        alone, shared = (min(ports, self.dram.bytes_per_cycle - taken) for taken in (0, MAIN_BYTES))
         self.main_bytes = min(MAIN_BYTES, self.dram.bytes_per_cycle) * awake
-        self.stream = WeightStreamModel(alone * awake / LINE, max(beside, 1e-3) * awake / LINE, self.dram.latency,
+        self.stream = WeightStreamModel(alone * awake / LINE, max(shared, 1e-3) * awake / LINE, self.dram.latency,
                              Store(machine.ring_lines), Store(machine.param_lines))
         self.spans: list[Span] = []
         self.norm: _Rows | None = None
@@ -148,12 +148,12 @@ class Timeline:
             elif opcode is Opcode.LINEAR:
                 issue = self._issue(fields)
                 # LOADs after it that do not wait for it take their part of the bus while its weights come.
-                beside = list(takewhile(lambda i: program[i][0] is Opcode.LOAD and not program[i][1]["wait"]
+                shared = list(takewhile(lambda i: program[i][0] is Opcode.LOAD and not program[i][1]["wait"]
                                         & Unit.ARRAY, range(at + 1, len(program))))
-                for i in beside:
+                for i in shared:
                     self.spans.append(self._step(i, *program[i]))
                 self.spans.append(self._linear(at, fields, issue, fields["tokens"], -1))
-                at += len(beside)
+                at += len(shared)
             else:
                 self.spans.append(self._step(at, opcode, fields))
             at += 1

@@ -51,7 +51,7 @@ class WeightStreamModel:
     """The weight stream: what has been asked for and when it is there."""
 
     lines_per_cycle: float
-    lines_beside_main: float
+    lines_shared_with_main: float
     latency: int
     ring: Store
     params: Store
@@ -67,11 +67,11 @@ class WeightStreamModel:
             alone = max(0.0, begin - self.fetched) * self.lines_per_cycle
             if lines <= alone:
                 break
-            beside = (end - max(begin, self.fetched)) * self.lines_beside_main
-            if lines <= alone + beside:
-                self.fetched = max(begin, self.fetched) + (lines - alone) / self.lines_beside_main
+            shared = (end - max(begin, self.fetched)) * self.lines_shared_with_main
+            if lines <= alone + shared:
+                self.fetched = max(begin, self.fetched) + (lines - alone) / self.lines_shared_with_main
                 return self.fetched + self.latency
-            lines -= alone + beside
+            lines -= alone + shared
             self.fetched = end
         self.fetched += lines / self.lines_per_cycle
         return self.fetched + self.latency

@@ -133,7 +133,7 @@ class FfnQuantizer(LayerQuantizer):
             weighted = u.double() * gate_weight[t, place, None]
             codes.index_add_(0, t, emulation.round_half_up(
                 weighted * 2.0 ** (self.plan.residual_frac - fraction - GATE_WEIGHT_FRAC)))
-        codes = self.findings.clip(f"{b}mlp.fc2", "values of the residual stream behind it", codes, *INT16)
+        codes = self.findings.clip(f"{b}mlp.fc2", "values of the residual stream after it", codes, *INT16)
         x_float, x = x_float + out.view_as(x_float), codes.float().view_as(x)
         self.findings.stream(f"{b}mlp.fc2", x_float, x * self.residual_step)
         return x_float, x

@@ -130,6 +130,6 @@ class LayerQuantizer:
         wanted = (x_float - x * self.residual_step).flatten(0, 1).mean(0)
         u = self.linear(name, a, Inputs.of(a), wanted, weight, bias, self.residual_step, limit, bits)
         u = self.findings.clip(name, "results", u, *INT16)
-        x = self.findings.clip(name, "values of the residual stream behind it", x + u.view_as(x), *INT16)
+        x = self.findings.clip(name, "values of the residual stream after it", x + u.view_as(x), *INT16)
         self.findings.stream(name, x_float, x * self.residual_step)
         return x_float, x

@@ -42,7 +42,7 @@ class Quantizer(AttentionQuantizer, FfnQuantizer):
         extra = torch.zeros(len(pixels), c.extra_tokens, c.dim)
         x_float = torch.cat([extra, target.unflatten(0, pixels.shape[:2])], 1) + pos
         x = torch.cat([extra, u.unflatten(0, pixels.shape[:2])], 1) + codes.float()
-        x = self.findings.clip("pos_embed", "values of the residual stream behind it", x, *INT16)
+        x = self.findings.clip("pos_embed", "values of the residual stream after it", x, *INT16)
         self.findings.stream("patch_embed", x_float, x * step)
         return x_float, x
 

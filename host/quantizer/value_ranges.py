@@ -104,7 +104,7 @@ def residual_frac(model: FloatModel, found: ValueRange) -> int:
     if not fits:
         raise NotQuantizable(f"The norms' epsilon of {c.eps} at dim {c.dim} is beyond what the machine holds.")
     if found.residual > INT16_MAX:
-        raise NotQuantizable(f"The residual stream behind {found.place} reaches {found.residual:.4g}; 16 bits hold "
+        raise NotQuantizable(f"The residual stream after {found.place} reaches {found.residual:.4g}; 16 bits hold "
                              f"{INT16_MAX} at most. Check the weights and biases there.")
     return max(frac for frac in fits if found.residual * 2 ** frac <= INT16_MAX)
 

@@ -52,7 +52,7 @@ def measure(model: FloatModel, plan: str, pictures: dict[str, np.ndarray], count
 
 
 def layer_table(result: Comparison, title: str) -> Table:
-    table = Table("behind", "MSE", "MAE", "cosine", "SQNR dB", "range", "experts changed",
+    table = Table("after", "MSE", "MAE", "cosine", "SQNR dB", "range", "experts changed",
                   title=f"{title}: {result.picture}, {result.task}")
     for layer in result.layers:
         e = layer.error
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--images", type=Path, nargs="*", help="pictures to measure on, with --model")
     parser.add_argument("--plan", default="all", choices=("fast", "accurate", "mixed", "all"))
     parser.add_argument("--cycle-budget", type=int, help="cycles a frame may take (mixed)")
-    parser.add_argument("--crops", type=int, help="calibration views, if not the model's default")
+    parser.add_argument("--crops", type=int, help="calibration crops, if not the model's default")
     parser.add_argument("--only", choices=("seeded", "reference"), help="leave out the other one")
     parser.add_argument("--out", type=Path, default=Path("out/accuracy"))
     parser.add_argument("--json", action="store_true", help="also print one JSON object")

@@ -95,7 +95,7 @@ def machine(cfg: MachineConfig = ZCU102) -> str:
     d.box(20, 540, 150, 60, "norm\nlayer norm", "compute")
     d.box(420, 290, 140, 60, "control\nbeats, lane buffers", "compute")
     d.box(420, 410, 140, 60, f"array\n{cfg.tm} x {TN} x {cfg.tk} MAC/cycle", "compute")
-    d.box(610, 410, 140, 60, "epilogue\nscale, GELU, narrow", "compute")
+    d.box(610, 410, 140, 60, "epilogue\nscale, GELU, quantize", "compute")
     d.box(800, 410, 140, 60, "gate\ntop-k, expert queues", "compute")
     d.box(610, 290, 140, 60, "softmax\nprobabilities", "compute")
     # Wires.

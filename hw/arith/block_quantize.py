@@ -21,7 +21,7 @@ def block_quantize(m, name: str, values: list, waited: list, *, opens, closes) -
 
     A block comes as consecutive parts: ``values``, with ``opens`` high in its first and ``closes`` in its last part,
     when its first part also arrives, delayed, as ``waited``. In one part: ``waited`` is ``values``.
-    Reference model: ``golden.ops.arith.narrow``.
+    Reference model: ``golden.ops.arith.block_quantize``.
     """
     # Stage 1: `rsh(v, e)` leaves [-128, 127] beyond low..high.
     s1_v = [Signal(signed(CLIP_BITS), name=f"{name}_s1_v{k}", reset_less=True) for k in range(len(values))]

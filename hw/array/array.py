@@ -26,7 +26,7 @@ def drain_beat(cfg: MachineConfig) -> data.StructLayout:
 class MatrixArray(wiring.Component):
     """MAC array: tm token lanes times TN channels over tk inputs a cycle, accumulated to tiles of int32.
 
-    ``acc = sum over inputs of (byte << e) * weight``, ``widen`` joins the planes of wide operands (golden/README.md,
+    ``acc = sum over inputs of (byte << e) * weight``, ``shift8`` joins the planes of wide operands (golden/README.md,
     Operands). ::
 
         s1    x = (a1 << 18) + a0 for each pair of lanes and input | weights
@@ -86,10 +86,10 @@ class MatrixArray(wiring.Component):
             m.d.sync += [w.eq(beat.weight[c][j]) for j, w in enumerate(row)]
 
         # Control bits that accompany the data, up to s7.
-        control = data.StructLayout({"valid": 1, "first": 1, "widen": 1, "last": 1,
+        control = data.StructLayout({"valid": 1, "first": 1, "shift8": 1, "last": 1,
                                      "exp": data.ArrayLayout(unsigned(EXP_BITS), cfg.tm)})
         stages = [Signal(control, name=f"control_s{n + 1}") for n in range(3 + self.SUM_STAGES)]
-        m.d.sync += [stages[0].valid.eq(self.i.valid), stages[0].first.eq(beat.first), stages[0].widen.eq(beat.widen),
+        m.d.sync += [stages[0].valid.eq(self.i.valid), stages[0].first.eq(beat.first), stages[0].shift8.eq(beat.shift8),
                      stages[0].last.eq(beat.last), stages[0].exp.eq(beat.exp)]
         m.d.sync += [after.eq(before) for before, after in zip(stages, stages[1:], strict=False)]
 
@@ -110,7 +110,7 @@ class MatrixArray(wiring.Component):
                     # Stage 8: accumulate.
                     total = acc[lane][c]
                     with m.If(s7.valid):
-                        m.d.sync += total.eq(Mux(s7.first, 0, Mux(s7.widen, total << 8, total)) + s7_value)
+                        m.d.sync += total.eq(Mux(s7.first, 0, Mux(s7.shift8, total << 8, total)) + s7_value)
 
         self._drain(m, acc, s7.valid & s7.last, Cat(stage.valid for stage in stages).any())
         return m

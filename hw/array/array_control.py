@@ -11,7 +11,7 @@ from hw.array.attention_schedule import AttentionSchedule
 from hw.array.issue import BeatIssue, probabilities
 from hw.array.lane_buffer import LaneBuffer
 from hw.array.linear_schedule import LinearSchedule
-from hw.array.micro_op import beat_plan
+from hw.array.micro_op import micro_op
 from hw.array.operand_loader import OperandLoader
 from hw.array.token_iterator import TRAVERSAL
 from hw.interfaces import (
@@ -123,7 +123,7 @@ class ArrayControl(wiring.Component):
         ]
 
         # A tile's context leaves the schedule with the tile's last beat.
-        plans = m.submodules.plans = Queue(beat_plan(cfg), PLANS_AHEAD)
+        plans = m.submodules.plans = Queue(micro_op(cfg), PLANS_AHEAD)
         contexts = m.submodules.contexts = Queue(tile_context(cfg), CONTEXTS_AHEAD)
         room = plans.i.ready & contexts.i.ready
         m.d.comb += [

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import Opcode
 from golden.spec.machine import SCORES_AHEAD, MachineConfig
-from hw.array.micro_op import LaneMove, Source, beat_plan
+from hw.array.micro_op import LaneMove, Source, micro_op
 from hw.array.token_group import group
 from hw.interfaces import ISSUE, LINE_BITS, SOFTMAX_JOB, SOFTMAX_SLOTS, Route, softmax_done, tile_context
 from hw.lib.queue import Queue
@@ -37,7 +37,7 @@ class AttentionSchedule(wiring.Component):
     Reference model: the loops of ATTENTION in ``golden.iss``.
 
     Members: ``i`` In(stream ISSUE), ``i_group`` In(stream group), ``i_multipliers`` In(stream of LINE_BITS), ``o``
-    Out(stream beat_plan), ``context`` Out, the tile's context while ``o`` carries its last beat; ``o_softmax_job``
+    Out(stream micro_op), ``context`` Out, the tile's context while ``o`` carries its last beat; ``o_softmax_job``
     Out(stream), ``i_softmax_done`` In(stream); ``busy`` Out, an instruction is in progress; ``no_multipliers`` Out, it
     waits for its multipliers.
     """
@@ -56,7 +56,7 @@ class AttentionSchedule(wiring.Component):
         self.cfg = cfg
         super().__init__({
             "i": In(stream.Signature(ISSUE)), "i_group": In(stream.Signature(group(cfg))),
-            "i_multipliers": In(stream.Signature(LINE_BITS)), "o": Out(stream.Signature(beat_plan(cfg))),
+            "i_multipliers": In(stream.Signature(LINE_BITS)), "o": Out(stream.Signature(micro_op(cfg))),
             "context": Out(tile_context(cfg)), "o_softmax_job": Out(stream.Signature(SOFTMAX_JOB)),
             "i_softmax_done": In(stream.Signature(softmax_done(cfg))), "busy": Out(1), "no_multipliers": Out(1),
         })
@@ -190,7 +190,7 @@ class AttentionSchedule(wiring.Component):
             m.d.comb += [
                 self.o.valid.eq(self.busy & waiting.o.valid & finished.o.valid),
                 first.eq((chunk == 0) & (step == 0)), plan.source.eq(Source.VALUE), plan.row.eq(value),
-                plan.first.eq(first & ~plane), plan.widen.eq(first & plane), plan.last.eq(block_done),
+                plan.first.eq(first & ~plane), plan.shift8.eq(first & plane), plan.last.eq(block_done),
                 plan.present.eq(Cat(lane.present for lane in mixed.lanes)),
                 plan.p_release.eq(block_done & (tile == tiles_last)),
                 plan.final.eq(plan.p_release & scores_over & (waiting.level == 1)),

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.machine import SLICE, MachineConfig
 from hw.array.array import DRAIN_BANKS
 from hw.array.lane_buffer import pointer_bits
-from hw.array.micro_op import LaneMove, RingMove, Source, beat_plan
+from hw.array.micro_op import LaneMove, RingMove, Source, micro_op
 from hw.interfaces import EXP_BITS, OPERAND_BITS, SOFTMAX_SLOTS, array_beat
 
 
@@ -31,7 +31,7 @@ class BeatIssue(wiring.Component):
     Domain: plans in which no row is read twice after it was freed.
     Reference model: none, it changes nothing.
 
-    Members: ``i`` In(stream beat_plan); ``release`` In, a bank became free; ``loaded`` In, ``free`` Out, pointers to
+    Members: ``i`` In(stream micro_op); ``release`` In, a bank became free; ``loaded`` In, ``free`` Out, pointers to
     the end and to the start of the lane rows in use; ``lane_*`` to and from the lane buffers; ``ring_*``, ``key_*``,
     ``value_*``, ``p_*`` to and from the memories; ``o_beat`` Out(stream array_beat); ``retired`` Out, the last beat
     of an instruction left; ``busy``, ``wait_weights``, ``wait_operands``, ``wait_drain`` Out, what this cycle did
@@ -48,7 +48,7 @@ class BeatIssue(wiring.Component):
         self.cfg = cfg
         kv_row, pointer = range(cfg.kv_rows), pointer_bits(cfg)
         super().__init__({
-            "i": In(stream.Signature(beat_plan(cfg))), "release": In(1), "loaded": In(pointer), "free": Out(pointer),
+            "i": In(stream.Signature(micro_op(cfg))), "release": In(1), "loaded": In(pointer), "free": Out(pointer),
             "lane_row": Out(pointer - 1), "lane_quarter": Out(2), "lane_step": Out(3), "lane_unsigned": Out(1),
             "lane_present": Out(cfg.tm), "lane_en": Out(1),
             "lane_operand": In(data.ArrayLayout(data.ArrayLayout(OPERAND_BITS, cfg.tk), cfg.tm)),
@@ -150,10 +150,10 @@ class BeatIssue(wiring.Component):
         ]
 
         # Stages 1 to 3: tags, in parallel with the memory reads.
-        valid, tag = Signal(), Signal(beat_plan(cfg))
+        valid, tag = Signal(), Signal(micro_op(cfg))
         m.d.sync += [valid.eq(go & (plan.source != Source.NONE)), tag.eq(plan)]
         for stage in (2, 3):
-            next_valid, next_tag = Signal(name=f"s{stage}_valid"), Signal(beat_plan(cfg), name=f"s{stage}_tag")
+            next_valid, next_tag = Signal(name=f"s{stage}_valid"), Signal(micro_op(cfg), name=f"s{stage}_tag")
             m.d.sync += [next_valid.eq(valid), next_tag.eq(tag)]
             valid, tag = next_valid, next_tag
 
@@ -161,7 +161,7 @@ class BeatIssue(wiring.Component):
         beat = Signal(array_beat(cfg), reset_less=True)
         m.d.comb += self.o_beat.p.eq(beat)
         m.d.sync += [
-            self.o_beat.valid.eq(valid), beat.first.eq(tag.first), beat.widen.eq(tag.widen), beat.last.eq(tag.last),
+            self.o_beat.valid.eq(valid), beat.first.eq(tag.first), beat.shift8.eq(tag.shift8), beat.last.eq(tag.last),
             self.p_release.eq(valid & tag.p_release), self.retired.eq(valid & tag.final),
         ]
         with m.Switch(tag.source):

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
-from hw.array.micro_op import LaneMove, RingMove, Source, beat_plan
+from hw.array.micro_op import LaneMove, RingMove, Source, micro_op
 from hw.array.token_group import group
 from hw.interfaces import ISSUE, Route, tile_context
 from hw.shapes import INSTRUCTION
@@ -30,7 +30,7 @@ class LinearSchedule(wiring.Component):
     Domain: fields within ``golden.spec.isa.LIMITS``; GATE has at most 4 tiles.
     Reference model: the loops of LINEAR in ``golden.iss``.
 
-    Members: ``i`` In(stream ISSUE), ``i_group`` In(stream group), ``o`` Out(stream beat_plan), ``context`` Out, the
+    Members: ``i`` In(stream ISSUE), ``i_group`` In(stream group), ``o`` Out(stream micro_op), ``context`` Out, the
     tile's context while ``o`` carries its last beat, ``busy`` Out, an instruction is in progress.
     """
 
@@ -46,7 +46,7 @@ class LinearSchedule(wiring.Component):
         self.cfg = cfg
         super().__init__({
             "i": In(stream.Signature(ISSUE)), "i_group": In(stream.Signature(group(cfg))),
-            "o": Out(stream.Signature(beat_plan(cfg))), "context": Out(tile_context(cfg)), "busy": Out(1),
+            "o": Out(stream.Signature(micro_op(cfg))), "context": Out(tile_context(cfg)), "busy": Out(1),
         })
 
     def elaborate(self, platform):
@@ -98,7 +98,7 @@ class LinearSchedule(wiring.Component):
             plan.jump.eq(word.reuse_offset << (self.cfg.steps.bit_length() - 1)), plan.quarter.eq(slice_[:2]),
             plan.step.eq(step), plan.scaled.eq(~word.src_wide),
             plan.unsigned.eq(word.src_unsigned | plane), plan.present.eq(Cat(lane.present for lane in group_.lanes)),
-            plan.first.eq(first & ~plane), plan.widen.eq(first & plane), plan.last.eq(tile_done & ~seek),
+            plan.first.eq(first & ~plane), plan.shift8.eq(first & plane), plan.last.eq(tile_done & ~seek),
             plan.final.eq(tile_done & tile_last & group_.last & ~seek),
         ]
         with m.If(tile_done & tile_last & group_.last):

@@ -51,7 +51,7 @@ class LaneMove(enum.Enum, shape=2):
     """Next row; this one is released to the loader."""
 
 
-def beat_plan(config: MachineConfig) -> data.StructLayout:
+def micro_op(config: MachineConfig) -> data.StructLayout:
     return data.StructLayout({
         "source": Source,
         "row": unsigned((config.kv_rows - 1).bit_length()),  # KEY, VALUE
@@ -64,7 +64,7 @@ def beat_plan(config: MachineConfig) -> data.StructLayout:
         "unsigned": unsigned(1),           # lane bytes are 0..255
         "scaled": unsigned(1),             # ... times 2 to the lane's block exponent; planes of wide operands are not
         "present": unsigned(config.tm),    # the other lanes are zero
-        "first": unsigned(1), "widen": unsigned(1), "last": unsigned(1),
+        "first": unsigned(1), "shift8": unsigned(1), "last": unsigned(1),
         "slot": range(SOFTMAX_SLOTS), "chunk": unsigned(8), "plane": unsigned(1),  # VALUE: which probabilities
         "p_release": unsigned(1),          # last beat that reads this slot
         "final": unsigned(1),              # last beat of its instruction

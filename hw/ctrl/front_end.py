@@ -121,8 +121,8 @@ class FrontEnd(wiring.Component):
                     bad_reserved.eq(word[FORMATS[Opcode.BEGIN].used:].any()),
                 ]
                 with m.If(complete):
-                    m.next = "JUDGE"
-            with m.State("JUDGE"):
+                    m.next = "CHECK"
+            with m.State("CHECK"):
                 m.next = "ASK_REST"
                 with m.If(no_begin):
                     refuse(Status.BAD_OPCODE)

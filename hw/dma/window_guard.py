@@ -86,8 +86,8 @@ class WindowGuard(wiring.Component):
                     hi_low.eq(end_low[:HALF] <= self.hi[:HALF]),
                     legal.eq(~end_high[HALF] & (item.beats != 0) & ~item.addr[:SIZE].any()),
                 ]
-                m.next = "JUDGE"
-            with m.State("JUDGE"):
+                m.next = "CHECK"
+            with m.State("CHECK"):
                 with m.If(inside):
                     m.next = "SEND"
                 with m.Else():

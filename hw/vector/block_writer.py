@@ -29,7 +29,7 @@ class BlockWriter(wiring.Component):
     A block is ``parts`` = 32 / ``lanes`` parts, one a cycle; each waits until the last one's flags are known.
     Timing: free-running, ``byte`` and ``exp`` follow ``v`` by LATENCY = parts + 2 cycles. II = 1.
     Domain: 17-bit values. The parts of a block come in consecutive cycles; ``later`` is 0 with the first only.
-    Reference model: ``golden.ops.arith.narrow``.
+    Reference model: ``golden.ops.arith.block_quantize``.
 
     Members: ``v`` In(each lane), ``later`` In, ``byte`` Out(each lane), ``exp`` Out.
     """

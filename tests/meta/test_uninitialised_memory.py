@@ -62,6 +62,6 @@ async def words_start_with_anything(dut):
 async def a_word_reads_as_anything_while_it_is_written(dut):
     await start(dut)
     await _access(dut, 0, write=5, data=1)
-    assert await _access(dut, 5, write=6, data=2) == 1, "beside another word's write it is what it was"
+    assert await _access(dut, 5, write=6, data=2) == 1, "another word's write leaves it as it was"
     assert await _access(dut, 5, write=5, data=3) not in (1, 3)
     assert await _access(dut, 5) == 3

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     what.add_argument("--whole", action="store_true", help="the machine as one")
     parser.add_argument("--json", action="store_true", help="results as JSON on standard output")
     parser.add_argument("--keep", action="store_true",
-                        help="keep the results in hw/synthesis, for the tables of `make docs`, beside those kept there "
+                        help="keep the results in hw/synthesis, for the tables of `make docs`, with those kept there "
                              "that were measured on the same sources")
     parser.add_argument("--limit", type=int, default=place.LIMIT_SECONDS, metavar="SECONDS",
                         help="give a design up after so much CPU time in nextpnr; %(default)s by default")

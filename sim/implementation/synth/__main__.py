@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sim.implementation.synth", description=__doc__)
     parser.add_argument("--config", choices=sorted(MACHINES), default="zcu102", help="which machine")
     parser.add_argument("--unit", nargs="+", metavar="NAME", help="these units alone; the whole machine by default")
-    parser.add_argument("--board", choices=sorted(BOARDS), help="lay the areas beside this board")
+    parser.add_argument("--board", choices=sorted(BOARDS), help="compare the areas with this board")
     parser.add_argument("--json", action="store_true", help="results as JSON on standard output")
     parser.add_argument("--keep", action="store_true",
                         help="keep the machine's results in hw/synthesis, for the tables of `make docs`")

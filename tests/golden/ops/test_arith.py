@@ -12,7 +12,7 @@ import pytest
 
 import golden.ops
 from golden.ops import arith
-from golden.ops.arith import DomainError, bit_length, clip_weight, isqrt, narrow, reciprocal, rsh, rsqrt, sat
+from golden.ops.arith import DomainError, bit_length, block_quantize, clip_weight, isqrt, reciprocal, rsh, rsqrt, sat
 
 
 @pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(golden.ops.__path__)])
@@ -65,7 +65,7 @@ def test_sat_clips_to_twos_complement():
     assert clip_weight([127, 128, -127, -128, 5]).tolist() == [127, 127, -127, -127, 5]
 
 
-def scalar_narrow(block: list[int]) -> tuple[list[int], int]:
+def scalar_block_quantize(block: list[int]) -> tuple[list[int], int]:
     for e in range(4):
         rounded = [half_up(Fraction(v, 1 << e)) for v in block]
         if all(-128 <= r <= 127 for r in rounded) or e == 3:
@@ -79,27 +79,27 @@ def scalar_narrow(block: list[int]) -> tuple[list[int], int]:
     (509, 127, 2), (510, 64, 3), (-514, -128, 2), (-515, -64, 3),
     (1019, 127, 3), (1020, 127, 3), (5000, 127, 3), (-1028, -128, 3), (-1029, -128, 3), (-99999, -128, 3),
 ])
-def test_narrow_at_its_edges(value, byte, exponent):
+def test_block_quantize_at_its_edges(value, byte, exponent):
     block = [0] * 31 + [value]
-    found, e = narrow([block])
+    found, e = block_quantize([block])
     assert (found[0, 31], e[0, 0]) == (byte, exponent)
-    assert scalar_narrow(block) == (found[0].tolist(), exponent)
+    assert scalar_block_quantize(block) == (found[0].tolist(), exponent)
 
 
-def test_narrow_equals_the_scalar_rule_block_by_block():
+def test_block_quantize_equals_the_scalar_rule_block_by_block():
     rng = np.random.default_rng(2)
     v = rng.integers(-100, 100, (200, 3, 32)) * rng.choice([1, 2, 5, 11, 60], (200, 3, 1))
-    found, e = narrow(v.reshape(200, 96))
+    found, e = block_quantize(v.reshape(200, 96))
     for row in range(200):
         for block in range(3):
-            wanted = scalar_narrow(v[row, block].tolist())
+            wanted = scalar_block_quantize(v[row, block].tolist())
             assert (found[row, block * 32:block * 32 + 32].tolist(), e[row, block]) == wanted
     assert set(np.unique(e)) == {0, 1, 2, 3}
 
 
-def test_narrow_refuses_ragged_blocks():
+def test_block_quantize_refuses_ragged_blocks():
     with pytest.raises(DomainError, match="32 channels"):
-        narrow(np.zeros((2, 40), np.int64))
+        block_quantize(np.zeros((2, 40), np.int64))
 
 
 def test_bit_length_equals_python():

@@ -60,7 +60,7 @@ def test_equals_the_scalar_rule_bit_for_bit(fields):
     assert seen["mix"].tolist() == u.tolist()
     affine = (u * record.gain + record.offset + (1 << 16)) >> 17
     assert (wide.values() == affine.clip(-32768, 32767)).all()
-    assert (attention(q, k, v, record).values() == Operand.narrowed(affine).values()).all()
+    assert (attention(q, k, v, record).values() == Operand.in_blocks(affine).values()).all()
     assert seen["prob"].shape == (HEADS, QUERIES, KEYS) and (seen["prob"].sum(-1) == seen["sum"]).all()
     assert len(np.unique(seen["score"])) > 100 and 0.02 < (seen["prob"] > 0).mean() < 0.98  # the saturation
 

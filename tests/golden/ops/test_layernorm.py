@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from golden.ops.arith import DomainError, narrow
+from golden.ops.arith import DomainError, block_quantize
 from golden.ops.layernorm import Norm, eps_code, layernorm, normalise
 
 
@@ -88,7 +88,7 @@ def test_gain_and_offset_and_block_quantization(wide):
     if wide:
         assert (operand.values() == v.clip(-32768, 32767)).all()
     else:
-        byte, exponent = narrow(v)
+        byte, exponent = block_quantize(v)
         assert (operand.bytes == byte).all() and (operand.exp == exponent).all()
 
 

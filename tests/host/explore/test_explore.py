@@ -161,5 +161,5 @@ def test_the_command_prints_machines_that_can_be_made(capsys, tmp_path):
 ])
 def test_the_command_refuses_in_a_sentence(arguments, said, capsys):
     code, printed = run(capsys, *arguments)
-    *_, last = printed.err.splitlines()  # behind lines of progress
+    *_, last = printed.err.splitlines()  # after lines of progress
     assert code == 2 and last.startswith("edge-moe: ") and said in last and "Traceback" not in printed.err

@@ -78,7 +78,7 @@ def test_a_residual_stream_beyond_the_step_of_ones_own_plan():
 def test_a_residual_stream_beyond_every_step():
     def change(tensors):
         tensors["pos_embed"][5, 3] += 40_000
-    with pytest.raises(ModelFileError, match=r"The residual stream behind pos_embed reaches .*; 16 bits hold 32767"):
+    with pytest.raises(ModelFileError, match=r"The residual stream after pos_embed reaches .*; 16 bits hold 32767"):
         found(changed(NANO, change))
 
 
@@ -92,8 +92,8 @@ def test_only_a_later_place_that_is_much_worse_is_named_again():
     findings = Findings(heard.append)
     wanted = torch.ones(4, 8)
     for noise in (0.2, 0.21, 0.5, 0.5):
-        findings.stream(f"behind {noise}", wanted, wanted + noise)
-    assert [finding.place for finding in heard] == ["behind 0.2", "behind 0.5"]
+        findings.stream(f"after {noise}", wanted, wanted + noise)
+    assert [finding.place for finding in heard] == ["after 0.2", "after 0.5"]
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A board laid out in files: UIO registers, a u-dma-buf, their sysfs entries, and golden as the machine behind them."""
+"""A board laid out in files: UIO registers, a u-dma-buf, their sysfs entries, and golden as the machine."""
 
 import mmap
 import os
@@ -53,7 +53,8 @@ class Memory(Dram):
 
 
 class Board(threading.Thread):
-    """The machine behind the files, in a thread: obeys START and ABORT, raises the interrupt as UIO delivers it.
+    """The machine that the files stand for, in a thread: obeys START and ABORT, raises the interrupt as UIO delivers
+    it.
 
     ``hangs``: jobs run until they are aborted. ``mute``: the interrupt never comes. ``events`` is the driver's side of
     the interrupt: 4 bytes written enable it, 4 bytes come when it fired, and it is masked again.

@@ -9,7 +9,7 @@ import cocotb
 import numpy as np
 import pytest
 
-from golden.ops.arith import narrow
+from golden.ops.arith import block_quantize
 from golden.spec.machine import TN
 from hw.vector.block_writer import BlockWriter
 from hw.vector.requantize import V_BITS
@@ -19,15 +19,15 @@ from tests.hw.support.pipeline import through
 
 BORDERS = [sign * (base + d) for d in (-1, 0, 1) for sign in (1, -1)
            for base in (127, 128, 254, 255, 257, 258, 509, 510, 514, 515, 1019, 1020, 1028, 1029, 2047, 2048, 4096)]
-UNIT = BlockWriter(int(os.environ.get("NARROW_LANES", "16")))
+UNIT = BlockWriter(int(os.environ.get("QUANTIZE_LANES", "16")))
 LANES, PARTS = TN // UNIT.parts, UNIT.parts
 ENDS = (-(1 << (V_BITS - 1)), (1 << (V_BITS - 1)) - 1)
 
 
 @pytest.mark.rtl
 @pytest.mark.parametrize("lanes", [16, 4, 2])
-def test_narrow(lanes):
-    run_bench(BlockWriter(lanes), module=__name__, name=f"narrow-{lanes}", env={"NARROW_LANES": str(lanes)})
+def test_block_quantize(lanes):
+    run_bench(BlockWriter(lanes), module=__name__, name=f"block_quantize-{lanes}", env={"QUANTIZE_LANES": str(lanes)})
 
 
 def block(rng) -> list[int]:
@@ -44,7 +44,7 @@ async def compare(dut, blocks: list[list[int]]) -> Counter:
               for values in blocks for part in range(PARTS)]
     got = await through(dut, UNIT, UNIT.LATENCY, inputs, "byte")
     exps = await through(dut, UNIT, UNIT.LATENCY, inputs, "exp")
-    expected, wanted = narrow(np.array(blocks))
+    expected, wanted = block_quantize(np.array(blocks))
     for n, values in enumerate(blocks):
         found, exp = sum(got[PARTS * n:PARTS * (n + 1)], []), exps[PARTS * n:PARTS * (n + 1)]
         assert exp == [wanted[n, 0]] * PARTS, f"{values}: exponents {exp}, expected {wanted[n, 0]}"

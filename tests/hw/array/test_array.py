@@ -92,7 +92,7 @@ def tile_of(operand: Operand, weight: np.ndarray, acc: np.ndarray) -> Tile:
             exp = [0] * CFG.tm if operand.wide else [int(e) for e in operand.exp[:, step * CFG.tk // BLOCK]]
             beats.append({
                 "operand": plane[:, part].tolist(), "exp": exp, "weight": weight[:, part].tolist(),
-                "first": int(number == 0 and step == 0), "widen": int(number == 1 and step == 0),
+                "first": int(number == 0 and step == 0), "shift8": int(number == 1 and step == 0),
                 "last": int(number == len(planes) - 1 and step == steps - 1)})
     return Tile(beats, acc)
 

@@ -40,7 +40,7 @@ def content(addr):
 
 
 class Testbench:
-    """A plane behind each port, the prefetcher's side as sources, the four destinations as sinks."""
+    """A plane for each port, the prefetcher's side as sources, the four destinations as sinks."""
 
     def __init__(self, dut, *, aligned=False, stall=never, latency=100):
         self.dut, self.rng = dut, seeded("tb")
@@ -127,7 +127,7 @@ async def takes_grants_at_any_moment(dut):
     following = None
     routes = cocotb.start_soon(tb.routes.send({"destination": 0, "lines": lines} for _, lines, _ in segments))
     for n, (_, lines, line) in enumerate(segments):
-        # Pairs: a chunk that follows comes any time after its predecessor, a jump right behind it.
+        # Pairs: a chunk that follows comes any time after its predecessor, a jump right after it.
         await cycles(dut, 0 if n % 2 == 0 else rng.choice([0, 1, 2, 3, 20, rng.randint(0, 40)]))
         await tb.chunks.send([{"line": line, "lines": lines, "jump": int(line != following)}])
         following = line + lines

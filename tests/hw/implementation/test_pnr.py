@@ -273,7 +273,7 @@ def test_places_count_what_fills_the_part():
 
 @pytest.mark.parametrize("luts, wanted", [(46_000, "0.4"), (46_081, "0.62")])
 def test_a_full_part_is_filled_evenly(luts, wanted):
-    """A third of 138,240 places; registers behind LUTs take no extra place."""
+    """A third of 138,240 places; registers fed by LUTs take no extra place."""
     kinds = ["LUT4"] * (luts - 9) + ["ALU", "RAM16SDP4"] + ["DFF"] * 50_000
     cells = {str(n): {"type": kind} for n, kind in enumerate(kinds)}
     arguments = place.placer_arguments({"modules": {TOP: {"cells": cells}}})

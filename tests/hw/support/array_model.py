@@ -83,11 +83,11 @@ class Loops:
             exps.append(exp[slice_ % SLICES_PER_ROW // 2])
         return operands, exps
 
-    def beat(self, operands, exps, weight, *, unsigned, first, widen, last, kind) -> None:
+    def beat(self, operands, exps, weight, *, unsigned, first, shift8, last, kind) -> None:
         tk = self.tb.config.tk
         signed = [[0] * tk if lane is None else [b if unsigned or b < 128 else b - 256 for b in lane]
                   for lane in operands]
-        self.beats.append({"operand": signed, "exp": exps, "weight": weight, "first": int(first), "widen": int(widen),
+        self.beats.append({"operand": signed, "exp": exps, "weight": weight, "first": int(first), "shift8": int(shift8),
                            "last": int(last), "kind": kind, "job": len(self.jobs) - 1 if kind == "key" else -1})
 
     def linear(self, f: dict, issue: dict) -> None:
@@ -121,7 +121,7 @@ class Loops:
                     operands, exps = self.lane_slices(moved, n // cfg.steps, n % cfg.steps)
                     exps = [0] * cfg.tm if f["src_wide"] else exps  # exponents of planes mean nothing
                     self.beat(operands, exps, self.tb.step_row("ring", base + n),
-                              unsigned=plane or f["src_unsigned"], first=n == plane == 0, widen=n == 0 and plane,
+                              unsigned=plane or f["src_unsigned"], first=n == plane == 0, shift8=n == 0 and plane,
                               last=n == tile_rows - 1 and plane == f["src_wide"], kind="ring")
             offset = {Dest.RESIDUAL: tile, Dest.OPERAND8: tile // 2, Dest.OPERAND16: tile // 2}.get(f["dst"], 0)
             lanes = [{"present": 1, "row": (row_of("dst", i) + offset) & 0xFFFF,
@@ -185,7 +185,7 @@ class Loops:
                 tile = f["key_tile"] + kt * f["key_pitch"] + slice_
                 operands, exps = self.lane_slices(rows, slice_, n % cfg.steps)
                 weight = self.tb.step_row("key", (tile * cfg.steps + n % cfg.steps) % cfg.kv_rows)
-                self.beat(operands, exps, weight, unsigned=False, first=n == 0, widen=0,
+                self.beat(operands, exps, weight, unsigned=False, first=n == 0, shift8=0,
                           last=n == hs * cfg.steps - 1, kind="key")
             self.contexts.append({"route": Route.SOFTMAX.value, "tile": kt, "final": 0,
                                   "lanes": [{"present": 1, "token": f["keys"]} for _ in group]})
@@ -201,7 +201,7 @@ class Loops:
                     operands = [self.tb.probability(job, chunk, plane, lane)[step * cfg.tk:(step + 1) * cfg.tk]
                                 for lane in range(len(group))] + [None] * (cfg.tm - len(group))
                     self.beat(operands, [0] * cfg.tm, self.tb.step_row("value", row), unsigned=True,
-                              first=n == plane == 0, widen=n == 0 and plane,
+                              first=n == plane == 0, shift8=n == 0 and plane,
                               last=n == chunks * cfg.steps - 1 and plane == f["wide_p"], kind="value")
             ratios = [self.tb.ratio(job, lane) for lane in range(len(group))]
             self.contexts.append({

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from golden.ops.arith import narrow, rsh, sat, wrap32
+from golden.ops.arith import block_quantize, rsh, sat, wrap32
 from golden.ops.epilogue import Epilogue, affine, epilogue, to_key_value, to_residual
 from golden.spec.machine import LANES, PARAM_BYTES, SLICE, TN, MachineConfig
 from golden.spec.tables import ACT_SHIFT_MAX
@@ -157,7 +157,7 @@ class Testbench:
                 bits = _bits(_row(row, half), 16)
                 out["residual"].append({"row": lane["row"], "mask": 1 << half, "data": bits, "half": half})
         elif route == Route.OPERAND8:
-            bytes_, exp = narrow(v[None])
+            bytes_, exp = block_quantize(v[None])
             out["operand"].append({"row": lane["row"], "mask": 1 << odd, "data": _bits(bytes_[0], 8),
                                    "exp": int(exp[0, 0])})
         elif route == Route.OPERAND16:

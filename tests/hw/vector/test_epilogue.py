@@ -110,11 +110,11 @@ class Bench:
                 assert g == e, f"o_{name}, transfer {n}:\n got      {g}\n expected {e}"
             assert len(got) == len(expected), f"o_{name}: {len(got)} transfers, expected {len(expected)}"
         # Scores and gate beats may overtake the instructions before theirs; nothing may lag.
-        for n, (behind, needed) in enumerate(zip(self.retired, s.ends, strict=True)):
+        for n, (counts, needed) in enumerate(zip(self.retired, s.ends, strict=True)):
             for name, count in needed.items():
                 early = name in ("score", "gate")
-                assert behind[name] >= count if early else behind[name] == count, (
-                    f"instruction {n} retired after {behind[name]} transfers of o_{name}, expected {count}")
+                assert counts[name] >= count if early else counts[name] == count, (
+                    f"instruction {n} retired after {counts[name]} transfers of o_{name}, expected {count}")
         assert self.faults == s.refused, f"{self.faults} faults, expected {s.refused}"
 
     def stop(self) -> None:
@@ -157,7 +157,7 @@ async def matches_golden(dut):
     bench = await play(dut, many(60))
     found = bench.coverage
     print("coverage", found)
-    for kind in ("u", "residual", "narrow", "wide", "key"):
+    for kind in ("u", "residual", "block", "wide", "key"):
         clipped, seen = found[kind]
         assert 0.01 < clipped / seen < 0.8, f"{kind}: {clipped} of {seen} clipped; the stimulus is not balanced."
     assert all(bench.tb.stimulus.out.values())
