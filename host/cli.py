@@ -15,14 +15,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from golden.model.params import ModelFileError
+from golden.files.errors import ModelFileError
 from golden.spec.container import ProgramError
 from golden.spec.machine import MACHINES
 from golden.spec.model import ConfigError, ModelConfig
-from host.compiler.ir import NotFitting
 from host.driver.errors import AccelError, InputError, VersionMismatch
 from host.explore.errors import NothingFits
 from host.images import PictureError
+from host.ir.nodes import NotFitting
 from host.parallel_map import ClusterError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -88,7 +88,7 @@ def import_(path: Source, output: Output,
             machine: Fits = None,
             json_: Json = False):
     """Read a checkpoint of any known layout and write one float .safetensors."""
-    from golden.files.store import save_float
+    from golden.model.store import save_float
     from host.importers import import_checkpoint
 
     model = import_checkpoint(path, trust_pickle=trust_pickle, heads=heads, top_k=top_k, gate=gate, name=name,

@@ -4,17 +4,17 @@
 from pathlib import Path
 
 from golden.files import safetensors_file
+from golden.files.errors import UnknownLayout
 from golden.model.int_model import IntModel
-from golden.model.params import UnknownLayout
 from golden.spec.container import MAGIC
 from golden.spec.image import Image
 from golden.spec.machine import MACHINES, ZCU102, MachineConfig
 from golden.spec.model import require
 from golden.spec.quantized import FORMAT
 from host.compiler.compile import compile_model
-from host.compiler.ir import NotFitting
 from host.compiler.presets import suggestion
 from host.driver.errors import VersionMismatch
+from host.ir.nodes import NotFitting
 
 SUFFIX = ".emoe"
 

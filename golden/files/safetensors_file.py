@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.model.params import BadHeader, MissingFile, ModelFileError, TruncatedFile, WrongDtype
+from golden.files.errors import BadHeader, MissingFile, ModelFileError, TruncatedFile, WrongDtype
 
 HEADER_LIMIT = 16 << 20
 """Longest accepted header in bytes; a real one needs about 100 bytes a tensor."""

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from golden.model.params import MissingTensor, ModelFileError, UnexpectedTensor, WrongDtype, WrongShape
+from golden.files.errors import MissingTensor, ModelFileError, UnexpectedTensor, WrongDtype, WrongShape
 from golden.ops.arith import ACC_LIMIT
 from golden.ops.gate import split
 from golden.spec.isa import FORMATS, LIMITS, Opcode

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from golden.files import safetensors_file
+from golden.files.errors import BadHeader, UnknownLayout
 from golden.model.int_checks import check_quantized
 from golden.model.int_forward import Forward, Trace
-from golden.model.params import BadHeader, UnknownLayout
 from golden.ops.saturation import SaturationCounters
 from golden.spec.model import ConfigError, ModelConfig, require
 from golden.spec.quantized import FORMAT, FORMAT_VERSION, Plan
@@ -21,7 +21,7 @@ from golden.spec.tables import RESIDUAL_FRAC
 class IntModel:
     """A quantized network, checked on construction against the schema, the ISA's limits and its accumulators' bounds.
 
-    Raises a subclass of :class:`golden.model.params.ModelFileError` for what does not fit. ``source``: free text,
+    Raises a subclass of :class:`golden.files.errors.ModelFileError` for what does not fit. ``source``: free text,
     origin of the model. The residual stream is int16 [tokens, dim], step 2**-residual_frac of the plan
     (:meth:`features`).
 
@@ -93,7 +93,7 @@ class IntModel:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "IntModel":
-        """Inverse of :meth:`save`. Raises a subclass of :class:`golden.model.params.ModelFileError`."""
+        """Inverse of :meth:`save`. Raises a subclass of :class:`golden.files.errors.ModelFileError`."""
         tensors, metadata = safetensors_file.read(path)
         if metadata.get("format") != FORMAT:
             raise UnknownLayout(f"{path} is not a quantized model: its format should be {FORMAT!r}, "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from golden.files.errors import MissingTensor, NotFinite, UnexpectedTensor, WrongDtype, WrongShape
 from golden.spec.model import ModelConfig
 
 
@@ -39,58 +40,6 @@ def float_schema(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         if c.extra_tokens == 2:
             shapes |= {"head_dist.weight": (c.classes, c.dim), "head_dist.bias": (c.classes,)}
     return shapes
-
-
-class ModelFileError(ValueError):
-    """A model file or checkpoint that cannot be used; subclasses name the reason, the message says what to do."""
-
-
-class MissingTensor(ModelFileError):
-    """A tensor that the description needs is absent."""
-
-
-class UnexpectedTensor(ModelFileError):
-    """A tensor that is not part of the model."""
-
-
-class WrongShape(ModelFileError):
-    """A tensor whose shape does not match the model configuration."""
-
-
-class WrongDtype(ModelFileError):
-    """A tensor with another element type than required."""
-
-
-class NotFinite(ModelFileError):
-    """A tensor that holds NaN or infinity."""
-
-
-class MissingFile(ModelFileError):
-    """A file or folder that is not there or cannot be opened."""
-
-
-class TruncatedFile(ModelFileError):
-    """A file with fewer (or more) bytes than its header or the model configuration requires."""
-
-
-class BadHeader(ModelFileError):
-    """An invalid header: absurd length, broken JSON, offsets that overlap or leave holes."""
-
-
-class PickleRefused(ModelFileError):
-    """A checkpoint that can only be read by executing what it contains; nothing was executed."""
-
-
-class UnknownLayout(ModelFileError):
-    """A checkpoint whose names match no layout known here."""
-
-
-class AmbiguousModel(ModelFileError):
-    """A checkpoint that lacks needed information; the message names the option to give."""
-
-
-class UnsupportedModel(ModelFileError):
-    """A network that :class:`ModelConfig` cannot describe; the message names the part that does not fit."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from golden.model.params import FloatModel, UnsupportedModel, float_schema
+from golden.files.errors import UnsupportedModel
+from golden.model.params import FloatModel, float_schema
 from golden.spec.model import GateKind, ModelConfig
 
 OUTLIERS = (-23.0, 12.0, -9.0, 7.0)

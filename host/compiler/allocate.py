@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator
 
 from golden.spec.machine import LINE, SLICE, TN, MachineConfig
-from host.compiler.ir import Memory, Node, NotFitting, Region, flat
+from host.ir.nodes import Memory, Node, NotFitting, Region, flat
 
 _SHUFFLES = 50
 

@@ -11,13 +11,13 @@ from golden.spec.isa import Opcode
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows
 from host.compiler.allocate import allocate
-from host.compiler.ir import Node, NotFitting, Row, flat
 from host.compiler.lower import Lowering, hidden_rows
 from host.compiler.passes import CUTTING, PASSES, Pass, software_pipelining
 from host.compiler.passes.software_pipelining import patch_ranges
 from host.compiler.passes.waits import set_waits
 from host.compiler.verify import CompilerError, defect
 from host.compiler.weight_stream import Stream
+from host.ir.nodes import Node, NotFitting, Row, flat
 from host.performance.estimate import estimate
 
 _ROUNDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)

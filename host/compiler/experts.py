@@ -5,7 +5,7 @@ from golden.spec.isa import Dest, Index, Opcode
 from golden.spec.model import GateKind
 from golden.spec.tiling import ceil_div, linear_lines, slices, tiles
 from host.compiler import weight_stream as lay
-from host.compiler.ir import Access, Memory, Region
+from host.ir.nodes import Access, Memory, Region
 
 HALF_TILE = 16
 """Experts of one gate tile: a column for the high and one for the low part of each."""

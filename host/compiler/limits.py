@@ -5,7 +5,7 @@ from golden.spec.limits import check_model, machine_needs
 from golden.spec.machine import MachineConfig
 from golden.spec.model import ModelConfig
 from golden.spec.quantized import Plan
-from host.compiler.ir import NotFitting
+from host.ir.nodes import NotFitting
 
 
 def check_limits(config: ModelConfig, plan: Plan, machine: MachineConfig) -> None:

@@ -11,9 +11,9 @@ from golden.spec.quantized import LayerPlan
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows, slices, tiles
 from host.compiler import weight_stream as lay
 from host.compiler.experts import ExpertsLowering
-from host.compiler.ir import Access, Memory, Node, Region, Row
 from host.compiler.limits import check_limits
 from host.compiler.split import linear_part
+from host.ir.nodes import Access, Memory, Node, Region, Row
 
 _MOST_TILES = LIMITS[Opcode.LINEAR]["tiles"][1]
 

@@ -5,9 +5,9 @@ from golden.spec.machine import MACHINES, MachineConfig
 from golden.spec.model import ModelConfig
 from golden.spec.quantized import Plan
 from host.compiler.compile import plan_program
-from host.compiler.ir import NotFitting
 from host.compiler.skeleton import skeleton
 from host.compiler.weight_stream import Stream
+from host.ir.nodes import NotFitting
 
 
 def require_fit(config: ModelConfig, plan: Plan, machine: MachineConfig) -> None:

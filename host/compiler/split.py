@@ -4,7 +4,7 @@
 from dataclasses import replace
 
 from golden.spec.tiling import linear_tile_lines
-from host.compiler.ir import Access, Memory, Node, Row
+from host.ir.nodes import Access, Memory, Node, Row
 
 
 def span(access: Access) -> tuple[int, int]:

@@ -10,11 +10,11 @@ from golden.spec.machine import MachineConfig
 from golden.spec.tiling import ceil_div
 from host.compiler.allocate import lifetimes, peak
 from host.compiler.compile import plan_program
-from host.compiler.ir import Memory, Node, NotFitting, flat
 from host.compiler.limits import check_limits
 from host.compiler.weight_stream import Stream
 from host.explore.model_skeleton import ModelSkeleton
 from host.explore.unit_area import LUT_DEPTH, in_luts
+from host.ir.nodes import Memory, Node, NotFitting, flat
 
 TM, TK, PORTS = (2, 4, 8), (2, 4, 8, 16), (1, 2, 4)
 RINGS = tuple(sorted({1 << n for n in range(6, 17)} | {3 << n for n in range(5, 15)}))

@@ -4,8 +4,9 @@
 import os
 from pathlib import Path
 
-from golden.files.store import is_float_file, load_float
-from golden.model.params import FloatModel, UnknownLayout, UnsupportedModel
+from golden.files.errors import UnknownLayout, UnsupportedModel
+from golden.model.params import FloatModel
+from golden.model.store import is_float_file, load_float
 from golden.spec.limits import check_model
 from golden.spec.model import ConfigError
 from host.importers.edge_moe_bin import import_edge_moe_bin, is_edge_moe_folder

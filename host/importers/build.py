@@ -7,9 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from golden.model.params import (
+from golden.files.errors import (
     AmbiguousModel,
-    FloatModel,
     MissingTensor,
     NotFinite,
     UnexpectedTensor,
@@ -17,6 +16,7 @@ from golden.model.params import (
     WrongDtype,
     WrongShape,
 )
+from golden.model.params import FloatModel
 from golden.spec.model import ConfigError, GateKind, ModelConfig
 from host.importers.options import Options
 from host.importers.resize import resize_positions

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.model.params import FloatModel, MissingFile, MissingTensor, TruncatedFile, WrongShape
+from golden.files.errors import MissingFile, MissingTensor, TruncatedFile, WrongShape
+from golden.model.params import FloatModel
 from golden.spec.model import M3VIT_TINY
 from host.importers.build import build, refuse_unknown, task_names
 from host.importers.options import Options

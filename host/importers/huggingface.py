@@ -5,7 +5,8 @@ import re
 
 import numpy as np
 
-from golden.model.params import BadHeader, FloatModel, UnsupportedModel
+from golden.files.errors import BadHeader, UnsupportedModel
+from golden.model.params import FloatModel
 from host.importers.build import Tensors, as_float32, build, fill_qkv_bias, fold_layer_scale, need, refuse_unknown
 from host.importers.options import Options
 from host.importers.timm import IMAGENET

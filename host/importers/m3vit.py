@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 
-from golden.model.params import FloatModel, MissingTensor, UnsupportedModel, WrongShape
+from golden.files.errors import MissingTensor, UnsupportedModel, WrongShape
+from golden.model.params import FloatModel
 from golden.spec.model import GateKind
 from host.importers.build import Tensors, as_float32, build, need, refuse_unknown, task_names
 from host.importers.options import Options

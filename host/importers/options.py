@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass, fields, replace
 
-from golden.model.params import AmbiguousModel
+from golden.files.errors import AmbiguousModel
 from golden.spec.model import GateKind, require
 
 

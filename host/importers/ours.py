@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from golden.model.params import FloatModel, UnsupportedModel
+from golden.files.errors import UnsupportedModel
+from golden.model.params import FloatModel
 from golden.spec.model import ConfigError
 from host.importers.options import Options
 from host.importers.resize import resize_positions

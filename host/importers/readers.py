@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from golden.files import safetensors_file
-from golden.model.params import (
+from golden.files.errors import (
     BadHeader,
     MissingFile,
     ModelFileError,

@@ -3,7 +3,8 @@
 
 import re
 
-from golden.model.params import FloatModel, UnsupportedModel
+from golden.files.errors import UnsupportedModel
+from golden.model.params import FloatModel
 from host.importers.build import (
     Tensors,
     as_float32,

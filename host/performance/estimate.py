@@ -7,8 +7,8 @@ from math import ceil
 from golden.spec.isa import Opcode
 from golden.spec.machine import LINE, SLICE, TN, MachineConfig
 from golden.spec.tiling import attention_lines, norm_lines, tiles
-from host.compiler.ir import Node
-from host.compiler.weight_ring import stream_lines
+from host.ir.nodes import Node
+from host.ir.weight_ring import stream_lines
 
 MAIN_BYTES = 16
 """Bytes a cycle of the main port."""

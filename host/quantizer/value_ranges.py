@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from golden.files.errors import ModelFileError
 from golden.model.float_model import M3ViT, to_pixels
-from golden.model.params import FloatModel, ModelFileError
+from golden.model.params import FloatModel
 from golden.ops.layernorm import eps_code
 from golden.spec.isa import FORMATS, Opcode
 from golden.spec.tables import RESIDUAL_FRACS

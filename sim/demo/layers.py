@@ -7,7 +7,7 @@ from golden.iss.trace import Entry
 from golden.spec.isa import Opcode
 from golden.spec.machine import LINE, SLICE, TN, MachineConfig
 from golden.spec.tiling import attention_lines, norm_lines
-from host.compiler.weight_ring import stream_lines
+from host.ir.weight_ring import stream_lines
 from sim.trace import Retired
 
 

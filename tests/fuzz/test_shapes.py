@@ -10,9 +10,9 @@ from golden.device import GoldenDevice
 from golden.model.int_model import IntModel
 from golden.spec.machine import MachineConfig
 from host.compiler.compile import compile_model
-from host.compiler.ir import NotFitting
 from host.compiler.passes import PASSES
 from host.driver.session import Session
+from host.ir.nodes import NotFitting
 from sim.board.settings import DramSettings
 from sim.device import SimDevice
 from tests.fuzz.machines import RTL_MACHINES

@@ -8,10 +8,10 @@ is. Regions have no addresses yet.
 from collections.abc import Callable
 
 from golden.spec.machine import MachineConfig
-from host.compiler.ir import Node
 from host.compiler.passes.early_routing import early_routing
 from host.compiler.passes.retain_weights import retain_weights
 from host.compiler.passes.software_pipelining import software_pipelining
+from host.ir.nodes import Node
 
 Pass = Callable[[list[Node], MachineConfig], list[Node]]
 

@@ -15,8 +15,8 @@ from math import ceil
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import LINE, MachineConfig
 from golden.spec.tiling import linear_lines
-from host.compiler.ir import Node, Region
 from host.compiler.split import attention_part, linear_part, norm_part, span
+from host.ir.nodes import Node, Region
 from host.performance.estimate import PORT_BYTES, estimate
 
 LEAST_GAIN = 500

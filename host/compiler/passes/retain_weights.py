@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import MachineConfig
-from host.compiler.ir import Node
-from host.compiler.weight_ring import most_retained, ring_slices, weights
+from host.ir.nodes import Node
+from host.ir.weight_ring import most_retained, ring_slices, weights
 
 
 def retain_weights(nodes: list[Node], machine: MachineConfig) -> list[Node]:

@@ -16,9 +16,9 @@ from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import LINE, TN, MachineConfig
 from golden.spec.model import ModelConfig
 from golden.spec.tiling import operand_rows, residual_rows, slices, tiles
-from host.compiler.ir import Node
 from host.compiler.split import linear_part, norm_part, span
-from host.compiler.weight_ring import lines_again
+from host.ir.nodes import Node
+from host.ir.weight_ring import lines_again
 from host.performance.estimate import MAIN_BYTES, PORT_BYTES, norm_cycles
 from host.performance.timeline import latencies, pass_cycles
 

@@ -2,7 +2,7 @@
 """Wait fields: the units that an instruction must wait for, by true dependences only, so that all else overlaps."""
 
 from golden.spec.isa import Opcode, Unit
-from host.compiler.ir import Access, Memory, Node
+from host.ir.nodes import Access, Memory, Node
 
 
 def _overlap(a: Access, b: Access) -> bool:

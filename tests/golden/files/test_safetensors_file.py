@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from golden.files import safetensors_file
-from golden.files.store import description, load_float, save_float
-from golden.model.params import (
+from golden.files.errors import (
     BadHeader,
     MissingFile,
     ModelFileError,
@@ -19,6 +18,7 @@ from golden.model.params import (
     UnsupportedModel,
     WrongDtype,
 )
+from golden.model.store import description, load_float, save_float
 from golden.model.synthetic import synthetic_model
 from golden.spec.model import NANO
 

@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from golden.files import safetensors_file
-from golden.model.int_checks import OutOfRange
-from golden.model.int_model import IntModel
-from golden.model.params import (
+from golden.files.errors import (
     BadHeader,
     MissingTensor,
     ModelFileError,
@@ -18,6 +16,8 @@ from golden.model.params import (
     WrongDtype,
     WrongShape,
 )
+from golden.model.int_checks import OutOfRange
+from golden.model.int_model import IntModel
 from golden.model.random_int_model import random_int_model
 from golden.spec.model import NANO, ConfigError
 from golden.spec.quantized import Plan

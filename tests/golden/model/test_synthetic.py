@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from golden.files.errors import UnsupportedModel
 from golden.model.float_model import M3ViT, classify_float, run_float, to_pixels
-from golden.model.params import UnsupportedModel
 from golden.model.synthetic import synthetic_model, upcycle
 from golden.spec.model import DEIT_SMALL, DEIT_TINY, M3VIT_TINY, NANO, GateKind
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from skimage.io import imsave
 
-from golden.files.store import load_float, save_float
 from golden.model.int_model import IntModel, dequantize
+from golden.model.store import load_float, save_float
 from golden.model.synthetic import synthetic_model
 from golden.spec.image import Image
 from golden.spec.machine import NANO as MACHINE

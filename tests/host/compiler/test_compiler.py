@@ -14,8 +14,8 @@ from golden.spec.tiling import ceil_div, slices, tiles
 from host.compiler import allocate as allocation
 from host.compiler.allocate import allocate
 from host.compiler.compile import compile_model
-from host.compiler.ir import Access, Memory, Node, NotFitting, Region
 from host.driver.layout import prepare_input, read_logits, read_output
+from host.ir.nodes import Access, Memory, Node, NotFitting, Region
 from tests.host.support.compiled import PLANS, SMALL_DEIT, TINY, compiled, picture
 
 # -- shapes

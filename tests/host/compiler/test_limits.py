@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from golden.device import GoldenDevice
-from golden.files.store import save_float
-from golden.model.params import UnsupportedModel
+from golden.files.errors import UnsupportedModel
 from golden.model.random_int_model import random_int_model
+from golden.model.store import save_float
 from golden.model.synthetic import synthetic_model
 from golden.spec import machine, model
 from golden.spec.limits import MODEL_LIMITS, check_model
@@ -18,10 +18,10 @@ from golden.spec.model import ConfigError, ModelConfig
 from golden.spec.quantized import Plan
 from host.cli import app
 from host.compiler.compile import compile_model
-from host.compiler.ir import NotFitting
 from host.compiler.presets import require_fit
 from host.driver.session import Session
 from host.importers import import_checkpoint
+from host.ir.nodes import NotFitting
 from tests.host.support.compiled import picture
 
 VIT = replace(model.DEIT_TINY, depth=1)

@@ -10,9 +10,9 @@ from golden.spec import isa, machine, model
 from golden.spec.isa import Opcode
 from golden.spec.machine import PARAM_LINES, SLICE_LINES
 from golden.spec.tiling import linear_tile_lines
-from host.compiler.ir import Node
 from host.compiler.passes import retain_weights
-from host.compiler.weight_ring import most_retained, stream_lines
+from host.ir.nodes import Node
+from host.ir.weight_ring import most_retained, stream_lines
 from tests.host.support.compiled import PLANS, SMALL_DEIT, TINY, compiled
 
 

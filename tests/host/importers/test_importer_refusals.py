@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 
 from golden.files import safetensors_file
-from golden.model.params import (
-    MissingFile,
-    UnexpectedTensor,
-    UnknownLayout,
-    UnsupportedModel,
-)
+from golden.files.errors import MissingFile, UnexpectedTensor, UnknownLayout, UnsupportedModel
 from golden.model.synthetic import synthetic_model
 from golden.spec.model import DEIT_TINY, ConfigError
 from host.importers import import_checkpoint

@@ -10,9 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from golden.files import safetensors_file
-from golden.files.store import save_float
-from golden.model.float_model import classify_float, run_float
-from golden.model.params import (
+from golden.files.errors import (
     AmbiguousModel,
     BadHeader,
     MissingFile,
@@ -21,6 +19,8 @@ from golden.model.params import (
     UnsupportedModel,
     WrongShape,
 )
+from golden.model.float_model import classify_float, run_float
+from golden.model.store import save_float
 from golden.model.synthetic import synthetic_model
 from golden.spec.model import DEIT_TINY, NANO, GateKind, ModelConfig
 from host.importers import import_checkpoint

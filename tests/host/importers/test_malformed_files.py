@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from golden.files import safetensors_file
-from golden.model.params import (
+from golden.files.errors import (
     BadHeader,
     MissingTensor,
     ModelFileError,

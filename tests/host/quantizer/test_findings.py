@@ -9,9 +9,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from golden.files.store import save_float
+from golden.files.errors import ModelFileError
 from golden.model.float_model import M3ViT, to_pixels
-from golden.model.params import ModelFileError
+from golden.model.store import save_float
 from golden.model.synthetic import synthetic_model
 from golden.spec.model import MODELS
 from golden.spec.quantized import Plan

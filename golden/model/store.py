@@ -5,7 +5,8 @@ import json
 import os
 
 from golden.files import safetensors_file
-from golden.model.params import BadHeader, FloatModel, MissingTensor, UnknownLayout, UnsupportedModel
+from golden.files.errors import BadHeader, MissingTensor, UnknownLayout, UnsupportedModel
+from golden.model.params import FloatModel
 from golden.spec.model import ConfigError, ModelConfig
 
 FORMAT = "edge-moe-float"

@@ -3,7 +3,7 @@
 
 from golden.spec.machine import PARAM_LINES, MachineConfig
 from golden.spec.tiling import linear_lines
-from host.compiler.ir import Node
+from host.ir.nodes import Node
 
 SHARE = 2
 """One part in this many of the ring may be retained; the rest is left for prefetching."""
