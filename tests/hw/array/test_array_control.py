@@ -119,7 +119,7 @@ async def linear_after_linear_has_no_bubble(dut):
 async def programs_match_the_loops(dut):
     rng, tb = seeded("programs"), Testbench(CFG, 2)
     await start(dut)
-    issues = random_program(rng, tb, 30)
+    issues = random_program(rng, tb, 60)
     got = await run(dut, issues, tb=tb)
     coverage = {kind: sum(beat["kind"] == kind for beat in got.loops.beats) for kind in ("ring", "key", "value")}
     cocotb.log.info("beats %s, traversals %s, jobs %s", coverage, len(got.loops.traversals), len(got.loops.jobs))
