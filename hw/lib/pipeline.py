@@ -12,7 +12,7 @@ ENTRY = "entry"
 def delay(m: Module, value, cycles: int, name: str, *, reset_less: bool = True):
     """``value`` of ``cycles`` cycles ago; ``value`` itself for 0. Each register is named after the cycle it adds."""
     for cycle in range(1, cycles + 1):
-        held = Signal.like(value, name=f"{name}_{cycle}", init=0, reset_less=reset_less)
+        held = Signal(value.shape(), name=f"{name}_{cycle}", reset_less=reset_less)
         m.d.sync += held.eq(value)
         value = held
     return value

@@ -9,16 +9,17 @@ from golden.spec.isa import Opcode
 from golden.spec.machine import LANES, MAX_EXPERTS, MAX_TOP_K, MachineConfig
 from golden.spec.tables import GATE_RADIX_LOG2, LOG2_FRAC, RECIPROCAL_BITS, SCORE_BITS, SCORE_REFERENCE_MIN
 from hw.arith.exp2 import DISTANCE_BITS, EXPONENTIAL_BITS, Exponential
+from hw.arith.log2_score import REFERENCE
 from hw.arith.reciprocal import Reciprocal
 from hw.arith.round_shift import LATENCY as ROUND_SHIFT_LATENCY
 from hw.arith.round_shift import round_shift
+from hw.arith.trees import top_of_four
 from hw.array.token_iterator import TRAVERSAL
 from hw.interfaces import GATE_BEAT, ISSUE, QUEUE_ENTRY, TOKEN_BITS
 from hw.lib.queue import Queue
 from hw.moe.expert_queues import ARRIVALS_BITS, READERS, ROUND_BITS, ExpertQueues
 from hw.moe.top_k import EXPERT_BITS, LOGIT, LOGIT_ROW, TILE_BITS, TopK
 from hw.shapes import INSTRUCTION
-from hw.vector.softmax import REFERENCE, top_of_four
 
 GROUP = 4
 """Experts a cycle through the multipliers and the exponentials."""
