@@ -47,9 +47,3 @@ def chunk_address(cfg: MachineConfig, chunk):
 def row_address(cfg: MachineConfig, slot, lane, chunk, part):
     """Where a part of a lane's chunk stands in the memory of exponentials."""
     return Cat(part, chunk_address(cfg, chunk), lane, slot)
-
-
-def part_of(cfg: MachineConfig, values, part) -> list:
-    """Those of a chunk's 16 values that ``part`` consists of."""
-    firsts = range(0, SLICE, cfg.lanes)
-    return [Array(values[first + k] for first in firsts)[part] for k in range(cfg.lanes)]

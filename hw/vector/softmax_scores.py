@@ -13,7 +13,8 @@ from hw.arith.round_shift import SCALED_LATENCY, round_shift_scaled
 from hw.arith.trees import top_of_four
 from hw.interfaces import SOFTMAX_SLOTS, lane_bits
 from hw.lib.pipeline import Pipeline, delay
-from hw.vector.softmax_jobs import MULTIPLIER_BITS, Jobs, part_of, row_address
+from hw.vector.parts import part_of
+from hw.vector.softmax_jobs import MULTIPLIER_BITS, Jobs, row_address
 
 
 class Scored(NamedTuple):

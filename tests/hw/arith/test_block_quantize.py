@@ -11,7 +11,7 @@ import pytest
 
 from golden.ops.arith import narrow
 from golden.spec.machine import TN
-from hw.vector.block_writer import Narrow
+from hw.arith.block_quantize import Narrow
 from hw.vector.requantize import V_BITS
 from sim.runner import run_bench
 from sim.streams import seeded, start
