@@ -35,7 +35,8 @@ def stages(cfg: MachineConfig) -> dict[str, int]:
 
 
 def narrow(m, cfg: MachineConfig, jobs: Jobs, slot, reading, port, finals) -> Narrowed:
-    """Reads the rows of the job in ``slot`` at ``port`` while ``reading``."""
+    """Reads the rows of the job in ``slot`` at ``port`` while ``reading``. Reference model:
+    ``golden.ops.softmax.softmax``."""
     job, (lane, chunk, part, row_ends, read) = jobs.kept[slot], _walk(m, cfg, jobs, slot, reading)
     m.d.comb += [port.addr.eq(row_address(cfg, slot, lane, chunk, part)), port.en.eq(reading)]
     pipe = Pipeline(m, "c", stages(cfg), flags={"valid": reading}, tag={

@@ -45,7 +45,7 @@ def stages(cfg: MachineConfig) -> dict[str, int]:
 
 def score(m, cfg: MachineConfig, beats, jobs: Jobs, slot, opened, port) -> Scored:
     """Takes the ``beats`` of the job in ``slot`` while ``opened``; rows of exponentials and their reference go to the
-    write port ``port``."""
+    write port ``port``. Reference model: ``golden.ops.softmax.softmax``."""
     walk = _walk(m, cfg, beats, jobs, slot, opened)
     beat, job = beats.payload, jobs.kept[slot]
     pipe = Pipeline(m, "a", stages(cfg), flags={"valid": walk.entry, "end": walk.fed}, tag={
