@@ -15,6 +15,11 @@ CLIP_BITS = 11
 BYTE = 8
 
 
+def narrow_latency(lanes: int) -> int:
+    """Of Narrow with so many lanes."""
+    return TN // lanes - 1 + LATENCY
+
+
 class Narrow(wiring.Component):
     """``e`` = smallest exponent for which the 32 values of a block fit int8, ``byte = sat8(rsh(v, e))``
     (golden/README.md, Operands). ::
@@ -38,7 +43,7 @@ class Narrow(wiring.Component):
 
     def __init__(self, lanes: int = LANES, bits: int = 17):
         self.parts = TN // lanes
-        self.LATENCY = self.parts - 1 + LATENCY
+        self.LATENCY = narrow_latency(lanes)
         super().__init__({
             "v": In(data.ArrayLayout(signed(bits), lanes)), "later": In(1),
             "byte": Out(data.ArrayLayout(signed(BYTE), lanes)), "exp": Out(BLOCK_SHIFT_BITS)})

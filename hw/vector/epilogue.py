@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.spec.machine import MachineConfig
 from golden.spec.status import Status
-from hw.arith.block_quantize import Narrow
+from hw.arith.block_quantize import Narrow, narrow_latency
 from hw.array.array import drain_beat
 from hw.interfaces import (
     GATE_BEAT,
@@ -82,7 +82,7 @@ class Epilogue(wiring.Component):
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
-        narrow = Narrow(cfg.lanes, V_BITS).LATENCY
+        narrow = narrow_latency(cfg.lanes)
         self.stages = {
             "taken": 1, "biased": Requant.S_LATENCY, "multiplied": Requant.LATENCY - Requant.S_LATENCY - 1,
             "requantized": 1, "activating": Gelu.LATENCY - 2, "late": 1, "chosen": 1, "affine": Affine.LATENCY,
