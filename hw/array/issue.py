@@ -116,8 +116,8 @@ class BeatIssue(wiring.Component):
         ]
 
         # Stages tag .. answer: beside the memories.
-        pipe = Pipeline(m, "s", {"tag": 1, "answer": 2}, flags={"valid": go & (plan.source != Source.NONE)},
-                        tag={"plan": plan})
+        pipe = Pipeline(m, "s", {"tag": 1, "answer": 2}, flags={
+            "valid": go & (plan.source != Source.NONE), "plan": plan})
         self._beat(m, pipe.at("answer").valid, pipe.at("answer").plan)
         return m
 

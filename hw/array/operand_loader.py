@@ -108,8 +108,8 @@ class OperandLoader(wiring.Component):
             ]
 
         # The answer comes READ_LATENCY after the transfer.
-        pipe = Pipeline(m, "d", {"answer": READ_LATENCY}, tag={"where": b_tag}, flags={
-            "moved": self.o_operand_read.valid & self.o_operand_read.ready})
+        pipe = Pipeline(m, "d", {"answer": READ_LATENCY}, flags={
+            "moved": self.o_operand_read.valid & self.o_operand_read.ready, "where": b_tag})
         moved, where = pipe.at("answer").moved, pipe.at("answer").where
 
         # Stage w: write. A row counts as loaded when its last lane is written.

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Token traversal: which tokens share a group, where their operands lie and where their results go."""
 
+from types import SimpleNamespace
+
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -22,11 +24,11 @@ _TOKEN = data.StructLayout({
     "valid": 1, "lane": 3, "first": 1, "last": 1, "done": 1, "empty": 1, "multiplier": 16, "rows_last": 7, "wide": 1,
     "plane": 8,
 })
-_WORK = data.StructLayout({
+_WORK = {
     "attention": 1, "empty": 1, "residual": 1, "operand": 1, "traversals": 1, "src_by_entry": 1, "dst_by_entry": 1,
     "wide": 1, "passes_last": 8, "tokens_last": TOKEN_BITS, "rows_last": 7, "plane": 8, "head_last": 3, "src": _PLACE,
     "dst": _PLACE,
-})
+}
 """The instruction at work, whichever it is."""
 assert SLICES_PER_ROW == 4, "Quarters of a row are counted in two bits."
 
@@ -71,7 +73,7 @@ class TokenIterator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         advance, done, begin = Signal(), Signal(), Signal()
-        work, valid = Signal(_WORK), Signal()
+        work, valid = SimpleNamespace(**{name: Signal(shape, name=name) for name, shape in _WORK.items()}), Signal()
         m.d.comb += [self.i.ready.eq(~valid | done), begin.eq(self.i.valid & self.i.ready)]
         with m.If(done):
             m.d.sync += valid.eq(0)
