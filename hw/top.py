@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Top level of the accelerator: wiring only."""
 
+from types import SimpleNamespace
+
 from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetInserter, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -30,6 +32,9 @@ from hw.moe.gate import Gate
 from hw.vector.epilogue import Epilogue
 from hw.vector.layernorm import LayerNorm
 from hw.vector.softmax import Softmax
+
+FAULTY = ("load_store", "operand", "residual", "gate", "array", "epilogue")
+"""Units that report what a program did wrong within the machine."""
 
 
 def ports(cfg: MachineConfig) -> dict:
@@ -67,160 +72,165 @@ class Accelerator(wiring.Component):
         m.d.comb += [ClockSignal().eq(self.ap_clk), ResetSignal().eq(reset)]
 
         # Control survives the reset at the end of a job; everything else is cleared by it.
-        local_units = 6
         m.submodules.csr = csr = Csr(cfg)
-        m.submodules.supervisor = supervisor = Supervisor(cfg, engines=cfg.ports + 2, locals_=local_units)
-
-        def unit(name, component):
+        m.submodules.supervisor = supervisor = Supervisor(cfg, engines=cfg.ports + 2, locals_=len(FAULTY))
+        cleared = _units(cfg)
+        for name, component in cleared.items():
             m.submodules[name] = ResetInserter(supervisor.reset)(component)
-            return component
-
-        main = unit("main", MainPort())
-        weights = unit("weights", WeightStream(cfg))
-        front_end = unit("front_end", FrontEnd(cfg))
-        sequencer = unit("sequencer", Sequencer(cfg))
-        prefetcher = unit("prefetcher", WeightPrefetcher(cfg))
-        activity = unit("activity", Activity())
-        load_store = unit("load_store", LoadStore(cfg))
-        norm = unit("norm", LayerNorm(cfg))
-        gate = unit("gate", Gate(cfg))
-        control = unit("control", ArrayControl(cfg))
-        array = unit("array", MatrixArray(cfg))
-        epilogue = unit("epilogue", Epilogue(cfg))
-        softmax = unit("softmax", Softmax(cfg))
-        operand = unit("operand", OperandMemory(cfg))
-        residual = unit("residual", ResidualMemory(cfg))
-        key = unit("key", KeyMemory(cfg))
-        value = unit("value", ValueMemory(cfg))
-        ring = unit("ring", WeightRing(cfg))
-        params = unit("params", Queue(LINE_BITS, cfg.param_lines))
-        norm_params = unit("norm_params", Queue(LINE_BITS, NORM_LINES))
-        multipliers = unit("multipliers", Queue(LINE_BITS, MULTIPLIER_LINES))
-
-        def join(*pairs):
-            for source, destination in pairs:
-                wiring.connect(m, source, destination)
-
-        def assign(target, source, *same, **renamed):
-            names = dict.fromkeys(same) | renamed
-            m.d.comb += [getattr(target, mine).eq(getattr(source, theirs or mine)) for mine, theirs in names.items()]
-
-        # Ports.
-        connect_flat(m, "s_axi_control", LITE_MEMBERS, self, csr.axi, subordinate=True)
-        connect_flat(m, "m_axi_main", READ_MEMBERS, self, main.read)
-        connect_flat(m, "m_axi_main", WRITE_MEMBERS, self, main.write)
-        for p in range(cfg.ports):
-            connect_flat(m, f"m_axi_weights{p}", READ_MEMBERS, self, weights.axi[p])
-        m.d.comb += self.interrupt.eq(csr.interrupt)
-
-        # Registers and supervisor.
-        for name in (*supervisor.bases, *supervisor.bounds, "job_limit"):
-            m.d.comb += getattr(supervisor, name).eq(getattr(csr, name))
-        assign(supervisor, csr, "start", "abort")
-        assign(csr, supervisor, "busy", "done", "code", "drained", "err_index", "err_addr", "run_id", "clear")
-        assign(main, csr, "read_lo", "read_hi", "write_lo", "write_hi", limit="bus_limit")
-        assign(weights, csr, limit="bus_limit", lo="weight_lo", hi="weight_hi")
-        assign(load_store, csr, "table_addr", "input_addr", "output_addr")
-        assign(front_end, csr, addr="program_addr")
-        m.d.comb += [weights.base[p].eq(getattr(csr, f"weight_addr{p}")) for p in range(cfg.ports)]
-        for engine in (main, weights):
-            m.d.comb += engine.halt.eq(supervisor.halt)
-
-        for n, (prefix, side) in enumerate((("read_", main), ("write_", main))):
-            fault = supervisor.bus_fault[n]
-            assign(fault, side, valid=f"{prefix}fault", code=f"{prefix}fault_code", addr=f"{prefix}fault_addr")
-            m.d.comb += [fault.index.eq(load_store.at), supervisor.expired[n].eq(getattr(side, f"{prefix}expired")),
-                         supervisor.quiet[n].eq(getattr(side, f"{prefix}quiet"))]
-        for p in range(cfg.ports):
-            fault = supervisor.bus_fault[2 + p]
-            m.d.comb += [
-                fault.valid.eq(weights.fault[p]), fault.code.eq(weights.fault_code[p]),
-                fault.addr.eq(weights.fault_addr[p]), fault.index.eq(sequencer.at),
-                supervisor.expired[2 + p].eq(weights.expired[p]), supervisor.quiet[2 + p].eq(weights.quiet[p]),
-            ]
-        for n, source in enumerate((load_store, operand, residual, gate, array, epilogue)):
-            assign(supervisor.local_fault[n], source, valid="fault", code="fault_code")
-            m.d.comb += supervisor.local_fault[n].index.eq((load_store if source is load_store else sequencer).at)
-        assign(supervisor, front_end, program_fault="fault", program_code="fault_code", program_index="fault_index")
-        assign(supervisor, sequencer, "finished", "at")
-
-        # Program.
-        assign(front_end, supervisor, start="begin")
-        assign(main, front_end, "fetching")
-        join((front_end.o_request, main.i_fetch), (main.o_fetch, front_end.i_data))
-        assign(front_end, prefetcher, prefetcher_index="index")
-        assign(front_end, sequencer, sequencer_index="index")
-        assign(prefetcher, front_end, word="prefetcher_word", start="loaded")
-        assign(sequencer, front_end, word="sequencer_word", start="loaded")
-        assign(sequencer, activity, "idle")
-        assign(sequencer, gate, arrivals="o_arrivals", count="o_count")
-        assign(prefetcher, gate, arrivals="o_arrivals", round="o_round")
-        assign(gate, sequencer, i_count_expert="count_expert")
-        for n, reader in enumerate((sequencer, prefetcher)):
-            m.d.comb += [gate.i_place[n].eq(reader.place), reader.arrival.eq(gate.o_arrival[n])]
-        join((sequencer.o_total, prefetcher.i_total), (sequencer.o_dma, load_store.i), (sequencer.o_norm, norm.i),
-             (sequencer.o_array, control.i), (sequencer.o_gate, gate.i))
-        assign(activity, control, control="idle_issue")
-        m.d.comb += activity.context.eq(control.o_context.valid)
-        for name, source in (("dma", load_store), ("norm", norm), ("gate", gate), ("array", array),
-                             ("epilogue", epilogue), ("softmax", softmax)):
-            m.d.comb += getattr(activity, name).eq(source.idle)
-
-        # Weight stream.
-        join((prefetcher.o_chunk, weights.i_chunk), (prefetcher.o_route, weights.i_route), (weights.o_ring, ring.i),
-             (weights.o_param, params.i), (weights.o_norm, norm_params.i), (weights.o_multipliers, multipliers.i),
-             (params.o, epilogue.i_param), (norm_params.o, norm.i_param), (multipliers.o, control.i_multipliers))
-        assign(prefetcher, control, "ring_release", "ring_release_en")
-        m.d.comb += [
-            prefetcher.param_release.eq(params.o.valid & params.o.ready),
-            prefetcher.norm_release.eq(norm_params.o.valid & norm_params.o.ready),
-            prefetcher.multipliers_release.eq(multipliers.o.valid & multipliers.o.ready),
-        ]
-        assign(control, ring, "ring_level", "ring_data")
-        assign(ring, control, "ring_row", "ring_en", "ring_release", "ring_release_en")
-
-        # Load and store.
-        join((load_store.o_load, main.i_load), (main.o_load, load_store.i_data), (load_store.o_store, main.i_store),
-             (load_store.o_data, main.i_data))
-        assign(load_store, main, "stored")
-
-        # Memories.
-        join((control.o_operand_read, operand.i_read[0]), (load_store.o_operand_read, operand.i_read[1]),
-             (epilogue.o_operand, operand.i_write[0]), (norm.o, operand.i_write[1]),
-             (load_store.o_operand_write, operand.i_write[2]),
-             (epilogue.o_residual_read, residual.i_read[0]), (norm.o_read, residual.i_read[1]),
-             (load_store.o_residual_read, residual.i_read[2]),
-             (epilogue.o_residual, residual.i_write[0]), (load_store.o_residual_write, residual.i_write[1]),
-             (epilogue.o_key, key.i), (epilogue.o_value, value.i))
-        m.d.comb += [
-            control.i_operand_row.eq(operand.o_row[0]), load_store.i_operand_row.eq(operand.o_row[1]),
-            epilogue.i_residual_row.eq(residual.o_row[0]), norm.i_row.eq(residual.o_row[1]),
-            load_store.i_residual_row.eq(residual.o_row[2]),
-        ]
-        assign(key, control, row="key_row", en="key_en")
-        assign(value, control, row="value_row", en="value_en")
-        assign(control, key, key_data="o")
-        assign(control, value, value_data="o")
-
-        # Array, epilogue, softmax, gate.
-        m.d.comb += [array.i.payload.eq(control.o_beat.payload), array.i.valid.eq(control.o_beat.valid),
-                     control.o_beat.ready.eq(1)]
-        assign(control, array, "release")
-        join((array.o, epilogue.i), (control.o_context, epilogue.i_context),
-             (epilogue.o_score, softmax.i), (epilogue.o_gate, gate.i_logits),
-             (control.o_softmax_job, softmax.i_job), (softmax.o, control.i_softmax_done),
-             (control.o_traverse, gate.i_traverse), (gate.o_entry, control.i_entry))
-        assign(softmax, control, "p_slot", "p_chunk", "p_plane", "p_en", "p_release")
-        assign(control, softmax, "p_data")
-
-        # Counters.
-        retired = [sequencer.retire, load_store.retire, norm.retire, epilogue.retire, gate.retire]
-        events = {
-            "CYCLES": supervisor.busy, "RETIRED": sum(retired[1:], retired[0]), "ARRAY_BUSY": control.busy,
-            "ARRAY_WEIGHTS": control.wait_weights, "ARRAY_OPERANDS": control.wait_operands,
-            "ARRAY_DRAIN": control.wait_drain, "NORM_BUSY": ~norm.idle, "DMA_BUSY": ~load_store.idle,
-            "MAIN_READ": main.read_beat, "MAIN_WRITTEN": main.write_beat,
-            **{f"WEIGHT_READ{p}": weights.beat[p] for p in range(cfg.ports)},
-        }
-        m.d.comb += [csr.event[n].eq(events.get(counter.name, 0)) for n, counter in enumerate(COUNTERS)]
+        u = SimpleNamespace(csr=csr, supervisor=supervisor, **cleared)
+        for wire in (self._pins, self._registers, self._faults, self._program, self._weights, self._memories,
+                     self._array, self._counters):
+            wire(m, u)
         return m
+
+    def _pins(self, m, u) -> None:
+        """The machine's ports."""
+        connect_flat(m, "s_axi_control", LITE_MEMBERS, self, u.csr.axi, subordinate=True)
+        connect_flat(m, "m_axi_main", READ_MEMBERS, self, u.main.read)
+        connect_flat(m, "m_axi_main", WRITE_MEMBERS, self, u.main.write)
+        for p in range(self.cfg.ports):
+            connect_flat(m, f"m_axi_weights{p}", READ_MEMBERS, self, u.weights.axi[p])
+        m.d.comb += self.interrupt.eq(u.csr.interrupt)
+
+    def _registers(self, m, u) -> None:
+        """Registers and supervisor."""
+        for name in (*u.supervisor.bases, *u.supervisor.bounds, "job_limit"):
+            m.d.comb += getattr(u.supervisor, name).eq(getattr(u.csr, name))
+        _assign(m, u.supervisor, u.csr, "start", "abort")
+        _assign(m, u.csr, u.supervisor, "busy", "done", "code", "drained", "err_index", "err_addr", "run_id", "clear")
+        _assign(m, u.main, u.csr, "read_lo", "read_hi", "write_lo", "write_hi", limit="bus_limit")
+        _assign(m, u.weights, u.csr, limit="bus_limit", lo="weight_lo", hi="weight_hi")
+        _assign(m, u.load_store, u.csr, "table_addr", "input_addr", "output_addr")
+        _assign(m, u.front_end, u.csr, addr="program_addr")
+        m.d.comb += [u.weights.base[p].eq(getattr(u.csr, f"weight_addr{p}")) for p in range(self.cfg.ports)]
+        for engine in (u.main, u.weights):
+            m.d.comb += engine.halt.eq(u.supervisor.halt)
+
+    def _faults(self, m, u) -> None:
+        """Who says that something went wrong, and where."""
+        for n, (prefix, side) in enumerate((("read_", u.main), ("write_", u.main))):
+            fault = u.supervisor.bus_fault[n]
+            _assign(m, fault, side, valid=f"{prefix}fault", code=f"{prefix}fault_code", addr=f"{prefix}fault_addr")
+            m.d.comb += [fault.index.eq(u.load_store.at), u.supervisor.expired[n].eq(getattr(side, f"{prefix}expired")),
+                         u.supervisor.quiet[n].eq(getattr(side, f"{prefix}quiet"))]
+        for p in range(self.cfg.ports):
+            fault = u.supervisor.bus_fault[2 + p]
+            m.d.comb += [
+                fault.valid.eq(u.weights.fault[p]), fault.code.eq(u.weights.fault_code[p]),
+                fault.addr.eq(u.weights.fault_addr[p]), fault.index.eq(u.sequencer.at),
+                u.supervisor.expired[2 + p].eq(u.weights.expired[p]), u.supervisor.quiet[2 + p].eq(u.weights.quiet[p]),
+            ]
+        for fault, name in zip(u.supervisor.local_fault, FAULTY, strict=True):
+            _assign(m, fault, getattr(u, name), valid="fault", code="fault_code")
+            m.d.comb += fault.index.eq((u.load_store if name == "load_store" else u.sequencer).at)
+
+    def _program(self, m, u) -> None:
+        """Program, sequencer, and what these tell the units."""
+        _assign(m, u.supervisor, u.front_end, program_fault="fault", program_code="fault_code",
+                program_index="fault_index")
+        _assign(m, u.supervisor, u.sequencer, "finished", "at")
+        _assign(m, u.front_end, u.supervisor, start="begin")
+        _assign(m, u.main, u.front_end, "fetching")
+        _join(m, (u.front_end.o_request, u.main.i_fetch), (u.main.o_fetch, u.front_end.i_data))
+        _assign(m, u.front_end, u.prefetcher, prefetcher_index="index")
+        _assign(m, u.front_end, u.sequencer, sequencer_index="index")
+        _assign(m, u.prefetcher, u.front_end, word="prefetcher_word", start="loaded")
+        _assign(m, u.sequencer, u.front_end, word="sequencer_word", start="loaded")
+        _assign(m, u.sequencer, u.activity, "idle")
+        _assign(m, u.sequencer, u.gate, arrivals="o_arrivals", count="o_count")
+        _assign(m, u.prefetcher, u.gate, arrivals="o_arrivals", round="o_round")
+        _assign(m, u.gate, u.sequencer, i_count_expert="count_expert")
+        for n, reader in enumerate((u.sequencer, u.prefetcher)):
+            m.d.comb += [u.gate.i_place[n].eq(reader.place), reader.arrival.eq(u.gate.o_arrival[n])]
+        _join(m, (u.sequencer.o_total, u.prefetcher.i_total), (u.sequencer.o_dma, u.load_store.i),
+              (u.sequencer.o_norm, u.norm.i), (u.sequencer.o_array, u.control.i), (u.sequencer.o_gate, u.gate.i))
+        _assign(m, u.activity, u.control, control="idle_issue")
+        m.d.comb += u.activity.context.eq(u.control.o_context.valid)
+        m.d.comb += u.activity.dma.eq(u.load_store.idle)
+        for name in ("norm", "gate", "array", "epilogue", "softmax"):
+            m.d.comb += getattr(u.activity, name).eq(getattr(u, name).idle)
+
+    def _weights(self, m, u) -> None:
+        """The weight stream and its four destinations."""
+        _join(m, (u.prefetcher.o_chunk, u.weights.i_chunk), (u.prefetcher.o_route, u.weights.i_route),
+              (u.weights.o_ring, u.ring.i), (u.weights.o_param, u.params.i), (u.weights.o_norm, u.norm_params.i),
+              (u.weights.o_multipliers, u.multipliers.i), (u.params.o, u.epilogue.i_param),
+              (u.norm_params.o, u.norm.i_param), (u.multipliers.o, u.control.i_multipliers))
+        _assign(m, u.prefetcher, u.control, "ring_release", "ring_release_en")
+        m.d.comb += [
+            u.prefetcher.param_release.eq(u.params.o.valid & u.params.o.ready),
+            u.prefetcher.norm_release.eq(u.norm_params.o.valid & u.norm_params.o.ready),
+            u.prefetcher.multipliers_release.eq(u.multipliers.o.valid & u.multipliers.o.ready),
+        ]
+        _assign(m, u.control, u.ring, "ring_level", "ring_data")
+        _assign(m, u.ring, u.control, "ring_row", "ring_en", "ring_release", "ring_release_en")
+
+    def _memories(self, m, u) -> None:
+        """Load and store, and the clients of each memory."""
+        _join(m, (u.load_store.o_load, u.main.i_load), (u.main.o_load, u.load_store.i_data),
+              (u.load_store.o_store, u.main.i_store), (u.load_store.o_data, u.main.i_data))
+        _assign(m, u.load_store, u.main, "stored")
+        _join(m, (u.control.o_operand_read, u.operand.i_read[0]), (u.load_store.o_operand_read, u.operand.i_read[1]),
+              (u.epilogue.o_operand, u.operand.i_write[0]), (u.norm.o, u.operand.i_write[1]),
+              (u.load_store.o_operand_write, u.operand.i_write[2]),
+              (u.epilogue.o_residual_read, u.residual.i_read[0]), (u.norm.o_read, u.residual.i_read[1]),
+              (u.load_store.o_residual_read, u.residual.i_read[2]),
+              (u.epilogue.o_residual, u.residual.i_write[0]), (u.load_store.o_residual_write, u.residual.i_write[1]),
+              (u.epilogue.o_key, u.key.i), (u.epilogue.o_value, u.value.i))
+        m.d.comb += [
+            u.control.i_operand_row.eq(u.operand.o_row[0]), u.load_store.i_operand_row.eq(u.operand.o_row[1]),
+            u.epilogue.i_residual_row.eq(u.residual.o_row[0]), u.norm.i_row.eq(u.residual.o_row[1]),
+            u.load_store.i_residual_row.eq(u.residual.o_row[2]),
+        ]
+        _assign(m, u.key, u.control, row="key_row", en="key_en")
+        _assign(m, u.value, u.control, row="value_row", en="value_en")
+        _assign(m, u.control, u.key, key_data="o")
+        _assign(m, u.control, u.value, value_data="o")
+
+    def _array(self, m, u) -> None:
+        """Array, epilogue, softmax, gate."""
+        m.d.comb += [u.array.i.payload.eq(u.control.o_beat.payload), u.array.i.valid.eq(u.control.o_beat.valid),
+                     u.control.o_beat.ready.eq(1)]
+        _assign(m, u.control, u.array, "release")
+        _join(m, (u.array.o, u.epilogue.i), (u.control.o_context, u.epilogue.i_context),
+              (u.epilogue.o_score, u.softmax.i), (u.epilogue.o_gate, u.gate.i_logits),
+              (u.control.o_softmax_job, u.softmax.i_job), (u.softmax.o, u.control.i_softmax_done),
+              (u.control.o_traverse, u.gate.i_traverse), (u.gate.o_entry, u.control.i_entry))
+        _assign(m, u.softmax, u.control, "p_slot", "p_chunk", "p_plane", "p_en", "p_release")
+        _assign(m, u.control, u.softmax, "p_data")
+
+    def _counters(self, m, u) -> None:
+        """What the performance counters count."""
+        retired = [u.sequencer.retire, u.load_store.retire, u.norm.retire, u.epilogue.retire, u.gate.retire]
+        events = {
+            "CYCLES": u.supervisor.busy, "RETIRED": sum(retired[1:], retired[0]), "ARRAY_BUSY": u.control.busy,
+            "ARRAY_WEIGHTS": u.control.wait_weights, "ARRAY_OPERANDS": u.control.wait_operands,
+            "ARRAY_DRAIN": u.control.wait_drain, "NORM_BUSY": ~u.norm.idle, "DMA_BUSY": ~u.load_store.idle,
+            "MAIN_READ": u.main.read_beat, "MAIN_WRITTEN": u.main.write_beat,
+            **{f"WEIGHT_READ{p}": u.weights.beat[p] for p in range(self.cfg.ports)},
+        }
+        m.d.comb += [u.csr.event[n].eq(events.get(counter.name, 0)) for n, counter in enumerate(COUNTERS)]
+
+
+def _units(cfg: MachineConfig) -> dict:
+    """All units but registers and supervisor, by name."""
+    return {
+        "main": MainPort(), "weights": WeightStream(cfg), "front_end": FrontEnd(cfg), "sequencer": Sequencer(cfg),
+        "prefetcher": WeightPrefetcher(cfg), "activity": Activity(), "load_store": LoadStore(cfg),
+        "norm": LayerNorm(cfg), "gate": Gate(cfg), "control": ArrayControl(cfg), "array": MatrixArray(cfg),
+        "epilogue": Epilogue(cfg), "softmax": Softmax(cfg), "operand": OperandMemory(cfg),
+        "residual": ResidualMemory(cfg), "key": KeyMemory(cfg), "value": ValueMemory(cfg), "ring": WeightRing(cfg),
+        "params": Queue(LINE_BITS, cfg.param_lines), "norm_params": Queue(LINE_BITS, NORM_LINES),
+        "multipliers": Queue(LINE_BITS, MULTIPLIER_LINES),
+    }
+
+
+def _join(m, *pairs) -> None:
+    for source, destination in pairs:
+        wiring.connect(m, source, destination)
+
+
+def _assign(m, target, source, *same, **renamed) -> None:
+    """Ports of ``target`` get those of ``source``, of the same name or of that given as ``mine="theirs"``."""
+    names = dict.fromkeys(same) | renamed
+    m.d.comb += [getattr(target, mine).eq(getattr(source, theirs or mine)) for mine, theirs in names.items()]

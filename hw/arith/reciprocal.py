@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.tables import RECIPROCAL_BITS
+from hw.lib.pipeline import delay
 
 
 def divide_ones(m, name: str, divisor, bits: int) -> Signal:
@@ -86,13 +87,9 @@ class Reciprocal(wiring.Component):
         aligned, zeros = leading(m, "lead", self.i_total, ((16, 8), (4, 2, 1)))
         quotient = divide_ones(m, "step", aligned[self.WIDTH - RECIPROCAL_BITS:], RECIPROCAL_BITS)
 
-        # In parallel with the division: bit length of the total, and valid.
-        lengths = [self.WIDTH - zeros]
-        for stage in range(RECIPROCAL_BITS):
-            length = Signal(6, name=f"length{stage}", reset_less=True)
-            m.d.sync += length.eq(lengths[-1])
-            lengths.append(length)
+        # Beside the division: how long the total was, and that there was one.
+        length = delay(m, (self.WIDTH - zeros)[:6], RECIPROCAL_BITS, "length")
         valid = Signal(self.LATENCY)
         m.d.sync += valid.eq(Cat(self.i_valid, valid))
-        m.d.comb += [self.o_valid.eq(valid[-1]), self.o_recip.eq(quotient), self.o_length.eq(lengths[-1])]
+        m.d.comb += [self.o_valid.eq(valid[-1]), self.o_recip.eq(quotient), self.o_length.eq(length)]
         return m

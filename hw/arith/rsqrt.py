@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.tables import RSQRT_RADICAND_BITS
 from hw.arith.reciprocal import divide_ones, leading
+from hw.lib.pipeline import delay
 
 ROOT_BITS = RSQRT_RADICAND_BITS // 2
 
@@ -47,10 +48,7 @@ class ReciprocalRoot(wiring.Component):
 
         # In parallel with the recurrences: exponent and valid. With all leading pairs removed, V is shifted by 18 bits.
         exponent = pairs.as_unsigned() - (self.WIDTH - RSQRT_RADICAND_BITS) // 2
-        for stage in range(self.LATENCY - 2):
-            s_exponent = Signal(signed(6), name=f"exponent{stage}", reset_less=True)
-            m.d.sync += s_exponent.eq(exponent)
-            exponent = s_exponent
+        exponent = delay(m, exponent[:6].as_signed(), self.LATENCY - 2, "exponent")
         valid = Signal(self.LATENCY)
         m.d.sync += valid.eq(Cat(self.i_valid, valid))
         m.d.comb += [self.o_valid.eq(valid[-1]), self.o_r.eq(quotient), self.o_j.eq(exponent)]

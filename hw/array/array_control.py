@@ -138,32 +138,8 @@ class ArrayControl(wiring.Component):
         wiring.connect(m, plans.o, issue.i)
         wiring.connect(m, contexts.o, wiring.flipped(self.o_context))
 
-        # Lanes.
-        m.d.comb += [issue.loaded.eq(loader.loaded), loader.free.eq(issue.free)]
-        for n in range(cfg.tm):
-            lane = m.submodules[f"lane{n}"] = LaneBuffer(cfg)
-            m.d.comb += [
-                lane.write_row.eq(loader.lane_row), lane.write_en.eq(loader.lane_en[n]),
-                lane.write_data.eq(loader.lane_data), lane.row.eq(issue.lane_row),
-                lane.quarter.eq(issue.lane_quarter), lane.step.eq(issue.lane_step),
-                lane.unsigned.eq(issue.lane_unsigned), lane.present.eq(issue.lane_present[n]),
-                lane.en.eq(issue.lane_en), issue.lane_operand[n].eq(lane.o), issue.lane_exp[n].eq(lane.exp),
-            ]
-
-        # Ports.
-        wiring.connect(m, loader.o_traverse, wiring.flipped(self.o_traverse))
-        wiring.connect(m, wiring.flipped(self.i_entry), loader.i_entry)
-        wiring.connect(m, loader.o_operand_read, wiring.flipped(self.o_operand_read))
-        wiring.connect(m, wiring.flipped(self.i_multipliers), attention.i_multipliers)
-        wiring.connect(m, attention.o_softmax_job, wiring.flipped(self.o_softmax_job))
-        wiring.connect(m, wiring.flipped(self.i_softmax_done), attention.i_softmax_done)
-        wiring.connect(m, issue.o_beat, wiring.flipped(self.o_beat))
-        m.d.comb += loader.i_operand_row.eq(self.i_operand_row)
-        for name in ("release", "ring_level", "ring_data", "key_data", "value_data", "p_data"):
-            m.d.comb += getattr(issue, name).eq(getattr(self, name))
-        for name in ("ring_row", "ring_en", "ring_release", "ring_release_en", "key_row", "key_en", "value_row",
-                     "value_en", "p_slot", "p_chunk", "p_plane", "p_en", "p_release", "busy"):
-            m.d.comb += getattr(self, name).eq(getattr(issue, name))
+        self._lanes(m, loader, issue)
+        self._outside(m, loader, attention, issue)
 
         # Instructions accepted whose last beat is not out.
         held = Signal(range(2 * INSTRUCTIONS_AHEAD + 4))
@@ -180,3 +156,32 @@ class ArrayControl(wiring.Component):
             self.wait_operands.eq(issue.wait_operands | no_plan & ~no_multipliers & ~no_room),
         ]
         return m
+
+    def _lanes(self, m, loader: OperandLoader, issue: BeatIssue) -> None:
+        """The loader fills the lanes' buffers, the beats read them."""
+        m.d.comb += [issue.loaded.eq(loader.loaded), loader.free.eq(issue.free)]
+        for n in range(self.cfg.tm):
+            lane = m.submodules[f"lane{n}"] = LaneBuffer(self.cfg)
+            m.d.comb += [
+                lane.write_row.eq(loader.lane_row), lane.write_en.eq(loader.lane_en[n]),
+                lane.write_data.eq(loader.lane_data), lane.row.eq(issue.lane_row),
+                lane.quarter.eq(issue.lane_quarter), lane.step.eq(issue.lane_step),
+                lane.unsigned.eq(issue.lane_unsigned), lane.present.eq(issue.lane_present[n]),
+                lane.en.eq(issue.lane_en), issue.lane_operand[n].eq(lane.o), issue.lane_exp[n].eq(lane.exp),
+            ]
+
+    def _outside(self, m, loader: OperandLoader, attention: AttentionSchedule, issue: BeatIssue) -> None:
+        """Ports that are those of a part."""
+        wiring.connect(m, loader.o_traverse, wiring.flipped(self.o_traverse))
+        wiring.connect(m, wiring.flipped(self.i_entry), loader.i_entry)
+        wiring.connect(m, loader.o_operand_read, wiring.flipped(self.o_operand_read))
+        wiring.connect(m, wiring.flipped(self.i_multipliers), attention.i_multipliers)
+        wiring.connect(m, attention.o_softmax_job, wiring.flipped(self.o_softmax_job))
+        wiring.connect(m, wiring.flipped(self.i_softmax_done), attention.i_softmax_done)
+        wiring.connect(m, issue.o_beat, wiring.flipped(self.o_beat))
+        m.d.comb += loader.i_operand_row.eq(self.i_operand_row)
+        for name in ("release", "ring_level", "ring_data", "key_data", "value_data", "p_data"):
+            m.d.comb += getattr(issue, name).eq(getattr(self, name))
+        for name in ("ring_row", "ring_en", "ring_release", "ring_release_en", "key_row", "key_en", "value_row",
+                     "value_en", "p_slot", "p_chunk", "p_plane", "p_en", "p_release", "busy"):
+            m.d.comb += getattr(self, name).eq(getattr(issue, name))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Beat issuer: issues a planned beat when its operands, weights and drain bank are ready, and fetches its data."""
 
+from typing import NamedTuple
+
 from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,11 +12,20 @@ from hw.array.array import DRAIN_BANKS
 from hw.array.lane_buffer import pointer_bits
 from hw.array.micro_op import LaneMove, RingMove, Source, micro_op
 from hw.interfaces import EXP_BITS, OPERAND_BITS, SOFTMAX_SLOTS, array_beat
+from hw.lib.pipeline import Pipeline
 
 
 def probabilities(config: MachineConfig) -> data.ArrayLayout:
     """16 probability bytes of each lane."""
     return data.ArrayLayout(data.ArrayLayout(8, SLICE), config.tm)
+
+
+class Ring(NamedTuple):
+    """The place of the next row, of the row behind it, and where the ring's filled part ends."""
+
+    now: Signal
+    following: Signal
+    head: Signal
 
 
 class BeatIssue(wiring.Component):
@@ -66,16 +77,58 @@ class BeatIssue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        cfg, plan = self.cfg, self.i.p
-        go = Signal()
+        plan, go = self.i.p, Signal()
+        from_ring = plan.source == Source.RING
+        from_lanes = from_ring | (plan.source == Source.KEY)
+        ring = self._ring(m, go, from_ring)
+        lane = self._lane_row(m, go, from_lanes)
 
-        # Ring: where the next row lies, a pointer with one extra bit, and its offset from the base; how far the ring
-        # is filled. `fresh` is the first row not yet read: where the next LINEAR begins.
-        bits = cfg.ring_rows.bit_length()
+        # Drain banks.
+        credits = Signal(range(DRAIN_BANKS + 1), init=DRAIN_BANKS)
+        m.d.sync += credits.eq(credits + self.release - (go & plan.last))
+
+        # The decision.
+        no_weights, no_operands, no_bank = Signal(), Signal(), Signal()
+        m.d.comb += [
+            no_weights.eq(from_ring & (ring.now.at == ring.head)),
+            no_operands.eq(from_lanes & (lane == self.loaded)),
+            no_bank.eq(plan.last & (credits == 0)),
+            go.eq(self.i.valid & ~(no_weights | no_operands | no_bank)), self.i.ready.eq(go),
+        ]
+        m.d.sync += [
+            self.busy.eq(go & (plan.source != Source.NONE)), self.wait_weights.eq(self.i.valid & no_weights),
+            self.wait_operands.eq(self.i.valid & no_operands & ~no_weights),
+            self.wait_drain.eq(self.i.valid & no_bank & ~no_operands & ~no_weights),
+        ]
+
+        # Stage 1: requests.
+        m.d.sync += [
+            self.ring_en.eq(go & from_ring), self.ring_row.eq(ring.now.offset),
+            self.ring_release.eq(ring.following.offset),
+            self.ring_release_en.eq(go & from_ring & (plan.ring == RingMove.RELEASE)),
+            self.key_en.eq(go & (plan.source == Source.KEY)), self.key_row.eq(plan.row),
+            self.value_en.eq(go & (plan.source == Source.VALUE)), self.value_row.eq(plan.row),
+            self.lane_en.eq(go & from_lanes), self.lane_row.eq(lane),
+            self.lane_quarter.eq(plan.quarter), self.lane_step.eq(plan.step), self.lane_unsigned.eq(plan.unsigned),
+            self.lane_present.eq(plan.present),
+            self.p_en.eq(go & (plan.source == Source.VALUE)), self.p_slot.eq(plan.slot), self.p_chunk.eq(plan.chunk),
+            self.p_plane.eq(plan.plane),
+        ]
+
+        # Stages tag .. answer: beside the memories.
+        pipe = Pipeline(m, "s", {"tag": 1, "answer": 2}, flags={
+            "valid": go & (plan.source != Source.NONE), "plan": plan})
+        self._beat(m, pipe.at("answer").valid, pipe.at("answer").plan)
+        return m
+
+    def _ring(self, m, go, from_ring) -> Ring:
+        """Where the next row lies, a pointer with one bit to spare, and its offset from the base; how far the ring
+        is filled. ``fresh`` is the first row that nobody has read yet: where the next LINEAR begins."""
+        plan = self.i.p
+        bits = self.cfg.ring_rows.bit_length()
         ring, mark, start, fresh = (Signal(data.StructLayout({"at": bits, "offset": bits}), name=name)
                                     for name in ("ring", "ring_mark", "ring_start", "ring_fresh"))
         ring_tail, ring_head, ring_base = Signal(bits), Signal(bits), Signal(bits)
-        from_ring = plan.source == Source.RING
         # Tail and level below belong to the same cycle: the ring counts a release in the cycle after it saw it.
         with m.If(self.ring_release_en):
             m.d.sync += ring_tail.eq(ring_tail + self.ring_release)
@@ -105,10 +158,11 @@ class BeatIssue(wiring.Component):
         with m.If(go & (plan.source == Source.NONE)):
             sought = {"at": ring_base + plan.jump, "offset": plan.jump}
             m.d.sync += [place[name].eq(value) for place in (ring, mark, start) for name, value in sought.items()]
+        return Ring(now=ring, following=following, head=ring_head)
 
-        # Lane rows.
-        lane = Signal(pointer_bits(cfg))
-        from_lanes = from_ring | (plan.source == Source.KEY)
+    def _lane_row(self, m, go, from_lanes) -> Signal:
+        """The row of the lane buffers."""
+        plan, lane = self.i.p, Signal(pointer_bits(self.cfg))
         with m.If(go & from_lanes):
             with m.Switch(plan.lane):
                 with m.Case(LaneMove.NEXT):
@@ -117,47 +171,11 @@ class BeatIssue(wiring.Component):
                     m.d.sync += lane.eq(self.free)
                 with m.Case(LaneMove.FREE):
                     m.d.sync += [lane.eq(lane + 1), self.free.eq(lane + 1)]
+        return lane
 
-        # Drain banks.
-        credits = Signal(range(DRAIN_BANKS + 1), init=DRAIN_BANKS)
-        m.d.sync += credits.eq(credits + self.release - (go & plan.last))
-
-        # The decision.
-        no_weights, no_operands, no_bank = Signal(), Signal(), Signal()
-        m.d.comb += [
-            no_weights.eq(from_ring & (ring.at == ring_head)),
-            no_operands.eq(from_lanes & (lane == self.loaded)),
-            no_bank.eq(plan.last & (credits == 0)),
-            go.eq(self.i.valid & ~(no_weights | no_operands | no_bank)), self.i.ready.eq(go),
-        ]
-        m.d.sync += [
-            self.busy.eq(go & (plan.source != Source.NONE)), self.wait_weights.eq(self.i.valid & no_weights),
-            self.wait_operands.eq(self.i.valid & no_operands & ~no_weights),
-            self.wait_drain.eq(self.i.valid & no_bank & ~no_operands & ~no_weights),
-        ]
-
-        # Stage 1: requests.
-        m.d.sync += [
-            self.ring_en.eq(go & from_ring), self.ring_row.eq(ring.offset), self.ring_release.eq(following.offset),
-            self.ring_release_en.eq(go & from_ring & (plan.ring == RingMove.RELEASE)),
-            self.key_en.eq(go & (plan.source == Source.KEY)), self.key_row.eq(plan.row),
-            self.value_en.eq(go & (plan.source == Source.VALUE)), self.value_row.eq(plan.row),
-            self.lane_en.eq(go & from_lanes), self.lane_row.eq(lane),
-            self.lane_quarter.eq(plan.quarter), self.lane_step.eq(plan.step), self.lane_unsigned.eq(plan.unsigned),
-            self.lane_present.eq(plan.present),
-            self.p_en.eq(go & (plan.source == Source.VALUE)), self.p_slot.eq(plan.slot), self.p_chunk.eq(plan.chunk),
-            self.p_plane.eq(plan.plane),
-        ]
-
-        # Stages 1 to 3: tags, in parallel with the memory reads.
-        valid, tag = Signal(), Signal(micro_op(cfg))
-        m.d.sync += [valid.eq(go & (plan.source != Source.NONE)), tag.eq(plan)]
-        for stage in (2, 3):
-            next_valid, next_tag = Signal(name=f"s{stage}_valid"), Signal(micro_op(cfg), name=f"s{stage}_tag")
-            m.d.sync += [next_valid.eq(valid), next_tag.eq(tag)]
-            valid, tag = next_valid, next_tag
-
-        # Stage 4: the beat. Lane buffers zero absent lanes themselves.
+    def _beat(self, m, valid, tag) -> None:
+        """The beat, from the memories' answers. Lane buffers zero absent lanes themselves."""
+        cfg = self.cfg
         beat = Signal(array_beat(cfg), reset_less=True)
         m.d.comb += self.o_beat.p.eq(beat)
         m.d.sync += [
@@ -179,4 +197,3 @@ class BeatIssue(wiring.Component):
             for j in range(cfg.tk):
                 m.d.sync += beat.operand[n][j].eq(
                     Mux(from_lanes, self.lane_operand[n][j], Mux(tag.present[n], p_step[8 * j:8 * j + 8], 0)))
-        return m

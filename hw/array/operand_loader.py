@@ -10,6 +10,7 @@ from hw.array.lane_buffer import pointer_bits
 from hw.array.token_group import group
 from hw.array.token_iterator import TRAVERSAL, TokenIterator
 from hw.interfaces import ISSUE, OPERAND_ROW, QUEUE_ENTRY, READ_LATENCY, ROW_BITS
+from hw.lib.pipeline import Pipeline
 from hw.lib.queue import Queue
 
 GROUPS_AHEAD = 8
@@ -106,11 +107,9 @@ class OperandLoader(wiring.Component):
             ]
 
         # The answer comes READ_LATENCY after the transfer.
-        moved, where = self.o_operand_read.valid & self.o_operand_read.ready, b_tag
-        for stage in range(READ_LATENCY):
-            next_moved, next_where = Signal(name=f"d{stage}_moved"), Signal(tag, name=f"d{stage}_tag")
-            m.d.sync += [next_moved.eq(moved), next_where.eq(where)]
-            moved, where = next_moved, next_where
+        pipe = Pipeline(m, "d", {"answer": READ_LATENCY}, flags={
+            "moved": self.o_operand_read.valid & self.o_operand_read.ready, "where": b_tag})
+        moved, where = pipe.at("answer").moved, pipe.at("answer").where
 
         # Stage w: write. A row counts as loaded when its last lane is written.
         w_last, w_data = Signal(), Signal(OPERAND_ROW, reset_less=True)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Token iterator: which tokens share a group, where their operands lie and where their results go."""
 
+from types import SimpleNamespace
+
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -22,6 +24,12 @@ _TOKEN = data.StructLayout({
     "valid": 1, "lane": 3, "first": 1, "last": 1, "done": 1, "empty": 1, "multiplier": 16, "rows_last": 7, "wide": 1,
     "plane": 8,
 })
+_WORK = {
+    "attention": 1, "empty": 1, "residual": 1, "operand": 1, "traversals": 1, "src_by_entry": 1, "dst_by_entry": 1,
+    "wide": 1, "passes_last": 8, "tokens_last": TOKEN_BITS, "rows_last": 7, "plane": 8, "head_last": 3, "src": _PLACE,
+    "dst": _PLACE,
+}
+"""The instruction at work, whichever it is."""
 assert SLICES_PER_ROW == 4, "Quarters of a row are counted in two bits."
 
 
@@ -64,15 +72,21 @@ class TokenIterator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        advance, done = Signal(), Signal()
+        advance, done, begin = Signal(), Signal(), Signal()
+        work, valid = SimpleNamespace(**{name: Signal(shape, name=name) for name, shape in _WORK.items()}), Signal()
+        m.d.comb += [self.i.ready.eq(~valid | done), begin.eq(self.i.valid & self.i.ready)]
+        with m.If(done):
+            m.d.sync += valid.eq(0)
+        with m.If(begin):
+            m.d.sync += valid.eq(1)
+        self._take(m, begin, work)
+        token, src, dst = self._places(m, work, valid, advance, done)
+        token, number, rows = self._rows(m, advance, token, src, dst)
+        self._fill(m, advance, token, number, rows)
+        return m
 
-        # Instruction.
-        valid, empty, attention = Signal(), Signal(), Signal()
-        residual, operand, from_queue = Signal(), Signal(), Signal()
-        src_by_entry, dst_by_entry, wide = Signal(), Signal(), Signal()
-        passes_last, tokens_last = Signal(8), Signal(TOKEN_BITS)
-        rows_last, plane, head_last = Signal(7), Signal(8), Signal(3)
-        src, dst = Signal(_PLACE), Signal(_PLACE)
+    def _take(self, m, begin, work) -> None:
+        """The instruction, and as many traversals of its queue as it has passes."""
         linear = INSTRUCTION[Opcode.LINEAR](self.i.p.word)
         heads = INSTRUCTION[Opcode.ATTENTION](self.i.p.word)
         by_token = (linear.src_index == Index.QUEUE_TOKEN) | (linear.dst_index == Index.QUEUE_TOKEN)
@@ -81,75 +95,75 @@ class TokenIterator(wiring.Component):
         linear_count = Mux(queued, self.i.p.count, linear.tokens)
         linear_empty = linear_count == 0
         linear_passes_last = Mux(linear.dst == Route.GATE.value, 0, linear.tiles - 1)
-        traversals_left, expert = Signal(8), Signal(6)
-        more_traversals = Signal()
-        m.d.comb += [
-            self.i.ready.eq(~valid | done), self.o_traverse.valid.eq(more_traversals),
-            self.o_traverse.p.expert.eq(expert),
-        ]
+        traversals, more, left, expert = by_entry & ~linear_empty, Signal(), Signal(8), Signal(6)
+        m.d.comb += [self.o_traverse.valid.eq(more), self.o_traverse.p.expert.eq(expert)]
         with m.If(self.o_traverse.valid & self.o_traverse.ready):
-            m.d.sync += [traversals_left.eq(traversals_left - 1), more_traversals.eq(traversals_left != 0)]
-        with m.If(done):
-            m.d.sync += valid.eq(0)
-        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [left.eq(left - 1), more.eq(left != 0)]
+        with m.If(begin):
+            m.d.sync += expert.eq(self.i.p.expert)
             with m.If(linear.opcode == Opcode.ATTENTION):
                 m.d.sync += [
-                    attention.eq(1), empty.eq(0), residual.eq(0), operand.eq(0), from_queue.eq(0), src_by_entry.eq(0),
-                    dst_by_entry.eq(0), wide.eq(0), passes_last.eq(heads.heads - 1), tokens_last.eq(heads.queries - 1),
-                    head_last.eq(heads.head_slices - 1), src.row.eq(heads.q_row), src.stride.eq(heads.q_stride),
-                    dst.row.eq(heads.dst_row), dst.stride.eq(heads.dst_stride),
+                    work.attention.eq(1), work.empty.eq(0), work.residual.eq(0), work.operand.eq(0),
+                    work.traversals.eq(0), work.src_by_entry.eq(0), work.dst_by_entry.eq(0), work.wide.eq(0),
+                    work.passes_last.eq(heads.heads - 1), work.tokens_last.eq(heads.queries - 1),
+                    work.head_last.eq(heads.head_slices - 1), work.src.row.eq(heads.q_row),
+                    work.src.stride.eq(heads.q_stride), work.dst.row.eq(heads.dst_row),
+                    work.dst.stride.eq(heads.dst_stride),
                 ]
             with m.Else():
                 m.d.sync += [
-                    attention.eq(0), residual.eq(linear.dst == Route.RESIDUAL.value),
-                    operand.eq((linear.dst == Route.OPERAND8.value) | (linear.dst == Route.OPERAND16.value)),
-                    empty.eq(linear_empty), from_queue.eq(by_entry & ~linear_empty),
-                    more_traversals.eq(by_entry & ~linear_empty), traversals_left.eq(linear_passes_last),
-                    src_by_entry.eq(linear.src_index == Index.QUEUE_TOKEN),
-                    dst_by_entry.eq(linear.dst_index == Index.QUEUE_TOKEN), wide.eq(linear.src_wide),
-                    passes_last.eq(linear_passes_last),
-                    tokens_last.eq(Mux(linear_empty, 0, linear_count - 1)),
-                    rows_last.eq((linear.slices - 1) >> 2), plane.eq(Mux(linear_empty, 0, linear.src_plane)),
-                    src.row.eq(Mux(linear_empty, 0, linear.src_row)), src.stride.eq(linear.src_stride),
-                    dst.row.eq(linear.dst_row), dst.stride.eq(linear.dst_stride),
+                    work.attention.eq(0), work.residual.eq(linear.dst == Route.RESIDUAL.value),
+                    work.operand.eq((linear.dst == Route.OPERAND8.value) | (linear.dst == Route.OPERAND16.value)),
+                    work.empty.eq(linear_empty), work.traversals.eq(traversals),
+                    work.src_by_entry.eq(linear.src_index == Index.QUEUE_TOKEN),
+                    work.dst_by_entry.eq(linear.dst_index == Index.QUEUE_TOKEN), work.wide.eq(linear.src_wide),
+                    work.passes_last.eq(linear_passes_last),
+                    work.tokens_last.eq(Mux(linear_empty, 0, linear_count - 1)),
+                    work.rows_last.eq((linear.slices - 1) >> 2), work.plane.eq(Mux(linear_empty, 0, linear.src_plane)),
+                    work.src.row.eq(Mux(linear_empty, 0, linear.src_row)), work.src.stride.eq(linear.src_stride),
+                    work.dst.row.eq(linear.dst_row), work.dst.stride.eq(linear.dst_stride),
                 ]
-            m.d.sync += [valid.eq(1), expert.eq(self.i.p.expert)]
+                m.d.sync += [more.eq(traversals), left.eq(linear_passes_last)]
 
-        # Place in the loops; `slice_` is the head's first slice.
+    def _places(self, m, work, valid, advance, done) -> tuple:
+        """Place in the loops; ``slice_`` is the head's first slice. Stage 1: (which token and pass, its source, its
+        destination)."""
         pass_, token, lane, slice_ = Signal(8), Signal(TOKEN_BITS), Signal(3), Signal(8)
         pass_done, group_done, take = Signal(), Signal(), Signal()
-        ready = valid & (~from_queue | self.i_entry.valid)
+        ready = valid & (~work.traversals | self.i_entry.valid)
         m.d.comb += [
-            take.eq(ready & advance), self.i_entry.ready.eq(advance & valid & from_queue),
-            pass_done.eq(token == tokens_last), group_done.eq(pass_done | (lane == self.cfg.tm - 1)),
-            done.eq(take & pass_done & (pass_ == passes_last)),
+            take.eq(ready & advance), self.i_entry.ready.eq(advance & valid & work.traversals),
+            pass_done.eq(token == work.tokens_last), group_done.eq(pass_done | (lane == self.cfg.tm - 1)),
+            done.eq(take & pass_done & (pass_ == work.passes_last)),
         ]
         with m.If(take):
             m.d.sync += [token.eq(Mux(pass_done, 0, token + 1)), lane.eq(Mux(group_done, 0, lane + 1))]
             with m.If(pass_done):
-                m.d.sync += [pass_.eq(pass_ + 1), slice_.eq(slice_ + head_last + 1)]
+                m.d.sync += [pass_.eq(pass_ + 1), slice_.eq(slice_ + work.head_last + 1)]
             with m.If(done):
                 m.d.sync += [pass_.eq(0), slice_.eq(0)]
 
-        # Stage 1: which token, which pass.
         s1_src, s1_dst, s1_token = Signal(_PLACE), Signal(_PLACE), Signal(_TOKEN)
         end_slice = Signal(9)
-        m.d.comb += end_slice.eq(slice_ + head_last)
+        m.d.comb += end_slice.eq(slice_ + work.head_last)
         with m.If(advance):
             m.d.sync += [
-                s1_src.eq(src), s1_dst.eq(dst),
-                s1_src.token.eq(Mux(src_by_entry, self.i_entry.p.token, token)),
-                s1_dst.token.eq(Mux(dst_by_entry, self.i_entry.p.token, token)),
-                s1_src.offset.eq(Mux(attention, slice_[2:], 0)),
-                s1_dst.offset.eq(Mux(residual, pass_, Mux(operand, pass_[1:], 0))),
+                s1_src.eq(work.src), s1_dst.eq(work.dst),
+                s1_src.token.eq(Mux(work.src_by_entry, self.i_entry.p.token, token)),
+                s1_dst.token.eq(Mux(work.dst_by_entry, self.i_entry.p.token, token)),
+                s1_src.offset.eq(Mux(work.attention, slice_[2:], 0)),
+                s1_dst.offset.eq(Mux(work.residual, pass_, Mux(work.operand, pass_[1:], 0))),
                 s1_token.valid.eq(ready), s1_token.lane.eq(lane), s1_token.first.eq(token < self.cfg.tm),
-                s1_token.last.eq(pass_done), s1_token.done.eq(group_done), s1_token.empty.eq(empty),
+                s1_token.last.eq(pass_done), s1_token.done.eq(group_done), s1_token.empty.eq(work.empty),
                 s1_token.multiplier.eq(self.i_entry.p.weight),
-                s1_token.rows_last.eq(Mux(attention, end_slice[2:] - slice_[2:], rows_last)),
-                s1_token.wide.eq(wide), s1_token.plane.eq(plane),
+                s1_token.rows_last.eq(Mux(work.attention, end_slice[2:] - slice_[2:], work.rows_last)),
+                s1_token.wide.eq(work.wide), s1_token.plane.eq(work.plane),
             ]
+        return s1_token, s1_src, s1_dst
 
-        # Stage 2: products, and what does not depend on the token. Stage 3: rows.
+    @staticmethod
+    def _rows(m, advance, s1_token, s1_src, s1_dst) -> tuple:
+        """Stage 2: products, and what does not depend on the token. Stage 3: (the token, its number, its rows)."""
         s2_token, s3_token = Signal.like(s1_token), Signal.like(s1_token)
         s2_number, s3_number = Signal(TOKEN_BITS), Signal(TOKEN_BITS)
         s3_rows = []
@@ -162,8 +176,10 @@ class TokenIterator(wiring.Component):
                 m.d.sync += [s2_product.eq(place.token * place.stride), s2_row.eq(place.row + place.offset),
                              s3_row.eq(s2_row + s2_product)]
                 s3_rows.append(s3_row)
+        return s3_token, s3_number, s3_rows
 
-        # Lanes fill up; the complete group waits until it is taken.
+    def _fill(self, m, advance, s3_token, s3_number, s3_rows) -> None:
+        """Lanes fill up; the complete group waits for the taker."""
         out, full = Signal.like(self.o.p), Signal()
         m.d.comb += [advance.eq(~full | self.o.ready), self.o.valid.eq(full), self.o.p.eq(out)]
         with m.If(advance):
@@ -183,4 +199,3 @@ class TokenIterator(wiring.Component):
                         ]
                     with m.If(s3_token.lane <= n):
                         m.d.sync += out.group.lanes[n].present.eq((s3_token.lane == n) & ~s3_token.empty)
-        return m

@@ -18,6 +18,7 @@ from golden.spec.legality import (
     retained,
 )
 from golden.spec.machine import MachineConfig
+from hw.lib.pipeline import delay
 from hw.shapes import INSTRUCTION
 
 TOKENS_BITS = 13
@@ -124,10 +125,6 @@ class BoundsChecker(wiring.Component):
         m.d.sync += [s5_same.eq(a_when & b_when & (a_resource == b_resource)), s5_a_below.eq(a_base < b_end),
                      s5_b_below.eq(b_base < a_end)]
 
-        wrong = s2_wrong
-        for stage in range(3, self.LATENCY):
-            later = Signal(name=f"s{stage}_wrong")
-            m.d.sync += later.eq(wrong)
-            wrong = later
+        wrong = delay(m, s2_wrong, self.LATENCY - 3, "wrong", reset_less=False)
         m.d.sync += self.contradiction.eq(wrong | s5_same & s5_a_below & s5_b_below)
         return m

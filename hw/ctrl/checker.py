@@ -9,6 +9,7 @@ from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, LIMITS, Opcode
 from golden.spec.machine import MachineConfig
 from golden.spec.status import Status
 from hw.ctrl.bounds_check import BoundsChecker
+from hw.lib.pipeline import delay
 from hw.shapes import INSTRUCTION
 
 
@@ -92,10 +93,7 @@ class InstructionChecker(wiring.Component):
         now = Signal(checked, name="s2_checked")
         m.d.sync += [now.valid.eq(s1_valid), now.at.eq(s1_at), now.end.eq(s1_opcode == Opcode.END),
                      now.misplaced.eq(unknown | misplaced), now.bad.eq((s1_bad >> s1_opcode)[0])]
-        for stage in range(3, bounds.LATENCY + 1):
-            later = Signal(checked, name=f"s{stage}_checked")
-            m.d.sync += later.eq(now)
-            now = later
+        now = delay(m, now, bounds.LATENCY - 2, "checked", reset_less=False)
         bad = now.bad | bounds.contradiction
         m.d.sync += self.fault.eq(0)
         with m.If(now.valid & ~self.ended):

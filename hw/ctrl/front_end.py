@@ -69,30 +69,15 @@ class FrontEnd(wiring.Component):
         m = Module()
         m.submodules.checker = checker = InstructionChecker(self.cfg)
         m.submodules.program = program = memory.Memory(shape=WORD_BITS, depth=self.cfg.program_depth, init=[])
-        writer = program.write_port()
         for index, word in ((self.prefetcher_index, self.prefetcher_word), (self.sequencer_index, self.sequencer_word)):
             reader = program.read_port()
             m.d.comb += [reader.addr.eq(index), reader.en.eq(1)]
             m.d.sync += word.eq(reader.data)
 
-        # Two beats to a word.
-        word, second, complete = Signal(WORD_BITS), Signal(), Signal()
-        at, count = Signal(16), Signal(16)
-        m.d.sync += complete.eq(0)
-        m.d.comb += self.i_data.ready.eq(self.fetching)
-        with m.If(self.i_data.valid & self.i_data.ready):
-            m.d.sync += [word.eq(word[BEAT_BITS:]), word[BEAT_BITS:].eq(self.i_data.payload), second.eq(~second),
-                         complete.eq(second)]
-        m.d.comb += [
-            writer.addr.eq(at), writer.data.eq(word), writer.en.eq(complete),
-            checker.word.eq(word), checker.at.eq(at), checker.valid.eq(complete & (at != 0)),
-        ]
-        with m.If(complete):
-            m.d.sync += at.eq(at + 1)
-
+        word, complete, at = self._words(m, program.write_port(), checker)
         begin = INSTRUCTION[Opcode.BEGIN](word)
         no_begin, no_magic, no_abi, no_print = Signal(), Signal(), Signal(), Signal()
-        bad_count, bad_reserved = Signal(), Signal()
+        bad_count, bad_reserved, count = Signal(), Signal(), Signal(16)
         settle, refused = Signal(range(checker.LATENCY + 2)), Signal()
 
         def refuse(code):
@@ -160,3 +145,19 @@ class FrontEnd(wiring.Component):
             with m.State("REFUSED"):
                 pass  # until reset
         return m
+
+    def _words(self, m, writer, checker: InstructionChecker) -> tuple[Signal, Signal, Signal]:
+        """Two beats to a word: (the word, whether it is complete, its place), which memory and checker get as well."""
+        word, second, complete, at = Signal(WORD_BITS), Signal(), Signal(), Signal(16)
+        m.d.sync += complete.eq(0)
+        m.d.comb += self.i_data.ready.eq(self.fetching)
+        with m.If(self.i_data.valid & self.i_data.ready):
+            m.d.sync += [word.eq(word[BEAT_BITS:]), word[BEAT_BITS:].eq(self.i_data.payload), second.eq(~second),
+                         complete.eq(second)]
+        m.d.comb += [
+            writer.addr.eq(at), writer.data.eq(word), writer.en.eq(complete),
+            checker.word.eq(word), checker.at.eq(at), checker.valid.eq(complete & (at != 0)),
+        ]
+        with m.If(complete):
+            m.d.sync += at.eq(at + 1)
+        return word, complete, at

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load/store unit: LOAD, STORE and COPY move rows between DRAM and the operand and residual memories."""
 
+from types import SimpleNamespace
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -80,15 +82,15 @@ class LoadStore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        view = {code: INSTRUCTION[code](self.i.payload.word) for code in (Opcode.LOAD, Opcode.STORE, Opcode.COPY)}
-        load, store, copy = view.values()
-
         # The instruction: where it reads and writes locally, and its DRAM address, half by half.
         is_load, is_store, is_copy, residual = Signal(), Signal(), Signal(), Signal()
         source, target, rows = Signal(ROW_BITS), Signal(ROW_BITS), Signal(ROWS_BITS)
+        base, offset = Signal(ADDRESS_BITS), Signal(32)
+        into = SimpleNamespace(source=source, target=target, rows=rows, residual=residual, base=base, offset=offset,
+                               is_load=is_load, is_store=is_store, is_copy=is_copy)
         source_end, target_end = Signal(ROWS_BITS + 1), Signal(ROWS_BITS + 1)
         half = ADDRESS_BITS // 2
-        base, offset, carry = Signal(ADDRESS_BITS), Signal(32), Signal()
+        carry = Signal()
         addr = Signal(ADDRESS_BITS)
         for out in (self.o_load, self.o_store):
             m.d.comb += [out.payload.addr.eq(addr), out.payload.beats.eq(rows * LINE_BEATS)]
@@ -104,26 +106,7 @@ class LoadStore(wiring.Component):
         with m.FSM():
             with m.State("ACCEPT"):
                 m.d.comb += [self.i.ready.eq(1), self.idle.eq(1)]
-                opcode = load.opcode
-                m.d.sync += [
-                    is_load.eq(opcode == Opcode.LOAD), is_store.eq(opcode == Opcode.STORE),
-                    is_copy.eq(opcode == Opcode.COPY),
-                ]
-                with m.Switch(opcode):
-                    with m.Case(Opcode.LOAD):
-                        m.d.sync += [
-                            offset.eq(load.offset), target.eq(load.row), rows.eq(load.rows),
-                            residual.eq(load.memory == Memory.RESIDUAL),
-                            base.eq(Mux(load.region == Region.INPUT, self.input_addr, self.table_addr)),
-                        ]
-                    with m.Case(Opcode.STORE):
-                        m.d.sync += [
-                            offset.eq(store.offset), source.eq(store.row), rows.eq(store.rows),
-                            residual.eq(store.memory == Memory.RESIDUAL), base.eq(self.output_addr),
-                        ]
-                    with m.Default():
-                        m.d.sync += [source.eq(copy.src_row), target.eq(copy.dst_row), rows.eq(copy.rows),
-                                     residual.eq(1)]
+                self._decode(m, into)
                 with m.If(self.i.valid):
                     m.d.sync += self.at.eq(self.i.payload.index)
                     m.next = "ENDS"
@@ -161,6 +144,31 @@ class LoadStore(wiring.Component):
         self._fill(m, queue, running, is_load, residual, source, to_read)
         self._empty(m, queue, running, is_store, residual, target, to_write)
         return m
+
+    def _decode(self, m, into: SimpleNamespace) -> None:
+        """The registers ``into`` from the instruction that is offered."""
+        load, store, copy = (INSTRUCTION[code](self.i.payload.word) for code in (
+            Opcode.LOAD, Opcode.STORE, Opcode.COPY))
+        opcode = load.opcode
+        m.d.sync += [
+            into.is_load.eq(opcode == Opcode.LOAD), into.is_store.eq(opcode == Opcode.STORE),
+            into.is_copy.eq(opcode == Opcode.COPY),
+        ]
+        with m.Switch(opcode):
+            with m.Case(Opcode.LOAD):
+                m.d.sync += [
+                    into.offset.eq(load.offset), into.target.eq(load.row), into.rows.eq(load.rows),
+                    into.residual.eq(load.memory == Memory.RESIDUAL),
+                    into.base.eq(Mux(load.region == Region.INPUT, self.input_addr, self.table_addr)),
+                ]
+            with m.Case(Opcode.STORE):
+                m.d.sync += [
+                    into.offset.eq(store.offset), into.source.eq(store.row), into.rows.eq(store.rows),
+                    into.residual.eq(store.memory == Memory.RESIDUAL), into.base.eq(self.output_addr),
+                ]
+            with m.Default():
+                m.d.sync += [into.source.eq(copy.src_row), into.target.eq(copy.dst_row), into.rows.eq(copy.rows),
+                             into.residual.eq(1)]
 
     def _fill(self, m, queue, running, is_load, residual, source, to_read):
         """Rows into the queue: gathered from beats, or read from a memory while the queue has room for the answers."""

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.status import Status
 from hw.axi import ADDRESS_BITS, BEAT_BITS, BURST, MAX_BURST, SIZE, TRANSFER, AxiRead, Response
 from hw.dma.bus_timer import BusTimer
+from hw.dma.response_check import check_response
 from hw.dma.splitter import SPAN_BITS, BurstSplitter
 from hw.dma.window_guard import WindowGuard
 from hw.lib.queue import Queue
@@ -121,18 +122,8 @@ class ReadEngine(wiring.Component):
                          current.addr[SIZE:SPAN_BITS].eq(current.addr[SIZE:SPAN_BITS] + 1)]
         m.d.sync += taken.eq(taken + (axi.arvalid & axi.arready) - ends)
 
-        wrong, code = Signal(), Signal(8)
-        m.d.comb += [wrong.eq(s1_valid), code.eq(Status.BAD_RESPONSE)]
-        with m.If(~asked):
-            pass
-        with m.Elif(s1_resp == Response.SLVERR.value):
-            m.d.comb += code.eq(Status.R_SLVERR)
-        with m.Elif(s1_resp == Response.DECERR.value):
-            m.d.comb += code.eq(Status.R_DECERR)
-        with m.Elif(s1_resp == Response.EXOKAY.value):
-            m.d.comb += code.eq(Status.EXOKAY)
-        with m.Elif(s1_last == final):
-            m.d.comb += wrong.eq(0)
+        wrong, code = check_response(m, s1_valid, s1_resp, asked=asked, well=s1_last == final, slverr=Status.R_SLVERR,
+                              decerr=Status.R_DECERR)
         m.d.comb += [queue.i.payload.eq(s1_data), queue.i.valid.eq(s1_valid & ~wrong & ~self.halt & ~poisoned)]
         m.d.sync += self.beat.eq(s1_valid)
 

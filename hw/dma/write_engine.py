@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write engine: AXI writes to DRAM, transfers and beats in, acknowledged bursts out."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.status import Status
 from hw.axi import ADDRESS_BITS, BEAT_BITS, BEAT_BYTES, BURST, BURST_BITS, TRANSFER, AxiWrite, Response
 from hw.dma.bus_timer import BusTimer
+from hw.dma.response_check import check_response
 from hw.dma.splitter import BurstSplitter
 from hw.dma.window_guard import WindowGuard
 from hw.lib.queue import Queue
@@ -97,26 +98,7 @@ class WriteEngine(wiring.Component):
             m.d.sync += [axi.awvalid.eq(1), axi.awaddr.eq(guard.o.payload.addr),
                          axi.awlen.eq(guard.o.payload.beats - 1)]
 
-        # Data channel: beats of the oldest started burst, through two registers.
-        left, last, active, send = Signal(BURST_BITS), Signal(), Signal(), Signal()
-        m.d.comb += [
-            send.eq(active & w.i.ready & (self.i_data.valid | self.halt)),
-            self.i_data.ready.eq(active & w.i.ready & ~self.halt),
-            w.i.valid.eq(send),
-            w.i.payload.data.eq(self.i_data.payload),
-            w.i.payload.strb.eq(Mux(self.halt, 0, (1 << BEAT_BYTES) - 1)),
-            w.i.payload.last.eq(last),
-            started.o.ready.eq(~active | (send & last)),
-        ]
-        with m.If(started.o.ready):
-            m.d.sync += [active.eq(started.o.valid), left.eq(started.o.payload), last.eq(started.o.payload == 1)]
-        with m.Elif(send):
-            m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
-        m.d.comb += [
-            axi.wvalid.eq(w.o.valid), w.o.ready.eq(axi.wready),
-            axi.wdata.eq(w.o.payload.data), axi.wstrb.eq(w.o.payload.strb), axi.wlast.eq(w.o.payload.last),
-        ]
-        m.d.sync += self.beat.eq(axi.wvalid & axi.wready)
+        active = self._data_channel(m, w, started.o)
 
         # Responses, registered, against the oldest address.
         s1_valid, s1_resp = Signal(), Signal(Response.as_shape())
@@ -130,18 +112,8 @@ class WriteEngine(wiring.Component):
             addressed.eq(addressed + (axi.awvalid & axi.awready) - answered),
             filled.eq(filled + (axi.wvalid & axi.wready & axi.wlast) - answered),
         ]
-        wrong, code = Signal(), Signal(8)
-        m.d.comb += [wrong.eq(s1_valid), code.eq(Status.BAD_RESPONSE)]
-        with m.If(~asked):
-            pass
-        with m.Elif(s1_resp == Response.SLVERR.value):
-            m.d.comb += code.eq(Status.B_SLVERR)
-        with m.Elif(s1_resp == Response.DECERR.value):
-            m.d.comb += code.eq(Status.B_DECERR)
-        with m.Elif(s1_resp == Response.EXOKAY.value):
-            m.d.comb += code.eq(Status.EXOKAY)
-        with m.Else():
-            m.d.comb += wrong.eq(0)
+        wrong, code = check_response(m, s1_valid, s1_resp, asked=asked, well=Const(1), slverr=Status.B_SLVERR,
+                              decerr=Status.B_DECERR)
 
         # Faults; a response goes before a refusal.
         m.d.sync += self.fault.eq(wrong | check.fault | guard.fault)
@@ -166,3 +138,27 @@ class WriteEngine(wiring.Component):
         ]
         m.d.sync += self.quiet.eq(~owing & ~take & ~axi.bvalid & ~s1_valid & ~timer.doubt)
         return m
+
+    def _data_channel(self, m, w: Queue, started) -> Signal:
+        """Beats of the oldest ``started`` burst, through two registers; whether there is one."""
+        axi = self.axi
+        left, last, active, send = Signal(BURST_BITS), Signal(), Signal(), Signal()
+        m.d.comb += [
+            send.eq(active & w.i.ready & (self.i_data.valid | self.halt)),
+            self.i_data.ready.eq(active & w.i.ready & ~self.halt),
+            w.i.valid.eq(send),
+            w.i.payload.data.eq(self.i_data.payload),
+            w.i.payload.strb.eq(Mux(self.halt, 0, (1 << BEAT_BYTES) - 1)),
+            w.i.payload.last.eq(last),
+            started.ready.eq(~active | (send & last)),
+        ]
+        with m.If(started.ready):
+            m.d.sync += [active.eq(started.valid), left.eq(started.payload), last.eq(started.payload == 1)]
+        with m.Elif(send):
+            m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
+        m.d.comb += [
+            axi.wvalid.eq(w.o.valid), w.o.ready.eq(axi.wready),
+            axi.wdata.eq(w.o.payload.data), axi.wstrb.eq(w.o.payload.strb), axi.wlast.eq(w.o.payload.last),
+        ]
+        m.d.sync += self.beat.eq(axi.wvalid & axi.wready)
+        return active

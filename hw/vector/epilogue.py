@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Epilogue of the array: bias, requantization, GELU, gain and offset, block quantization, write to the destination."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from golden.spec.machine import LANES, SLICE, TN, MachineConfig
+from golden.spec.machine import MachineConfig
 from golden.spec.status import Status
-from golden.spec.tables import WEIGHT_MAX
+from hw.arith.block_quantize import BlockWriter, block_latency
 from hw.array.array import drain_beat
 from hw.interfaces import (
     GATE_BEAT,
@@ -16,20 +16,22 @@ from hw.interfaces import (
     OPERAND_WRITE,
     RESIDUAL_WRITE,
     ROW_BITS,
-    TOKEN_BITS,
     VALUE_WRITE,
     Route,
-    lane_bits,
     score_beat,
     tile_context,
 )
+from hw.lib.pipeline import Pipeline
 from hw.lib.queue import Queue
-from hw.vector.block_writer import BlockWriter
+from hw.vector.destination import PLACE_LATENCY, clipped, place
+from hw.vector.early_exits import GateExit, ScoreExit
+from hw.vector.epilogue_entry import EpilogueEntry
 from hw.vector.epilogue_params import EpilogueParams
 from hw.vector.gelu import SHIFT_BITS, Gelu
-from hw.vector.requantize import Affine, Requantize
+from hw.vector.parts import ends_half, half, part_of, within_half
+from hw.vector.requantize import V_BITS, Affine, Requantize
 from hw.vector.residual_update import ResidualUpdate
-from hw.vector.write_back import FINISHED, TILE_BITS, WriteBack
+from hw.vector.write_back import FINISHED, WriteBack
 
 
 class Epilogue(wiring.Component):
@@ -59,12 +61,7 @@ class Epilogue(wiring.Component):
     """
 
     QUEUE_DEPTH = 32
-    RAW_DEPTH = 16
-    SCORE_DEPTH = 32
-    """Lanes of attention scores: enough that the array never waits to output those of a group."""
-    CONTEXTS_AHEAD = 4
-    """Tiles by which loading parameters runs ahead."""
-    SCORE_LATENCY = 2
+    SCORE_LATENCY = ScoreExit.LATENCY
     II = 1
 
     i: stream.Interface
@@ -85,9 +82,13 @@ class Epilogue(wiring.Component):
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
-        self.block_writer = BlockWriter(cfg.lanes)
-        self.ARITHMETIC = 1 + Requantize.LATENCY + Gelu.LATENCY + Affine.LATENCY + self.block_writer.LATENCY
-        to_write_back = self.ARITHMETIC + cfg.serialization - 1 + 2
+        narrow = block_latency(cfg.lanes)
+        self.stages = {
+            "taken": 1, "biased": Requantize.S_LATENCY, "multiplied": Requantize.LATENCY - Requantize.S_LATENCY - 1,
+            "requantized": 1, "activating": Gelu.LATENCY - 2, "late": 1, "chosen": 1, "affine": Affine.LATENCY,
+            "narrowing": narrow - PLACE_LATENCY, "factors": 1, "product": 1, "done": 1}
+        """Registers of the arithmetic, from the entry of a part to the queue of results."""
+        to_write_back = sum(self.stages.values()) + cfg.serialization - 1 + 2
         self.LATENCY = to_write_back + WriteBack.LATENCY
         self.RESIDUAL_LATENCY = to_write_back + ResidualUpdate.LATENCY
         super().__init__({
@@ -100,97 +101,98 @@ class Epilogue(wiring.Component):
             "idle": Out(1), "retire": Out(1), "fault": Out(1), "fault_code": Out(8),
         })
 
-    def tag(self) -> data.StructLayout:
-        """Tag of a beat: its tile's context, its lane's part of it."""
-        context = tile_context(self.cfg)
-        lane = context.members["lanes"].elem_shape
-        members = {name: shape for name, shape in context.members.items() if name not in ("lanes", "load")}
-        return data.StructLayout(members | lane.members | {
-            "lane": unsigned(lane_bits(self.cfg)), "part": range(2 * self.cfg.serialization), "last": 1})
-
     def elaborate(self, platform):
         m = Module()
         cfg = self.cfg
         m.d.comb += self.fault_code.eq(Status.RANGE_LOCAL)
-
-        # The active context: replaced in the cycle in which its last beat enters.
         params = m.submodules.params = EpilogueParams(cfg)
-        contexts = m.submodules.contexts = Queue(tile_context(cfg), self.CONTEXTS_AHEAD)
+        entry = m.submodules.entry = EpilogueEntry(cfg)
         connect(m, flipped(self.i_context), params.i_context)
         connect(m, flipped(self.i_param), params.i_param)
-        connect(m, params.o_context, contexts.i)
-        context, active = Signal(tile_context(cfg)), Signal()
-        part, inside, ends_lane = Signal(range(2 * cfg.serialization)), Signal(), Signal()
-        enters, is_score, score_enters, ends_tile = Signal(), Signal(), Signal(), Signal()
-        m.d.comb += [
-            inside.eq(part != 0), ends_lane.eq(part == 2 * cfg.serialization - 1),
-            ends_tile.eq((enters & ends_lane | score_enters) & (self.i.p.lane == cfg.tm - 1)),
-            contexts.o.ready.eq(~active | ends_tile), is_score.eq(context.route == Route.SOFTMAX),
-        ]
-        with m.If(contexts.o.ready):
-            m.d.sync += [active.eq(contexts.o.valid), context.eq(contexts.o.p)]
+        connect(m, params.o_context, entry.i_context)
+        connect(m, flipped(self.i), entry.i)
+        m.d.comb += [params.early_slot.eq(entry.context.slot), params.early_half.eq(entry.part[-1])]
 
-        # Entry. A lane's parts follow each other, so the first checks for two places; the levels are a cycle old.
-        held, room = Signal(range(self.QUEUE_DEPTH + 1)), Signal()
-        raw_room, score_room = Signal(), Signal()
-        m.d.sync += room.eq(held <= self.QUEUE_DEPTH - 3)
-        m.d.comb += [
-            self.i.ready.eq(ends_lane | (active & is_score & score_room)),
-            enters.eq(self.i.valid & (inside | (
-                active & ~is_score & room & (raw_room | (context.route != Route.GATE))))),
-            score_enters.eq(self.i.valid & active & is_score & score_room),
-        ]
-        m.d.sync += part.eq(part + enters)
-        s0 = Signal(self.tag())
-        for name in s0.shape().members:
-            if name in context.shape().members:
-                m.d.comb += s0[name].eq(context[name])
-        lane = context.lanes[self.i.p.lane]
-        m.d.comb += [
-            s0.lane.eq(self.i.p.lane), s0.part.eq(part), s0.last.eq(ends_tile),
-            s0.present.eq(lane.present), s0.row.eq(lane.row), s0.token.eq(lane.token),
-            s0.multiplier.eq(lane.multiplier), s0.shift.eq(lane.shift),
-            params.early_slot.eq(context.slot), params.early_half.eq(part[-1]),
-        ]
-        self._scores(m, context, lane, score_enters, score_room)
-        tags, valid = [s0], [enters]
-        for stage in range(1, self.ARITHMETIC + 1):
-            register, flag = Signal(self.tag(), name=f"s{stage}", reset_less=True), Signal(name=f"s{stage}_valid")
-            m.d.sync += [register.eq(tags[-1]), flag.eq(valid[-1])]
-            tags.append(register)
-            valid.append(flag)
+        pipe = self._pipeline(m, entry)
+        scores = self._scores(m, entry)
+        u, s = self._requantized(m, pipe, params)
+        gate = self._gate_exit(m, pipe, s)
+        v = self._affine(m, pipe, params, self._activated(m, pipe, u))
+        back, held = self._finish(m, pipe, entry, self._values(m, pipe, v))
+        m.d.comb += [entry.raw_room.eq(gate.room), entry.score_room.eq(scores.room), back.hold.eq(gate.holds)]
+        m.d.sync += entry.room.eq(held <= self.QUEUE_DEPTH - 3)
 
-        # Stage 1: bias and multiplier, from the parameters or, when attention divides, from the lane.
-        requantize = m.submodules.requantize = Requantize(cfg.lanes)
-        s1, s1_value = tags[1], Signal(data.ArrayLayout(signed(32), cfg.lanes), reset_less=True)
-        m.d.sync += [s1_value[n].eq(value) for n, value in enumerate(self._part(self.i.p.value, part))]
-        m.d.comb += [requantize.acc.eq(s1_value), requantize.shift.eq(Mux(s1.divide, s1.shift, s1.shift1))]
-        for n, early in enumerate(self._part(params.early, self._within_half(s1.part))):
-            m.d.comb += [
-                requantize.bias[n].eq(Mux(s1.divide, 0, early.bias)),
-                requantize.multiplier[n].eq(Mux(s1.divide, s1.multiplier, early.multiplier)),
-            ]
-        raw_at = 1 + Requantize.S_LATENCY
-        self._raw_exits(m, valid[raw_at], tags[raw_at], requantize.s, raw_room)
+        # A K write takes `steps` cycles after its transfer, all others less.
+        landing = Signal(range(cfg.steps + 2))
+        with m.If(back.moved):
+            m.d.sync += landing.eq(cfg.steps + 1)
+        with m.Elif(landing != 0):
+            m.d.sync += landing.eq(landing - 1)
+        waiting = self.i.valid | self.i_context.valid | ~params.idle | entry.holds
+        leaving = (held != 0) | ~back.idle | back.moved | (landing != 0) | gate.holds | scores.holds
+        m.d.sync += self.idle.eq(~(waiting | leaving))
+        return m
 
-        # GELU. Gain and offset are fetched during its last two stages.
-        at = 1 + Requantize.LATENCY
-        gelu = m.submodules.gelu = Gelu(cfg.lanes)
+    def _pipeline(self, m, entry: EpilogueEntry) -> Pipeline:
+        """What a beat takes along: its tile's context, its lane's part of it."""
+        context, lane = entry.context, entry.context.lanes[self.i.p.lane]
+        tag = {name: context[name] for name in context.shape().members if name not in ("lanes", "load")}
+        tag |= {name: lane[name] for name in context.shape().members["lanes"].elem_shape.members}
+        tag |= {"lane": self.i.p.lane, "part": entry.part, "last": entry.last}
+        return Pipeline(m, "s", self.stages, flags={"valid": entry.enters}, tag=tag)
+
+    def _scores(self, m, entry: EpilogueEntry) -> ScoreExit:
+        """Scores as they are."""
+        scores, lane = ScoreExit(self.cfg), entry.context.lanes[self.i.p.lane]
+        m.submodules.scores = scores
+        m.d.comb += [scores.enters.eq(entry.score_enters), scores.present.eq(lane.present),
+                     scores.keys.eq(lane.token), scores.tile.eq(entry.context.tile), scores.lane.eq(self.i.p.lane),
+                     scores.value.eq(self.i.p.value)]
+        connect(m, scores.o, flipped(self.o_score))
+        return scores
+
+    def _requantized(self, m, pipe: Pipeline, params: EpilogueParams) -> tuple:
+        """Bias and multiplier, from the parameters or, when attention divides, from the lane: (u, s)."""
+        cfg, beat = self.cfg, pipe.at("taken")
+        requant = m.submodules.requant = Requantize(cfg.lanes)
+        taken = Signal(data.ArrayLayout(signed(32), cfg.lanes), reset_less=True)
+        m.d.sync += [value.eq(part) for value, part in
+                     zip(taken, part_of(cfg, self.i.p.value, pipe.at("entry").part), strict=True)]
+        m.d.comb += [requant.acc.eq(taken), requant.shift.eq(Mux(beat.divide, beat.shift, beat.shift1))]
+        for n, early in enumerate(part_of(cfg, params.early, within_half(cfg, beat.part))):
+            m.d.comb += [requant.bias[n].eq(Mux(beat.divide, 0, early.bias)),
+                         requant.multiplier[n].eq(Mux(beat.divide, beat.multiplier, early.multiplier))]
+        return requant.o, requant.s
+
+    def _gate_exit(self, m, pipe: Pipeline, s) -> GateExit:
+        """Gate accumulators with their bias."""
+        gate, beat = GateExit(self.cfg, way=Requantize.S_LATENCY), pipe.at("biased")
+        m.submodules.gate_exit = gate
+        m.d.comb += [
+            gate.ends.eq(beat.valid & beat.present & (beat.route == Route.GATE) & ends_half(self.cfg, beat.part)),
+            gate.value.eq(s), gate.low.eq(beat.part[-1]), gate.tile.eq(beat.tile)]
+        connect(m, gate.o, flipped(self.o_gate))
+        return gate
+
+    def _activated(self, m, pipe: Pipeline, u):
+        """GELU, where the context says so."""
+        gelu, before, beat = Gelu(self.cfg.lanes), pipe.at("multiplied"), pipe.at("requantized")
+        m.submodules.gelu = gelu
         act_shift = Signal(SHIFT_BITS, reset_less=True)
-        m.d.sync += act_shift.eq(Mux(tags[at - 1].gelu, tags[at - 1].act_shift, 0))
-        m.d.comb += [gelu.u.eq(requantize.o), gelu.enable.eq(tags[at].gelu), gelu.act_shift.eq(act_shift)]
-        at += Gelu.LATENCY
-        fetch, select = tags[at - 2], tags[at - 1]
-        m.d.comb += [
-            params.late_slot.eq(fetch.slot), params.late_half.eq(fetch.part[-1]),
-            params.done.eq(valid[at - 2] & fetch.last),
-        ]
-        affine = m.submodules.affine = Affine(cfg.lanes)
-        m.d.comb += [affine.g.eq(gelu.o)]
+        m.d.sync += act_shift.eq(Mux(before.gelu, before.act_shift, 0))
+        m.d.comb += [gelu.u.eq(u), gelu.enable.eq(beat.gelu), gelu.act_shift.eq(act_shift)]
+        return gelu.o
+
+    def _affine(self, m, pipe: Pipeline, params: EpilogueParams, g):
+        """Gain and offset, fetched beside the last two stages of the GELU."""
+        fetch, select = pipe.at("activating"), pipe.at("late")
+        m.d.comb += [params.late_slot.eq(fetch.slot), params.late_half.eq(fetch.part[-1]),
+                     params.done.eq(fetch.valid & fetch.last)]
+        affine = m.submodules.affine = Affine(self.cfg.lanes)
         shift2 = Signal(6, reset_less=True)
         m.d.sync += shift2.eq(Mux(select.affine | select.gate_weight, select.shift2, 0))
-        m.d.comb += affine.shift.eq(shift2)
-        for n, late in enumerate(self._part(params.late, self._within_half(select.part))):
+        m.d.comb += [affine.g.eq(g), affine.shift.eq(shift2)]
+        for n, late in enumerate(part_of(self.cfg, params.late, within_half(self.cfg, select.part))):
             factor = Signal(affine.factor.shape().elem_shape, name=f"chosen_factor_{n}", reset_less=True)
             offset = Signal(signed(32), name=f"chosen_offset_{n}", reset_less=True)
             m.d.sync += [
@@ -198,145 +200,41 @@ class Epilogue(wiring.Component):
                 offset.eq(Mux(select.affine, late.offset, 0)),
             ]
             m.d.comb += [affine.factor[n].eq(factor), affine.offset[n].eq(offset)]
+        return affine.o
 
-        # Block quantization, and in parallel clipping for the other destinations.
-        at += Affine.LATENCY
-        writer = m.submodules.block_writer = self.block_writer
-        m.d.comb += [writer.v.eq(affine.o), writer.later.eq(tags[at].part != 0)]
-        clipped = self._clip(m, affine.o, tags[at], writer.LATENCY)
-        place = self._address(m, tags, self.ARITHMETIC)
+    def _values(self, m, pipe: Pipeline, v) -> tuple:
+        """Narrowing, and the other destinations' clipping beside it: (a half's values, exponent)."""
+        cfg, beat, done = self.cfg, pipe.at("affine"), pipe.at("done")
+        narrow = m.submodules.narrow = BlockWriter(cfg.lanes, V_BITS)
+        m.d.comb += [narrow.v.eq(v), narrow.later.eq(beat.part != 0)]
+        results = [Mux(done.route == Route.OPERAND8, byte, other) for byte, other in
+                   zip(narrow.byte, clipped(m, v, beat.route, narrow.LATENCY), strict=True)]
+        return half(m, cfg, "result", results), narrow.exp
 
-        # The queue; entries that write nothing and retire nothing are dropped here.
-        done, done_valid = tags[-1], Signal()
+    def _finish(self, m, pipe: Pipeline, entry: EpilogueEntry, values: tuple) -> tuple[WriteBack, Signal]:
+        """The queue and the exits behind it: (exits, places taken or asked for). Entries that write nothing and retire
+        nothing are dropped here."""
+        cfg, done, (value, exp) = self.cfg, pipe.at("done"), values
+        where = place(m, cfg, pipe.at("narrowing"), pipe.at("factors"), pipe.at("product"))
         queue = m.submodules.queue = Queue(FINISHED, self.QUEUE_DEPTH)
-        finished, dropped, popped = queue.i.p, Signal(), Signal()
+        finished, valid, dropped, popped = queue.i.p, Signal(), Signal(), Signal()
         wanted = done.present & (done.route != Route.GATE)
         m.d.comb += [
-            done_valid.eq(valid[-1] & self._ends_half(done.part)),
-            finished.route.eq(done.route), finished.write.eq(wanted & ~place.beyond), finished.half.eq(done.part[-1]),
+            valid.eq(done.valid & ends_half(cfg, done.part)), finished.value.as_value().eq(value),
+            finished.route.eq(done.route), finished.write.eq(wanted & ~where.beyond), finished.half.eq(done.part[-1]),
             finished.end.eq(done.final & done.last), finished.odd.eq(done.tile[0]),
-            finished.accumulate.eq(done.accumulate), finished.row.eq(done.row), finished.low_row.eq(place.low_row),
-            finished.tile.eq(place.tile), finished.place.eq(place.place), finished.exp.eq(writer.exp),
-            queue.i.valid.eq(done_valid & (finished.write | finished.end)),
-            dropped.eq(done_valid & ~queue.i.valid), popped.eq(queue.o.valid & queue.o.ready),
+            finished.accumulate.eq(done.accumulate), finished.row.eq(done.row), finished.low_row.eq(where.low_row),
+            finished.tile.eq(where.tile), finished.place.eq(where.place), finished.exp.eq(exp),
+            queue.i.valid.eq(valid & (finished.write | finished.end)),
+            dropped.eq(valid & ~queue.i.valid), popped.eq(queue.o.valid & queue.o.ready),
         ]
-        results = [Mux(done.route == Route.OPERAND8, byte, other)
-                   for byte, other in zip(writer.byte, clipped, strict=True)]
-        m.d.comb += finished.value.as_value().eq(self._half(m, "result", results))
-        entered = enters & self._ends_half(part)
-        m.d.sync += [held.eq(held + entered - dropped - popped), self.fault.eq(done_valid & wanted & place.beyond)]
+        held = Signal(range(self.QUEUE_DEPTH + 1))
+        entered = entry.enters & ends_half(cfg, entry.part)
+        m.d.sync += [held.eq(held + entered - dropped - popped), self.fault.eq(valid & wanted & where.beyond)]
 
-        # Exits.
-        write_back = m.submodules.write_back = WriteBack(cfg)
-        connect(m, queue.o, write_back.i)
+        back = m.submodules.back = WriteBack(cfg)
+        connect(m, queue.o, back.i)
         for name in ("o_residual_read", "o_residual", "o_operand", "o_key", "o_value"):
-            connect(m, getattr(write_back, name), flipped(getattr(self, name)))
-        m.d.comb += [
-            write_back.i_residual_row.eq(self.i_residual_row), write_back.hold.eq(self.raw_busy),
-            self.retire.eq(write_back.retire),
-        ]
-
-        # A K write takes `steps` cycles after its transfer, all others less.
-        landing = Signal(range(cfg.steps + 2))
-        with m.If(write_back.moved):
-            m.d.sync += landing.eq(cfg.steps + 1)
-        with m.Elif(landing != 0):
-            m.d.sync += landing.eq(landing - 1)
-        waiting = self.i.valid | self.i_context.valid | ~params.idle | (contexts.level != 0) | active
-        leaving = (held != 0) | ~write_back.idle | write_back.moved | (landing != 0) | self.raw_busy | self.scores_left
-        m.d.sync += self.idle.eq(~(waiting | leaving))
-        return m
-
-    def _within_half(self, part):
-        return part & (self.cfg.serialization - 1)
-
-    def _ends_half(self, part):
-        return self._within_half(part) == self.cfg.serialization - 1
-
-    def _part(self, values, number) -> list:
-        """Part ``number`` of ``values``."""
-        lanes = self.cfg.lanes
-        return [Array(values[first + n] for first in range(0, len(values), lanes))[number] for n in range(lanes)]
-
-    def _half(self, m, name: str, values):
-        """A whole half: its earlier parts, which were delayed, and its last part, ``values``."""
-        part = whole = Cat(*values)
-        for n in range(1, self.cfg.serialization):
-            before = Signal.like(part, name=f"{name}_before{n}", reset_less=True)
-            m.d.sync += before.eq(part)
-            part, whole = before, Cat(before, whole)
-        return whole
-
-    def _scores(self, m, context, lane, enters, room):
-        """Attention scores, unchanged: whole lanes in, halves with a key out; sets ``room``, ``self.scores_left``."""
-        shape = data.StructLayout({
-            "value": data.ArrayLayout(signed(32), TN), "lane": unsigned(lane_bits(self.cfg)), "tile": unsigned(7),
-            "both": 1})
-        queue = m.submodules.scores = Queue(shape, self.SCORE_DEPTH)
-        into, out, score, half = queue.i.p, queue.o.p, self.o_score, Signal()
-        first_keys = [Cat(Const(half * SLICE, TN.bit_length() - 1), context.tile) for half in range(2)]
-        m.d.comb += [
-            queue.i.valid.eq(enters & lane.present & (first_keys[0] < lane.token)), into.value.eq(self.i.p.value),
-            into.lane.eq(self.i.p.lane), into.tile.eq(context.tile), into.both.eq(first_keys[1] < lane.token),
-            score.valid.eq(queue.o.valid), score.p.chunk.eq(Cat(half, out.tile)), score.p.lane.eq(out.lane),
-            queue.o.ready.eq(score.ready & (half | ~out.both)),
-        ]
-        for n in range(LANES):
-            m.d.comb += score.p.value[n].eq(Mux(half, out.value[LANES + n], out.value[n]))
-        with m.If(score.valid & score.ready):
-            m.d.sync += half.eq(~half & out.both)
-        self.scores_left = Signal()
-        m.d.comb += self.scores_left.eq(queue.level != 0)
-        m.d.sync += room.eq(queue.level <= self.SCORE_DEPTH - 3)
-
-    def _raw_exits(self, m, valid, tag, values, raw_room):
-        """Gate accumulators with their bias; sets ``raw_room`` and ``self.raw_busy``."""
-        queue = m.submodules.raw_queue = Queue(GATE_BEAT, self.RAW_DEPTH)
-        into = queue.i.p
-        m.d.comb += [
-            queue.i.valid.eq(valid & tag.present & (tag.route == Route.GATE) & self._ends_half(tag.part)),
-            into.value.as_value().eq(self._half(m, "raw", values)), into.low.eq(tag.part[-1]), into.tile.eq(tag.tile),
-        ]
-        # Two places needed, halves between the entry and this queue, and the delays of level and room.
-        m.d.sync += raw_room.eq(queue.level <= self.RAW_DEPTH - 5 - Requantize.S_LATENCY)
-        connect(m, queue.o, flipped(self.o_gate))
-        self.raw_busy = Signal()
-        m.d.comb += self.raw_busy.eq(queue.level != 0)
-
-    @staticmethod
-    def _clip(m, values, tag, latency: int):
-        """``sat16`` for OPERAND16, [-127, 127] for KEY and VALUE, ``latency`` cycles later; RESIDUAL keeps 17 bits."""
-        is_byte = (tag.route == Route.KEY) | (tag.route == Route.VALUE)
-        is_word = tag.route == Route.OPERAND16
-        results = []
-        for n, value in enumerate(values):
-            high = Mux(is_byte, WEIGHT_MAX, Mux(is_word, (1 << 15) - 1, (1 << 16) - 1))
-            low = Mux(is_byte, -WEIGHT_MAX, Mux(is_word, -(1 << 15), -(1 << 16)))
-            stages = [Signal.like(value, name=f"clip_s{stage + 1}_{n}", reset_less=True) for stage in range(latency)]
-            m.d.sync += stages[0].eq(Mux(value > high, high, Mux(value < low, low, value)))
-            m.d.sync += [after.eq(before) for before, after in zip(stages, stages[1:], strict=False)]
-            results.append(stages[-1])
-        return results
-
-    def _address(self, m, tags, at: int):
-        """K and V tile and place within it, row of the low plane, for the beat at stage ``at``; three stages before."""
-        shape = data.StructLayout({"tile": TILE_BITS, "place": 5, "low_row": ROW_BITS, "beyond": 1})
-        s1, s2, s3 = tags[at - 3], tags[at - 2], tags[at - 1]
-        s2_a, s2_b = Signal(8, reset_less=True), Signal(8, reset_less=True)
-        s3_product, result = Signal(16, reset_less=True), Signal(shape, reset_less=True)
-        is_key = s1.route == Route.KEY
-        key_log2, value_log2 = TN.bit_length() - 1, SLICE.bit_length() - 1
-        m.d.sync += [s2_a.eq(Mux(is_key, s1.token[key_log2:], s1.tile)), s2_b.eq(s1.pitch), s3_product.eq(s2_a * s2_b)]
-        s3_key = s3.route == Route.KEY
-        s3_inner = Signal(TOKEN_BITS, reset_less=True)
-        m.d.sync += s3_inner.eq(Mux(s2.route == Route.KEY, Cat(s2.part[-1], s2.tile), s2.token[value_log2:]) + s2.base)
-        tile, low_row = Signal(17), Signal(ROW_BITS + 1)
-        m.d.comb += [tile.eq(s3_product + s3_inner), low_row.eq(s3.row + s3.pitch)]
-        m.d.sync += [
-            result.tile.eq(tile), result.low_row.eq(low_row),
-            result.place.eq(Mux(s3_key, s3.token[:key_log2], s3.token[:value_log2])),
-            result.beyond.eq(Mux(s3_key | (s3.route == Route.VALUE), tile >= self.cfg.kv_tiles,
-                                 (s3.route == Route.OPERAND16) & low_row[-1])),
-        ]
-        return result
-
+            connect(m, getattr(back, name), flipped(getattr(self, name)))
+        m.d.comb += [back.i_residual_row.eq(self.i_residual_row), self.retire.eq(back.retire)]
+        return back, held

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import LANES
 from golden.spec.tables import ACT_SHIFT_MAX, GELU_DELTA, GELU_IN_FRAC, GELU_LIMIT, GELU_OUT_FRAC, GELU_STEP_LOG2
+from hw.lib.pipeline import delay
 from hw.vector.requantize import G_BITS, each
 
 STEP = GELU_IN_FRAC - GELU_STEP_LOG2
@@ -57,12 +58,7 @@ class Gelu(wiring.Component):
         rows = [{"point": point, "slope": slope} for point, slope in zip(GELU_DELTA, _SLOPES, strict=False)]
         rows += [{"point": 0, "slope": 0}] * ((1 << _INDEX_BITS) - _POINTS)
 
-        enable = self.enable
-        for stage in range(1, 4):
-            register = Signal(name=f"s{stage}_enable", reset_less=True)
-            m.d.sync += register.eq(enable)
-            enable = register
-
+        enable = delay(m, self.enable, 3, "enable")
         for n in range(self.lanes):
             def register(name, shape, n=n):
                 return Signal(shape, name=f"{name}_{n}", reset_less=True)
@@ -71,11 +67,9 @@ class Gelu(wiring.Component):
             u, sign = self.u[n], self.u[n][-1]
             few = Array([u, u << 1, u << 2, u << 3])[self.act_shift[:2]]
             moved = Mux(self.act_shift[2], u << ACT_SHIFT_MAX, few)
-            b = [register(f"s{stage}_b", MAGNITUDE_BITS) for stage in range(1, 4)]
-            below = [register(f"s{stage}_below", 1) for stage in range(1, 4)]
-            m.d.sync += [b[0].eq(moved ^ sign.replicate(MAGNITUDE_BITS)), below[0].eq(sign)]
-            for stages in (b, below):
-                m.d.sync += [after.eq(before) for before, after in zip(stages, stages[1:], strict=False)]
+            s1_b, s1_below = register("s1_b", MAGNITUDE_BITS), register("s1_below", 1)
+            m.d.sync += [s1_b.eq(moved ^ sign.replicate(MAGNITUDE_BITS)), s1_below.eq(sign)]
+            s3_b, s3_below = delay(m, s1_b, 2, f"b_{n}"), delay(m, s1_below, 2, f"below_{n}")
 
             # Stage 2: table, one for two lanes (block memories have two ports); from the limit on the correction is 0,
             # and so is the last point's.
@@ -83,8 +77,8 @@ class Gelu(wiring.Component):
                 table = m.submodules[f"table{n // 2}"] = memory.Memory(shape=_ENTRY, depth=len(rows), init=rows)
             port = table.read_port()
             s2_f, s2_over = register("s2_f", STEP + 1), register("s2_over", 1)
-            m.d.comb += port.addr.eq(b[0][STEP:])
-            m.d.sync += [s2_f.eq(b[0][:STEP] + below[0]), s2_over.eq(b[0] >= GELU_LIMIT << GELU_IN_FRAC)]
+            m.d.comb += port.addr.eq(s1_b[STEP:])
+            m.d.sync += [s2_f.eq(s1_b[:STEP] + s1_below), s2_over.eq(s1_b >= GELU_LIMIT << GELU_IN_FRAC)]
 
             # Stage 3: interpolation product.
             s3_part, s3_point = register("s3_part", signed(_SLOPE_BITS + STEP)), register("s3_point", _T_BITS)
@@ -94,8 +88,8 @@ class Gelu(wiring.Component):
 
             # Stage 4: delta = (point * 16 + slope * f + 8) >> 4, and what it is taken from.
             s4_delta, s4_from = register("s4_delta", _T_BITS), register("s4_from", signed(G_BITS))
-            relu = Mux(below[-1], 0, b[-1]) << GAP
-            passed = (b[-1][:16] ^ below[-1].replicate(16)).as_signed()
+            relu = Mux(s3_below, 0, s3_b) << GAP
+            passed = (s3_b[:16] ^ s3_below.replicate(16)).as_signed()
             delta = (Cat(Const(1 << STEP >> 1, STEP), s3_point) + s3_part) >> STEP
             m.d.sync += [s4_delta.eq(Mux(enable, delta, 0)), s4_from.eq(Mux(enable, relu, passed))]
 

@@ -9,6 +9,7 @@ from golden.spec.isa import LIMITS, Opcode
 from golden.spec.machine import LANES
 from golden.spec.tables import ACT_SHIFT_MAX, GELU_IN_FRAC, GELU_OUT_FRAC
 from hw.arith import round_shift
+from hw.lib.pipeline import delay
 
 ACC_BITS, MULTIPLIER_BITS, SHIFT_BITS = 32, 16, 6
 SPLIT = 16
@@ -63,7 +64,7 @@ class Requantize(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        shift = _delayed(m, self.shift, 3, "shift")
+        shift = delay(m, self.shift, 3, "shift")
         products = []
         for n in range(self.lanes):
             # Stage 1: bias.
@@ -119,7 +120,7 @@ class Affine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        shift = _delayed(m, self.shift, 2, "shift")
+        shift = delay(m, self.shift, 2, "shift")
         sums = []
         for n in range(self.lanes):
             s1_product = Signal(signed(G_BITS + FACTOR_BITS), name=f"s1_product_{n}", reset_less=True)
@@ -134,12 +135,3 @@ class Affine(wiring.Component):
         for n, result in enumerate(round_shift.round_shift(m, "v", sums, shift, V_BITS)):
             m.d.comb += self.o[n].eq(result)
         return m
-
-
-def _delayed(m, value, cycles: int, name: str):
-    """``value``, ``cycles`` cycles later."""
-    for stage in range(1, cycles + 1):
-        register = Signal.like(value, name=f"s{stage}_{name}", reset_less=True)
-        m.d.sync += register.eq(value)
-        value = register
-    return value

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from golden.spec.machine import LANES
 from hw.interfaces import LINE_BITS, READ_LATENCY, RESIDUAL_WRITE, ROW_BITS
+from hw.lib.pipeline import Pipeline
 from hw.lib.queue import Queue
 from hw.vector.requantize import V_BITS
 
@@ -79,12 +80,9 @@ class ResidualUpdate(wiring.Component):
                 m.d.sync += entry.valid.eq(0)
         m.d.sync += [newest.eq(newest + h0_go), oldest.eq(oldest + landed)]
 
-        # Stages 1 and 2: in parallel with the memory's read.
-        tag, valid = h1, h1_go
-        for stage in range(1, READ_LATENCY + 1):
-            next_tag, next_valid = Signal(UPDATE, name=f"s{stage}"), Signal(name=f"s{stage}_valid")
-            m.d.sync += [next_tag.eq(tag), next_valid.eq(valid)]
-            tag, valid = next_tag, next_valid
+        # Beside the memory's read.
+        pipe = Pipeline(m, "s", {"read": READ_LATENCY}, flags={"valid": h1_go, "update": h1})
+        tag, valid = pipe.at("read").update, pipe.at("read").valid
 
         # Stage 3: add, saturate. The queue cannot overflow: it has a place for each beat in flight.
         updated = data.StructLayout({"row": ROW_BITS, "half": 1, "data": HALF_BITS})

@@ -11,7 +11,7 @@ import pytest
 
 from golden.ops.arith import block_quantize
 from golden.spec.machine import TN
-from hw.vector.block_writer import BlockWriter
+from hw.arith.block_quantize import BlockWriter
 from hw.vector.requantize import V_BITS
 from sim.runner import run_bench
 from sim.streams import seeded, start
