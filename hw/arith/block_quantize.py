@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks of 32 channels as bytes with a common exponent."""
+"""Block quantization: a block of 16-bit values becomes bytes with a common exponent."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
@@ -16,12 +16,12 @@ BYTE = 8
 
 
 def block_latency(lanes: int) -> int:
-    """Of BlockWriter with so many lanes."""
+    """LATENCY of a BlockWriter of so many lanes."""
     return TN // lanes - 1 + LATENCY
 
 
 class BlockWriter(wiring.Component):
-    """``e`` = smallest exponent for which the 32 values of a block fit int8, ``byte = sat8(rsh(v, e))``
+    """Block writer: ``e`` = smallest exponent for which the 32 values of a block fit int8, ``byte = sat8(rsh(v, e))``
     (golden/README.md, Operands). ::
 
         v -> [ wait for the block's last part ] -> block_quantize -> byte, exp
@@ -52,14 +52,15 @@ class BlockWriter(wiring.Component):
         m = Module()
         waited = [delay(m, _clip(value, CLIP_BITS), self.parts - 1, f"v_{n}_waits") for n, value in enumerate(self.v)]
         closes = delay(m, ~self.later, self.parts - 1, "closes", reset_less=False)
-        values, exponent = block_quantize(m, "narrow", list(self.v), waited, opens=~self.later, closes=closes)
+        values, exponent = block_quantize(m, "quantize", list(self.v), waited, opens=~self.later, closes=closes)
         m.d.comb += [byte.eq(value) for byte, value in zip(self.byte, values, strict=True)]
         m.d.comb += self.exp.eq(exponent)
         return m
 
 
 def block_quantize(m, name: str, values: list, waited: list, *, opens, closes) -> tuple[list, Signal]:
-    """``narrow`` of golden/README.md: bytes of signed ``waited``, LATENCY cycles later, and their exponent.
+    """Quantize a block to bytes of signed ``waited``, LATENCY cycles later, and their exponent (golden/README.md,
+    Operands).
 
     ::
 
@@ -92,7 +93,7 @@ def block_quantize(m, name: str, values: list, waited: list, *, opens, closes) -
 
 
 def _exponent(m, name: str, beyond: list, opens, closes) -> Signal:
-    """The smallest exponent that suits all parts of a block, two cycles behind its last; too small ones come in
+    """The smallest exponent that fits all parts of a block, two cycles after its last; too small ones come in
     ascending order."""
     opened, closed = (Signal(name=f"{name}_{when}", init=1, reset_less=True) for when in ("opens", "closes"))
     m.d.sync += [opened.eq(opens), closed.eq(closes)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores in log2 units as exponentials want them: a whole power of two above, the fraction down from it."""
+"""Scaled scores in log2 units for the exponential: the whole part rounded up, and the fraction below it."""
 
 from amaranth.hdl import Signal, signed
 

@@ -87,7 +87,7 @@ class Reciprocal(wiring.Component):
         aligned, zeros = leading(m, "lead", self.i_total, ((16, 8), (4, 2, 1)))
         quotient = divide_ones(m, "step", aligned[self.WIDTH - RECIPROCAL_BITS:], RECIPROCAL_BITS)
 
-        # Beside the division: how long the total was, and that there was one.
+        # In parallel with the division: bit length of the total, and valid.
         length = delay(m, (self.WIDTH - zeros)[:6], RECIPROCAL_BITS, "length")
         valid = Signal(self.LATENCY)
         m.d.sync += valid.eq(Cat(self.i_valid, valid))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many values to one, level by level: their sum, the largest of them."""
+"""Reduction trees: pipelined sum, maximum of up to four."""
 
 from amaranth.hdl import Mux, Signal, signed, unsigned
 

@@ -72,7 +72,7 @@ class AttentionSchedule(wiring.Component):
         with m.If(take):
             m.d.sync += step.eq(Mux(step_last, 0, step + 1))
 
-        # Groups whose scores are under way or done, and finished softmax jobs.
+        # Groups whose scores are in progress or done, and finished softmax jobs.
         waiting = m.submodules.waiting = Queue(group(self.cfg), SCORES_AHEAD + 1)
         finished = m.submodules.finished = Queue(softmax_done(self.cfg), 2)
         wiring.connect(m, wiring.flipped(self.i_softmax_done), finished.i)
@@ -103,13 +103,13 @@ class AttentionSchedule(wiring.Component):
         with m.Else():
             m.d.comb += [self.o.p.eq(scores.plan), self.context.eq(scores.context),
                          self.o.valid.eq(self.busy & self.i_group.valid & scores.ready)]
-        # The same whosever turn it is; scores do not look at the probabilities' place.
+        # Independent of the turn; scores do not use the probabilities' place.
         m.d.comb += [self.o.p.step.eq(step), *(self.o.p[name].eq(outputs.plan[name])
                                                for name in ("slot", "chunk", "plane"))]
         return m
 
     def _turns(self, m, scores: ScoreIterator, outputs: OutputIterator, level) -> tuple[Signal, Signal, Signal]:
-        """Whose beat it is: (it is the outputs', no group is behind the one whose they are, all are done)"""
+        """Whose beat it is: (it is the outputs', their group is the last one, all are done)"""
         turn, scores_over, final, done = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [final.eq(scores_over & (level == 1)), done.eq(outputs.done & final)]
         with m.If(scores.done):

@@ -21,7 +21,7 @@ def probabilities(config: MachineConfig) -> data.ArrayLayout:
 
 
 class Ring(NamedTuple):
-    """The place of the next row, of the row behind it, and where the ring's filled part ends."""
+    """The place of the next row, of the row after it, and where the ring's filled part ends."""
 
     now: Signal
     following: Signal
@@ -115,7 +115,7 @@ class BeatIssue(wiring.Component):
             self.p_plane.eq(plan.plane),
         ]
 
-        # Stages tag .. answer: beside the memories.
+        # Stages tag .. answer: in parallel with the memories.
         pipe = Pipeline(m, "s", {"tag": 1, "answer": 2}, flags={
             "valid": go & (plan.source != Source.NONE), "plan": plan})
         self._beat(m, pipe.at("answer").valid, pipe.at("answer").plan)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The outputs of ATTENTION: probabilities of a group of queries times V, output tile after output tile of a head."""
+"""Output iterator of ATTENTION: probabilities of a query group times V, tile after tile of a head."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -14,16 +14,16 @@ from hw.shapes import INSTRUCTION
 
 
 class OutputIterator(wiring.Component):
-    """Walks tile, plane, chunk; the caller walks the steps of a chunk. ::
+    """Output iterator: tile, plane, chunk; the caller counts the steps of a chunk. ::
 
         word -> [ tile | plane | chunk | V row ] -> plan, context
 
     Timing: LATENCY = 1 from ``begin`` to ``plan``; II = 1 beat.
     Domain: fields within ``golden.spec.isa.LIMITS``, even ``head_slices``.
     Reference model: the loops of ATTENTION in ``golden.iss``.
-    Members: ``begin``, ``after`` In, the instruction to come, ``word`` In, the one at work; ``group``, ``ratio`` In,
+    Members: ``begin``, ``after`` In, the instruction to come, ``word`` In, the current one; ``group``, ``ratio`` In,
     whose turn it is and what its probabilities are divided by; ``step``, ``step_last``, ``take`` In, this beat is
-    taken; ``final`` In, no group is behind this one; ``plan``, ``context`` Out; ``done`` Out, with its last beat.
+    taken; ``final`` In, this group is the last one; ``plan``, ``context`` Out; ``done`` Out, with its last beat.
     """
 
     LATENCY = 1

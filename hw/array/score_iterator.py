@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scores of ATTENTION: every key tile past a group of queries, head after head."""
+"""Score iterator of ATTENTION: all key tiles for each group of queries, head after head."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -14,16 +14,16 @@ from hw.shapes import INSTRUCTION
 
 
 class ScoreIterator(wiring.Component):
-    """Walks head, query group, key tile, slice; the caller walks the steps of a slice. ::
+    """Score iterator: head, query group, key tile, slice; the caller counts the steps of a slice. ::
 
         i_multipliers -> [ multiplier of each head ] --.
         word ----------> [ key tile | slice | K row ] -+-> plan, context
                                                        '-> [ job ] -> o_softmax_job
 
-    Timing: LATENCY = 1 from ``begin`` to ``plan``; II = 1 beat. A group's job leaves beside its first beat.
+    Timing: LATENCY = 1 from ``begin`` to ``plan``; II = 1 beat. A group's job leaves with its first beat.
     Domain: fields within ``golden.spec.isa.LIMITS``.
     Reference model: the loops of ATTENTION in ``golden.iss``.
-    Members: ``begin``, ``after`` In, the instruction to come, ``word`` In, the one at work; ``group`` In, whose turn it
+    Members: ``begin``, ``after`` In, the instruction to come, ``word`` In, the current one; ``group`` In, whose turn it
     is; ``step``, ``step_last``, ``take`` In, this beat is taken; ``i_multipliers`` In(stream), ``more`` In, they are
     wanted, ``missing`` Out; ``ready``, ``plan``, ``context`` Out; ``done`` Out, with a group's last beat, ``over``
     with the last one of all; ``o_softmax_job`` Out(stream).
@@ -143,7 +143,7 @@ class ScoreIterator(wiring.Component):
         return multipliers[:16], there
 
     def _job(self, m, opens, multiplier) -> Signal:
-        """The job leaves beside the first beat of its scores, for which it must be free."""
+        """The job leaves with the first beat of its scores, for which it must be free."""
         full, free, job, word = Signal(), Signal(), self.o_softmax_job.p, self.word
         m.d.comb += [self.o_softmax_job.valid.eq(full), free.eq(~full)]
         with m.If(self.o_softmax_job.valid & self.o_softmax_job.ready):

@@ -29,7 +29,7 @@ _WORK = {
     "wide": 1, "passes_last": 8, "tokens_last": TOKEN_BITS, "rows_last": 7, "plane": 8, "head_last": 3, "src": _PLACE,
     "dst": _PLACE,
 }
-"""The instruction at work, whichever it is."""
+"""The current instruction, LINEAR or ATTENTION."""
 assert SLICES_PER_ROW == 4, "Quarters of a row are counted in two bits."
 
 
@@ -179,7 +179,7 @@ class TokenIterator(wiring.Component):
         return s3_token, s3_number, s3_rows
 
     def _fill(self, m, advance, s3_token, s3_number, s3_rows) -> None:
-        """Lanes fill up; the complete group waits for the taker."""
+        """Lanes fill up; the complete group waits until it is taken."""
         out, full = Signal.like(self.o.p), Signal()
         m.d.comb += [advance.eq(~full | self.o.ready), self.o.valid.eq(full), self.o.p.eq(out)]
         with m.If(advance):

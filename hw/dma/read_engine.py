@@ -122,8 +122,8 @@ class ReadEngine(wiring.Component):
                          current.addr[SIZE:SPAN_BITS].eq(current.addr[SIZE:SPAN_BITS] + 1)]
         m.d.sync += taken.eq(taken + (axi.arvalid & axi.arready) - ends)
 
-        wrong, code = check_response(m, s1_valid, s1_resp, asked=asked, well=s1_last == final, slverr=Status.R_SLVERR,
-                              decerr=Status.R_DECERR)
+        wrong, code = check_response(m, s1_valid, s1_resp, asked=asked, ends_well=s1_last == final,
+                                     slverr=Status.R_SLVERR, decerr=Status.R_DECERR)
         m.d.comb += [queue.i.payload.eq(s1_data), queue.i.valid.eq(s1_valid & ~wrong & ~self.halt & ~poisoned)]
         m.d.sync += self.beat.eq(s1_valid)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an answer of the bus is worth, to reads and to writes alike."""
+"""Check of a bus response, for reads and writes."""
 
 from amaranth.hdl import Signal
 
@@ -7,8 +7,8 @@ from golden.spec.status import Status
 from hw.axi import Response
 
 
-def check_response(m, valid, response, *, asked, well, slverr: Status, decerr: Status) -> tuple[Signal, Signal]:
-    """(whether the answer is wrong, the status that says how); nobody may have ``asked``, or it does not end well.
+def check_response(m, valid, response, *, asked, ends_well, slverr: Status, decerr: Status) -> tuple[Signal, Signal]:
+    """(whether the response is wrong, its status): it was not ``asked`` for, is an error, or does not end well.
     """
     wrong, code = Signal(), Signal(8)
     m.d.comb += [wrong.eq(valid), code.eq(Status.BAD_RESPONSE)]
@@ -20,6 +20,6 @@ def check_response(m, valid, response, *, asked, well, slverr: Status, decerr: S
         m.d.comb += code.eq(decerr)
     with m.Elif(response == Response.EXOKAY.value):
         m.d.comb += code.eq(Status.EXOKAY)
-    with m.Elif(well):
+    with m.Elif(ends_well):
         m.d.comb += wrong.eq(0)
     return wrong, code

@@ -112,8 +112,8 @@ class WriteEngine(wiring.Component):
             addressed.eq(addressed + (axi.awvalid & axi.awready) - answered),
             filled.eq(filled + (axi.wvalid & axi.wready & axi.wlast) - answered),
         ]
-        wrong, code = check_response(m, s1_valid, s1_resp, asked=asked, well=Const(1), slverr=Status.B_SLVERR,
-                              decerr=Status.B_DECERR)
+        wrong, code = check_response(m, s1_valid, s1_resp, asked=asked, ends_well=Const(1),
+                                     slverr=Status.B_SLVERR, decerr=Status.B_DECERR)
 
         # Faults; a response goes before a refusal.
         m.d.sync += self.fault.eq(wrong | check.fault | guard.fault)

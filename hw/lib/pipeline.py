@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Registers of a pipeline: delays, and what travels beside the data through stages that have names."""
+"""Registers of a pipeline: delays, and the control and tags that accompany the data through named stages."""
 
 from types import SimpleNamespace
 
 from amaranth.hdl import Module, Signal
 
 ENTRY = "entry"
-"""Where a pipeline begins, in front of its first register."""
+"""Start of a pipeline, before its first register."""
 
 
 def delay(m: Module, value, cycles: int, name: str, *, reset_less: bool = True):
@@ -19,20 +19,20 @@ def delay(m: Module, value, cycles: int, name: str, *, reset_less: bool = True):
 
 
 class Pipeline:
-    """Flags and a tag that travel beside the data of a free-running pipeline, at hand behind each stage by its name.
+    """Pipeline: flags and a tag that accompany the data of a free-running pipeline, read after each named stage.
 
     ::
 
         flags, tag -> [stage] -> [stage] -> ... at("stage").field
 
     ``stages`` maps each stage's name to its registers (none is allowed), in order. Values in ``flags`` are zero after a
-    reset, those in ``tag`` are whatever they were and count only beside a flag. Registers that nobody reads cost
+    reset, those in ``tag`` are undefined and used only together with a flag. Registers that are not read cost
     nothing: synthesis drops them.
     """
 
     def __init__(self, m: Module, name: str, stages: dict[str, int], *, flags: dict, tag: dict | None = None):
         if ENTRY in stages:
-            raise ValueError(f"Stage {ENTRY!r} of pipeline {name!r} stands in front of all others; name it otherwise.")
+            raise ValueError(f"Stage {ENTRY!r} of pipeline {name!r} comes before all others; choose another name.")
         values, reset_less = flags | (tag or {}), dict.fromkeys(flags, False)
         self.LATENCY = sum(stages.values())
         self._beats, self._ends = {ENTRY: SimpleNamespace(**values)}, {ENTRY: 0}
@@ -43,9 +43,9 @@ class Pipeline:
             self._beats[stage] = SimpleNamespace(**values)
 
     def at(self, stage: str) -> SimpleNamespace:
-        """The fields beside what ``stage`` has just computed."""
+        """The fields that belong to the result of ``stage``."""
         return self._beats[stage]
 
     def cycles(self, since: str = ENTRY, until: str | None = None) -> int:
-        """Registers from behind stage ``since`` to behind stage ``until`` (the last)."""
+        """Registers after stage ``since`` up to the output of stage ``until`` (the last)."""
         return self._ends[until or next(reversed(self._ends))] - self._ends[since]

@@ -11,11 +11,11 @@ from hw.moe.top_k import EXPERT_BITS
 
 
 class Choices(wiring.Component):
-    """Keeps what TopK finds for each token. ::
+    """Choices: stores the experts that TopK selects for each token. ::
 
         expert, valid, last -> [experts by slot and place], [sets by slot]
 
-    Timing: LATENCY = 1 from ``valid`` to what is read behind it, and from ``slot``, ``place`` to ``read``.
+    Timing: LATENCY = 1 from ``valid`` to what is read after it, and from ``slot``, ``place`` to ``read``.
     Domain: up to MAX_TOP_K experts a token.
     Reference model: none, it changes nothing.
     Members: ``expert``, ``valid``, ``last`` In; ``selected`` Out, tokens chosen for; ``slot``, ``place`` In -> ``read``

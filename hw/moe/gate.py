@@ -31,8 +31,8 @@ class Gate(wiring.Component):
                                                          \-> [x multiplier, 2] [>>, 3] [ceil] [max] -> scaled, m
         scaled, m, chosen -> [m - ceil] -> [EXP, 3] -> p -> [sum] -> reciprocal -> [p * R] -> [>>, 3] -> ExpertQueues
 
-    Four workers (choice, scores, exponentials, weights) each take one token after the other out of SLOTS in flight;
-    logits are kept for ``logit_slots(cfg)`` of them, until choice and scores have read them.
+    Four stages (top-k, scaling, exponentials, weights) each process one token after the other of SLOTS in flight;
+    logits are kept for ``logit_slots(cfg)`` of them, until top-k and scaling have read them.
     Timing: a token takes max(top_k * (T + 2), ceil(experts / 4), 2 * top_k, 2 * T) cycles with T = ceil(experts / 16),
     6 for top-2 of 16 experts; LATENCY cycles from a token's last beat to its append, at top-1 of up to 4 experts.
     ``i_logits`` waits while no GATE is in progress and while all slots are taken.
@@ -73,7 +73,7 @@ class Gate(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # The instruction at work.
+        # The current instruction.
         word, gate = INSTRUCTION[Opcode.GATE](self.i.payload.word), Signal(INSTRUCTION[Opcode.GATE])
         last_tile, last_group = Signal(TILE_BITS), Signal(GROUP_BITS)
         begin, busy = Signal(), Signal()
@@ -94,8 +94,8 @@ class Gate(wiring.Component):
         queues = self._queues(m, begin & ~word.append)
         connect(m, flipped(self.i_logits), loader.i_logits)
         connect(m, self._divisions(m, powers), weights.i)
-        for worker in (scores, powers):
-            m.d.comb += [worker.gate.eq(gate), worker.last_group.eq(last_group)]
+        for stage in (scores, powers):
+            m.d.comb += [stage.gate.eq(gate), stage.last_group.eq(last_group)]
         m.d.comb += [
             loader.begin.eq(begin), loader.tokens.eq(word.tokens), loader.last_tile.eq(last_tile),
             loader.finished.eq(weights.finished),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gate's third worker: scores become powers of two below their token's reference, and these a total."""
+"""Exponentials of the gate: scaled logits become powers of two below their token's reference, and a total."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, wiring
@@ -11,7 +11,7 @@ from golden.spec.tables import LOG2_FRAC
 from hw.arith.exp2 import DISTANCE_BITS, EXPONENTIAL_BITS, Exponential
 from hw.arith.log2_score import REFERENCE
 from hw.arith.trees import sum_tree
-from hw.moe.gate_shapes import COUNT_BITS, GROUP, GROUP_BITS, POWERS, SCORES, SLOT_BITS, SLOTS, walk_groups
+from hw.moe.gate_shapes import COUNT_BITS, GROUP, GROUP_BITS, POWERS, SCORES, SLOT_BITS, SLOTS, iterate_groups
 from hw.moe.top_k import EXPERT_BITS
 from hw.shapes import INSTRUCTION
 
@@ -21,12 +21,12 @@ TOTAL_BITS = EXPONENTIAL_BITS + EXPERT_BITS
 
 
 class GatePowers(wiring.Component):
-    """GROUP experts a cycle, token after token; with ``renormalise`` only the chosen ones count. ::
+    """Gate exponentials: GROUP experts a cycle, token after token; with ``renormalise`` only the chosen ones count. ::
 
         scores, reference, set -> [m - ceil] -> [EXP, 3] -> powers of SLOTS tokens
                                                      \\-> [sum, 2] -> [total]
 
-    Timing: LATENCY from a token's last group to ``total_valid``; II = 1 group. ``powers`` a cycle behind their place.
+    Timing: LATENCY from a token's last group to ``total_valid``; II = 1 group. ``powers`` a cycle after their place.
     Domain: what GateScores gives.
     Reference model: ``golden.ops.gate.route``.
     Members: ``gate``, ``last_group``, ``scored``, ``selected`` In, tokens whose scores and choice are there; ``slot``,
@@ -47,7 +47,7 @@ class GatePowers(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         ready = Signal()
-        at, pipe = walk_groups(m, "power", STAGES, ready=ready, last_group=self.last_group)
+        at, pipe = iterate_groups(m, "power", STAGES, ready=ready, last_group=self.last_group)
         entry, done = pipe.at("entry"), pipe.at("exponential")
         m.d.comb += [ready.eq((self.scored != at) & (self.selected != at)), self.slot.eq(entry.slot),
                      self.group.eq(entry.group)]
@@ -66,7 +66,7 @@ class GatePowers(wiring.Component):
         return m
 
     def _exponentials(self, m, pipe):
-        """Stages taken .. exponential: distance below the reference; who does not count is too far."""
+        """Stages taken .. exponential: distance below the reference, the largest for an expert that does not count."""
         scores, reference = Signal(SCORES, reset_less=True), Signal(REFERENCE, reset_less=True)
         chosen = Signal(GROUP, reset_less=True)
         m.d.sync += [scores.eq(self.scores), reference.eq(self.reference),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gate's second worker: logits become scores in log2 units, and a token's largest its reference."""
+"""Scaling of the gate: logits become scaled logits in log2 units; the largest of a token is its reference."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, wiring
@@ -12,7 +12,7 @@ from hw.arith.round_shift import LATENCY as ROUND_SHIFT_LATENCY
 from hw.arith.round_shift import round_shift
 from hw.arith.trees import top_of_four
 from hw.lib.pipeline import Pipeline
-from hw.moe.gate_shapes import COUNT_BITS, GROUP, GROUP_BITS, SCORES, SLOT_BITS, SLOTS, walk_groups
+from hw.moe.gate_shapes import COUNT_BITS, GROUP, GROUP_BITS, SCORES, SLOT_BITS, SLOTS, iterate_groups
 from hw.moe.top_k import LOGIT, LOGIT_ROW, TILE_BITS
 from hw.shapes import INSTRUCTION
 
@@ -23,11 +23,11 @@ SPLIT = 20
 
 
 class GateScores(wiring.Component):
-    """GROUP experts a cycle, token after token. ::
+    """Gate scaling: GROUP experts a cycle, token after token. ::
 
         row -> [group] -> [x multiplier, 2] -> [>>, 3] -> [ceil] -> [max] -> scores, references of SLOTS tokens
 
-    Timing: LATENCY from a token's last group to ``scored``; II = 1 group. ``scores``, ``reference`` a cycle behind
+    Timing: LATENCY from a token's last group to ``scored``; II = 1 group. ``scores``, ``reference`` a cycle after
     their place.
     Domain: ``golden.spec.isa.LIMITS``.
     Reference model: ``golden.ops.gate.route``.
@@ -47,7 +47,7 @@ class GateScores(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         ready = Signal()
-        at, pipe = walk_groups(m, "score", STAGES, ready=ready, last_group=self.last_group)
+        at, pipe = iterate_groups(m, "score", STAGES, ready=ready, last_group=self.last_group)
         m.d.comb += [ready.eq(self.loaded != at), self.at.eq(at), self.tile.eq(pipe.at("entry").group[2:])]
         scores = self._scores(m, pipe, self._scaled(m, pipe))
         reference = self._reference(m, pipe, scores)

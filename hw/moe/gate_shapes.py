@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the gate's workers agree on: tokens in flight, counted and numbered, and the experts of one in groups."""
+"""Common widths of the gate's stages: tokens in flight, and the experts of a token in groups."""
 
 from amaranth.hdl import Mux, Signal, unsigned
 from amaranth.lib import data
@@ -11,7 +11,7 @@ from hw.arith.log2_score import REFERENCE
 from hw.lib.pipeline import Pipeline
 
 SLOTS = 16
-"""Tokens in flight. Each worker counts those it is done with, modulo twice the slots."""
+"""Tokens in flight. Each stage counts the tokens it has finished, modulo twice the slots."""
 COUNT_BITS = SLOTS.bit_length()
 SLOT_BITS = COUNT_BITS - 1
 GROUP = 4
@@ -34,8 +34,8 @@ def slot_of(count):
     return count[:SLOT_BITS]
 
 
-def walk_groups(m, name: str, stages: dict[str, int], *, ready, last_group) -> tuple[Signal, Pipeline]:
-    """Walks the groups of a token while ``ready``: (tokens done, what travels with each group).
+def iterate_groups(m, name: str, stages: dict[str, int], *, ready, last_group) -> tuple[Signal, Pipeline]:
+    """Iterate over the groups of a token while ``ready``: (tokens done, the pipeline of the groups' tags).
 
     Fields: ``valid``, ``last`` of its token, ``first``, ``group``, ``slot``.
     """

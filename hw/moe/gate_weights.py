@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gate's last worker: powers of the chosen experts over their total become weights."""
+"""Weights of the gate: exponentials of the chosen experts divided by their total."""
 
 from amaranth.hdl import Array, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
@@ -23,7 +23,7 @@ STAGES = {"chosen": 1, "read": 1, "power": 1, "product": 1, "rounded": ROUND_SHI
 
 
 class GateWeights(wiring.Component):
-    """One chosen expert every two cycles, token after token. ::
+    """Gate weights: one chosen expert every two cycles, token after token. ::
 
         i -> place -> [expert] -> [its power, 2] -> [x recip] -> [>> shift, 3] -> [clip] -> weight
 
@@ -32,7 +32,7 @@ class GateWeights(wiring.Component):
     Reference model: ``golden.ops.gate.route``.
     Members: ``gate``, ``busy`` In; ``i`` In(stream DIVISION), one a token; ``finished`` Out, tokens done; ``slot``,
     ``place`` Out -> ``expert`` In; ``power_slot``, ``power_group`` Out -> ``powers`` In; ``valid``, ``o_expert``,
-    ``o_token``, ``o_weight`` Out; ``ended`` Out, behind the GATE's last weight.
+    ``o_token``, ``o_weight`` Out; ``ended`` Out, after the GATE's last weight.
     """
 
     LATENCY = sum(STAGES.values())
@@ -48,7 +48,7 @@ class GateWeights(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        pipe = self._walk(m)
+        pipe = self._places(m)
         beat, done = pipe.at("chosen"), pipe.at("weight")
         m.d.comb += [self.slot.eq(slot_of(self.finished)), self.power_slot.eq(beat.slot),
                      self.power_group.eq(self.expert[2:])]
@@ -64,7 +64,7 @@ class GateWeights(wiring.Component):
                      self.ended.eq(delay(m, done.final, 2, "ended", reset_less=False))]
         return m
 
-    def _walk(self, m) -> Pipeline:
+    def _places(self, m) -> Pipeline:
         """Places of a token while its division is there."""
         place, pause, token = self.place, Signal(), Signal(TOKEN_BITS)
         go, ends, last_place, last_token = Signal(), Signal(), Signal(range(MAX_TOP_K)), Signal(TOKEN_BITS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beats of the gate's accumulators become rows of logits, kept until choice and scores have read them."""
+"""Beats of the gate's accumulators become rows of logits, stored until top-k and scaling have read them."""
 
 from amaranth.hdl import Array, Cat, Module, Signal, signed
 from amaranth.lib import memory, stream, wiring
@@ -15,11 +15,11 @@ READERS = 2
 
 
 class LogitLoader(wiring.Component):
-    """A token is loaded with its last tile; each tile counts its own tokens. ::
+    """Logit loader: a token is loaded with its last tile; each tile counts its own tokens. ::
 
         i_logits -> [high] -> [high * 128 + low] -> [logits] -> row of each reader
 
-    Timing: LATENCY = 3 from a token's last beat to ``loaded``; II = 1 beat. ``row`` a cycle behind its place.
+    Timing: LATENCY = 3 from a token's last beat to ``loaded``; II = 1 beat. ``row`` a cycle after its place.
     Domain: tokens ascend within each tile, low beats follow their high ones.
     Reference model: ``golden.ops.gate.route``.
     Members: ``begin`` In, with ``tokens`` and, from the next cycle on, ``last_tile``; ``i_logits`` In(stream
@@ -69,8 +69,8 @@ class LogitLoader(wiring.Component):
         return m
 
     def _room(self, m, opened) -> Signal:
-        """A cycle late: behind a low beat that is only a high beat, which needs no room. At most tm of the tokens that
-        take the room, a group, are incomplete: when it is full others are complete, so it comes back whatever waits."""
+        """A cycle late: only a high beat follows a low beat, and needs no slot. At most tm of the tokens in the slots,
+        a group, are incomplete: when all slots are taken some are complete, so a slot becomes free in any case."""
         room, slots = Signal(), logit_slots(self.cfg)
         full = [self._distance(opened[0], self.finished) == SLOTS,
                 *(self._distance(opened[0], done) == slots for done in self.done)]
@@ -78,8 +78,8 @@ class LogitLoader(wiring.Component):
         return room
 
     @staticmethod
-    def _distance(ahead, behind):
-        return (ahead - behind)[:COUNT_BITS]
+    def _distance(count, other):
+        return (count - other)[:COUNT_BITS]
 
     def _write(self, m, accept, port, opened) -> None:
         """Both beats of a row into one."""

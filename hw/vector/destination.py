@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a result's destination asks for: how its values are clipped and where they go."""
+"""Destination of a result: clipping of its values, and their address."""
 
 from amaranth.hdl import Cat, Mux, Signal
 from amaranth.lib import data

@@ -82,11 +82,11 @@ class Epilogue(wiring.Component):
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
-        narrow = block_latency(cfg.lanes)
+        quantize = block_latency(cfg.lanes)
         self.stages = {
             "taken": 1, "biased": Requantize.S_LATENCY, "multiplied": Requantize.LATENCY - Requantize.S_LATENCY - 1,
             "requantized": 1, "activating": Gelu.LATENCY - 2, "late": 1, "chosen": 1, "affine": Affine.LATENCY,
-            "narrowing": narrow - PLACE_LATENCY, "factors": 1, "product": 1, "done": 1}
+            "quantizing": quantize - PLACE_LATENCY, "factors": 1, "product": 1, "done": 1}
         """Registers of the arithmetic, from the entry of a part to the queue of results."""
         to_write_back = sum(self.stages.values()) + cfg.serialization - 1 + 2
         self.LATENCY = to_write_back + WriteBack.LATENCY
@@ -134,7 +134,7 @@ class Epilogue(wiring.Component):
         return m
 
     def _pipeline(self, m, entry: EpilogueEntry) -> Pipeline:
-        """What a beat takes along: its tile's context, its lane's part of it."""
+        """Tag of a beat: its tile's context, its lane's part of it."""
         context, lane = entry.context, entry.context.lanes[self.i.p.lane]
         tag = {name: context[name] for name in context.shape().members if name not in ("lanes", "load")}
         tag |= {name: lane[name] for name in context.shape().members["lanes"].elem_shape.members}
@@ -154,15 +154,15 @@ class Epilogue(wiring.Component):
     def _requantized(self, m, pipe: Pipeline, params: EpilogueParams) -> tuple:
         """Bias and multiplier, from the parameters or, when attention divides, from the lane: (u, s)."""
         cfg, beat = self.cfg, pipe.at("taken")
-        requant = m.submodules.requant = Requantize(cfg.lanes)
+        requantize = m.submodules.requantize = Requantize(cfg.lanes)
         taken = Signal(data.ArrayLayout(signed(32), cfg.lanes), reset_less=True)
         m.d.sync += [value.eq(part) for value, part in
                      zip(taken, part_of(cfg, self.i.p.value, pipe.at("entry").part), strict=True)]
-        m.d.comb += [requant.acc.eq(taken), requant.shift.eq(Mux(beat.divide, beat.shift, beat.shift1))]
+        m.d.comb += [requantize.acc.eq(taken), requantize.shift.eq(Mux(beat.divide, beat.shift, beat.shift1))]
         for n, early in enumerate(part_of(cfg, params.early, within_half(cfg, beat.part))):
-            m.d.comb += [requant.bias[n].eq(Mux(beat.divide, 0, early.bias)),
-                         requant.multiplier[n].eq(Mux(beat.divide, beat.multiplier, early.multiplier))]
-        return requant.o, requant.s
+            m.d.comb += [requantize.bias[n].eq(Mux(beat.divide, 0, early.bias)),
+                         requantize.multiplier[n].eq(Mux(beat.divide, beat.multiplier, early.multiplier))]
+        return requantize.o, requantize.s
 
     def _gate_exit(self, m, pipe: Pipeline, s) -> GateExit:
         """Gate accumulators with their bias."""
@@ -184,7 +184,7 @@ class Epilogue(wiring.Component):
         return gelu.o
 
     def _affine(self, m, pipe: Pipeline, params: EpilogueParams, g):
-        """Gain and offset, fetched beside the last two stages of the GELU."""
+        """Gain and offset, fetched in parallel with the last two stages of the GELU."""
         fetch, select = pipe.at("activating"), pipe.at("late")
         m.d.comb += [params.late_slot.eq(fetch.slot), params.late_half.eq(fetch.part[-1]),
                      params.done.eq(fetch.valid & fetch.last)]
@@ -203,19 +203,19 @@ class Epilogue(wiring.Component):
         return affine.o
 
     def _values(self, m, pipe: Pipeline, v) -> tuple:
-        """Narrowing, and the other destinations' clipping beside it: (a half's values, exponent)."""
+        """Block quantization, and the clipping for other destinations in parallel: (a half's values, exponent)."""
         cfg, beat, done = self.cfg, pipe.at("affine"), pipe.at("done")
-        narrow = m.submodules.narrow = BlockWriter(cfg.lanes, V_BITS)
-        m.d.comb += [narrow.v.eq(v), narrow.later.eq(beat.part != 0)]
+        writer = m.submodules.block_writer = BlockWriter(cfg.lanes, V_BITS)
+        m.d.comb += [writer.v.eq(v), writer.later.eq(beat.part != 0)]
         results = [Mux(done.route == Route.OPERAND8, byte, other) for byte, other in
-                   zip(narrow.byte, clipped(m, v, beat.route, narrow.LATENCY), strict=True)]
-        return half(m, cfg, "result", results), narrow.exp
+                   zip(writer.byte, clipped(m, v, beat.route, writer.LATENCY), strict=True)]
+        return half(m, cfg, "result", results), writer.exp
 
     def _finish(self, m, pipe: Pipeline, entry: EpilogueEntry, values: tuple) -> tuple[WriteBack, Signal]:
-        """The queue and the exits behind it: (exits, places taken or asked for). Entries that write nothing and retire
-        nothing are dropped here."""
+        """The queue and the write-back after it: (write-back, places taken or requested). Entries that write and
+        retire nothing are dropped here."""
         cfg, done, (value, exp) = self.cfg, pipe.at("done"), values
-        where = place(m, cfg, pipe.at("narrowing"), pipe.at("factors"), pipe.at("product"))
+        where = place(m, cfg, pipe.at("quantizing"), pipe.at("factors"), pipe.at("product"))
         queue = m.submodules.queue = Queue(FINISHED, self.QUEUE_DEPTH)
         finished, valid, dropped, popped = queue.i.p, Signal(), Signal(), Signal()
         wanted = done.present & (done.route != Route.GATE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where finished accumulators enter the epilogue: beside their tile's context, part by part, while there is room."""
+"""Entry of the epilogue: finished accumulators with their tile's context, part by part, while there is room."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
@@ -12,7 +12,7 @@ from hw.lib.queue import Queue
 
 
 class EpilogueEntry(wiring.Component):
-    """The active context is replaced in the cycle in which its last beat enters. ::
+    """Epilogue entry: the active context is replaced in the cycle in which its last beat enters. ::
 
         i_context -> [queue] -> [context]
         i ---------> [part] --> enters | score_enters

@@ -70,11 +70,11 @@ class LayerNorm(wiring.Component):
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         self.PAIRS = min(16, 32 // cfg.serialization)
-        """Room for results, no less than what is on the way at full pace (of tokens of two blocks and more)."""
+        """Room for results, no less than what is in flight at full rate (of tokens of two blocks and more)."""
         # From a part's arrival to V, for the last part of a token.
         statistics = 1 + norm_shapes.split(cfg) + sum(norm_statistics.stages(cfg).values())
         self.KNOWN = 1 + READ_LATENCY + statistics + ReciprocalRoot.LATENCY + 2
-        """What the parameters may take beside the first token's parts without delaying its normalising."""
+        """Cycles in which parameters may load, during the first token's parts, without delaying its second pass."""
         self.LATENCY = self.KNOWN + 1 + sum(norm_lanes.stages(cfg).values()) + 3
         self.II = cfg.serialization
         super().__init__({
@@ -85,7 +85,7 @@ class LayerNorm(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # The instruction at work.
+        # The current instruction.
         norm = Signal(INSTRUCTION[Opcode.NORM])
         begin, begun, busy, ended = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [self.i.ready.eq(~busy), begin.eq(self.i.valid & self.i.ready)]
@@ -127,7 +127,7 @@ class LayerNorm(wiring.Component):
         return m
 
     def _issue(self, m, norm, begin, known, loaded, pair_popped) -> Issue:
-        """Pass 2: a part a cycle while a token is known and the queue behind has room for what is on the way. Neither
+        """Pass 2: a part a cycle while a token is known and the queue after it has room for what is in flight. Neither
         ends within a block, so its parts follow each other."""
         serial = self.cfg.serialization
         known_count, pairs_free = Signal(range(TOKENS + 1)), Signal(range(self.PAIRS + 1), init=self.PAIRS)

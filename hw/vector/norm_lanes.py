@@ -25,7 +25,7 @@ def stages(cfg: MachineConfig) -> dict[str, int]:
     return {"read": 1, "part": 1, "product": 1, "centred": 1, "scaled": 1,
             "moved": ROUND_SHIFT_LATENCY - 2, "normalized": 2,
             "gained": 1, "offset": 1, "v": ROUND_SHIFT_LATENCY, "wait": cfg.serialization - 1,
-            "narrow": BLOCK_LATENCY}
+            "quantized": BLOCK_LATENCY}
 
 
 class NormLanes(wiring.Component):
@@ -34,8 +34,8 @@ class NormLanes(wiring.Component):
         ring, tokens -> [D x] -> [- S1] -> [x r] -> [>> shift, 3] -> normalized -> [x gain] -> [+ offset]
                      -> [>> shift, 3] -> [block exponent, 3] -> o
 
-    Timing: free-running, LATENCY from ``issue`` to ``o_valid``; ``part``, ``s1``, ``root`` come a cycle behind
-    ``issue``, ``param_data`` a cycle behind its address. II = 1 part; a block's parts follow each other.
+    Timing: free-running, LATENCY from ``issue`` to ``o_valid``; ``part``, ``s1``, ``root`` come a cycle after
+    ``issue``, ``param_data`` a cycle after its address. II = 1 part; a block's parts follow each other.
     Domain: ``golden.spec.isa.LIMITS``.
     Reference model: ``golden.ops.layernorm.layernorm``.
     Members: ``norm``, ``issue``, ``tag``, ``part``, ``s1``, ``root`` In; ``param_number``, ``param_block`` Out ->
@@ -72,10 +72,10 @@ class NormLanes(wiring.Component):
         normalized = self._normalized(m, pipe)
         v = self._with_gain(m, pipe, normalized)
 
-        # Stages wait, narrow: values wait until it is known what the block's last part wants.
+        # Stages wait, quantized: values wait until it is known which exponent the block's last part needs.
         number = pipe.at("v").tag.number
         waited = [delay(m, value, pipe.cycles("v", "wait"), f"v_waits{k}") for k, value in enumerate(v)]
-        bytes_, exponent = block_quantize(m, "narrow", v, waited, opens=number == 0,
+        bytes_, exponent = block_quantize(m, "quantize", v, waited, opens=number == 0,
                                         closes=number == self.cfg.serialization - 1)
         v = [delay(m, value, pipe.cycles("wait"), f"v_last{k}") for k, value in enumerate(waited)]
         normalized = [delay(m, value, pipe.cycles("normalized"), f"normalized_last{k}")
@@ -114,7 +114,7 @@ class NormLanes(wiring.Component):
 
     def _give_out(self, m, pipe: Pipeline, v, bytes_, exponent, normalized) -> None:
         """The four planes of a part."""
-        done, wide, result = pipe.at("narrow"), self.norm.wide, self.o
+        done, wide, result = pipe.at("quantized"), self.norm.wide, self.o
         planes = [[Mux(wide, value[8:], byte.as_unsigned()) for value, byte in zip(v, bytes_, strict=True)],
                   [value[:8] for value in v], [value[8:] for value in normalized], [value[:8] for value in normalized]]
         for plane, values in zip(result.results.planes, planes, strict=True):

@@ -28,10 +28,10 @@ class NormReader(wiring.Component):
         o_read, i_row -> [row] -> part -> [ring of RING_ROWS rows] -> ring_part
 
     Timing: a part a cycle; LATENCY = READ_LATENCY + 1 and a register where there are parts, from the transfer at
-    ``o_read`` to ``valid``. ``ring_part`` a cycle behind ``ring_read``.
+    ``o_read`` to ``valid``. ``ring_part`` a cycle after ``ring_read``.
     Domain: at most TOKENS tokens and RING_ROWS rows lie between the parts given on and those freed.
     Reference model: none, it changes nothing.
-    Members: ``begun`` In, a cycle behind the begin of ``norm``; ``o_read`` Out(stream of row) with the answer ``i_row``
+    Members: ``begun`` In, a cycle after the begin of ``norm``; ``o_read`` Out(stream of row) with the answer ``i_row``
     READ_LATENCY after the transfer; ``block_freed``, ``token_freed`` In; ``part``, ``valid``, ``ends`` Out, of a
     token's last row the last part; ``ring_read`` In, the next part is read, -> ``ring_part`` Out.
     """

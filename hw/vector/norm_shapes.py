@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Widths and depths that the parts of the layer norm agree on."""
+"""Common widths and depths of the layer norm's parts."""
 
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
@@ -21,12 +21,12 @@ ROOT = data.StructLayout({"r": unsigned(ROOT_BITS), "shift": 5})
 
 
 def channels(cfg: MachineConfig) -> int:
-    """Of a part."""
+    """Channels of a part."""
     return BLOCK // cfg.serialization
 
 
 def split(cfg: MachineConfig) -> int:
-    """Registers behind the choice of a part, where there is a choice."""
+    """Registers after the choice of a part, where there is a choice."""
     return int(cfg.serialization > 1)
 
 

@@ -28,7 +28,7 @@ class NormStatistics(wiring.Component):
 
         part -> [x^2] -> [sum trees] -> [S1, S2] -> [products] -> [V, 4] -> [1 / root] -> tables of TOKENS
 
-    Timing: LATENCY from a token's last part to ``known``. II = 1 part. ``s1``, ``root`` a cycle behind ``slot``.
+    Timing: LATENCY from a token's last part to ``known``. II = 1 part. ``s1``, ``root`` a cycle after ``slot``.
     Domain: ``golden.spec.isa.LIMITS``.
     Reference model: ``golden.ops.layernorm.layernorm``.
     Members: ``norm``, ``part``, ``valid``, ``ends`` In; ``known`` Out, a pulse for each token; ``slot`` In -> ``s1``,

@@ -20,7 +20,7 @@ class NormWriter(wiring.Component):
     write is in its memory, two cycles after its transfer.
     Domain: 8-bit results have no low plane.
     Reference model: none, it changes nothing.
-    Members: ``begun`` In, a cycle behind the begin of ``norm``; ``i`` In(stream PAIR), ``o`` Out(stream
+    Members: ``begun`` In, a cycle after the begin of ``norm``; ``i`` In(stream PAIR), ``o`` Out(stream
     OPERAND_WRITE); ``ended`` Out.
     """
 

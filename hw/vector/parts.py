@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Halves of a lane in parts of ``cfg.lanes`` values: taking them apart, numbering them, putting them together."""
+"""Halves of a lane in parts of ``cfg.lanes`` values: splitting, numbering, joining."""
 
 from amaranth.hdl import Array, Cat, Signal
 
@@ -22,7 +22,7 @@ def ends_half(cfg: MachineConfig, number):
 
 
 def half(m, cfg: MachineConfig, name: str, values):
-    """A half's earlier parts and its last, ``values``, beside which they waited."""
+    """A half: its earlier parts, delayed, and its last part ``values``."""
     part = whole = Cat(*values)
     for n in range(1, cfg.serialization):
         before = Signal.like(part, name=f"{name}_before{n}", reset_less=True)

@@ -80,7 +80,7 @@ class ResidualUpdate(wiring.Component):
                 m.d.sync += entry.valid.eq(0)
         m.d.sync += [newest.eq(newest + h0_go), oldest.eq(oldest + landed)]
 
-        # Beside the memory's read.
+        # In parallel with the memory's read.
         pipe = Pipeline(m, "s", {"read": READ_LATENCY}, flags={"valid": h1_go, "update": h1})
         tag, valid = pipe.at("read").update, pipe.at("read").valid
 

@@ -55,7 +55,8 @@ class Softmax(wiring.Component):
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         self.II = cfg.serialization
-        # From the transfer of a beat to the write of its exponentials, from the read of a row to its total, and on.
+        # From the transfer of a beat to the write of its exponentials, from the read of a row to its total, and
+        # the division.
         self.LATENCY = (sum(softmax_scores.stages(cfg).values()) + sum(softmax_probabilities.stages(cfg).values()) + 1
                         + SoftmaxDivision.LATENCY)
         super().__init__({
@@ -97,31 +98,31 @@ class Softmax(wiring.Component):
         # Stage C.
         reading = Signal()
         m.d.comb += reading.eq((scored & ~used).bit_select(c_slot, 1))
-        narrowed = softmax_probabilities.narrow(m, cfg, jobs, c_slot, reading, store.read_port(), rows.finals)
-        with m.If(narrowed.read):
+        rescaled = softmax_probabilities.rescale(m, cfg, jobs, c_slot, reading, store.read_port(), rows.finals)
+        with m.If(rescaled.read):
             m.d.sync += [part.bit_select(c_slot, 1).eq(0) for part in (taken, fed, scored)]
             m.d.sync += [used.bit_select(c_slot, 1).eq(1), c_slot.eq(c_slot + 1)]
         with m.If(self.p_release):
             m.d.sync += [used.bit_select(free_slot, 1).eq(0), free_slot.eq(free_slot + 1)]
         lanes = [Signal(4, name=f"p_lanes{slot}") for slot in range(SOFTMAX_SLOTS)]
-        with m.If(narrowed.opens):
+        with m.If(rescaled.opens):
             m.d.sync += Array(lanes)[c_slot].eq(jobs.kept[c_slot].lanes)
-        self._give_out(m, narrowed, lanes)
+        self._give_out(m, rescaled, lanes)
 
         m.d.sync += self.idle.eq(~accept & (taken == 0) & (used == 0))
         return m
 
-    def _give_out(self, m, narrowed, lanes: list[Signal]) -> None:
+    def _give_out(self, m, rescaled, lanes: list[Signal]) -> None:
         """Probabilities into their memory, totals to the division; ``lanes``: how many each slot's job has."""
         p_memory = m.submodules.p_memory = ProbabilityMemory(self.cfg)
-        beat, write = narrowed.pipe.at("narrowed"), p_memory.write
+        beat, write = rescaled.pipe.at("rounded"), p_memory.write
         m.d.comb += [write[field].eq(getattr(beat, field)) for field in ("slot", "lane", "chunk", "part", "wide")]
-        m.d.comb += [value.eq(p) for value, p in zip(write.p, narrowed.p, strict=True)]
+        m.d.comb += [value.eq(p) for value, p in zip(write.p, rescaled.p, strict=True)]
         m.d.comb += [p_memory.write_en.eq(beat.valid), p_memory.p_slot.eq(self.p_slot),
                      p_memory.p_chunk.eq(self.p_chunk), p_memory.p_plane.eq(self.p_plane),
                      p_memory.p_en.eq(self.p_en), self.p_data.eq(p_memory.p_data)]
         division = m.submodules.division = SoftmaxDivision(self.cfg)
-        m.d.comb += [division.i_total.eq(narrowed.total), division.i_valid.eq(narrowed.total_valid)]
+        m.d.comb += [division.i_total.eq(rescaled.total), division.i_valid.eq(rescaled.total_valid)]
         connect(m, division.o, flipped(self.o))
         for slot, count in enumerate(lanes):
             m.d.comb += [p_memory.lanes[slot].eq(count), division.lanes[slot].eq(count)]

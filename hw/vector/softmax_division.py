@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Totals of the softmax's rows become the reciprocals that the epilogue multiplies with."""
+"""Division of the softmax: totals of the rows become reciprocals for the epilogue."""
 
 from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import stream, wiring
@@ -15,12 +15,12 @@ LANE_SHIFT = 31 - ATTENTION_FRAC - RECIPROCAL_BITS
 
 
 class SoftmaxDivision(wiring.Component):
-    """Reciprocals of a job's lanes, in order; the job is done with the last of them. ::
+    """Softmax division: reciprocals of a job's lanes, in order; the job is done with the last of them. ::
 
         total -> [Reciprocal] -> [by slot and lane] -> o
 
     Timing: LATENCY cycles from a job's last total to ``o.valid``. II = 1 total.
-    Domain: ``i_total`` as of Reciprocal; jobs take turns in the slots.
+    Domain: ``i_total`` as of Reciprocal; jobs use the slots in rotation.
     Reference model: ``golden.ops.arith.reciprocal``.
     Members: ``i_total``, ``i_valid`` In; ``lanes`` In, of each slot's job; ``o`` Out(stream softmax_done).
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs of the softmax by their slots, and how a row of exponentials is found."""
+"""Jobs of the softmax by slot, and the addresses of their rows of exponentials."""
 
 from typing import NamedTuple
 
@@ -11,9 +11,9 @@ from hw.arith.round_shift import scaled
 from hw.interfaces import SCORE_BEAT_FIELDS, SOFTMAX_JOB, SOFTMAX_SLOTS
 
 MULTIPLIER_BITS = SOFTMAX_JOB.members["multiplier"].width + 7
-"""Of a job's multiplier when it has taken over the fine part of the shift."""
+"""Bits of a job's multiplier with the fine part of the shift included."""
 JOB = data.StructLayout(SOFTMAX_JOB.members | {"multiplier": MULTIPLIER_BITS, "shift1": 3})
-"""A job as it is kept: ``shift1`` counts bytes."""
+"""A job as stored: ``shift1`` counts bytes."""
 CHUNK_BITS = SCORE_BEAT_FIELDS["chunk"].width
 
 

@@ -17,8 +17,8 @@ from hw.lib.pipeline import Pipeline
 from hw.vector.softmax_jobs import CHUNK_BITS, Jobs, row_address
 
 
-class Narrowed(NamedTuple):
-    """``read``: a job's last row is read now; ``opens``: its first; ``pipe``, ``p``: behind stage narrowed, a part's
+class Rescaled(NamedTuple):
+    """``read``: a job's last row is read now; ``opens``: its first; ``pipe``, ``p``: after stage rounded, a part's
     probabilities; ``total``, ``total_valid``: of a row."""
 
     read: Signal
@@ -31,24 +31,24 @@ class Narrowed(NamedTuple):
 
 def stages(cfg: MachineConfig) -> dict[str, int]:
     """Registers from the read of a part to its sum."""
-    return {"read": 1, "row": 1, "rise": 1, "rescaled": 1, "narrowed": 1, "sum": exact_log2(cfg.lanes)}
+    return {"read": 1, "row": 1, "rise": 1, "rescaled": 1, "rounded": 1, "sum": exact_log2(cfg.lanes)}
 
 
-def narrow(m, cfg: MachineConfig, jobs: Jobs, slot, reading, port, finals) -> Narrowed:
+def rescale(m, cfg: MachineConfig, jobs: Jobs, slot, reading, port, finals) -> Rescaled:
     """Reads the rows of the job in ``slot`` at ``port`` while ``reading``. Reference model:
     ``golden.ops.softmax.softmax``."""
-    job, (lane, chunk, part, row_ends, read) = jobs.kept[slot], _walk(m, cfg, jobs, slot, reading)
+    job, (lane, chunk, part, row_ends, read) = jobs.kept[slot], _positions(m, cfg, jobs, slot, reading)
     m.d.comb += [port.addr.eq(row_address(cfg, slot, lane, chunk, part)), port.en.eq(reading)]
     pipe = Pipeline(m, "c", stages(cfg), flags={"valid": reading}, tag={
         "slot": slot, "lane": lane, "chunk": chunk, "part": part, "first": chunk == 0, "ends": row_ends,
         "wide": job.wide, "p_shift": job.p_shift})
-    p = _narrowed(m, cfg, pipe, _rescaled(m, cfg, pipe, port.data, finals))
+    p = _rounded(m, cfg, pipe, _rescaled(m, cfg, pipe, port.data, finals))
     total, total_valid = _total(m, pipe, p)
-    return Narrowed(read=read, opens=reading & (chunk == 0) & (lane == 0), pipe=pipe, p=p, total=total,
+    return Rescaled(read=read, opens=reading & (chunk == 0) & (lane == 0), pipe=pipe, p=p, total=total,
                     total_valid=total_valid)
 
 
-def _walk(m, cfg, jobs, slot, reading) -> tuple[Signal, ...]:
+def _positions(m, cfg, jobs, slot, reading) -> tuple[Signal, ...]:
     """Lanes, their chunks, their parts: (lane, chunk, part, last of its lane, last of its job)."""
     serial = cfg.serialization
     job, last_chunk = jobs.kept[slot], jobs.last[slot][4:]
@@ -84,8 +84,8 @@ def _rescaled(m, cfg, pipe: Pipeline, stored, finals) -> list[Signal]:
     return results
 
 
-def _narrowed(m, cfg, pipe: Pipeline, values: list[Signal]) -> list[Signal]:
-    """Stage narrowed: with the carry of the key's lane, or a shift. Carries of the parts take turns."""
+def _rounded(m, cfg, pipe: Pipeline, values: list[Signal]) -> list[Signal]:
+    """Stage rounded: to 8 bits with the key lane's carry, or shifted. Carries of the parts rotate."""
     beat, results = pipe.at("rescaled"), []
     for k, value in enumerate(values):
         p = Signal(EXPONENTIAL_BITS, name=f"p{k}", reset_less=True)
@@ -100,7 +100,7 @@ def _narrowed(m, cfg, pipe: Pipeline, values: list[Signal]) -> list[Signal]:
 
 
 def _total(m, pipe: Pipeline, p: list[Signal]) -> tuple[Signal, Signal]:
-    """Stage sum: of the part. The cycle behind it: (of the row, valid)."""
+    """Stage sum: of the part. The cycle after it: (of the row, valid)."""
     part_sum, beat = sum_tree(m, "sum", p), pipe.at("sum")
     total, valid = Signal(Reciprocal.WIDTH, name="row_total", reset_less=True), Signal(name="row_valid")
     with m.If(beat.valid):

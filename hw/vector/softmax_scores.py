@@ -27,7 +27,7 @@ class Scored(NamedTuple):
     finals: list[list[Signal]]
 
 
-class Walk(NamedTuple):
+class Position(NamedTuple):
     """``entry``: part ``part`` of the beat enters; ``row_ends``: its chunk is its lane's last; ``fed`` as in Scored."""
 
     entry: Signal
@@ -46,12 +46,12 @@ def stages(cfg: MachineConfig) -> dict[str, int]:
 def score(m, cfg: MachineConfig, beats, jobs: Jobs, slot, opened, port) -> Scored:
     """Takes the ``beats`` of the job in ``slot`` while ``opened``; rows of exponentials and their reference go to the
     write port ``port``. Reference model: ``golden.ops.softmax.softmax``."""
-    walk = _walk(m, cfg, beats, jobs, slot, opened)
+    position = _position(m, cfg, beats, jobs, slot, opened)
     beat, job = beats.payload, jobs.kept[slot]
-    pipe = Pipeline(m, "a", stages(cfg), flags={"valid": walk.entry, "end": walk.fed}, tag={
-        "slot": slot, "lane": beat.lane, "chunk": beat.chunk, "part": walk.part, "row_ends": walk.row_ends,
+    pipe = Pipeline(m, "a", stages(cfg), flags={"valid": position.entry, "end": position.fed}, tag={
+        "slot": slot, "lane": beat.lane, "chunk": beat.chunk, "part": position.part, "row_ends": position.row_ends,
         "count": job.shift1})
-    scores = _scale(m, pipe, part_of(cfg, beat.value, walk.part), job.multiplier)
+    scores = _scale(m, pipe, part_of(cfg, beat.value, position.part), job.multiplier)
     live = _live(m, cfg, pipe, jobs)
     wholes, fractions = _round_up(m, scores, live)
     reference, finals = _raise_reference(m, cfg, pipe, wholes)
@@ -60,10 +60,10 @@ def score(m, cfg: MachineConfig, beats, jobs: Jobs, slot, opened, port) -> Score
     of_row = delay(m, reference, pipe.cycles("wait", "exponential"), "row_reference")
     m.d.comb += [port.addr.eq(row_address(cfg, done.slot, done.lane, done.chunk, done.part)), port.en.eq(done.valid),
                  port.data.eq(Cat(exponentials, of_row))]
-    return Scored(fed=walk.fed, written=done.end, written_slot=done.slot, finals=finals)
+    return Scored(fed=position.fed, written=done.end, written_slot=done.slot, finals=finals)
 
 
-def _walk(m, cfg, beats, jobs, slot, opened) -> Walk:
+def _position(m, cfg, beats, jobs, slot, opened) -> Position:
     """A beat stays for its parts; lanes of a job come as its rows end."""
     serial, beat = cfg.serialization, beats.payload
     entry, transfer, row_ends, fed = (Signal(name=name) for name in ("entry", "transfer", "row_ends", "fed_now"))
@@ -75,7 +75,7 @@ def _walk(m, cfg, beats, jobs, slot, opened) -> Walk:
     m.d.sync += part.eq(part + entry)
     with m.If(transfer & row_ends):
         m.d.sync += rows.eq(Mux(fed, 0, rows + 1))
-    return Walk(entry, part, row_ends, fed)
+    return Position(entry, part, row_ends, fed)
 
 
 def _scale(m, pipe: Pipeline, accumulators: list, multiplier) -> list[Signal]:
@@ -95,7 +95,7 @@ def _scale(m, pipe: Pipeline, accumulators: list, multiplier) -> list[Signal]:
 
 
 def _live(m, cfg, pipe: Pipeline, jobs: Jobs) -> dict[str, Signal]:
-    """Which of the part's keys count, for they are not beyond the last: beside the stages that ask."""
+    """Which of the part's keys are present, not beyond the last: for stages scaled and distance."""
     beat = pipe.at("shifted")
     within, whole = jobs.last[beat.slot], Signal(LANES, name="live_now")
     scaled = Signal(cfg.lanes, name="scaled_live", reset_less=True)
@@ -105,7 +105,7 @@ def _live(m, cfg, pipe: Pipeline, jobs: Jobs) -> dict[str, Signal]:
 
 
 def _round_up(m, scores: list[Signal], live) -> tuple[list[Signal], list[Signal]]:
-    """Stage ceiling: (whole parts rounded up, fractions below); dead keys are as low as can be."""
+    """Stage ceiling: (whole parts rounded up, fractions below); absent keys get the lowest value."""
     wholes, fractions = [], []
     for k, t in enumerate(scores):
         whole = Signal(REFERENCE, name=f"whole{k}", reset_less=True)
@@ -145,7 +145,7 @@ def _raise_reference(m, cfg, pipe: Pipeline, wholes: list[Signal]) -> tuple[Sign
 
 
 def _exponentials(m, cfg, pipe: Pipeline, wholes, fractions, live, reference):
-    """Stage distance: below the reference; a dead key is too far. Stage exponential."""
+    """Stage distance: below the reference; an absent key gets the largest distance. Stage exponential."""
     exponential = m.submodules.exponential = Exponential(cfg.lanes)
     for k, (whole, fraction) in enumerate(zip(wholes, fractions, strict=True)):
         waited = delay(m, whole, pipe.cycles("ceiling", "wait"), f"whole{k}_waits")
