@@ -29,9 +29,9 @@ from hw.memory.residual_memory import ResidualMemory
 from hw.memory.value_memory import ValueMemory
 from hw.memory.weight_ring import WeightRing
 from hw.moe.gate import Gate
-from hw.vector.epilogue import Epilogue
-from hw.vector.layernorm import LayerNorm
-from hw.vector.softmax import Softmax
+from hw.vector.epilogue.epilogue import Epilogue
+from hw.vector.layernorm.layernorm import LayerNorm
+from hw.vector.softmax.softmax import Softmax
 
 FAULTY = ("load_store", "operand", "residual", "gate", "array", "epilogue")
 """Units that report what a program did wrong within the machine."""

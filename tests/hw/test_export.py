@@ -23,9 +23,9 @@ BENCHES = {
     "memory.test_operand_memory": ("hw.memory.operand_memory.OperandMemory", ["matches_a_plain_memory"]),
     "dma.test_load_store": (
         "hw.dma.load_store.LoadStore", ["keeps_its_latency", "a_row_beyond_its_memory_moves_nothing"]),
-    "vector.test_softmax": ("hw.vector.softmax.Softmax", ["keeps_its_latency_and_interval"]),
+    "vector.test_softmax": ("hw.vector.softmax.softmax.Softmax", ["keeps_its_latency_and_interval"]),
     "vector.test_layernorm": (
-        "hw.vector.layernorm.LayerNorm", ["keeps_its_latency_and_interval", "starts_clean_after_reset"]),
+        "hw.vector.layernorm.layernorm.LayerNorm", ["keeps_its_latency_and_interval", "starts_clean_after_reset"]),
 }
 
 

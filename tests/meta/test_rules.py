@@ -29,10 +29,12 @@ LONGER_FUNCTIONS = {  # of hw/, still to be decomposed
     "hw/ctrl/sequencer.py:elaborate", "hw/ctrl/supervisor.py:elaborate", "hw/ctrl/weight_prefetcher.py:elaborate",
 }
 REFERENCE_MODELS = {  # gateware with arithmetic of its own -> the reference model that says what it must produce
-    "array/array": "matmul", "vector/epilogue": "epilogue", "vector/requantize": "epilogue", "vector/gelu": "gelu",
-    "arith/block_quantize": "arith", "vector/softmax": "softmax", "vector/softmax_scores": "softmax",
-    "vector/softmax_probabilities": "softmax", "vector/softmax_division": "arith", "vector/layernorm": "layernorm",
-    "vector/norm_statistics": "layernorm", "vector/norm_lanes": "layernorm", "arith/exp2": "softmax",
+    "array/array": "matmul", "vector/epilogue/epilogue": "epilogue", "vector/requantize": "epilogue",
+    "vector/gelu": "gelu",
+    "arith/block_quantize": "arith", "vector/softmax/softmax": "softmax", "vector/softmax/scores": "softmax",
+    "vector/softmax/probabilities": "softmax", "vector/softmax/division": "arith",
+    "vector/layernorm/layernorm": "layernorm",
+    "vector/layernorm/statistics": "layernorm", "vector/layernorm/lanes": "layernorm", "arith/exp2": "softmax",
     "arith/reciprocal": "arith", "arith/rsqrt": "arith", "arith/round_shift": "arith", "moe/gate": "gate",
     "moe/logit_loader": "gate", "moe/gate_scores": "gate", "moe/gate_powers": "gate", "moe/gate_weights": "gate",
     "moe/top_k": "gate",

@@ -28,7 +28,7 @@ from hw.interfaces import (
     score_beat,
     tile_context,
 )
-from hw.vector.epilogue import Epilogue
+from hw.vector.epilogue.epilogue import Epilogue
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 from tests.hw.support.epilogue_scoreboard import Testbench

@@ -17,7 +17,7 @@ from golden.spec.isa import Opcode, encode
 from golden.spec.machine import LINE, NANO, NORM_PARAM_BYTES
 from golden.spec.model import BLOCK
 from hw.interfaces import ISSUE, LINE_BITS, OPERAND_WRITE, READ_LATENCY
-from hw.vector.layernorm import LayerNorm
+from hw.vector.layernorm.layernorm import LayerNorm
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 

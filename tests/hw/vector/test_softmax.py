@@ -15,7 +15,7 @@ from golden.ops.softmax import softmax
 from golden.spec.machine import NANO, SLICE, ZCU102
 from golden.spec.tables import SCORE_BITS
 from hw.interfaces import READ_LATENCY, SOFTMAX_JOB, SOFTMAX_SLOTS, score_beat, softmax_done
-from hw.vector.softmax import Softmax
+from hw.vector.softmax.softmax import Softmax
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 

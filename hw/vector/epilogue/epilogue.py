@@ -23,15 +23,15 @@ from hw.interfaces import (
 )
 from hw.lib.pipeline import Pipeline
 from hw.lib.queue import Queue
-from hw.vector.destination import PLACE_LATENCY, clipped, place
-from hw.vector.early_exits import GateExit, ScoreExit
-from hw.vector.epilogue_entry import EpilogueEntry
-from hw.vector.epilogue_params import EpilogueParams
+from hw.vector.epilogue.destination import PLACE_LATENCY, clipped, place
+from hw.vector.epilogue.early_exits import GateExit, ScoreExit
+from hw.vector.epilogue.entry import EpilogueEntry
+from hw.vector.epilogue.params import EpilogueParams
+from hw.vector.epilogue.residual_update import ResidualUpdate
+from hw.vector.epilogue.write_back import FINISHED, WriteBack
 from hw.vector.gelu import SHIFT_BITS, Gelu
 from hw.vector.parts import ends_half, half, part_of, within_half
 from hw.vector.requantize import V_BITS, Affine, Requantize
-from hw.vector.residual_update import ResidualUpdate
-from hw.vector.write_back import FINISHED, WriteBack
 
 
 class Epilogue(wiring.Component):

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.isa import Opcode
 from hw.interfaces import OPERAND_WRITE, ROW_BITS
 from hw.shapes import INSTRUCTION
-from hw.vector.block_pairs import PAIR, PLANES
+from hw.vector.layernorm.block_pairs import PAIR, PLANES
 
 
 class NormWriter(wiring.Component):

@@ -14,7 +14,7 @@ from hw.arith.trees import top_of_four
 from hw.interfaces import SOFTMAX_SLOTS, lane_bits
 from hw.lib.pipeline import Pipeline, delay
 from hw.vector.parts import part_of
-from hw.vector.softmax_jobs import MULTIPLIER_BITS, Jobs, row_address
+from hw.vector.softmax.jobs import MULTIPLIER_BITS, Jobs, row_address
 
 
 class Scored(NamedTuple):

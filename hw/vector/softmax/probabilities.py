@@ -14,7 +14,7 @@ from hw.arith.reciprocal import Reciprocal
 from hw.arith.trees import sum_tree
 from hw.interfaces import lane_bits
 from hw.lib.pipeline import Pipeline
-from hw.vector.softmax_jobs import CHUNK_BITS, Jobs, row_address
+from hw.vector.softmax.jobs import CHUNK_BITS, Jobs, row_address
 
 
 class Rescaled(NamedTuple):

@@ -10,7 +10,7 @@ from golden.spec.isa import Opcode
 from golden.spec.machine import NORM_PARAM_LINES, MachineConfig
 from hw.interfaces import LINE_BITS
 from hw.shapes import INSTRUCTION
-from hw.vector.norm_shapes import MAX_BLOCKS
+from hw.vector.layernorm.shapes import MAX_BLOCKS
 
 
 class NormParameters(wiring.Component):

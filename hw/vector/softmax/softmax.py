@@ -9,10 +9,11 @@ from golden.spec.machine import SLICE, MachineConfig
 from hw.arith.exp2 import EXPONENTIAL_BITS
 from hw.arith.log2_score import REFERENCE
 from hw.interfaces import SOFTMAX_JOB, SOFTMAX_SLOTS, score_beat, softmax_done
-from hw.vector import softmax_probabilities, softmax_scores
-from hw.vector.probability_memory import ProbabilityMemory
-from hw.vector.softmax_division import SoftmaxDivision
-from hw.vector.softmax_jobs import CHUNK_BITS, keep_job, make_jobs
+from hw.vector.softmax import probabilities as softmax_probabilities
+from hw.vector.softmax import scores as softmax_scores
+from hw.vector.softmax.division import SoftmaxDivision
+from hw.vector.softmax.jobs import CHUNK_BITS, keep_job, make_jobs
+from hw.vector.softmax.probability_memory import ProbabilityMemory
 
 
 class Softmax(wiring.Component):

@@ -14,7 +14,7 @@ from hw.arith.trees import sum_tree
 from hw.interfaces import LINE_BITS
 from hw.lib.pipeline import Pipeline, delay
 from hw.shapes import INSTRUCTION
-from hw.vector.norm_shapes import LEAST_SHIFT, ROOT, S1_SHAPE, S2_BITS, TOKENS, channels
+from hw.vector.layernorm.shapes import LEAST_SHIFT, ROOT, S1_SHAPE, S2_BITS, TOKENS, channels
 
 
 def stages(cfg: MachineConfig) -> dict[str, int]:

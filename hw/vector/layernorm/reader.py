@@ -12,7 +12,7 @@ from golden.spec.machine import MachineConfig
 from hw.interfaces import LINE_BITS, READ_LATENCY, ROW_BITS
 from hw.lib.pipeline import Pipeline, delay
 from hw.shapes import INSTRUCTION
-from hw.vector.norm_shapes import MAX_BLOCKS, RING_ROWS, TOKENS, split
+from hw.vector.layernorm.shapes import MAX_BLOCKS, RING_ROWS, TOKENS, split
 
 
 class Asked(NamedTuple):

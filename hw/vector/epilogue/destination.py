@@ -8,7 +8,7 @@ from golden.spec.machine import SLICE, TN, MachineConfig
 from golden.spec.tables import WEIGHT_MAX
 from hw.interfaces import ROW_BITS, TOKEN_BITS, Route
 from hw.lib.pipeline import delay
-from hw.vector.write_back import TILE_BITS
+from hw.vector.epilogue.write_back import TILE_BITS
 
 PLACE = data.StructLayout({"tile": TILE_BITS, "place": 5, "low_row": ROW_BITS, "beyond": 1})
 """K or V tile and place within it, row of the low plane; one of them lies ``beyond`` its memory."""

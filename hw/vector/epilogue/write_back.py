@@ -16,8 +16,8 @@ from hw.interfaces import (
     VALUE_WRITE,
     Route,
 )
+from hw.vector.epilogue.residual_update import ResidualUpdate
 from hw.vector.requantize import V_BITS
-from hw.vector.residual_update import ResidualUpdate
 
 TILE_BITS = 10
 FINISHED = data.StructLayout({

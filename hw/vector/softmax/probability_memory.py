@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.machine import SLICE, MachineConfig
 from hw.arith.exp2 import EXPONENTIAL_BITS
 from hw.interfaces import SOFTMAX_SLOTS, lane_bits
-from hw.vector.softmax_jobs import CHUNK_BITS, chunk_address
+from hw.vector.softmax.jobs import CHUNK_BITS, chunk_address
 
 
 def probability_part(cfg: MachineConfig) -> data.StructLayout:

@@ -14,8 +14,8 @@ from hw.arith.round_shift import round_shift
 from hw.interfaces import LINE_BITS
 from hw.lib.pipeline import Pipeline, delay
 from hw.shapes import INSTRUCTION
-from hw.vector.block_pairs import part_layout
-from hw.vector.norm_shapes import LEAST_SHIFT, MAX_BLOCKS, ROOT, S1_SHAPE, channels, part_tag
+from hw.vector.layernorm.block_pairs import part_layout
+from hw.vector.layernorm.shapes import LEAST_SHIFT, MAX_BLOCKS, ROOT, S1_SHAPE, channels, part_tag
 
 CHANNEL_BITS = 8 * NORM_PARAM_BYTES
 

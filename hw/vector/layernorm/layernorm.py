@@ -13,14 +13,16 @@ from hw.arith.rsqrt import ReciprocalRoot
 from hw.interfaces import ISSUE, LINE_BITS, OPERAND_WRITE, READ_LATENCY, ROW_BITS
 from hw.lib.queue import Queue
 from hw.shapes import INSTRUCTION
-from hw.vector import norm_lanes, norm_shapes, norm_statistics
-from hw.vector.block_pairs import PAIR, PairGather, part_layout
-from hw.vector.norm_lanes import NormLanes
-from hw.vector.norm_parameters import NormParameters
-from hw.vector.norm_reader import NormReader
-from hw.vector.norm_shapes import MAX_BLOCKS, TOKENS, part_tag
-from hw.vector.norm_statistics import NormStatistics
-from hw.vector.norm_writer import NormWriter
+from hw.vector.layernorm import lanes as norm_lanes
+from hw.vector.layernorm import shapes as norm_shapes
+from hw.vector.layernorm import statistics as norm_statistics
+from hw.vector.layernorm.block_pairs import PAIR, PairGather, part_layout
+from hw.vector.layernorm.lanes import NormLanes
+from hw.vector.layernorm.parameters import NormParameters
+from hw.vector.layernorm.reader import NormReader
+from hw.vector.layernorm.shapes import MAX_BLOCKS, TOKENS, part_tag
+from hw.vector.layernorm.statistics import NormStatistics
+from hw.vector.layernorm.writer import NormWriter
 
 
 class Issue(NamedTuple):
