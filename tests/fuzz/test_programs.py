@@ -27,7 +27,7 @@ def rig():
 
 
 def decoded(word: int) -> str:
-    """An instruction for a listing, which may be no instruction, above all behind END."""
+    """An instruction for a listing, which may be no instruction, above all after END."""
     try:
         return str(isa.decode(word))
     except ConfigError:
