@@ -26,7 +26,6 @@ from golden.spec.tables import (
     PROB_CARRY_START,
     RECIPROCAL_BITS,
     SCORE_BITS,
-    WEIGHT_MAX,
 )
 
 INT16_MAX = 32767
@@ -55,10 +54,6 @@ def sat16(v: Tensor) -> Tensor:
 def sat_score(t: Tensor) -> Tensor:
     limit = 2.0 ** (SCORE_BITS - 1)
     return t.clamp(-limit, limit - 1)
-
-
-def key_clip(v: Tensor) -> Tensor:
-    return v.clamp(-WEIGHT_MAX, WEIGHT_MAX)
 
 
 def exponents(v: Tensor) -> Tensor:

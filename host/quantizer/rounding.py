@@ -17,8 +17,8 @@ PANEL = 32
 
 @dataclass(frozen=True)
 class Grid:
-    """Row steps of a weight matrix: ``step = multiplier * out_step / 2**shift``; ``step`` and ``multiplier`` [...,
-    O]."""
+    """Row steps of a weight matrix: ``step = multiplier * out_step / 2**shift``, ``step`` and ``multiplier`` [..., O].
+    """
 
     step: Tensor
     multiplier: Tensor

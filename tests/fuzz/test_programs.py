@@ -26,8 +26,12 @@ def rig():
     device.close()
 
 
-def decoded(word: int) -> str:
-    """An instruction for a listing, which may be no instruction, above all after END."""
+def listing(words: list[int]) -> str:
+    """A line for each word of a program, some of which may be no instruction, above all after END."""
+    return "\n".join(f"{i}: {_decoded(word)}" for i, word in enumerate(words))
+
+
+def _decoded(word: int) -> str:
     try:
         return str(isa.decode(word))
     except ConfigError:
@@ -47,16 +51,15 @@ def test_programs_mean_the_same(rig, data, seed, stall):
     event(f"{'mutated' if mutated else 'legal'}: {wanted.status.name}")
     rig.device.board.configure(DramSettings(latency=20, stall=stall, seed=seed + 1))
     came = rig.run(words, contents)
-    listing = "\n".join(f"{i}: {decoded(word)}" for i, word in enumerate(words))
     if wanted.status is Status.RANGE_READ or came.status is Status.RANGE_READ:
         # The weight stream is prefetched: its fault may come before another one, and blame an earlier instruction.
         assert {wanted.status, came.status} <= {Status.RANGE_READ, Status.RANGE_WRITE}, (wanted.status, came.status)
         return
-    assert (came.status, came.index) == (wanted.status, wanted.index), listing
+    assert (came.status, came.index) == (wanted.status, wanted.index), listing(words)
     if wanted.status is Status.OK:
         a, b = (np.frombuffer(o.output, np.uint8).reshape(-1, LINE) for o in (came, wanted))
         rows = np.flatnonzero((a != b).any(axis=1))
         assert not rows.size, (f"{rows.size} rows of the output differ, first row {rows[0]} (operand rows "
                                f"0..{NANO.operand_rows - 1}, then residual rows): machine {a[rows[0]].tolist()}, "
-                               f"golden {b[rows[0]].tolist()}\n{listing}")
+                               f"golden {b[rows[0]].tolist()}\n{listing(words)}")
         assert came.retired == wanted.retired
