@@ -4,11 +4,12 @@
 import torch
 from torch import Tensor
 
+from golden.ops.arith import ACC_LIMIT, INT16
 from golden.spec.tables import ATTENTION_FRAC, EXP_ONE, SCORE_BITS, WEIGHT_MAX
 from host.quantizer import emulation, folding, rotation
 from host.quantizer.folding import Scale
-from host.quantizer.layer import INT16, LayerQuantizer, operand_max
-from host.quantizer.linear import ACC_LIMIT, MULTIPLIER_SHIFT_MAX, Inputs
+from host.quantizer.layer import LayerQuantizer, operand_max
+from host.quantizer.linear import MULTIPLIER_SHIFT_MAX, Inputs
 from host.quantizer.noise import BYTE_RANGE
 from host.quantizer.operand_steps import key_scale, operand_scale, query_finer
 from host.quantizer.rounding import MULTIPLIER_MAX

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from golden.ops import gelu as gelu_reference
-from golden.ops.arith import reciprocal, rsqrt
+from golden.ops.arith import INT16, reciprocal, rsqrt
 from golden.spec.machine import SLICE
 from golden.spec.model import BLOCK
 from golden.spec.tables import (
@@ -28,7 +28,7 @@ from golden.spec.tables import (
     SCORE_BITS,
 )
 
-INT16_MAX = 32767
+_, INT16_MAX = INT16
 ROWS = 2048
 """Tokens whose products are computed in float64 at a time."""
 _EXP = torch.tensor(EXP_TABLE, dtype=torch.int32)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from golden.ops.arith import ACC_LIMIT, INT16
+from golden.spec.isa import Opcode, bounds
 from golden.spec.model import GateKind
 from golden.spec.tables import (
     ACT_SHIFT_MAX,
@@ -17,12 +19,12 @@ from golden.spec.tables import (
 )
 from host.quantizer import emulation, folding
 from host.quantizer.folding import Scale
-from host.quantizer.layer import AFFINE_SHIFT_MAX, GELU_OUT_STEP, INT16, LayerQuantizer, operand_max
-from host.quantizer.linear import ACC_LIMIT, WIDE_MAX, Inputs, fit_linear
+from host.quantizer.layer import AFFINE_SHIFT_MAX, GELU_OUT_STEP, LayerQuantizer, operand_max
+from host.quantizer.linear import WIDE_MAX, Inputs, fit_linear
 from host.quantizer.operand_steps import INT16_MAX, gain_grid, operand_scale
 from host.quantizer.rounding import MULTIPLIER_MAX
 
-GATE_SHIFT_MAX = 63
+_, GATE_SHIFT_MAX = bounds(Opcode.GATE, "shift1")
 TIE = 2.0 ** 32
 """Float logits are rounded to steps of 1 / TIE, so that ties do not depend on the order of sums."""
 Routes = tuple[Tensor, Tensor]

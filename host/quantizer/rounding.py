@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from golden.ops.arith import ACC_LIMIT
 from golden.spec.tables import WEIGHT_MAX
 
 MULTIPLIER_MAX = 65535
-ACC_MAX = 2 ** 31 - 1
+ACC_MAX = ACC_LIMIT - 1
 PANEL = 32
 """Columns rounded between two updates of all later columns."""
 
