@@ -16,7 +16,7 @@ from golden.spec.tables import GELU_OUT_FRAC, NORMALIZED_FRAC
 from host.quantizer import emulation, folding
 from host.quantizer.findings import Findings
 from host.quantizer.folding import Scale
-from host.quantizer.linear import BLOCK_MAX, WIDE_MAX, Inputs, LinearCodes, Rounding, fit_linear
+from host.quantizer.linear import Inputs, LinearCodes, Rounding, fit_linear
 from host.quantizer.operand_steps import Policy, gain_grid, operand_scale
 
 GELU_OUT_STEP = 2.0 ** -GELU_OUT_FRAC
@@ -38,10 +38,6 @@ class Options:
     background: int = 512
     rotate: bool = True
     rotation_floor: float = 1e-2
-
-
-def operand_max(wide: bool) -> int:
-    return WIDE_MAX if wide else BLOCK_MAX
 
 
 class LayerQuantizer:

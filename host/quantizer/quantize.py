@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from golden.model.float_model import run_float
+from golden.model.int_checks import PIXEL_PEAK, operand_peak
 from golden.model.int_model import IntModel
 from golden.model.params import FloatModel
 from golden.ops.arith import INT16
@@ -20,8 +21,8 @@ from host.quantizer import emulation, folding
 from host.quantizer.attention import AttentionQuantizer
 from host.quantizer.ffn import FfnQuantizer
 from host.quantizer.findings import Finding, Findings
-from host.quantizer.layer import Options, operand_max
-from host.quantizer.linear import PIXEL_MAX, Inputs
+from host.quantizer.layer import Options
+from host.quantizer.linear import Inputs
 from host.quantizer.mixed_precision import mixed
 from host.quantizer.value_ranges import logit_frac, residual_frac, value_range
 
@@ -36,7 +37,7 @@ class Quantizer(AttentionQuantizer, FfnQuantizer):
         pos = folding.parameter(self.model, "pos_embed")
         flat = pixels.flatten(0, 1)
         target = torch.cat([rows.double() @ weight.T + bias for rows in flat.split(emulation.ROWS)])
-        u = self.linear("patch_embed", flat, Inputs.of(flat), target.mean(0), weight, bias, step, PIXEL_MAX)
+        u = self.linear("patch_embed", flat, Inputs.of(flat), target.mean(0), weight, bias, step, PIXEL_PEAK)
         u = self.findings.clip("patch_embed", "results", u, *INT16)
         codes = self.findings.clip("pos_embed", "values", torch.round(pos / step), *INT16)
         self.put("pos_embed", codes)
@@ -63,7 +64,7 @@ class Quantizer(AttentionQuantizer, FfnQuantizer):
             target = y[j::n] @ weight.T + bias
             weight, bias = folding.fold_input(*folding.fold_norm(self.model, "norm", weight, bias), scale)
             u = self.linear(name, a[j::n], Inputs.of(a[j::n]), target.mean(0), weight, bias, step,
-                            operand_max(self.plan.head))
+                            operand_peak(self.plan.head))
             self.findings.stream(name, target, self.findings.clip(name, "logits", u, *INT16) * step)
 
     def run(self, images: np.ndarray, progress=None) -> dict[str, np.ndarray]:
