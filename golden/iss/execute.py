@@ -54,8 +54,7 @@ def norm(f: dict, memories: Memories, stream: Stream) -> Result:
 
 def linear(f: dict, memories: Memories, stream: Stream, gate: GateState, expert: int) -> Result:
     """``expert`` -1 means outside EXPERTS: its queue is empty."""
-    queued = Index.QUEUE_TOKEN in (f["src_index"], f["dst_index"]) or Index.QUEUE_SLOT in (f["src_index"],
-                                                                                           f["dst_index"])
+    queued = not {Index.QUEUE_TOKEN, Index.QUEUE_SLOT}.isdisjoint((f["src_index"], f["dst_index"]))
     none = queue_reference.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16))
     queue = gate.queues[expert] if expert >= 0 else none
     if queued:

@@ -6,7 +6,7 @@ import numpy as np
 from golden.files.errors import MissingTensor, ModelFileError, UnexpectedTensor, WrongDtype, WrongShape
 from golden.ops.arith import ACC_LIMIT
 from golden.ops.gate import split
-from golden.spec.isa import FORMATS, LIMITS, Opcode
+from golden.spec.isa import Opcode, bounds
 from golden.spec.model import ModelConfig
 from golden.spec.quantized import Plan, quantized_schema, weight_limit
 from golden.spec.tables import BLOCK_SHIFT_MAX, EXP_ONE, GATE_WEIGHT_MAX, WEIGHT_MAX
@@ -80,27 +80,24 @@ def _check_schema(config: ModelConfig, tensors: dict[str, np.ndarray]) -> None:
 
 
 def _check_ranges(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray]) -> None:
-    linear, attention = LIMITS[Opcode.LINEAR], LIMITS[Opcode.ATTENTION]
-    eps, normalized_shift = (next(field for field in FORMATS[Opcode.NORM].fields if field.name == name)
-                       for name in ("eps", "normalized_shift"))
     for name, array in tensors.items():
         gate, norm = ".gate." in name, "norm" in name.split(".")[-2:][0]
         if name.endswith(".weight"):
             peak = GATE_WEIGHT_MAX if gate else _weight_peak(config, plan, name)
             _within(name, array, -peak, peak)
         elif name.endswith(".shift"):
-            _within(name, array, *(LIMITS[Opcode.GATE]["shift1"] if gate else LIMITS[Opcode.NORM]["shift"] if norm
-                                   else linear["shift1"]))
+            field = (Opcode.GATE, "shift1") if gate else (Opcode.NORM, "shift") if norm else (Opcode.LINEAR, "shift1")
+            _within(name, array, *bounds(*field))
         elif name.endswith("score_shift"):
-            _within(name, array, *attention["shift1"])
+            _within(name, array, *bounds(Opcode.ATTENTION, "shift1"))
         elif name.endswith(".shift2"):
-            _within(name, array, *linear["shift2"])
+            _within(name, array, *bounds(Opcode.LINEAR, "shift2"))
         elif name.endswith(".eps"):
-            _within(name, array, eps.low, eps.high)
+            _within(name, array, *bounds(Opcode.NORM, "eps"))
         elif name.endswith(".normalized_shift"):
-            _within(name, array, normalized_shift.low, normalized_shift.high)
+            _within(name, array, *bounds(Opcode.NORM, "normalized_shift"))
         elif name.endswith(".act_shift"):
-            _within(name, array, *linear["act_shift"])
+            _within(name, array, *bounds(Opcode.LINEAR, "act_shift"))
         elif name.endswith("p_shift"):
             # Beyond 14 a row could be left without any probability.
             _within(name, array, 0, 14 if plan.layers[int(name.split(".")[1])].prob else 0)

@@ -218,3 +218,9 @@ LIMITS: dict[Opcode, dict[str, tuple[int, int]]] = {
     Opcode.EXPERTS: {"experts": (1, MAX_EXPERTS), "body": (1, 15)},
 }
 """Fields the machine refuses with BAD_FIELD outside these inclusive bounds."""
+
+
+def bounds(opcode: Opcode, name: str) -> tuple[int, int]:
+    """The least and the largest value that the machine accepts in a field, by :data:`LIMITS` or else by its width."""
+    field = next(field for field in FORMATS[opcode].fields if field.name == name)
+    return LIMITS.get(opcode, {}).get(name, (field.low, field.high))

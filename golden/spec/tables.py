@@ -3,8 +3,6 @@
 
 import math
 
-from golden.spec.model import BLOCK
-
 BLOCK_SHIFT_MAX = 3
 """Largest exponent of an operand block: its bytes stand for byte * 2**e, e in 0..3."""
 BLOCK_SHIFT_BITS = 2
@@ -17,7 +15,6 @@ RESIDUAL_FRACS = range(0, 15)
 """Fraction bits that a plan may choose for these: ranges of +-32768 down to +-2."""
 NORMALIZED_FRAC = 11
 """Fraction bits of a normalised channel (int16) with ``normalized_shift`` 0; one less for each step of it."""
-PIXEL_BLOCK = BLOCK
 
 LOG2_FRAC = 8
 """Fraction bits of an attention score or gate logit in log2 units."""

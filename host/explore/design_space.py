@@ -46,8 +46,8 @@ def roomy(geometry: Geometry) -> MachineConfig:
     return MachineConfig(name="roomy", tm=geometry.tm, tk=geometry.tk, ports=geometry.ports, **_ROOMY)
 
 
-def families(model: ModelSkeleton, tasks: tuple[str, ...], geometry: Geometry) -> Iterator[tuple[MachineConfig,
-                                                                                                 list[Node]]]:
+def families(model: ModelSkeleton, tasks: tuple[str, ...],
+             geometry: Geometry) -> Iterator[tuple[MachineConfig, list[Node]]]:
     """Machines of a geometry with ever smaller operand memories, each with its program. Their rings are the smallest
     that hold the widest tile twice over.
 

@@ -4,11 +4,13 @@
 import torch
 from torch import Tensor
 
+from golden.model.int_checks import operand_peak
+from golden.ops.arith import ACC_LIMIT, INT16
 from golden.spec.tables import ATTENTION_FRAC, EXP_ONE, SCORE_BITS, WEIGHT_MAX
 from host.quantizer import emulation, folding, rotation
 from host.quantizer.folding import Scale
-from host.quantizer.layer import INT16, LayerQuantizer, operand_max
-from host.quantizer.linear import ACC_LIMIT, MULTIPLIER_SHIFT_MAX, Inputs
+from host.quantizer.layer import LayerQuantizer
+from host.quantizer.linear import MULTIPLIER_SHIFT_MAX, Inputs
 from host.quantizer.noise import BYTE_RANGE
 from host.quantizer.operand_steps import key_scale, operand_scale, query_finer
 from host.quantizer.rounding import MULTIPLIER_MAX
@@ -52,7 +54,7 @@ class AttentionQuantizer(LayerQuantizer):
         scale = operand_scale(u, unit, proj, plan.attn, policy, bits=plan.weight_bits)
         a, scale = self.affine(f"{b}attn.out", scale, unit, u, plan.attn)
         weight, bias = folding.fold_input(proj, proj_bias + proj @ scale_v.offset, scale)
-        return self.add(f"{b}attn.proj", x_float, x, a, target, weight, bias, operand_max(plan.attn), plan.weight_bits)
+        return self.add(f"{b}attn.proj", x_float, x, a, target, weight, bias, operand_peak(plan.attn), plan.weight_bits)
 
     def mixed(self, b: str, a: Tensor, wanted: tuple[Tensor, Tensor, Tensor], weight: Tensor, bias: Tensor,
               scale_k: Scale, scale_v: Scale, images: int) -> tuple[Tensor, Tensor]:
@@ -66,7 +68,7 @@ class AttentionQuantizer(LayerQuantizer):
         for part, w, o, start, step, target in zip("qkv", weight.chunk(3), bias.chunk(3), starts, steps, wanted,
                                                    strict=True):
             name = f"{b}attn.{part}"
-            u = self.linear(name, a, inputs, target.mean(0) - start, w, o - start, step, operand_max(plan.norm1),
+            u = self.linear(name, a, inputs, target.mean(0) - start, w, o - start, step, operand_peak(plan.norm1),
                             plan.weight_bits)
             found.append(emulation.block_quantize(self.findings.clip(name, "results", u, *INT16, step))
                          if part == "q" else

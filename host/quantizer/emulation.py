@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from golden.ops import gelu as gelu_reference
-from golden.ops.arith import reciprocal, rsqrt
+from golden.ops.arith import INT16, reciprocal, rsqrt
 from golden.spec.machine import SLICE
 from golden.spec.model import BLOCK
 from golden.spec.tables import (
@@ -26,10 +26,9 @@ from golden.spec.tables import (
     PROB_CARRY_START,
     RECIPROCAL_BITS,
     SCORE_BITS,
-    WEIGHT_MAX,
 )
 
-INT16_MAX = 32767
+_, INT16_MAX = INT16
 ROWS = 2048
 """Tokens whose products are computed in float64 at a time."""
 _EXP = torch.tensor(EXP_TABLE, dtype=torch.int32)
@@ -55,10 +54,6 @@ def sat16(v: Tensor) -> Tensor:
 def sat_score(t: Tensor) -> Tensor:
     limit = 2.0 ** (SCORE_BITS - 1)
     return t.clamp(-limit, limit - 1)
-
-
-def key_clip(v: Tensor) -> Tensor:
-    return v.clamp(-WEIGHT_MAX, WEIGHT_MAX)
 
 
 def exponents(v: Tensor) -> Tensor:

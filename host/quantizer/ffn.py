@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from golden.model.int_checks import WIDE_PEAK, operand_peak
+from golden.ops.arith import ACC_LIMIT, INT16
+from golden.spec.isa import Opcode, bounds
 from golden.spec.model import GateKind
 from golden.spec.tables import (
     ACT_SHIFT_MAX,
@@ -17,12 +20,12 @@ from golden.spec.tables import (
 )
 from host.quantizer import emulation, folding
 from host.quantizer.folding import Scale
-from host.quantizer.layer import AFFINE_SHIFT_MAX, GELU_OUT_STEP, INT16, LayerQuantizer, operand_max
-from host.quantizer.linear import ACC_LIMIT, WIDE_MAX, Inputs, fit_linear
+from host.quantizer.layer import AFFINE_SHIFT_MAX, GELU_OUT_STEP, LayerQuantizer
+from host.quantizer.linear import Inputs, fit_linear
 from host.quantizer.operand_steps import INT16_MAX, gain_grid, operand_scale
 from host.quantizer.rounding import MULTIPLIER_MAX
 
-GATE_SHIFT_MAX = 63
+_, GATE_SHIFT_MAX = bounds(Opcode.GATE, "shift1")
 TIE = 2.0 ** 32
 """Float logits are rounded to steps of 1 / TIE, so that ties do not depend on the order of sums."""
 Routes = tuple[Tensor, Tensor]
@@ -67,12 +70,12 @@ class FfnQuantizer(LayerQuantizer):
         wanted, target, top = mlp(z, w1, b1, w2, b2)
         act_shift, step = self.act_shift(name, top)
         weight, bias = folding.fold_input(*folding.fold_norm(self.model, f"{b}norm2", w1, b1), scale)
-        u = self.linear(name, a, Inputs.of(a), wanted, weight, bias, step, operand_max(plan.norm2), bits)
+        u = self.linear(name, a, Inputs.of(a), wanted, weight, bias, step, operand_peak(plan.norm2), bits)
         g = self.activated(name, u, act_shift)
         scale = operand_scale(g, GELU_OUT_STEP, w2, plan.hidden, self.options.policy, hidden=True, bits=bits)
         a, scale = self.affine(name, scale, GELU_OUT_STEP, g, plan.hidden)
         return self.add(f"{b}mlp.fc2", x_float, x, a, target, *folding.fold_input(w2, b2, scale),
-                        operand_max(plan.hidden), bits)
+                        operand_peak(plan.hidden), bits)
 
     def gate(self, i: int, normalized: Tensor, step: float, z: Tensor, task: str) -> tuple[Routes, Routes]:
         """Stores a task's gate, which acts on normalized codes of ``step``; routes of the float and integer stream."""
@@ -84,11 +87,11 @@ class FfnQuantizer(LayerQuantizer):
         weight = weight * step
         # Both columns of an expert must stay within 32 bits; the high one is the larger.
         radix = 2 ** GATE_RADIX_LOG2
-        least = (weight.abs().sum(1) * WIDE_MAX + bias.abs()) / (radix * ACC_LIMIT)
+        least = (weight.abs().sum(1) * WIDE_PEAK + bias.abs()) / (radix * ACC_LIMIT)
         unit = max(float(weight.abs().max()) / GATE_WEIGHT_MAX, float(least.max()), 2.0 ** -200)
         while True:
             codes, bias_codes = torch.round(weight / unit), torch.round(bias / unit)
-            high = torch.floor(codes / radix + 0.5).abs().sum(1) * WIDE_MAX
+            high = torch.floor(codes / radix + 0.5).abs().sum(1) * WIDE_PEAK
             if bool((high + bias_codes.abs() / radix + 1 < ACC_LIMIT).all()):
                 break
             unit *= 1.05
@@ -149,7 +152,7 @@ class FfnQuantizer(LayerQuantizer):
         act_shift, step = self.act_shift(name, max(top for _, _, top in wanted))
         weight, bias = folding.fold_input(*folding.fold_norm(self.model, f"{b}norm2", *one), scale)
         fc1 = fit_linear([Inputs.of(a[t]) for t, _ in queues], torch.stack([mean for mean, _, _ in wanted]), weight,
-                         bias, step, operand_max(plan.norm2), rounding, Inputs.of(few), bits)
+                         bias, step, operand_peak(plan.norm2), rounding, Inputs.of(few), bits)
         self.put_codes(name, fc1)
         g = [self.activated(name, fc1.run(torch.cat([a[t], few]), e), act_shift) for e, (t, _) in enumerate(queues)]
         hidden, stacked = self.expert_hidden(name, g, len(few), two[0], plan.hidden, bits)
@@ -158,7 +161,7 @@ class FfnQuantizer(LayerQuantizer):
         mean = torch.stack([y.mean(0) if len(y) else torch.zeros_like(two[1][0]) for _, y, _ in wanted])
         background = Inputs.of(torch.cat([h[len(t):] for h, (t, _) in zip(hidden, queues, strict=True)]))
         weight, bias = two[0] * stacked.step[:, None, :], two[1] + (two[0] @ stacked.offset[..., None])[..., 0]
-        fc2 = fit_linear([Inputs.of(h) for h in own], mean, weight, bias, 2.0 ** -fraction, operand_max(plan.hidden),
+        fc2 = fit_linear([Inputs.of(h) for h in own], mean, weight, bias, 2.0 ** -fraction, operand_peak(plan.hidden),
                          rounding, background, bits)
         self.put_codes(f"{b}mlp.fc2", fc2)
         return fc2, own, fraction

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from golden.model.params import FloatModel
 from golden.spec.model import ModelConfig
-from golden.spec.tables import LOG2_FRAC, NORMALIZED_FRAC
+from golden.spec.tables import LOG2_FRAC
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,6 @@ def pixel_scale(config: ModelConfig) -> Scale:
     std = torch.tensor(config.pixel_std, dtype=torch.float64).repeat_interleave(area)
     mean = torch.tensor(config.pixel_mean, dtype=torch.float64).repeat_interleave(area)
     return Scale(1 / (config.pixel_scale * std), -mean / std)
-
-
-def normalized_scale(dim: int) -> Scale:
-    """Scale of normalized values, steps of 2**-11: the operands of a gate."""
-    return Scale(torch.full((dim,), 2.0 ** -NORMALIZED_FRAC, dtype=torch.float64), torch.zeros(dim,
-                                                                                               dtype=torch.float64))
 
 
 def log2_scale(config: ModelConfig) -> float:

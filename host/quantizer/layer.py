@@ -8,19 +8,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from golden.model.params import FloatModel
+from golden.ops.arith import INT16
 from golden.ops.layernorm import eps_code
+from golden.spec.isa import Opcode, bounds
 from golden.spec.quantized import Plan, quantized_schema
 from golden.spec.tables import GELU_OUT_FRAC, NORMALIZED_FRAC
 from host.quantizer import emulation, folding
 from host.quantizer.findings import Findings
 from host.quantizer.folding import Scale
-from host.quantizer.linear import BLOCK_MAX, WIDE_MAX, Inputs, LinearCodes, Rounding, fit_linear
+from host.quantizer.linear import Inputs, LinearCodes, Rounding, fit_linear
 from host.quantizer.operand_steps import Policy, gain_grid, operand_scale
 
 GELU_OUT_STEP = 2.0 ** -GELU_OUT_FRAC
-AFFINE_SHIFT_MAX, NORM_SHIFT_MAX = 40, 31
-NORMALIZED_SHIFT_MAX = 3
-INT16 = (-(1 << 15), (1 << 15) - 1)
+_, AFFINE_SHIFT_MAX = bounds(Opcode.LINEAR, "shift2")
+_, NORM_SHIFT_MAX = bounds(Opcode.NORM, "shift")
+_, NORMALIZED_SHIFT_MAX = bounds(Opcode.NORM, "normalized_shift")
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,6 @@ class Options:
     background: int = 512
     rotate: bool = True
     rotation_floor: float = 1e-2
-
-
-def operand_max(wide: bool) -> int:
-    return WIDE_MAX if wide else BLOCK_MAX
 
 
 class LayerQuantizer:
@@ -98,9 +96,8 @@ class LayerQuantizer:
         eps, codes, shift = eps_code(c.eps, c.dim, self.plan.residual_frac), x.flatten(0, 1), 0
         # With mean 0 and variance 1, none of D values is larger than the root of D - 1.
         while shift < NORMALIZED_SHIFT_MAX and (c.dim - 1) ** 0.5 * 2 ** NORMALIZED_FRAC > INT16[1] << shift:
-            if float(emulation.normalized(codes, eps,
-                                          NORMALIZED_SHIFT_MAX).abs().max()) * self.options.policy.normalized_room < (
-                    INT16[1] >> NORMALIZED_SHIFT_MAX - shift):
+            top = float(emulation.normalized(codes, eps, NORMALIZED_SHIFT_MAX).abs().max())
+            if top * self.options.policy.normalized_room < INT16[1] >> NORMALIZED_SHIFT_MAX - shift:
                 break
             shift += 1
         self.put(f"{name}.normalized_shift", shift)

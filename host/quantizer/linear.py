@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from golden.spec.isa import Opcode, bounds
 from golden.spec.quantized import weight_limit
-from golden.spec.tables import BLOCK_SHIFT_MAX
 from host.quantizer import emulation
 from host.quantizer.rounding import (
     ACC_MAX,
@@ -18,12 +18,9 @@ from host.quantizer.rounding import (
     row_steps,
 )
 
-MULTIPLIER_SHIFT_MAX = 47
-ACC_LIMIT = 2 ** 31
-WIDE_MAX, BLOCK_MAX, PIXEL_MAX = 1 << 15, 128 << BLOCK_SHIFT_MAX, 255
-"""Largest magnitude of an operand value, for the proof that accumulators stay below 2**31."""
+_, MULTIPLIER_SHIFT_MAX = bounds(Opcode.LINEAR, "shift1")
 COARSER, TRIES = 1.1, 24
-"""Factor by which a row's step grows while its rounded codes violate that bound, and the most attempts."""
+"""Factor by which a row's step grows while its rounded codes could overflow an accumulator, and the most attempts."""
 
 
 @dataclass(frozen=True)

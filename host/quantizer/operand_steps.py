@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from golden.ops.arith import ACC_LIMIT, INT16
 from golden.spec.model import BLOCK
 from golden.spec.quantized import weight_limit
 from golden.spec.tables import BLOCK_SHIFT_MAX, WEIGHT_MAX
 from host.quantizer.folding import Scale
 from host.quantizer.noise import BYTE_RANGE, Noise, first_least, sampled
 
-INT16_MAX, INT32_MAX = 32767, 2 ** 31 - 1
+INT16_MAX, INT32_MAX = INT16[1], ACC_LIMIT - 1
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from golden.model.float_model import run_float
+from golden.model.int_checks import PIXEL_PEAK, operand_peak
 from golden.model.int_model import IntModel
 from golden.model.params import FloatModel
+from golden.ops.arith import INT16
 from golden.spec.limits import check_model
 from golden.spec.model import ModelConfig, require
 from golden.spec.quantized import LayerPlan, Plan
@@ -19,8 +21,8 @@ from host.quantizer import emulation, folding
 from host.quantizer.attention import AttentionQuantizer
 from host.quantizer.ffn import FfnQuantizer
 from host.quantizer.findings import Finding, Findings
-from host.quantizer.layer import INT16, Options, operand_max
-from host.quantizer.linear import PIXEL_MAX, Inputs
+from host.quantizer.layer import Options
+from host.quantizer.linear import Inputs
 from host.quantizer.mixed_precision import mixed
 from host.quantizer.value_ranges import logit_frac, residual_frac, value_range
 
@@ -35,7 +37,7 @@ class Quantizer(AttentionQuantizer, FfnQuantizer):
         pos = folding.parameter(self.model, "pos_embed")
         flat = pixels.flatten(0, 1)
         target = torch.cat([rows.double() @ weight.T + bias for rows in flat.split(emulation.ROWS)])
-        u = self.linear("patch_embed", flat, Inputs.of(flat), target.mean(0), weight, bias, step, PIXEL_MAX)
+        u = self.linear("patch_embed", flat, Inputs.of(flat), target.mean(0), weight, bias, step, PIXEL_PEAK)
         u = self.findings.clip("patch_embed", "results", u, *INT16)
         codes = self.findings.clip("pos_embed", "values", torch.round(pos / step), *INT16)
         self.put("pos_embed", codes)
@@ -62,7 +64,7 @@ class Quantizer(AttentionQuantizer, FfnQuantizer):
             target = y[j::n] @ weight.T + bias
             weight, bias = folding.fold_input(*folding.fold_norm(self.model, "norm", weight, bias), scale)
             u = self.linear(name, a[j::n], Inputs.of(a[j::n]), target.mean(0), weight, bias, step,
-                            operand_max(self.plan.head))
+                            operand_peak(self.plan.head))
             self.findings.stream(name, target, self.findings.clip(name, "logits", u, *INT16) * step)
 
     def run(self, images: np.ndarray, progress=None) -> dict[str, np.ndarray]:
@@ -121,27 +123,30 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
     require(cycle_budget is None or plan == "mixed", f"A cycle budget belongs to the mixed plan, not to {plan!r}.")
     require(not isinstance(plan, str) or plan in {*named, "mixed"},
             f"plan must be one of {sorted([*named, 'mixed'])} or a Plan, not {plan!r}.")
+    with one_thread():
+        found = value_range(model, images)
+
+    def build(chosen: Plan | str, report: Callable[[Finding], None] | None) -> IntModel:
+        if isinstance(chosen, str):
+            chosen = replace(named[chosen](c.depth), residual_frac=residual_frac(model, found))
+            chosen = replace(chosen, logit_frac=logit_frac(found)) if c.classes else chosen
+        require(len(chosen.layers) == c.depth,
+                f"The plan describes {len(chosen.layers)} layers, the model has {c.depth}.")
+        chosen, findings = chosen.with_bits(weight_bits, expert_bits), Findings(report)
+        findings.pictures(len(images))
+        with one_thread():
+            tensors = Quantizer(model, chosen, options or Options(), findings).run(images, progress)
+        return IntModel(c, chosen, tensors, source=f"{c.name}, {len(images)} calibration images")
+
     if plan == "mixed":
         reported: dict[str, list[Finding]] = {name: [] for name in named}
-        fast, accurate = (quantize(model, images, name, progress=progress, report=reported[name].append,
-                                   weight_bits=weight_bits, expert_bits=expert_bits, options=options) for name in named)
+        fast, accurate = (build(name, reported[name].append) for name in named)
         result = mixed(fast, accurate, images, lambda probes: run_float(model, probes), cycle_budget,
                        **{"progress": progress} if progress else {})
         for finding in _mixed_findings(result.plan, reported["fast"], reported["accurate"]) if report else ():
             report(finding)
         return result
-    with one_thread():
-        found = value_range(model, images)
-    if isinstance(plan, str):
-        plan = replace(named[plan](c.depth), residual_frac=residual_frac(model, found))
-        plan = replace(plan, logit_frac=logit_frac(found)) if c.classes else plan
-    require(len(plan.layers) == c.depth, f"The plan describes {len(plan.layers)} layers, the model has {c.depth}.")
-    plan = plan.with_bits(weight_bits, expert_bits)
-    findings = Findings(report)
-    findings.pictures(len(images))
-    with one_thread():
-        tensors = Quantizer(model, plan, options or Options(), findings).run(images, progress)
-    return IntModel(c, plan, tensors, source=f"{c.name}, {len(images)} calibration images")
+    return build(plan, report)
 
 
 def _stacked(config: ModelConfig, images: Sequence[np.ndarray]) -> np.ndarray:

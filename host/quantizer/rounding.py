@@ -7,18 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from golden.ops.arith import ACC_LIMIT
 from golden.spec.tables import WEIGHT_MAX
 
 MULTIPLIER_MAX = 65535
-ACC_MAX = 2 ** 31 - 1
+ACC_MAX = ACC_LIMIT - 1
 PANEL = 32
 """Columns rounded between two updates of all later columns."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Row steps of a weight matrix: ``step = multiplier * out_step / 2**shift``; ``step`` and ``multiplier`` [...,
-    O]."""
+    """Row steps of a weight matrix: ``step = multiplier * out_step / 2**shift``, ``step`` and ``multiplier`` [..., O].
+    """
 
     step: Tensor
     multiplier: Tensor

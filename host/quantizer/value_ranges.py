@@ -10,11 +10,12 @@ from torch import Tensor
 from golden.files.errors import ModelFileError
 from golden.model.float_model import M3ViT, to_pixels
 from golden.model.params import FloatModel
+from golden.ops.arith import INT16
 from golden.ops.layernorm import eps_code
-from golden.spec.isa import FORMATS, Opcode
+from golden.spec.isa import Opcode, bounds
 from golden.spec.tables import RESIDUAL_FRACS
 
-INT16_MAX = 32767
+_, INT16_MAX = INT16
 MARGIN, FEW_ROOM, LOGIT_ROOM = 0.5, 1.25, 2.0
 """Headroom beyond the calibrated values: MARGIN times the range of each channel of each token of the residual stream
 beyond its extremes, or, with too few images, the factor FEW_ROOM; the factor LOGIT_ROOM for logits.
@@ -100,8 +101,8 @@ def residual_frac(model: FloatModel, found: ValueRange) -> int:
     """The most fraction bits with which the residual stream fits int16 and the norms' epsilon fits its field. Raises
     :class:`NotQuantizable` where there are none.
     """
-    c, eps = model.config, next(field for field in FORMATS[Opcode.NORM].fields if field.name == "eps")
-    fits = [frac for frac in RESIDUAL_FRACS if eps_code(c.eps, c.dim, frac) <= eps.high]
+    c = model.config
+    fits = [frac for frac in RESIDUAL_FRACS if eps_code(c.eps, c.dim, frac) <= bounds(Opcode.NORM, "eps")[1]]
     if not fits:
         raise NotQuantizable(f"The norms' epsilon of {c.eps} at dim {c.dim} is beyond what the machine holds.")
     if found.residual > INT16_MAX:

@@ -90,8 +90,7 @@ def threshold_table(thresholds: list[Threshold], title: str) -> Table:
     table = Table("figure", "threshold", "measured", "met", title=title)
     for threshold in thresholds:
         table.add_row(threshold.what, f"{'>=' if threshold.at_least else '<='} {threshold.limit:g}",
-                      f"{threshold.measured:.4g}",
-                      "yes" if threshold.met else "NO")
+                      f"{threshold.measured:.4g}", "yes" if threshold.met else "NO")
     return table
 
 

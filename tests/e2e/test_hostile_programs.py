@@ -165,8 +165,8 @@ class Attack:
         with pytest.raises(AccelError) as caught:
             session.frame(self.picture, task)
         assert board.stray_writes == 0
-        assert type(caught.value) is type(on_golden) and caught.value.status is on_golden.status, (caught.value,
-                                                                                                 on_golden)
+        found = caught.value
+        assert type(found) is type(on_golden) and found.status is on_golden.status, (found, on_golden)
         board.allow_writes(0, (1 << 64) - 1)  # the next user of the board may write anywhere
         self.count += 1
         if caught.value.status in QUIET and self.count % 4:

@@ -197,8 +197,8 @@ BAD_PROGRAMS = [
 ]
 
 
-@pytest.mark.parametrize("opcode, change, status", BAD_PROGRAMS, ids=[f"{o.name}-{s.name}-{i}" for i, (o, _, s)
-                                                                      in enumerate(BAD_PROGRAMS)])
+@pytest.mark.parametrize("opcode, change, status", BAD_PROGRAMS,
+                         ids=[f"{o.name}-{s.name}-{i}" for i, (o, _, s) in enumerate(BAD_PROGRAMS)])
 def test_a_bad_program_is_refused_by_name_and_writes_nothing_outside(opcode, change, status, device, picture):
     config = MODELS["nano"]
     good = compile_model(random_int_model(config, Plan.fast(config.depth), seed=1), NANO)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from golden.spec import isa
 from golden.spec.machine import LINE, NANO
+from golden.spec.model import ConfigError
 from golden.spec.status import Status
 from sim.board.settings import DramSettings
 from sim.device import SimDevice
@@ -25,6 +26,18 @@ def rig():
     device.close()
 
 
+def listing(words: list[int]) -> str:
+    """A line for each word of a program, some of which may be no instruction, above all after END."""
+    return "\n".join(f"{i}: {_decoded(word)}" for i, word in enumerate(words))
+
+
+def _decoded(word: int) -> str:
+    try:
+        return str(isa.decode(word))
+    except ConfigError:
+        return f"0x{word:064x}"
+
+
 @given(st.data(), st.integers(0, 15), st.sampled_from([0.0, 0.0, 0.4]))
 @examples(PROGRAMS)
 def test_programs_mean_the_same(rig, data, seed, stall):
@@ -38,16 +51,15 @@ def test_programs_mean_the_same(rig, data, seed, stall):
     event(f"{'mutated' if mutated else 'legal'}: {wanted.status.name}")
     rig.device.board.configure(DramSettings(latency=20, stall=stall, seed=seed + 1))
     came = rig.run(words, contents)
-    listing = "\n".join(f"{i}: {isa.decode(word)}" for i, word in enumerate(words)) if came.status is Status.OK else ""
     if wanted.status is Status.RANGE_READ or came.status is Status.RANGE_READ:
         # The weight stream is prefetched: its fault may come before another one, and blame an earlier instruction.
         assert {wanted.status, came.status} <= {Status.RANGE_READ, Status.RANGE_WRITE}, (wanted.status, came.status)
         return
-    assert (came.status, came.index) == (wanted.status, wanted.index), listing
+    assert (came.status, came.index) == (wanted.status, wanted.index), listing(words)
     if wanted.status is Status.OK:
         a, b = (np.frombuffer(o.output, np.uint8).reshape(-1, LINE) for o in (came, wanted))
         rows = np.flatnonzero((a != b).any(axis=1))
         assert not rows.size, (f"{rows.size} rows of the output differ, first row {rows[0]} (operand rows "
                                f"0..{NANO.operand_rows - 1}, then residual rows): machine {a[rows[0]].tolist()}, "
-                               f"golden {b[rows[0]].tolist()}\n{listing}")
+                               f"golden {b[rows[0]].tolist()}\n{listing(words)}")
         assert came.retired == wanted.retired

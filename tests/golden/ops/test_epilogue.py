@@ -78,8 +78,8 @@ def test_stages_come_in_order():
     assert (epilogue(acc, record(gelu=True)) == gelu(u)).all()
     more = {"gain": np.array([-7, 9]), "offset": np.array([100, -100]), "shift2": 3, "affine": True}
     assert (epilogue(acc, record(gelu=True, **more)) == affine(gelu(u), more["gain"], more["offset"], 3)).all()
-    assert (epilogue(acc, record(gate_weight=True, shift2=16), np.array([65535, 1])) == weighted(u, [65535, 1],
-                                                                                                 16)).all()
+    weights = [65535, 1]
+    assert (epilogue(acc, record(gate_weight=True, shift2=16), np.array(weights)) == weighted(u, weights, 16)).all()
 
 
 def test_contradictory_flags_are_refused():

@@ -135,8 +135,8 @@ class Bench:
         for task in (*self.tasks, self.sink.task, self.traversals.task):
             task.cancel()
         assert self.asked == [row for _, row in self.reads]
-        assert [traversal["expert"] for traversal in self.traversals.values] == [e for e, _,
-                                                                                 n in self.queues for _ in range(n)]
+        experts = [e for e, _, n in self.queues for _ in range(n)]
+        assert [traversal["expert"] for traversal in self.traversals.values] == experts
         for n, (want, got) in enumerate(zip(self.groups, self.sink.values, strict=True)):
             for name in ("first", "last", "count"):
                 assert got[name] == want[name], f"Group {n}: {name} is {got[name]}, expected {want[name]}."

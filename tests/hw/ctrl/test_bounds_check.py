@@ -9,7 +9,7 @@ import pytest
 from cocotb.triggers import FallingEdge
 
 from golden.iss.bounds_check import meet
-from golden.spec.isa import FORMATS, LIMITS, Dest, Opcode, decode
+from golden.spec.isa import FORMATS, LIMITS, Dest, Opcode, bounds, decode
 from golden.spec.legality import ProgramState, Resource, after, capacity, contradictions, derived, ranges
 from golden.spec.machine import NANO
 from golden.spec.tiling import SLICES_PER_ROW
@@ -81,8 +81,7 @@ def draw(rng, opcode: Opcode, state: ProgramState) -> int:
         fields |= {"reuse_weights": int(rng.random() < 0.5 and state.held > 0),
                    "retain_weights": int(rng.random() < 0.6)}
         back = state.held - fields["tiles"] * fields["slices"] + rng.choice([0, 0, 0, 1, -1])
-        fields["reuse_offset"] = min(max(back, 0),
-                                     next(f.high for f in FORMATS[opcode].fields if f.name == "reuse_offset"))
+        fields["reuse_offset"] = min(max(back, 0), bounds(opcode, "reuse_offset")[1])
     if rng.random() < 0.2:
         fields |= rng.choice([adjacent, full])(rng, opcode, fields, state)
     return random_word(rng, opcode, **fields)
@@ -106,8 +105,7 @@ def full(rng, opcode: Opcode, fields: dict[str, int], state: ProgramState) -> di
         return {}
     chosen, name = rng.choice(used), rng.choice(names)
     moved = fields[name] + capacity(NANO, chosen.resource) - chosen.end + rng.randint(0, 1)
-    high = next(field.high for field in FORMATS[opcode].fields if field.name == name)
-    return {name: moved} if 0 <= moved <= high else {}
+    return {name: moved} if 0 <= moved <= bounds(opcode, name)[1] else {}
 
 
 @cocotb.test()

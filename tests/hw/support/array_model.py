@@ -209,5 +209,5 @@ class Loops:
                 "load": int(group.start == 0), "gelu": 0, "affine": 1, "gate_weight": 0, "accumulate": 0, "divide": 1,
                 "shift2": f["shift2"], "pitch": f["dst_plane"], "final": 0,
                 "lanes": [{"present": 1, "row": (f["dst_row"] + q * f["dst_stride"] + block // 2) & 0xFFFF,
-                           "multiplier": recip, "shift": shift} for q, (recip, shift) in zip(group, ratios,
-                                                                                             strict=True)]})
+                           "multiplier": recip, "shift": shift}
+                          for q, (recip, shift) in zip(group, ratios, strict=True)]})

@@ -121,7 +121,7 @@ async def random_clients(dut, unit, write_shape, row_shape) -> None:
     """Few rows, so that reads meet fresh writes; then also rows beyond the end, whose low bits are those of the few."""
     few, model = [*range(6), *range(unit.rows - 6, unit.rows)], {}
     await swept(dut, unit)
-    for rows, rate, count in ((few, 0.5, 1200), (few, 1.0, 200), (few + [unit.rows + row for row in few], 0.4, 600)):
+    for rows, rate, count in ((few, 0.5, 1200), (few, 1.0, 200), (few + [unit.rows + row for row in few], 0.4, 1800)):
         clients = Clients(dut, unit, write_shape, row_shape, rows=rows, rate=rate, model=model)
         await clients.run(count)
         cocotb.log.info("served %s, compared %d halves, %d faults", clients.served, clients.compared, clients.faults)

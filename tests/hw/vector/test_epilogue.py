@@ -33,8 +33,8 @@ from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 from tests.hw.support.epilogue_scoreboard import Testbench
 
-CONFIGS = {"nano": NANO, "zcu102": ZCU102, "serial4": replace(NANO, serialization=4), "serial8": replace(NANO,
-                                                                                                     serialization=8)}
+CONFIGS = {"nano": NANO, "zcu102": ZCU102, "serial4": replace(NANO, serialization=4),
+           "serial8": replace(NANO, serialization=8)}
 CFG = CONFIGS[os.environ.get("EPILOGUE_CFG", "nano")]
 UNIT = Epilogue(CFG)
 EXITS = {"residual": RESIDUAL_WRITE, "operand": OPERAND_WRITE, "key": KEY_WRITE, "value": VALUE_WRITE,

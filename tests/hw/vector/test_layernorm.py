@@ -206,7 +206,7 @@ def random_cases(rng, count: int) -> list[Case]:
 async def matches_golden(dut):
     await start(dut)
     rng = seeded()
-    cases = random_cases(rng, 80) + [Case(rng, 3, 32, wide=wide, normalized=not wide) for wide in (False, True)]
+    cases = random_cases(rng, 260) + [Case(rng, 3, 32, wide=wide, normalized=not wide) for wide in (False, True)]
     coverage(cases)
     bench = Bench(dut)
     for case in cases:

@@ -55,8 +55,8 @@ async def requant_matches_golden(dut):
     inputs = [requant_inputs(rng, shift) for shift in shifts]
     got = np.array(await through(dut, unit, Requantize.LATENCY, inputs, "o"))
     acc, bias, multiplier = (np.array([x[name] for x in inputs]) for name in ("acc", "bias", "multiplier"))
-    expected = np.array([requantize(a, b, m, x["shift"]) for a, b, m, x in zip(acc, bias, multiplier, inputs,
-                                                                               strict=True)])
+    expected = np.array([requantize(a, b, m, x["shift"])
+                         for a, b, m, x in zip(acc, bias, multiplier, inputs, strict=True)])
     assert (got == expected).all(), _first(inputs, got, expected)
 
     wrapped = wrap32(acc + bias)

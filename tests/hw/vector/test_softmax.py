@@ -19,9 +19,8 @@ from hw.vector.softmax.softmax import Softmax
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 
-CONFIGS = {"nano": NANO, "zcu102": ZCU102, "serial2": replace(ZCU102, serialization=2), "serial4": replace(NANO,
-                                                                                                       serialization=4),
-           "serial8": replace(NANO, serialization=8)}
+CONFIGS = {"nano": NANO, "zcu102": ZCU102, "serial2": replace(ZCU102, serialization=2),
+           "serial4": replace(NANO, serialization=4), "serial8": replace(NANO, serialization=8)}
 BRIEF = {config: ["matches_golden_when_stalled", "keeps_its_latency_and_interval"] for config in ("serial2", "serial8")}
 """What runs of the bench where not all of it does."""
 CFG = CONFIGS[os.environ.get("SOFTMAX_CFG", "nano")]
