@@ -9,7 +9,7 @@ from golden.model.params import BadHeader, FloatModel, MissingTensor, UnknownLay
 from golden.spec.model import ConfigError, ModelConfig
 
 FORMAT = "edge-moe-float"
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 _TENSORS_PER_BLOCK = 12
 
 

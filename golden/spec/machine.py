@@ -8,7 +8,7 @@ from functools import cached_property
 
 from golden.spec.model import BLOCK, require
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 """Changes whenever the ISA, the register map, a memory layout or an arithmetic rule changes."""
 
 TN = BLOCK

@@ -10,14 +10,13 @@ from torch import Tensor
 from golden.model.params import FloatModel
 from golden.ops.layernorm import eps_code
 from golden.spec.quantized import Plan, quantized_schema
-from golden.spec.tables import GELU_OUT_FRAC, NORMALIZED_FRAC
+from golden.spec.tables import NORMALIZED_FRAC
 from host.quantizer import emulation, folding
 from host.quantizer.findings import Findings
 from host.quantizer.folding import Scale
 from host.quantizer.linear import BLOCK_MAX, WIDE_MAX, Inputs, LinearCodes, Rounding, fit_linear
 from host.quantizer.operand_steps import Policy, gain_grid, operand_scale
 
-GELU_OUT_STEP = 2.0 ** -GELU_OUT_FRAC
 AFFINE_SHIFT_MAX, NORM_SHIFT_MAX = 40, 31
 NORMALIZED_SHIFT_MAX = 3
 INT16 = (-(1 << 15), (1 << 15) - 1)

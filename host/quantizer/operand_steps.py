@@ -27,11 +27,11 @@ class Policy:
     headroom: float = 4.0
     normalized_room: float = 1.5
     act_room: float = 1.25
-    """How far beyond what calibration saw normalized and the GELU's input may go before they are clipped."""
+    """How far beyond what calibration saw normalized and the activation's input may go before they are clipped."""
     ratio: float = 1e-2
     """Narrowest range that gets a step of its own, relative to the widest of the tensor."""
     hidden_ratio: float = 0.3
-    """The same behind GELU, where a neuron that calibration never woke may be woken by the next image."""
+    """The same behind the activation, where a neuron that calibration never woke may be woken by the next image."""
     still: float = 1e-3
     """Narrowest range that counts as one, relative to the largest magnitude of the tensor."""
     flatness: tuple[float, ...] = (1.0, 0.85, 0.7, 0.5, 0.25, 0.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From finished accumulators to the memories: bias, multiplier, GELU, gain and offset, narrowing, destination."""
+"""From finished accumulators to the memories: bias, multiplier, activation, gain and offset, narrowing, destination."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
@@ -24,9 +24,9 @@ from hw.interfaces import (
     tile_context,
 )
 from hw.lib.queue import Queue
+from hw.vector.activation import SHIFT_BITS, Activation
 from hw.vector.block_writer import Narrow
 from hw.vector.epilogue_params import EpilogueParams
-from hw.vector.gelu import SHIFT_BITS, Gelu
 from hw.vector.requantize import Affine, Requant
 from hw.vector.residual_update import ResidualUpdate
 from hw.vector.write_back import FINISHED, TILE_BITS, WriteBack
@@ -37,9 +37,9 @@ class Epilogue(wiring.Component):
     (golden/README.md, Linear). ::
 
         i_context, i_param -> EpilogueParams -> queue -> [active context]
-        i + lane's context -> [part] -> Requant -> Gelu -> Affine -> Narrow -> [half] -> queue -> WriteBack -> memories
-           |                              | s = acc + bias
-           +-> queue -> [half] -> o_score +-> [half] -> queue -> o_gate
+        i + lane's context -> [part] -> Requant -> Activation -> Affine -> Narrow -> [half] -> queue -> WriteBack
+           |                              | s = acc + bias                                                  |
+           +-> queue -> [half] -> o_score +-> [half] -> queue -> o_gate                                     v memories
 
     A half of a lane is F = ``cfg.serialization`` parts: they pass the arithmetic one behind the other and meet again
     behind it.
@@ -86,7 +86,7 @@ class Epilogue(wiring.Component):
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         self.narrow = Narrow(cfg.lanes)
-        self.ARITHMETIC = 1 + Requant.LATENCY + Gelu.LATENCY + Affine.LATENCY + self.narrow.LATENCY
+        self.ARITHMETIC = 1 + Requant.LATENCY + Activation.LATENCY + Affine.LATENCY + self.narrow.LATENCY
         to_write_back = self.ARITHMETIC + cfg.serialization - 1 + 2
         self.LATENCY = to_write_back + WriteBack.LATENCY
         self.RESIDUAL_LATENCY = to_write_back + ResidualUpdate.LATENCY
@@ -173,20 +173,23 @@ class Epilogue(wiring.Component):
         raw_at = 1 + Requant.S_LATENCY
         self._raw_exits(m, valid[raw_at], tags[raw_at], requant.s, raw_room)
 
-        # GELU. Gain and offset are fetched beside its last two stages.
+        # Activation. Gain and offset are fetched beside its last two stages.
         at = 1 + Requant.LATENCY
-        gelu = m.submodules.gelu = Gelu(cfg.lanes)
+        activation = m.submodules.activation = Activation(cfg.lanes)
         act_shift = Signal(SHIFT_BITS, reset_less=True)
-        m.d.sync += act_shift.eq(Mux(tags[at - 1].gelu, tags[at - 1].act_shift, 0))
-        m.d.comb += [gelu.u.eq(requant.o), gelu.enable.eq(tags[at].gelu), gelu.act_shift.eq(act_shift)]
-        at += Gelu.LATENCY
+        m.d.sync += act_shift.eq(Mux(tags[at - 1].activation != 0, tags[at - 1].act_shift, 0))
+        m.d.comb += [
+            activation.u.eq(requant.o), activation.activation.eq(tags[at].activation),
+            activation.act_shift.eq(act_shift),
+        ]
+        at += Activation.LATENCY
         fetch, select = tags[at - 2], tags[at - 1]
         m.d.comb += [
             params.late_slot.eq(fetch.slot), params.late_half.eq(fetch.part[-1]),
             params.done.eq(valid[at - 2] & fetch.last),
         ]
         affine = m.submodules.affine = Affine(cfg.lanes)
-        m.d.comb += [affine.g.eq(gelu.o)]
+        m.d.comb += [affine.g.eq(activation.o)]
         shift2 = Signal(6, reset_less=True)
         m.d.sync += shift2.eq(Mux(select.affine | select.gate_weight, select.shift2, 0))
         m.d.comb += affine.shift.eq(shift2)

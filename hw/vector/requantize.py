@@ -5,17 +5,17 @@ from amaranth.hdl import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.spec.activations import ACT_IN_FRAC, ACT_OUT_FRAC, ACT_SHIFT_MAX
 from golden.spec.isa import LIMITS, Opcode
 from golden.spec.machine import LANES
-from golden.spec.tables import ACT_SHIFT_MAX, GELU_IN_FRAC, GELU_OUT_FRAC
 from hw.arith import round_shift
 
 ACC_BITS, MULTIPLIER_BITS, SHIFT_BITS = 32, 16, 6
 SPLIT = 16
 """Bits of the accumulator's low part; each part times a multiplier fits one 27 x 18 multiplier."""
-G_BITS = 16 + ACT_SHIFT_MAX + GELU_OUT_FRAC - GELU_IN_FRAC
-"""Input of the second multiplication: behind the GELU an int16 has up to four more bits in front and five behind. A
-multiplier of 25 x 18 bits takes it and a factor."""
+G_BITS = 16 + ACT_SHIFT_MAX + ACT_OUT_FRAC - ACT_IN_FRAC
+"""Input of the second multiplication: behind an activation an int16 has up to four more bits in front and five behind.
+A multiplier of 25 x 18 bits takes it and a factor."""
 FACTOR_BITS = 17
 """Signed, holds an int16 gain and a uint16 expert weight."""
 V_BITS = 17

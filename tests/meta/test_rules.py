@@ -15,9 +15,9 @@ SOURCES = [ROOT / name for name in subprocess.run(
 PYTHON = [path for path in SOURCES if path.suffix == ".py"]
 LONGEST = 400
 REFERENCE_MODELS = {  # gateware with arithmetic of its own -> the reference model that says what it must produce
-    "array/array": "matmul", "vector/epilogue": "epilogue", "vector/requantize": "epilogue", "vector/gelu": "gelu",
-    "vector/block_writer": "arith", "vector/softmax": "softmax", "vector/layernorm": "layernorm",
-    "arith/exp2": "softmax",
+    "array/array": "matmul", "vector/epilogue": "epilogue", "vector/requantize": "epilogue",
+    "vector/activation": "activation", "vector/block_writer": "arith", "vector/softmax": "softmax",
+    "vector/layernorm": "layernorm", "arith/exp2": "softmax",
     "arith/reciprocal": "arith", "arith/rsqrt": "arith", "arith/round_shift": "arith", "moe/gate": "gate",
     "moe/top_k": "gate",
 }
