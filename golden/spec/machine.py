@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
+from golden.spec.activations import ACTIVATIONS
 from golden.spec.model import BLOCK, require
 
 ABI_VERSION = 4
@@ -125,8 +126,9 @@ class MachineConfig:
 
     @cached_property
     def fingerprint(self) -> int:
-        """64-bit hash of this record and :data:`ABI_VERSION`; a program runs only where it equals the register."""
-        text = json.dumps({"abi": ABI_VERSION, **asdict(self)}, sort_keys=True)
+        """64-bit hash of this record, :data:`ABI_VERSION` and the activations; a program runs only where it equals the
+        register."""
+        text = json.dumps({"abi": ABI_VERSION, "activations": list(ACTIVATIONS), **asdict(self)}, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 

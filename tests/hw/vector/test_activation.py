@@ -15,6 +15,7 @@ from sim.streams import seeded, start
 from tests.hw.support.pipeline import through
 
 LANES = int(os.environ.get("ACTIVATION_LANES", "16"))
+SHIFTS = range(ACT_SHIFT_MAX + 1) if LANES == 16 else (0, ACT_SHIFT_MAX)
 
 
 @pytest.mark.rtl
@@ -25,12 +26,12 @@ def test_activation(lanes):
 
 @cocotb.test()
 async def matches_golden_on_all_codes(dut):
-    """65536 codes with each activation and each of its act_shifts, in an order in which every lane sees every
+    """65536 codes with each activation and act_shift (few lanes: the ends), in an order in which every lane sees every
     magnitude."""
     await start(dut)
     rng = seeded("codes")
     for kind in BY_CODE:
-        for shift in range(ACT_SHIFT_MAX + 1) if not kind.passes else [0]:
+        for shift in [0] if kind.passes else SHIFTS:
             codes = list(range(-1 << 15, 1 << 15))
             rng.shuffle(codes)
             inputs = [{"u": codes[n:n + LANES], "activation": kind.code, "act_shift": shift}
