@@ -272,29 +272,7 @@ class TestTimm:
             import_checkpoint(save_safe(tmp_path / "a.safetensors", state), heads=2)
 
 
-    @pytest.mark.parametrize(("told", "wanted"), [
-        ({}, "gelu"), ({"model_args": {"act_layer": "relu"}}, "relu"), ({"model_args": {"depth": 3}}, "gelu")])
-    def test_the_activation_that_its_configuration_names(self, told, wanted, tmp_path):
-        model = made(DEIT)
-        path = save_safe(tmp_path / "a.safetensors", layouts.timm(model))
-        (tmp_path / "config.json").write_text(json.dumps(told))
-        same(import_checkpoint(path, heads=2), model, activation=wanted)
-        same(import_checkpoint(path, heads=2, activation="silu"), model, activation="silu")
-        (tmp_path / "config.json").write_text(json.dumps({"model_args": {"act_layer": "mish"}}))
-        with pytest.raises(UnsupportedModel, match="act_layer must be one of .*, not 'mish'"):
-            import_checkpoint(path, heads=2)
-
-
 class TestHuggingface:
-    @pytest.mark.parametrize(("name", "wanted"), [
-        ("gelu", "gelu"), ("gelu_new", "gelu_tanh"), ("gelu_pytorch_tanh", "gelu_tanh"), ("relu", "relu"),
-        ("silu", "silu"), ("swish", "silu"), (None, "gelu")])
-    def test_hidden_act(self, name, wanted, tmp_path):
-        model = made(replace(DEIT, eps=1e-12, classes=0, **HALF))
-        path = save_safe(tmp_path / "model.safetensors", layouts.huggingface(model))
-        (tmp_path / "config.json").write_text(json.dumps({"hidden_act": name} if name else {}))
-        same(import_checkpoint(path, heads=2), model, activation=wanted)
-
     @pytest.mark.parametrize("version", [4, 5])
     @pytest.mark.parametrize("prefix", ["vit.", ""])
     def test_vit(self, version, prefix, tmp_path):
