@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from golden.files.errors import ModelFileError
+from golden.spec.activations import ACTIVATIONS
 from golden.spec.container import ProgramError
 from golden.spec.machine import MACHINES
 from golden.spec.model import ConfigError, ModelConfig
@@ -79,6 +80,7 @@ def import_(path: Source, output: Output,
             heads: Annotated[int | None, typer.Option(help="Attention heads.")] = None,
             top_k: Annotated[int | None, typer.Option(help="Experts that a token goes to.")] = None,
             gate: Annotated[str | None, typer.Option(help="softmax_then_topk or topk_then_softmax.")] = None,
+            activation: Annotated[str | None, typer.Option(help=f"Of the FFNs: {', '.join(ACTIVATIONS)}.")] = None,
             tasks: Annotated[str | None, typer.Option(help="Task names, comma-separated.")] = None,
             image: Annotated[str | None, typer.Option(help="Wanted image size, HEIGHTxWIDTH.")] = None,
             source_image: Annotated[str | None, typer.Option(help="Image size the checkpoint was trained for.")] = None,
@@ -92,8 +94,8 @@ def import_(path: Source, output: Output,
     from host.importers import import_checkpoint
 
     model = import_checkpoint(path, trust_pickle=trust_pickle, heads=heads, top_k=top_k, gate=gate, name=name,
-                              tasks=None if tasks is None else tuple(tasks.split(",")), image=_size(image),
-                              source_image=_size(source_image))
+                              activation=activation, tasks=None if tasks is None else tuple(tasks.split(",")),
+                              image=_size(image), source_image=_size(source_image))
     _require_fit(model.config, "fast", machine)
     save_float(model, output)
     _show(json_, f"{path} -> {output}", _describe(model.config) | {

@@ -4,6 +4,7 @@
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
+from golden.spec.activations import ACTIVATION_BITS
 from golden.spec.isa import INSTRUCTION_BYTES
 from golden.spec.machine import LANES, LINE, SLICE, TN, MachineConfig
 from golden.spec.tables import BLOCK_SHIFT_BITS
@@ -108,10 +109,11 @@ def tile_context(config: MachineConfig) -> data.StructLayout:
         "tile": unsigned(8),           # output tile (LINEAR), key tile (SOFTMAX), output block (attention)
         "slot": unsigned(2),           # parameter set to use ...
         "load": unsigned(1),           # ... after pulling it from the parameter stream
-        "gelu": unsigned(1), "affine": unsigned(1), "gate_weight": unsigned(1), "accumulate": unsigned(1),
+        "activation": unsigned(ACTIVATION_BITS),
+        "affine": unsigned(1), "gate_weight": unsigned(1), "accumulate": unsigned(1),
         "divide": unsigned(1),         # attention: multiplier and shift1 come from the lanes below
         "shift1": unsigned(6), "shift2": unsigned(6),
-        "act_shift": unsigned(3),      # used with gelu only
+        "act_shift": unsigned(3),      # used with an activation only
         "pitch": unsigned(8),          # KEY: slices of a key tile; VALUE: slices of all keys; OPERAND16: plane
         "base": unsigned(10),          # KEY, VALUE: first tile
         "final": unsigned(1),          # last tile of its instruction: retire when written

@@ -76,9 +76,9 @@ def linear(f: dict, memories: Memories, stream: Stream, gate: GateState, expert:
     if f["dst"] == Dest.GATE:
         return route(acc + source.params["bias"], memories, gate)
     v = epilogue(acc, Epilogue(
-        bias=source.params["bias"], multiplier=source.params["multiplier"], shift1=f["shift1"], gelu=bool(f["gelu"]),
-        affine=bool(f["affine"]), gate_weight=bool(f["gate_weight"]), gain=source.params["gain"],
-        offset=source.params["offset"], shift2=f["shift2"], act_shift=f["act_shift"]),
+        bias=source.params["bias"], multiplier=source.params["multiplier"], shift1=f["shift1"],
+        activation=f["activation"], affine=bool(f["affine"]), gate_weight=bool(f["gate_weight"]),
+        gain=source.params["gain"], offset=source.params["offset"], shift2=f["shift2"], act_shift=f["act_shift"]),
         queue.weights if f["gate_weight"] else None)
     target = index(f["dst_index"])
     return (_store(Dest(f["dst"]), f, memories, target, v),), extra

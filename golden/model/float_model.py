@@ -4,7 +4,8 @@
 Shapes: B images, N tokens, D embedding, H heads, d = D / H, E experts, k = top_k, F hidden.
 """
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,6 +14,12 @@ from torch import Tensor, nn
 
 from golden.model.params import FloatModel
 from golden.spec.model import GateKind, ModelConfig, require
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x, "relu": F.relu, "gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+}
+"""What PyTorch calls the activations of :mod:`golden.spec.activations`."""
 
 Probe = MutableMapping[str, Tensor]
 """Receives named intermediates by item assignment: a dict keeps all of them, another mapping may keep
@@ -42,16 +49,17 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """``fc2(gelu(fc1(x)))`` with the exact, erf, GELU."""
+    """``fc2(activation(fc1(x)))``."""
 
-    def __init__(self, dim: int, hidden: int):
+    def __init__(self, config: ModelConfig):
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.activation = ACTIVATIONS[config.activation]
+        self.fc1 = nn.Linear(config.dim, config.mlp_hidden)
+        self.fc2 = nn.Linear(config.mlp_hidden, config.dim)
 
     def forward(self, x: Tensor, probe: Probe, name: str) -> Tensor:  # [B, N, D] -> [B, N, D]
         before = self.fc1(x)  # [B, N, F]
-        hidden = F.gelu(before)
+        hidden = self.activation(before)
         probe[f"{name}mlp.fc1"], probe[f"{name}mlp.hidden"] = before, hidden
         return self.fc2(hidden)
 
@@ -70,6 +78,7 @@ class Experts(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
+        self.activation = ACTIVATIONS[config.activation]
         self.fc1 = Stacked(config.experts, config.expert_hidden, config.dim)
         self.fc2 = Stacked(config.experts, config.dim, config.expert_hidden)
 
@@ -82,7 +91,7 @@ class Experts(nn.Module):
             if len(token) == 0:
                 continue
             before = F.linear(x[token], self.fc1.weight[e], self.fc1.bias[e])  # [queue, F]
-            hidden = F.gelu(before)
+            hidden = self.activation(before)
             y = F.linear(hidden, self.fc2.weight[e], self.fc2.bias[e])  # [queue, D]
             out = out.index_add(0, token, y * weights[token, place, None])
             probe[f"{name}mlp.tokens.{e}"] = token
@@ -116,7 +125,7 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(config.dim, eps=config.eps)
         if self.is_moe:
             self.gate = nn.ModuleList(nn.Linear(config.dim, config.experts) for _ in config.tasks)
-        self.mlp = Experts(config) if self.is_moe else Mlp(config.dim, config.mlp_hidden)
+        self.mlp = Experts(config) if self.is_moe else Mlp(config)
 
     def forward(self, x: Tensor, task: int, probe: Probe) -> Tensor:  # [B, N, D] -> [B, N, D]
         y = self.norm1(x)
@@ -151,7 +160,7 @@ class M3ViT(nn.Module):
 
     Named intermediates go to ``probe`` when one is given. ``embed``; for each block, with prefix
     ``blocks.i.``: ``norm1``, ``q k v`` [B, H, N, d], ``attn.prob`` [B, H, N, N], ``attn.out`` (before
-    ``proj``), ``mid`` (after the first residual add), ``norm2``, ``out``; dense: ``mlp.fc1`` (before GELU),
+    ``proj``), ``mid`` (after the first residual add), ``norm2``, ``out``; dense: ``mlp.fc1`` (before the activation),
     ``mlp.hidden`` (after); MoE: ``gate.logits``, ``gate.experts``, ``gate.scores`` (gate weights), and for each
     expert e with tokens ``mlp.tokens.e`` (indices into B * N), ``mlp.fc1.e``, ``mlp.hidden.e``, ``mlp.fc2.e`` (not yet
     weighted); with a classifier ``norm``.

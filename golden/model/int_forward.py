@@ -13,6 +13,7 @@ from golden.ops.matmul import matmul
 from golden.ops.operand import Operand, to_operand
 from golden.ops.queues import arrivals, fill, scatter_add
 from golden.ops.saturation import SaturationCounters
+from golden.spec.activations import ACTIVATIONS
 from golden.spec.machine import SLICE
 from golden.spec.model import GateKind, ModelConfig
 from golden.spec.quantized import LayerPlan, Plan
@@ -57,7 +58,7 @@ class Forward:
             return array if expert is None else array[expert]
         affine = {"gain": channel("gain"), "offset": channel("offset")} if flags.get("affine") else {}
         shift2 = int(self.tensors[f"{name}.shift2"]) if flags.get("affine") or flags.get("gate_weight") else 0
-        act_shift = int(self.tensors[f"{name}.act_shift"]) if flags.get("gelu") else 0
+        act_shift = int(self.tensors[f"{name}.act_shift"]) if "activation" in flags else 0
         return Epilogue(bias=channel("bias"), multiplier=channel("multiplier"),
                         shift1=int(self.tensors[f"{name}.shift"]),
                         shift2=shift2, act_shift=act_shift, **affine, **flags)
@@ -121,10 +122,14 @@ class Forward:
         self.see(f"{b}attn.residual", x)
         return x
 
+    def fc1(self, b: str, operand: Operand, expert: int | None = None) -> np.ndarray:
+        return self.linear(f"{b}mlp.fc1", operand, expert, activation=ACTIVATIONS[self.config.activation].code,
+                           affine=True)
+
     def dense(self, b: str, plan: LayerPlan, x: np.ndarray, operand: Operand, normalized: np.ndarray,
               task: str) -> np.ndarray:
         with self.saturation.at(f"{b}mlp.fc1"):
-            hidden = to_operand(self.linear(f"{b}mlp.fc1", operand, gelu=True, affine=True), plan.hidden)
+            hidden = to_operand(self.fc1(b, operand), plan.hidden)
         self.see(f"{b}mlp.hidden", hidden)
         with self.saturation.at(f"{b}mlp.fc2"):
             return to_residual(self.linear(f"{b}mlp.fc2", hidden), x)
@@ -145,8 +150,7 @@ class Forward:
         for e in arrivals(chosen):
             queue = queues[e]
             with self.saturation.at(f"{b}mlp.fc1"):
-                hidden = to_operand(self.linear(f"{b}mlp.fc1", operand.take(queue.tokens), e, gelu=True, affine=True),
-                               plan.hidden)
+                hidden = to_operand(self.fc1(b, operand.take(queue.tokens), e), plan.hidden)
             with self.saturation.at(f"{b}mlp.fc2"):
                 v = self.linear(f"{b}mlp.fc2", hidden, e, queue.weights, gate_weight=True)
                 x = scatter_add(x, queue.tokens, v)

@@ -9,14 +9,13 @@ from golden.model.int_checks import linears
 from golden.model.int_model import IntModel
 from golden.ops.arith import ACC_LIMIT
 from golden.ops.layernorm import eps_code
+from golden.spec.activations import ACT_IN_FRAC, ACTIVATIONS
 from golden.spec.model import ModelConfig
 from golden.spec.quantized import Plan, quantized_schema
 from golden.spec.tables import (
     ATTENTION_FRAC,
     GATE_WEIGHT_FRAC,
     GATE_WEIGHT_MAX,
-    GELU_IN_FRAC,
-    GELU_OUT_FRAC,
     LOG2_FRAC,
     NORMALIZED_FRAC,
     WEIGHT_MAX,
@@ -90,9 +89,10 @@ class _Maker:
                     attn)
         self.linear(f"{b}attn.proj", attn, 0.4 * STREAM)
         self.norm(f"{b}norm2", plan.norm2)
-        self.linear(f"{b}mlp.fc1", norm2, 1.2 * 2 ** GELU_IN_FRAC)
+        self.linear(f"{b}mlp.fc1", norm2, 1.2 * 2 ** ACT_IN_FRAC)
         self.put(f"{b}mlp.fc1.act_shift", 0)
-        self.affine(f"{b}mlp.fc1.gain", f"{b}mlp.fc1.offset", f"{b}mlp.fc1.shift2", 0.8 * 2 ** GELU_OUT_FRAC, hidden)
+        one = 2.0 ** ACTIVATIONS[c.activation].out_frac(0)
+        self.affine(f"{b}mlp.fc1.gain", f"{b}mlp.fc1.offset", f"{b}mlp.fc1.shift2", 0.8 * one, hidden)
         if not c.is_moe(i):
             self.linear(f"{b}mlp.fc2", hidden, 0.4 * STREAM)
             return

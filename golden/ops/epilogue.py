@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Epilogue of a LINEAR: bias, multiplier, GELU, affine or expert weight, conversion for the destination."""
+"""Epilogue of a LINEAR: bias, multiplier, activation, affine or expert weight, conversion for the destination."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from golden.ops.activation import activate
 from golden.ops.arith import DomainError, check_range, clip_weight, integers, rsh, sat, wrap32
-from golden.ops.gelu import gelu as gelu_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Epilogue:
     bias: np.ndarray
     multiplier: np.ndarray
     shift1: int
-    gelu: bool = False
+    activation: int = 0
     affine: bool = False
     gate_weight: bool = False
     gain: np.ndarray | None = None
@@ -29,8 +29,8 @@ class Epilogue:
     def __post_init__(self):
         if self.affine and self.gate_weight:
             raise DomainError("An epilogue multiplies by a gain or by an expert weight, not by both.")
-        if self.gelu and self.gate_weight:
-            raise DomainError("An expert weight multiplies a result without GELU.")
+        if self.activation and self.gate_weight:
+            raise DomainError("An expert weight multiplies a result without an activation.")
         if self.affine and (self.gain is None or self.offset is None):
             raise DomainError("An affine epilogue needs gain and offset.")
 
@@ -70,7 +70,7 @@ def epilogue(acc, record: Epilogue, expert_weight=None) -> np.ndarray:
     u = requantize(acc, record.bias, record.multiplier, record.shift1)
     if record.gate_weight:
         return weighted(u, expert_weight, record.shift2)
-    g = gelu_of(u, record.act_shift) if record.gelu else u
+    g = activate(u, record.activation, record.act_shift)
     return affine(g, record.gain, record.offset, record.shift2) if record.affine else g
 
 

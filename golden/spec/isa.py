@@ -3,9 +3,9 @@
 
 import enum
 
+from golden.spec.activations import ACT_SHIFT_MAX, ACTIVATION_BITS, BY_CODE
 from golden.spec.machine import MAX_EXPERTS, MAX_HEADS, MAX_NORM_DIM, MAX_TOP_K
 from golden.spec.model import ConfigError, require
-from golden.spec.tables import ACT_SHIFT_MAX
 from golden.spec.words import Field, Word
 
 INSTRUCTION_BYTES = 32
@@ -140,13 +140,14 @@ FORMATS: dict[Opcode, Word] = {
         Field("dst_stride", 8, "rows from index to index; for KEY the slices of a key tile, for VALUE of all keys"),
         Field("dst_plane", 8, "rows from high to low bytes for OPERAND16"),
         Field("accumulate", 1, "add to the residual row instead of replacing it"),
-        Field("gelu", 1, "GELU between the two multiplications"), Field("affine", 1, "apply gain and offset"),
+        Field("activation", ACTIVATION_BITS, "code of the activation between the two multiplications; 0 none"),
+        Field("affine", 1, "apply gain and offset"),
         Field("gate_weight", 1, "multiply by the queue entry's expert weight instead of a gain"),
         Field("shift1", 6, "right shift after the multiplier"), _SHIFT2,
         Field("retain_weights", 1, "the weights stay in the ring after this instruction"),
         Field("reuse_weights", 1, "multiply by retained weights; only parameters are read from the stream"),
         Field("reuse_offset", 14, "with reuse_weights: slices from the oldest retained one to the first one used"),
-        Field("act_shift", 3, "the GELU's input has 9 - act_shift fraction bits")),
+        Field("act_shift", 3, "the activation's input has 9 - act_shift fraction bits")),
     # softmax(Q K^T) V for `heads` heads of 16 * head_slices channels; queries in lanes, keys streamed.
     Opcode.ATTENTION: _word(
         "ATTENTION", _STREAM, Field("heads", 6), Field("head_slices", 4), Field("queries", 12), Field("keys", 12),
@@ -211,7 +212,8 @@ LIMITS: dict[Opcode, dict[str, tuple[int, int]]] = {
     Opcode.COPY: {"rows": (1, 1 << 16)},
     Opcode.NORM: {"tokens": (1, 4095), "blocks": (1, MAX_NORM_DIM // 32), "shift": (0, 31)},
     Opcode.LINEAR: {"tokens": (0, 4095), "tiles": (1, 255), "slices": (1, 511), "src_index": (0, 2), "dst": (0, 5),
-                    "dst_index": (0, 2), "shift1": (0, 47), "shift2": (0, 40), "act_shift": (0, ACT_SHIFT_MAX)},
+                    "dst_index": (0, 2), "shift1": (0, 47), "shift2": (0, 40), "activation": (0, len(BY_CODE) - 1),
+                    "act_shift": (0, ACT_SHIFT_MAX)},
     Opcode.ATTENTION: {"heads": (1, MAX_HEADS), "head_slices": (2, 8), "queries": (1, 4095), "keys": (1, 2048),
                        "p_shift": (0, 14), "shift1": (0, 47), "shift2": (0, 40)},
     Opcode.GATE: {"tokens": (1, 4095), "experts": (1, MAX_EXPERTS), "top_k": (1, MAX_TOP_K), "shift1": (0, 63)},

@@ -185,7 +185,7 @@ def contradictions(opcode: Opcode, f, s: ProgramState, pick=choose) -> list:
     if opcode is Opcode.LINEAR:
         to_gate = f["dst"] == Dest.GATE
         return [f["src_wide"] & f["src_unsigned"], f["gate_weight"] & (queued(f) == 0),
-                f["gate_weight"] & (f["gelu"] | f["affine"]),
+                f["gate_weight"] & ((f["activation"] != 0) | f["affine"]),
                 (f["dst"] >= Dest.KEY) & queued(f), to_gate & s.body, to_gate & (f["tokens"] > s.left),
                 to_gate & (f["tiles"] != _ceil(s.experts, LOGITS)), (f["retain_weights"] | f["reuse_weights"]) & s.body,
                 f["reuse_weights"] & (f["until"] > s.held), f["crowded"],

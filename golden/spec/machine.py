@@ -6,9 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
+from golden.spec.activations import ACTIVATIONS
 from golden.spec.model import BLOCK, require
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 """Changes whenever the ISA, the register map, a memory layout or an arithmetic rule changes."""
 
 TN = BLOCK
@@ -124,8 +125,9 @@ class MachineConfig:
 
     @cached_property
     def fingerprint(self) -> int:
-        """64-bit hash of this record and :data:`ABI_VERSION`; a program runs only where it equals the register."""
-        text = json.dumps({"abi": ABI_VERSION, **asdict(self)}, sort_keys=True)
+        """64-bit hash of this record, :data:`ABI_VERSION` and the activations; a program runs only where it equals the
+        register."""
+        text = json.dumps({"abi": ABI_VERSION, "activations": list(ACTIVATIONS), **asdict(self)}, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 

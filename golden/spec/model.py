@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
+from golden.spec.activations import ACTIVATIONS
+
 BLOCK = 32
 """Channels that share one operand exponent; every on-chip width is a multiple of it."""
 
@@ -37,7 +39,8 @@ class ModelConfig:
     """Shape of one vision transformer. All counts are positive integers; images are height x width pixels.
 
     Blocks listed in ``moe_layers`` hold experts, the others a dense FFN. ``tasks`` names one gate each; a model
-    without experts has the single task ``"default"`` by default. Token 0 is the class token, token 1 the
+    without experts has the single task ``"default"`` by default. ``activation`` is a name of
+    :data:`golden.spec.activations.ACTIVATIONS`. Token 0 is the class token, token 1 the
     distillation token where ``extra_tokens`` is 2.
     """
 
@@ -55,6 +58,7 @@ class ModelConfig:
     expert_hidden: int = 384
     top_k: int = 2
     gate: GateKind = GateKind.SOFTMAX_THEN_TOPK
+    activation: str = "gelu"
     tasks: tuple[str, ...] = ("task0", "task1")
     extra_tokens: int = 1
     final_norm: bool = False
@@ -78,6 +82,8 @@ class ModelConfig:
         require(self.dim % BLOCK == 0, f"dim must be a multiple of {BLOCK}, not {self.dim}.")
         require(self.head_dim % BLOCK == 0, f"dim / heads must be a multiple of {BLOCK}, not {self.head_dim}.")
         require(self.mlp_hidden % BLOCK == 0, f"mlp_hidden must be a multiple of {BLOCK}, not {self.mlp_hidden}.")
+        require(self.activation in ACTIVATIONS,
+                f"activation must be one of {list(ACTIVATIONS)}, not {self.activation!r}.")
         require(self.extra_tokens in (1, 2), f"extra_tokens must be 1 or 2, not {self.extra_tokens}.")
         require(len(set(self.moe_layers)) == len(self.moe_layers)
                 and all(0 <= layer < self.depth for layer in self.moe_layers),

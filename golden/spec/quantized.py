@@ -7,7 +7,7 @@ from golden.spec.model import ModelConfig, require
 from golden.spec.tables import RESIDUAL_FRAC, RESIDUAL_FRACS
 
 FORMAT = "edge-moe-quantized"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Metadata of the .safetensors: ``format``, ``version``, ``model`` and ``plan`` (both JSON), ``source``."""
 
 
@@ -122,12 +122,13 @@ def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
     """Name -> (dtype, shape) of every tensor of a quantized model.
 
     ``weight`` lies in [-127, 127], or less by the plan's bits; ``multiplier`` is the unsigned first multiplier and
-    ``shift`` its right shift; ``gain``, ``offset``, ``shift2`` are the affine after GELU (``fc1``) or after the
-    attention's division (``attn.out``). ``fc2.shift2`` of experts is the right shift after the multiplication by the
-    expert weight. ``q``, ``k``, ``v`` give results of step one operand unit (int8; q with a block exponent).
+    ``shift`` its right shift; ``gain``, ``offset``, ``shift2`` are the affine after the activation (``fc1``) or after
+    the attention's division (``attn.out``). ``fc2.shift2`` of experts is the right shift after the multiplication by
+    the expert weight. ``q``, ``k``, ``v`` give results of step one operand unit (int8; q with a block exponent).
     ``gate.<task>.weight`` (int16, at most 16319 in magnitude) acts on normalized values; its bias is in accumulator
     units; ``multiplier``/``shift`` bring a logit to log2 units with 8 fraction bits. ``score_multiplier`` holds one
-    multiplier per head. Normalized values have 11 - ``normalized_shift`` fraction bits, GELU inputs 9 - ``act_shift``.
+    multiplier per head. Normalized values have 11 - ``normalized_shift`` fraction bits, inputs of an activation
+    9 - ``act_shift``.
     ``pos_embed`` is in residual steps (2**-residual_frac of the plan); ``head.multiplier``/``head.shift`` bring a
     logit to steps of 2**-logit_frac.
     """

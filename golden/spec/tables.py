@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Constant tables and fixed-point positions, shared by gateware ROMs and integer reference models."""
 
-import math
 
 BLOCK_SHIFT_MAX = 3
 """Largest exponent of an operand block: its bytes stand for byte * 2**e, e in 0..3."""
@@ -40,33 +39,3 @@ GATE_RADIX_LOG2 = 7
 GATE_WEIGHT_MAX = 127 * 128 + 63
 GATE_WEIGHT_FRAC = 16
 """Fraction bits of an expert's weight (uint16, saturating at 65535)."""
-
-GELU_IN_FRAC = 9
-"""Fraction bits of an activation's input (int16) with ``act_shift`` 0; one less for each step of it."""
-ACT_SHIFT_MAX = 4
-"""Largest ``act_shift``: inputs to +-1024."""
-GELU_OUT_FRAC = 14
-GELU_STEP_LOG2 = 5
-"""Table step 2**-5: 16 input codes."""
-GELU_LIMIT = 5
-"""At abs(x) >= 5 the correction is below half an output step and is taken as 0."""
-
-
-def gelu(x: float) -> float:
-    """Exact GELU, x * Phi(x)."""
-    return 0.5 * x * (1.0 + math.erf(x / math.sqrt(2.0)))
-
-
-def _gelu_curvature(x: float) -> float:
-    """Second derivative of GELU, (2 - x^2) phi(x)."""
-    return (2.0 - x * x) * math.exp(-x * x / 2.0) / math.sqrt(2.0 * math.pi)
-
-
-GELU_DELTA = tuple(
-    round((max(x, 0.0) - gelu(x) + 4.0 ** -GELU_STEP_LOG2 / 32 * _gelu_curvature(x)) * (1 << GELU_OUT_FRAC))
-    for x in (i / (1 << GELU_STEP_LOG2) for i in range(GELU_LIMIT * (1 << GELU_STEP_LOG2) + 1)))
-"""relu(x) - gelu(x), symmetric in x, at x = i / 32 for i in 0..160 (Edge-MoE, section IV-C: the same identity).
-
-Points are shifted by a quarter of the largest deviation of a chord of step h, h^2 / 8 * gelu'': with unshifted entries
-the error would exceed half an output step + that deviation by 0.02 of a step (2.11, now 1.78 of 2**-14).
-"""

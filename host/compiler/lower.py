@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from golden.spec.activations import ACTIVATIONS
 from golden.spec.isa import LIMITS, Dest, Opcode
 from golden.spec.isa import Region as Base
 from golden.spec.machine import SLICE, MachineConfig
@@ -226,7 +227,8 @@ class Lowering(ExpertsLowering):
         """fc1 and fc2 from and to the first tokens."""
         c = self.config
         fc1 = self.linear(f"{name}.fc1", a, hidden, Dest.OPERAND16 if hidden.wide else Dest.OPERAND8, outputs=width,
-                          inputs=c.dim, tokens=tokens, payload=payload, gelu=1, affine=1,
+                          inputs=c.dim, tokens=tokens, payload=payload, affine=1,
+                          activation=ACTIVATIONS[c.activation].code,
                           shift1=self.number(f"{name}.fc1.shift"), shift2=self.number(f"{name}.fc1.shift2"),
                           act_shift=self.number(f"{name}.fc1.act_shift"))
         fc2 = self.linear(f"{name}.fc2", hidden, self.x, Dest.RESIDUAL, outputs=c.dim, inputs=width, tokens=tokens,

@@ -61,8 +61,8 @@ def units(m: MachineConfig) -> dict[str, Area]:
         "array": Area(*(products * value for value in astuple(ARRAY_PRODUCT))) + ARRAY_LANES[m.tm],
         "norm": Area(2_240 + 16_540 / m.serialization, 5_280 + 15_840 / m.serialization, 5 + 128 // m.serialization,
                      NORM_BLOCKS[m.serialization]),
-        "epilogue": Area(5_890 + 90 * m.tm + 11_120 / m.serialization, 8_090 + 155 * m.tm + 9_290 / m.serialization,
-                         1 + 64 // m.serialization),
+        "epilogue": Area(5_890 + 90 * m.tm + 10_320 / m.serialization, 8_090 + 155 * m.tm + 9_290 / m.serialization,
+                         1 + 64 // m.serialization, 8 / m.serialization),
         "softmax": Area(1_060 + 175 * m.tm + 5_500 / m.serialization, 1_130 + 400 * m.tm + 5_770 / m.serialization,
                         32 // m.serialization,
                         4 / m.serialization)

@@ -49,12 +49,12 @@ def _import(path: Path, chosen: Options, trust_pickle: bool) -> FloatModel:
     names = set(tensors)
     if is_m3vit(names):
         return import_m3vit(strip_prefixes(tensors), chosen)
+    folder = path if path.is_dir() else path.parent
     if is_huggingface(names):
-        folder = path if path.is_dir() else path.parent
         configs = read_json(folder / "config.json"), read_json(folder / "preprocessor_config.json")
         return import_huggingface(tensors, chosen, configs)
     plain = strip_prefixes(tensors)
     if is_timm(set(plain)):
-        return import_timm(plain, chosen)
+        return import_timm(plain, chosen, read_json(folder / "config.json"))
     raise UnknownLayout(f"{path} matches no layout known here (Edge-MoE, M3ViT, timm, Hugging Face); its "
                         f"{len(names)} tensors start with {sorted(names)[:4]}.")

@@ -7,6 +7,7 @@ import numpy as np
 
 from golden.files.errors import BadHeader, UnsupportedModel
 from golden.model.params import FloatModel
+from host.importers.activations import activation_named
 from host.importers.build import Tensors, as_float32, build, fill_qkv_bias, fold_layer_scale, need, refuse_unknown
 from host.importers.options import Options
 from host.importers.timm import IMAGENET
@@ -92,16 +93,15 @@ def _classifier(raw: Tensors) -> None:
 
 def _configured(options: Options, family: str, config: dict, preprocessor: dict) -> Options:
     """Options, completed by the two JSON files and by what the family usually has."""
-    activation = config.get("hidden_act", "gelu")
-    if activation != "gelu":
-        raise UnsupportedModel(f"hidden_act must be 'gelu', the exact one, not {activation!r} (config.json).")
+    activation = activation_named(config.get("hidden_act"), "config.json: hidden_act")
     image = config.get("image_size")
     image = (image, image) if isinstance(image, int) else tuple(image) if isinstance(image, list) else None
     numbers = {"heads": (config.get("num_attention_heads"), int), "eps": (config.get("layer_norm_eps"), float)}
     for name, (value, kind) in numbers.items():
         if value is not None and not (isinstance(value, (int, kind)) and not isinstance(value, bool)):
             raise BadHeader(f"config.json: the value for {name} must be {kind.__name__}, not {value!r}.")
-    options = options.or_else(**{name: value for name, (value, _) in numbers.items()}, source_image=image)
+    options = options.or_else(**{name: value for name, (value, _) in numbers.items()}, activation=activation,
+                              source_image=image)
     usual = IMAGENET if family in ("deit", "dinov2") else IMAGENET | {"pixel_mean": (0.5,) * 3,
                                                                       "pixel_std": (0.5,) * 3}
     if "image_mean" in preprocessor and "image_std" in preprocessor:

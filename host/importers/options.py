@@ -20,6 +20,7 @@ class Options:
     heads: int | None = None
     top_k: int | None = None
     gate: GateKind | None = None
+    activation: str | None = None
     tasks: tuple[str, ...] | None = None
     image: tuple[int, int] | None = None
     source_image: tuple[int, int] | None = None

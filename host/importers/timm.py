@@ -5,6 +5,7 @@ import re
 
 from golden.files.errors import UnsupportedModel
 from golden.model.params import FloatModel
+from host.importers.activations import activation_named
 from host.importers.build import (
     Tensors,
     as_float32,
@@ -27,10 +28,13 @@ def is_timm(names: set[str]) -> bool:
     return any(re.fullmatch(r"blocks\.\d+\.attn\.qkv\.weight", name) for name in names)
 
 
-def import_timm(tensors: Tensors, options: Options) -> FloatModel:
+def import_timm(tensors: Tensors, options: Options, config: dict | None = None) -> FloatModel:
     """ViT and DeiT, distilled or not. ImageNet mean and std unless given; eps 1e-6; head count must be
-    given.
+    given. The activation is GELU unless ``config``, the ``config.json`` beside, names another ``act_layer``.
     """
+    arguments = (config or {}).get("model_args")
+    act_layer = arguments.get("act_layer") if isinstance(arguments, dict) else None
+    options = options.or_else(activation=activation_named(act_layer, "config.json: act_layer"))
     raw, rest = convert_dense(tensors)
     refuse_unknown(rest, "timm")
     return build(raw, options.or_else(**IMAGENET, eps=1e-6))

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from golden.ops import gelu as gelu_reference
+from golden.ops import activation as activation_reference
 from golden.ops.arith import INT16, reciprocal, rsqrt
 from golden.spec.machine import SLICE
 from golden.spec.model import BLOCK
@@ -103,15 +103,15 @@ def linear(a: Tensor, weight: Tensor, bias: Tensor, multiplier: Tensor, shift: i
 
 
 @lru_cache
-def _gelu_table(act_shift: int) -> Tensor:
+def _activation_table(code: int, act_shift: int) -> Tensor:
     codes = np.arange(-INT16_MAX - 1, INT16_MAX + 1)
-    return torch.from_numpy(gelu_reference.gelu(codes, act_shift).astype(np.float32))
+    return torch.from_numpy(activation_reference.activate(codes, code, act_shift).astype(np.float32))
 
 
-def gelu(u: Tensor, act_shift: int = 0) -> Tensor:
-    """GELU of 16-bit codes with 9 - ``act_shift`` fraction bits, in 14."""
+def activate(u: Tensor, code: int, act_shift: int = 0) -> Tensor:
+    """The activation ``code`` of 16-bit codes with 9 - ``act_shift`` fraction bits, in 14 (``none``: as they are)."""
     places = u.to(torch.int32) + (INT16_MAX + 1)
-    return _gelu_table(act_shift).index_select(0, places.flatten()).view(u.shape)
+    return _activation_table(code, act_shift).index_select(0, places.flatten()).view(u.shape)
 
 
 def exp2_parts(t: Tensor, reference: Tensor) -> Tensor:

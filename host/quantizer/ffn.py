@@ -3,24 +3,18 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from golden.model import float_model
 from golden.model.int_checks import WIDE_PEAK, operand_peak
 from golden.ops.arith import ACC_LIMIT, INT16
+from golden.spec.activations import ACT_IN_FRAC, ACT_SHIFT_MAX, ACTIVATIONS, Activation
 from golden.spec.isa import Opcode, bounds
 from golden.spec.model import GateKind
-from golden.spec.tables import (
-    ACT_SHIFT_MAX,
-    GATE_RADIX_LOG2,
-    GATE_WEIGHT_FRAC,
-    GATE_WEIGHT_MAX,
-    GELU_IN_FRAC,
-    SCORE_BITS,
-)
+from golden.spec.tables import GATE_RADIX_LOG2, GATE_WEIGHT_FRAC, GATE_WEIGHT_MAX, SCORE_BITS
 from host.quantizer import emulation, folding
 from host.quantizer.folding import Scale
-from host.quantizer.layer import AFFINE_SHIFT_MAX, GELU_OUT_STEP, LayerQuantizer
+from host.quantizer.layer import AFFINE_SHIFT_MAX, LayerQuantizer
 from host.quantizer.linear import Inputs, fit_linear
 from host.quantizer.operand_steps import INT16_MAX, gain_grid, operand_scale
 from host.quantizer.rounding import MULTIPLIER_MAX
@@ -32,48 +26,54 @@ Routes = tuple[Tensor, Tensor]
 """Chosen experts [T, k] and their gate weights [T, k]."""
 
 
-def mlp(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Float FFN of [T, D]: the mean of the values before GELU, the result, and the largest value before GELU."""
-    total, out, top = torch.zeros_like(b1), [], 0.0
-    for start in range(0, len(x), emulation.ROWS):
-        before = x[start:start + emulation.ROWS] @ w1.T + b1
-        total += before.sum(0)
-        top = max(top, float(before.max()))
-        out.append(F.gelu(before) @ w2.T + b2)
-    return total / max(1, len(x)), torch.cat(out) if out else x.new_zeros(0, len(b2)), top
-
-
 class FfnQuantizer(LayerQuantizer):
     """Quantizer stage ``x + ffn(norm2(x))`` on the float and the integer stream."""
 
-    def act_shift(self, name: str, top: float) -> tuple[int, float]:
-        """Stores and returns the ``act_shift`` for GELU inputs up to ``top``, and their step. Only positive inputs
-        count: those far below 0 become 0, clipped or not.
+    @property
+    def activation(self) -> Activation:
+        return ACTIVATIONS[self.config.activation]
+
+    def mlp(self, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Float FFN of [T, D]: the mean of the values before the activation, the result, and the largest value before
+        the activation. Only positive values count, since those far below 0 become 0 clipped or not, except where the
+        activation passes its input.
         """
+        total, out, top = torch.zeros_like(b1), [], 0.0
+        for start in range(0, len(x), emulation.ROWS):
+            before = x[start:start + emulation.ROWS] @ w1.T + b1
+            total += before.sum(0)
+            top = max(top, float((before.abs() if self.activation.passes else before).max()))
+            out.append(float_model.ACTIVATIONS[self.activation.name](before) @ w2.T + b2)
+        return total / max(1, len(x)), torch.cat(out) if out else x.new_zeros(0, len(b2)), top
+
+    def act_shift(self, name: str, top: float) -> tuple[int, float]:
+        """How many fraction bits an activation's inputs of up to ``top`` lack, and their step; stored."""
         room = self.options.policy.act_room
-        shift = next((s for s in range(ACT_SHIFT_MAX) if room * top * 2 ** (GELU_IN_FRAC - s) <= INT16_MAX),
+        shift = next((s for s in range(ACT_SHIFT_MAX) if room * top * 2 ** (ACT_IN_FRAC - s) <= INT16_MAX),
                      ACT_SHIFT_MAX)
         self.put(f"{name}.act_shift", shift)
-        self.findings.near(name, "GELU inputs", top, INT16_MAX / 2.0 ** (GELU_IN_FRAC - ACT_SHIFT_MAX))
-        return shift, 2.0 ** (shift - GELU_IN_FRAC)
+        self.findings.near(name, "activation inputs", top, INT16_MAX / 2.0 ** (ACT_IN_FRAC - ACT_SHIFT_MAX))
+        return shift, 2.0 ** (shift - ACT_IN_FRAC)
 
     def activated(self, name: str, u: Tensor, act_shift: int) -> Tensor:
-        """GELU of ``u``, not yet clipped."""
-        u = self.findings.clip(name, "GELU inputs", u.clamp(min=INT16[0]), *INT16)
-        return emulation.gelu(u, act_shift)
+        """The activation of ``u``, not yet clipped."""
+        u = u if self.activation.passes else u.clamp(min=INT16[0])
+        u = self.findings.clip(name, "activation inputs", u, *INT16)
+        return emulation.activate(u, self.activation.code, act_shift)
 
     def dense(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         b, plan, bits = f"blocks.{i}.", self.plan.layers[i], self.plan.layers[i].weight_bits
         name = f"{b}mlp.fc1"
         (w1, b1), (w2, b2) = self.weights(name), self.weights(f"{b}mlp.fc2")
         z, _, _, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2, w1, bits)
-        wanted, target, top = mlp(z, w1, b1, w2, b2)
+        wanted, target, top = self.mlp(z, w1, b1, w2, b2)
         act_shift, step = self.act_shift(name, top)
         weight, bias = folding.fold_input(*folding.fold_norm(self.model, f"{b}norm2", w1, b1), scale)
         u = self.linear(name, a, Inputs.of(a), wanted, weight, bias, step, operand_peak(plan.norm2), bits)
         g = self.activated(name, u, act_shift)
-        scale = operand_scale(g, GELU_OUT_STEP, w2, plan.hidden, self.options.policy, hidden=True, bits=bits)
-        a, scale = self.affine(name, scale, GELU_OUT_STEP, g, plan.hidden)
+        out_step = 2.0 ** -self.activation.out_frac(act_shift)
+        scale = operand_scale(g, out_step, w2, plan.hidden, self.options.policy, hidden=True, bits=bits)
+        a, scale = self.affine(name, scale, out_step, g, plan.hidden)
         return self.add(f"{b}mlp.fc2", x_float, x, a, target, *folding.fold_input(w2, b2, scale),
                         operand_peak(plan.hidden), bits)
 
@@ -125,10 +125,11 @@ class FfnQuantizer(LayerQuantizer):
         out = torch.zeros_like(z)
         for e in range(c.experts):
             token, place = torch.where(chosen_float == e)
-            out.index_add_(0, token, mlp(z[token], w1[e], b1[e], w2[e], b2[e])[1] * weight_float[token, place, None])
+            y = self.mlp(z[token], w1[e], b1[e], w2[e], b2[e])[1]
+            out.index_add_(0, token, y * weight_float[token, place, None])
         # The experts are fitted on the tokens that the integer gate routes to them, not on those of the float gate.
         queues = [torch.where(chosen == e) for e in range(c.experts)]
-        wanted = [mlp(z[t], w1[e], b1[e], w2[e], b2[e]) for e, (t, _) in enumerate(queues)]
+        wanted = [self.mlp(z[t], w1[e], b1[e], w2[e], b2[e]) for e, (t, _) in enumerate(queues)]
         fc2, hidden, fraction = self.expert_linears(b, plan, a, scale, queues, wanted, (w1, b1), (w2, b2))
         codes = x.flatten(0, 1).double()
         for e, (t, place) in enumerate(queues):
@@ -155,7 +156,8 @@ class FfnQuantizer(LayerQuantizer):
                          bias, step, operand_peak(plan.norm2), rounding, Inputs.of(few), bits)
         self.put_codes(name, fc1)
         g = [self.activated(name, fc1.run(torch.cat([a[t], few]), e), act_shift) for e, (t, _) in enumerate(queues)]
-        hidden, stacked = self.expert_hidden(name, g, len(few), two[0], plan.hidden, bits)
+        hidden, stacked = self.expert_hidden(name, g, 2.0 ** -self.activation.out_frac(act_shift), len(few),
+                                             two[0], plan.hidden, bits)
         fraction = self.result_fraction(f"{b}mlp.fc2", [y for _, y, _ in wanted])
         own = [h[:len(t)] for h, (t, _) in zip(hidden, queues, strict=True)]
         mean = torch.stack([y.mean(0) if len(y) else torch.zeros_like(two[1][0]) for _, y, _ in wanted])
@@ -166,16 +168,17 @@ class FfnQuantizer(LayerQuantizer):
         self.put_codes(f"{b}mlp.fc2", fc2)
         return fc2, own, fraction
 
-    def expert_hidden(self, name: str, g: list[Tensor], few: int, w2: Tensor,
-                      wide: bool, bits: int) -> tuple[list[Tensor], Scale]:
-        """Stores the affine after every expert's GELU (one shift for all); operand values and stacked scales.
+    def expert_hidden(self, name: str, g: list[Tensor], unit: float, few: int, w2: Tensor, wide: bool,
+                      bits: int) -> tuple[list[Tensor], Scale]:
+        """Stores the affine after every expert's activation (one shift for all), whose results ``g`` have steps of
+        ``unit``; operand values and stacked scales.
 
         The last ``few`` rows of ``g`` are background tokens, used only where an expert has few tokens itself.
         """
-        scales = [operand_scale(h if len(h) < few + 64 else h[:-few], GELU_OUT_STEP, w2[e], wide,
+        scales = [operand_scale(h if len(h) < few + 64 else h[:-few], unit, w2[e], wide,
                                 self.options.policy, hidden=True, bits=bits) for e, h in enumerate(g)]
         stacked = Scale(torch.stack([s.step for s in scales]), torch.stack([s.offset for s in scales]))
-        gain, offset, shift, stacked = gain_grid(stacked, GELU_OUT_STEP, AFFINE_SHIFT_MAX)
+        gain, offset, shift, stacked = gain_grid(stacked, unit, AFFINE_SHIFT_MAX)
         self.put_affine(name, gain, offset, shift)
         return [emulation.affine(h, gain[e], offset[e], shift, wide) for e, h in enumerate(g)], stacked
 

@@ -12,14 +12,13 @@ from golden.ops.arith import INT16
 from golden.ops.layernorm import eps_code
 from golden.spec.isa import Opcode, bounds
 from golden.spec.quantized import Plan, quantized_schema
-from golden.spec.tables import GELU_OUT_FRAC, NORMALIZED_FRAC
+from golden.spec.tables import NORMALIZED_FRAC
 from host.quantizer import emulation, folding
 from host.quantizer.findings import Findings
 from host.quantizer.folding import Scale
 from host.quantizer.linear import Inputs, LinearCodes, Rounding, fit_linear
 from host.quantizer.operand_steps import Policy, gain_grid, operand_scale
 
-GELU_OUT_STEP = 2.0 ** -GELU_OUT_FRAC
 _, AFFINE_SHIFT_MAX = bounds(Opcode.LINEAR, "shift2")
 _, NORM_SHIFT_MAX = bounds(Opcode.NORM, "shift")
 _, NORMALIZED_SHIFT_MAX = bounds(Opcode.NORM, "normalized_shift")

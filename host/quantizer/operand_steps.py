@@ -28,11 +28,12 @@ class Policy:
     headroom: float = 4.0
     normalized_room: float = 1.5
     act_room: float = 1.25
-    """Headroom of normalized values and GELU inputs beyond their calibrated range before they are clipped."""
+    """Headroom of normalized values and activation inputs beyond their calibrated range before they are clipped."""
     ratio: float = 1e-2
     """Smallest channel range used as it is, relative to the largest of the tensor; smaller ones are raised to it."""
     hidden_ratio: float = 0.3
-    """The same after GELU, where a neuron that was inactive during calibration may be active in other images."""
+    """The same after an activation, where a neuron that was inactive during calibration may be active in other
+    images."""
     still: float = 1e-3
     """Smallest range of a tensor, relative to its largest magnitude."""
     flatness: tuple[float, ...] = (1.0, 0.85, 0.7, 0.5, 0.25, 0.0)

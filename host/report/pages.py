@@ -10,6 +10,10 @@ import re
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from golden.ops.activation import activate
+from golden.spec.activations import ACT_IN_FRAC, ACT_OUT_FRAC, BY_CODE
 from golden.spec.isa import FORMATS, LIMITS
 from golden.spec.limits import MODEL_LIMITS, machine_limits
 from golden.spec.machine import MACHINES
@@ -68,6 +72,18 @@ def machines() -> str:
           m.residual_rows // 16, f"2 x {m.kv_tiles // 2}", f"`{m.fingerprint:016x}`"] for m in MACHINES.values()])
 
 
+def activations() -> str:
+    """Codes, tables and errors of the activations."""
+    rows, u = [], np.arange(-1 << 15, 1 << 15)
+    for kind in BY_CODE:
+        exact = np.array([kind.exact(x) for x in (u / 2 ** ACT_IN_FRAC).tolist()])
+        error = np.abs(activate(u, kind.code) - exact * 2.0 ** kind.out_frac(0)).max()
+        steps = f"t = {ACT_IN_FRAC + kind.step_log2}" if kind.delta else "T = 0"
+        table = "`g = u`, steps of u" if kind.passes else steps
+        rows.append([kind.code, kind.name, table, f"{error:.2f} ({error / 2 ** ACT_OUT_FRAC:.1e})" if error else 0])
+    return _table(["code", "activation", "table", "largest error of all inputs, steps of 2^-14"], rows)
+
+
 def tensors() -> str:
     """The tensors of a quantized model, with the shapes they have in M3ViT-Tiny; one block of each kind."""
     shown = [(name, spec) for name, spec in quantized_schema(M3VIT_TINY).items()
@@ -85,7 +101,7 @@ def limits() -> str:
 
 
 SECTIONS = {"registers": registers, "statuses": statuses, "instructions": instructions, "machines": machines,
-            "tensors": tensors, "limits": limits,
+            "activations": activations, "tensors": tensors, "limits": limits,
             "synth-zcu102-total": partial(kept_totals, "zcu102"), "synth-zcu102": partial(kept_areas, "zcu102"),
             "synth-small": partial(kept_areas, "small"), "pnr-small": partial(kept_clocks, "small")}
 

@@ -117,7 +117,8 @@ class LinearSchedule(wiring.Component):
         context = self.context
         m.d.comb += [
             context.route.as_value().eq(word.dst), context.tile.eq(tile), context.slot.eq(Mux(gate, tile[:2], tile[0])),
-            context.load.eq(group_.first), context.gelu.eq(word.gelu), context.affine.eq(word.affine),
+            context.load.eq(group_.first), context.activation.eq(word.activation),
+            context.affine.eq(word.affine),
             context.gate_weight.eq(word.gate_weight), context.accumulate.eq(word.accumulate),
             context.shift1.eq(word.shift1), context.shift2.eq(word.shift2), context.act_shift.eq(word.act_shift),
             context.base.eq(word.dst_row),

@@ -5,17 +5,17 @@ from amaranth.hdl import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.spec.activations import ACT_IN_FRAC, ACT_OUT_FRAC, ACT_SHIFT_MAX
 from golden.spec.isa import LIMITS, Opcode
 from golden.spec.machine import LANES
-from golden.spec.tables import ACT_SHIFT_MAX, GELU_IN_FRAC, GELU_OUT_FRAC
 from hw.arith import round_shift
 from hw.lib.pipeline import delay
 
 ACC_BITS, MULTIPLIER_BITS, SHIFT_BITS = 32, 16, 6
 SPLIT = 16
 """Bits of the accumulator's low part; each part times the scale factor fits one 27 x 18 multiplier."""
-G_BITS = 16 + ACT_SHIFT_MAX + GELU_OUT_FRAC - GELU_IN_FRAC
-"""Input bits of the second multiplication: GELU adds up to four integer and five fraction bits to an int16. A
+G_BITS = 16 + ACT_SHIFT_MAX + ACT_OUT_FRAC - ACT_IN_FRAC
+"""Input bits of the second multiplication: an activation adds up to four integer and five fraction bits to an int16. A
 multiplier of 25 x 18 bits takes it and a factor."""
 FACTOR_BITS = 17
 """Signed bits for an int16 gain or a uint16 expert weight."""

@@ -11,12 +11,12 @@ import pytest
 from golden.device import GoldenDevice
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa
+from golden.spec.activations import ACT_SHIFT_MAX, BY_CODE
 from golden.spec.image import Image
 from golden.spec.isa import Dest, Opcode, Unit
 from golden.spec.machine import NANO
 from golden.spec.model import MODELS
 from golden.spec.quantized import Plan
-from golden.spec.tables import ACT_SHIFT_MAX
 from host.compiler.compile import compile_model
 from host.driver.layout import prepare_input
 from host.driver.session import Session
@@ -49,8 +49,8 @@ def linear(f: dict, rng: random.Random) -> dict:
     if f["dst"] == Dest.RESIDUAL:
         new["accumulate"] = rng.getrandbits(1)
     if not f["gate_weight"]:
-        gelu, affine = rng.getrandbits(1), rng.getrandbits(1)
-        new |= {"gelu": gelu, "affine": affine, "act_shift": rng.randint(0, ACT_SHIFT_MAX) if gelu else 0}
+        new |= {"activation": rng.choice((0, rng.randrange(len(BY_CODE)))), "affine": rng.getrandbits(1),
+                "act_shift": rng.randint(0, ACT_SHIFT_MAX)}
     if f["gate_weight"] or new["affine"]:
         new["shift2"] = rng.choice((rng.randint(0, 40), rng.randint(10, 30)))
     if rng.random() < 0.3:  # the same rows read as the other kind: planes, whose exponents mean nothing, or blocks

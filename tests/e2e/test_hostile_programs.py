@@ -10,6 +10,7 @@ import pytest
 from golden.device import GoldenDevice
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa
+from golden.spec.activations import BY_CODE
 from golden.spec.image import Image
 from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, Dest, Index, Opcode
 from golden.spec.machine import LINE, NANO
@@ -66,6 +67,7 @@ CASES: dict[Opcode, list[tuple[Status, dict]]] = {
                     (LOCAL, {"dst": Dest.KEY, "dst_row": 1024}), (LOCAL, {"dst": Dest.VALUE, "dst_row": 0xFFFF}),
                     (FIELD, {"gate_weight": 1}), (FIELD, {"shift1": 48}), (FIELD, {"shift2": 41}),
                     (FIELD, {"reuse_weights": 1}),
+                    (FIELD, {"activation": len(BY_CODE)}), (FIELD, {"activation": 7}),
                     (FIELD, {"act_shift": 5}), (FIELD, {"act_shift": 7}), (FIELD, {"reuse_weights": 1,
                                                                                    "reuse_offset": 16383}),
                     (LOCAL, {"retain_weights": 1, "tiles": 8, "slices": 8, "dst_stride": 8})],
@@ -208,7 +210,7 @@ def test_every_illegal_field_has_its_name_and_place(opcode, attack, good):
 
 def test_every_field_of_every_instruction_is_attacked():
     """Those left out may have any value, or are refused through another one."""
-    free = {"wait", "region", "memory", "eps", "multiplier", "renormalise", "gelu", "affine", "accumulate", "wide_p",
+    free = {"wait", "region", "memory", "eps", "multiplier", "renormalise", "affine", "accumulate", "wide_p",
             "opcode", "wide", "normalized", "append", "normalized_shift"}
     for opcode, word in FORMATS.items():
         attacked = {name for _, new in CASES[opcode] for name in new}

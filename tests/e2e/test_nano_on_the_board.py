@@ -9,6 +9,7 @@ import pytest
 from golden.device import GoldenDevice
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa
+from golden.spec.activations import ACTIVATIONS
 from golden.spec.machine import NANO
 from golden.spec.model import MODELS, ModelConfig
 from golden.spec.quantized import Plan
@@ -101,6 +102,15 @@ def test_two_models_one_after_the_other(device, picture):
             result = load(image, device).frame(pixels)
             golden = Session(image, GoldenDevice(NANO)).frame(pixels)
             assert same(result.residuals, golden.residuals) and same(result.scores, golden.scores), config.name
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_equals_golden(activation, device, picture):
+    config = replace(MODELS["nano"], activation=activation)
+    image = compile_model(random_int_model(config, Plan.accurate(config.depth), seed=2), NANO)
+    codes = {isa.decode(word)[1]["activation"] for word in image.words("task1") if word & 15 == isa.Opcode.LINEAR}
+    assert codes == {0, ACTIVATIONS[activation].code}
+    assert same(load(image, device).frame(picture, "task1").residuals, expected(image, picture, "task1"))
 
 
 FAULTS = [

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from golden.iss.bounds_check import meet
 from golden.spec import isa
+from golden.spec.activations import BY_CODE
 from golden.spec.hazards import hazards
 from golden.spec.isa import FORMATS, LIMITS, MAGIC, Dest, Index, Opcode, Unit
 from golden.spec.legality import ProgramState, after, capacity, contradictions, derived, ranges
@@ -111,14 +112,16 @@ class Grammar:
         depth = {Dest.RESIDUAL: self.machine.residual_rows, Dest.KEY: self.machine.kv_tiles,
                  Dest.VALUE: self.machine.kv_tiles}.get(dst, self.machine.operand_rows)
         indices = st.sampled_from([Index.QUEUE_TOKEN, Index.QUEUE_SLOT] if queue else [Index.DIRECT])
-        second = self.draw(st.sampled_from(["none", "affine", "gelu", "gelu affine"] + ["gate_weight"] * queue))
+        second = self.draw(st.sampled_from(
+            ["none", "affine", "activation", "activation affine"] + ["gate_weight"] * queue))
         return Opcode.LINEAR, _fields(
             Opcode.LINEAR, stream=self.stream(tiles * (6 + 8 * slices)), tokens=tokens, tiles=tiles, slices=slices,
             src_index=self.draw(indices), dst_index=self.draw(indices),
             src_row=self.operand(14 * src_stride + plane + 3), src_stride=src_stride, src_plane=plane, src_wide=wide,
             src_unsigned=self.flag() and not wide, dst=dst,
             dst_row=self.number(0, max(0, depth - 14 * stride)), dst_stride=stride, dst_plane=dst_plane,
-            accumulate=self.flag(), gelu="gelu" in second, affine="affine" in second,
+            accumulate=self.flag(), affine="affine" in second,
+            activation=self.number(1, len(BY_CODE) - 1) if "activation" in second else 0,
             gate_weight=second == "gate_weight",
             shift1=self.number(0, 47) if self.number(0, 3) == 0 else self.number(14, 32), shift2=self.number(0, 40),
             retain_weights=retain, reuse_weights=reuse,

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from golden.model.int_model import IntModel
 from golden.model.random_int_model import random_int_model
 from golden.ops.layernorm import eps_code
+from golden.spec.activations import ACT_SHIFT_MAX, ACTIVATIONS
 from golden.spec.limits import machine_needs
 from golden.spec.machine import MachineConfig
 from golden.spec.model import GateKind, ModelConfig
 from golden.spec.quantized import LayerPlan, Plan
-from golden.spec.tables import ACT_SHIFT_MAX, RESIDUAL_FRACS
+from golden.spec.tables import RESIDUAL_FRACS
 from golden.spec.tiling import operand_rows, residual_rows, slices, tiles
 
 POWERS = [1 << n for n in range(17)]
@@ -40,6 +41,7 @@ def models(draw, most_dim: int = 256, most_tokens: int = 150) -> ModelConfig:
         dim=heads * head_dim, depth=depth, heads=heads, mlp_hidden=32 * draw(st.integers(1, 16)),
         moe_layers=moe_layers, experts=experts, expert_hidden=32 * draw(st.integers(1, 12)) if moe_layers else 0,
         top_k=draw(st.integers(1, min(8, experts))) if moe_layers else 0, gate=draw(st.sampled_from(GateKind)),
+        activation=draw(st.sampled_from(sorted(ACTIVATIONS))),
         tasks=tasks, extra_tokens=extra, final_norm=final_norm,
         classes=draw(st.sampled_from([0, 1, 10, 100, 1000])) if final_norm else 0,
         eps=draw(st.sampled_from([0.0, 1e-6, 1e-5, 0.5])), pixel_mean=(0.0,) * channels, pixel_std=(1.0,) * channels,

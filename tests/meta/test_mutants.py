@@ -30,7 +30,7 @@ class Mutant:
 
 
 MUTANTS = [
-    Mutant("the correction is not rounded", "hw.vector.gelu", "Gelu", "vector.test_gelu",
+    Mutant("the correction is not rounded", "hw.vector.activation", "Activation", "vector.test_activation",
            "Const(1 << STEP >> 1, STEP)", "Const(0, STEP)"),
     Mutant("a carry between partial products is lost", "hw.vector.requantize", "Requantize", "vector.test_requantize",
            "s2_high + s2_low[SPLIT:]", "s2_high", options=(("tests", ["requant_matches_golden"]),)),
@@ -42,8 +42,8 @@ MUTANTS = [
            "lo_low.eq(addr_low >= ", "lo_low.eq(addr_low > ", (BURST,)),
     Mutant("a burst may wrap around the end of the address space", "hw.dma.window_guard", "WindowGuard",
            "dma.test_window_guard", "legal.eq(~end_high[HALF] & ", "legal.eq(", (BURST,)),
-    Mutant("magnitudes below zero lack one", "hw.vector.gelu", "Gelu", "vector.test_gelu",
-           "s1_b[:STEP] + s1_below", "s1_b[:STEP]"),
+    Mutant("magnitudes below zero lack one", "hw.vector.activation", "Activation", "vector.test_activation",
+           "b[0][:STEP]) + below[0]", "b[0][:STEP])"),
     Mutant("a read finds a row in which the sweep still is", "hw.memory.key_memory", "KeyMemory",
            "memory.test_key_memory",
            "m.If(~reads)", "m.If(~swept)", (NANO,)),

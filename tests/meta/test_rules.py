@@ -30,7 +30,7 @@ LONGER_FUNCTIONS = {  # of hw/, still to be decomposed
 }
 REFERENCE_MODELS = {  # gateware with arithmetic of its own -> the reference model that says what it must produce
     "array/array": "matmul", "vector/epilogue/epilogue": "epilogue", "vector/requantize": "epilogue",
-    "vector/gelu": "gelu",
+    "vector/activation": "activation",
     "arith/block_quantize": "arith", "vector/softmax/softmax": "softmax", "vector/softmax/scores": "softmax",
     "vector/softmax/probabilities": "softmax", "vector/softmax/division": "arith",
     "vector/layernorm/layernorm": "layernorm",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Epilogue of the array: bias, requantization, GELU, gain and offset, block quantization, write to the destination."""
+"""Epilogue of the array: bias, requantization, activation, gain and offset, block quantization, write-back."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -23,13 +23,13 @@ from hw.interfaces import (
 )
 from hw.lib.pipeline import Pipeline
 from hw.lib.queue import Queue
+from hw.vector.activation import SHIFT_BITS, Activation
 from hw.vector.epilogue.destination import PLACE_LATENCY, clipped, place
 from hw.vector.epilogue.early_exits import GateExit, ScoreExit
 from hw.vector.epilogue.entry import EpilogueEntry
 from hw.vector.epilogue.params import EpilogueParams
 from hw.vector.epilogue.residual_update import ResidualUpdate
 from hw.vector.epilogue.write_back import FINISHED, WriteBack
-from hw.vector.gelu import SHIFT_BITS, Gelu
 from hw.vector.parts import ends_half, half, part_of, within_half
 from hw.vector.requantize import V_BITS, Affine, Requantize
 
@@ -39,8 +39,9 @@ class Epilogue(wiring.Component):
     (golden/README.md, Linear). ::
 
         i_context, i_param -> EpilogueParams -> queue -> [active context]
-        i + lane's context -> [part] -> Requantize -> Gelu -> Affine -> BlockWriter -> [half] -> queue -> WriteBack
-           |                              | s = acc + bias
+        i + lane's context -> [part] -> Requantize -> Activation -> Affine -> BlockWriter -> [half] -> queue
+           |                              | s = acc + bias                                               v
+           |                              |                                                          WriteBack
            +-> queue -> [half] -> o_score +-> [half] -> queue -> o_gate
 
     A half of a lane is F = ``cfg.serialization`` parts: they pass the arithmetic one after the other and are joined
@@ -85,7 +86,7 @@ class Epilogue(wiring.Component):
         quantize = block_latency(cfg.lanes)
         self.stages = {
             "taken": 1, "biased": Requantize.S_LATENCY, "multiplied": Requantize.LATENCY - Requantize.S_LATENCY - 1,
-            "requantized": 1, "activating": Gelu.LATENCY - 2, "late": 1, "chosen": 1, "affine": Affine.LATENCY,
+            "requantized": 1, "activating": Activation.LATENCY - 2, "late": 1, "chosen": 1, "affine": Affine.LATENCY,
             "quantizing": quantize - PLACE_LATENCY, "factors": 1, "product": 1, "done": 1}
         """Registers of the arithmetic, from the entry of a part to the queue of results."""
         to_write_back = sum(self.stages.values()) + cfg.serialization - 1 + 2
@@ -175,16 +176,17 @@ class Epilogue(wiring.Component):
         return gate
 
     def _activated(self, m, pipe: Pipeline, u):
-        """GELU, where the context says so."""
-        gelu, before, beat = Gelu(self.cfg.lanes), pipe.at("multiplied"), pipe.at("requantized")
-        m.submodules.gelu = gelu
+        """The context's activation."""
+        activation, before, beat = Activation(self.cfg.lanes), pipe.at("multiplied"), pipe.at("requantized")
+        m.submodules.activation = activation
         act_shift = Signal(SHIFT_BITS, reset_less=True)
-        m.d.sync += act_shift.eq(Mux(before.gelu, before.act_shift, 0))
-        m.d.comb += [gelu.u.eq(u), gelu.enable.eq(beat.gelu), gelu.act_shift.eq(act_shift)]
-        return gelu.o
+        m.d.sync += act_shift.eq(Mux(before.activation != 0, before.act_shift, 0))
+        m.d.comb += [activation.u.eq(u), activation.activation.eq(beat.activation),
+                     activation.act_shift.eq(act_shift)]
+        return activation.o
 
     def _affine(self, m, pipe: Pipeline, params: EpilogueParams, g):
-        """Gain and offset, fetched in parallel with the last two stages of the GELU."""
+        """Gain and offset, fetched in parallel with the last two stages of the activation."""
         fetch, select = pipe.at("activating"), pipe.at("late")
         m.d.comb += [params.late_slot.eq(fetch.slot), params.late_half.eq(fetch.part[-1]),
                      params.done.eq(fetch.valid & fetch.last)]

@@ -18,7 +18,7 @@ from golden.files.errors import (
     UnsupportedModel,
     WrongDtype,
 )
-from golden.model.store import description, load_float, save_float
+from golden.model.store import FORMAT_VERSION, description, load_float, save_float
 from golden.model.synthetic import synthetic_model
 from golden.spec.model import NANO
 
@@ -207,7 +207,7 @@ def spoil(value, rng):
 @pytest.fixture
 def small_file(tmp_path):
     safetensors_file.write(tmp_path / "s", {"a": np.arange(6, dtype=np.float32), "b": np.ones((2, 3), np.int8)},
-                           {"format": "edge-moe-float", "version": "1", "model": "{}"})
+                           {"format": "edge-moe-float", "version": FORMAT_VERSION, "model": "{}"})
     return (tmp_path / "s").read_bytes()
 
 
@@ -290,7 +290,8 @@ def test_descriptions_that_make_no_sense_are_refused(case, tmp_path):
     if isinstance(change, dict):
         merged = NANO.to_json() | change
         text = json.dumps({key: value for key, value in merged.items() if value is not None})
-    safetensors_file.write(tmp_path / "m", model.tensors, {"format": "edge-moe-float", "version": "1", "model": text})
+    safetensors_file.write(tmp_path / "m", model.tensors,
+                           {"format": "edge-moe-float", "version": FORMAT_VERSION, "model": text})
     with pytest.raises(error) as caught:
         load_float(tmp_path / "m")
     assert words in str(caught.value)
@@ -298,7 +299,7 @@ def test_descriptions_that_make_no_sense_are_refused(case, tmp_path):
 
 def test_other_formats_and_versions_are_refused(tmp_path):
     model, text = synthetic_model(NANO), json.dumps(NANO.to_json())
-    for metadata in ({}, {"format": "pt"}, {"format": "edge-moe-float", "version": "2", "model": text}):
+    for metadata in ({}, {"format": "pt"}, {"format": "edge-moe-float", "version": "1", "model": text}):
         safetensors_file.write(tmp_path / "m", model.tensors, metadata)
         with pytest.raises(UnknownLayout):
             load_float(tmp_path / "m")
@@ -309,6 +310,6 @@ def test_a_model_with_nan_is_refused(tmp_path):
     tensors = {name: array.copy() for name, array in model.tensors.items()}
     tensors["pos_embed"].flat[3] = np.nan
     safetensors_file.write(tmp_path / "m", tensors,
-                           {"format": "edge-moe-float", "version": "1", "model": json.dumps(NANO.to_json())})
+                           {"format": "edge-moe-float", "version": FORMAT_VERSION, "model": json.dumps(NANO.to_json())})
     with pytest.raises(NotFinite, match="'pos_embed' holds 1 values that are NaN"):
         load_float(tmp_path / "m")

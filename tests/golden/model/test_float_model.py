@@ -11,6 +11,7 @@ import torch
 from golden.model.float_model import M3ViT, classify_float, route, run_float, to_pixels
 from golden.model.reference_data import VARIABLE, reference_folder, reference_image, reference_output
 from golden.model.synthetic import synthetic_model
+from golden.spec.activations import ACTIVATIONS
 from golden.spec.model import DEIT_SMALL, NANO, ConfigError, GateKind
 from host.importers import import_checkpoint
 
@@ -22,6 +23,7 @@ CASES = {
     "all_experts_chosen": replace(NANO, top_k=4),
     "all_blocks_moe": replace(NANO, moe_layers=(0, 1), tasks=("only",), eps=1e-5),
     "distilled_classifier": SMALL_DEIT,
+    **{name: replace(NANO, activation=name) for name in ACTIVATIONS},
     "plain_classifier": replace(SMALL_DEIT, extra_tokens=1, pixel_scale=256.0),
 }
 
@@ -40,8 +42,8 @@ def numpy_network(model, image, task):
         deviation = math.sqrt(((row - row.mean()) ** 2).mean() + c.eps)
         return (row - row.mean()) / deviation * w[f"{name}.weight"] + w[f"{name}.bias"]
 
-    def gelu(row):
-        return np.array([0.5 * value * (1 + math.erf(value / math.sqrt(2))) for value in row])
+    def activation(row):
+        return np.array([ACTIVATIONS[c.activation].exact(value) for value in row])
 
     def softmax(row):
         e = np.exp(row - row.max())
@@ -73,7 +75,7 @@ def numpy_network(model, image, task):
                 names = sorted(range(c.experts), key=lambda e: (-logits[e], e))[:c.top_k]
                 scores = softmax(logits)[names] if c.gate is GateKind.SOFTMAX_THEN_TOPK else softmax(logits[names])
             for e, score in zip(names, scores, strict=True):
-                hidden = gelu(w[f"{b}mlp.fc1.weight"][e] @ z + w[f"{b}mlp.fc1.bias"][e])
+                hidden = activation(w[f"{b}mlp.fc1.weight"][e] @ z + w[f"{b}mlp.fc1.bias"][e])
                 stream[t] += score * (w[f"{b}mlp.fc2.weight"][e] @ hidden + w[f"{b}mlp.fc2.bias"][e])
     heads = [name for name in ("head", "head_dist") if f"{name}.weight" in w]
     scores = [w[f"{name}.weight"] @ norm("norm", stream[t]) + w[f"{name}.bias"] for t, name in enumerate(heads)]

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from golden.model.float_model import ACTIVATIONS as TORCH
 from golden.model.int_forward import patches
 from golden.model.int_model import IntModel, dequantize
 from golden.model.random_int_model import random_int_model
 from golden.ops.queues import arrivals, fill
 from golden.ops.saturation import SaturationCounters
+from golden.spec.activations import ACTIVATIONS
 from golden.spec.model import M3VIT_TINY, NANO, ConfigError, GateKind
 from golden.spec.quantized import Plan
 
@@ -68,7 +70,8 @@ class Shadow:
         return x
 
     def ffn(self, b, z, plan, expert=None):
-        g = torch.nn.functional.gelu(self.linear(f"{b}mlp.fc1", z, expert) / 512) * 2 ** 14
+        kind = ACTIVATIONS[self.c.activation]
+        g = TORCH[kind.name](self.linear(f"{b}mlp.fc1", z, expert) / 512) * 2.0 ** kind.out_frac(0)
         return self.linear(f"{b}mlp.fc2", self.affine(f"{b}mlp.fc1", g, "shift2", plan.hidden, expert), expert)
 
     def experts(self, b, normalized, z, task, plan):
@@ -93,7 +96,8 @@ def relative_error(model, task):
 
 @pytest.mark.parametrize(("config", "plan", "threshold"), [
     (NANO, FAST, 0.05), (NANO, ACCURATE, 0.02),
-    (replace(NANO, gate=GateKind.TOPK_THEN_SOFTMAX, top_k=3), ACCURATE, 0.02), (CLASSIFIER, ACCURATE, 0.02)])
+    (replace(NANO, gate=GateKind.TOPK_THEN_SOFTMAX, top_k=3), ACCURATE, 0.02), (CLASSIFIER, ACCURATE, 0.02),
+    *((replace(NANO, activation=name), ACCURATE, 0.02) for name in ACTIVATIONS)])
 def test_wiring_against_an_unrounded_shadow(config, plan, threshold):
     """Every operand rounded to 8 (or 16) bits, nothing clipped seriously: an error of percent, of order one when a
     tensor, a token or a task is mixed up."""

@@ -7,10 +7,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from golden.ops.activation import activate
 from golden.ops.arith import DomainError
 from golden.ops.epilogue import Epilogue, affine, epilogue, requantize, to_key_value, to_residual, weighted
-from golden.ops.gelu import gelu
 from golden.ops.saturation import SaturationCounters
+from golden.spec.activations import BY_CODE
 
 
 def half_up(value: Fraction) -> int:
@@ -75,18 +76,21 @@ def test_stages_come_in_order():
     acc = np.array([[1000, -20], [-3000, 7]])
     u = requantize(acc, [5, -5], [300, 40000], 9)
     assert (epilogue(acc, record()) == u).all()
-    assert (epilogue(acc, record(gelu=True)) == gelu(u)).all()
     more = {"gain": np.array([-7, 9]), "offset": np.array([100, -100]), "shift2": 3, "affine": True}
-    assert (epilogue(acc, record(gelu=True, **more)) == affine(gelu(u), more["gain"], more["offset"], 3)).all()
-    weights = [65535, 1]
-    assert (epilogue(acc, record(gate_weight=True, shift2=16), np.array(weights)) == weighted(u, weights, 16)).all()
+    for code in range(len(BY_CODE)):
+        g = activate(u, code, 1)
+        assert (epilogue(acc, record(activation=code, act_shift=1)) == g).all()
+        assert (epilogue(acc, record(activation=code, act_shift=1, **more)) == affine(
+            g, more["gain"], more["offset"], 3)).all()
+    assert (epilogue(acc, record(gate_weight=True, shift2=16), np.array([65535, 1])) == weighted(u, [65535, 1],
+                                                                                                 16)).all()
 
 
 def test_contradictory_flags_are_refused():
     with pytest.raises(DomainError, match="not by both"):
         record(affine=True, gate_weight=True, gain=np.ones(2), offset=np.ones(2))
-    with pytest.raises(DomainError, match="without GELU"):
-        record(gelu=True, gate_weight=True)
+    with pytest.raises(DomainError, match="without an activation"):
+        record(activation=2, gate_weight=True)
     with pytest.raises(DomainError, match="needs gain and offset"):
         record(affine=True)
     with pytest.raises(DomainError, match="exactly where"):

@@ -53,10 +53,10 @@ def test_the_largest_model_fits_the_largest_machine():
 def test_long_hidden_operands_are_cut_into_token_ranges():
     _, image = compiled(SMALL_DEIT, machine.ZCU102, "accurate")
     linears = [fields for word in image.words() for opcode, fields in [isa.decode(word)] if opcode is Opcode.LINEAR]
-    up = [f["tokens"] for f in linears if f["gelu"]]
-    assert up == [66, 66, 66] * 2 and len({f["stream"] for f in linears if f["gelu"]}) == 2
+    up = [f["tokens"] for f in linears if f["activation"]]
+    assert up == [66, 66, 66] * 2 and len({f["stream"] for f in linears if f["activation"]}) == 2
     _, image = compiled(SMALL_DEIT, machine.U280, "accurate")
-    assert [isa.decode(w)[1].get("tokens") for w in image.words() if isa.decode(w)[1].get("gelu")] == [198, 198]
+    assert [isa.decode(w)[1].get("tokens") for w in image.words() if isa.decode(w)[1].get("activation")] == [198, 198]
 
 
 # -- refusals

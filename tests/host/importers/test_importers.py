@@ -296,8 +296,8 @@ class TestHuggingface:
         (tmp_path / "preprocessor_config.json").write_text(json.dumps(
             {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7]}))
         same(import_checkpoint(tmp_path), model)
-        (tmp_path / "config.json").write_text(json.dumps({"hidden_act": "quick_gelu"}))
-        with pytest.raises(UnsupportedModel, match="quick_gelu"):
+        (tmp_path / "config.json").write_text(json.dumps({"hidden_act": "mish"}))
+        with pytest.raises(UnsupportedModel, match="one of .*gelu, .*silu, swish, not 'mish'"):
             import_checkpoint(tmp_path, heads=2)
         for text in ("{", "[]", '{"num_attention_heads": "2"}', '{"layer_norm_eps": []}'):
             (tmp_path / "config.json").write_text(text)

@@ -12,6 +12,7 @@ import pytest
 
 from golden.model.float_model import run_float
 from golden.model.synthetic import synthetic_model
+from golden.spec.activations import ACTIVATIONS
 from golden.spec.model import MODELS
 from host.quantizer.crops import crops
 from host.quantizer.quantize import quantize
@@ -86,6 +87,19 @@ def test_large_inputs_of_gelu(factor):
         scaled("fc1.weight", factor)(tensors)
         scaled("fc2.weight", 1 / factor)(tensors)
     assert quality(changed(NANO, change))[0] >= 38
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_large_inputs_of_every_activation(name):
+    def change(tensors):
+        scaled("fc1.weight", 30)(tensors)
+        scaled("fc2.weight", 1 / 30)(tensors)
+    assert quality(changed(replace(NANO, activation=name), change))[0] >= 38
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_usual_inputs_of_every_activation(name):
+    assert quality(changed(replace(NANO, activation=name), lambda tensors: None))[0] >= 40
 
 
 @pytest.mark.parametrize("factor, least", [(10, 38), (30, 38), (100, 38)])

@@ -7,9 +7,9 @@ import os
 import cocotb
 import pytest
 
+from golden.spec.activations import ACT_SHIFT_MAX, BY_CODE
 from golden.spec.isa import Dest, Index, Opcode, decode, encode
 from golden.spec.machine import NANO, TN, MachineConfig
-from golden.spec.tables import ACT_SHIFT_MAX
 from golden.spec.tiling import ceil_div
 from hw.array.array_control import ArrayControl
 from sim.runner import run_bench
@@ -46,7 +46,8 @@ def random_linear(rng, tb: Testbench) -> dict:
         "src_row": rng.randrange(1 << 16), "src_stride": rng.randrange(256), "src_plane": rng.randrange(256),
         "src_wide": wide, "src_unsigned": not wide and rng.random() < 0.3, "dst": dst,
         "dst_row": rng.randrange(1 << 16), "dst_stride": rng.randrange(256), "dst_plane": rng.randrange(256),
-        **{name: rng.getrandbits(1) for name in ("accumulate", "gelu", "affine", "gate_weight")},
+        **{name: rng.getrandbits(1) for name in ("accumulate", "affine", "gate_weight")},
+        "activation": rng.randrange(len(BY_CODE)),
         "shift1": rng.randint(0, 47), "shift2": rng.randint(0, 40), "act_shift": rng.randint(0, ACT_SHIFT_MAX)}
     expert = rng.randrange(64)
     fields["gate_weight"] = 0

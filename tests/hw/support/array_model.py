@@ -131,7 +131,7 @@ class Loops:
                 "route": f["dst"], "tile": tile, "slot": tile & (3 if gate else 1), "load": int(group.start == 0),
                 "divide": 0, "final": 0, "base": f["dst_row"] & 1023,
                 "pitch": f["dst_plane"] if f["dst"] == Dest.OPERAND16 else f["dst_stride"],
-                **{name: f[name] for name in ("gelu", "affine", "gate_weight", "accumulate", "shift1", "shift2",
+                **{name: f[name] for name in ("activation", "affine", "gate_weight", "accumulate", "shift1", "shift2",
                                               "act_shift")},
                 "lanes": lanes})
 
@@ -206,8 +206,8 @@ class Loops:
             ratios = [self.tb.ratio(job, lane) for lane in range(len(group))]
             self.contexts.append({
                 "route": Route.OPERAND16.value if f["wide"] else Route.OPERAND8.value, "tile": block, "slot": dt,
-                "load": int(group.start == 0), "gelu": 0, "affine": 1, "gate_weight": 0, "accumulate": 0, "divide": 1,
-                "shift2": f["shift2"], "pitch": f["dst_plane"], "final": 0,
+                "load": int(group.start == 0), "activation": 0, "affine": 1, "gate_weight": 0, "accumulate": 0,
+                "divide": 1, "shift2": f["shift2"], "pitch": f["dst_plane"], "final": 0,
                 "lanes": [{"present": 1, "row": (f["dst_row"] + q * f["dst_stride"] + block // 2) & 0xFFFF,
                            "multiplier": recip, "shift": shift}
                           for q, (recip, shift) in zip(group, ratios, strict=True)]})

@@ -8,8 +8,8 @@ import numpy as np
 
 from golden.ops.arith import block_quantize, rsh, sat, wrap32
 from golden.ops.epilogue import Epilogue, affine, epilogue, to_key_value, to_residual
+from golden.spec.activations import ACT_SHIFT_MAX, BY_CODE
 from golden.spec.machine import LANES, PARAM_BYTES, SLICE, TN, MachineConfig
-from golden.spec.tables import ACT_SHIFT_MAX
 from golden.spec.tiling import key_tile, value_tile
 from hw.interfaces import Route
 
@@ -124,8 +124,9 @@ class Testbench:
             shift = np.array([lane["shift"] for lane in c["lanes"][:count]])
             u = sat(rsh(acc * multiplier[:, None], shift[:, None]), 16, "u")
             return affine(u, p.gain, p.offset, c["shift2"])
-        record = Epilogue(bias=p.bias, multiplier=p.multiplier, shift1=c["shift1"], gelu=bool(c.get("gelu")),
-                          affine=bool(c.get("affine")), gate_weight=bool(c.get("gate_weight")), gain=p.gain,
+        record = Epilogue(bias=p.bias, multiplier=p.multiplier, shift1=c["shift1"],
+                          activation=c.get("activation", 0), affine=bool(c.get("affine")),
+                          gate_weight=bool(c.get("gate_weight")), gain=p.gain,
                           offset=p.offset, shift2=c["shift2"], act_shift=c.get("act_shift", 0))
         weight = np.array([lane["multiplier"] for lane in c["lanes"][:count]]) if record.gate_weight else None
         return epilogue(acc, record, weight)
@@ -233,7 +234,8 @@ class Testbench:
         kind = rng.choice(("residual", "residual", "score", "operand8", "operand16", "key", "value", "gate",
                            "attention"))
         extra = {"shift2": rng.choice((rng.randint(0, 40), rng.randint(14, 30), rng.randint(18, 26)))}
-        extra |= rng.choice(({}, {"gelu": 1}, {"affine": 1}, {"gelu": 1, "affine": 1}))
+        activation = {"activation": rng.randrange(1, len(BY_CODE))}
+        extra |= rng.choice(({}, activation, {"affine": 1}, activation | {"affine": 1}))
         extra["act_shift"] = rng.randint(0, ACT_SHIFT_MAX)
         if kind == "residual":
             self.linear(Route.RESIDUAL, tiles, groups, count, accumulate=rng.randrange(2), **extra)

@@ -11,9 +11,9 @@ import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from golden.ops.saturation import SaturationCounters
+from golden.spec.activations import ACT_SHIFT_MAX, BY_CODE
 from golden.spec.machine import NANO, ZCU102
 from golden.spec.status import Status
-from golden.spec.tables import ACT_SHIFT_MAX
 from hw.array.array import drain_beat
 from hw.interfaces import (
     GATE_BEAT,
@@ -162,8 +162,9 @@ async def matches_golden(dut):
         assert 0.01 < clipped / seen < 0.8, f"{kind}: {clipped} of {seen} clipped; the stimulus is not balanced."
     assert all(bench.tb.stimulus.out.values())
     assert {write["exp"] for write in bench.tb.stimulus.out["operand"]} == {0, 1, 2, 3}
-    with_gelu = {context["act_shift"] for context in bench.tb.stimulus.contexts if context.get("gelu")}
-    assert with_gelu == set(range(ACT_SHIFT_MAX + 1))
+    used = [context for context in bench.tb.stimulus.contexts if context.get("activation")]
+    assert {context["act_shift"] for context in used} == set(range(ACT_SHIFT_MAX + 1))
+    assert {context["activation"] for context in used} == set(range(1, len(BY_CODE)))
 
 
 @cocotb.test()

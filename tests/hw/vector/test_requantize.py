@@ -9,8 +9,8 @@ import pytest
 
 from golden.ops.arith import rsh, sat, wrap32
 from golden.ops.epilogue import affine, requantize
+from golden.spec.activations import ACT_SHIFT_MAX
 from golden.spec.isa import LIMITS, Opcode
-from golden.spec.tables import ACT_SHIFT_MAX
 from hw.vector.requantize import G_BITS, V_BITS, Affine, Requantize
 from sim.runner import run_bench
 from sim.streams import seeded, start
@@ -76,7 +76,7 @@ def affine_inputs(rng, shift: int) -> dict:
     g, factor, offset = [], [], []
     for _ in range(LANES):
         f = rng.choice((1, -32768, 32767, 65535, rng.randint(-32768, 32767), 1 << rng.randint(0, 14)))
-        # After a GELU of any act_shift, or an int16 that goes on as it is.
+        # After an activation of any act_shift, or an int16 that goes on as it is.
         top = ((1 << (G_BITS - 1)) >> rng.randint(0, ACT_SHIFT_MAX)) - 32
         value = rng.choice((top, rng.randint(-2787, top))) if f < 32768 else rng.randint(-32768, 32767)
         target = (rng.randint(-4 * 70_000, 4 * 70_000) << shift) // 4
