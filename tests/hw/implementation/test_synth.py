@@ -200,14 +200,14 @@ def test_unknown_units_are_refused(capsys):
 @pytest.mark.slow
 def test_a_small_unit_goes_through_yosys(capsys):
     """Key memory of nano: block or distributed memories, no product, shallow; the same numbers twice."""
-    assert main(["--config", "nano", "--unit", "key_memory", "block_writer", "--json"]) == 0
+    assert main(["--config", "nano", "--unit", "key_memory", "block_quantize", "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
-    assert [entry["unit"] for entry in first] == ["key_memory", "block_writer"]
+    assert [entry["unit"] for entry in first] == ["key_memory", "block_quantize"]
     memory, writer = first
     assert memory["resources"].get("LUTRAM", 0) + memory["bram36"] > 0
     assert all("logic" not in home for home in memory["memories"].values())
     assert 0 < writer["paths"]["register to register"]["levels"] <= report.MUST["levels"]
-    assert main(["--config", "nano", "--unit", "key_memory", "block_writer", "--json"]) == 0
+    assert main(["--config", "nano", "--unit", "key_memory", "block_quantize", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == first
 
 

@@ -154,7 +154,7 @@ def many(count: int):
 
 @cocotb.test()
 async def matches_golden(dut):
-    bench = await play(dut, many(60))
+    bench = await play(dut, many(120))
     found = bench.coverage
     print("coverage", found)
     for kind in ("u", "residual", "block", "wide", "key"):
