@@ -10,7 +10,7 @@ from golden.model.params import FloatModel
 from golden.spec.model import ConfigError, ModelConfig
 
 FORMAT = "edge-moe-float"
-FORMAT_VERSION = "2"
+FORMAT_VERSION = "3"
 _TENSORS_PER_BLOCK = 12
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What other projects call the activations."""
 
-from golden.model.params import UnsupportedModel
+from golden.files.errors import UnsupportedModel
 
 NAMES = {"linear": "none", "relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
          "gelu_tanh": "gelu_tanh", "silu": "silu", "swish": "silu"}

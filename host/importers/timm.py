@@ -30,7 +30,7 @@ def is_timm(names: set[str]) -> bool:
 
 def import_timm(tensors: Tensors, options: Options, config: dict | None = None) -> FloatModel:
     """ViT and DeiT, distilled or not. ImageNet mean and std unless given; eps 1e-6; head count must be
-    given. The activation is GELU unless ``config``, the ``config.json`` beside, names another ``act_layer``.
+    given. The activation is GELU unless ``config``, the ``config.json`` next to the file, names another ``act_layer``.
     """
     arguments = (config or {}).get("model_args")
     act_layer = arguments.get("act_layer") if isinstance(arguments, dict) else None

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Activations at import: as the configuration beside the tensors names them, or as the user does."""
+"""Activations at import: as the configuration next to the tensors names them, or as the user does."""
 
 import json
 from dataclasses import replace
 
 import pytest
 
-from golden.model.params import UnsupportedModel
+from golden.files.errors import UnsupportedModel
 from golden.spec.activations import ACTIVATIONS
 from host.importers import import_checkpoint
 from host.importers.activations import NAMES
