@@ -34,8 +34,8 @@ class Job:
 
 def cached(folder: Path, count: int, seed: int, height: int, width: int, *, scheduler: str | None = None,
            workers: int | None = None, report: Callable[[int, int, str], None] = lambda done, total, what: None,
-           ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The first ``count`` scenes of a series, as lists of memory-mapped chunks (pixels, depth); renders those missing.
+           ) -> list[tuple[Path, Path]]:
+    """Files (pixels, depth) of the chunks that hold the first ``count`` scenes of a series; renders those missing.
 
     The last chunk may hold more scenes than asked for.
     """
@@ -47,8 +47,7 @@ def cached(folder: Path, count: int, seed: int, height: int, width: int, *, sche
     there = len(chunks) - len(missing)
     parallel_map(render_chunk, missing, scheduler=scheduler, workers=workers, report=lambda done, total: report(
         min(count, (there + done) * CHUNK), count, "scenes"))
-    pixels = [np.load(place / f"{chunk:05d}.pixels.npy", mmap_mode="r") for chunk in chunks]
-    return pixels, [np.load(place / f"{chunk:05d}.depth.npy", mmap_mode="r") for chunk in chunks]
+    return [(place / f"{chunk:05d}.pixels.npy", place / f"{chunk:05d}.depth.npy") for chunk in chunks]
 
 
 def render_chunk(job: Job) -> None:
