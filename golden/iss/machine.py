@@ -21,7 +21,7 @@ from golden.spec.status import Status
 
 ADDRESSES = ("PROGRAM_ADDR", "TABLE_ADDR", "INPUT_ADDR", "OUTPUT_ADDR",
              "WEIGHT_ADDR0", "WEIGHT_ADDR1", "WEIGHT_ADDR2", "WEIGHT_ADDR3")
-_BASE = {Region.TABLES: "TABLE_ADDR", Region.INPUT: "INPUT_ADDR"}
+_BASE = {Region.TABLES: "TABLE_ADDR", Region.INPUT: "INPUT_ADDR", Region.OUTPUT: "OUTPUT_ADDR"}
 
 
 class Machine:
@@ -177,6 +177,8 @@ class Machine:
         elif opcode is Opcode.LOAD:
             address = self.registers[_BASE[Region(f["region"])]] + f["offset"] * LINE
             result = execute.load(f, memories, self._read(address, f["rows"] * LINE, "READ", index).reshape(-1, LINE))
+        elif opcode is Opcode.UPSAMPLE:
+            result = execute.upsample(f, memories)
         elif opcode is Opcode.STORE:
             result = self._store(f, index)
         else:

@@ -25,6 +25,7 @@ class Opcode(enum.IntEnum):
     ATTENTION = 7
     GATE = 8
     EXPERTS = 9
+    UPSAMPLE = 10
     END = 15
 
 
@@ -37,7 +38,8 @@ class Unit(enum.IntFlag):
     GATE = 8
 
 
-UNIT = {Opcode.LOAD: Unit.DMA, Opcode.STORE: Unit.DMA, Opcode.COPY: Unit.DMA, Opcode.NORM: Unit.NORM,
+UNIT = {Opcode.LOAD: Unit.DMA, Opcode.STORE: Unit.DMA, Opcode.COPY: Unit.DMA, Opcode.UPSAMPLE: Unit.DMA,
+        Opcode.NORM: Unit.NORM,
         Opcode.LINEAR: Unit.ARRAY, Opcode.ATTENTION: Unit.ARRAY, Opcode.GATE: Unit.GATE}
 """Unit that executes an instruction; the sequencer itself executes BEGIN, EXPERTS and END."""
 
@@ -50,10 +52,11 @@ class Memory(enum.IntEnum):
 
 
 class Region(enum.IntEnum):
-    """Base-address register a LOAD starts from."""
+    """Base-address register a LOAD starts from; OUTPUT is where STORE writes."""
 
     TABLES = 0
     INPUT = 1
+    OUTPUT = 2
 
 
 class Index(enum.IntEnum):
@@ -73,7 +76,8 @@ class Dest(enum.IntEnum):
 
     RESIDUAL: int16, saturating. OPERAND8: int8 blocks of 32 channels with a common exponent. OPERAND16: int16 as a
     high and a low byte plane, ``dst_plane`` rows apart. KEY, VALUE: int8 in [-127, 127] into the attention memories.
-    GATE: the raw accumulators, to the gate.
+    GATE: the raw accumulators, to the gate. UNSIGNED8: uint8 in [0, 255] into operand memory, exponent 0; what is
+    negative becomes 0, as by ReLU.
     """
 
     RESIDUAL = 0
@@ -82,6 +86,17 @@ class Dest(enum.IntEnum):
     KEY = 3
     VALUE = 4
     GATE = 5
+    UNSIGNED8 = 6
+
+
+class Edge(enum.IntFlag):
+    """Sides on which a strip of a map ends where the map ends; on the others its outermost line or column belongs to
+    its neighbour as well (a halo)."""
+
+    TOP = 1
+    BOTTOM = 2
+    LEFT = 4
+    RIGHT = 8
 
 
 STREAM_BITS = 32
@@ -106,7 +121,8 @@ FORMATS: dict[Opcode, Word] = {
         Field("count", 16, "instructions, BEGIN and END included")),
     # DRAM to on-chip rows. Operand rows get exponent 0.
     Opcode.LOAD: _word(
-        "LOAD", Field("region", 1, "base address: tables or input"), Field("offset", 32, "64-byte lines from there"),
+        "LOAD", Field("region", 2, "base address: tables, input or output"),
+        Field("offset", 32, "64-byte lines from there"),
         Field("memory", 1, "operand or residual"), Field("row", 16, "first row"), Field("rows", 17, "how many")),
     # On-chip rows to DRAM, from the output base address.
     Opcode.STORE: _word(
@@ -128,6 +144,10 @@ FORMATS: dict[Opcode, Word] = {
     # acc = operand . weights over 16 * slices inputs, for each of 32 * tiles channels; then the epilogue. Weights leave
     # the ring in stream order: a LINEAR without `retain_weights` releases its own and all retained so far; with
     # `reuse_weights` only those up to its own last. Neither flag in a body; nothing may be retained at EXPERTS.
+    # With `window` it is a 3x3 convolution: index i is position (i // width, i % width) of `lines` lines; its operand
+    # are the nine positions around it in a strip of a map whose lines are `pitch` positions apart, zeros beyond an
+    # edge of the map. The strip has a halo of one position on each side without an edge. Inputs are ordered by map
+    # line, operand row of a position, map column, channel: `golden.spec.tiling.window_order`.
     Opcode.LINEAR: _word(
         "LINEAR", _STREAM, Field("tokens", 12, "how many, for DIRECT"), Field("tiles", 8, "32-channel output tiles"),
         Field("slices", 9, "16-input slices"), Field("src_index", 2, "rows of the operands: Index"),
@@ -147,7 +167,12 @@ FORMATS: dict[Opcode, Word] = {
         Field("retain_weights", 1, "the weights stay in the ring after this instruction"),
         Field("reuse_weights", 1, "multiply by retained weights; only parameters are read from the stream"),
         Field("reuse_offset", 14, "with reuse_weights: slices from the oldest retained one to the first one used"),
-        Field("act_shift", 3, "the activation's input has 9 - act_shift fraction bits")),
+        Field("act_shift", 3, "the activation's input has 9 - act_shift fraction bits"),
+        Field("window", 4, "3x3 convolution: operand rows of a position; 0: none, src_row is a token's operand"),
+        Field("width", 10, "with window: positions of a line of results"),
+        Field("lines", 8, "with window: lines of results"),
+        Field("pitch", 10, "with window: positions from line to line of the operands"),
+        Field("edges", 4, "with window: Edge bits of the operands' strip")),
     # softmax(Q K^T) V for `heads` heads of 16 * head_slices channels; queries in lanes, keys streamed.
     Opcode.ATTENTION: _word(
         "ATTENTION", _STREAM, Field("heads", 6), Field("head_slices", 4), Field("queries", 12), Field("keys", 12),
@@ -168,6 +193,14 @@ FORMATS: dict[Opcode, Word] = {
     # queues got their first entries. Their `stream` fields are relative to `stream + expert * pitch` of this one.
     Opcode.EXPERTS: _word(
         "EXPERTS", _STREAM, Field("experts", 7), Field("body", 4), Field("pitch", 32, "stream lines of one expert")),
+    # Bilinear enlargement by 2 of a strip of a map of unsigned bytes, `rows` operand rows a position:
+    # (9 a + 3 b + 3 c + d + 8) >> 4, borders repeated. On a side without an edge the outermost line or column of the
+    # result is left out, since it depends on what lies beyond the strip. Result lines follow each other.
+    Opcode.UPSAMPLE: _word(
+        "UPSAMPLE", Field("src_row", 16, "operand row of the strip's first position"),
+        Field("dst_row", 16, "operand row of the first result"), Field("rows", 4, "operand rows of a position"),
+        Field("width", 10, "positions of a line of the strip"), Field("lines", 8, "lines of the strip"),
+        Field("pitch", 10, "positions from line to line of the strip"), Field("edges", 4, "Edge bits of the strip")),
     Opcode.END: _word("END"),
 }
 """Layout of every instruction. Fields that do not apply to an instruction are zero."""
@@ -207,17 +240,18 @@ def disassemble(data: bytes) -> list[tuple[Opcode, dict[str, int]]]:
 
 
 LIMITS: dict[Opcode, dict[str, tuple[int, int]]] = {
-    Opcode.LOAD: {"rows": (1, 1 << 16)},
+    Opcode.LOAD: {"region": (0, 2), "rows": (1, 1 << 16)},
     Opcode.STORE: {"rows": (1, 1 << 16)},
     Opcode.COPY: {"rows": (1, 1 << 16)},
     Opcode.NORM: {"tokens": (1, 4095), "blocks": (1, MAX_NORM_DIM // 32), "shift": (0, 31)},
-    Opcode.LINEAR: {"tokens": (0, 4095), "tiles": (1, 255), "slices": (1, 511), "src_index": (0, 2), "dst": (0, 5),
+    Opcode.LINEAR: {"tokens": (0, 4095), "tiles": (1, 255), "slices": (1, 511), "src_index": (0, 2), "dst": (0, 6),
                     "dst_index": (0, 2), "shift1": (0, 47), "shift2": (0, 40), "activation": (0, len(BY_CODE) - 1),
-                    "act_shift": (0, ACT_SHIFT_MAX)},
+                    "act_shift": (0, ACT_SHIFT_MAX), "window": (0, 14)},
     Opcode.ATTENTION: {"heads": (1, MAX_HEADS), "head_slices": (2, 8), "queries": (1, 4095), "keys": (1, 2048),
                        "p_shift": (0, 14), "shift1": (0, 47), "shift2": (0, 40)},
     Opcode.GATE: {"tokens": (1, 4095), "experts": (1, MAX_EXPERTS), "top_k": (1, MAX_TOP_K), "shift1": (0, 63)},
     Opcode.EXPERTS: {"experts": (1, MAX_EXPERTS), "body": (1, 15)},
+    Opcode.UPSAMPLE: {"rows": (1, 15), "width": (2, 1023), "lines": (2, 255), "pitch": (2, 1023)},
 }
 """Fields the machine refuses with BAD_FIELD outside these inclusive bounds."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from golden.spec.isa import Dest, Index, Opcode
 from golden.spec.machine import SLICE, TN, MachineConfig
-from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW
+from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW, window_slices
 
 TOKENS = 4095
 """Most entries a queue can have: its counters have 12 bits."""
@@ -124,11 +124,18 @@ def derived(opcode: Opcode, f, pick=choose) -> dict:
     """Inputs of the functions below that depend on the fields only; the gateware computes them a stage earlier.
     ``crowded``: results of two tokens, or the two byte planes of a token, overlap.
     """
+    if opcode in (Opcode.LINEAR, Opcode.UPSAMPLE):
+        top, bottom, left, right = (f["edges"] >> side & 1 for side in range(4))
     if opcode is Opcode.ATTENTION:
         return {"head_rows": f["heads"] * f["head_slices"]}
     if opcode is Opcode.LINEAR:
         weights = f["tiles"] * f["slices"]
-        return {"weights": weights, "until": f["reuse_offset"] + weights} | _crowded_linear(f, pick)
+        return ({"weights": weights, "until": f["reuse_offset"] + weights, "positions": f["lines"] * f["width"],
+                 "strip_last": (f["lines"] + 1 - top - bottom) * f["pitch"] + (f["width"] + 1 - left - right)}
+                | _crowded_linear(f, pick))
+    if opcode is Opcode.UPSAMPLE:
+        height, width = 2 * f["lines"] - 2 + top + bottom, 2 * f["width"] - 2 + left + right
+        return {"strip_last": (f["lines"] - 1) * f["pitch"] + (f["width"] - 1), "results": height * width}
     if opcode is Opcode.NORM:
         rows = _ceil(f["blocks"], BLOCKS_PER_ROW)
         main = _crowded(f["tokens"] > 1, f["dst_stride"], rows, f["wide"], f["dst_plane"], pick)
@@ -146,7 +153,7 @@ def _crowded_linear(f, pick) -> dict:
     """``overlapping``: the stride is too small for two tokens; ``crowded``: results overlap whatever queues hold."""
     dst, stride = f["dst"], f["dst_stride"]
     rows = _ceil(f["tiles"], BLOCKS_PER_ROW)
-    wide, operand = dst == Dest.OPERAND16, (dst == Dest.OPERAND8) | (dst == Dest.OPERAND16)
+    wide, operand = dst == Dest.OPERAND16, _to_operand(dst)
     key, value = dst == Dest.KEY, dst == Dest.VALUE
     return {
         "overlapping": (dst == Dest.RESIDUAL) & (stride < f["tiles"])
@@ -155,6 +162,10 @@ def _crowded_linear(f, pick) -> dict:
         | key & (f["tokens"] > TN) & (stride < f["tiles"] * (TN // SLICE))
         | value & (f["tiles"] > 1) & (stride < _ceil(f["tokens"], SLICE)),
     }
+
+
+def _to_operand(dst):
+    return (dst == Dest.OPERAND8) | (dst == Dest.OPERAND16) | (dst == Dest.UNSIGNED8)
 
 
 def _ceil(value, by: int):
@@ -189,6 +200,9 @@ def contradictions(opcode: Opcode, f, s: ProgramState, pick=choose) -> list:
                 (f["dst"] >= Dest.KEY) & queued(f), to_gate & s.body, to_gate & (f["tokens"] > s.left),
                 to_gate & (f["tiles"] != _ceil(s.experts, LOGITS)), (f["retain_weights"] | f["reuse_weights"]) & s.body,
                 f["reuse_weights"] & (f["until"] > s.held), f["crowded"],
+                (f["window"] != 0) & (queued(f) | to_gate | (f["slices"] != f["window"] * window_slices(1))
+                                      | (f["tokens"] != f["positions"]) | (f["tokens"] == 0)),
+                (f["window"] == 0) & ((f["width"] | f["lines"] | f["pitch"] | f["edges"]) != 0),
                 f["overlapping"] & (pick(queued(f), pick(s.body, s.slots, 0), f["tokens"]) > 1)]
     if opcode is Opcode.ATTENTION:
         rows = _ceil(f["head_rows"], SLICES_PER_ROW)
@@ -210,6 +224,11 @@ def ranges(opcode: Opcode, f, s: ProgramState, pick=choose) -> list[AddressRange
     if opcode is Opcode.COPY:
         return [AddressRange(i, Resource.RESIDUAL, base=f[row], count=f["rows"], write=row == "dst_row")
                 for i, row in enumerate(("src_row", "dst_row"))]
+    if opcode is Opcode.UPSAMPLE:
+        return [AddressRange(0, Resource.OPERAND, base=f["src_row"], steps=f["strip_last"], stride=f["rows"],
+                             count=f["rows"]),
+                AddressRange(1, Resource.OPERAND, base=f["dst_row"], steps=f["results"] - 1, stride=f["rows"],
+                             count=f["rows"], write=True)]
     if opcode is Opcode.NORM:
         last, rows = f["tokens"] - 1, _ceil(f["blocks"], BLOCKS_PER_ROW)
         return [AddressRange(0, Resource.OPERAND, base=f["dst_row"], steps=last, stride=f["dst_stride"],
@@ -243,11 +262,12 @@ def _linear(f, s: ProgramState, pick) -> list[AddressRange]:
     work, dst = (sources != 0) & (results != 0), f["dst"]
     rows = _ceil(f["slices"], SLICES_PER_ROW)
     to_gate, to_residual = dst == Dest.GATE, dst == Dest.RESIDUAL
-    to_operand = (dst == Dest.OPERAND8) | (dst == Dest.OPERAND16)
+    to_operand, window = _to_operand(dst), f["window"] != 0
     target = {"base": f["dst_row"], "steps": results - 1, "stride": f["dst_stride"], "write": True}
     return [
-        AddressRange(0, Resource.OPERAND, when=work, base=f["src_row"], steps=sources - 1, stride=f["src_stride"],
-                     count=rows + pick(f["src_wide"], f["src_plane"], 0)),
+        AddressRange(0, Resource.OPERAND, when=work, base=f["src_row"],
+                     steps=pick(window, f["strip_last"], sources - 1), stride=f["src_stride"],
+                     count=pick(window, f["window"], rows) + pick(f["src_wide"], f["src_plane"], 0)),
         AddressRange(1, Resource.RESIDUAL, when=work & to_residual, **target, count=f["tiles"]),
         AddressRange(1, Resource.OPERAND, when=work & to_operand, **target,
                      count=_ceil(f["tiles"], BLOCKS_PER_ROW) + pick(dst == Dest.OPERAND16, f["dst_plane"], 0)),

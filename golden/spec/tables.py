@@ -7,6 +7,8 @@ BLOCK_SHIFT_MAX = 3
 BLOCK_SHIFT_BITS = 2
 WEIGHT_MAX = 127
 """Weights, K and V are int8 without -128, so that four packed products of a 9-bit operand fit 18 bits."""
+UNSIGNED_MAX = 255
+"""Largest byte of a map between two convolutions."""
 
 RESIDUAL_FRAC = 9
 """Default fraction bits of the residual stream (int16) and of logits; a plan may choose others."""
