@@ -34,7 +34,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
 Source = Annotated[Path, typer.Argument(help="File or folder to read.")]
 Machine = Annotated[str | None, typer.Option(help=f"Machine configuration: {', '.join(MACHINES)}.")]
-
+Preset = Annotated[str, typer.Option(help=f"Machine configuration: {', '.join(MACHINES)}.")]
 Fits = Annotated[str | None, typer.Option("--machine", help=f"Refuse a model that this machine does not hold: "
                                                             f"{', '.join(MACHINES)}.")]
 
@@ -147,7 +147,7 @@ def quantize(path: Source, output: Output,
 
 
 @app.command("compile")
-def compile_(path: Source, output: Output, machine: Machine = "zcu102", json_: Json = False):
+def compile_(path: Source, output: Output, machine: Preset = "zcu102", json_: Json = False):
     """Lower a quantized model to a program image for one machine."""
     from host.program import is_program, machine_named, program_of
 

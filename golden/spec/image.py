@@ -9,6 +9,7 @@ multiply wrongly are refused here (``golden.spec.weights``).
 import json
 import os
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from golden.spec.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
 from golden.spec.isa import INSTRUCTION_BYTES, Opcode
@@ -203,7 +204,7 @@ def _read_configs(meta: dict) -> tuple[MachineConfig, ModelConfig, Plan]:
         raise BadMetadata(f"The metadata hold a value of the wrong type: {error}.") from None
 
 
-def _read_symbols(programs: object) -> dict[str, tuple[Symbol, ...]]:
+def _read_symbols(programs: Any) -> dict[str, tuple[Symbol, ...]]:
     want(isinstance(programs, list), BadMetadata, f"programs must be a list, not {type(programs).__name__}.")
     result = {}
     for program in programs:
@@ -218,7 +219,7 @@ def _read_symbols(programs: object) -> dict[str, tuple[Symbol, ...]]:
     return result
 
 
-def _check_layout(name: str, layout: object, keys: set[str]) -> None:
+def _check_layout(name: str, layout: Any, keys: set[str]) -> None:
     want(isinstance(layout, dict) and set(layout) == keys and all(type(v) is int and v >= 0 for v in layout.values()),
          BadMetadata, f"{name} must give a count to each of {sorted(keys)}, not {str(layout)[:200]}.")
     want(all(value <= MAX_BYTES for value in layout.values()), BadMetadata, f"{name} holds an absurd count: {layout}.")
@@ -249,7 +250,7 @@ def _check(image: Image) -> None:
          f"{[len(plane) for plane in image.planes]}.")
     want(len(image.tables) % LINE == 0, BadSection,
          f"Tables come in lines of {LINE} bytes, not {len(image.tables)} bytes.")
-    want(set(image.symbols) == set(image.programs) and image.programs, BadMetadata,
+    want(set(image.symbols) == set(image.programs) and len(image.programs) > 0, BadMetadata,
          f"Programs {list(image.programs)} and symbols {list(image.symbols)} must name the same tasks, at least one.")
     for task, data in image.programs.items():
         count = len(data) // INSTRUCTION_BYTES

@@ -2,6 +2,7 @@
 """The quantized model: names, types and shapes of its integer tensors, and the plan of operand widths."""
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from golden.spec.model import ModelConfig, require
 from golden.spec.tables import RESIDUAL_FRAC, RESIDUAL_FRACS
@@ -97,7 +98,8 @@ class Plan:
                     f"A layer's plan must give true or false, or a number of bits, to each of {sorted(kinds)}, "
                     f"not {layer}.")
         require(isinstance(data["head"], bool), f"A plan's head must be true or false, not {data['head']!r}.")
-        return cls(**data | {"layers": tuple(LayerPlan(**layer) for layer in data["layers"])})
+        fields: dict[str, Any] = data | {"layers": tuple(LayerPlan(**layer) for layer in data["layers"])}
+        return cls(**fields)
 
 
 def _linear(name: str, outputs: int, inputs: int, lead: tuple[int, ...] = (), affine: bool = False) -> dict:

@@ -75,6 +75,7 @@ def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str
         set_waits(nodes)
         _verify(nodes, lowered, chosen, machine, stream)
         return nodes
+    assert refusal is not None, "Without cutting passes an attempt is refused or returned."
     raise refusal
 
 

@@ -13,7 +13,7 @@ _HEX = {"fingerprint", "magic"}
 
 def waits(mask: int) -> str:
     """Names of the units in a ``wait`` field."""
-    return "+".join(unit.name.lower() for unit in Unit if mask & unit) or "-"
+    return "+".join(str(unit.name).lower() for unit in Unit if mask & unit) or "-"
 
 
 def instruction(opcode: Opcode, fields: dict[str, int]) -> str:

@@ -271,4 +271,4 @@ def test_the_container_needs_no_third_party():
     for module in (image, container):
         names = {line.split()[1].split(".")[0] for line in open(module.__file__)
                  if line.startswith(("import ", "from "))}
-        assert names <= {"enum", "json", "os", "struct", "zlib", "dataclasses", "golden"}
+        assert names <= {"enum", "json", "os", "struct", "typing", "zlib", "dataclasses", "golden"}
