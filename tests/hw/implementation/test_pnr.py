@@ -19,6 +19,7 @@ from host.report import synthesis
 from sim.implementation.pnr import pairs, place, products, timing, watch
 from sim.implementation.pnr.__main__ import main, merged, sentences
 from sim.implementation.pnr.harness import TOP, harness
+from sim.implementation.pnr.part import TARGET
 from sim.implementation.synth import design, flow, sources, units
 
 
@@ -206,6 +207,7 @@ def test_a_register_alone_gets_a_pass_through_lut():
     assert sorted(fresh) == [15, 16, 17] and pairs.complete(module) == 0
 
 
+PRODUCT_PS = TARGET.product_ps
 SDF = """
         (INTERCONNECT ck/O unit.x_DFF_Q/CLK (900:900:900) (900:900:900))
         (INTERCONNECT ck/O unit.s_DFF_Q_1/CLK (900:900:900) (900:900:900))
@@ -240,10 +242,10 @@ def test_delays_become_a_path():
 
 
 @pytest.mark.parametrize("inside, ends, time", [
-    (set(), "x s", 1200 + timing.PRODUCT_PS + 500 + 600 + 250 + 30),  # through the block to the register after it
-    ({"DOUT"}, "x p", 1200 + timing.PRODUCT_PS + 35),
-    ({"A"}, "p s", 307 + timing.PRODUCT_PS + 500 + 600 + 250 + 30),
-    ({"A", "DOUT"}, "p p", 307 + timing.PRODUCT_PS + 35)])
+    (set(), "x s", 1200 + PRODUCT_PS + 500 + 600 + 250 + 30),  # through the block to the register after it
+    ({"DOUT"}, "x p", 1200 + PRODUCT_PS + 35),
+    ({"A"}, "p s", 307 + PRODUCT_PS + 500 + 600 + 250 + 30),
+    ({"A", "DOUT"}, "p p", 307 + PRODUCT_PS + 35)])
 def test_a_product_takes_its_time(inside, ends, time):
     block = SDF.replace("unit.l\\$/I0", "unit.p/A3").replace("unit.l\\$/F", "unit.p/DOUT7").replace(
         '"LUT4")\n    (INSTANCE unit.l\\$)', f'"{products.CELL}")\n    (INSTANCE unit.p)')
@@ -268,7 +270,7 @@ def test_clocked_ports_leave_collisions_open():
 
 def test_places_count_what_fills_the_part():
     used = {"LUT4": 100, "ALU": 20, "RAM16SDP4": 3, "DFF": 90}
-    assert place.places({"utilization": {name: {"used": count} for name, count in used.items()}}) == 144
+    assert place.places_of({"utilization": {name: {"used": count} for name, count in used.items()}}) == 144
 
 
 @pytest.mark.parametrize("luts, wanted", [(46_000, "0.4"), (46_081, "0.62")])
@@ -288,7 +290,7 @@ def test_the_summary_names_the_results():
     all_units = ["a", "b", "c"]
     lines = sentences([_entry("a", 90.0), _entry("b", 70.5), _entry("c", None), _entry("top", 60.0)], all_units)
     assert lines == [
-        f"The whole machine reaches 60.0 MHz on {place.PART} with {place.TOOL}. Its slowest path: `top -> b`.",
+        f"The whole machine reaches 60.0 MHz on {TARGET.part} with {place.TOOL}. Its slowest path: `top -> b`.",
         "LUTs, carries, registers alone and memories of LUTs take 12,000 of the part's 138,240 places for a LUT.",
         "The slowest unit alone is b, 70.5 MHz: `b -> b`.",
         "Not routed to the end: c (not placed in the time given)."]
