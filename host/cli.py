@@ -17,9 +17,9 @@ from rich.table import Table
 
 from golden.files.errors import ModelFileError
 from golden.spec.activations import ACTIVATIONS
-from golden.spec.container import ProgramError
 from golden.spec.machine import MACHINES
 from golden.spec.model import ConfigError, ModelConfig
+from golden.spec.program.container import ProgramError
 from host.driver.errors import AccelError, InputError, VersionMismatch
 from host.explore.errors import NothingFits
 from host.images import PictureError
@@ -248,7 +248,7 @@ def explore(board: Annotated[str, typer.Option(help="Board: zcu102, kv260, u280.
 def disasm(path: Source,
            task: Annotated[str | None, typer.Option(help="Which program; all when none is named.")] = None):
     """List the instructions of a program image."""
-    from golden.spec.image import Image
+    from golden.spec.program.image import Image
     from host.compiler.disassemble import disassemble, listing
 
     image = Image.from_bytes(path.read_bytes())
@@ -274,7 +274,7 @@ def info(path: Annotated[Path | None, typer.Argument(help="A model, a program im
 
 def _info(path: Path) -> dict:
     from golden.model.int_model import IntModel
-    from golden.spec.image import Image
+    from golden.spec.program.image import Image
     from host.importers import import_checkpoint
     from host.program import is_program, is_quantized
 

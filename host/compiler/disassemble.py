@@ -4,8 +4,8 @@
 from collections.abc import Iterator
 
 from golden.spec import isa
-from golden.spec.image import Image
 from golden.spec.isa import Dest, Index, Opcode, Unit
+from golden.spec.program.image import Image
 
 _ENUMS = {"dst": Dest, "src_index": Index, "dst_index": Index}
 _HEX = {"fingerprint", "magic"}

@@ -11,10 +11,10 @@ from golden.device import GoldenDevice
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa
 from golden.spec.activations import BY_CODE
-from golden.spec.image import Image
 from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, Dest, Index, Opcode
 from golden.spec.machine import LINE, NANO
 from golden.spec.model import MODELS
+from golden.spec.program.image import Image
 from golden.spec.quantized import Plan
 from golden.spec.status import Status
 from host.compiler.compile import compile_model

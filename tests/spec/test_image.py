@@ -9,9 +9,19 @@ from dataclasses import replace
 
 import pytest
 
-from golden.spec import container, image, isa, machine, model
-from golden.spec.container import PAGE, BadChecksum, BadMagic, BadSection, BadVersion, Kind, ProgramError, Truncated
-from golden.spec.image import BadMetadata, Image, NoSuchTask, Symbol, WrongMachine, WrongModel
+from golden.spec import isa, machine, model
+from golden.spec.program import container, image
+from golden.spec.program.container import (
+    PAGE,
+    BadChecksum,
+    BadMagic,
+    BadSection,
+    BadVersion,
+    Kind,
+    ProgramError,
+    Truncated,
+)
+from golden.spec.program.image import BadMetadata, Image, NoSuchTask, Symbol, WrongMachine, WrongModel
 from golden.spec.quantized import Plan
 
 

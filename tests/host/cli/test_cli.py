@@ -16,10 +16,10 @@ from skimage.io import imsave
 from golden.model.int_model import IntModel, dequantize
 from golden.model.store import load_float, save_float
 from golden.model.synthetic import synthetic_model
-from golden.spec.image import Image
 from golden.spec.machine import NANO as MACHINE
 from golden.spec.machine import SMALL
 from golden.spec.model import NANO
+from golden.spec.program.image import Image
 from golden.spec.status import Status
 from host import cli, driver
 from host.cli import main

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program image: instruction lists, weight planes, tables and metadata of one model for one machine.
 
-``golden.spec.container`` is its file format. :meth:`Image.from_bytes` turns any bytes into an :class:`Image` or raises
-a subclass of :class:`ProgramError`. Illegal instructions are refused by the machine; weights that it would silently
-multiply wrongly are refused here (``golden.spec.weights``).
+``golden.spec.program.container`` is its file format. :meth:`Image.from_bytes` turns any bytes into an :class:`Image`
+or raises a subclass of :class:`ProgramError`. Illegal instructions are refused by the machine; weights that it would
+silently multiply wrongly are refused here (``golden.spec.program.weights``).
 """
 
 import json
@@ -11,13 +11,13 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from golden.spec.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
 from golden.spec.isa import INSTRUCTION_BYTES, Opcode
 from golden.spec.machine import LINE, MachineConfig
 from golden.spec.model import ConfigError, ModelConfig
+from golden.spec.program.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
+from golden.spec.program.weights import find_forbidden, loaded
 from golden.spec.quantized import Plan
 from golden.spec.tiling import ceil_div
-from golden.spec.weights import find_forbidden, loaded
 
 MAX_METADATA = 1 << 24
 
@@ -160,7 +160,7 @@ class Image:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Image":
-        """Read a container, at most :data:`golden.spec.container.MAX_BYTES`. Raises a :class:`ProgramError`."""
+        """Read a container, at most :data:`golden.spec.program.container.MAX_BYTES`. Raises a :class:`ProgramError`."""
         try:
             with open(path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
