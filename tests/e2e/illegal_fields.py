@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Illegal fields: for every instruction, values that are refused, and the status that says why."""
 
-
-
 from golden.spec.activations import BY_CODE
 from golden.spec.isa import Dest, Index, Opcode
 from golden.spec.machine import NANO

@@ -2,7 +2,6 @@
 """Illegal values in every field of every instruction: refused with status and index, by golden and by the machine
 alike; nothing is written outside the windows; the next job is exact."""
 
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the command-line tests: a folder of small files, and the command in process."""
 
-
 import numpy as np
 import pytest
 import torch

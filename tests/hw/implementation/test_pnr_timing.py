@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Delays of a routed netlist: the slowest path, through DSP blocks too."""
 
-
 import pytest
 
 from sim.implementation.pnr import products, timing

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segments and lines of the weight stream that a program asks for, in order."""
 
-
 from golden.spec import tiling
 from golden.spec.isa import STREAM_LINES, Opcode, decode
 from golden.spec.machine import NORM_PARAM_LINES, PARAM_LINES, SLICE, SLICE_LINES, TN
