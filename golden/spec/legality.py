@@ -8,6 +8,7 @@ passes does not depend on the order inside a unit: no instruction writes a row t
 
 import enum
 from dataclasses import dataclass, replace
+from typing import Any
 
 from golden.spec.isa import Dest, Index, Opcode
 from golden.spec.machine import SLICE, TN, MachineConfig
@@ -21,6 +22,8 @@ LOGITS = TN // 2
 """Logits that one output tile brings to the gate, each a column of high parts and one of low parts."""
 SLOTS = 5
 """Address ranges that an instruction can have at the same time."""
+Number = Any
+"""An integer for the simulator and the compiler, an Amaranth value for the gateware, whose types are unknown here."""
 
 
 class Resource(enum.IntEnum):
@@ -62,11 +65,11 @@ class AddressRange:
 
     slot: int
     resource: Resource
-    when: object = True
-    base: object = 0
-    steps: object = 0
-    stride: object = 0
-    count: object = 0
+    when: Number = True
+    base: Number = 0
+    steps: Number = 0
+    stride: Number = 0
+    count: Number = 0
     write: bool = False
 
     @property
@@ -82,13 +85,13 @@ class ProgramState:
     all together (``entries``) can have; slices of weights retained in the ring (``held``); whether the instruction
     is in a ``body`` of EXPERTS."""
 
-    left: object = 0
-    experts: object = 0
-    named: object = 0
-    slots: object = 0
-    entries: object = 0
-    held: object = 0
-    body: object = False
+    left: Number = 0
+    experts: Number = 0
+    named: Number = 0
+    slots: Number = 0
+    entries: Number = 0
+    held: Number = 0
+    body: Number = False
 
 
 def choose(condition, yes, no):
