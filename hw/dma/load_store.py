@@ -22,8 +22,8 @@ ROW_QUEUE = 8
 
 
 class LoadStore(wiring.Component):
-    """Load/store unit: moves ``rows`` rows of 64 bytes; operand rows that are loaded get exponent 0. UPSAMPLE enlarges a
-    strip of a map (:class:`Upsample`) on its way from operand rows to operand rows.
+    """Load/store unit: moves ``rows`` rows of 64 bytes; operand rows that are loaded get exponent 0. UPSAMPLE enlarges
+    a strip of a map (:class:`Upsample`) on its way from operand rows to operand rows.
 
     ::
 

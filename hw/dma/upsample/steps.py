@@ -25,9 +25,10 @@ class Steps(wiring.Component):
 
     ::
 
-        column 0:          (left edge: top, bottom,) top, bottom        blends only; the last two write result 0 at an edge
-        columns 1 .. :     top, -, bottom, -     results 2 x - 1 and 2 x of the first line, then of the second
-        beyond the right edge:  top, bottom      blends of the last column again; the outermost results
+        column 0                top, bottom             blends only
+          at the left edge      top, bottom again       result 0 of each line
+        columns 1 ..            top, -, bottom, -       results 2 x - 1 and 2 x of the first line, then of the second
+        beyond the right edge   top, bottom again       the last result of each line
 
     Blends of the two lines alternate, so the previous blend of the same line is always two shifts back. With a single
     line the same blend is shifted twice.
