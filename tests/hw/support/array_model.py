@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model of LINEAR's and ATTENTION's loops in plain Python: every array beat and every context, in order."""
 
+import functools
 import random
 from dataclasses import dataclass, field
 
@@ -9,7 +10,6 @@ from golden.spec.isa import Dest, Edge, Index, Opcode
 from golden.spec.machine import LINE, SCORES_AHEAD, SLICE, TN, MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW, WINDOW, ceil_div
 from hw.interfaces import Route
-
 
 BEYOND = -1
 """Instead of a row: zeros beyond an edge of the map."""
@@ -42,6 +42,7 @@ def groups_of(f: dict, count: int, tm: int) -> list[range]:
             for g in range(0, length, tm)] or [range(0)]
 
 
+@functools.cache
 def noise(kind: str, *place: int, bits: int) -> int:
     """The same random bits for the same place."""
     return random.Random(f"{kind}{place}").getrandbits(bits)
