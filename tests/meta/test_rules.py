@@ -31,7 +31,7 @@ REFERENCE_MODELS = {  # gateware with arithmetic of its own -> the reference mod
     "vector/layernorm/statistics": "layernorm", "vector/layernorm/lanes": "layernorm", "arith/exp2": "softmax",
     "arith/reciprocal": "arith", "arith/rsqrt": "arith", "arith/round_shift": "arith", "moe/gate": "gate",
     "moe/logit_loader": "gate", "moe/gate_scores": "gate", "moe/gate_powers": "gate", "moe/gate_weights": "gate",
-    "moe/top_k": "gate",
+    "moe/top_k": "gate", "dma/upsample/upsample": "upsample", "dma/upsample/lanes": "upsample",
 }
 
 
