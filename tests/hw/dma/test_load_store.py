@@ -103,6 +103,9 @@ async def is_busy_until_the_last_row_can_be_read(dut):
         await tb.run(1, Opcode.LOAD, memory=memory, rows=3)
         # `run` returns two cycles after idle rose.
         assert sink.cycle - 2 - sink.times[-1] > RowMemory.WRITE_LATENCY
+    sink = tb.writes[Memory.OPERAND]
+    await tb.run(2, Opcode.UPSAMPLE, dst_row=100, rows=1, width=2, lines=2, pitch=2)
+    assert sink.cycle - 2 - sink.times[-1] > RowMemory.WRITE_LATENCY
 
 
 def check_writes(sink, memory, first, rows):
