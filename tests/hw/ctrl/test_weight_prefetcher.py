@@ -136,7 +136,8 @@ async def asks_for_every_line_once_and_in_order(dut):
     for stall, consume in ((never, 0.9), (half, 0.3), (never, 0.1)):
         tb = Testbench(dut, stall=stall, consume=consume)
         await reset(dut)
-        needed = [small(rng, Opcode.ATTENTION), small(rng, Opcode.NORM), small(rng, Opcode.LINEAR, reuse_weights=0)]
+        needed = [small(rng, Opcode.UPSAMPLE), small(rng, Opcode.ATTENTION), small(rng, Opcode.NORM),
+                  small(rng, Opcode.LINEAR, reuse_weights=0)]
         words = program(NANO, [*(small(rng, rng.choice(PLAIN)) for _ in range(25)), *needed])
         routes = await tb.run(words)
         assert {target for target, _, _ in routes} == set(Destination)

@@ -52,12 +52,12 @@ class Reader:
 class Testbench:
     """The unit's neighbours: two on-chip memories as lists of integers, and the main port as the streams it sees."""
 
-    def __init__(self, dut, *, stall=never):
+    def __init__(self, dut, *, stall=never, read_stall=None):
         self.dut, self.rng = dut, seeded("tb")
         self.rows = {memory: [self.rng.getrandbits(8 * LINE) for _ in range(depth)] for memory, depth in DEPTH.items()}
         for memory, name in ((Memory.OPERAND, "operand"), (Memory.RESIDUAL, "residual")):
             wrap = (lambda row: pack(OPERAND_ROW, {"data": row, "exp": [3, 1]})) if memory is Memory.OPERAND else int
-            Reader(dut, f"o_{name}_read", f"i_{name}_row", self.rows[memory], wrap, stall)
+            Reader(dut, f"o_{name}_read", f"i_{name}_row", self.rows[memory], wrap, read_stall or stall)
         self.writes = {Memory.OPERAND: Sink(dut, "o_operand_write", OPERAND_WRITE, stall=stall),
                        Memory.RESIDUAL: Sink(dut, "o_residual_write", RESIDUAL_WRITE, stall=stall)}
         self.load, self.store = Sink(dut, "o_load", TRANSFER, stall=stall), Sink(dut, "o_store", TRANSFER, stall=stall)
@@ -103,6 +103,9 @@ async def is_busy_until_the_last_row_can_be_read(dut):
         await tb.run(1, Opcode.LOAD, memory=memory, rows=3)
         # `run` returns two cycles after idle rose.
         assert sink.cycle - 2 - sink.times[-1] > RowMemory.WRITE_LATENCY
+    sink = tb.writes[Memory.OPERAND]
+    await tb.run(2, Opcode.UPSAMPLE, dst_row=100, rows=1, width=2, lines=2, pitch=2)
+    assert sink.cycle - 2 - sink.times[-1] > RowMemory.WRITE_LATENCY
 
 
 def check_writes(sink, memory, first, rows):
@@ -175,6 +178,19 @@ async def keeps_its_rates(dut):
     assert await tb.run(2, Opcode.COPY, dst_row=100, rows=100) <= 100 + 20
     strip = {"rows": 1, "width": 32, "lines": 4, "pitch": 32, "edges": 0}
     assert await tb.run(3, Opcode.UPSAMPLE, dst_row=200, **strip) <= 6 * 62 + 3 * Upsample.PAIR + 30
+
+
+@cocotb.test()
+async def enlarges_at_its_rate_with_half_of_the_read_port(dut):
+    """Two reads for four writes: the array's loader may take every second cycle."""
+    await start(dut)
+    tb = Testbench(dut, read_stall=half)
+    strip = {"src_row": 0, "rows": 2, "width": 20, "lines": 4, "pitch": 20, "edges": 0}
+    taken = await tb.run(0, Opcode.UPSAMPLE, dst_row=200, **strip)
+    results = 2 * 6 * 38
+    dut._log.info("%.3f cycles a result", taken / results)
+    assert taken <= 1.3 * results
+    check_writes(tb.writes[Memory.OPERAND], Memory.OPERAND, 200, enlarged(tb.rows[Memory.OPERAND], strip))
 
 
 @cocotb.test()
