@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``edge-moe``: import, quantize, compile, run, accuracy, explore, info, disasm.
+"""The command ``edge-moe``: import, quantize, compile, run, accuracy, explore, info, disasm, scenes, train.
 
 Exit status: 0 done; 1 the device or the job failed; 2 the input was refused. Errors are one sentence on stderr;
 ``--json`` prints one JSON object on stdout instead of tables.
@@ -25,6 +25,7 @@ from host.explore.errors import NothingFits
 from host.images import PictureError
 from host.ir.nodes import NotFitting
 from host.parallel_map import ClusterError
+from host.training.command import scenes, train
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Run multi-task vision transformers on the open accelerator, simulated or real.")
@@ -85,6 +86,9 @@ def import_(path: Source, output: Output,
             image: Annotated[str | None, typer.Option(help="Wanted image size, HEIGHTxWIDTH.")] = None,
             source_image: Annotated[str | None, typer.Option(help="Image size the checkpoint was trained for.")] = None,
             name: Annotated[str | None, typer.Option(help="What to call the model.")] = None,
+            head_kinds: Annotated[str | None, typer.Option(help="What heads of unusual names are: task=kind, "
+                                                           "comma-separated.")] = None,
+            backbone_only: Annotated[bool, typer.Option("--backbone-only", help="Leave the task heads out.")] = False,
             trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Unpickle the file: it can run any "
                                                        "code. Only for files of your own.")] = False,
             machine: Fits = None,
@@ -292,7 +296,13 @@ def _info(path: Path) -> dict:
 def _describe(config: ModelConfig) -> dict:
     return {"model": config.name, "image": f"{config.image_height}x{config.image_width}", "tokens": config.tokens,
             "dim": config.dim, "depth": config.depth, "heads": config.heads, "moe_layers": len(config.moe_layers),
-            "experts": config.experts, "top_k": config.top_k, "tasks": ", ".join(config.tasks), "macs": config.macs}
+            "experts": config.experts, "top_k": config.top_k, "tasks": ", ".join(config.tasks), "macs": config.macs,
+            "task_heads": ", ".join(f"{h.task} ({h.kind}, {h.classes} maps, {h.channels} channels)"
+                                    for h in config.task_heads) or None}
+
+
+app.command()(scenes)
+app.command()(train)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -49,7 +49,8 @@ class Weather:
         low, high = {"fog": (25, 90), "overcast": (120, 500), "evening": (150, 600)}.get(kind, (250, 1500))
         return cls(
             sun=(angle[0] / length, angle[1] / length, tall / length), sunlight=tuple(sun * c for c in warm),
-            ambient=tuple(dim * draw.between(0.38, 0.62) * c for c in (0.95, 1.0, 1.08)), zenith=zenith, horizon=horizon,
+            ambient=tuple(dim * draw.between(0.38, 0.62) * c for c in (0.95, 1.0, 1.08)),
+            zenith=zenith, horizon=horizon,
             clouds={"cloudy": draw.between(0.35, 0.8), "clear": draw.between(0.0, 0.3),
                     "evening": draw.between(0.0, 0.7)}.get(kind, 0.15),
             fog=draw.between(low, high), exposure=draw.between(0.8, 1.45),
@@ -70,7 +71,8 @@ class Weather:
 
     def lit(self, reflectance, normals, lightness, depth) -> np.ndarray:
         """Light that reaches the camera from surfaces; ``lightness`` is 0 in the shadow and 1 in the sun."""
-        facing = np.maximum(normals[0] * F(self.sun[0]) + normals[1] * F(self.sun[1]) + normals[2] * F(self.sun[2]), F(0))
+        x, y, z = (normal * F(sun) for normal, sun in zip(normals, self.sun, strict=True))
+        facing = np.maximum(x + y + z, F(0))
         ambient = F(0.72) + F(0.28) * normals[2]
         light = _column(self.ambient) * ambient + _column(self.sunlight) * (facing * lightness)
         haze = depth / (depth + F(self.fog))

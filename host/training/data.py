@@ -5,7 +5,7 @@ What a step sees depends on the recipe's seed and the step's number only, so tha
 uninterrupted one would.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,8 @@ from host.scenes.cache import CHUNK, cached
 from host.scenes.classes import DEPTH_STEP
 from host.training.recipe import Recipe
 
+PATCH = 16
+
 
 class Source(Protocol):
     """Pictures [3, H, W], labels [H, W] and depths [H, W] in metres by number; absent ones are None."""
@@ -30,11 +32,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """``pixels`` float codes 0..255 [B, 3, H, W]; ``labels`` uint8, ``depth`` metres [B, H, W]."""
+    """``pixels`` float codes 0..255 [B, 3, H, W]; ``labels`` uint8, ``depth`` metres [B, H, W].
+
+    ``left`` [B]: column of patches at which a picture of half the width begins; None where they are whole.
+    """
 
     pixels: Tensor
     labels: Tensor | None
     depth: Tensor | None
+    left: Tensor | None = None
 
 
 class SceneSource:
@@ -63,9 +69,9 @@ class FolderSource:
         for i in range(len(folder)):
             sample = folder.read(i)
             image = _resized(torch.from_numpy(sample.image).permute(2, 0, 1)[None].float(), height, width, "bilinear")
-            maps = [None if m is None else _resized(torch.from_numpy(m)[None, None].float(), height, width, "nearest")[0, 0]
-                    for m in (sample.label, sample.depth)]
-            self.items.append((image[0].round().clamp(0, 255).byte(), None if maps[0] is None else maps[0].byte(), maps[1]))
+            label, depth = (None if m is None else _resized(torch.from_numpy(m)[None, None].float(), height, width,
+                                                            "nearest")[0, 0] for m in (sample.label, sample.depth))
+            self.items.append((image[0].round().clamp(0, 255).byte(), None if label is None else label.byte(), depth))
             report(i + 1, len(folder), "pictures")
 
     def __len__(self) -> int:
@@ -81,9 +87,16 @@ def batch_of(source: Source, recipe: Recipe, step: int, rank: int = 0, size: int
     Every picture occurs once before any occurs again.
     """
     numbers = list(enumerate(_order(len(source), recipe, step)))[rank::size]
-    items = [_augmented(source.item(index), recipe, np.random.default_rng([recipe.seed, step, place]))
-             for place, index in numbers]
-    return _stacked(items)
+    generators = [np.random.default_rng([recipe.seed, step, place]) for place, _ in numbers]
+    items = [_augmented(source.item(index), recipe, rng)
+             for (_, index), rng in zip(numbers, generators, strict=True)]
+    if step >= recipe.halves * recipe.steps:
+        return _stacked(items)
+    columns = items[0][0].shape[-1] // PATCH
+    left = [int(rng.integers(columns - columns // 2 + 1)) for rng in generators]
+    items = [tuple(None if m is None else m[..., first * PATCH:(first + columns // 2) * PATCH] for m in item)
+             for item, first in zip(items, left, strict=True)]
+    return replace(_stacked(items), left=torch.tensor(left))
 
 
 def plain_batch(source: Source, first: int, count: int) -> Batch:

@@ -113,7 +113,7 @@ class TrainingHead(nn.Module):
 
     def __init__(self, config: ModelConfig, head: HeadConfig, batch_norm: bool):
         super().__init__()
-        self.grid, self.extra = config.grid, config.extra_tokens
+        self.extra = config.extra_tokens
         self.norm = nn.LayerNorm(config.dim, eps=NORM_EPS)
         for i in range(WINDOWS + 1):
             size = 3 if i < WINDOWS else 1
@@ -122,8 +122,8 @@ class TrainingHead(nn.Module):
             if batch_norm and i < WINDOWS:
                 setattr(self, f"batch_norm_{i}", nn.BatchNorm2d(head.outputs(i)))
 
-    def forward(self, stream: Tensor) -> Tensor:  # [B, N, D] -> [B, M, H, W]
-        x = self.norm(stream[:, self.extra:]).mT.reshape(len(stream), -1, *self.grid)
+    def forward(self, stream: Tensor, grid: tuple[int, int]) -> Tensor:  # [B, N, D] -> [B, M, H, W]
+        x = self.norm(stream[:, self.extra:]).mT.reshape(len(stream), -1, *grid)
         x = x.to(memory_format=torch.channels_last)
         for i, doubled in enumerate(UPSAMPLED):
             x = getattr(self, f"conv_{i}")(x)
@@ -135,7 +135,10 @@ class TrainingHead(nn.Module):
 
 
 class TrainingNetwork(nn.Module):
-    """``forward(pixels)`` of normalised pixels [B, C, H, W]; returns :class:`Outputs`."""
+    """``forward(pixels, left)`` of normalised pixels [B, C, H, W]; returns :class:`Outputs`.
+
+    Pictures may be narrower than the model's; ``left`` [B] is then the column of patches at which each one begins.
+    """
 
     def __init__(self, config: ModelConfig, batch_norm: bool = True):
         super().__init__()
@@ -163,11 +166,11 @@ class TrainingNetwork(nn.Module):
                 last.weight.mul_(0.1)
                 last.bias.fill_(DEPTH_START if config.kind == "depth" else 0.0)
 
-    def forward(self, pixels: Tensor) -> Outputs:
-        c, images = self.config, len(pixels)
-        x = pixels.reshape(images, c.channels, c.grid[0], c.patch, c.grid[1], c.patch).permute(0, 2, 4, 1, 3, 5)
-        x = self.patch_embed(x.reshape(images, c.patches, c.patch_dim))
-        x = torch.cat([x.new_zeros(images, c.extra_tokens, c.dim), x], 1) + self.pos_embed
+    def forward(self, pixels: Tensor, left: Tensor | None = None) -> Outputs:
+        c, images, grid = self.config, len(pixels), (self.config.grid[0], pixels.shape[3] // self.config.patch)
+        x = pixels.reshape(images, c.channels, grid[0], c.patch, grid[1], c.patch).permute(0, 2, 4, 1, 3, 5)
+        x = self.patch_embed(x.reshape(images, grid[0] * grid[1], c.patch_dim))
+        x = torch.cat([x.new_zeros(images, c.extra_tokens, c.dim), x], 1) + self._positions(images, grid, left)
         imbalance, tokens = x.new_zeros((), dtype=torch.float32), {}
         for i, block in enumerate(self.blocks):
             x, extra, counts = block(x, images)
@@ -175,8 +178,17 @@ class TrainingNetwork(nn.Module):
             tokens |= {(i, task): count for task, count in zip(c.tasks, counts, strict=False)}
         streams = dict(zip(c.tasks, x.split(images), strict=False)) if len(x) > images else dict.fromkeys(c.tasks, x)
         alone = streams[c.tasks[0]] if len(c.tasks) == 1 else None
-        return Outputs({config.task: head(streams[config.task] if alone is None else alone)
+        return Outputs({config.task: head(streams[config.task] if alone is None else alone, grid)
                         for config, head in zip(c.task_heads, self.heads, strict=True)}, imbalance, tokens)
+
+    def _positions(self, images: int, grid: tuple[int, int], left: Tensor | None) -> Tensor:  # [1 or B, N, D]
+        c = self.config
+        if grid == c.grid:
+            return self.pos_embed[None]
+        extra, patches = self.pos_embed[:c.extra_tokens], self.pos_embed[c.extra_tokens:].reshape(*c.grid, c.dim)
+        columns = torch.arange(grid[1]) + (torch.zeros(images, dtype=torch.long) if left is None else left)[:, None]
+        chosen = patches[:, columns].transpose(0, 1)  # [B, rows, columns, D]
+        return torch.cat([extra.expand(images, -1, -1), chosen.reshape(images, -1, c.dim)], 1)
 
 
 class _Nothing(dict):
