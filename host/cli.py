@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``edge-moe``: import, quantize, compile, run, accuracy, explore, info, disasm, scenes, train.
+"""The command ``edge-moe``: import, quantize, compile, run, accuracy, explore, info, disasm, scenes, train, evaluate.
 
 Exit status: 0 done; 1 the device or the job failed; 2 the input was refused. Errors are one sentence on stderr;
 ``--json`` prints one JSON object on stdout instead of tables.
@@ -21,6 +21,7 @@ from golden.spec.container import ProgramError
 from golden.spec.machine import MACHINES
 from golden.spec.model import ConfigError, ModelConfig
 from host.driver.errors import AccelError, InputError, VersionMismatch
+from host.evaluation.command import evaluate
 from host.explore.errors import NothingFits
 from host.images import PictureError
 from host.ir.nodes import NotFitting
@@ -303,6 +304,7 @@ def _describe(config: ModelConfig) -> dict:
 
 app.command()(scenes)
 app.command()(train)
+app.command()(evaluate)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -82,7 +82,8 @@ class Polyhedron(Solid):
         dx, dy, dz = self.rotated(*direction)
         enter = leave = face = None
         for index, (nx, ny, nz, c) in enumerate(self.planes):
-            slope, start = _dot(nx, ny, nz, dx, dy, dz), F(c) - _dot(nx, ny, nz, ox, oy, oz)
+            slope = _dot(nx, ny, nz, dx, dy, dz) + F(0)  # -0.0 becomes 0.0: a parallel ray leaves at +infinity
+            start = F(c) - _dot(nx, ny, nz, ox, oy, oz)
             t = start / slope
             inward = slope < 0
             into, out = np.where(inward, t, F(-np.inf)), np.where(inward, F(np.inf), t)

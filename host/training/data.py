@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from host.datasets.folder import Folder
-from host.scenes.cache import CHUNK, cached
+from host.scenes import cache
 from host.scenes.classes import DEPTH_STEP
 from host.training.recipe import Recipe
 
@@ -48,13 +48,13 @@ class SceneSource:
 
     def __init__(self, folder: Path, count: int, seed: int, height: int, width: int, **options):
         self.count = count
-        self.chunks = cached(folder, count, seed, height, width, **options)
+        self.chunks = cache.cached(folder, count, seed, height, width, **options)
 
     def __len__(self) -> int:
         return self.count
 
     def item(self, index: int):
-        chunk, place = divmod(index, CHUNK)
+        chunk, place = divmod(index, cache.CHUNK)
         pixels, depth = (np.load(path, mmap_mode="r")[place] for path in self.chunks[chunk])
         pixels = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
         depth = torch.from_numpy(depth.astype(np.float32) * np.float32(DEPTH_STEP))

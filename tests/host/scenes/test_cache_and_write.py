@@ -27,7 +27,7 @@ def counted(monkeypatch):
 
 def test_chunks_hold_the_scenes(tmp_path, counted):
     seen = []
-    chunks = cache.cached(tmp_path, 3, 4, 32, 64, workers=1, report=lambda done, total, what: seen.append((done, total)))
+    chunks = cache.cached(tmp_path, 3, 4, 32, 64, workers=1, report=lambda done, total, _: seen.append((done, total)))
     assert len(chunks) == 2 and seen == [(2, 3), (3, 3)]
     for number in range(4):
         pixels, depth = (np.load(path)[number % 2] for path in chunks[number // 2])

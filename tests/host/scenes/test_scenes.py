@@ -35,9 +35,10 @@ def test_bytes_are_those_of_every_machine(number, seed):
 def test_bytes_do_not_depend_on_the_hash_seed_or_on_simd():
     """Another process, without the vector instructions that numpy chooses by the processor."""
     code = "from tests.host.scenes.test_scenes import digest; print(digest(7, 3))"
-    simple = {"PYTHONHASHSEED": "3", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512_SKX", "PYTHONPATH": str(ROOT)}
-    out = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True,
-                         env=simple, check=True).stdout
+    simple = {"PYTHONHASHSEED": "3", "PYTHONPATH": str(ROOT),
+              "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512_SKX"}
+    out = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True,
+                         text=True, env=simple, check=True).stdout
     assert out.strip() == DIGESTS[7, 3]
 
 

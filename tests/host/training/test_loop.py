@@ -13,8 +13,8 @@ from golden.spec.heads import HeadConfig
 from golden.spec.model import NANO, GateKind
 from host.training import checkpoint
 from host.training.data import batch_of, plain_batch
-from host.training.losses import normalised
 from host.training.loop import train
+from host.training.losses import normalised
 from host.training.network import TrainingNetwork
 from host.training.recipe import Recipe
 
