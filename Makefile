@@ -34,9 +34,10 @@ $(STAMP): pyproject.toml
 	@echo "[3/3] everything else"; $(PY) -m pip install -q --disable-pip-version-check -e '.[golden,host,hw,dev]'
 	@touch $@
 
-lint: $(STAMP) ## code style, and import rules between the packages
+lint: $(STAMP) ## code style, import rules between the packages, types
 	$(VENV)/bin/ruff check .
 	PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV)/bin/pyright --pythonpath $(PY)
 
 test: $(STAMP) ## all tests: spec, golden, host, benches on Verilator
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile $(ARGS)

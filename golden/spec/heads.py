@@ -9,11 +9,16 @@ the height and width of the token grid.
 
 from dataclasses import dataclass
 
+from golden.spec.activations import ACT_IN_FRAC, ACT_OUT_FRAC
+
 WINDOWS = 4
 """3x3 convolutions of a head: ``conv_0`` .. ``conv_3``; ``conv_4`` is the 1x1 convolution."""
 UPSAMPLED = (True, True, True, False, True)
 """Whether the map of ``conv_i`` is enlarged by 2 afterwards."""
 NORM_EPS = 1e-6
+RELU_SHIFT2 = ACT_OUT_FRAC - ACT_IN_FRAC
+"""Right shift of the affine after ReLU (gain 1, offset 0) that gives a 16-bit result of ``conv_3`` in the steps of its
+input."""
 ENLARGEMENT = 2 ** sum(UPSAMPLED)
 """Height and width of a head's result over those of the token grid."""
 
@@ -43,13 +48,15 @@ class HeadError(ValueError):
 class HeadConfig:
     """Up-sampling head of one task: ``channels`` of its convolutions, ``classes`` maps of its result.
 
-    ``kind`` is a key of :data:`HEAD_KINDS`. Raises :class:`HeadError`.
+    ``names``: what the classes are called, in their order; none if unknown. ``kind`` is a key of :data:`HEAD_KINDS`.
+    Raises :class:`HeadError`.
     """
 
     task: str
     kind: str
     classes: int
     channels: int = 256
+    names: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not isinstance(self.task, str) or not self.task:
@@ -60,6 +67,9 @@ class HeadConfig:
             value = getattr(self, field)
             if type(value) is not int or not 1 <= value <= 1024:
                 raise HeadError(f"{field} of head {self.task!r} must be an integer in 1..1024, not {value!r}.")
+        object.__setattr__(self, "names", tuple(self.names))  # JSON has lists
+        if self.names and len(self.names) != self.classes or not all(type(name) is str for name in self.names):
+            raise HeadError(f"Head {self.task!r} needs a name for each of {self.classes} classes, not {self.names}.")
         maps = HEAD_KINDS[self.kind].maps
         if maps and self.classes != maps:
             raise HeadError(f"Head {self.task!r} of kind {self.kind} has {maps} maps, not {self.classes}.")

@@ -51,8 +51,8 @@ def build(raw: Tensors, options: Options, known_images: Iterable[tuple[int, int]
     if moe:
         experts, expert_hidden, _ = raw[f"blocks.{moe[0]}.mlp.fc1.weight"].shape
         top_k = 1 if experts == 1 else options.need("top_k", "how many experts a token uses")
-        gate = options.or_else(gate=gate).gate
-        tasks = options.or_else(tasks=tasks).tasks
+        gate = gate if options.gate is None else options.gate
+        tasks = tasks if options.tasks is None else options.tasks
     elif options.tasks:
         tasks = options.tasks
     positions = need(raw, "pos_embed")

@@ -102,8 +102,10 @@ def _gates(rest: Tensors, dim: int, options: Options, heads: tuple[str, ...]) ->
         options = options.or_else(tasks=heads)
     if embedding is not None:
         tasks = task_names(options, len(embedding))
+    elif indices:
+        tasks = task_names(options, len(indices))
     else:
-        tasks = task_names(options, len(indices)) if indices else options.or_else(tasks=("task0",)).tasks
+        tasks = ("task0",) if options.tasks is None else options.tasks
     gates = {}
     for (block, index), weight in found.items():
         inputs = dim + (0 if embedding is None else embedding.shape[1])

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands ``edge-moe scenes`` and ``edge-moe train``."""
+"""Verbs ``scenes`` and ``train``: pictures with labels and depth, and models that learn from them."""
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +8,23 @@ from typing import Annotated
 
 import typer
 
+from host.cli.options import Json
+from host.cli.output import show
+
+app = typer.Typer()
+
 Size = Annotated[str, typer.Option("--size", help="HEIGHTxWIDTH, multiples of 16.")]
 Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler; every core of this machine when none "
                                                     "is given.")]
 
 
+@app.command()
 def scenes(output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
            count: Annotated[int, typer.Option(help="How many scenes.")] = 100,
            seed: Annotated[int, typer.Option(help="Series of scenes; training uses 0, measuring 1.")] = 1,
            first: Annotated[int, typer.Option(help="Number of the first scene.")] = 0,
            size: Size = "128x256", scheduler: Scheduler = None,
-           json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False):
+           json_: Json = False):
     """Render street scenes with a class and a depth for every pixel into a folder."""
     from host.progress import steps
     from host.scenes.write import write_scenes
@@ -28,9 +33,11 @@ def scenes(output: Annotated[Path, typer.Option("--output", "-o", help="Folder t
     with steps("scenes") as report:
         new = write_scenes(output, count, seed, height, width, first=first, scheduler=scheduler,
                            report=lambda done, total: report(done, total, "scenes"))
-    _say(json_, {"folder": str(output), "scenes": count, "rendered": new, "seed": seed, "size": size})
+    show(json_, f"scenes in {output}", {"folder": str(output), "scenes": count, "rendered": new, "seed": seed,
+                                        "size": size})
 
 
+@app.command()
 def train(output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")],
           data: Annotated[Path | None, typer.Option(help="Folder with image, label, depth; rendered street scenes when "
                                                          "none is given.")] = None,
@@ -50,7 +57,7 @@ def train(output: Annotated[Path, typer.Option("--output", "-o", help="Model fil
           scenes: Annotated[int | None, typer.Option(help="Rendered scenes to learn from.")] = None,
           seed: Annotated[int | None, typer.Option(help="Seed of weights, order and scenes.")] = None,
           processes: Annotated[int | None, typer.Option(help="Worker processes; every core when not given.")] = None,
-          json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False):
+          json_: Json = False):
     """Train a model for segmentation and depth on rendered street scenes, or fine-tune one on a folder of pictures."""
     from host.training.job import Job, run
 
@@ -59,7 +66,8 @@ def train(output: Annotated[Path, typer.Option("--output", "-o", help="Model fil
     work = output.with_suffix(".run") if work is None else work
     job = Job(output=output, work=work, data=data, validation=validation, init=init, scratch=scratch, classes=classes,
               ignore=ignore, resume=resume, processes=processes or os.cpu_count() or 1, recipe=given)
-    _say(json_, run(job))
+    facts = run(job)
+    show(json_, f"trained {output}", facts)
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -73,11 +81,3 @@ def size_of(text: str) -> tuple[int, int]:
     height, width = map(int, parts)
     replace(STREET, image_height=height, image_width=width)  # refuses what is no whole number of patches
     return height, width
-
-
-def _say(as_json: bool, facts: dict) -> None:
-    if as_json:
-        print(json.dumps(facts))
-        return
-    for key, value in facts.items():
-        print(f"{key.replace('_', ' ')}: {value}")

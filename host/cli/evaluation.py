@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command ``edge-moe evaluate``."""
+"""Verb ``evaluate``: accuracy of a model's task heads on a set of pictures."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
+from host.cli.options import Json
 
+app = typer.Typer()
+
+
+@app.command()
 def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task heads; the street model that comes "
                                                                "with the package when none is given.")] = None,
              data: Annotated[Path | None, typer.Option(help="Folder with image and label or depth; rendered street "
@@ -21,7 +26,7 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
                                                                        "only, trained on scenes of series 0.")] = False,
              scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler; every core of this "
                                                                 "machine when none is given.")] = None,
-             json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False):
+             json_: Json = False):
     """Accuracy of a model on a set of pictures: mIoU, RMSE, log-RMSE, relative error."""
     from golden.spec.model import require
     from host.datasets import open_folder
