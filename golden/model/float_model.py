@@ -271,7 +271,7 @@ def run_heads(model: FloatModel, images: np.ndarray) -> dict[str, np.ndarray]:
     """Result of every task head, float32 [B, maps, height, width], of uint8 images [B, height, width, C]."""
     net, pixels, results = M3ViT(model).eval(), to_pixels(model.config, images), {}
     for task in model.config.tasks:
-        heads = model.config.heads_of(task)
-        stream = net(pixels, task) if heads else None
-        results |= {head.task: net.maps(stream, head.task).numpy() for head in heads}
+        if heads := model.config.heads_of(task):
+            stream = net(pixels, task)
+            results |= {head.task: net.maps(stream, head.task).numpy() for head in heads}
     return results

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from host.cli.options import Json
+from host.cli.output import UsageError
 
 app = typer.Typer()
 
@@ -39,7 +40,8 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
     from host.progress import steps
 
     model = model or default_model()
-    require(model is not None, "No model comes with this checkout: name one.")
+    if model is None:
+        raise UsageError("No model comes with this checkout: name one.")
     require(device in job.PREDICTORS, f"device must be one of {', '.join(job.PREDICTORS)}, not {device!r}.")
     config = import_checkpoint(model).config
     require(bool(config.task_heads), f"The model {config.name!r} has no task heads; there is nothing to evaluate.")

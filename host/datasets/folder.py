@@ -122,11 +122,12 @@ def _description(file: Path) -> dict:
 def _count(folder: Folder) -> int:
     """One more than the largest label that is not ignored."""
     probe = replace(folder, classes=("?",) * 255)
-    tops = [label[label != IGNORE].max(initial=0) for label in (probe.read(i).label for i in range(len(probe)))]
-    return int(max(tops)) + 1
+    labels = (probe.read(i).label for i in range(len(probe)))
+    return max(int(label[label != IGNORE].max(initial=0)) for label in labels if label is not None) + 1
 
 
 def _colour(index: int) -> tuple[int, int, int]:
     """Distinct colours by the bits of ``index``, as PASCAL VOC assigns them."""
     index += 1
-    return tuple(sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) for channel in range(3))
+    red, green, blue = (sum((index >> (3 * bit + c) & 1) << (7 - bit) for bit in range(3)) for c in range(3))
+    return red, green, blue

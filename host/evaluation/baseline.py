@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from host.datasets.folder import FolderError
 from host.evaluation.evaluate import Pictures
 from host.evaluation.metrics import confusion
 from host.scenes.classes import IGNORE
@@ -37,5 +38,7 @@ def colour_classifier(known: Pictures, others: Pictures,
 
 def _pixels(pictures: Pictures, index: int) -> tuple[np.ndarray, np.ndarray]:
     sample = pictures.read(index)
+    if sample.label is None:
+        raise FolderError(f"{sample.name} has no labels to learn colours from.")
     seen = sample.label != IGNORE
     return sample.image[seen], sample.label[seen]

@@ -26,7 +26,8 @@ PART = 10
 class Pictures(Protocol):
     """A set of pictures, such as :class:`host.datasets.Folder`; picklable."""
 
-    classes: tuple[str, ...]
+    @property
+    def classes(self) -> tuple[str, ...]: ...
 
     def __len__(self) -> int: ...
 

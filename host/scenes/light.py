@@ -9,21 +9,23 @@ from host.scenes.noise import fractal, hashed
 from host.scenes.palette import Draw
 from host.scenes.shapes import F
 
+Colour = tuple[float, ...]
+
 
 @dataclass(frozen=True)
 class Weather:
     """Light of one scene. ``sun`` is the unit vector to the sun; colours are of light, 1 a sunlit white."""
 
-    sun: tuple[float, float, float]
-    sunlight: tuple[float, float, float]
-    ambient: tuple[float, float, float]
-    zenith: tuple[float, float, float]
-    horizon: tuple[float, float, float]
+    sun: Colour
+    sunlight: Colour
+    ambient: Colour
+    zenith: Colour
+    horizon: Colour
     clouds: float
     fog: float
     """Distance in metres at which half of what is seen is fog."""
     exposure: float
-    balance: tuple[float, float, float]
+    balance: Colour
     contrast: float
     noise: float
     blur: float
@@ -100,7 +102,8 @@ def _column(colour) -> np.ndarray:
 
 
 def _lattice(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(np.indices((rows, columns), np.int32).reshape(2, -1))
+    y, x = np.indices((rows, columns), np.int32).reshape(2, -1)
+    return y, x
 
 
 def _blurred(picture: np.ndarray, amount) -> np.ndarray:

@@ -125,14 +125,15 @@ def _augmented(item, recipe: Recipe, rng: np.random.Generator):
     zoom = rng.uniform(1, recipe.zoom) if rng.random() < 0.5 else 1.0
     rows, columns = round(height / zoom), round(width / zoom)
     top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
-    flip, image = rng.random() < 0.5, image.float()
+    flip, image = bool(rng.random() < 0.5), image.float()
     if zoom > 1:
         window = slice(top, top + rows), slice(left, left + columns)
         image = _resized(image[(slice(None), *window)][None], height, width, "bilinear")[0]
         label = None if label is None else _resized(label[window][None, None], height, width, "nearest")[0, 0]
         depth = None if depth is None else _resized(depth[window][None, None], height, width, "nearest")[0, 0]
     if flip:
-        image, label, depth = (None if m is None else m.flip(-1) for m in (image, label, depth))
+        image = image.flip(-1)
+        label, depth = (None if m is None else m.flip(-1) for m in (label, depth))
     return _coloured(image, recipe.jitter, rng), label, depth
 
 

@@ -51,7 +51,7 @@ class Plan:
 
 def run(job: Job) -> dict:
     """Train; returns what to tell the user."""
-    plan = _scene_plan(job) if job.data is None else _folder_plan(job)
+    plan = _scene_plan(job) if job.data is None else _folder_plan(job, job.data)
     with progress(f"train {plan.config.name}") as report:
         model, figures = train(plan.config, plan.recipe, plan.source, plan.validation, job.work, init=plan.init,
                                resume=job.resume, processes=job.processes, report=report,
@@ -81,8 +81,8 @@ def _scene_plan(job: Job) -> Plan:
                 tuple(c.colour for c in CLASSES))
 
 
-def _folder_plan(job: Job) -> Plan:
-    folder = open_folder(job.data, job.classes, job.ignore)
+def _folder_plan(job: Job, data: Path) -> Plan:
+    folder = open_folder(data, job.classes, job.ignore)
     if job.validation is None:
         folder, held_out = split(folder)
     else:

@@ -84,7 +84,7 @@ def _products(x: Tensor, linears: Stacked) -> Tensor:  # [E, rows, inputs] -> [E
 class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
-        self.is_moe, self.tasks = config.is_moe(layer), len(config.tasks)
+        self.is_moe, self.tasks, self.experts = config.is_moe(layer), len(config.tasks), config.experts
         self.norm1 = nn.LayerNorm(config.dim, eps=config.eps)
         self.attn = Attention(config)
         self.norm2 = nn.LayerNorm(config.dim, eps=config.eps)
@@ -104,8 +104,8 @@ class Block(nn.Module):
         routes = [gate(part) for gate, part in zip(self.gate, z, strict=True)]
         chosen, weights = (torch.cat([route[i] for route in routes]) for i in range(2))
         y = self.mlp(z.flatten(0, 1), chosen, weights)
-        counts = [torch.bincount(route[0].reshape(-1), minlength=self.gate[0].out_features) for route in routes]
-        return x + y.reshape(x.shape), sum(route[2] for route in routes), counts
+        counts = [torch.bincount(route[0].reshape(-1), minlength=self.experts) for route in routes]
+        return x + y.reshape(x.shape), torch.stack([route[2] for route in routes]).sum(), counts
 
 
 class TrainingHead(nn.Module):
@@ -118,7 +118,8 @@ class TrainingHead(nn.Module):
         for i in range(WINDOWS + 1):
             size = 3 if i < WINDOWS else 1
             conv = nn.Conv2d(head.inputs(i, config.dim), head.outputs(i), size, padding=size // 2)
-            setattr(self, f"conv_{i}", conv.to(memory_format=torch.channels_last))
+            conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
+            setattr(self, f"conv_{i}", conv)
             if batch_norm and i < WINDOWS:
                 setattr(self, f"batch_norm_{i}", nn.BatchNorm2d(head.outputs(i)))
 
@@ -156,7 +157,7 @@ class TrainingNetwork(nn.Module):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, Stacked):
                 nn.init.trunc_normal_(module.weight, std=0.05)
-            elif isinstance(module, nn.Conv2d):
+            elif isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
