@@ -21,7 +21,7 @@ FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ign
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano accuracy verilog synth pnr bench stalls explore docs clean
+.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano accuracy verilog synth pnr bench stalls explore train docs clean
 
 help: ## list of the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -84,6 +84,9 @@ stalls: $(STAMP) ## 50 seeds of random DRAM stalls on nano, each frame compared 
 
 explore: $(STAMP) ## search machine configurations for BOARD (zcu102, kv260, u280): the Pareto front and what limits each; a picture
 	$(VENV)/bin/edge-moe explore --board $(BOARD) --picture $(OUT)/explore/$(BOARD).png $(ARGS)
+
+train: $(STAMP) ## train the street model (segmentation and depth) from rendered scenes, within 100 minutes on two cores; RESUME=1 goes on
+	$(VENV)/bin/edge-moe train -o $(OUT)/train/m3vit-street.safetensors --work $(OUT)/train $(if $(RESUME),--resume) $(ARGS)
 
 docs: $(STAMP) ## regenerate the tables inside the README files, and the figures
 	$(PY) -m host.report.pages

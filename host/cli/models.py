@@ -25,6 +25,9 @@ def import_(path: Source, output: Output,
             image: Annotated[str | None, typer.Option(help="Wanted image size, HEIGHTxWIDTH.")] = None,
             source_image: Annotated[str | None, typer.Option(help="Image size the checkpoint was trained for.")] = None,
             name: Annotated[str | None, typer.Option(help="What to call the model.")] = None,
+            head_kinds: Annotated[str | None, typer.Option(help="What heads of unusual names are: task=kind, "
+                                                           "comma-separated.")] = None,
+            backbone_only: Annotated[bool, typer.Option("--backbone-only", help="Leave the task heads out.")] = False,
             trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Unpickle the file: it can run any "
                                                        "code. Only for files of your own.")] = False,
             machine: Fits = None,
@@ -35,7 +38,9 @@ def import_(path: Source, output: Output,
 
     model = import_checkpoint(path, trust_pickle=trust_pickle, heads=heads, top_k=top_k, gate=gate, name=name,
                               activation=activation, tasks=None if tasks is None else tuple(tasks.split(",")),
-                              image=_size(image), source_image=_size(source_image))
+                              image=_size(image), source_image=_size(source_image), backbone_only=backbone_only or None,
+                              head_kinds=None if head_kinds is None else tuple(head_kinds.split(",")),
+                              note=lambda line: print(f"edge-moe: {line}", file=sys.stderr))
     require_fit(model.config, "fast", machine)
     save_float(model, output)
     show(json_, f"{path} -> {output}", describe(model.config) | {

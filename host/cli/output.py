@@ -32,4 +32,6 @@ def describe(config: ModelConfig) -> dict:
     """The usual facts about a model."""
     return {"model": config.name, "image": f"{config.image_height}x{config.image_width}", "tokens": config.tokens,
             "dim": config.dim, "depth": config.depth, "heads": config.heads, "moe_layers": len(config.moe_layers),
-            "experts": config.experts, "top_k": config.top_k, "tasks": ", ".join(config.tasks), "macs": config.macs}
+            "experts": config.experts, "top_k": config.top_k, "tasks": ", ".join(config.tasks), "macs": config.macs,
+            "task_heads": ", ".join(f"{h.task} ({h.kind}, {h.classes} maps, {h.channels} channels)"
+                                    for h in config.task_heads) or None}

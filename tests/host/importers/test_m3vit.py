@@ -33,14 +33,16 @@ class TestM3vit:
         state = {f"module.backbone.{name}": array for name, array in layouts.m3vit(model).items()}
         one = np.ones((2, 2), np.float32)
         state |= {f"module.{name}": one for name in (
-            "decoders.semseg.conv_0.weight", "decoder.norm.weight", "backbone.blocks.1.mlp.gate.0.w_gate_aux",
-            "backbone.blocks.1.mlp.gate.0.head.weight", "backbone.tam_model1.fc.weight", "backbone.head.weight",
-            "decoders.depth.syncbn_fc_0.num_batches_tracked")}
+            "backbone.blocks.1.mlp.gate.0.w_gate_aux", "tam_model2.conv.weight", "decoders.semseg.fc_aux.weight",
+            "backbone.blocks.1.mlp.gate.0.head.weight", "backbone.tam_model1.fc.weight", "backbone.head.weight")}
         path = save_pth(tmp_path / "checkpoint.pth.tar", state, epoch=7, backbone="VisionTransformer_moe",
                         state_dict=..., best_result={"multi_task_performance": 1.5}, optimizer={"state": {}, "lr": 0.1})
-        found = import_checkpoint(path, **GIVEN)
+        said: list[str] = []
+        found = import_checkpoint(path, note=said.append, **GIVEN)
         same(found, model)
         assert found.config.name == "checkpoint"
+        assert said == ["5 tensors are for training only and left out: blocks.1.mlp.gate.0.head.weight, "
+                        "blocks.1.mlp.gate.0.w_gate_aux, decoders.semseg.fc_aux.weight, tam_model1.fc.weight, ..."]
 
     def test_momentum_encoder_is_left_out(self, tmp_path):
         model = made(replace(MOE, **IMAGENET))
