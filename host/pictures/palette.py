@@ -41,7 +41,8 @@ def _distinct(count: int) -> list[tuple[int, int, int]]:
     hue = np.arange(count) * 0.6180339887 % 1.0
     value = 0.95 - 0.35 * (np.arange(count) % 3) / 2
     channel = np.clip(np.abs((hue[:, None] * 6 + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
-    return [tuple(int(c) for c in row) for row in np.rint(255 * value[:, None] * (0.25 + 0.75 * channel))]
+    rows = np.rint(255 * value[:, None] * (0.25 + 0.75 * channel)).astype(int)
+    return [(int(red), int(green), int(blue)) for red, green, blue in rows]
 
 
 def painted(classes: np.ndarray, names: tuple[str, ...]) -> np.ndarray:

@@ -16,8 +16,8 @@ from golden.spec.tables import NORMALIZED_FRAC
 from host.quantizer import emulation, folding
 from host.quantizer.findings import Findings
 from host.quantizer.folding import Scale
+from host.quantizer.heads.map_steps import MapPolicy
 from host.quantizer.linear import Inputs, LinearCodes, Rounding, fit_linear
-from host.quantizer.map_steps import MapPolicy
 from host.quantizer.operand_steps import Policy, gain_grid, operand_scale
 
 _, AFFINE_SHIFT_MAX = bounds(Opcode.LINEAR, "shift2")

@@ -21,7 +21,7 @@ from host.quantizer import emulation, folding
 from host.quantizer.attention import AttentionQuantizer
 from host.quantizer.ffn import FfnQuantizer
 from host.quantizer.findings import Finding, Findings
-from host.quantizer.head import HeadQuantizer, head_pictures
+from host.quantizer.heads.head import HeadQuantizer, head_pictures
 from host.quantizer.layer import LayerQuantizer, Options
 from host.quantizer.linear import Inputs
 from host.quantizer.mixed_precision import mixed

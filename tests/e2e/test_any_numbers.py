@@ -22,7 +22,7 @@ from host.driver.layout import prepare_input
 from host.driver.session import Session
 from sim.board.settings import DramSettings
 from sim.trace import Tracer
-from tests.e2e.programs import with_program, words_of
+from tests.e2e.support.programs import with_program, words_of
 
 pytestmark = pytest.mark.rtl
 LIMIT = 2_000_000

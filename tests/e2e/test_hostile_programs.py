@@ -18,8 +18,8 @@ from host.compiler.compile import compile_model
 from host.driver.errors import AccelError
 from host.driver.session import Session
 from sim.board.settings import DramSettings, Fault
-from tests.e2e.illegal_fields import CASES, ELSEWHERE, FIELD, OPCODE, QUIET, READ, WRITE
-from tests.e2e.programs import with_program, words_of
+from tests.e2e.support.illegal_fields import CASES, ELSEWHERE, FIELD, OPCODE, QUIET, READ, WRITE
+from tests.e2e.support.programs import with_program, words_of
 
 pytestmark = pytest.mark.rtl
 LIMIT = 2_000_000

@@ -16,7 +16,7 @@ from host.compiler.compile import compile_model
 from host.driver.session import Session
 from sim.board.settings import DramSettings
 from sim.device import SimDevice
-from tests.e2e.programs import with_program, words_of
+from tests.e2e.support.programs import with_program, words_of
 
 pytestmark = pytest.mark.rtl
 LIMIT = 2_000_000

@@ -13,10 +13,11 @@ from golden.spec.model import ModelConfig
 from golden.spec.quantized import HeadPlan
 from golden.spec.tables import UNSIGNED_MAX
 from golden.spec.tiling import WINDOW
-from host.quantizer import emulation, maps
+from host.quantizer import emulation
+from host.quantizer.heads import maps
+from host.quantizer.heads.map_steps import map_step, norm_grid
 from host.quantizer.layer import NORM_SHIFT_MAX, LayerQuantizer
 from host.quantizer.linear import Inputs, LinearCodes, fit_linear
-from host.quantizer.map_steps import map_step, norm_grid
 from host.quantizer.operand_steps import operand_scale
 
 MAP_CLIPPED_DB = 25.0
