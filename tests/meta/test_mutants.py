@@ -68,6 +68,8 @@ MUTANTS = [
            "dma.test_write_engine",
            "asked.eq((addressed != 0) & (filled != 0))", "asked.eq(addressed != 0)",
            options=(("tests", ["names_a_response_before_its_burst_was_taken"]),)),
+    Mutant("a window's columns take lane rows that are not free", "hw.array.operand_loader", "OperandLoader",
+           "array.test_operand_loader", "(windows.opens | ~order.window)", "~order.window", (NANO,)),
     Mutant("appended entries are not counted", "hw.ctrl.bounds_check", "BoundsChecker",
            "ctrl.test_bounds_check",
            'Mux(s2_append, state["entries"], 0)', "0", (NANO,)),
