@@ -15,7 +15,7 @@ def choose(condition, yes, no):
 
 
 def derived(opcode: Opcode, f, pick=choose) -> dict:
-    """Inputs of the functions of ``golden.spec.legality``, beside the fields ``f`` themselves."""
+    """Inputs of the functions of ``golden.spec.legality`` that are no fields."""
     found = {}
     for stage in DERIVED:
         found |= stage(opcode, f | found, pick)
