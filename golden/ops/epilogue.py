@@ -8,6 +8,7 @@ import numpy as np
 from golden.ops.activation import activate
 from golden.ops.arith import DomainError, check_range, clip_weight, integers, rsh, sat, wrap32
 from golden.ops.operand import Operand
+from golden.ops.saturation import note
 from golden.spec.tables import UNSIGNED_MAX
 
 
@@ -88,9 +89,13 @@ def to_key_value(v) -> np.ndarray:
 
 
 def to_unsigned(v) -> Operand:
-    """``v`` [N, O] clipped to [0, 255], unsigned bytes with exponents 0: destination UNSIGNED8, ReLU included.
+    """``v`` [N, O] clipped to [0, 255], unsigned bytes with exponents 0: destination UNSIGNED8, ReLU included. Only
+    values above 255 count as clipped.
 
     >>> to_unsigned([[-5, 3, 300]]).bytes.tolist()
     [[0, 3, 255]]
     """
-    return Operand.pixels(np.clip(integers(v, "v"), 0, UNSIGNED_MAX).astype(np.uint8))
+    positive = np.maximum(integers(v, "v"), 0)
+    codes = np.minimum(positive, UNSIGNED_MAX)
+    note("unsigned", positive, codes)
+    return Operand.pixels(codes.astype(np.uint8))

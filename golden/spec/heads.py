@@ -9,11 +9,16 @@ the height and width of the token grid.
 
 from dataclasses import dataclass
 
+from golden.spec.activations import ACT_IN_FRAC, ACT_OUT_FRAC
+
 WINDOWS = 4
 """3x3 convolutions of a head: ``conv_0`` .. ``conv_3``; ``conv_4`` is the 1x1 convolution."""
 UPSAMPLED = (True, True, True, False, True)
 """Whether the map of ``conv_i`` is enlarged by 2 afterwards."""
 NORM_EPS = 1e-6
+RELU_SHIFT2 = ACT_OUT_FRAC - ACT_IN_FRAC
+"""Right shift of the affine after ReLU (gain 1, offset 0) that gives a 16-bit result of ``conv_3`` in the steps of its
+input."""
 ENLARGEMENT = 2 ** sum(UPSAMPLED)
 """Height and width of a head's result over those of the token grid."""
 
