@@ -19,7 +19,7 @@ class ExpertsLowering:
         c, b = self.config, f"blocks.{i}."
         self.queue = Region(f"{b}queues", Memory.QUEUE, count * c.top_k, 1)
         for task in c.tasks:
-            self._payload(f"{b}gate.{task}", lambda g=f"{b}gate.{task}": lay.gate(
+            self.payload(f"{b}gate.{task}", lambda g=f"{b}gate.{task}": lay.gate(
                 self.machine, self.t(f"{g}.weight"), self.t(f"{g}.bias")))
         append = 0
         for copy, task in enumerate(self.tasks):
@@ -44,7 +44,7 @@ class ExpertsLowering:
         width = c.expert_hidden
         pitch_fc1 = linear_lines(tiles(width), slices(c.dim))
         pitch = pitch_fc1 + linear_lines(tiles(c.dim), slices(width))
-        payload = self._payload(name, lambda: b"".join(self._expert(name, e) for e in range(c.experts)))
+        payload = self.payload(name, lambda: b"".join(self._expert(name, e) for e in range(c.experts)))
         fc1, fc2 = self.ffn(name, a, hidden, width, count, payload)
         fc1.fields |= {"tokens": 0, "stream": 0, "src_index": Index.QUEUE_TOKEN, "dst_index": Index.QUEUE_SLOT}
         fc2.fields |= {"tokens": 0, "stream": pitch_fc1, "src_index": Index.QUEUE_SLOT, "dst_index": Index.QUEUE_TOKEN,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lowering: from a quantized network to instructions without addresses and the payloads of the weight stream."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from golden.spec.activations import ACTIVATIONS
@@ -8,10 +10,13 @@ from golden.spec.isa import LIMITS, Dest, Opcode
 from golden.spec.isa import Region as Base
 from golden.spec.machine import SLICE, MachineConfig
 from golden.spec.model import ModelConfig
+from golden.spec.outputs import FEATURES, LOGITS, OutputBuffer, expected
 from golden.spec.quantized import LayerPlan
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows, slices, tiles
 from host.compiler import weight_stream as lay
 from host.compiler.experts import ExpertsLowering
+from host.compiler.heads.lower import HeadLowering
+from host.compiler.heads.plan import INSTRUCTION_PRICE, Room
 from host.compiler.limits import check_limits
 from host.compiler.split import linear_part
 from host.ir.nodes import Access, Memory, Node, Region, Row
@@ -30,15 +35,17 @@ class Lowering(ExpertsLowering):
 
     ``model`` has ``config``, ``plan`` and ``tensors`` (``golden.spec.quantized``). ``stream`` collects payloads.
     ``room``: most operand rows that the hidden operands of an FFN may take, which is otherwise done in ranges of tokens
-    (its weights come once a range); ``patch_ranges``: in how many ranges of tokens the image is loaded and embedded.
+    (its weights come once a range); ``patch_ranges``: in how many ranges of tokens the image is loaded and embedded;
+    ``instruction``: cycles that a task head may cost to save an instruction. ``output`` describes the results, once
+    :meth:`program` is done.
     """
 
     def __init__(self, model, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...], room: int = 1 << 16,
-                 patch_ranges: int = 1):
+                 patch_ranges: int = 1, instruction: int = INSTRUCTION_PRICE):
         self.config: ModelConfig = model.config
         self.plan, self.tensors = model.plan, model.tensors
         self.machine, self.stream, self.tasks = machine, stream, tasks
-        self.room, self.patch_ranges = room, patch_ranges
+        self.room, self.patch_ranges, self.instruction = room, patch_ranges, instruction
         self.nodes: list[Node] = []
         c = self.config
         self.first_moe = min(c.moe_layers, default=c.depth)
@@ -68,7 +75,8 @@ class Lowering(ExpertsLowering):
         self.nodes.append(node)
         return node
 
-    def _payload(self, name: str, make) -> str:
+    def payload(self, name: str, make) -> str:
+        """The name of a part of the weight stream, which ``make`` creates where it is new."""
         if name not in self.stream:
             self.stream.add(name, make())
         return name
@@ -79,7 +87,7 @@ class Lowering(ExpertsLowering):
         if payload is None:
             parts = ("gain", "offset") if fields.get("affine") else ()
             affine = {part: self.t(f"{name}.{part}") for part in parts}
-            payload = self._payload(name, lambda: lay.linear(
+            payload = self.payload(name, lambda: lay.linear(
                 self.machine, self.t(f"{name}.weight"), self.t(f"{name}.bias"), self.t(f"{name}.multiplier"), **affine))
         fields = {"tokens": tokens, "tiles": tiles(outputs), "slices": slices(inputs), "src_row": Row(src, src_first),
                   "src_stride": src.stride, "src_plane": src.rows if src.wide else 0, "src_wide": int(src.wide),
@@ -147,7 +155,7 @@ class Lowering(ExpertsLowering):
             fields |= {"normalized": 1, "normalized_row": Row(normalized), "normalized_stride": normalized.stride,
                        "normalized_plane": normalized.rows}
             writes.append(Access(normalized))
-        payload = self._payload(name, lambda: lay.norm(self.t(f"{name}.gain"), self.t(f"{name}.offset")))
+        payload = self.payload(name, lambda: lay.norm(self.t(f"{name}.gain"), self.t(f"{name}.offset")))
         self.add(Opcode.NORM, name, fields=fields, reads=(Access(self.x, first, tokens),), writes=tuple(writes),
                  payload=payload, tokens=tokens)
         return out
@@ -176,7 +184,7 @@ class Lowering(ExpertsLowering):
 
     def attention(self, i: int, q: Region, k: Region, v: Region, out: Region, first: int) -> None:
         c, b, plan = self.config, f"blocks.{i}.attn", self.plan.layers[i]
-        payload = self._payload(b, lambda: lay.attention(
+        payload = self.payload(b, lambda: lay.attention(
             self.t(f"{b}.score_multiplier"), self.t(f"{b}.out.gain"), self.t(f"{b}.out.offset")))
         self.add(Opcode.ATTENTION, b, payload=payload, macs=2 * c.tokens * c.tokens * c.dim, tokens=c.tokens,
                  reads=(Access(q, first, c.tokens), Access(k), Access(v)), writes=(Access(out, first, c.tokens),),
@@ -236,11 +244,13 @@ class Lowering(ExpertsLowering):
         return fc1, fc2
 
     def finish(self) -> None:
-        """Store the residual stream of every copy, then the classifier's logits."""
+        """Store the residual stream of every copy and the classifier's logits; then come the task heads."""
         c = self.config
+        outputs = expected(c, self.plan, self.tasks)
+        at = {(output.task, output.name): i for i, output in enumerate(outputs)}
         for copy, task in enumerate(self.tasks):
-            first, lines = copy * c.tokens, copy * self.output_lines
-            self.store(f"residual.{task}", self.x, first, c.tokens, lines)
+            first = copy * c.tokens
+            self.store(f"residual.{task}", self.x, first, c.tokens, outputs[at[task, FEATURES]].offset)
             if not c.classes:
                 continue
             a = self.norm("norm", self.plan.head, c.extra_tokens, first)
@@ -250,13 +260,16 @@ class Lowering(ExpertsLowering):
                                    src_first=slot, shift1=self.number(f"{name}.shift"), dst_stride=0)
                 self.nodes += [linear_part(head, first, min(_MOST_TILES, tiles(c.classes) - first), 0, 1)
                                for first in range(0, tiles(c.classes), _MOST_TILES)]
-                self.store(f"{name}.{task}", y, 0, 1, lines + c.tokens * self.x.stride + slot * y.stride)
-
-    @property
-    def output_lines(self) -> int:
-        """64-byte lines of one task's result."""
-        c = self.config
-        return c.tokens * self.x.stride + (c.extra_tokens * residual_rows(c.classes) if c.classes else 0)
+                self.store(f"{name}.{task}", y, 0, 1, outputs[at[task, LOGITS]].offset + slot * y.stride)
+        lines = scratch = outputs[-1].end
+        heads = [(copy, task, head) for copy, task in enumerate(self.tasks) for head in c.heads_of(task)]
+        for left, (copy, task, head) in zip(reversed(range(len(heads))), heads, strict=True):
+            room = Room(self.machine, self.machine.residual_rows - (self.x.size if left else 0), self.instruction)
+            i = at[task, head.task]
+            part = HeadLowering(self, head, copy * c.tokens, outputs[i], scratch, room, repr(c.name))
+            part.lower()
+            outputs[i], lines = replace(outputs[i], strips=part.strips), max(lines, part.end)
+        self.output = OutputBuffer(tuple(outputs), lines)
 
     def store(self, name: str, region: Region, first: int, count: int, line: int) -> None:
         self.add(Opcode.STORE, name, reads=(Access(region, first, count),), fields={

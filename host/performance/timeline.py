@@ -9,8 +9,17 @@ from math import ceil
 from golden.spec import isa
 from golden.spec.isa import Dest, Index, Memory, Opcode, Unit
 from golden.spec.machine import LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, TN, MachineConfig
-from golden.spec.tiling import SLICES_PER_ROW, attention_lines, norm_lines
-from host.performance.estimate import MAIN_BYTES, PORT_BYTES, attention_group, norm_cycles, norm_planes
+from golden.spec.tiling import attention_lines, norm_lines
+from host.performance.estimate import (
+    MAIN_BYTES,
+    PORT_BYTES,
+    attention_group,
+    groups,
+    norm_cycles,
+    norm_planes,
+    pass_cycles,
+    upsample_cycles,
+)
 from host.performance.weight_stream_model import Dram, Store, WeightStreamModel
 
 
@@ -54,13 +63,6 @@ def latencies(machine: MachineConfig) -> Latencies:
     """Those of a machine: parts of a block and of a chunk wait for each other where units are serialized."""
     more, plain = machine.serialization - 1, Latencies()
     return replace(plain, epilogue=plain.epilogue + 3 * more, norm=plain.norm + more, softmax=plain.softmax + more)
-
-
-def pass_cycles(machine: MachineConfig, fields: dict) -> int:
-    """Cycles of one tile of one token group: its steps, the loading of its rows, or the leaving of its results."""
-    passes = 2 if fields["src_wide"] else 1
-    rows = machine.tm * ceil(fields["slices"] / SLICES_PER_ROW) * passes
-    return max(fields["slices"] * machine.steps * passes, machine.tm * TN // machine.lanes, rows)
 
 
 @dataclass(frozen=True)
