@@ -128,7 +128,8 @@ class Image:
             "machine": asdict(self.machine), "model": self.model.to_json(), "plan": self.plan.to_json(),
             "programs": [{"task": task, "symbols": [list(asdict(s).values()) for s in self.symbols[task]]}
                          for task in self.programs],
-            "symbol_fields": list(Symbol.__dataclass_fields__), "input": self.input, "outputs": {task: to_json(buffer) for task, buffer in self.outputs.items()},
+            "symbol_fields": list(Symbol.__dataclass_fields__), "input": self.input,
+            "outputs": {task: to_json(buffer) for task, buffer in self.outputs.items()},
         }
 
     def to_bytes(self) -> bytes:

@@ -20,7 +20,8 @@ class Output:
     buffer, from the 64-byte line ``offset`` on; ``kind`` is one of :data:`KINDS`.
 
     The last axis, channels, is filled up to whole lines of 32 values; the other axes follow in order. A map [lines,
-    columns, channels] lies in column ``strips``, one after the other, each as an array of its own.
+    columns, channels] lies in ``tiles`` of (lines, columns), the last ones smaller, each as an array of its own: line
+    by line of tiles, or column by column where the third number is 1.
     """
 
     name: str
@@ -29,7 +30,14 @@ class Output:
     offset: int
     shape: tuple[int, ...]
     frac: int
-    strips: tuple[int, ...] = ()
+    tiles: tuple[int, ...] = ()
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """First line and first column of each tile of a map, in their order."""
+        (height, width, _), (lines, columns, down) = self.shape, self.tiles
+        ys, xs = range(0, height, lines), range(0, width, columns)
+        return [(y, x) for x in xs for y in ys] if down else [(y, x) for y in ys for x in xs]
 
     @property
     def lines(self) -> int:
@@ -51,7 +59,8 @@ class OutputBuffer:
 
 
 def expected(config: ModelConfig, plan: Plan, tasks: tuple[str, ...]) -> list[Output]:
-    """The outputs of a program that runs ``tasks``, one after the other; their strips are the compiler's choice."""
+    """The outputs of a program that runs ``tasks``, one after the other; maps in one tile: the compiler chooses others.
+    """
     (height, width), found, offset = config.grid, [], 0
     plans = dict(zip((head.task for head in config.task_heads), plan.task_heads, strict=True))
     for task in tasks:
@@ -61,12 +70,13 @@ def expected(config: ModelConfig, plan: Plan, tasks: tuple[str, ...]) -> list[Ou
         wanted += [(head.task, head.kind, (8 * height, 8 * width, head.classes), plans[head.task].frac)
                    for head in config.heads_of(task)]
         for name, kind, shape, frac in wanted:
-            found.append(Output(name, kind, task, offset, shape, frac))
+            tiles = (*shape[:2], 0) if kind in HEAD_KINDS else ()
+            found.append(Output(name, kind, task, offset, shape, frac, tiles))
             offset = found[-1].end
     return found
 
 
-_TEXTS, _NUMBERS, _LISTS = ("name", "kind", "task"), ("offset", "frac"), ("shape", "strips")
+_TEXTS, _NUMBERS, _LISTS = ("name", "kind", "task"), ("offset", "frac"), ("shape", "tiles")
 
 
 def to_json(buffer: OutputBuffer) -> dict:
@@ -99,16 +109,19 @@ def _count(value: object) -> bool:
 def problem(buffer: OutputBuffer, config: ModelConfig, plan: Plan, tasks: tuple[str, ...]) -> str | None:
     """What is wrong with the output buffer of a program that runs ``tasks``, a sentence, or None."""
     wanted = expected(config, plan, tasks)
-    if [replace(output, strips=()) for output in buffer.outputs] != wanted:
+    for output, other in zip(buffer.outputs, wanted, strict=False):
+        least, most = ((1, 1, 0), (*other.tiles[:2], 1)) if other.tiles else ((), ())
+        if len(output.tiles) != len(most) or not all(map(_within, least, output.tiles, most)):
+            return f"The tiles of output {output.name!r} must lie in {least}..{most}, not {output.tiles}."
+    if [replace(output, tiles=()) for output in buffer.outputs] != [replace(output, tiles=()) for output in wanted]:
         return f"The outputs must be {[_said(output) for output in wanted]}, not {[_said(o) for o in buffer.outputs]}."
-    for output in buffer.outputs:
-        width = output.shape[1] if output.kind in HEAD_KINDS else 0
-        if sum(output.strips) != width or 0 in output.strips:
-            return (f"The strips of output {output.name!r} must have {width} columns together, each at least one, not "
-                    f"{output.strips}.")
     if buffer.lines < wanted[-1].end:
         return f"The outputs take {wanted[-1].end} lines; the output buffer has {buffer.lines}."
     return None
+
+
+def _within(least: int, value: int, most: int) -> bool:
+    return least <= value <= most
 
 
 def _said(output: Output) -> str:

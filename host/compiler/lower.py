@@ -268,7 +268,7 @@ class Lowering(ExpertsLowering):
             i = at[task, head.task]
             part = HeadLowering(self, head, copy * c.tokens, outputs[i], scratch, room, repr(c.name))
             part.lower()
-            outputs[i], lines = replace(outputs[i], strips=part.strips), max(lines, part.end)
+            outputs[i], lines = replace(outputs[i], tiles=part.tiles), max(lines, part.end)
         self.output = OutputBuffer(tuple(outputs), lines)
 
     def store(self, name: str, region: Region, first: int, count: int, line: int) -> None:

@@ -39,12 +39,16 @@ def read_output(data: bytes, output: Output) -> np.ndarray:
         raise InputError(f"The output {output.name!r} ends at byte {output.end * LINE}; the buffer has {len(data)}.")
     values = np.frombuffer(data, "<i2", output.lines * VALUES, output.offset * LINE)
     *outer, channels = output.shape
-    if not output.strips:
+    if not output.tiles:
         return values.reshape(*outer, -1)[..., :channels].astype(np.int16)
-    parts = np.split(values.reshape(output.shape[0] * output.shape[1], -1),
-                     np.cumsum([output.shape[0] * width for width in output.strips])[:-1])
-    return np.concatenate([part.reshape(output.shape[0], width, -1)[..., :channels] for part, width
-                           in zip(parts, output.strips, strict=True)], axis=1).astype(np.int16)
+    result, (height, width, _), (lines, columns, _) = np.zeros(output.shape, np.int16), output.shape, output.tiles
+    first, values = 0, values.reshape(height * width, -1)[:, :channels]
+    for y, x in output.places:
+        here = min(lines, height - y), min(columns, width - x)
+        count = here[0] * here[1]
+        result[y:y + here[0], x:x + here[1]] = values[first:first + count].reshape(*here, channels)
+        first += count
+    return result
 
 
 def find(outputs: tuple[Output, ...], name: str, task: str | None = None) -> Output:

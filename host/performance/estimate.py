@@ -32,11 +32,17 @@ def pass_cycles(machine: MachineConfig, fields: dict) -> int:
     With ``window`` each of the tm + 2 neighbours of a group is loaded once for a line and operand row.
     """
     passes = 2 if fields["src_wide"] else 1
+    return max(fields["slices"] * machine.steps * passes, machine.tm * TN // machine.lanes,
+               group_rows(machine, fields))
+
+
+def group_rows(machine: MachineConfig, fields: dict) -> int:
+    """Operand rows that are read for one tile of a full token group."""
     if window := fields.get("window", 0):
         rows = (machine.tm + WINDOW - 1) * WINDOW * window
     else:
         rows = machine.tm * ceil(fields["slices"] / SLICES_PER_ROW)
-    return max(fields["slices"] * machine.steps * passes, machine.tm * TN // machine.lanes, rows * passes)
+    return rows * (2 if fields["src_wide"] else 1)
 
 
 def groups(machine: MachineConfig, fields: dict, tokens: float) -> int:

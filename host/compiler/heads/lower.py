@@ -50,10 +50,10 @@ class HeadLowering:
                 self.end += level.conv.height * level.conv.width * level.conv.out_stride
 
     @property
-    def strips(self) -> tuple[int, ...]:
-        """Widths of the column strips that the result is stored in."""
+    def tiles(self) -> tuple[int, int, int]:
+        """Tiles that the result is stored in."""
         last = self.levels[-1]
-        return tuple(len(job.columns) for job in last.jobs if job.lines.first == 0)
+        return last.band, last.tile, int(last.strips)
 
     def lower(self) -> None:
         """All instructions of the head."""
@@ -108,8 +108,8 @@ class HeadLowering:
             return
         stride, width = level.conv.stride, level.conv.source[1]
         whole = len(job.stored) == width
-        for load in job.loads if whole else [Lines(load.first + i, 1, load.slot + i) for load in job.loads
-                                             for i in range(load.count)]:
+        single = [Lines(lines.first + i, 1, lines.slot + i) for lines in job.loads for i in range(lines.count)]
+        for load in job.loads if whole else single:
             row, rows = at.source + load.slot * level.slot_columns * stride, load.count * len(job.stored) * stride
             self.low.add(Opcode.LOAD, f"{self.name}.map_{layer - 1}", writes=(self._rows(row, rows),), fields={
                 "region": int(Base.OUTPUT), "memory": 0, "row": Row(self.maps, row), "rows": rows,
@@ -198,19 +198,25 @@ class HeadLowering:
                 "reuse_weights": int(several and j > 0), "reuse_offset": offset if several and j else 0}
 
     def _buffer(self, level: Level, j: int) -> int:
-        """First position of the results of tile ``j`` in residual memory."""
-        return j % level.buffers * level.band * level.tile
+        """First position of the results of tile ``j`` in residual memory: tiles of a group follow each other."""
+        group, inside = divmod(j, level.group)
+        first = group % (level.buffers // level.group) * level.group * level.band * level.tile
+        return first + sum(job.positions for job in level.jobs[j - inside:j])
 
     def _store(self, layer: int, j: int) -> None:
-        """The results of a tile leave the chip: into a map on its way, line by line, or into a strip of the output."""
+        """The results of a tile leave the chip: into a map on its way, line by line; or into the output, with those of
+        its whole group, after the last of them."""
         level, at = self.levels[layer], self.placed[layer]
         job, conv, name = level.jobs[j], level.conv, f"{self.name}.map_{layer}"
         if level.result is Fate.CONSUMED:
-            before = conv.height * job.columns.first + job.lines.first * len(job.columns)
-            first, rows = self._buffer(level, j), job.positions * self.shape.last_tiles
-            self.low.add(Opcode.STORE, self.name, reads=(Access(self.results, first, job.positions),), fields={
+            if (j + 1) % level.group and j + 1 < len(level.jobs):
+                return
+            first = j - j % level.group
+            before, positions = (sum(job.positions for job in level.jobs[a:b]) for a, b in ((0, first), (first, j + 1)))
+            row = self._buffer(level, first)
+            self.low.add(Opcode.STORE, self.name, reads=(Access(self.results, row, positions),), fields={
                 "offset": self.output.offset + before * self.shape.last_tiles, "memory": 1,
-                "row": Row(self.results, first), "rows": rows})
+                "row": Row(self.results, row), "rows": positions * self.shape.last_tiles})
         elif level.result is Fate.STORED:
             row, width = self._result_row(at, j, job), len(job.columns)
             step = len(job.lines) if width == conv.width else 1

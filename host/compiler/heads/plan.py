@@ -8,7 +8,7 @@ pass the bus besides weights once, instructions. The plan of least price that fi
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from golden.spec.isa import LIMITS, Opcode
 from golden.spec.machine import LINE, PARAM_LINES, MachineConfig
@@ -26,6 +26,8 @@ INSTRUCTION_PRICE = 40
 DRAIN = 130
 """Cycles without a multiplication when the array must be empty before the next instruction."""
 MOST_TILES = 32
+BUFFERS = (1, 2, 4, 8)
+"""Tiles of results that may be on chip together."""
 _ROW_CYCLES = LINE // MAIN_BYTES
 _FIELDS = {name: high for opcode in (Opcode.LINEAR, Opcode.UPSAMPLE) for name, (_, high) in LIMITS[opcode].items()}
 _POSITIONS, _LINES, _COLUMNS = _FIELDS["tokens"], _FIELDS["lines"], _FIELDS["width"]
@@ -52,8 +54,9 @@ class Room:
 class Level:
     """One convolution in strips: ``band`` lines and ``tile`` columns at a time, ``slots`` source lines on chip.
 
-    ``strips``: the source comes in column strips, each as wide as a tile needs. ``buffers``: bands of results of the
-    last convolution at a time. ``retain``: weights stay in the ring from the first tile to the last.
+    ``strips``: the source comes in column strips, each as wide as a tile needs. ``buffers``: tiles of results of the
+    last convolution that are on chip together; half of them are stored at a time. ``retain``: weights stay in the ring
+    from the first tile to the last.
     """
 
     conv: Conv
@@ -79,6 +82,11 @@ class Level:
     @cached_property
     def tiles(self) -> "Cuts":
         return Cuts(self.conv.width, self.tile)
+
+    @property
+    def group(self) -> int:
+        """Tiles of results that are stored at a time."""
+        return max(1, self.buffers // 2)
 
     @property
     def slot_columns(self) -> int:
@@ -121,6 +129,7 @@ class Placed:
     results: tuple[int, ...]
 
 
+@lru_cache(maxsize=256)
 def plan_head(shape: HeadShape, room: Room, what: str) -> tuple[Level, ...]:
     """The levels of a head. Raises :class:`NotFitting` with a sentence that begins with ``what`` is compiled."""
     last = len(shape.convs) - 1
@@ -134,11 +143,12 @@ def plan_head(shape: HeadShape, room: Room, what: str) -> tuple[Level, ...]:
                 if level is not None and (result not in found or before + price < found[result][0]):
                     found[result] = before + price, (*levels, level)
         if not found:
-            memory = room.machine.operand_rows * LINE
+            m = room.machine
             raise NotFitting(
                 f"{what} has no strip of {conv.name}, {conv.height} x {conv.width} positions of {conv.stride * LINE} "
-                f"bytes, that fits the {memory} bytes of operand memory and {room.residual_rows * LINE} free bytes of "
-                f"residual memory of the machine {room.machine.name!r}. Take a larger machine or fewer channels.")
+                f"bytes, that fits the machine {m.name!r}: {m.operand_rows * LINE} bytes of operand memory, "
+                f"{room.residual_rows * LINE} free bytes of residual memory, {m.program_depth} instructions. Take a "
+                f"larger machine or fewer channels.")
         best = found
     return best[Fate.CONSUMED][1]
 
@@ -177,10 +187,13 @@ def _levels(shape: HeadShape, i: int, source: Fate, result: Fate, room: Room) ->
                     or level.bands.count * level.tiles.count > m.program_depth):
                 continue
             slots = _slots(level, m)
-            buffers = next((n for n in (2, 1) if n * band * tile * shape.last_tiles <= room.residual_rows), 0)
-            if slots and (buffers or result is not Fate.CONSUMED):
-                level = replace(level, slots=slots, buffers=buffers)
-                yield _level_price(level, shape, room), level
+            for buffers in BUFFERS if result is Fate.CONSUMED and slots else ():
+                if buffers * band * tile * shape.last_tiles <= room.residual_rows:
+                    found = replace(level, slots=slots, buffers=buffers)
+                    yield _level_price(found, shape, room), found
+            if slots and result is not Fate.CONSUMED:
+                found = replace(level, slots=slots)
+                yield _level_price(found, shape, room), found
 
 
 def _tiles(conv: Conv, source: Fate, result: Fate, tm: int) -> list[tuple[int, bool]]:
@@ -237,7 +250,8 @@ def _level_price(level: Level, shape: HeadShape, room: Room) -> float:
             m, {"slices": shape.last_slices, "src_wide": shape.last_wide})
         parameters += shape.last_tiles * PARAM_LINES
         weights += linear_lines(shape.last_tiles, shape.last_slices)
-        instructions += 2 * count
+        instructions += count + ceil_div(count, level.group)
+        cycles += level.group * level.band * level.tile * shape.last_tiles * _ROW_CYCLES
         if level.buffers == 1:
             cycles += conv.height * conv.width * shape.last_tiles * _ROW_CYCLES + count * DRAIN
     again = (count - 1) * (parameters if level.retain else weights)

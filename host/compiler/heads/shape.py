@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shape of a task head in the units of the machine: maps in operand rows, weights in slices, results in residual rows."""
+"""Shape of a task head in the machine's units: maps in operand rows, weights in slices, results in residual rows."""
 
 from dataclasses import dataclass
 

@@ -11,13 +11,14 @@ from golden.iss.tensors import normalized, result
 from golden.model.random_int_model import random_int_model
 from golden.ops.operand import Operand
 from golden.spec import isa, machine, model
+from golden.spec.heads import HeadConfig
 from golden.spec.isa import Dest, Index, Opcode
 from golden.spec.model import GateKind
 from golden.spec.quantized import LayerPlan, Plan
 from golden.spec.status import Status
 from host.compiler.compile import compile_model
 from host.compiler.passes import PASSES
-from host.driver.layout import prepare_input, read_logits, read_output
+from host.driver.layout import find, prepare_input, read_output
 
 MIXED = Plan((LayerPlan(norm1=True, hidden=True), LayerPlan(prob=True, norm2=True)))
 TINY_DEPTH2 = replace(model.M3VIT_TINY, depth=2, moe_layers=(1,))
@@ -109,10 +110,10 @@ def compare(network, image, pixels, task):
             np.testing.assert_array_equal(queue.weights, wanted[f"{b}.weights"][token, place])
         seen.update((f"{b}.experts", f"{b}.weights"))
     # A MoE block's result is the residual stream after its last expert: what the next instructions read.
-    stream = read_output(out, image.output)
+    stream = read_output(out, find(image.results(), "features"))
     np.testing.assert_array_equal(stream, wanted[f"blocks.{network.config.depth - 1}"])
     if network.config.classes:
-        same("logits", read_logits(out, image.output))
+        same("logits", read_output(out, find(image.results(), "logits")))
     return seen, set(wanted)
 
 
@@ -153,8 +154,9 @@ def test_joint_program_gives_every_task_its_result(make):
     image = compile_model(network, machine.ZCU102)
     assert image.tasks("a+b+c") == config.tasks
     out = run_image(image, prepare_input(picture(config), image.input), "a+b+c")
-    for place, task in enumerate(config.tasks):
-        np.testing.assert_array_equal(read_output(out, image.output, place), network.run(picture(config), task))
+    for output, task in zip(image.results("a+b+c"), config.tasks, strict=True):
+        assert output.task == task
+        np.testing.assert_array_equal(read_output(out, output), network.run(picture(config), task))
 
 
 def test_jobs_follow_each_other_without_reset():
@@ -167,7 +169,7 @@ def test_jobs_follow_each_other_without_reset():
         _, registers, size = placed(image, prepare_input(pixels[i], image.input), "task1", dram)
         unit.run(registers)
         out = dram.read(registers["OUTPUT_ADDR"], size)
-        np.testing.assert_array_equal(read_output(out, image.output), network.run(pixels[i], "task1"))
+        np.testing.assert_array_equal(read_output(out, image.results("task1")[0]), network.run(pixels[i], "task1"))
 
 
 def test_masks_name_the_bytes_written():
@@ -230,7 +232,10 @@ def edited(position, **values):
     (edited(Opcode.NORM, tokens=0), Status.BAD_FIELD),
     (edited(Opcode.NORM, blocks=33), Status.BAD_FIELD),
     (edited(Opcode.LINEAR, tiles=0), Status.BAD_FIELD),
-    (edited(Opcode.LINEAR, dst=6), Status.BAD_FIELD),
+    (edited(Opcode.LINEAR, dst=7), Status.BAD_FIELD),
+    (edited(Opcode.LINEAR, window=15), Status.BAD_FIELD),
+    (edited(Opcode.LINEAR, width=1), Status.BAD_FIELD),
+    (edited(Opcode.LOAD, region=3), Status.BAD_FIELD),
     (edited(Opcode.LINEAR, src_index=3), Status.BAD_FIELD),
     (edited(Opcode.LINEAR, shift1=48), Status.BAD_FIELD),
     (edited(Opcode.ATTENTION, heads=0), Status.BAD_FIELD),
@@ -239,9 +244,9 @@ def edited(position, **values):
     (edited(Opcode.EXPERTS, body=0), Status.BAD_FIELD),
     (edited(Opcode.LOAD, row=250), Status.RANGE_LOCAL),
     (edited(Opcode.NORM, dst_row=500), Status.RANGE_LOCAL),
-    (edited(Opcode.NORM, src_row=200), Status.RANGE_LOCAL),
+    (edited(Opcode.NORM, src_row=250), Status.RANGE_LOCAL),
     (edited(Opcode.LINEAR, src_row=500), Status.RANGE_LOCAL),
-    (edited(Opcode.LINEAR, dst_row=200), Status.RANGE_LOCAL),
+    (edited(Opcode.LINEAR, dst_row=250), Status.RANGE_LOCAL),
     (edited(Opcode.ATTENTION, key_tile=12), Status.RANGE_LOCAL),
     (edited(Opcode.ATTENTION, value_tile=12), Status.RANGE_LOCAL),
     (edited(Opcode.ATTENTION, keys=65), Status.RANGE_LOCAL),
@@ -264,7 +269,7 @@ def test_strange_words_are_refused():
         return change
 
     assert job(put(3, 0)).status is Status.BAD_OPCODE
-    fault = job(put(3, 10))
+    fault = job(put(3, 11))
     assert (fault.status, fault.index) == (Status.BAD_OPCODE, 3)
     assert job(put(3, isa.encode(Opcode.NORM, tokens=1, blocks=1) | 1 << 255)).status is Status.BAD_FIELD
     assert job(put(0, isa.encode(Opcode.END))).status is Status.BAD_OPCODE
@@ -333,8 +338,11 @@ def test_queues_that_overflow_are_refused():
 def test_every_destination_and_index_occurs():
     """The comparison above covers the whole instruction set."""
     network = random_int_model(HEAD64, MIXED)
-    image = compile_model(network, machine.ZCU102)
-    decoded = [isa.decode(word) for task in image.programs for word in image.words(task)]
+    tight = replace(machine.ZCU102, operand_rows=512)
+    heads = random_int_model(replace(model.NANO, task_heads=(HeadConfig("task0", "depth", 1, 64),)))
+    decoded = [isa.decode(word) for image in (compile_model(network, machine.ZCU102), compile_model(heads, tight))
+               for task in image.programs for word in image.words(task)]
+    assert {fields["region"] for opcode, fields in decoded if opcode is Opcode.LOAD} == set(isa.Region)
     assert {opcode for opcode, _ in decoded} == set(Opcode)
     linears = [fields for opcode, fields in decoded if opcode is Opcode.LINEAR]
     assert {fields["dst"] for fields in linears} == set(Dest)
