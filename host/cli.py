@@ -62,7 +62,7 @@ def _require_fit(config: ModelConfig, plan: str, machine: str | None) -> None:
 
     if machine is not None:
         chosen = Plan.accurate if plan == "accurate" else Plan.fast  # a mixed one needs at least the fast one's memory
-        require_fit(config, chosen(config.depth), machine_named(machine))
+        require_fit(config, chosen(config.depth, config.task_heads), machine_named(machine))
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

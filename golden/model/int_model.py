@@ -30,8 +30,8 @@ class IntModel:
     ``attn.q k v``, ``attn.score``, ``attn.prob``, ``attn.sum``, ``attn.mix`` (before gain), ``attn.out``,
     ``attn.residual``, ``norm2``; dense: ``mlp.hidden``; MoE: ``norm2.normalized``, ``gate.logits``, ``gate.experts``,
     ``gate.weights``, and for each expert e with tokens ``mlp.tokens.e``, ``mlp.hidden.e``, ``mlp.out.e`` (weighted,
-    before the residual); ``blocks.i``, the stream after the block; with a classifier ``norm`` and ``logits``; of a task
-    head ``heads.<task>.norm``, ``.conv_0`` to ``.conv_3`` and ``.up_0`` to ``.up_2`` [positions, channels], ``.out``. An
+    before the residual); ``blocks.i``, the stream after the block; with a classifier ``norm`` and ``logits``; in a head
+    ``heads.<task>.norm``, ``.conv_0`` to ``.conv_3`` and ``.up_0`` to ``.up_2`` [positions, channels], ``.out``. An
     operand comes as int32 values, a block operand also as ``<name>.exp``, its exponents [N, ceil(K / 32)].
     """
 

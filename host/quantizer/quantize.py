@@ -21,14 +21,18 @@ from host.quantizer import emulation, folding
 from host.quantizer.attention import AttentionQuantizer
 from host.quantizer.ffn import FfnQuantizer
 from host.quantizer.findings import Finding, Findings
+from host.quantizer.head import HeadQuantizer, head_pictures
 from host.quantizer.layer import Options
 from host.quantizer.linear import Inputs
 from host.quantizer.mixed_precision import mixed
-from host.quantizer.value_ranges import logit_frac, residual_frac, value_range
+from host.quantizer.value_ranges import logit_frac, residual_frac, result_frac, result_ranges, value_range
+
+FEWER = 4
+"""How many times fewer pictures give the ranges of heads' results than calibrate the heads."""
 
 
-class Quantizer(AttentionQuantizer, FfnQuantizer):
-    """Quantizer of the whole network: patch embedding, blocks, classifier."""
+class Quantizer(AttentionQuantizer, FfnQuantizer, HeadQuantizer):
+    """Quantizer of the whole network: patch embedding, blocks, classifier, task heads."""
 
     def embed(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels [B, patches, K] codes -> float stream and residual codes, both [B, N, D]."""
@@ -71,14 +75,21 @@ class Quantizer(AttentionQuantizer, FfnQuantizer):
         """Quantizes everything on uint8 images [B, height, width, C]; every task sees every image."""
         c = self.config
         x_float, x = self.embed(patches(c, images))
+        steps = c.depth + len(c.task_heads)
         for i in range(c.depth):
             if progress:
-                progress(i + 1, c.depth, f"block {i}")
+                progress(i + 1, steps, f"block {i}")
             x_float, x = self.attention(i, x_float, x)
             if i == min(c.moe_layers, default=c.depth):  # tasks differ from the first gate on
                 x_float, x = (stream.repeat(len(c.tasks), 1, 1) for stream in (x_float, x))
             x_float, x = self.experts(i, x_float, x) if c.is_moe(i) else self.dense(i, x_float, x)
         self.head(x_float, x)
+        chosen = head_pictures(c, len(images), self.options.head_positions)
+        for i, (head, plan) in enumerate(zip(c.task_heads, self.plan.task_heads, strict=True)):
+            if progress:
+                progress(c.depth + i + 1, steps, f"head {head.task}")
+            place = c.tasks.index(head.task) * len(images) if len(x) > len(images) else 0
+            self.task_head(head, plan, x_float[place + chosen], x[place + chosen])
         return self.tensors
 
 
@@ -113,8 +124,8 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
     ``report`` for every place with a large error or clipping (:class:`host.quantizer.findings.Finding`).
     ``cycle_budget`` belongs to "mixed". ``weight_bits`` and ``expert_bits`` (4 to 8) override the plan's in all blocks.
 
-    A named plan gets the fraction bits of residual stream and logits that the calibration images require; a given
-    :class:`Plan` is not changed. Raises :class:`golden.spec.model.ConfigError` for invalid arguments,
+    A named plan gets the fraction bits of residual stream, logits and task heads that the calibration images require; a
+    given :class:`Plan` is not changed. Raises :class:`golden.spec.model.ConfigError` for invalid arguments,
     :class:`host.quantizer.value_ranges.NotQuantizable` for a network that no integer format can represent.
     """
     check_model(model.config)
@@ -125,17 +136,24 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
             f"plan must be one of {sorted([*named, 'mixed'])} or a Plan, not {plan!r}.")
     with one_thread():
         found = value_range(model, images)
+        options = options or Options()
+        results = result_ranges(model, images[head_pictures(c, len(images), options.head_positions // FEWER)])
 
     def build(chosen: Plan | str, report: Callable[[Finding], None] | None) -> IntModel:
         if isinstance(chosen, str):
-            chosen = replace(named[chosen](c.depth), residual_frac=residual_frac(model, found))
+            chosen = replace(named[chosen](c.depth, c.task_heads), residual_frac=residual_frac(model, found))
+            chosen = replace(chosen, task_heads=tuple(
+                replace(part, frac=result_frac(f"results of task head {head.task!r}", results[head.task], "its conv_4"))
+                for head, part in zip(c.task_heads, chosen.task_heads, strict=True)))
             chosen = replace(chosen, logit_frac=logit_frac(found)) if c.classes else chosen
         require(len(chosen.layers) == c.depth,
                 f"The plan describes {len(chosen.layers)} layers, the model has {c.depth}.")
+        require(len(chosen.task_heads) == len(c.task_heads), f"The plan describes {len(chosen.task_heads)} task heads, "
+                f"the model has {len(c.task_heads)}.")
         chosen, findings = chosen.with_bits(weight_bits, expert_bits), Findings(report)
         findings.pictures(len(images))
         with one_thread():
-            tensors = Quantizer(model, chosen, options or Options(), findings).run(images, progress)
+            tensors = Quantizer(model, chosen, options, findings).run(images, progress)
         return IntModel(c, chosen, tensors, source=f"{c.name}, {len(images)} calibration images")
 
     if plan == "mixed":
