@@ -6,7 +6,7 @@ from math import ceil
 
 from golden.spec.isa import Opcode
 from golden.spec.machine import LINE, SLICE, TN, MachineConfig
-from golden.spec.tiling import attention_lines, norm_lines, tiles
+from golden.spec.tiling import SLICES_PER_ROW, WINDOW, attention_lines, norm_lines, tiles, upsampled
 from host.ir.nodes import Node
 from host.ir.weight_ring import stream_lines
 
@@ -14,6 +14,8 @@ MAIN_BYTES = 16
 """Bytes a cycle of the main port."""
 PORT_BYTES = 16
 """Bytes a cycle of a weight port."""
+PAIR = 4
+"""Cycles of an UPSAMPLE between two pairs of source lines."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,42 @@ class Cost:
     bytes: float = 0
 
 
-def linear_cycles(machine: MachineConfig, tokens: float, tile_count: int, slice_count: int, wide: bool) -> float:
+def pass_cycles(machine: MachineConfig, fields: dict) -> int:
+    """Cycles of one tile of one token group: its steps, the loading of its rows, or the leaving of its results.
+
+    With ``window`` each of the tm + 2 neighbours of a group is loaded once for a line and operand row.
+    """
+    passes = 2 if fields["src_wide"] else 1
+    return max(fields["slices"] * machine.steps * passes, machine.tm * TN // machine.lanes,
+               group_rows(machine, fields))
+
+
+def group_rows(machine: MachineConfig, fields: dict) -> int:
+    """Operand rows that are read for one tile of a full token group."""
+    if window := fields.get("window", 0):
+        rows = (machine.tm + WINDOW - 1) * WINDOW * window
+    else:
+        rows = machine.tm * ceil(fields["slices"] / SLICES_PER_ROW)
+    return rows * (2 if fields["src_wide"] else 1)
+
+
+def groups(machine: MachineConfig, fields: dict, tokens: float) -> int:
+    """Token groups of a LINEAR; with ``window`` a group ends with its line."""
+    if fields.get("window"):
+        return fields["lines"] * ceil(fields["width"] / machine.tm)
+    return ceil(tokens / machine.tm)
+
+
+def linear_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
     """Array cycles: each tile of each token group takes its steps, or as long as its results take to leave."""
-    groups = ceil(tokens / machine.tm)
-    steps = slice_count * machine.steps * (2 if wide else 1)
-    return tile_count * groups * max(steps, machine.tm * TN // machine.lanes)
+    return fields["tiles"] * groups(machine, fields, tokens) * pass_cycles(machine, fields)
+
+
+def upsample_cycles(fields: dict) -> int:
+    """Cycles of an UPSAMPLE: a result row a cycle, and a few for each pair of source lines and operand row."""
+    top, bottom, left, right = (fields["edges"] >> side & 1 for side in range(4))
+    lines, width = upsampled(fields["lines"], top + bottom), upsampled(fields["width"], left + right)
+    return fields["rows"] * (lines * width + PAIR * (fields["lines"] - 1 + top + bottom))
 
 
 def attention_cycles(machine: MachineConfig, fields: dict) -> float:
@@ -68,8 +101,7 @@ def estimate(node: Node, machine: MachineConfig) -> Cost:
     f = node.fields
     if node.opcode is Opcode.LINEAR:
         lines = stream_lines(f)
-        cycles = linear_cycles(machine, node.tokens, f["tiles"], f["slices"], bool(f["src_wide"]))
-        return Cost(node.passes * cycles, node.passes * lines * LINE)
+        return Cost(node.passes * linear_cycles(machine, f, node.tokens), node.passes * lines * LINE)
     if node.opcode is Opcode.ATTENTION:
         return Cost(attention_cycles(machine, f), attention_lines(f["heads"], f["head_slices"]) * LINE)
     if node.opcode is Opcode.NORM:
@@ -78,6 +110,8 @@ def estimate(node: Node, machine: MachineConfig) -> Cost:
         return Cost(f["rows"] * LINE / MAIN_BYTES, f["rows"] * LINE)
     if node.opcode is Opcode.COPY:
         return Cost(f["rows"])
+    if node.opcode is Opcode.UPSAMPLE:
+        return Cost(upsample_cycles(f))
     if node.opcode is Opcode.GATE:
         return Cost(node.tokens * (f["top_k"] + 1))
     return Cost(0)

@@ -9,8 +9,19 @@ from math import ceil
 from golden.spec import isa
 from golden.spec.isa import Dest, Index, Memory, Opcode, Unit
 from golden.spec.machine import LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, TN, MachineConfig
-from golden.spec.tiling import SLICES_PER_ROW, attention_lines, norm_lines
-from host.performance.estimate import MAIN_BYTES, PORT_BYTES, attention_group, norm_cycles, norm_planes
+from golden.spec.tiling import attention_lines, norm_lines
+from host.performance.estimate import (
+    MAIN_BYTES,
+    PORT_BYTES,
+    attention_group,
+    group_rows,
+    groups,
+    norm_cycles,
+    norm_planes,
+    pass_cycles,
+    upsample_cycles,
+)
+from host.performance.latencies import Latencies, latencies
 from host.performance.weight_stream_model import Dram, Store, WeightStreamModel
 
 
@@ -21,46 +32,6 @@ class Arrival:
     expert: int
     tokens: int
     first: int
-
-
-@dataclass(frozen=True)
-class Latencies:
-    """Cycles that gateware takes besides its work; each is the sum of its units' ``LATENCY``."""
-
-    fetch: int = 6
-    """From one issue to the next."""
-    issue: int = 4
-    """From a unit's ``idle`` to the issue of what waited for it."""
-    load: int = 22
-    """From an issue to the first array beat: operand rows into the lanes."""
-    array: int = 10
-    """From a tile's last beat to its first result."""
-    epilogue: int = 34
-    """From a result to its write."""
-    norm: int = 82
-    softmax: int = 49
-    """From the last score of a group to its first probability, besides the cycle that each chunk of scores takes."""
-    dma: int = 25
-    """From an issue to the first request, and from the last beat to the last row, of a LOAD or STORE."""
-    gate: int = 60
-    """From a token's last logit to its queue entries."""
-    experts: int = 16
-    """From the gate's ``idle`` to the first body instruction, and from an expert's naming to its first request."""
-    expert: int = 12
-    """More from one expert to the next."""
-
-
-def latencies(machine: MachineConfig) -> Latencies:
-    """Those of a machine: parts of a block and of a chunk wait for each other where units are serialized."""
-    more, plain = machine.serialization - 1, Latencies()
-    return replace(plain, epilogue=plain.epilogue + 3 * more, norm=plain.norm + more, softmax=plain.softmax + more)
-
-
-def pass_cycles(machine: MachineConfig, fields: dict) -> int:
-    """Cycles of one tile of one token group: its steps, the loading of its rows, or the leaving of its results."""
-    passes = 2 if fields["src_wide"] else 1
-    rows = machine.tm * ceil(fields["slices"] / SLICES_PER_ROW) * passes
-    return max(fields["slices"] * machine.steps * passes, machine.tm * TN // machine.lanes, rows)
 
 
 @dataclass(frozen=True)
@@ -118,6 +89,8 @@ class Timeline:
         self.norm: _Rows | None = None
         self.writing = (0.0, 1.0, 0)
         """When the epilogue writes operand rows, and how many."""
+        self.reading = (0.0, 1.0, 0)
+        """When the array reads operand rows, and how many."""
         self.load: _Rows | None = None
         self.now = 0.0
         self.idle = {unit: 0.0 for unit in Unit}
@@ -195,7 +168,7 @@ class Timeline:
             return self._attention(at, f, issue)
         if opcode is Opcode.NORM:
             return self._norm(at, f, issue)
-        if opcode in (Opcode.LOAD, Opcode.STORE, Opcode.COPY):
+        if opcode in (Opcode.LOAD, Opcode.STORE, Opcode.COPY, Opcode.UPSAMPLE):
             return self._transfer(at, opcode, f, issue)
         if opcode is Opcode.GATE:
             if not f["append"]:
@@ -214,6 +187,11 @@ class Timeline:
         self.load = None
         if opcode is Opcode.COPY:
             end = start + f["rows"] + 8
+        elif opcode is Opcode.UPSAMPLE:
+            # The array reads operand rows first; four results take two rows.
+            work, (begin, until, taken) = upsample_cycles(f), self.reading
+            work += _delay(max(begin, start), until, start + work, 1 - taken / max(until - begin, 1), 0.5)
+            end = start + self.latency.upsample + work
         else:
             # A write is acknowledged in half the time that a read takes to arrive.
             latency = self.dram.latency // (2 if opcode is Opcode.STORE else 1)
@@ -226,7 +204,7 @@ class Timeline:
 
     def _linear(self, at: int, f: dict, issue: float, tokens: int, expert: int) -> Span:
         m, lat = self.machine, self.latency
-        groups, one, drain = max(1, ceil(tokens / m.tm)), pass_cycles(m, f), m.tm * TN // m.lanes
+        count, one, drain = max(1, groups(m, f, tokens)), pass_cycles(m, f), m.tm * TN // m.lanes
         lines, gate = f["slices"] * SLICE_LINES, f["dst"] == Dest.GATE
         collect = gate or f["retain_weights"] or f["reuse_weights"]
         start = max(issue + lat.load, self.array_free)
@@ -239,14 +217,15 @@ class Timeline:
             # The first group can only end when all weights are there; the others find them.
             stall = max(0.0, there - (when + one))
             waited += stall
-            when += stall + groups * one
-            self.stream.params.release(when + one - groups * one, PARAM_LINES)
+            when += stall + count * one
+            self.stream.params.release(when + one - count * one, PARAM_LINES)
             if not collect:
                 self._release(when, self.held)
         if collect and not f["retain_weights"]:
             self._release(when,
                           f["reuse_offset"] * SLICE_LINES + f["tiles"] * lines if f["reuse_weights"] else self.held)
         self.array_free = when
+        self.reading = start, when, count * f["tiles"] * group_rows(m, f)
         self.idle[Unit.ARRAY] = end = when + lat.array + drain + lat.epilogue
         if gate:
             self.idle[Unit.GATE] = end + lat.gate

@@ -19,8 +19,8 @@ from golden.spec.tiling import operand_rows, residual_rows, slices, tiles
 from host.compiler.split import linear_part, norm_part, span
 from host.ir.nodes import Node
 from host.ir.weight_ring import lines_again
-from host.performance.estimate import MAIN_BYTES, PORT_BYTES, norm_cycles
-from host.performance.timeline import latencies, pass_cycles
+from host.performance.estimate import MAIN_BYTES, PORT_BYTES, norm_cycles, pass_cycles
+from host.performance.timeline import latencies
 
 LINE_COST = 1.0
 """Cost of a stream line that is read a second time, in cycles that the weight ports need for it: it delays the
@@ -47,7 +47,7 @@ def software_pipelining(nodes: list[Node], machine: MachineConfig) -> list[Node]
     pending = list(nodes)
     while pending:
         node = pending.pop(0)
-        if node.opcode is not Opcode.NORM:
+        if node.opcode is not Opcode.NORM or node.whole:
             result.append(node)
         elif result and _writes_last(result[-1], node):
             result += _after_linear(result.pop(), node, machine)
