@@ -8,8 +8,8 @@ import numpy as np
 from golden.spec import isa
 from golden.spec.isa import Opcode
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
-from golden.spec.outputs import OutputBuffer
 from golden.spec.program.image import Image, Symbol
+from golden.spec.program.outputs import OutputBuffer
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows
 from host.compiler.allocate import allocate
 from host.compiler.heads.plan import INSTRUCTION_PRICE

@@ -8,7 +8,7 @@ from golden.spec.isa import LIMITS, Dest, Opcode
 from golden.spec.isa import Region as Base
 from golden.spec.machine import SLICE, MachineConfig
 from golden.spec.model import ModelConfig
-from golden.spec.outputs import FEATURES, LOGITS, OutputBuffer, expected
+from golden.spec.program.outputs import FEATURES, LOGITS, OutputBuffer, expected
 from golden.spec.quantized import LayerPlan
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows, slices, tiles
 from host.compiler import weight_stream as lay

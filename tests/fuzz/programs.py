@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random programs for the nano machine: legal by grammar, then perhaps mutated; with every wait that they need.
 
-A program loads rows, computes on them in any order and with any fields, and ends by storing both row memories whole, so
-that everything an instruction did can be seen in the output. Weights and parameters are random bytes.
+A program loads rows, computes on them with any fields, and stores both row memories whole, so that everything an
+instruction did can be seen in the output. Weights and parameters are random bytes.
 """
 
 from dataclasses import dataclass, replace
@@ -297,6 +297,3 @@ def stream_bytes(seed: int) -> np.ndarray:
     lines = np.random.default_rng(seed).integers(0, 256, (STREAM_LINES, LINE), dtype=np.uint8)
     lines[lines == 128] = 129
     return lines
-
-
-assert TN == 32 and SLICE == 16

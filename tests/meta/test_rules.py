@@ -16,7 +16,7 @@ SOURCES = [ROOT / name for name in subprocess.run(
     cwd=ROOT, capture_output=True, text=True, check=True).stdout.split() if (ROOT / name).exists()]
 PYTHON = [path for path in SOURCES if path.suffix == ".py"]
 LONGEST, LONGEST_OF_ALL = 300, 400
-LONGER = {"host/performance/timeline.py"}  # still to be divided, and not longer than LONGEST_OF_ALL
+LONGER: set[str] = set()  # still to be divided, and not longer than LONGEST_OF_ALL
 FULLEST = 15
 LONGEST_FUNCTION = 80
 LONGER_FUNCTIONS = {  # of hw/, still to be decomposed

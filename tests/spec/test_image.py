@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 
 from golden.spec import isa, machine, model
-from golden.spec.outputs import OutputBuffer, expected
 from golden.spec.program import container, image
 from golden.spec.program.container import (
     PAGE,
@@ -23,6 +22,7 @@ from golden.spec.program.container import (
     Truncated,
 )
 from golden.spec.program.image import BadMetadata, Image, NoSuchTask, Symbol, WrongMachine, WrongModel
+from golden.spec.program.outputs import OutputBuffer, expected
 from golden.spec.quantized import Plan
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, Opcode, Region
 from golden.spec.machine import LINE, MachineConfig
 from golden.spec.model import ConfigError, ModelConfig
-from golden.spec.outputs import Output, OutputBuffer, from_json, problem, to_json
 from golden.spec.program.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
+from golden.spec.program.outputs import Output, OutputBuffer, from_json, problem, to_json
 from golden.spec.program.weights import find_forbidden, loaded
 from golden.spec.quantized import Plan
 from golden.spec.tiling import ceil_div

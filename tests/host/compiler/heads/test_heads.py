@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from golden.spec.program.image import Image
 
 from golden.iss import placed, run_image
 from golden.iss.tensors import result
@@ -16,6 +15,7 @@ from golden.spec.heads import HeadConfig
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import LINE
 from golden.spec.model import ConfigError
+from golden.spec.program.image import Image
 from golden.spec.quantized import HeadPlan, Plan
 from host.compiler.compile import compile_model
 from host.compiler.heads import lower
