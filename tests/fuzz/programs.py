@@ -17,7 +17,7 @@ from golden.spec.derived import derived
 from golden.spec.hazards import hazards
 from golden.spec.isa import FORMATS, LIMITS, MAGIC, Dest, Index, Opcode, Region, Unit
 from golden.spec.legality import ProgramState, after, capacity, contradictions, ranges
-from golden.spec.machine import ABI_VERSION, LINE, NANO, SLICE, TN, MachineConfig
+from golden.spec.machine import ABI_VERSION, LINE, NANO, MachineConfig
 from golden.spec.model import ConfigError
 from golden.spec.tiling import linear_lines, window_slices
 
