@@ -30,12 +30,16 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
                                                                 "machine when none is given.")] = None,
              json_: Json = False):
     """Accuracy of a model on a set of pictures: mIoU, RMSE, log-RMSE, relative error."""
+    from importlib.metadata import entry_points
+
     from golden.spec.model import require
     from host.datasets import open_folder
     from host.datasets.scene_set import SceneSet
+    from host.driver.device import ENTRY_POINTS
     from host.evaluation import evaluate as job
     from host.evaluation.baseline import colour_classifier
     from host.evaluation.metrics import mean_iou
+    from host.evaluation.predictors import MODELS
     from host.models import default_model
     from host.program import config_of
     from host.progress import steps
@@ -43,6 +47,8 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
     model = model or default_model()
     if model is None:
         raise UsageError("No model comes with this checkout: name one.")
+    known = sorted({*MODELS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
+    require(device in known, f"device must be one of {', '.join(known)}, not {device!r}.")
     config = config_of(model)
     require(bool(config.task_heads), f"The model {config.name!r} has no task heads; there is nothing to evaluate.")
     size = config.image_height, config.image_width
