@@ -132,7 +132,7 @@ class MachineConfig:
 
 
 NANO = MachineConfig(
-    name="nano", tm=2, tk=4, ports=1, ring_lines=256, param_lines=64, operand_rows=512, residual_rows=256,
+    name="nano", tm=2, tk=4, ports=1, ring_lines=1024, param_lines=64, operand_rows=512, residual_rows=256,
     kv_tiles=16, lane_rows=8, max_keys=64, program_depth=128, queue_depth=128, serialization=2)
 SMALL = MachineConfig(
     name="small", tm=2, tk=2, ports=1, ring_lines=512, param_lines=64, operand_rows=1024, residual_rows=512,

@@ -30,7 +30,7 @@ LARGEST = 64
 class HeadQuantizer(LayerQuantizer):
     """Quantizer stage of task heads, on the float and the integer stream of a few of the pictures."""
 
-    def task_head(self, head: HeadConfig, plan: HeadPlan, x_float: Tensor, x: Tensor) -> None:
+    def quantize(self, head: HeadConfig, plan: HeadPlan, x_float: Tensor, x: Tensor) -> None:
         """Quantizes and stores one head on streams [B, N, D] of its task."""
         name, extra, peaks = f"heads.{head.task}", self.config.extra_tokens, head_peaks(f"heads.{head.task}", plan)
         grid_float, grid, step = self.head_norm(name, plan.norm, x_float[:, extra:].contiguous(),
