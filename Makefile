@@ -21,7 +21,7 @@ FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ign
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano accuracy verilog synth pnr bench stalls explore train docs clean
+.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano accuracy verilog synth pnr bench bench-heads stalls explore train docs clean
 
 help: ## list of the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -78,6 +78,9 @@ pnr: $(STAMP) ## place and route of the small machine for a Gowin GW5AST-138C: t
 
 bench: $(STAMP) ## cycles, array use, DRAM bytes of the full frame in RTL, with their thresholds; pictures and a trace
 	$(PY) -m sim.bench --out $(OUT)/bench $(ARGS)
+
+bench-heads: $(STAMP) ## cycles, array use and DRAM bytes of full M3ViT task heads (256 channels) in RTL, with their thresholds
+	$(PY) -m sim.bench.heads $(ARGS)
 
 stalls: $(STAMP) ## 50 seeds of random DRAM stalls on nano, each frame compared with the golden model; ARGS="--scheduler ADDRESS" for Dask
 	$(PY) -m sim.stalls $(ARGS)

@@ -65,5 +65,12 @@ class Result(Mapping):
         return self.counters["CYCLES"]
 
 
+def same(one: Result, other: Result) -> bool:
+    """Whether all residual streams, scores and maps of two results are equal, bit for bit."""
+    pairs = [(getattr(one, field), getattr(other, field)) for field in ("residuals", "scores")]
+    pairs.append(tuple({name: found.codes for name, found in result.maps.items()} for result in (one, other)))
+    return all(set(a) == set(b) and all(np.array_equal(a[name], b[name]) for name in a) for a, b in pairs)
+
+
 def _scaled(codes: np.ndarray, frac: int) -> np.ndarray:
     return codes.astype(np.float32) * np.float32(2.0 ** -frac)

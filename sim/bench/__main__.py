@@ -16,6 +16,7 @@ from golden.spec.model import MODELS
 from golden.spec.program.image import Image
 from host.compiler.compile import compile_model
 from host.driver.layout import prepare_input
+from host.driver.result import same
 from host.driver.session import Session
 from host.explore.routing import queues
 from host.performance import timeline
@@ -80,7 +81,7 @@ def run(case: Case, image: Image, device: SimDevice, pixels: np.ndarray) -> Run:
         tracer.run(session.job_limit, report)
     seconds = time.perf_counter() - began
     result = session.finish()
-    exact = all(np.array_equal(result.residuals[key], golden.residuals[key]) for key in golden.residuals)
+    exact = same(result, golden)
     found = layers(tracer.retired, image.symbols[task])
     spans = timeline.predict(image, task, queues(entries), dram_model(dram, image.machine))
     return Run(case, result.counters, found, tracer.retired, exact,
@@ -125,7 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     model, source = models.float_model(options.model)
-    pixels, picture = models.picture(None, model.config, source)
+    sample, picture = models.picture(None, model.config, source)
+    pixels = sample.image
     out.print(f"model {model.config.name} ({source}); picture: {picture}", highlight=False)
     machine = MACHINES[options.machine]
     device = SimDevice(machine, progress=lambda text: notes.print(f"simulated board: {text}", highlight=False))

@@ -17,7 +17,7 @@ from golden.spec.model import MODELS
 from golden.spec.program.image import Image
 from host.compiler.compile import compile_model
 from host.driver.layout import prepare_input
-from host.driver.result import Result
+from host.driver.result import same
 from host.driver.session import Session
 from host.pictures.outputs import outputs_of
 from host.pictures.sheet import save_sheet
@@ -59,13 +59,6 @@ def another_model(name: str, device: SimDevice) -> dict:
         machine = session.frame(pixels, task, progress=report)
     return {"cycles": machine.cycles, "milliseconds_at_300_MHz": round(machine.cycles / 300e3, 3),
             "bit_exact": same(machine, golden)}
-
-
-def same(one: Result, other: Result) -> bool:
-    """Whether all residual streams, scores and maps of two results are equal, bit for bit."""
-    pairs = [(getattr(one, field), getattr(other, field)) for field in ("residuals", "scores")]
-    pairs.append(tuple({name: found.codes for name, found in result.maps.items()} for result in (one, other)))
-    return all(set(a) == set(b) and all(np.array_equal(a[name], b[name]) for name in a) for a, b in pairs)
 
 
 def layer_table(task: str, rows: list[Layer], image: Image) -> Table:
