@@ -22,7 +22,7 @@ READ_LATENCY = 2
 
 
 class Route(enum.Enum, shape=3):
-    """Destination of a finished tile; the first six are ``golden.spec.isa.Dest``."""
+    """Destination of a finished tile; the first seven are ``golden.spec.isa.Dest``."""
 
     RESIDUAL = 0
     OPERAND8 = 1
@@ -30,7 +30,8 @@ class Route(enum.Enum, shape=3):
     KEY = 3
     VALUE = 4
     GATE = 5
-    SOFTMAX = 6
+    UNSIGNED8 = 6
+    SOFTMAX = 7
 
 
 ISSUE = data.StructLayout({

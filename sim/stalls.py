@@ -10,9 +10,9 @@ import numpy as np
 
 from golden.device import GoldenDevice
 from golden.model.random_int_model import random_int_model
-from golden.spec.image import Image
 from golden.spec.machine import MACHINES
 from golden.spec.model import MODELS
+from golden.spec.program.image import Image
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
 from host.driver.errors import AccelError

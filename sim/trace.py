@@ -19,7 +19,8 @@ from sim.board import Board
 
 SETTLE = 24
 RETIRED_BY = {Opcode.LINEAR: "epilogue", Opcode.ATTENTION: "epilogue", Opcode.NORM: "norm", Opcode.GATE: "gate",
-              Opcode.LOAD: "load_store", Opcode.STORE: "load_store", Opcode.COPY: "load_store"}
+              Opcode.LOAD: "load_store", Opcode.STORE: "load_store", Opcode.COPY: "load_store",
+              Opcode.UPSAMPLE: "load_store"}
 
 
 class Mismatch(AssertionError):

@@ -164,7 +164,8 @@ class M3ViT(nn.Module):
     ``proj``), ``mid`` (after the first residual add), ``norm2``, ``out``; dense: ``mlp.fc1`` (before the activation),
     ``mlp.hidden`` (after); MoE: ``gate.logits``, ``gate.experts``, ``gate.scores`` (gate weights), and for each
     expert e with tokens ``mlp.tokens.e`` (indices into B * N), ``mlp.fc1.e``, ``mlp.hidden.e``, ``mlp.fc2.e`` (not yet
-    weighted); with a classifier ``norm``; in a head ``heads.<task>.norm`` (tokens), ``.conv_i`` (after ReLU), ``.up_i``.
+    weighted); with a classifier ``norm``; of a head ``heads.<task>.norm`` (tokens), ``.conv_i`` (after ReLU) and
+    ``.up_i``.
     """
 
     def __init__(self, model: FloatModel, dtype: torch.dtype = torch.float32):
@@ -270,7 +271,7 @@ def run_heads(model: FloatModel, images: np.ndarray) -> dict[str, np.ndarray]:
     """Result of every task head, float32 [B, maps, height, width], of uint8 images [B, height, width, C]."""
     net, pixels, results = M3ViT(model).eval(), to_pixels(model.config, images), {}
     for task in model.config.tasks:
-        heads = model.config.heads_of(task)
-        stream = net(pixels, task) if heads else None
-        results |= {head.task: net.maps(stream, head.task).numpy() for head in heads}
+        if heads := model.config.heads_of(task):
+            stream = net(pixels, task)
+            results |= {head.task: net.maps(stream, head.task).numpy() for head in heads}
     return results

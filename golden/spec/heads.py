@@ -48,13 +48,15 @@ class HeadError(ValueError):
 class HeadConfig:
     """Up-sampling head of one task: ``channels`` of its convolutions, ``classes`` maps of its result.
 
-    ``kind`` is a key of :data:`HEAD_KINDS`. Raises :class:`HeadError`.
+    ``names``: what the classes are called, in their order; none if unknown. ``kind`` is a key of :data:`HEAD_KINDS`.
+    Raises :class:`HeadError`.
     """
 
     task: str
     kind: str
     classes: int
     channels: int = 256
+    names: tuple[str, ...] = ()
 
     def __post_init__(self):
         if not isinstance(self.task, str) or not self.task:
@@ -65,6 +67,9 @@ class HeadConfig:
             value = getattr(self, field)
             if type(value) is not int or not 1 <= value <= 1024:
                 raise HeadError(f"{field} of head {self.task!r} must be an integer in 1..1024, not {value!r}.")
+        object.__setattr__(self, "names", tuple(self.names))  # JSON has lists
+        if self.names and len(self.names) != self.classes or not all(type(name) is str for name in self.names):
+            raise HeadError(f"Head {self.task!r} needs a name for each of {self.classes} classes, not {self.names}.")
         maps = HEAD_KINDS[self.kind].maps
         if maps and self.classes != maps:
             raise HeadError(f"Head {self.task!r} of kind {self.kind} has {maps} maps, not {self.classes}.")

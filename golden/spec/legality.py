@@ -8,6 +8,7 @@ passes does not depend on the order inside a unit: no instruction writes a row t
 
 import enum
 from dataclasses import dataclass, replace
+from typing import Any
 
 from golden.spec.isa import Dest, Index, Opcode
 from golden.spec.machine import SLICE, TN, MachineConfig
@@ -21,6 +22,8 @@ LOGITS = TN // 2
 """Logits that one output tile brings to the gate, each a column of high parts and one of low parts."""
 SLOTS = 5
 """Address ranges that an instruction can have at the same time."""
+Number = Any
+"""An integer for the simulator and the compiler, an Amaranth value for the gateware, whose types are unknown here."""
 
 
 class Resource(enum.IntEnum):
@@ -62,11 +65,11 @@ class AddressRange:
 
     slot: int
     resource: Resource
-    when: object = True
-    base: object = 0
-    steps: object = 0
-    stride: object = 0
-    count: object = 0
+    when: Number = True
+    base: Number = 0
+    steps: Number = 0
+    stride: Number = 0
+    count: Number = 0
     write: bool = False
 
     @property
@@ -82,13 +85,13 @@ class ProgramState:
     all together (``entries``) can have; slices of weights retained in the ring (``held``); whether the instruction
     is in a ``body`` of EXPERTS."""
 
-    left: object = 0
-    experts: object = 0
-    named: object = 0
-    slots: object = 0
-    entries: object = 0
-    held: object = 0
-    body: object = False
+    left: Number = 0
+    experts: Number = 0
+    named: Number = 0
+    slots: Number = 0
+    entries: Number = 0
+    held: Number = 0
+    body: Number = False
 
 
 def choose(condition, yes, no):
@@ -121,27 +124,55 @@ def after(opcode: Opcode, f: dict, s: ProgramState) -> ProgramState:
 
 
 def derived(opcode: Opcode, f, pick=choose) -> dict:
-    """Inputs of the functions below that depend on the fields only; the gateware computes them a stage earlier.
-    ``crowded``: results of two tokens, or the two byte planes of a token, overlap.
-    """
-    if opcode in (Opcode.LINEAR, Opcode.UPSAMPLE):
-        top, bottom, left, right = (f["edges"] >> side & 1 for side in range(4))
+    """Inputs of the functions below that depend on the fields only."""
+    found = {}
+    for stage in DERIVED:
+        found |= stage(opcode, f | found, pick)
+    return found
+
+
+def _extents(opcode: Opcode, f, pick) -> dict:
+    """Lines and columns of strips: of what LINEAR with ``window`` and UPSAMPLE read (less one), of what UPSAMPLE
+    writes."""
+    if opcode not in (Opcode.LINEAR, Opcode.UPSAMPLE):
+        return {}
+    top, bottom, left, right = (f["edges"] >> side & 1 for side in range(4))
+    if opcode is Opcode.LINEAR:
+        return {"line_last": f["lines"] + 1 - top - bottom, "column_last": f["width"] + 1 - left - right}
+    return {"line_last": f["lines"] - 1, "column_last": f["width"] - 1,
+            "result_lines": 2 * f["lines"] - 2 + top + bottom, "result_columns": 2 * f["width"] - 2 + left + right}
+
+
+def _products(opcode: Opcode, f, pick) -> dict:
     if opcode is Opcode.ATTENTION:
         return {"head_rows": f["heads"] * f["head_slices"]}
     if opcode is Opcode.LINEAR:
-        weights = f["tiles"] * f["slices"]
-        return ({"weights": weights, "until": f["reuse_offset"] + weights, "positions": f["lines"] * f["width"],
-                 "strip_last": (f["lines"] + 1 - top - bottom) * f["pitch"] + (f["width"] + 1 - left - right)}
+        return {"weights": f["tiles"] * f["slices"], "positions": f["lines"] * f["width"],
+                "strip_lines": f["line_last"] * f["pitch"]}
+    if opcode is Opcode.UPSAMPLE:
+        return {"results": f["result_lines"] * f["result_columns"], "strip_lines": f["line_last"] * f["pitch"]}
+    return {}
+
+
+def _totals(opcode: Opcode, f, pick) -> dict:
+    """``strip_last``: the last position of the strip that is read. ``crowded``: results of two tokens, or the two byte
+    planes of a token, overlap."""
+    if opcode is Opcode.LINEAR:
+        return ({"until": f["reuse_offset"] + f["weights"], "strip_last": f["strip_lines"] + f["column_last"]}
                 | _crowded_linear(f, pick))
     if opcode is Opcode.UPSAMPLE:
-        height, width = 2 * f["lines"] - 2 + top + bottom, 2 * f["width"] - 2 + left + right
-        return {"strip_last": (f["lines"] - 1) * f["pitch"] + (f["width"] - 1), "results": height * width}
+        return {"strip_last": f["strip_lines"] + f["column_last"]}
     if opcode is Opcode.NORM:
         rows = _ceil(f["blocks"], BLOCKS_PER_ROW)
         main = _crowded(f["tokens"] > 1, f["dst_stride"], rows, f["wide"], f["dst_plane"], pick)
         normalized = _crowded(f["tokens"] > 1, f["normalized_stride"], rows, 1, f["normalized_plane"], pick)
         return {"crowded": main, "crowded_normalized": f["normalized"] & normalized}
     return {}
+
+
+DERIVED = (_extents, _products, _totals)
+"""Stages of :func:`derived`, each a sum or a product of fields and of what the stages before it gave; the gateware
+computes one a cycle."""
 
 
 def _crowded(several, stride, rows, wide, plane, pick):

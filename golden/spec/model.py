@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from golden.spec.activations import ACTIVATIONS
 from golden.spec.heads import HeadConfig, HeadError
@@ -178,7 +179,8 @@ class ModelConfig:
         unknown, missing = set(data) - known, known - set(data)
         require(not unknown, f"The model description has unknown keys {sorted(unknown)}; known are {sorted(known)}.")
         require(not missing, f"The model description lacks the keys {sorted(missing)}.")
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
+                                  for key, value in data.items()}
         try:
             fields["gate"] = GateKind(fields["gate"])
         except ValueError:

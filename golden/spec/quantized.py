@@ -2,6 +2,7 @@
 """The quantized model: names, types and shapes of its integer tensors, and the plan of operand widths."""
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from golden.spec.heads import WINDOWS, HeadConfig
 from golden.spec.model import ModelConfig, require
@@ -121,7 +122,9 @@ class Plan:
                         f"Each of a plan's {name} must give true or false, or a number of bits, to {sorted(kinds)}, "
                         f"not {given}.")
         require(isinstance(data["head"], bool), f"A plan's head must be true or false, not {data['head']!r}.")
-        return cls(**data | {name: tuple(part(**given) for given in data[name]) for name, part in _PARTS.items()})
+        fields: dict[str, Any] = data | {name: tuple(part(**given) for given in data[name])
+                                         for name, part in _PARTS.items()}
+        return cls(**fields)
 
 
 _PARTS = {"layers": LayerPlan, "task_heads": HeadPlan}

@@ -6,10 +6,10 @@ import itertools
 import numpy as np
 
 from golden.spec import isa
-from golden.spec.image import Image, Symbol
 from golden.spec.isa import Opcode
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
-from golden.spec.outputs import OutputBuffer
+from golden.spec.program.image import Image, Symbol
+from golden.spec.program.outputs import OutputBuffer
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows
 from host.compiler.allocate import allocate
 from host.compiler.heads.plan import INSTRUCTION_PRICE
@@ -86,6 +86,7 @@ def plan_with_output(model, machine: MachineConfig, stream: Stream, tasks: tuple
         set_waits(nodes)
         _verify(nodes, lowered, chosen, machine, stream)
         return nodes, lowering.output
+    assert refusal is not None, "Without cutting passes an attempt is refused or returned."
     raise refusal
 
 

@@ -4,8 +4,8 @@
 from collections.abc import Iterator
 
 from golden.spec import isa
-from golden.spec.image import Image
 from golden.spec.isa import Dest, Index, Opcode, Unit
+from golden.spec.program.image import Image
 
 _ENUMS = {"dst": Dest, "src_index": Index, "dst_index": Index}
 _HEX = {"fingerprint", "magic"}
@@ -13,7 +13,7 @@ _HEX = {"fingerprint", "magic"}
 
 def waits(mask: int) -> str:
     """Names of the units in a ``wait`` field."""
-    return "+".join(unit.name.lower() for unit in Unit if mask & unit) or "-"
+    return "+".join(str(unit.name).lower() for unit in Unit if mask & unit) or "-"
 
 
 def instruction(opcode: Opcode, fields: dict[str, int]) -> str:

@@ -24,7 +24,7 @@ class FolderError(PictureError):
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture uint8 [H, W, 3], its labels uint8 [H, W] with 255 for ignored pixels, its depth in metres, 0 unknown."""
+    """A picture uint8 [H, W, 3], labels uint8 [H, W] with 255 for ignored pixels, depth in metres, 0 unknown."""
 
     name: str
     image: np.ndarray
@@ -34,7 +34,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Folder:
-    """A set of pictures on disk. ``classes`` are names; ``colours`` show them; ``ignore`` is the label of ignored pixels.
+    """A set of pictures on disk. ``classes`` are names, ``colours`` show them, ``ignore`` is the label not counted.
 
     Labels of :meth:`read` are classes or 255.
     """
@@ -61,10 +61,12 @@ class Folder:
             label = np.where(label == self.ignore, IGNORE, label).astype(np.uint8)
             wrong = (label >= len(self.classes)) & (label != IGNORE)
             if wrong.any():
-                raise FolderError(f"{path.name}: label {int(label[wrong][0])} is none of {len(self.classes)} classes nor "
-                                  f"the ignored label {self.ignore}: give --classes or --ignore, or a {DESCRIPTION}.")
-        return Sample(path.stem, image, label, None if depth is None else depth.astype(np.float32) * np.float32(
-            self.depth_scale))
+                raise FolderError(f"{path.name}: label {int(label[wrong][0])} is none of {len(self.classes)} classes "
+                                  f"nor the ignored label {self.ignore}: give --classes or --ignore, or a "
+                                  f"{DESCRIPTION}.")
+        if depth is not None:
+            depth = depth.astype(np.float32) * np.float32(self.depth_scale)
+        return Sample(path.stem, image, label, depth)
 
     def _map(self, kind: str, path: Path, image: np.ndarray) -> np.ndarray:
         from skimage.io import imread
@@ -120,11 +122,12 @@ def _description(file: Path) -> dict:
 def _count(folder: Folder) -> int:
     """One more than the largest label that is not ignored."""
     probe = replace(folder, classes=("?",) * 255)
-    tops = [label[label != IGNORE].max(initial=0) for label in (probe.read(i).label for i in range(len(probe)))]
-    return int(max(tops)) + 1
+    labels = (probe.read(i).label for i in range(len(probe)))
+    return max(int(label[label != IGNORE].max(initial=0)) for label in labels if label is not None) + 1
 
 
 def _colour(index: int) -> tuple[int, int, int]:
     """Distinct colours by the bits of ``index``, as PASCAL VOC assigns them."""
     index += 1
-    return tuple(sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(3)) for channel in range(3))
+    red, green, blue = (sum((index >> (3 * bit + c) & 1) << (7 - bit) for bit in range(3)) for c in range(3))
+    return red, green, blue

@@ -4,7 +4,7 @@
 import numpy as np
 
 from golden.spec.machine import LINE
-from golden.spec.outputs import Output
+from golden.spec.program.outputs import Output
 from host.driver.errors import InputError
 
 VALUES = LINE // 2

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from golden.spec.outputs import FEATURES, LOGITS
+from golden.spec.program.outputs import FEATURES, LOGITS
 from host.driver.maps import TaskMap
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.spec.container import MAGIC, BadMagic
 from golden.spec.heads import HEAD_KINDS
-from golden.spec.image import Image
 from golden.spec.machine import ABI_VERSION, MACHINES
-from golden.spec.outputs import FEATURES, LOGITS
+from golden.spec.program.container import MAGIC, BadMagic
+from golden.spec.program.image import Image
+from golden.spec.program.outputs import FEATURES, LOGITS
 from golden.spec.regs import Ctrl, StatusBits
 from golden.spec.status import Status
 from golden.spec.tiling import ceil_div

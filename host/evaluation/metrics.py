@@ -5,7 +5,7 @@ As M3ViT computes them: the IoU of a class is TP / (TP + FP + FN) of all pixels 
 pixels of the set, not a mean over pictures. Sums of parts of a set add up, so pictures can be worked on in any order.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -109,12 +109,15 @@ class Spread:
 
     pixels: int = 0
     total: float = 0.0
-    squares: float = field(default=0.0)
+    squares: float = 0.0
 
     def add(self, depth: np.ndarray) -> None:
         valid = depth[depth > 0].astype(np.float64)
         self.pixels, self.total = self.pixels + valid.size, self.total + float(valid.sum())
         self.squares += float((valid ** 2).sum())
+
+    def __add__(self, other: "Spread") -> "Spread":
+        return Spread(self.pixels + other.pixels, self.total + other.total, self.squares + other.squares)
 
     @property
     def mean(self) -> float:

@@ -11,9 +11,9 @@ from golden.model.random_int_model import random_int_model
 from golden.spec.boards import BOARDS, Board
 from golden.spec.model import MODELS, require
 from golden.spec.quantized import Plan
+from host.compiler.skeleton import ModelSkeleton, skeleton
 from host.explore.design_space import Geometry, roomy
 from host.explore.evaluate import Point
-from host.explore.model_skeleton import ModelSkeleton, skeleton
 from host.explore.pareto_front import held_by, slowed_by
 from host.explore.routing import measured
 from host.explore.search import Search

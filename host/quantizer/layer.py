@@ -16,8 +16,8 @@ from golden.spec.tables import NORMALIZED_FRAC
 from host.quantizer import emulation, folding
 from host.quantizer.findings import Findings
 from host.quantizer.folding import Scale
+from host.quantizer.heads.map_steps import MapPolicy
 from host.quantizer.linear import Inputs, LinearCodes, Rounding, fit_linear
-from host.quantizer.map_steps import MapPolicy
 from host.quantizer.operand_steps import Policy, gain_grid, operand_scale
 
 _, AFFINE_SHIFT_MAX = bounds(Opcode.LINEAR, "shift2")
@@ -47,13 +47,15 @@ class Options:
 class LayerQuantizer:
     """Base class of the quantizer's stages, which carry two residual streams: the float one in float64, and the integer
     one of the tensors chosen so far, in residual codes. T: tokens of all images and tasks, first task first.
+
+    ``tensors`` collects the results; the stages of a network share it.
     """
 
-    def __init__(self, model: FloatModel, plan: Plan, options: Options, findings: Findings):
+    def __init__(self, model: FloatModel, plan: Plan, options: Options, findings: Findings,
+                 tensors: dict[str, np.ndarray]):
         self.model, self.config, self.plan, self.options = model, model.config, plan, options
-        self.findings = findings
+        self.findings, self.tensors = findings, tensors
         self.residual_step = 2.0 ** -plan.residual_frac
-        self.tensors: dict[str, np.ndarray] = {}
         self.schema = quantized_schema(self.config)
 
     def put(self, name: str, value) -> None:

@@ -7,6 +7,7 @@ The text between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` in a page is 
 """
 
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "golden/README.md", "hw/README.md", "hw/synthesis/README.md")
 
 
-def _table(head: list[str], rows: list[list[object]]) -> str:
+def _table(head: list[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 

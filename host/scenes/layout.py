@@ -38,7 +38,8 @@ def facade(draw: Draw, roof=None) -> Material:
     return Material("facade", draw.near(draw.pick(WALLS)), draw.salt(), {
         "brick": draw.pick((0.0, 0.1, 0.35)), "pitch": draw.between(1.4, 3.6), "storey": draw.between(2.7, 3.6),
         "margin": margin, "sill": draw.between(0.1, 0.4), "lintel": draw.between(0.7, 0.92),
-        "lit": draw.pick((0.0, 0.05, 0.3)), "glass": draw.pick(((0.12, 0.14, 0.17), (0.3, 0.36, 0.42), (0.2, 0.2, 0.2))),
+        "lit": draw.pick((0.0, 0.05, 0.3)),
+        "glass": draw.pick(((0.12, 0.14, 0.17), (0.3, 0.36, 0.42), (0.2, 0.2, 0.2))),
         "frame": draw.near(draw.pick(WALLS)), "band": draw.between(0.8, 1.25), "shop": draw.chance(0.3),
         "roof": draw.near(roof or draw.pick(((0.4, 0.2, 0.15), (0.25, 0.25, 0.27), (0.35, 0.3, 0.26))))})
 
@@ -86,7 +87,8 @@ def _fence(draw: Draw, street: Street, side: int) -> list[Solid]:
     if kind == "hedge":
         material, label, thick = leaves(draw), VEGETATION, 0.9
     else:
-        look = {"step": 0.25, "offset": 0.5, "rows": 1.0} if kind == "wall" else {"step": 0.14, "offset": 0.0, "rows": 0.0}
+        step, offset, rows = (0.25, 0.5, 1.0) if kind == "wall" else (0.14, 0.0, 0.0)
+        look = {"step": step, "offset": offset, "rows": rows}
         material, label, thick = Material("boards", draw.near(draw.pick(WALLS)), draw.salt(), look), CONSTRUCTION, 0.2
     solids = []
     for piece in range(16):
@@ -174,7 +176,8 @@ def _backdrop(draw: Draw, street: Street) -> list[Solid]:
     solids: list[Solid] = []
     if draw.chance(0.35):
         place, turn = street.place(draw.between(80, 120), draw.between(-8, 8))
-        solids.append(box((*place, 0.0), (14, draw.between(18, 40), draw.between(8, 24)), CONSTRUCTION, facade(draw), turn))
+        size = 14, draw.between(18, 40), draw.between(8, 24)
+        solids.append(box((*place, 0.0), size, CONSTRUCTION, facade(draw), turn))
     for _ in range(draw.count(2, 8)):
         place, turn = street.place(draw.between(70, 200), draw.pick((-1, 1)) * draw.between(35, 110))
         if draw.chance(0.6):
@@ -182,6 +185,7 @@ def _backdrop(draw: Draw, street: Street) -> list[Solid]:
             solids.append(box((*place, 0.0), size, CONSTRUCTION, facade(draw), turn))
         else:
             r = draw.between(15, 45)
-            solids.append(Ellipsoid((*place, 0.0), (1.0, 0.0), VEGETATION, leaves(draw), (r, r, r * draw.between(0.2, 0.4)),
+            material = leaves(draw)
+            solids.append(Ellipsoid((*place, 0.0), (1.0, 0.0), VEGETATION, material, (r, r, r * draw.between(0.2, 0.4)),
                                     ragged=0.2))
     return solids

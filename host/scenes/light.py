@@ -9,21 +9,23 @@ from host.scenes.noise import fractal, hashed
 from host.scenes.palette import Draw
 from host.scenes.shapes import F
 
+Colour = tuple[float, ...]
+
 
 @dataclass(frozen=True)
 class Weather:
     """Light of one scene. ``sun`` is the unit vector to the sun; colours are of light, 1 a sunlit white."""
 
-    sun: tuple[float, float, float]
-    sunlight: tuple[float, float, float]
-    ambient: tuple[float, float, float]
-    zenith: tuple[float, float, float]
-    horizon: tuple[float, float, float]
+    sun: Colour
+    sunlight: Colour
+    ambient: Colour
+    zenith: Colour
+    horizon: Colour
     clouds: float
     fog: float
     """Distance in metres at which half of what is seen is fog."""
     exposure: float
-    balance: tuple[float, float, float]
+    balance: Colour
     contrast: float
     noise: float
     blur: float
@@ -49,7 +51,8 @@ class Weather:
         low, high = {"fog": (25, 90), "overcast": (120, 500), "evening": (150, 600)}.get(kind, (250, 1500))
         return cls(
             sun=(angle[0] / length, angle[1] / length, tall / length), sunlight=tuple(sun * c for c in warm),
-            ambient=tuple(dim * draw.between(0.38, 0.62) * c for c in (0.95, 1.0, 1.08)), zenith=zenith, horizon=horizon,
+            ambient=tuple(dim * draw.between(0.38, 0.62) * c for c in (0.95, 1.0, 1.08)),
+            zenith=zenith, horizon=horizon,
             clouds={"cloudy": draw.between(0.35, 0.8), "clear": draw.between(0.0, 0.3),
                     "evening": draw.between(0.0, 0.7)}.get(kind, 0.15),
             fog=draw.between(low, high), exposure=draw.between(0.8, 1.45),
@@ -70,7 +73,8 @@ class Weather:
 
     def lit(self, reflectance, normals, lightness, depth) -> np.ndarray:
         """Light that reaches the camera from surfaces; ``lightness`` is 0 in the shadow and 1 in the sun."""
-        facing = np.maximum(normals[0] * F(self.sun[0]) + normals[1] * F(self.sun[1]) + normals[2] * F(self.sun[2]), F(0))
+        x, y, z = (normal * F(sun) for normal, sun in zip(normals, self.sun, strict=True))
+        facing = np.maximum(x + y + z, F(0))
         ambient = F(0.72) + F(0.28) * normals[2]
         light = _column(self.ambient) * ambient + _column(self.sunlight) * (facing * lightness)
         haze = depth / (depth + F(self.fog))
@@ -98,7 +102,8 @@ def _column(colour) -> np.ndarray:
 
 
 def _lattice(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(np.indices((rows, columns), np.int32).reshape(2, -1))
+    y, x = np.indices((rows, columns), np.int32).reshape(2, -1)
+    return y, x
 
 
 def _blurred(picture: np.ndarray, amount) -> np.ndarray:

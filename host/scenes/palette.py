@@ -49,4 +49,5 @@ class Draw(random.Random):
     def near(self, colour, spread: float = 0.12) -> tuple[float, float, float]:
         """A colour like ``colour``: brighter or darker, and a little of another hue."""
         gain = 1 + self.between(-2 * spread, 2 * spread)
-        return tuple(min(0.95, max(0.02, c * gain * (1 + self.between(-spread, spread)))) for c in colour)
+        red, green, blue = (min(0.95, max(0.02, c * gain * (1 + self.between(-spread, spread)))) for c in colour)
+        return red, green, blue

@@ -56,6 +56,14 @@ class Solid:
         """Lowest and highest own coordinates."""
         raise NotImplementedError
 
+    def meet(self, origin, direction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where rays enter and leave, and the number of the plane through which they enter."""
+        raise NotImplementedError
+
+    def normals(self, points, face) -> np.ndarray:
+        """Own-axes normals at ``points`` (own coordinates) of the surfaces ``face``, [3, n]."""
+        raise NotImplementedError
+
     @cached_property
     def corners(self) -> np.ndarray:
         """Corners of the bounding box in street coordinates, [8, 3]."""
@@ -80,21 +88,18 @@ class Polyhedron(Solid):
     def meet(self, origin, direction):
         ox, oy, oz = self.local(*origin)
         dx, dy, dz = self.rotated(*direction)
-        enter = leave = face = None
+        enter, leave, face = np.full((), F(-np.inf)), np.full((), F(np.inf)), np.zeros((), np.int8)
         for index, (nx, ny, nz, c) in enumerate(self.planes):
-            slope, start = _dot(nx, ny, nz, dx, dy, dz), F(c) - _dot(nx, ny, nz, ox, oy, oz)
+            slope = _dot(nx, ny, nz, dx, dy, dz) + F(0)  # -0.0 becomes 0.0: a parallel ray leaves at +infinity
+            start = F(c) - _dot(nx, ny, nz, ox, oy, oz)
             t = start / slope
             inward = slope < 0
             into, out = np.where(inward, t, F(-np.inf)), np.where(inward, F(np.inf), t)
-            if enter is None:
-                enter, leave, face = into, out, np.zeros(np.shape(into), np.int8)
-            else:
-                face = np.where(into > enter, np.int8(index), face)
-                enter, leave = np.maximum(enter, into), np.minimum(leave, out)
+            face = np.where(into > enter, np.int8(index), face)
+            enter, leave = np.maximum(enter, into), np.minimum(leave, out)
         return enter, leave, face
 
     def normals(self, points, face):
-        """Own-axes normals of entered faces, [3, n]."""
         return np.array(self.planes, np.float32)[:, :3][face].T
 
 
@@ -127,7 +132,6 @@ class Ellipsoid(Solid):
         return enter, leave, np.zeros(np.shape(enter), np.int8)
 
     def normals(self, points, face):
-        """Own-axes normals at ``points`` (own coordinates), [3, n]."""
         n = np.stack([p * F(1 / (r * r)) for p, r in zip(points, self.radii, strict=True)])
         return n / np.sqrt(n[0] * n[0] + n[1] * n[1] + n[2] * n[2] + F(1e-12))
 

@@ -87,7 +87,7 @@ class Street:
         asphalt = tar * (F(0.72) + F(0.45) * rough + F(0.1) * fine)
         patch = smooth(x * F(0.13), lateral * F(0.4), salt + 11) > F(0.68)
         asphalt = np.where(patch, asphalt * F(0.72), asphalt)
-        asphalt = np.where(self._markings(x, lateral, label), np.float32([[0.78], [0.78], [0.74]]) * (
+        asphalt = np.where(self._markings(x, lateral, label), np.array([[0.78], [0.78], [0.74]], np.float32) * (
             F(0.55) + F(0.5) * rough), asphalt)
         joint = np.minimum(_fraction(x / F(0.9)), _fraction(lateral / F(0.6))) < F(0.06)
         stone = cells(x / F(0.9), lateral / F(0.6), salt + 13)

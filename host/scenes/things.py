@@ -70,8 +70,9 @@ def van(draw: Draw, place: Place, turn: Turn) -> list[Solid]:
     load = draw.near(draw.pick(PAINTS + WALLS))
     cab = {"sill": 0.5, "tint": dark, "glass": (1.4, 2.1), "pillar": 1.9, "lights": (0.75, 0.85, 0.9)}
     bed = {"sill": 0.2, "tint": dark, "lights": (0.35, 0.9, 2.5)}
-    return [box((*_shift(place, turn, 2.6, 0), 0.4), (1.8, 2.2, 2.1), VEHICLE, Material("paint", paint, salt, cab), turn),
-            box((*_shift(place, turn, -1.0, 0), 0.75), (5.2, 2.4, 2.4), VEHICLE, Material("paint", load, salt, bed), turn),
+    front, rear = Material("paint", paint, salt, cab), Material("paint", load, salt, bed)
+    return [box((*_shift(place, turn, 2.6, 0), 0.4), (1.8, 2.2, 2.1), VEHICLE, front, turn),
+            box((*_shift(place, turn, -1.0, 0), 0.75), (5.2, 2.4, 2.4), VEHICLE, rear, turn),
             *_wheels(place, turn, 2.4, 1.05, 0.45, salt)]
 
 

@@ -5,7 +5,7 @@ What a step sees depends on the recipe's seed and the step's number only, so tha
 uninterrupted one would.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from host.datasets.folder import Folder
-from host.scenes.cache import CHUNK, cached
+from host.scenes import cache
 from host.scenes.classes import DEPTH_STEP
 from host.training.recipe import Recipe
+
+PATCH = 16
 
 
 class Source(Protocol):
@@ -30,11 +32,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """``pixels`` float codes 0..255 [B, 3, H, W]; ``labels`` uint8, ``depth`` metres [B, H, W]."""
+    """``pixels`` float codes 0..255 [B, 3, H, W]; ``labels`` uint8, ``depth`` metres [B, H, W].
+
+    ``left`` [B]: column of patches at which a picture of half the width begins; None where they are whole.
+    """
 
     pixels: Tensor
     labels: Tensor | None
     depth: Tensor | None
+    left: Tensor | None = None
 
 
 class SceneSource:
@@ -42,13 +48,13 @@ class SceneSource:
 
     def __init__(self, folder: Path, count: int, seed: int, height: int, width: int, **options):
         self.count = count
-        self.chunks = cached(folder, count, seed, height, width, **options)
+        self.chunks = cache.cached(folder, count, seed, height, width, **options)
 
     def __len__(self) -> int:
         return self.count
 
     def item(self, index: int):
-        chunk, place = divmod(index, CHUNK)
+        chunk, place = divmod(index, cache.CHUNK)
         pixels, depth = (np.load(path, mmap_mode="r")[place] for path in self.chunks[chunk])
         pixels = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
         depth = torch.from_numpy(depth.astype(np.float32) * np.float32(DEPTH_STEP))
@@ -63,9 +69,9 @@ class FolderSource:
         for i in range(len(folder)):
             sample = folder.read(i)
             image = _resized(torch.from_numpy(sample.image).permute(2, 0, 1)[None].float(), height, width, "bilinear")
-            maps = [None if m is None else _resized(torch.from_numpy(m)[None, None].float(), height, width, "nearest")[0, 0]
-                    for m in (sample.label, sample.depth)]
-            self.items.append((image[0].round().clamp(0, 255).byte(), None if maps[0] is None else maps[0].byte(), maps[1]))
+            label, depth = (None if m is None else _resized(torch.from_numpy(m)[None, None].float(), height, width,
+                                                            "nearest")[0, 0] for m in (sample.label, sample.depth))
+            self.items.append((image[0].round().clamp(0, 255).byte(), None if label is None else label.byte(), depth))
             report(i + 1, len(folder), "pictures")
 
     def __len__(self) -> int:
@@ -81,9 +87,16 @@ def batch_of(source: Source, recipe: Recipe, step: int, rank: int = 0, size: int
     Every picture occurs once before any occurs again.
     """
     numbers = list(enumerate(_order(len(source), recipe, step)))[rank::size]
-    items = [_augmented(source.item(index), recipe, np.random.default_rng([recipe.seed, step, place]))
-             for place, index in numbers]
-    return _stacked(items)
+    generators = [np.random.default_rng([recipe.seed, step, place]) for place, _ in numbers]
+    items = [_augmented(source.item(index), recipe, rng)
+             for (_, index), rng in zip(numbers, generators, strict=True)]
+    if step >= recipe.halves * recipe.steps:
+        return _stacked(items)
+    columns = items[0][0].shape[-1] // PATCH
+    left = [int(rng.integers(columns - columns // 2 + 1)) for rng in generators]
+    items = [tuple(None if m is None else m[..., first * PATCH:(first + columns // 2) * PATCH] for m in item)
+             for item, first in zip(items, left, strict=True)]
+    return replace(_stacked(items), left=torch.tensor(left))
 
 
 def plain_batch(source: Source, first: int, count: int) -> Batch:
@@ -112,14 +125,15 @@ def _augmented(item, recipe: Recipe, rng: np.random.Generator):
     zoom = rng.uniform(1, recipe.zoom) if rng.random() < 0.5 else 1.0
     rows, columns = round(height / zoom), round(width / zoom)
     top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
-    flip, image = rng.random() < 0.5, image.float()
+    flip, image = bool(rng.random() < 0.5), image.float()
     if zoom > 1:
         window = slice(top, top + rows), slice(left, left + columns)
         image = _resized(image[(slice(None), *window)][None], height, width, "bilinear")[0]
         label = None if label is None else _resized(label[window][None, None], height, width, "nearest")[0, 0]
         depth = None if depth is None else _resized(depth[window][None, None], height, width, "nearest")[0, 0]
     if flip:
-        image, label, depth = (None if m is None else m.flip(-1) for m in (image, label, depth))
+        image = image.flip(-1)
+        label, depth = (None if m is None else m.flip(-1) for m in (label, depth))
     return _coloured(image, recipe.jitter, rng), label, depth
 
 

@@ -7,19 +7,10 @@ import torch
 from golden.model.params import FloatModel
 from golden.spec.heads import WINDOWS
 from golden.spec.model import ModelConfig
+from host.importers.heads import BATCH_NORM_EPS, fold_batch_norm
 from host.training.network import TrainingNetwork
 
 State = dict[str, torch.Tensor]
-
-
-def fold_batch_norm(weight, bias, gain, offset, mean, variance, eps: float):
-    """Weight and bias of a convolution that does what it and the BatchNorm after it do; numpy arrays, in float64.
-
-    ``gain * (w x + b - mean) / sqrt(variance + eps) + offset``
-    """
-    scale = np.float64(gain) / np.sqrt(np.float64(variance) + eps)
-    folded = np.float64(weight) * scale[:, None, None, None]
-    return folded.astype(np.float32), ((np.float64(bias) - mean) * scale + offset).astype(np.float32)
 
 
 def exported(config: ModelConfig, state: State, depth_unit: float) -> FloatModel:
@@ -39,7 +30,7 @@ def exported(config: ModelConfig, state: State, depth_unit: float) -> FloatModel
             norm = f"{here}batch_norm_{i}."
             if f"{norm}weight" in arrays:
                 weight, bias = fold_batch_norm(weight, bias, *(arrays[norm + part] for part in (
-                    "weight", "bias", "running_mean", "running_var")), eps=torch.nn.BatchNorm2d(1).eps)
+                    "weight", "bias", "running_mean", "running_var")), eps=BATCH_NORM_EPS)
             if i == WINDOWS and head.kind == "depth":
                 weight, bias = weight * np.float32(depth_unit), bias * np.float32(depth_unit)
             tensors[f"{there}conv_{i}.weight"], tensors[f"{there}conv_{i}.bias"] = weight, bias

@@ -79,9 +79,9 @@ class Run:
         self.seconds, self.history = progress.seconds, progress.history
 
     def save(self) -> None:
-        checkpoint.save(self.folder, checkpoint.Progress(
-            self.step, self.network.state_dict(), self.optimiser.state_dict(), self.average, self.seconds, self.history),
-            self.config, self.recipe)
+        progress = checkpoint.Progress(self.step, self.network.state_dict(), self.optimiser.state_dict(), self.average,
+                                       self.seconds, self.history)
+        checkpoint.save(self.folder, progress, self.config, self.recipe)
 
     def go(self, source: Source, validation: Source | None, report: Report, note, end: int,
            group: Group) -> None:
@@ -109,8 +109,9 @@ class Run:
             settings["lr"] = rate_at(recipe, self.step)
         batch = batch_of(source, recipe, self.step, group.rank, group.size)
         with autocast(recipe)():
-            outputs = self.network(normalised(batch.pixels, config.pixel_mean, config.pixel_std, config.pixel_scale))
-        losses = balanced(outputs.maps, batch.labels, batch.depth, self.kinds, recipe.depth_unit)
+            pixels = normalised(batch.pixels, config.pixel_mean, config.pixel_std, config.pixel_scale)
+            outputs = self.network(pixels, batch.left)
+        losses = balanced(outputs.maps, batch.labels, batch.depth, self.kinds, recipe.depth_unit, recipe.stride)
         total = sum(losses.values()) + recipe.balance * outputs.imbalance
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
@@ -118,7 +119,8 @@ class Run:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
         self.optimiser.step()
         self.step += 1
-        self._average()
+        if group.rank == 0:
+            self._average()
         return {task: float(loss.detach()) for task, loss in losses.items()}, outputs
 
     @torch.no_grad()
@@ -137,7 +139,8 @@ class Run:
         averaged.load_state_dict(self.average)
         facts = measured(averaged, validation, self.recipe.depth_unit, self.recipe.batch, autocast(self.recipe))
         busy = {f"block {i}, {task}": count.tolist() for (i, task), count in outputs.tokens.items()}
-        self.history.append({"step": self.step, "seconds": round(self.seconds), "losses": losses, "tokens": busy, **facts})
+        self.history.append({"step": self.step, "seconds": round(self.seconds), "losses": losses, "tokens": busy})
+        self.history[-1] |= facts
         note(f"step {self.step}: " + ", ".join(f"{key} {value:.4f}" for key, value in facts.items() if key != "ious"))
         if "ious" in facts:
             note(f"step {self.step}: IoU of each class {facts['ious']}")

@@ -25,10 +25,13 @@ def depth_loss(depth: Tensor, target: Tensor, unit: float) -> Tensor:
 
 
 def balanced(outputs: dict[str, Tensor], labels: Tensor | None, depth: Tensor | None, kinds: dict[str, str],
-             unit: float) -> dict[str, Tensor]:
-    """Loss of each task, by name; all count the same."""
+             unit: float, stride: int = 1) -> dict[str, Tensor]:
+    """Loss of each task, by name; all count the same. Every ``stride``-th row and column counts, from a random one."""
+    row, column = torch.randint(stride, (2,)).tolist()
+    labels, depth = (None if m is None else m[:, row::stride, column::stride] for m in (labels, depth))
     losses = {}
-    for task, maps in outputs.items():
+    for task, whole in outputs.items():
+        maps = whole[:, :, row::stride, column::stride]
         if kinds[task] == "semseg" and labels is not None:
             losses[task] = semseg_loss(maps, labels)
         elif kinds[task] == "depth" and depth is not None:

@@ -84,7 +84,7 @@ def _products(x: Tensor, linears: Stacked) -> Tensor:  # [E, rows, inputs] -> [E
 class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
-        self.is_moe, self.tasks = config.is_moe(layer), len(config.tasks)
+        self.is_moe, self.tasks, self.experts = config.is_moe(layer), len(config.tasks), config.experts
         self.norm1 = nn.LayerNorm(config.dim, eps=config.eps)
         self.attn = Attention(config)
         self.norm2 = nn.LayerNorm(config.dim, eps=config.eps)
@@ -104,8 +104,8 @@ class Block(nn.Module):
         routes = [gate(part) for gate, part in zip(self.gate, z, strict=True)]
         chosen, weights = (torch.cat([route[i] for route in routes]) for i in range(2))
         y = self.mlp(z.flatten(0, 1), chosen, weights)
-        counts = [torch.bincount(route[0].reshape(-1), minlength=self.gate[0].out_features) for route in routes]
-        return x + y.reshape(x.shape), sum(route[2] for route in routes), counts
+        counts = [torch.bincount(route[0].reshape(-1), minlength=self.experts) for route in routes]
+        return x + y.reshape(x.shape), torch.stack([route[2] for route in routes]).sum(), counts
 
 
 class TrainingHead(nn.Module):
@@ -113,17 +113,18 @@ class TrainingHead(nn.Module):
 
     def __init__(self, config: ModelConfig, head: HeadConfig, batch_norm: bool):
         super().__init__()
-        self.grid, self.extra = config.grid, config.extra_tokens
+        self.extra = config.extra_tokens
         self.norm = nn.LayerNorm(config.dim, eps=NORM_EPS)
         for i in range(WINDOWS + 1):
             size = 3 if i < WINDOWS else 1
             conv = nn.Conv2d(head.inputs(i, config.dim), head.outputs(i), size, padding=size // 2)
-            setattr(self, f"conv_{i}", conv.to(memory_format=torch.channels_last))
+            conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
+            setattr(self, f"conv_{i}", conv)
             if batch_norm and i < WINDOWS:
                 setattr(self, f"batch_norm_{i}", nn.BatchNorm2d(head.outputs(i)))
 
-    def forward(self, stream: Tensor) -> Tensor:  # [B, N, D] -> [B, M, H, W]
-        x = self.norm(stream[:, self.extra:]).mT.reshape(len(stream), -1, *self.grid)
+    def forward(self, stream: Tensor, grid: tuple[int, int]) -> Tensor:  # [B, N, D] -> [B, M, H, W]
+        x = self.norm(stream[:, self.extra:]).mT.reshape(len(stream), -1, *grid)
         x = x.to(memory_format=torch.channels_last)
         for i, doubled in enumerate(UPSAMPLED):
             x = getattr(self, f"conv_{i}")(x)
@@ -135,7 +136,10 @@ class TrainingHead(nn.Module):
 
 
 class TrainingNetwork(nn.Module):
-    """``forward(pixels)`` of normalised pixels [B, C, H, W]; returns :class:`Outputs`."""
+    """``forward(pixels, left)`` of normalised pixels [B, C, H, W]; returns :class:`Outputs`.
+
+    Pictures may be narrower than the model's; ``left`` [B] is then the column of patches at which each one begins.
+    """
 
     def __init__(self, config: ModelConfig, batch_norm: bool = True):
         super().__init__()
@@ -153,7 +157,7 @@ class TrainingNetwork(nn.Module):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, Stacked):
                 nn.init.trunc_normal_(module.weight, std=0.05)
-            elif isinstance(module, nn.Conv2d):
+            elif isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
@@ -163,11 +167,11 @@ class TrainingNetwork(nn.Module):
                 last.weight.mul_(0.1)
                 last.bias.fill_(DEPTH_START if config.kind == "depth" else 0.0)
 
-    def forward(self, pixels: Tensor) -> Outputs:
-        c, images = self.config, len(pixels)
-        x = pixels.reshape(images, c.channels, c.grid[0], c.patch, c.grid[1], c.patch).permute(0, 2, 4, 1, 3, 5)
-        x = self.patch_embed(x.reshape(images, c.patches, c.patch_dim))
-        x = torch.cat([x.new_zeros(images, c.extra_tokens, c.dim), x], 1) + self.pos_embed
+    def forward(self, pixels: Tensor, left: Tensor | None = None) -> Outputs:
+        c, images, grid = self.config, len(pixels), (self.config.grid[0], pixels.shape[3] // self.config.patch)
+        x = pixels.reshape(images, c.channels, grid[0], c.patch, grid[1], c.patch).permute(0, 2, 4, 1, 3, 5)
+        x = self.patch_embed(x.reshape(images, grid[0] * grid[1], c.patch_dim))
+        x = torch.cat([x.new_zeros(images, c.extra_tokens, c.dim), x], 1) + self._positions(images, grid, left)
         imbalance, tokens = x.new_zeros((), dtype=torch.float32), {}
         for i, block in enumerate(self.blocks):
             x, extra, counts = block(x, images)
@@ -175,8 +179,17 @@ class TrainingNetwork(nn.Module):
             tokens |= {(i, task): count for task, count in zip(c.tasks, counts, strict=False)}
         streams = dict(zip(c.tasks, x.split(images), strict=False)) if len(x) > images else dict.fromkeys(c.tasks, x)
         alone = streams[c.tasks[0]] if len(c.tasks) == 1 else None
-        return Outputs({config.task: head(streams[config.task] if alone is None else alone)
+        return Outputs({config.task: head(streams[config.task] if alone is None else alone, grid)
                         for config, head in zip(c.task_heads, self.heads, strict=True)}, imbalance, tokens)
+
+    def _positions(self, images: int, grid: tuple[int, int], left: Tensor | None) -> Tensor:  # [1 or B, N, D]
+        c = self.config
+        if grid == c.grid:
+            return self.pos_embed[None]
+        extra, patches = self.pos_embed[:c.extra_tokens], self.pos_embed[c.extra_tokens:].reshape(*c.grid, c.dim)
+        columns = torch.arange(grid[1]) + (torch.zeros(images, dtype=torch.long) if left is None else left)[:, None]
+        chosen = patches[:, columns].transpose(0, 1)  # [B, rows, columns, D]
+        return torch.cat([extra.expand(images, -1, -1), chosen.reshape(images, -1, c.dim)], 1)
 
 
 class _Nothing(dict):

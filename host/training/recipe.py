@@ -11,7 +11,7 @@ SCENE_TASKS = ("semseg", "depth")
 
 STREET = ModelConfig(
     name="m3vit-street", image_height=128, image_width=256, dim=192, depth=6, heads=3, mlp_hidden=768,
-    moe_layers=(1, 3, 5), experts=8, expert_hidden=384, top_k=2, gate=GateKind.TOPK_THEN_SOFTMAX, tasks=SCENE_TASKS,
+    moe_layers=(3, 5), experts=8, expert_hidden=384, top_k=2, gate=GateKind.TOPK_THEN_SOFTMAX, tasks=SCENE_TASKS,
     task_heads=(HeadConfig("semseg", "semseg", classes=7, channels=64),
                 HeadConfig("depth", "depth", classes=1, channels=64)),
     pixel_scale=255.0, pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225))
@@ -44,6 +44,11 @@ class Recipe:
     balance: float = 0.01
     """Weight of the experts' importance and load balancing losses."""
     depth_unit: float = 10.0
+    halves: float = 0.7
+    """Share of the steps, at the start, that see a random half of each picture, as wide as eight columns of patches
+    of sixteen: for the same time twice as many pictures."""
+    stride: int = 2
+    """The loss takes every ``stride``-th row and column, from a random one on: neighbours tell much the same."""
     zoom: float = 1.25
     """Largest enlargement of a random crop."""
     jitter: float = 0.15
@@ -55,6 +60,7 @@ class Recipe:
         require(0 <= self.warmup < self.steps, f"warmup must lie in 0..{self.steps - 1}, not {self.warmup}.")
         require(self.precision in ("auto", "bfloat16", "float32"),
                 f"precision must be auto, bfloat16 or float32, not {self.precision!r}.")
+        require(self.stride >= 1, f"stride must be at least 1, not {self.stride}.")
         require(self.zoom >= 1, f"zoom must be at least 1, not {self.zoom}.")
 
     def to_json(self) -> dict:

@@ -154,7 +154,7 @@ class WeightPrefetcher(wiring.Component):
                     with m.Case(Opcode.GATE):
                         m.d.sync += rounds.eq(rounds + ~view[Opcode.GATE].append)
                         m.next = "NEXT"
-                    with m.Case(Opcode.LOAD, Opcode.STORE, Opcode.COPY):
+                    with m.Case(Opcode.LOAD, Opcode.STORE, Opcode.COPY, Opcode.UPSAMPLE):
                         m.next = "NEXT"
                     with m.Default():
                         m.next = "END"

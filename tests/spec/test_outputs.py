@@ -8,7 +8,7 @@ import pytest
 
 from golden.spec import model
 from golden.spec.heads import HeadConfig
-from golden.spec.outputs import Output, OutputBuffer, expected, from_json, problem, to_json
+from golden.spec.program.outputs import Output, OutputBuffer, expected, from_json, problem, to_json
 from golden.spec.quantized import HeadPlan, Plan
 from host.driver.layout import read_output
 

@@ -13,7 +13,7 @@ from golden.spec.activations import ACTIVATIONS
 from golden.spec.heads import RELU_SHIFT2, WINDOWS, HeadConfig
 from golden.spec.isa import Dest, Edge, Opcode
 from golden.spec.isa import Region as Base
-from golden.spec.outputs import Output
+from golden.spec.program.outputs import Output
 from golden.spec.tiling import WINDOW, tiles
 from host.compiler import weight_stream as lay
 from host.compiler.heads.plan import Fate, Level, Placed, Room, place, plan_head

@@ -6,8 +6,8 @@ import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from golden.spec import tiling
-from golden.spec.isa import STREAM_LINES, Opcode, decode, encode
-from golden.spec.machine import LINE, NANO, NORM_PARAM_LINES, PARAM_LINES, SLICE, SLICE_LINES, TN
+from golden.spec.isa import STREAM_LINES, Opcode, encode
+from golden.spec.machine import LINE, NANO
 from golden.spec.machine import MAX_EXPERTS as EXPERTS
 from hw.ctrl.credits import MULTIPLIER_LINES, NORM_LINES
 from hw.ctrl.weight_prefetcher import READ_CYCLES, WeightPrefetcher
@@ -15,6 +15,7 @@ from hw.dma.weight_lines import CHUNK, CHUNK_LINES, ROUTE, Destination
 from sim.runner import run_bench
 from sim.streams import Sink, Source, cycles, half, never, reset, seeded, start, until
 from tests.hw.support.programs import PLAIN, program, random_word
+from tests.hw.support.weight_segments import expected
 
 pytestmark = pytest.mark.rtl
 DEPTHS = {Destination.RING: NANO.ring_lines, Destination.PARAM: NANO.param_lines, Destination.NORM: NORM_LINES,
@@ -118,49 +119,6 @@ class Testbench:
         return routes
 
 
-def segments(opcode, f):
-    """(destination, lines) of one instruction, from the stream order in golden.spec.tiling."""
-    if opcode is Opcode.LINEAR:
-        found = [(Destination.PARAM, PARAM_LINES), (Destination.RING, f["slices"] * SLICE_LINES)] * f["tiles"]
-        assert sum(lines for _, lines in found) == tiling.linear_lines(f["tiles"], f["slices"])
-    elif opcode is Opcode.NORM:
-        found = [(Destination.NORM, NORM_PARAM_LINES * f["blocks"])]
-    elif opcode is Opcode.ATTENTION:
-        rest = f["heads"] * f["head_slices"] * SLICE // TN * PARAM_LINES
-        found = [(Destination.MULTIPLIERS, 1), (Destination.PARAM, rest)]
-        assert sum(lines for _, lines in found) == tiling.attention_lines(f["heads"], f["head_slices"])
-    else:
-        found = []
-    return found
-
-
-def expected(words, orders):
-    """Segments (destination, lines, first line) and every line number, in order."""
-    found, lines, position, orders = [], [], 1, list(orders)
-
-    def consume(word, base):
-        opcode, fields = decode(word)
-        line = base + fields.get("stream", 0)
-        for target, count in segments(opcode, fields):
-            if not (fields.get("reuse_weights") and target is Destination.RING):  # these are in the ring
-                found.append((target, count, line))
-                lines.extend((line + n) % STREAM_LINES for n in range(count))
-            line += count
-
-    while True:
-        opcode, fields = decode(words[position])
-        if opcode is Opcode.END:
-            return found, lines
-        if opcode is Opcode.EXPERTS:
-            for e in (e for e in orders.pop(0) if e < fields["experts"]):
-                for step in range(fields["body"]):
-                    consume(words[position + 1 + step], fields["stream"] + e * fields["pitch"])
-            position += fields["body"]
-        else:
-            consume(words[position], 0)
-        position += 1
-
-
 def small(rng, opcode, **fixed):
     """A random instruction with few lines, so that a bench can follow many of them."""
     sizes = {Opcode.LINEAR: {"tiles": rng.randint(1, 5), "slices": rng.choice([1, 2, 12, 24])},
@@ -178,7 +136,8 @@ async def asks_for_every_line_once_and_in_order(dut):
     for stall, consume in ((never, 0.9), (half, 0.3), (never, 0.1)):
         tb = Testbench(dut, stall=stall, consume=consume)
         await reset(dut)
-        needed = [small(rng, Opcode.ATTENTION), small(rng, Opcode.NORM), small(rng, Opcode.LINEAR, reuse_weights=0)]
+        needed = [small(rng, Opcode.UPSAMPLE), small(rng, Opcode.ATTENTION), small(rng, Opcode.NORM),
+                  small(rng, Opcode.LINEAR, reuse_weights=0)]
         words = program(NANO, [*(small(rng, rng.choice(PLAIN)) for _ in range(25)), *needed])
         routes = await tb.run(words)
         assert {target for target, _, _ in routes} == set(Destination)

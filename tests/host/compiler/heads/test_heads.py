@@ -12,10 +12,10 @@ from golden.iss.tensors import result
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa, machine, model
 from golden.spec.heads import HeadConfig
-from golden.spec.image import Image
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import LINE
 from golden.spec.model import ConfigError
+from golden.spec.program.image import Image
 from golden.spec.quantized import HeadPlan, Plan
 from host.compiler.compile import compile_model
 from host.compiler.heads import lower

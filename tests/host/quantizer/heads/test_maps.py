@@ -12,8 +12,9 @@ from golden.ops.layernorm import Norm, layernorm
 from golden.ops.operand import Operand, to_operand
 from golden.ops.upsample import upsample
 from golden.spec.isa import Edge
-from host.quantizer import emulation, maps
-from host.quantizer.map_steps import MapPolicy, map_step, norm_grid
+from host.quantizer import emulation
+from host.quantizer.heads import maps
+from host.quantizer.heads.map_steps import MapPolicy, map_step, norm_grid
 
 RNG = np.random.default_rng(3)
 SHAPE = (2, 5, 7)

@@ -12,9 +12,9 @@ from golden.model.synthetic import synthetic_model
 from golden.spec.heads import HeadConfig
 from golden.spec.model import NANO, ConfigError
 from golden.spec.quantized import HeadPlan, Plan
-from host.quantizer import maps
 from host.quantizer.crops import crops
-from host.quantizer.head import head_pictures
+from host.quantizer.heads import maps
+from host.quantizer.heads.head import head_pictures
 from host.quantizer.quantize import quantize
 from host.quantizer.value_ranges import NotQuantizable
 

@@ -13,10 +13,11 @@ from golden.spec.model import ModelConfig
 from golden.spec.quantized import HeadPlan
 from golden.spec.tables import UNSIGNED_MAX
 from golden.spec.tiling import WINDOW
-from host.quantizer import emulation, maps
+from host.quantizer import emulation
+from host.quantizer.heads import maps
+from host.quantizer.heads.map_steps import map_step, norm_grid
 from host.quantizer.layer import NORM_SHIFT_MAX, LayerQuantizer
 from host.quantizer.linear import Inputs, LinearCodes, fit_linear
-from host.quantizer.map_steps import map_step, norm_grid
 from host.quantizer.operand_steps import operand_scale
 
 MAP_CLIPPED_DB = 25.0
@@ -30,7 +31,7 @@ LARGEST = 64
 class HeadQuantizer(LayerQuantizer):
     """Quantizer stage of task heads, on the float and the integer stream of a few of the pictures."""
 
-    def task_head(self, head: HeadConfig, plan: HeadPlan, x_float: Tensor, x: Tensor) -> None:
+    def quantize(self, head: HeadConfig, plan: HeadPlan, x_float: Tensor, x: Tensor) -> None:
         """Quantizes and stores one head on streams [B, N, D] of its task."""
         name, extra, peaks = f"heads.{head.task}", self.config.extra_tokens, head_peaks(f"heads.{head.task}", plan)
         grid_float, grid, step = self.head_norm(name, plan.norm, x_float[:, extra:].contiguous(),
