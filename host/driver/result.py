@@ -33,8 +33,8 @@ class Result(Mapping):
             return self.maps[name].picture
         if name == FEATURES:
             return self.features
-        if name == LOGITS and self.scores:
-            return self.logits
+        if name == LOGITS and (logits := self.logits) is not None:
+            return logits
         raise KeyError(f"This result has {', '.join(self)}, not {name!r}.")
 
     def __iter__(self) -> Iterator[str]:

@@ -230,7 +230,7 @@ def _read_symbols(programs: Any) -> dict[str, tuple[Symbol, ...]]:
     return result
 
 
-def _read_outputs(data: object) -> dict[str, OutputBuffer]:
+def _read_outputs(data: Any) -> dict[str, OutputBuffer]:
     want(isinstance(data, dict), BadMetadata, f"outputs must be an object, not {type(data).__name__}.")
     try:
         return {task: from_json(buffer) for task, buffer in data.items()}
@@ -247,7 +247,7 @@ def _check_layouts(image: Image) -> None:
              "row_bytes": LINE, "rows": ceil_div(model.patch_dim, LINE)}
     want(layout == shape | {"bytes": model.patches * shape["rows"] * LINE}, BadMetadata,
          f"The input must be laid out as {shape}; the metadata say {layout}.")
-    want(set(image.symbols) == set(image.programs) == set(image.outputs) and image.programs, BadMetadata,
+    want(set(image.symbols) == set(image.programs) == set(image.outputs) and len(image.programs) > 0, BadMetadata,
          f"Programs {list(image.programs)}, symbols {list(image.symbols)} and outputs {list(image.outputs)} must name "
          f"the same tasks, at least one.")
     for task, buffer in image.outputs.items():

@@ -12,7 +12,7 @@ from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import LINE
 from golden.spec.quantized import Plan
 from host.compiler.compile import encode, plan_program
-from host.compiler.skeleton import skeleton
+from host.compiler.skeleton import empty
 from host.compiler.weight_stream import Stream
 from host.ir.nodes import flat
 from host.performance.estimate import estimate, group_rows, groups, linear_cycles, pass_cycles, upsample_cycles
@@ -44,7 +44,7 @@ def test_enlargements_by_formula():
 def timed(plan, tasks):
     """Nodes of a program, and when each of its instructions runs."""
     stream = Stream()
-    nodes = plan_program(skeleton(CONFIG, plan), machine.ZCU102, stream, tasks)
+    nodes = plan_program(empty(CONFIG, plan), machine.ZCU102, stream, tasks)
     spans = Timeline(machine.ZCU102).run(encode(nodes, machine.ZCU102, stream))
     return flat(nodes), spans
 
