@@ -8,8 +8,9 @@ exempt: they are read in the epilogue, where they are also written, and so keep 
 
 from dataclasses import dataclass, field, replace
 
+from golden.spec.derived import derived
 from golden.spec.isa import UNIT, Dest, Opcode, Unit
-from golden.spec.legality import MEMORIES, AddressRange, ProgramState, Resource, after, derived, queued, ranges
+from golden.spec.legality import MEMORIES, AddressRange, ProgramState, Resource, after, queued, ranges
 
 
 @dataclass(frozen=True)

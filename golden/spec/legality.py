@@ -2,14 +2,16 @@
 """Bounds check formulas: address ranges against capacities, and combinations of fields that are not allowed.
 
 The formulas are arithmetic on fields that are plain integers for the simulator and signals for the gateware, so that
-both refuse the same programs; therefore no ``if``, no ``max`` and no ``and`` on them. The result of a program that
-passes does not depend on the order inside a unit: no instruction writes a row twice or reads a row that it writes.
+both refuse the same programs; therefore no ``if``, no ``max`` and no ``and`` on them. ``f`` below: the fields and what
+``golden.spec.derived`` makes of them. The result of a program that passes does not depend on the order inside a unit:
+no instruction writes a row twice or reads a row that it writes.
 """
 
 import enum
 from dataclasses import dataclass, replace
 from typing import Any
 
+from golden.spec.derived import ceil_shift, choose, crowded, is_operand
 from golden.spec.isa import Dest, Index, Opcode
 from golden.spec.machine import SLICE, TN, MachineConfig
 from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW, window_slices
@@ -94,11 +96,6 @@ class ProgramState:
     body: Number = False
 
 
-def choose(condition, yes, no):
-    """``yes`` where ``condition`` holds, else ``no``: for integers; the gateware passes a multiplexer instead."""
-    return yes if condition else no
-
-
 def after_gate(f, s: ProgramState, pick=choose) -> dict:
     """Fields of the state after a GATE. Every LINEAR into the gate then decreases ``left``."""
     end = f["first_token"] + f["tokens"]
@@ -121,87 +118,6 @@ def after(opcode: Opcode, f: dict, s: ProgramState) -> ProgramState:
     if opcode is Opcode.LINEAR:
         return replace(s, left=s.left - (f["tokens"] if f["dst"] == Dest.GATE else 0), held=retained(f, s))
     return s
-
-
-def derived(opcode: Opcode, f, pick=choose) -> dict:
-    """Inputs of the functions below that depend on the fields only."""
-    found = {}
-    for stage in DERIVED:
-        found |= stage(opcode, f | found, pick)
-    return found
-
-
-def _extents(opcode: Opcode, f, pick) -> dict:
-    """Lines and columns of strips: of what LINEAR with ``window`` and UPSAMPLE read (less one), of what UPSAMPLE
-    writes."""
-    if opcode not in (Opcode.LINEAR, Opcode.UPSAMPLE):
-        return {}
-    top, bottom, left, right = (f["edges"] >> side & 1 for side in range(4))
-    if opcode is Opcode.LINEAR:
-        return {"line_last": f["lines"] + 1 - top - bottom, "column_last": f["width"] + 1 - left - right}
-    return {"line_last": f["lines"] - 1, "column_last": f["width"] - 1,
-            "result_lines": 2 * f["lines"] - 2 + top + bottom, "result_columns": 2 * f["width"] - 2 + left + right}
-
-
-def _products(opcode: Opcode, f, pick) -> dict:
-    if opcode is Opcode.ATTENTION:
-        return {"head_rows": f["heads"] * f["head_slices"]}
-    if opcode is Opcode.LINEAR:
-        return {"weights": f["tiles"] * f["slices"], "positions": f["lines"] * f["width"],
-                "strip_lines": f["line_last"] * f["pitch"]}
-    if opcode is Opcode.UPSAMPLE:
-        return {"results": f["result_lines"] * f["result_columns"], "strip_lines": f["line_last"] * f["pitch"]}
-    return {}
-
-
-def _totals(opcode: Opcode, f, pick) -> dict:
-    """``strip_last``: the last position of the strip that is read. ``crowded``: results of two tokens, or the two byte
-    planes of a token, overlap."""
-    if opcode is Opcode.LINEAR:
-        return ({"until": f["reuse_offset"] + f["weights"], "strip_last": f["strip_lines"] + f["column_last"]}
-                | _crowded_linear(f, pick))
-    if opcode is Opcode.UPSAMPLE:
-        return {"strip_last": f["strip_lines"] + f["column_last"]}
-    if opcode is Opcode.NORM:
-        rows = _ceil(f["blocks"], BLOCKS_PER_ROW)
-        main = _crowded(f["tokens"] > 1, f["dst_stride"], rows, f["wide"], f["dst_plane"], pick)
-        normalized = _crowded(f["tokens"] > 1, f["normalized_stride"], rows, 1, f["normalized_plane"], pick)
-        return {"crowded": main, "crowded_normalized": f["normalized"] & normalized}
-    return {}
-
-
-DERIVED = (_extents, _products, _totals)
-"""Stages of :func:`derived`, each a sum or a product of fields and of what the stages before it gave; the gateware
-computes one a cycle."""
-
-
-def _crowded(several, stride, rows, wide, plane, pick):
-    """Operand rows of several tokens, ``stride`` apart, overlap, or a token's planes do."""
-    return several & (stride < rows + pick(wide, plane, 0)) | wide & (plane < rows)
-
-
-def _crowded_linear(f, pick) -> dict:
-    """``overlapping``: the stride is too small for two tokens; ``crowded``: results overlap whatever queues hold."""
-    dst, stride = f["dst"], f["dst_stride"]
-    rows = _ceil(f["tiles"], BLOCKS_PER_ROW)
-    wide, operand = dst == Dest.OPERAND16, _to_operand(dst)
-    key, value = dst == Dest.KEY, dst == Dest.VALUE
-    return {
-        "overlapping": (dst == Dest.RESIDUAL) & (stride < f["tiles"])
-        | operand & (stride < rows + pick(wide, f["dst_plane"], 0)),
-        "crowded": wide & (f["dst_plane"] < rows)
-        | key & (f["tokens"] > TN) & (stride < f["tiles"] * (TN // SLICE))
-        | value & (f["tiles"] > 1) & (stride < _ceil(f["tokens"], SLICE)),
-    }
-
-
-def _to_operand(dst):
-    return (dst == Dest.OPERAND8) | (dst == Dest.OPERAND16) | (dst == Dest.UNSIGNED8)
-
-
-def _ceil(value, by: int):
-    """``value / by`` rounded up, ``by`` a power of two."""
-    return (value + by - 1) >> by.bit_length() - 1
 
 
 def _floor(value, by: int):
@@ -229,16 +145,17 @@ def contradictions(opcode: Opcode, f, s: ProgramState, pick=choose) -> list:
         return [f["src_wide"] & f["src_unsigned"], f["gate_weight"] & (queued(f) == 0),
                 f["gate_weight"] & ((f["activation"] != 0) | f["affine"]),
                 (f["dst"] >= Dest.KEY) & queued(f), to_gate & s.body, to_gate & (f["tokens"] > s.left),
-                to_gate & (f["tiles"] != _ceil(s.experts, LOGITS)), (f["retain_weights"] | f["reuse_weights"]) & s.body,
+                to_gate & (f["tiles"] != ceil_shift(s.experts, LOGITS)),
+                (f["retain_weights"] | f["reuse_weights"]) & s.body,
                 f["reuse_weights"] & (f["until"] > s.held), f["crowded"],
                 (f["window"] != 0) & (queued(f) | to_gate | (f["slices"] != f["window"] * window_slices(1))
                                       | (f["tokens"] != f["positions"]) | (f["tokens"] == 0)),
                 (f["window"] == 0) & ((f["width"] | f["lines"] | f["pitch"] | f["edges"]) != 0),
                 f["overlapping"] & (pick(queued(f), pick(s.body, s.slots, 0), f["tokens"]) > 1)]
     if opcode is Opcode.ATTENTION:
-        rows = _ceil(f["head_rows"], SLICES_PER_ROW)
+        rows = ceil_shift(f["head_rows"], SLICES_PER_ROW)
         return [f["head_slices"] & 1,
-                _crowded(f["queries"] > 1, f["dst_stride"], rows, f["wide"], f["dst_plane"], pick)]
+                crowded(f["queries"] > 1, f["dst_stride"], rows, f["wide"], f["dst_plane"], pick)]
     if opcode is Opcode.GATE:
         return [f["top_k"] > f["experts"], waiting, s.body != 0, f["first_token"] + f["tokens"] > TOKEN_NUMBERS]
     if opcode is Opcode.EXPERTS:
@@ -261,7 +178,7 @@ def ranges(opcode: Opcode, f, s: ProgramState, pick=choose) -> list[AddressRange
                 AddressRange(1, Resource.OPERAND, base=f["dst_row"], steps=f["results"] - 1, stride=f["rows"],
                              count=f["rows"], write=True)]
     if opcode is Opcode.NORM:
-        last, rows = f["tokens"] - 1, _ceil(f["blocks"], BLOCKS_PER_ROW)
+        last, rows = f["tokens"] - 1, ceil_shift(f["blocks"], BLOCKS_PER_ROW)
         return [AddressRange(0, Resource.OPERAND, base=f["dst_row"], steps=last, stride=f["dst_stride"],
                              count=rows + pick(f["wide"], f["dst_plane"], 0), write=True),
                 AddressRange(1, Resource.OPERAND, when=f["normalized"], base=f["normalized_row"], steps=last,
@@ -272,15 +189,15 @@ def ranges(opcode: Opcode, f, s: ProgramState, pick=choose) -> list[AddressRange
         return _linear(f, s, pick)
     if opcode is Opcode.ATTENTION:
         rows, last = f["head_rows"], f["queries"] - 1
-        operand_rows = _ceil(rows, SLICES_PER_ROW)
+        operand_rows = ceil_shift(rows, SLICES_PER_ROW)
         return [AddressRange(0, Resource.OPERAND, base=f["q_row"], steps=last, stride=f["q_stride"],
                              count=operand_rows),
                 AddressRange(1, Resource.OPERAND, base=f["dst_row"], steps=last, stride=f["dst_stride"],
                              count=operand_rows + pick(f["wide"], f["dst_plane"], 0), write=True),
                 AddressRange(2, Resource.KEY, base=f["key_tile"], steps=_floor(f["keys"] - 1, TN),
                              stride=f["key_pitch"], count=rows),
-                AddressRange(3, Resource.VALUE, base=f["value_tile"], steps=_ceil(rows, BLOCKS_PER_ROW),
-                             stride=_ceil(f["keys"], SLICE)),
+                AddressRange(3, Resource.VALUE, base=f["value_tile"], steps=ceil_shift(rows, BLOCKS_PER_ROW),
+                             stride=ceil_shift(f["keys"], SLICE)),
                 AddressRange(4, Resource.SOFTMAX, count=f["keys"])]
     if opcode is Opcode.GATE:
         return [AddressRange(0, Resource.QUEUES, base=f["append"] * s.entries, steps=f["tokens"], stride=f["top_k"]),
@@ -291,9 +208,9 @@ def ranges(opcode: Opcode, f, s: ProgramState, pick=choose) -> list[AddressRange
 def _linear(f, s: ProgramState, pick) -> list[AddressRange]:
     sources, results = _count(f, "src_index", s, pick), _count(f, "dst_index", s, pick)
     work, dst = (sources != 0) & (results != 0), f["dst"]
-    rows = _ceil(f["slices"], SLICES_PER_ROW)
+    rows = ceil_shift(f["slices"], SLICES_PER_ROW)
     to_gate, to_residual = dst == Dest.GATE, dst == Dest.RESIDUAL
-    to_operand, window = _to_operand(dst), f["window"] != 0
+    to_operand, window = is_operand(dst), f["window"] != 0
     target = {"base": f["dst_row"], "steps": results - 1, "stride": f["dst_stride"], "write": True}
     return [
         AddressRange(0, Resource.OPERAND, when=work, base=f["src_row"],
@@ -301,7 +218,7 @@ def _linear(f, s: ProgramState, pick) -> list[AddressRange]:
                      count=pick(window, f["window"], rows) + pick(f["src_wide"], f["src_plane"], 0)),
         AddressRange(1, Resource.RESIDUAL, when=work & to_residual, **target, count=f["tiles"]),
         AddressRange(1, Resource.OPERAND, when=work & to_operand, **target,
-                     count=_ceil(f["tiles"], BLOCKS_PER_ROW) + pick(dst == Dest.OPERAND16, f["dst_plane"], 0)),
+                     count=ceil_shift(f["tiles"], BLOCKS_PER_ROW) + pick(dst == Dest.OPERAND16, f["dst_plane"], 0)),
         AddressRange(1, Resource.KEY, when=work & (dst == Dest.KEY), base=f["dst_row"], steps=_floor(results - 1, TN),
                      stride=f["dst_stride"], count=f["tiles"] * (TN // SLICE), write=True),
         AddressRange(1, Resource.VALUE, when=work & (dst == Dest.VALUE), base=f["dst_row"], steps=f["tiles"] - 1,

@@ -5,9 +5,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.spec.derived import DERIVED
 from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, Dest, Opcode
 from golden.spec.legality import (
-    DERIVED,
     SLOTS,
     ProgramState,
     Resource,
