@@ -64,10 +64,12 @@ def plan_with_output(model, machine: MachineConfig, stream: Stream, tasks: tuple
     """Nodes of one program with addresses and waits, and its output buffer: FFNs in as few token ranges as fit, task
     heads in the strips that cost least, or else in few ones, with all passes that fit."""
     what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "")
-    config, refusal = model.config, None
+    config, refusal, no_room = model.config, None, None
     widest = max(hidden_rows(config, layer, i) for i, layer in enumerate(model.plan.layers))
     prices = _PRICES if config.task_heads else _PRICES[:1]
     for rounds, chosen, price in itertools.product(_ROUNDS, _attempts(passes), prices):
+        if no_room == (rounds, chosen):
+            continue
         room = ceil_div(widest * config.tokens * len(tasks), rounds)
         cuts = patch_ranges(config, machine) if software_pipelining in chosen else 1
         lowering = Lowering(model, machine, stream, tasks, room, cuts, price)
@@ -81,7 +83,7 @@ def plan_with_output(model, machine: MachineConfig, stream: Stream, tasks: tuple
         try:
             allocate(nodes, machine, what)
         except NotFitting as error:
-            refusal = error  # of the smallest attempt, if none fits
+            refusal, no_room = error, (rounds, chosen)  # of the smallest attempt, if none fits
             continue
         set_waits(nodes)
         _verify(nodes, lowered, chosen, machine, stream)

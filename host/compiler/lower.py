@@ -155,10 +155,10 @@ class Lowering(Builder):
         """Store the residual stream of every copy and the classifier's logits; then come the task heads."""
         c = self.config
         outputs = expected(c, self.plan, self.tasks)
-        at = {(output.task, output.name): i for i, output in enumerate(outputs)}
+        at = {(output.task, output.name, output.kind): i for i, output in enumerate(outputs)}
         for copy, task in enumerate(self.tasks):
             first = copy * c.tokens
-            self.store(f"residual.{task}", self.x, first, c.tokens, outputs[at[task, FEATURES]].offset)
+            self.store(f"residual.{task}", self.x, first, c.tokens, outputs[at[task, FEATURES, FEATURES]].offset)
             if not c.classes:
                 continue
             a = self.norm("norm", self.plan.head, c.extra_tokens, first)
@@ -168,12 +168,12 @@ class Lowering(Builder):
                                    src_first=slot, shift1=self.number(f"{name}.shift"), dst_stride=0)
                 self.nodes += [linear_part(head, first, min(_MOST_TILES, tiles(c.classes) - first), 0, 1)
                                for first in range(0, tiles(c.classes), _MOST_TILES)]
-                self.store(f"{name}.{task}", y, 0, 1, outputs[at[task, LOGITS]].offset + slot * y.stride)
+                self.store(f"{name}.{task}", y, 0, 1, outputs[at[task, LOGITS, LOGITS]].offset + slot * y.stride)
         lines = scratch = outputs[-1].end
         heads = [(copy, task, head) for copy, task in enumerate(self.tasks) for head in c.heads_of(task)]
         for left, (copy, task, head) in zip(reversed(range(len(heads))), heads, strict=True):
             room = Room(self.machine, self.machine.residual_rows - (self.x.size if left else 0), self.instruction)
-            i = at[task, head.task]
+            i = at[task, head.task, head.kind]
             part = HeadLowering(self, head, copy * c.tokens, outputs[i], scratch, room, repr(c.name))
             part.lower()
             outputs[i], lines = replace(outputs[i], tiles=part.tiles), max(lines, part.end)

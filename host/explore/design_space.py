@@ -20,7 +20,8 @@ TM, TK, PORTS = (2, 4, 8), (2, 4, 8, 16), (1, 2, 4)
 RINGS = tuple(sorted({1 << n for n in range(6, 17)} | {3 << n for n in range(5, 15)}))
 """Depths of the weight ring, in lines."""
 OPERAND_SHARES = (2, 1, 1 / 2, 1 / 4, 1 / 8)
-"""Operand memory, in parts of what the uncut program needs at least: more lets units overlap, less cuts FFNs."""
+"""Operand memory, in parts of what the uncut program needs at least: more lets units overlap, less cuts FFNs. Task
+heads take what there is, so with them there is one more step up."""
 PARAMS = (64, 512, 1024)
 """Lines of array parameters, six a tile: they limit how many tiles can be prefetched, however large the ring."""
 _ROOMY = {"ring_lines": 1 << 16, "param_lines": PARAMS[-1], "operand_rows": 1 << 16, "residual_rows": 1 << 16,
@@ -62,7 +63,8 @@ def families(model: ModelSkeleton, tasks: tuple[str, ...],
         residual_rows=_power(need[Memory.RESIDUAL], 64), queue_depth=_power(need[Memory.QUEUE], 16),
         kv_tiles=_power(max(need[Memory.KEY], need[Memory.VALUE]), 8))
     seen = set()
-    for share in OPERAND_SHARES:
+    shares = (2 * OPERAND_SHARES[0], *OPERAND_SHARES) if model.config.task_heads else OPERAND_SHARES
+    for share in shares:
         machine = replace(base, operand_rows=max(64, int(_power(need[Memory.OPERAND], 64) * share)))
         if machine.operand_rows in seen or machine.operand_rows > most.operand_rows:
             continue
@@ -87,7 +89,8 @@ def rings(machine: MachineConfig) -> list[MachineConfig]:
 
 def _peaks(nodes: list[Node]) -> dict[Memory, int]:
     lives = lifetimes(nodes)
-    return {memory: peak([region for region in lives if region.memory is memory], lives)[0] for memory in Memory}
+    return {memory: peak([region for region in lives if region.memory is memory and not region.elastic], lives)[0]
+            for memory in Memory}
 
 
 def _power(value: int, least: int) -> int:

@@ -24,7 +24,7 @@ class Memory(enum.Enum):
 @dataclass(eq=False)
 class Region:
     """``count`` groups (tokens; tiles for K and V) of ``rows`` rows and ``planes`` byte planes; ``base`` is found by
-    ``allocate``."""
+    ``allocate``. ``elastic``: as large as the machine allows, and useful if smaller."""
 
     name: str
     memory: Memory
@@ -32,6 +32,7 @@ class Region:
     rows: int
     planes: int = 1
     base: int | None = None
+    elastic: bool = False
 
     @property
     def stride(self) -> int:

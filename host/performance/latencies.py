@@ -2,6 +2,7 @@
 """Latencies of the gateware, for the performance model: cycles that units take besides their work."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from golden.spec.machine import MachineConfig
 
@@ -35,6 +36,7 @@ class Latencies:
     """More from one expert to the next."""
 
 
+@lru_cache(maxsize=64)
 def latencies(machine: MachineConfig) -> Latencies:
     """Those of a machine: parts of a block and of a chunk wait for each other where units are serialized."""
     more, plain = machine.serialization - 1, Latencies()

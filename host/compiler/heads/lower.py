@@ -37,10 +37,10 @@ class HeadLowering:
         self.shape: HeadShape = head_shape(c, head, self.plan)
         self.levels = plan_head(self.shape, room, what)
         size, self.placed = place(self.levels)
-        self.maps = Region(f"{self.name} maps", Memory.OPERAND, size, 1)
+        self.maps = Region(f"{self.name} maps", Memory.OPERAND, size, 1, elastic=True)
         last = self.levels[-1]
         self.results = Region(f"{self.name} results", Memory.RESIDUAL, last.buffers * last.band * last.tile,
-                              self.shape.last_tiles)
+                              self.shape.last_tiles, elastic=True)
         self.scratch: list[int] = []
         self.end = scratch
         """First line after the head's part of the output buffer."""

@@ -3,20 +3,21 @@
 
 import json
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, islice
 
 import pytest
 
 from golden.model.random_int_model import random_int_model
 from golden.spec.boards import BOARDS
+from golden.spec.heads import HeadConfig
 from golden.spec.machine import MACHINES, MachineConfig
 from golden.spec.model import MODELS, ConfigError
 from golden.spec.quantized import Plan
 from host.cli import main
 from host.compiler.compile import compile_model
-from host.compiler.skeleton import skeleton
+from host.compiler.skeleton import empty, skeleton
 from host.explore.area import area
-from host.explore.design_space import Geometry, geometries
+from host.explore.design_space import Geometry, families, geometries
 from host.explore.errors import NothingFits
 from host.explore.evaluate import RESOURCES, explore_geometry, memory_of
 from host.explore.pareto_front import dominates, front, held_by, slowed_by
@@ -163,3 +164,12 @@ def test_the_command_refuses_in_a_sentence(arguments, said, capsys):
     code, printed = run(capsys, *arguments)
     *_, last = printed.err.splitlines()  # after lines of progress
     assert code == 2 and last.startswith("edge-moe: ") and said in last and "Traceback" not in printed.err
+
+
+def test_task_heads_take_the_memory_there_is():
+    config = replace(NANO, patch=16, image_height=64, image_width=128, tasks=("all",),
+                     task_heads=(HeadConfig("classes", "semseg", 7, 64),))
+    found = families(empty(config, Plan.fast(2, config.task_heads)), ("all",), Geometry(2, 8, 1))
+    tried = [(machine.operand_rows, len(nodes)) for machine, nodes in islice(found, 6)]
+    assert sorted({rows for rows, _ in tried}) == [512, 1024, 2048]  # not what all maps together would take
+    assert max(tried)[1] < min(tried)[1]  # the less memory, the more strips
