@@ -48,7 +48,7 @@ class HeadFigures:
 
 def measured(head: HeadConfig, retired: list[Retired], symbols: tuple[Symbol, ...], image: Image) -> HeadFigures:
     """The figures of ``head``'s instructions among those that ``retired``."""
-    own = [item for item in retired if symbols[item.entry.index].name.startswith(f"heads.{head.task}.")]
+    own = [item for item in retired if f"{symbols[item.entry.index].name}.".startswith(f"heads.{head.task}.")]
     first = min(item.entry.index for item in own)
     begin = max(item.cycle for item in retired if item.entry.index < first)
     taken = max(item.cycle for item in own) - begin
