@@ -67,8 +67,8 @@ class Result(Mapping):
 
 def same(one: Result, other: Result) -> bool:
     """Whether all residual streams, scores and maps of two results are equal, bit for bit."""
-    pairs = [(getattr(one, field), getattr(other, field)) for field in ("residuals", "scores")]
-    pairs.append(tuple({name: found.codes for name, found in result.maps.items()} for result in (one, other)))
+    maps = [{name: found.codes for name, found in result.maps.items()} for result in (one, other)]
+    pairs = [(one.residuals, other.residuals), (one.scores, other.scores), (maps[0], maps[1])]
     return all(set(a) == set(b) and all(np.array_equal(a[name], b[name]) for name in a) for a, b in pairs)
 
 

@@ -33,10 +33,10 @@ ODD = {
     "keys and values of no token": ("accurate", [(Opcode.ATTENTION, 0, {"key_tile": 8, "value_tile": 6})]),
     "queries from unwritten rows": ("fast", [(Opcode.ATTENTION, 0, {"q_row": 300})]),
     "a norm of unwritten rows": ("accurate", [(Opcode.NORM, 1, {"src_row": 130})]),
-    "wide operands from unwritten rows": ("accurate", [(Opcode.LINEAR, 1, {"src_row": 400})]),
+    "wide operands from unwritten rows": ("accurate", [(Opcode.LINEAR, 2, {"src_row": 400})]),
     "low bytes from unwritten rows": ("accurate", [
-        (Opcode.LINEAR, 1, {"src_plane": 200, "dst_row": 480, "dst_stride": 1, "tokens": 30})]),
-    "wide operands in rows that have exponents": ("fast", [(Opcode.LINEAR, 4, {"src_wide": 1})]),
+        (Opcode.LINEAR, 2, {"src_plane": 200, "dst_row": 480, "dst_stride": 1, "tokens": 30})]),
+    "wide operands in rows that have exponents": ("fast", [(Opcode.LINEAR, 5, {"src_wide": 1})]),
     "operand rows of which the last is unwritten": ("fast", [(Opcode.STORE, 0, {"memory": Memory.OPERAND,
                                                                                 "row": NANO.operand_rows - ROWS})]),
 }

@@ -94,4 +94,4 @@ def test_the_street_model_fits_the_machine():
     from host.compiler.presets import require_fit
 
     check_model(STREET)
-    require_fit(STREET, Plan.fast(STREET.depth), MACHINES["zcu102"])
+    require_fit(STREET, Plan.fast(STREET.depth, STREET.task_heads), MACHINES["zcu102"])
