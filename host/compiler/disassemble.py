@@ -5,9 +5,8 @@ from collections.abc import Iterator
 
 from golden.spec import isa
 from golden.spec.image import Image
-from golden.spec.isa import Dest, Index, Opcode, Unit
+from golden.spec.isa import INSTRUCTIONS, Opcode, Unit
 
-_ENUMS = {"dst": Dest, "src_index": Index, "dst_index": Index}
 _HEX = {"fingerprint", "magic"}
 
 
@@ -19,11 +18,12 @@ def waits(mask: int) -> str:
 def instruction(opcode: Opcode, fields: dict[str, int]) -> str:
     """Opcode and fields that differ from 0, enumerations by name."""
     parts = []
-    for name, value in fields.items():
-        if name == "wait" or (value == 0 and name not in ("dst", "row", "src_row", "dst_row")):
+    for field in INSTRUCTIONS[opcode].fields:
+        name, value = field.name, fields[field.name]
+        if value == 0 and name not in ("dst", "row", "src_row", "dst_row"):
             continue
-        if name in _ENUMS and value in set(_ENUMS[name]):
-            text = _ENUMS[name](value).name.lower()
+        if field.codes and value in set(field.codes):
+            text = field.codes(value).name.lower()
         else:
             text = f"0x{value:x}" if name in _HEX else str(value)
         parts.append(f"{name}={text}")

@@ -4,12 +4,10 @@
 import numpy as np
 
 from golden.ops.gate import split
-from golden.spec.machine import LINE, MAX_HEADS, NORM_PARAM_BYTES, PARAM_BYTES, SLICE, TN, MachineConfig
+from golden.spec.machine import LINE, MAX_HEADS, NORM_PARAMS, PARAMS, SCORE_MULTIPLIER, SLICE, TN, MachineConfig
 from golden.spec.tiling import slices, tiles
 
-_PARAM = np.dtype([("bias", "<i4"), ("multiplier", "<u2"), ("gain", "<i2"), ("offset", "<i4")])
-_NORM_PARAM = np.dtype([("gain", "<i2"), ("offset", "<i4")])
-assert _PARAM.itemsize == PARAM_BYTES and _NORM_PARAM.itemsize == NORM_PARAM_BYTES
+_PARAM, _NORM_PARAM = np.dtype(list(PARAMS)), np.dtype(list(NORM_PARAMS))
 
 
 def params(outputs: int, bias=0, multiplier=0, gain=0, offset=0) -> np.ndarray:
@@ -75,7 +73,7 @@ def norm(gain: np.ndarray, offset: np.ndarray) -> bytes:
 
 def attention(score_multiplier: np.ndarray, gain: np.ndarray, offset: np.ndarray) -> bytes:
     """Stream of one ATTENTION: a line of multipliers, then the parameters of its output channels."""
-    line = np.zeros(MAX_HEADS, "<u2")
+    line = np.zeros(MAX_HEADS, SCORE_MULTIPLIER)
     line[:len(score_multiplier)] = score_multiplier
     return line.tobytes() + params(len(gain), gain=gain, offset=offset).tobytes()
 

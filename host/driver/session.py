@@ -11,7 +11,7 @@ import numpy as np
 
 from golden.spec.container import MAGIC, BadMagic
 from golden.spec.image import Image
-from golden.spec.machine import ABI_VERSION, MACHINES
+from golden.spec.machine import ABI_VERSION, MACHINES, PAGE
 from golden.spec.regs import Ctrl, StatusBits
 from golden.spec.status import Status
 from golden.spec.tiling import ceil_div
@@ -30,7 +30,6 @@ from host.driver.layout import prepare_input, read_logits, read_output
 from host.driver.registers import ENDED, Registers, rest
 from host.driver.result import Result
 
-PAGE = 4096
 WORD = 1 << 32
 LASTING = ("GIER", "IER", "JOB_LIMIT", "BUS_LIMIT", "READ_LO", "WRITE_LO", "WEIGHT_LO")
 """Registers that a reset changes and no job does: they show whether the device was reset since it was loaded."""

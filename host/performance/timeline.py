@@ -7,11 +7,12 @@ from itertools import takewhile
 from math import ceil
 
 from golden.spec import isa
-from golden.spec.isa import Dest, Index, Memory, Opcode, Unit
-from golden.spec.machine import LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, TN, MachineConfig
-from golden.spec.tiling import SLICES_PER_ROW, attention_lines, norm_lines
-from host.performance.estimate import MAIN_BYTES, PORT_BYTES, attention_group, norm_cycles, norm_planes
-from host.performance.weight_stream_model import Dram, Store, WeightStreamModel
+from golden.spec.dram import DramTiming
+from golden.spec.isa import Dest, Index, Memory, Opcode, Unit, stream_lines
+from golden.spec.machine import BEAT_BYTES, LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, MachineConfig
+from host.performance.cycles import attention_group, drain, linear_pass, norm_cycles, norm_planes, token_groups
+from host.performance.latencies import Latencies, latencies
+from host.performance.weight_stream_model import Store, WeightStreamModel
 
 
 @dataclass(frozen=True)
@@ -21,46 +22,6 @@ class Arrival:
     expert: int
     tokens: int
     first: int
-
-
-@dataclass(frozen=True)
-class Latencies:
-    """Cycles that gateware takes besides its work; each is the sum of its units' ``LATENCY``."""
-
-    fetch: int = 6
-    """From one issue to the next."""
-    issue: int = 4
-    """From a unit's ``idle`` to the issue of what waited for it."""
-    load: int = 22
-    """From an issue to the first array beat: operand rows into the lanes."""
-    array: int = 10
-    """From a tile's last beat to its first result."""
-    epilogue: int = 34
-    """From a result to its write."""
-    norm: int = 82
-    softmax: int = 49
-    """From the last score of a group to its first probability, besides the cycle that each chunk of scores takes."""
-    dma: int = 25
-    """From an issue to the first request, and from the last beat to the last row, of a LOAD or STORE."""
-    gate: int = 60
-    """From a token's last logit to its queue entries."""
-    experts: int = 16
-    """From the gate's ``idle`` to the first body instruction, and from an expert's naming to its first request."""
-    expert: int = 12
-    """More from one expert to the next."""
-
-
-def latencies(machine: MachineConfig) -> Latencies:
-    """Those of a machine: parts of a block and of a chunk wait for each other where units are serialized."""
-    more, plain = machine.serialization - 1, Latencies()
-    return replace(plain, epilogue=plain.epilogue + 3 * more, norm=plain.norm + more, softmax=plain.softmax + more)
-
-
-def pass_cycles(machine: MachineConfig, fields: dict) -> int:
-    """Cycles of one tile of one token group: its steps, the loading of its rows, or the leaving of its results."""
-    passes = 2 if fields["src_wide"] else 1
-    rows = machine.tm * ceil(fields["slices"] / SLICES_PER_ROW) * passes
-    return max(fields["slices"] * machine.steps * passes, machine.tm * TN // machine.lanes, rows)
 
 
 @dataclass(frozen=True)
@@ -106,12 +67,12 @@ def _delay(begin: float, end: float, until: float, left: float, wanted: float) -
 class Timeline:
     """Simulation of one program, a tile at a time."""
 
-    def __init__(self, machine: MachineConfig, dram: Dram | None = None, latency: Latencies | None = None):
-        self.machine, self.dram = machine, dram or Dram()
+    def __init__(self, machine: MachineConfig, dram: DramTiming | None = None, latency: Latencies | None = None):
+        self.machine, self.dram = machine, dram or DramTiming()
         self.latency = latency or latencies(machine)
-        ports, awake = PORT_BYTES * machine.ports, self.dram.awake
-        alone, shared = (min(ports, self.dram.bytes_per_cycle - taken) for taken in (0, MAIN_BYTES))
-        self.main_bytes = min(MAIN_BYTES, self.dram.bytes_per_cycle) * awake
+        ports, awake = BEAT_BYTES * machine.ports, self.dram.awake
+        alone, shared = (min(ports, self.dram.bytes_per_cycle - taken) for taken in (0, BEAT_BYTES))
+        self.main_bytes = min(BEAT_BYTES, self.dram.bytes_per_cycle) * awake
         self.stream = WeightStreamModel(alone * awake / LINE, max(shared, 1e-3) * awake / LINE, self.dram.latency,
                              Store(machine.ring_lines), Store(machine.param_lines))
         self.spans: list[Span] = []
@@ -226,7 +187,7 @@ class Timeline:
 
     def _linear(self, at: int, f: dict, issue: float, tokens: int, expert: int) -> Span:
         m, lat = self.machine, self.latency
-        groups, one, drain = max(1, ceil(tokens / m.tm)), pass_cycles(m, f), m.tm * TN // m.lanes
+        groups, one = token_groups(m, tokens), linear_pass(m, f)
         lines, gate = f["slices"] * SLICE_LINES, f["dst"] == Dest.GATE
         collect = gate or f["retain_weights"] or f["reuse_weights"]
         start = max(issue + lat.load, self.array_free)
@@ -247,7 +208,7 @@ class Timeline:
             self._release(when,
                           f["reuse_offset"] * SLICE_LINES + f["tiles"] * lines if f["reuse_weights"] else self.held)
         self.array_free = when
-        self.idle[Unit.ARRAY] = end = when + lat.array + drain + lat.epilogue
+        self.idle[Unit.ARRAY] = end = when + lat.array + drain(m) + lat.epilogue
         if gate:
             self.idle[Unit.GATE] = end + lat.gate
             pace = one * f["tiles"]
@@ -278,8 +239,7 @@ class Timeline:
 
     def _attention(self, at: int, f: dict, issue: float) -> Span:
         m, lat = self.machine, self.latency
-        drain = m.tm * TN // m.lanes
-        lines = attention_lines(f["heads"], f["head_slices"])
+        lines = stream_lines(Opcode.ATTENTION, f).lines
         self.stream.lines(lines, self.stream.params)
         groups, scores, mixed, beats = attention_group(m, f)
         start = max(issue + lat.load, self.array_free)
@@ -294,12 +254,13 @@ class Timeline:
                 when = max(when, ready[group - SCORES_AHEAD]) + mixed
         self.array_free = when
         self.stream.params.release(start, lines)
-        self.idle[Unit.ARRAY] = end = self.array_free + lat.array + drain + lat.epilogue
+        self.idle[Unit.ARRAY] = end = self.array_free + lat.array + drain(m) + lat.epilogue
         return Span(at, -1, start, end)
 
     def _norm(self, at: int, f: dict, issue: float) -> Span:
-        there = self.stream.lines(norm_lines(f["blocks"]))
-        start = max(issue, self.idle[Unit.NORM], there - norm_lines(f["blocks"]))
+        lines = stream_lines(Opcode.NORM, f).lines
+        there = self.stream.lines(lines)
+        start = max(issue, self.idle[Unit.NORM], there - lines)
         work = norm_cycles(self.machine, f, f["tokens"])
         # The epilogue writes operand rows before the norm.
         (begin, until, taken), written = self.writing, f["tokens"] * f["blocks"] * norm_planes(f) / 2
@@ -312,6 +273,6 @@ class Timeline:
 
 
 def predict(image, task: str | None = None, queues: Iterable[Sequence[Arrival]] = (),
-            dram: Dram | None = None) -> list[Span]:
+            dram: DramTiming | None = None) -> list[Span]:
     """Spans of one program of an image."""
     return Timeline(image.machine, dram).run(image.words(task), queues)

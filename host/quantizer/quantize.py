@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from golden.model.float_model import run_float
-from golden.model.int_checks import PIXEL_PEAK, operand_peak
 from golden.model.int_model import IntModel
 from golden.model.params import FloatModel
 from golden.ops.arith import INT16
 from golden.spec.limits import check_model
 from golden.spec.model import ModelConfig, require
 from golden.spec.quantized import LayerPlan, Plan
+from golden.spec.tables import PIXEL_PEAK, operand_peak
 from host.quantizer import emulation, folding
 from host.quantizer.attention import AttentionQuantizer
 from host.quantizer.ffn import FfnQuantizer

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from golden.spec import container, image, isa, machine, model
-from golden.spec.container import PAGE, BadChecksum, BadMagic, BadSection, BadVersion, Kind, ProgramError, Truncated
+from golden.spec.container import BadChecksum, BadMagic, BadSection, BadVersion, Kind, ProgramError, Truncated
 from golden.spec.image import BadMetadata, Image, NoSuchTask, Symbol, WrongMachine, WrongModel
+from golden.spec.machine import PAGE
 from golden.spec.quantized import Plan
 
 

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cycles of an instruction in its unit, without waiting for others, from the geometry of the machine."""
+
+from collections.abc import Callable
+from math import ceil
+
+from golden.spec.isa import Dest, Opcode
+from golden.spec.machine import BEAT_BYTES, LINE, SLICE, TN, MachineConfig
+from golden.spec.tiling import SLICES_PER_ROW, tiles
+
+
+def drain(machine: MachineConfig) -> int:
+    """Cycles that the results of one tile take to leave the array and pass the epilogue: tm lanes of TN channels."""
+    return machine.tm * TN // machine.lanes
+
+
+def linear_pass(machine: MachineConfig, fields: dict) -> int:
+    """Cycles of one tile of one token group of a LINEAR: its steps, the leaving of its results, or the loading of its
+    operand rows, a row a cycle; those of dst GATE are loaded once for all tiles."""
+    planes = 2 if fields["src_wide"] else 1
+    rows = machine.tm * ceil(fields["slices"] / SLICES_PER_ROW) * planes
+    if fields["dst"] == Dest.GATE:
+        rows = ceil(rows / fields["tiles"])
+    return max(fields["slices"] * machine.steps * planes, drain(machine), rows)
+
+
+def token_groups(machine: MachineConfig, tokens: float) -> int:
+    """Token groups of a LINEAR; without tokens it still makes its passes over one."""
+    return max(1, ceil(tokens / machine.tm))
+
+
+def linear_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
+    """Array cycles of a LINEAR over ``tokens``."""
+    return fields["tiles"] * token_groups(machine, tokens) * linear_pass(machine, fields)
+
+
+def attention_group(machine: MachineConfig, fields: dict) -> tuple[int, int, int, int]:
+    """Query groups of all heads; array cycles for the scores and for P V of one; the softmax' cycles for its scores.
+
+    A tile of scores leaves the array a lane a cycle, one of P V half a lane, or slower when the epilogue is serialized.
+    """
+    groups = fields["heads"] * ceil(fields["queries"] / machine.tm)
+    scores = tiles(fields["keys"]) * max(fields["head_slices"] * machine.steps, machine.tm)
+    chunks = ceil(fields["keys"] / SLICE)
+    steps = chunks * machine.steps * (2 if fields["wide_p"] else 1)
+    mixed = ceil(fields["head_slices"] / 2) * max(steps, drain(machine))
+    return groups, scores, mixed, chunks * machine.tm * machine.serialization
+
+
+def attention_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
+    """Scores of every key tile, then P V of every output tile, for each head and query group."""
+    groups, scores, mixed, beats = attention_group(machine, fields)
+    return groups * max(scores + mixed, beats)
+
+
+def norm_planes(fields: dict) -> int:
+    """Byte planes that a NORM writes."""
+    return (2 if fields["wide"] else 1) + (2 if fields.get("normalized") else 0)
+
+
+def norm_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
+    """Both passes of a NORM over ``tokens``: a pair of blocks takes as long as its channels, or its planes to leave; a
+    serialized norm gathers a pair before it leaves."""
+    serial, planes = machine.serialization, norm_planes(fields)
+    pair = max(2, planes) if serial == 1 else 2 * serial + planes - 1
+    return (tokens + 1) * ceil(fields["blocks"] * pair / 2)
+
+
+def _transfer(machine: MachineConfig, fields: dict, tokens: float) -> float:
+    return fields["rows"] * LINE / BEAT_BYTES
+
+
+CYCLES: dict[Opcode, Callable[[MachineConfig, dict, float], float]] = {
+    Opcode.LOAD: _transfer, Opcode.STORE: _transfer, Opcode.COPY: lambda machine, fields, tokens: fields["rows"],
+    Opcode.NORM: norm_cycles, Opcode.LINEAR: linear_cycles, Opcode.ATTENTION: attention_cycles,
+    Opcode.GATE: lambda machine, fields, tokens: tokens * (fields["top_k"] + 1)}
+"""Cycles of an instruction with these fields over ``tokens``, in its unit."""
