@@ -47,6 +47,12 @@ def attention_group(machine: MachineConfig, fields: dict) -> tuple[int, int, int
     return groups, scores, mixed, chunks * machine.tm * machine.serialization
 
 
+def last_scores(machine: MachineConfig, fields: dict) -> int:
+    """Cycles from the first to the last scores of a group's last key tile: a beat for each lane and half with a key."""
+    halves = 1 + (fields["keys"] - 1) % TN // SLICE
+    return machine.serialization * (machine.tm * halves - 1)
+
+
 def attention_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
     """Scores of every key tile, then P V of every output tile, for each head and query group."""
     groups, scores, mixed, beats = attention_group(machine, fields)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from golden.spec.latency import unit_latencies
 from golden.spec.machine import MachineConfig
 
-RESIDUAL_HANDOVER, NORM_HANDOVER, SOFTMAX_HANDOVER, DMA_HANDOVER, GATE_HANDOVER = 4, 9, 6, 9, 9
+RESIDUAL_HANDOVER, NORM_HANDOVER, SOFTMAX_HANDOVER, DMA_HANDOVER, GATE_HANDOVER = 4, 9, 3, 9, 9
 """Cycles of queues and memories at both ends of a unit, between its own latency and that of the next one, as measured
 on the machine; ``tests/e2e/test_performance_model.py`` compares the sums."""
 EXPERTS, EXPERT = 16, 12

@@ -10,7 +10,15 @@ from golden.spec import isa
 from golden.spec.dram import DramTiming
 from golden.spec.isa import Dest, Index, Memory, Opcode, Unit, stream_lines
 from golden.spec.machine import BEAT_BYTES, LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, MachineConfig
-from host.performance.cycles import attention_group, drain, linear_pass, norm_cycles, norm_planes, token_groups
+from host.performance.cycles import (
+    attention_group,
+    drain,
+    last_scores,
+    linear_pass,
+    norm_cycles,
+    norm_planes,
+    token_groups,
+)
 from host.performance.latencies import Latencies, latencies
 from host.performance.weight_stream_model import Store, WeightStreamModel
 
@@ -248,7 +256,7 @@ class Timeline:
         for group in range(groups + SCORES_AHEAD):
             if group < groups:
                 when += scores
-                fed = max(fed + beats, when + lat.array)
+                fed = max(fed + beats, when + lat.array + last_scores(m, f))
                 ready.append(fed + lat.softmax + beats)
             if group >= SCORES_AHEAD:
                 when = max(when, ready[group - SCORES_AHEAD]) + mixed
