@@ -2,6 +2,7 @@
 """Latencies between units: what an instruction takes besides its work, from the latencies of the specification."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from golden.spec.latency import unit_latencies
 from golden.spec.machine import MachineConfig
@@ -39,6 +40,7 @@ class Latencies:
     expert: int = EXPERT
 
 
+@cache
 def latencies(machine: MachineConfig) -> Latencies:
     """Those of a machine."""
     unit = unit_latencies(machine)

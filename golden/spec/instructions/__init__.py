@@ -2,7 +2,10 @@
 """The instructions: one record each, with its fields, limits, unit, stream lines, address ranges and meaning.
 
 Instruction formats, bounds check, hazard analysis, weight-stream layout, simulator, sequencer, compiler, performance
-model and manual all read :data:`INSTRUCTIONS`.
+model and manual all read :data:`INSTRUCTIONS`. What another instruction needs besides its record and its opcode
+(``codes``): a reference model (``golden.ops``) and its entry in ``golden.iss.execute.SEMANTICS``, its cycles in
+``host.performance.cycles.CYCLES``, the unit in ``hw`` that executes it, and a lowering in ``host.compiler`` that uses
+it. Checks, waits, disassembly and manual follow from the record.
 """
 
 from golden.spec.instructions.attention import ATTENTION

@@ -54,12 +54,14 @@ ATTENTION = Instruction(
     opcode=Opcode.ATTENTION, unit=Unit.ARRAY,
     about="softmax(Q K^T) V for `heads` heads of 16 * head_slices channels; queries in lanes, keys streamed.",
     fields=(
-        STREAM, Field("heads", 6), Field("head_slices", 4), Field("queries", 12), Field("keys", 12),
-        Field("q_row", 16, "operand row of query 0"), Field("q_stride", 8),
+        STREAM, Field("heads", 6, "attention heads"), Field("head_slices", 4, "16-channel slices of a head; even"),
+        Field("queries", 12, "how many"), Field("keys", 12, "how many"),
+        Field("q_row", 16, "operand row of query 0"), Field("q_stride", 8, "operand rows from query to query"),
         Field("key_tile", 10, "first K tile"), Field("key_pitch", 8, "slices of one key tile"),
         Field("value_tile", 10, "first V tile"), Field("dst_row", 16, "operand row of output token 0"),
-        Field("dst_stride", 8), Field("dst_plane", 8), Field("wide_p", 1, "16-bit probabilities, two passes"),
-        Field("wide", 1, "16-bit result"),
+        Field("dst_stride", 8, "operand rows from token to token"),
+        Field("dst_plane", 8, "rows from high to low bytes when wide"),
+        Field("wide_p", 1, "16-bit probabilities, two passes"), Field("wide", 1, "16-bit result"),
         Field("p_shift", 4, "extra right shift of 16-bit probabilities; ignored for 8-bit ones"),
         Field("shift1", 6, "right shift after the attention score's multiplication"), SHIFT2),
     # With a p_shift beyond 14 a row could be left without any probability.

@@ -31,7 +31,7 @@ EXPERTS = Instruction(
     about="Runs the next `body` instructions once for each expert whose queue is not empty, in the order in which the "
           "queues got their first entries. Their `stream` fields are relative to `stream + expert * pitch` of this "
           "one. Not allowed in a body, nor while the gate waits for tokens or weights are retained.",
-    fields=(STREAM, Field("experts", 7), Field("body", 4, "instructions"),
+    fields=(STREAM, Field("experts", 7, "experts from this number on do not run"), Field("body", 4, "instructions"),
             Field("pitch", 32, "stream lines of one expert")),
     limits={"experts": (1, MAX_EXPERTS), "body": (1, 15)},
     waits=Unit.GATE, in_body=False,

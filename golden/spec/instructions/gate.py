@@ -35,8 +35,11 @@ GATE = Instruction(
     about="Empties the queues (unless append); sets the gate for the next LINEARs with dst GATE, which bring `tokens` "
           "tokens together. Not allowed in a body.",
     fields=(
-        Field("tokens", 12), Field("first_token", 12, "number of the first token that a LINEAR brings"),
-        Field("experts", 7), Field("top_k", 4), Field("renormalise", 1, "softmax over the chosen experts only"),
-        Field("append", 1, "keep the queues"), Field("multiplier", 16, "logit to log2 units"), Field("shift1", 6)),
+        Field("tokens", 12, "how many"),
+        Field("first_token", 12, "number of the first token that a LINEAR brings"),
+        Field("experts", 7, "how many"), Field("top_k", 4, "experts that a token goes to"),
+        Field("renormalise", 1, "softmax over the chosen experts only"),
+        Field("append", 1, "keep the queues"), Field("multiplier", 16, "logit to log2 units"),
+        Field("shift1", 6, "right shift after the multiplier")),
     limits={"tokens": (1, TOKENS), "experts": (1, MAX_EXPERTS), "top_k": (1, MAX_TOP_K), "shift1": (0, 63)},
     contradictions=_contradictions, ranges=_ranges, changes=after_gate, queues=lambda f: (WRITES_QUEUES,))

@@ -38,4 +38,6 @@ STORE = Instruction(
 
 COPY = Instruction(
     opcode=Opcode.COPY, about="Residual rows to residual rows; the ranges do not overlap.", unit=Unit.DMA,
-    fields=(Field("src_row", 16), Field("dst_row", 16), Field("rows", 17)), limits=_ROWS, ranges=_copied)
+    fields=(Field("src_row", 16, "first residual row that is read"),
+            Field("dst_row", 16, "first residual row that is written"), Field("rows", 17, "how many")),
+    limits=_ROWS, ranges=_copied)
