@@ -19,7 +19,7 @@ from golden.ops.layernorm import Norm, layernorm
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand, to_operand
 from golden.spec.isa import Dest, Index, Memory, Opcode, Region
-from golden.spec.legality import Resource, queued
+from golden.spec.legality import LOGITS, Resource, queued
 from golden.spec.machine import LINE, SLICE, TN
 from golden.spec.status import Status
 from golden.spec.tiling import slices as slices_of
@@ -136,7 +136,7 @@ def route(s: np.ndarray, memories: Memories, gate: GateState) -> Result:
     s, f = wrap32(s), gate.fields
     if f is None or len(s) > gate.left:
         raise DomainError(f"The gate waits for {gate.left} tokens; a LINEAR brings {len(s)}.")
-    pairs = s.reshape(len(s), -1, 2, TN // 2)
+    pairs = s.reshape(len(s), -1, 2, LOGITS)
     both = [pairs[:, :, part].reshape(len(s), -1)[:, :f["experts"]] for part in (0, 1)]
     logits = gate_reference.combine(*both)
     if logits.shape[1] < f["experts"]:

@@ -5,6 +5,7 @@ Derived from the instruction fields and the machine configuration; the README's 
 
 from dataclasses import dataclass
 
+from golden.spec.instructions.linear import LOGITS
 from golden.spec.isa import Opcode, bounds
 from golden.spec.machine import LINE, MAX_EXPERTS, MAX_HEADS, MAX_NORM_DIM, MAX_TOP_K, SLICE, TN, MachineConfig
 from golden.spec.model import ModelConfig, require
@@ -77,7 +78,7 @@ def machine_needs(config: ModelConfig, plan: Plan, machine: MachineConfig) -> li
              m.ring_slices * SLICE),
     ]
     if c.moe_layers:
-        columns = ceil_div(c.experts, TN // 2)
+        columns = ceil_div(c.experts, LOGITS)
         needs += [
             Need(f"blocks of gate weights in the ring ({c.experts} experts, dim {c.dim})", columns * slices(c.dim),
                  m.ring_slices),

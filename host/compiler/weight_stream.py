@@ -4,6 +4,7 @@
 import numpy as np
 
 from golden.ops.gate import split
+from golden.spec.legality import LOGITS
 from golden.spec.machine import LINE, MAX_HEADS, NORM_PARAMS, PARAMS, SCORE_MULTIPLIER, SLICE, TN, MachineConfig
 from golden.spec.tiling import slices, tiles
 
@@ -53,12 +54,12 @@ def gate(machine: MachineConfig, weight: np.ndarray, bias: np.ndarray) -> bytes:
 
     A tile holds 16 experts, their high parts in columns 0..15, their low parts in 16..31; value = high * 128 + low.
     """
-    half = TN // 2
     experts, inputs = weight.shape
-    columns = np.zeros((tiles(2 * experts), 2, half, inputs + 1), np.int64)
+    columns = np.zeros((tiles(2 * experts), 2, LOGITS, inputs + 1), np.int64)
     high, low = split(np.concatenate([weight.astype(np.int64), np.asarray(bias, np.int64)[:, None]], 1))
     for e in range(experts):
-        columns[e // half, 0, e % half], columns[e // half, 1, e % half] = high[e], low[e]
+        tile, column = divmod(e, LOGITS)
+        columns[tile, 0, column], columns[tile, 1, column] = high[e], low[e]
     columns = columns.reshape(-1, inputs + 1)
     return linear(machine, columns[:, :-1].astype(np.int8), columns[:, -1], 0)
 

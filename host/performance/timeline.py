@@ -147,8 +147,8 @@ class Timeline:
     def _balanced(self, experts: int) -> list[Arrival]:
         """Every token chooses the experts that follow those of the token before it."""
         top_k = self.gate["top_k"]
-        hit = min(experts, self.gated * top_k)
-        return [Arrival(expert, ceil(self.gated * top_k / experts), expert // top_k) for expert in range(hit)]
+        hit, first = min(experts, self.gated * top_k), self.gatings[0].first
+        return [Arrival(expert, ceil(self.gated * top_k / experts), first + expert // top_k) for expert in range(hit)]
 
     def _known(self, token: int) -> float:
         """When the prefetcher knows what a token chose."""

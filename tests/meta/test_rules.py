@@ -20,7 +20,7 @@ LONGER = {  # files outside hw/ that are still longer, and none of them longer t
     "host/cli.py", "tests/e2e/test_hostile_programs.py",
     "tests/golden/files/test_safetensors_file.py", "tests/golden/iss/test_iss.py", "tests/host/cli/test_cli.py",
     "tests/host/importers/test_importers.py", "tests/host/importers/test_malformed_files.py",
-    "tests/hw/ctrl/test_csr.py", "tests/hw/ctrl/test_supervisor.py", "tests/hw/ctrl/test_weight_prefetcher.py",
+    "tests/hw/ctrl/test_csr.py", "tests/hw/ctrl/test_supervisor.py",
     "tests/hw/dma/test_read_engine.py", "tests/hw/dma/test_write_engine.py", "tests/hw/implementation/test_pnr.py",
     "tests/hw/vector/test_layernorm.py",
 }

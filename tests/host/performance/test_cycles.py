@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cycle formulas: every instruction has its own, and a LINEAR takes the longest of steps, results and rows."""
+"""Cycles of instructions and programs: a LINEAR takes the longest of steps, results and rows."""
 
 from dataclasses import replace
 
 import pytest
 
 from golden.iss.execute import SEMANTICS
+from golden.spec import isa, model
 from golden.spec.instructions import INSTRUCTIONS
 from golden.spec.isa import Dest, Opcode, encode
 from golden.spec.machine import NANO, U280, ZCU102
+from golden.spec.quantized import Plan
+from host.compiler.compile import compile_model
+from host.compiler.skeleton import skeleton
 from host.ir.nodes import Node
 from host.performance.cycles import CYCLES, drain, linear_cycles, linear_pass
 from host.performance.estimate import estimate
 from host.performance.latencies import latencies
-from host.performance.timeline import Timeline
+from host.performance.timeline import Timeline, predict
 
 
 def linear(**fields: int) -> dict[str, int]:
@@ -50,3 +54,11 @@ def test_estimate_and_timeline_agree_about_a_linear(machine):
     rest = spans[0].end - spans[0].start - spans[0].waited
     assert rest == pytest.approx(cost.cycles + lat.array + drain(machine) + lat.epilogue)
     assert cost.bytes == 64 * 6 * (6 + 12 * 8)
+
+
+def test_balanced_queues_of_a_layer_in_several_rounds_of_tokens():
+    image = compile_model(skeleton(model.NANO, Plan.fast(2)), NANO)
+    program = isa.disassemble(image.program("task0+task1"))
+    assert sum(opcode is Opcode.EXPERTS for opcode, _ in program) > 1
+    spans = predict(image, "task0+task1")
+    assert spans[-1].end > max(span.end for span in predict(image, "task0"))
