@@ -21,7 +21,7 @@ FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ign
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano accuracy verilog synth pnr bench stalls explore docs clean
+.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano accuracy verilog synth pnr bench stalls explore train docs clean
 
 help: ## list of the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -34,9 +34,10 @@ $(STAMP): pyproject.toml
 	@echo "[3/3] everything else"; $(PY) -m pip install -q --disable-pip-version-check -e '.[golden,host,hw,dev]'
 	@touch $@
 
-lint: $(STAMP) ## code style, and import rules between the packages
+lint: $(STAMP) ## code style, import rules between the packages, types
 	$(VENV)/bin/ruff check .
 	PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV)/bin/pyright --pythonpath $(PY)
 
 test: $(STAMP) ## all tests: spec, golden, host, benches on Verilator
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile $(ARGS)
@@ -83,6 +84,9 @@ stalls: $(STAMP) ## 50 seeds of random DRAM stalls on nano, each frame compared 
 
 explore: $(STAMP) ## search machine configurations for BOARD (zcu102, kv260, u280): the Pareto front and what limits each; a picture
 	$(VENV)/bin/edge-moe explore --board $(BOARD) --picture $(OUT)/explore/$(BOARD).png $(ARGS)
+
+train: $(STAMP) ## train the street model (segmentation and depth) from rendered scenes, within 100 minutes on two cores; RESUME=1 goes on
+	$(VENV)/bin/edge-moe train -o $(OUT)/train/m3vit-street.safetensors --work $(OUT)/train $(if $(RESUME),--resume) $(ARGS)
 
 docs: $(STAMP) ## regenerate the tables inside the README files, and the figures
 	$(PY) -m host.report.pages

@@ -14,7 +14,7 @@ from golden.iss.faults import IssFault
 from golden.iss.machine import Machine
 from golden.iss.trace import Entry
 from golden.spec.machine import ABI_VERSION, MACHINES, ZCU102, MachineConfig
-from golden.spec.model import require
+from golden.spec.model import ConfigError, require
 from golden.spec.regs import BY_NAME, REGISTERS, Access, Cause, Ctrl, StatusBits
 
 _BY_OFFSET = {register.offset + 4 * high: register for register in REGISTERS for high in range(1 + register.wide)}
@@ -86,8 +86,8 @@ class GoldenDevice:
     def write32(self, offset: int, value: int) -> None:
         """Set a register; CTRL's start bit runs the job. Raises ValueError where nothing can be written."""
         register = _BY_OFFSET.get(offset)
-        require(register is not None and register.access is not Access.RO,
-                f"There is no writable register at 0x{offset:03x}.")
+        if register is None or register.access is Access.RO:
+            raise ConfigError(f"There is no writable register at 0x{offset:03x}.")
         if register.name == "CTRL":
             if value & Ctrl.START:
                 self._start()

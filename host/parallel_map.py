@@ -37,7 +37,7 @@ def parallel_map(work: Callable, items: Sequence, *, scheduler: str | None = Non
 
 def _on_cluster(work: Callable, items: Sequence, scheduler: str, report: Callable[[int, int], None]) -> list:
     try:
-        import distributed
+        import distributed  # pyright: ignore[reportMissingImports]  # an extra of its own
     except ImportError:
         raise ClusterError("A Dask scheduler needs the package distributed: pip install 'edge-moe[cluster]'.") from None
     try:

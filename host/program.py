@@ -6,10 +6,10 @@ from pathlib import Path
 from golden.files import safetensors_file
 from golden.files.errors import UnknownLayout
 from golden.model.int_model import IntModel
-from golden.spec.container import MAGIC
-from golden.spec.image import Image
 from golden.spec.machine import MACHINES, ZCU102, MachineConfig
 from golden.spec.model import require
+from golden.spec.program.container import MAGIC
+from golden.spec.program.image import Image
 from golden.spec.quantized import FORMAT
 from host.compiler.compile import compile_model
 from host.compiler.presets import suggestion

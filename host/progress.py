@@ -4,6 +4,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -23,8 +24,14 @@ PLAIN_SECONDS = 5.0
 """Seconds between two plain lines."""
 
 
+class Report(Protocol):
+    """``report(done, total, what)``: how far some work has come, and what it does now."""
+
+    def __call__(self, done: int, total: int, what: str = "", /) -> None: ...
+
+
 @contextmanager
-def steps(title: str) -> Iterator[Callable[[int, int, str], None]]:
+def steps(title: str) -> Iterator[Report]:
     """A function ``report(done, total, what)`` that shows how far ``title`` has come and how long the rest may take."""
     if not console.is_terminal:
         yield _Lines(title)

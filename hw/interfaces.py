@@ -28,6 +28,7 @@ class Route(enum.Enum, shape=3):
     KEY = int(Dest.KEY)
     VALUE = int(Dest.VALUE)
     GATE = int(Dest.GATE)
+    UNSIGNED8 = int(Dest.UNSIGNED8)
     SOFTMAX = len(Dest)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from golden.device import GoldenDevice
 from golden.model.random_int_model import random_int_model
-from golden.spec.image import Image
 from golden.spec.machine import MACHINES
 from golden.spec.model import MODELS
+from golden.spec.program.image import Image
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
 from host.driver.errors import AccelError
@@ -49,7 +49,8 @@ def stalling(seed: int) -> DramSettings:
 def _frame(model: str, machine: str) -> tuple[Image, np.ndarray, dict]:
     """Program, picture and golden residuals, computed once in each process."""
     config = MODELS[model]
-    image = compile_model(random_int_model(config, Plan.fast(config.depth), seed=1), MACHINES[machine])
+    plan = Plan.fast(config.depth, config.task_heads)
+    image = compile_model(random_int_model(config, plan, seed=1), MACHINES[machine])
     picture = np.random.default_rng(7).integers(0, 256, (config.image_height, config.image_width, 3), dtype=np.uint8)
     return image, picture, Session(image, GoldenDevice(image.machine)).frame(picture).residuals
 

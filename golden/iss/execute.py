@@ -14,14 +14,17 @@ from golden.ops import gate as gate_reference
 from golden.ops import queues as queue_reference
 from golden.ops.arith import DomainError, wrap32
 from golden.ops.attention import Attention, attention
-from golden.ops.epilogue import Epilogue, epilogue, to_key_value, to_residual
+from golden.ops.epilogue import Epilogue, epilogue, to_key_value, to_residual, to_unsigned
 from golden.ops.layernorm import Norm, layernorm
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand, to_operand
+from golden.ops.upsample import upsample as upsample_reference
+from golden.ops.window import padding, windows
 from golden.spec.isa import Dest, Index, Memory, Opcode, Region
 from golden.spec.legality import LOGITS, Resource, queued
 from golden.spec.machine import LINE, SLICE, TN
 from golden.spec.status import Status
+from golden.spec.tiling import SLICES_PER_ROW, WINDOW
 from golden.spec.tiling import slices as slices_of
 from golden.spec.tiling import tiles as tiles_of
 
@@ -90,8 +93,9 @@ def linear(f: dict, context: Context) -> Result:
     source = context.stream.linear(f)
     if not len(slots):
         return (), {}
-    operand = memories.read_operand(f["src_row"], index(f["src_index"]), f["src_stride"], f["slices"], f["src_plane"],
-                                    wide=bool(f["src_wide"]), unsigned=bool(f["src_unsigned"]))
+    operand = _window(f, memories) if f["window"] else memories.read_operand(
+        f["src_row"], index(f["src_index"]), f["src_stride"], f["slices"], f["src_plane"],
+        wide=bool(f["src_wide"]), unsigned=bool(f["src_unsigned"]))
     extra = {"tokens": queue.tokens} if over_queue else {}
     acc = matmul(operand, source.weight)
     if f["dst"] == Dest.GATE:
@@ -103,6 +107,30 @@ def linear(f: dict, context: Context) -> Result:
         queue.weights if f["gate_weight"] else None)
     target = index(f["dst_index"])
     return (_store(Dest(f["dst"]), f, memories, target, v),), extra
+
+
+def _positions(pitch: int, lines: int, width: int) -> np.ndarray:
+    """Numbers of the positions of a strip, line by line."""
+    return (np.arange(lines)[:, None] * pitch + np.arange(width)).reshape(-1)
+
+
+def _window(f: dict, memories: Memories) -> Operand:
+    """Operand of a 3x3 convolution."""
+    (top, bottom), (left, right) = padding(f["edges"])
+    lines, width = f["lines"] + WINDOW - 1 - top - bottom, f["width"] + WINDOW - 1 - left - right
+    strip = memories.read_operand(f["src_row"], _positions(f["pitch"], lines, width), f["src_stride"],
+                                  f["window"] * SLICES_PER_ROW, f["src_plane"], wide=bool(f["src_wide"]),
+                                  unsigned=bool(f["src_unsigned"]))
+    return windows(strip, lines, width, f["edges"])
+
+
+def upsample(f: dict, context: Context) -> Result:
+    memories = context.memories
+    strip = memories.read_operand(f["src_row"], _positions(f["pitch"], f["lines"], f["width"]), f["rows"],
+                                  f["rows"] * SLICES_PER_ROW, unsigned=True)
+    out = upsample_reference(strip.bytes.reshape(f["lines"], f["width"], -1), f["edges"])
+    out = Operand.pixels(out.reshape(-1, f["rows"] * LINE))
+    return (memories.write_operand(f["dst_row"], np.arange(out.shape[0]), f["rows"], 0, out),), {}
 
 
 def _store(dest: Dest, f: dict, memories: Memories, target: np.ndarray, v: np.ndarray) -> Write:
@@ -118,7 +146,8 @@ def _store(dest: Dest, f: dict, memories: Memories, target: np.ndarray, v: np.nd
         return memories.write_key(*where, target, to_key_value(v))
     if dest is Dest.VALUE:
         return memories.write_value(*where, target, to_key_value(v))
-    return memories.write_operand(where[0], target, where[1], f["dst_plane"], to_operand(v, dest is Dest.OPERAND16))
+    operand = to_unsigned(v) if dest is Dest.UNSIGNED8 else to_operand(v, dest is Dest.OPERAND16)
+    return memories.write_operand(where[0], target, where[1], f["dst_plane"], operand)
 
 
 def start_gate(f: dict, context: Context) -> Result:
@@ -210,5 +239,5 @@ def copy(f: dict, context: Context) -> Result:
 
 SEMANTICS: dict[Opcode, Callable[[dict, Context], Result]] = {
     Opcode.BEGIN: begin, Opcode.LOAD: load, Opcode.STORE: store, Opcode.COPY: copy, Opcode.NORM: norm,
-    Opcode.LINEAR: linear, Opcode.ATTENTION: attend, Opcode.GATE: start_gate}
+    Opcode.LINEAR: linear, Opcode.ATTENTION: attend, Opcode.GATE: start_gate, Opcode.UPSAMPLE: upsample}
 """What each instruction does; the machine itself runs the bodies of EXPERTS and stops at END."""

@@ -20,7 +20,7 @@ from golden.spec.status import Status
 
 ADDRESSES = ("PROGRAM_ADDR", "TABLE_ADDR", "INPUT_ADDR", "OUTPUT_ADDR",
              "WEIGHT_ADDR0", "WEIGHT_ADDR1", "WEIGHT_ADDR2", "WEIGHT_ADDR3")
-_BASE = {Region.TABLES: "TABLE_ADDR", Region.INPUT: "INPUT_ADDR"}
+_BASE = {Region.TABLES: "TABLE_ADDR", Region.INPUT: "INPUT_ADDR", Region.OUTPUT: "OUTPUT_ADDR"}
 
 
 class Machine:

@@ -33,7 +33,7 @@ class Memories:
               f"{what} row {int(rows.max()) if rows.size else 0} of {limit}")
         return rows
 
-    def note(self, resource: Resource, parts: np.ndarray, *, write: bool, late: bool = False) -> None:
+    def note(self, resource: Resource, parts: np.ndarray | int, *, write: bool, late: bool = False) -> None:
         """Tell the recorder, if any, which parts of a memory are used: see :mod:`golden.iss.hazards`."""
         if self.recorder is not None:
             self.recorder.use(resource, parts, write, late)

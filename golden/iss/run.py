@@ -6,7 +6,7 @@ from collections.abc import Callable
 from golden.iss.dram import Dram
 from golden.iss.machine import Machine
 from golden.iss.trace import Entry
-from golden.spec.image import Image
+from golden.spec.program.image import Image
 
 
 def placed(image: Image, pixels: bytes, task: str | None = None, dram: Dram | None = None) -> tuple[Dram, dict, int]:

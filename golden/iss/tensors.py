@@ -47,6 +47,7 @@ def operand(write: Write, channels: int, wide: bool) -> Operand:
     data = write.data.reshape(planes, -1, count * LINE)[:, :, :channels]
     if wide:
         return Operand((data[0].view(np.int8).astype(np.int16) << 8) | data[1])
+    assert write.exp is not None, "An int8 operand is written with its block exponents."
     exp = write.exp.reshape(-1, count * BLOCKS_PER_ROW)[:, :channels // TN]
     return Operand(np.ascontiguousarray(data[0]).view(np.int8), np.ascontiguousarray(exp))
 

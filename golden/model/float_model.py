@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from golden.model.heads import UpsamplingHead
 from golden.model.params import FloatModel
 from golden.spec.model import GateKind, ModelConfig, require
 
@@ -156,14 +157,15 @@ class M3ViT(nn.Module):
 
     ``forward(pixels, task)`` takes codes 0..255, uint8 or float, [B, C, height, width], and returns the
     residual stream after the last block, [B, N, D], *before* the final norm. ``logits(stream)`` is the
-    classifier.
+    classifier, ``maps(stream, task)`` a task head.
 
     Named intermediates go to ``probe`` when one is given. ``embed``; for each block, with prefix
     ``blocks.i.``: ``norm1``, ``q k v`` [B, H, N, d], ``attn.prob`` [B, H, N, N], ``attn.out`` (before
     ``proj``), ``mid`` (after the first residual add), ``norm2``, ``out``; dense: ``mlp.fc1`` (before the activation),
     ``mlp.hidden`` (after); MoE: ``gate.logits``, ``gate.experts``, ``gate.scores`` (gate weights), and for each
     expert e with tokens ``mlp.tokens.e`` (indices into B * N), ``mlp.fc1.e``, ``mlp.hidden.e``, ``mlp.fc2.e`` (not yet
-    weighted); with a classifier ``norm``.
+    weighted); with a classifier ``norm``; of a head ``heads.<task>.norm`` (tokens), ``.conv_i`` (after ReLU) and
+    ``.up_i``.
     """
 
     def __init__(self, model: FloatModel, dtype: torch.dtype = torch.float32):
@@ -179,11 +181,17 @@ class M3ViT(nn.Module):
                 self.head = nn.Linear(c.dim, c.classes)
                 if c.extra_tokens == 2:
                     self.head_dist = nn.Linear(c.dim, c.classes)
+            self.heads = nn.ModuleList(UpsamplingHead(c, head) for head in c.task_heads)
         state = {self._ours(name): torch.tensor(array, dtype=dtype) for name, array in model.tensors.items()}
         self.load_state_dict(state, assign=True)
 
     def _ours(self, name: str) -> str:
-        """Parameter name in this module: gates are indexed by task number, since a task name may contain dots."""
+        """Parameter name in this module: gates and task heads are indexed by number, since a task name may contain
+        dots.
+        """
+        if name.startswith("heads."):
+            task, layer, kind = name.removeprefix("heads.").rsplit(".", 2)
+            return f"heads.{[head.task for head in self.config.task_heads].index(task)}.{layer}.{kind}"
         block, mark, rest = name.partition(".gate.")
         if not mark:
             return name
@@ -213,6 +221,12 @@ class M3ViT(nn.Module):
         if c.final_norm and not isinstance(probe, _Nothing):
             probe["norm"] = self.norm(x)
         return x
+
+    def maps(self, stream: Tensor, task: str, probe: Probe | None = None) -> Tensor:  # [B, N, D] -> [B, M, H, W]
+        """Result of the head named ``task`` at the picture's size, from the stream of its task's pass."""
+        names = [head.task for head in self.config.task_heads]
+        require(task in names, f"The model {self.config.name!r} has heads for {names}, not for {task!r}.")
+        return self.heads[names.index(task)](stream, _Nothing() if probe is None else probe)
 
     def logits(self, stream: Tensor) -> Tensor:  # [B, N, D] -> [B, classes]
         """Class scores from token 0, or the mean of both heads where there is a distillation token."""
@@ -250,3 +264,14 @@ def classify_float(model: FloatModel, images: np.ndarray, task: str | None = Non
     """Class scores, float32 [B, classes], of uint8 images [B, height, width, C]."""
     net = M3ViT(model).eval()
     return net.logits(net(to_pixels(model.config, images), task)).numpy()
+
+
+@torch.inference_mode()
+def run_heads(model: FloatModel, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Result of every task head, float32 [B, maps, height, width], of uint8 images [B, height, width, C]."""
+    net, pixels, results = M3ViT(model).eval(), to_pixels(model.config, images), {}
+    for task in model.config.tasks:
+        if heads := model.config.heads_of(task):
+            stream = net(pixels, task)
+            results |= {head.task: net.maps(stream, head.task).numpy() for head in heads}
+    return results

@@ -5,13 +5,15 @@ import numpy as np
 
 from golden.files.errors import MissingTensor, ModelFileError, UnexpectedTensor, WrongDtype, WrongShape
 from golden.ops.gate import split
+from golden.spec.heads import WINDOWS
 from golden.spec.isa import Opcode, bounds
 from golden.spec.model import ModelConfig
-from golden.spec.quantized import Plan, quantized_schema, weight_limit
+from golden.spec.quantized import HeadPlan, Plan, quantized_schema, weight_limit
 from golden.spec.tables import (
     ACC_LIMIT,
     GATE_WEIGHT_MAX,
     PIXEL_PEAK,
+    UNSIGNED_MAX,
     WEIGHT_MAX,
     WIDE_PEAK,
     operand_peak,
@@ -28,13 +30,17 @@ def check_quantized(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarr
     if len(plan.layers) != config.depth:
         raise WrongShape(f"The plan describes {len(plan.layers)} layers; "
                          f"the model {config.name!r} has {config.depth}.")
+    if len(plan.task_heads) != len(config.task_heads):
+        raise WrongShape(f"The plan describes {len(plan.task_heads)} task heads; "
+                         f"the model {config.name!r} has {len(config.task_heads)}.")
     _check_schema(config, tensors)
     _check_ranges(config, plan, tensors)
     for name, peak in linears(config, plan).items():
         weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        weight = weight.reshape(len(weight), -1) if name.startswith("heads.") else weight
         _bound(f"{name}.weight", weight, peak, bias)
     for name in tensors:
-        if ".gate." in name and name.endswith(".weight"):
+        if _is_gate(name) and name.endswith(".weight"):
             bias = split(tensors[name.removesuffix("weight") + "bias"])
             for part, part_bias in zip(split(tensors[name]), bias, strict=True):
                 _bound(name, part, WIDE_PEAK, part_bias)
@@ -55,6 +61,17 @@ def linears(config: ModelConfig, plan: Plan) -> dict[str, int]:
                   f"{b}mlp.fc2": operand_peak(layer.hidden)}
     if config.classes:
         peaks |= {head: operand_peak(plan.head) for head in ("head", "head_dist")[:config.extra_tokens]}
+    for head, part in zip(config.task_heads, plan.task_heads, strict=True):
+        peaks |= head_peaks(f"heads.{head.task}", part)
+    return peaks
+
+
+def head_peaks(name: str, plan: HeadPlan) -> dict[str, int]:
+    """Every convolution of the task head ``name``, with the largest magnitude of its operand."""
+    peaks = {f"{name}.conv_{layer}": UNSIGNED_MAX for layer in range(WINDOWS + 1)}
+    peaks[f"{name}.conv_0"] = operand_peak(plan.norm)
+    if plan.last:
+        peaks[f"{name}.conv_{WINDOWS}"] = WIDE_PEAK
     return peaks
 
 
@@ -77,7 +94,7 @@ def _check_schema(config: ModelConfig, tensors: dict[str, np.ndarray]) -> None:
 
 def _check_ranges(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray]) -> None:
     for name, array in tensors.items():
-        gate, norm = ".gate." in name, "norm" in name.split(".")[-2:][0]
+        gate, norm = _is_gate(name), "norm" in name.split(".")[-2:][0]
         if name.endswith(".weight"):
             peak = GATE_WEIGHT_MAX if gate else _weight_peak(config, plan, name)
             _within(name, array, -peak, peak)
@@ -97,6 +114,11 @@ def _check_ranges(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray
         elif name.endswith("p_shift"):
             least, most = bounds(Opcode.ATTENTION, "p_shift")
             _within(name, array, least, most if plan.layers[int(name.split(".")[1])].prob else least)
+
+
+def _is_gate(name: str) -> bool:
+    """Whether a tensor belongs to a gate; a task may have any name."""
+    return name.startswith("blocks.") and ".gate." in name
 
 
 def _weight_peak(config: ModelConfig, plan: Plan, name: str) -> int:

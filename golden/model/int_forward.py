@@ -113,7 +113,8 @@ class Forward:
             score_multiplier=t[f"{b}attn.score_multiplier"], shift1=int(t[f"{b}attn.score_shift"]),
             gain=t[f"{b}attn.out.gain"], offset=t[f"{b}attn.out.offset"], shift2=int(t[f"{b}attn.out.shift2"]),
             wide_p=plan.prob, wide=plan.attn, p_shift=int(t[f"{b}attn.p_shift"]))
-        inner = None if self.trace is None else lambda key, value: self.trace(f"{b}attn.{key}", value)
+        trace = self.trace
+        inner = None if trace is None else lambda key, value: trace(f"{b}attn.{key}", value)
         with at(f"{b}attn.out"):
             out = attention(q, k, v, record, inner)
         self.see(f"{b}attn.out", out)

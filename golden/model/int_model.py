@@ -11,6 +11,7 @@ from golden.files import safetensors_file
 from golden.files.errors import BadHeader, UnknownLayout
 from golden.model.int_checks import check_quantized
 from golden.model.int_forward import Forward, Trace
+from golden.model.int_heads import picture, run_head
 from golden.ops.saturation import SaturationCounters
 from golden.spec.model import ConfigError, ModelConfig, require
 from golden.spec.quantized import FORMAT, FORMAT_VERSION, Plan
@@ -29,7 +30,8 @@ class IntModel:
     ``attn.q k v``, ``attn.score``, ``attn.prob``, ``attn.sum``, ``attn.mix`` (before gain), ``attn.out``,
     ``attn.residual``, ``norm2``; dense: ``mlp.hidden``; MoE: ``norm2.normalized``, ``gate.logits``, ``gate.experts``,
     ``gate.weights``, and for each expert e with tokens ``mlp.tokens.e``, ``mlp.hidden.e``, ``mlp.out.e`` (weighted,
-    before the residual); ``blocks.i``, the stream after the block; with a classifier ``norm`` and ``logits``. An
+    before the residual); ``blocks.i``, the stream after the block; with a classifier ``norm`` and ``logits``; in a head
+    ``heads.<task>.norm``, ``.conv_0`` to ``.conv_3`` and ``.up_0`` to ``.up_2`` [positions, channels], ``.out``. An
     operand comes as int32 values, a block operand also as ``<name>.exp``, its exponents [N, ceil(K / 32)].
     """
 
@@ -48,7 +50,7 @@ class IntModel:
             saturation: SaturationCounters | None = None) -> np.ndarray:
         """Residual stream int16 [N, D] after the last block of a uint8 image [height, width, channels].
 
-        ``task`` None means the first. With a classifier and a trace, ``logits`` are traced too.
+        ``task`` None means the first. With a trace, a classifier and the task's heads run too, to be traced.
         """
         forward = Forward(self.config, self.plan, self.tensors, trace, saturation)
         x = forward.embed(self._image(image))
@@ -56,6 +58,8 @@ class IntModel:
             x = forward.block(i, x, self._task(task))
         if self.config.classes and trace is not None:
             forward.logits(x)
+        for head in self.config.heads_of(self._task(task)) if trace is not None else ():
+            run_head(forward, head, x)
         return x
 
     def logits(self, residual: np.ndarray, trace: Trace | None = None,
@@ -64,10 +68,25 @@ class IntModel:
         head.
         """
         require(self.config.classes > 0, f"The model {self.config.name!r} has no classifier head.")
-        wanted = (self.config.tokens, self.config.dim)
-        require(residual.dtype == np.int16 and residual.shape == wanted,
-                f"A residual stream must be int16 of shape {wanted}, not {residual.dtype} {residual.shape}.")
-        return Forward(self.config, self.plan, self.tensors, trace, saturation).logits(residual)
+        return Forward(self.config, self.plan, self.tensors, trace, saturation).logits(self._residual(residual))
+
+    def maps(self, residual: np.ndarray, task: str | None = None, trace: Trace | None = None,
+             saturation: SaturationCounters | None = None) -> dict[str, np.ndarray]:
+        """Results of the heads that follow a pass for ``task`` (None: the first), by name, of :meth:`run`'s result:
+        int16 [8 h, 8 w, classes] of a token grid h x w, step 2**-frac of the head's plan. They have half the height and
+        width of the picture (:meth:`pictures`).
+        """
+        forward = Forward(self.config, self.plan, self.tensors, trace, saturation)
+        x = self._residual(residual)
+        return {head.task: run_head(forward, head, x) for head in self.config.heads_of(self._task(task))}
+
+    def pictures(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Results of all task heads at the picture's size, float32 [classes, height, width], of a uint8 image
+        [height, width, channels].
+        """
+        plans = {head.task: plan for head, plan in zip(self.config.task_heads, self.plan.task_heads, strict=True)}
+        return {name: picture(result, plans[name]) for task in self.config.tasks if self.config.heads_of(task)
+                for name, result in self.maps(self.run(image, task), task).items()}
 
     def features(self, image: np.ndarray, task: str | None = None) -> np.ndarray:
         """:meth:`run` as float32 [tokens, dim]."""
@@ -77,6 +96,12 @@ class IntModel:
         require(task is None or task in self.config.tasks,
                 f"task must be one of {list(self.config.tasks)}, not {task!r}.")
         return self.config.tasks[0] if task is None else task
+
+    def _residual(self, residual: np.ndarray) -> np.ndarray:
+        wanted = (self.config.tokens, self.config.dim)
+        require(residual.dtype == np.int16 and residual.shape == wanted,
+                f"A residual stream must be int16 of shape {wanted}, not {residual.dtype} {residual.shape}.")
+        return residual
 
     def _image(self, image: np.ndarray) -> np.ndarray:
         image, c = np.asarray(image), self.config

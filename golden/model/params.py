@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden.files.errors import MissingTensor, NotFinite, UnexpectedTensor, WrongDtype, WrongShape
+from golden.spec.heads import WINDOWS
 from golden.spec.model import ModelConfig
 
 
@@ -39,6 +40,22 @@ def float_schema(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         shapes |= {"head.weight": (c.classes, c.dim), "head.bias": (c.classes,)}
         if c.extra_tokens == 2:
             shapes |= {"head_dist.weight": (c.classes, c.dim), "head_dist.bias": (c.classes,)}
+    return shapes | head_schema(c)
+
+
+def head_schema(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of the tensors of all task heads, ``heads.<task>.norm`` and ``heads.<task>.conv_0`` .. ``conv_4``.
+
+    Weights are (outputs, inputs, rows, columns); BatchNorm is folded into the convolutions.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for head in config.task_heads:
+        prefix = f"heads.{head.task}."
+        shapes |= {f"{prefix}norm.weight": (config.dim,), f"{prefix}norm.bias": (config.dim,)}
+        for i in range(WINDOWS + 1):
+            size = 3 if i < WINDOWS else 1
+            shapes |= {f"{prefix}conv_{i}.weight": (head.outputs(i), head.inputs(i, config.dim), size, size),
+                       f"{prefix}conv_{i}.bias": (head.outputs(i),)}
     return shapes
 
 

@@ -9,9 +9,10 @@ from golden.model.int_checks import linears
 from golden.model.int_model import IntModel
 from golden.ops.layernorm import eps_code
 from golden.spec.activations import ACT_IN_FRAC, ACTIVATIONS
+from golden.spec.heads import WINDOWS, HeadConfig
 from golden.spec.isa import Opcode, bounds
 from golden.spec.model import ModelConfig
-from golden.spec.quantized import Plan, quantized_schema
+from golden.spec.quantized import HeadPlan, Plan, quantized_schema
 from golden.spec.tables import (
     ACC_LIMIT,
     ATTENTION_FRAC,
@@ -25,6 +26,13 @@ from golden.spec.tables import (
 
 RMS8, RMS16 = 45.0, 3000.0
 """Target root mean square of block and wide operands: blocks then use every exponent, wide ones seldom clip."""
+
+MAP8, MAP16 = 75.0, 7500.0
+"""Target standard deviation of a convolution's results before ReLU, for unsigned bytes and for 16 bits: maps then use
+their whole range and seldom clip."""
+
+MAP_MEAN, MAP_DEVIATION = 0.4, 0.58
+"""Mean and standard deviation of what ReLU leaves of normal values, in standard deviations of those."""
 
 STREAM = 512
 """Code of the residual stream that counts as 1, whatever its step: the stream then never saturates."""
@@ -48,14 +56,15 @@ class _Maker:
     def linear(self, name: str, x_rms: float, out_rms: float, x_mean: float = 0.0) -> None:
         """Weights, bias and multipliers that bring operands of ``x_rms`` to results of ``out_rms``."""
         rng, (_, shape) = self.rng, self.schema[f"{name}.weight"]
-        inputs, peak = shape[-1], self.peaks[name]
+        lead = shape[:1] if name.startswith("heads.") else shape[:-1]
+        inputs, peak = math.prod(shape[len(lead):]), self.peaks[name]
         # Three quarters of the accumulator range, for E |w| = 0.8 rms.
         rms = min(30.0, 0.75 * ACC_LIMIT / (0.8 * inputs * peak))
-        weight = np.clip(np.rint(rng.normal(0, rms, shape)), -WEIGHT_MAX, WEIGHT_MAX)
-        self.put(f"{name}.weight", weight)
+        weight = np.clip(np.rint(rng.normal(0, rms, (*lead, inputs))), -WEIGHT_MAX, WEIGHT_MAX)
+        self.put(f"{name}.weight", weight.reshape(shape))
         acc_rms = rms * x_rms * math.sqrt(inputs)
-        self.put(f"{name}.bias", rng.normal(0, 0.3 * acc_rms, shape[:-1]) - weight.sum(-1) * x_mean)
-        self.scale(f"{name}.multiplier", f"{name}.shift", out_rms / acc_rms, self.variation(shape[:-1]))
+        self.put(f"{name}.bias", rng.normal(0, 0.3 * acc_rms, lead) - weight.sum(-1) * x_mean)
+        self.scale(f"{name}.multiplier", f"{name}.shift", out_rms / acc_rms, self.variation(lead))
 
     def scale(self, multiplier: str, shift: str, factor: float, variation) -> None:
         """``multiplier / 2**shift ~ factor * variation`` with the largest multiplier between 2**14 and 2**16."""
@@ -108,6 +117,15 @@ class _Maker:
             self.put(f"{g}bias", rng.normal(0, 0.3 * logit, (c.experts,)))
             self.scale(f"{g}multiplier", f"{g}shift", 1.5 * 2 ** LOG2_FRAC / logit, 1.0)
 
+    def task_head(self, head: HeadConfig, plan: HeadPlan) -> None:
+        name, rms, mean = f"heads.{head.task}", RMS16 if plan.norm else RMS8, 0.0
+        self.norm(f"{name}.norm", plan.norm)
+        for layer in range(WINDOWS):
+            size = MAP16 if plan.last and layer == WINDOWS - 1 else MAP8
+            self.linear(f"{name}.conv_{layer}", rms, size, mean)
+            rms, mean = MAP_DEVIATION * size, MAP_MEAN * size
+        self.linear(f"{name}.conv_{WINDOWS}", rms, 4.0 * STREAM, mean)
+
     def make(self) -> IntModel:
         c = self.config
         self.linear("patch_embed", 75.0, 0.7 * STREAM, x_mean=128.0)
@@ -119,6 +137,8 @@ class _Maker:
         if c.classes:
             for head in ("head", "head_dist")[:c.extra_tokens]:
                 self.linear(head, RMS16 if self.plan.head else RMS8, 2.0 * STREAM)
+        for head, plan in zip(c.task_heads, self.plan.task_heads, strict=True):
+            self.task_head(head, plan)
         return IntModel(c, self.plan, self.tensors, "random")
 
 
@@ -128,4 +148,4 @@ def random_int_model(config: ModelConfig, plan: Plan | None = None, seed: int = 
     Multipliers and shifts are chosen so that every stage has results of ordinary magnitude for images of independent
     random bytes: few clip, every block exponent occurs, queues are of unequal length and some may be empty.
     """
-    return _Maker(config, Plan.fast(config.depth) if plan is None else plan, seed).make()
+    return _Maker(config, Plan.fast(config.depth, config.task_heads) if plan is None else plan, seed).make()

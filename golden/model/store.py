@@ -4,21 +4,35 @@
 import json
 import os
 
+import numpy as np
+
 from golden.files import safetensors_file
 from golden.files.errors import BadHeader, MissingTensor, UnknownLayout, UnsupportedModel
 from golden.model.params import FloatModel
 from golden.spec.model import ConfigError, ModelConfig
 
 FORMAT = "edge-moe-float"
-FORMAT_VERSION = "2"
+FORMAT_VERSION = "3"
 _TENSORS_PER_BLOCK = 12
 
 
-def save_float(model: FloatModel, path: str | os.PathLike) -> None:
-    """Write the model; the same model gives the same bytes."""
+def save_float(model: FloatModel, path: str | os.PathLike, *, half: bool = False, notes: dict | None = None) -> None:
+    """Write the model; the same model gives the same bytes. ``half`` rounds to float16, for half the size.
+
+    ``notes`` is anything JSON takes, such as how the model was trained; :func:`read_notes` gives it back.
+    """
     description = json.dumps(model.config.to_json(), sort_keys=True)
-    safetensors_file.write(path, model.tensors,
-                           {"format": FORMAT, "version": FORMAT_VERSION, "model": description})
+    tensors = {name: array.astype(np.float16) for name, array in model.tensors.items()} if half else model.tensors
+    extra = {} if notes is None else {"notes": json.dumps(notes, sort_keys=True)}
+    safetensors_file.write(path, tensors, {"format": FORMAT, "version": FORMAT_VERSION, "model": description} | extra)
+
+
+def read_notes(path: str | os.PathLike) -> dict:
+    """The notes of a float model file, empty where it has none."""
+    try:
+        return dict(json.loads(safetensors_file.inspect(path)[1].get("notes", "{}")))
+    except (ValueError, TypeError, RecursionError):
+        raise BadHeader(f"{path}: the notes must be a JSON object.") from None
 
 
 def is_float_file(path: str | os.PathLike) -> bool:
@@ -40,7 +54,9 @@ def load_float(path: str | os.PathLike) -> FloatModel:
     if config.depth * _TENSORS_PER_BLOCK > len(entries):  # before memory for a huge depth is allocated
         raise MissingTensor(f"{path}: {config.depth} blocks need at least {config.depth * _TENSORS_PER_BLOCK} tensors, "
                             f"the file holds {len(entries)}.")
-    return FloatModel(config, safetensors_file.read(path)[0])
+    tensors = safetensors_file.read(path)[0]
+    return FloatModel(config, {name: array.astype(np.float32) if array.dtype == np.float16 else array
+                               for name, array in tensors.items()})
 
 
 def description(text: str, source: str) -> ModelConfig:
@@ -55,7 +71,7 @@ def description(text: str, source: str) -> ModelConfig:
         raise BadHeader(f"{source}: the model's description must be JSON, not {text[:60]!r}.") from None
     usual = ModelConfig().to_json()
     for name, value in data.items() if isinstance(data, dict) else ():
-        if name in usual and not _alike(value, usual[name]):
+        if name in usual and name != "task_heads" and not _alike(value, usual[name]):
             raise BadHeader(f"{source}: the description's {name} must be like {usual[name]!r}, "
                             f"not {ascii(value)[:60]}.")
     try:

@@ -44,6 +44,8 @@ def synthetic_model(config: ModelConfig, seed: int = 0) -> FloatModel:
         if f"{head}.weight" in shapes:
             tensors[f"{head}.weight"] = _normal(seed, f"{head}.weight", shapes, 0.05 * _shrink(config.dim))
             tensors[f"{head}.bias"] = _normal(seed, f"{head}.bias", shapes, 0.1)
+    for head in config.task_heads:
+        tensors |= _task_head(f"heads.{head.task}.", seed, shapes)
     return FloatModel(config, {name: np.ascontiguousarray(array, np.float32) for name, array in tensors.items()})
 
 
@@ -71,6 +73,18 @@ def upcycle(dense: FloatModel, experts: int, top_k: int, *, moe_layers: tuple[in
         else:
             tensors[name] = dense[name].copy()
     return FloatModel(new, tensors)
+
+
+def _task_head(prefix: str, seed: int, shapes: dict) -> dict[str, np.ndarray]:
+    """Layer norm, and convolutions that keep the size of what passes through them and ReLU."""
+    dim = shapes[f"{prefix}norm.weight"][0]
+    tensors = {f"{prefix}norm.weight": 1 + 0.2 * _rng(seed, f"{prefix}norm.weight").standard_normal(dim),
+               f"{prefix}norm.bias": 0.1 * _rng(seed, f"{prefix}norm.bias").standard_normal(dim)}
+    for name, shape in shapes.items():
+        if name.startswith(f"{prefix}conv_"):
+            scale = (2 / np.prod(shape[1:])) ** 0.5 if name.endswith("weight") else 0.1
+            tensors[name] = _normal(seed, name, shapes, scale)
+    return tensors
 
 
 def _embedding(c: ModelConfig, seed: int) -> dict[str, np.ndarray]:

@@ -7,6 +7,9 @@ import numpy as np
 
 from golden.ops.activation import activate
 from golden.ops.arith import DomainError, check_range, clip_weight, integers, rsh, sat, wrap32
+from golden.ops.operand import Operand
+from golden.ops.saturation import note
+from golden.spec.tables import UNSIGNED_MAX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +86,16 @@ def to_residual(v, x=None) -> np.ndarray:
 def to_key_value(v) -> np.ndarray:
     """``v`` clipped to [-127, 127], int8: destinations KEY and VALUE."""
     return clip_weight(v)
+
+
+def to_unsigned(v) -> Operand:
+    """``v`` [N, O] clipped to [0, 255], unsigned bytes with exponents 0: destination UNSIGNED8, ReLU included. Only
+    values above 255 count as clipped.
+
+    >>> to_unsigned([[-5, 3, 300]]).bytes.tolist()
+    [[0, 3, 255]]
+    """
+    positive = np.maximum(integers(v, "v"), 0)
+    codes = np.minimum(positive, UNSIGNED_MAX)
+    note("unsigned", positive, codes)
+    return Operand.pixels(codes.astype(np.uint8))

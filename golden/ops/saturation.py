@@ -14,7 +14,8 @@ class SaturationCounters:
     ``with counters.at(place):``.
 
     ``kind`` names the clipping: ``u`` (16 bit after ``multiplier``), ``residual``, ``block`` (8 bit at the largest
-    block exponent), ``wide``, ``key`` (K and V), ``normalized``, ``score``, ``weight`` (an expert's weight at 65535).
+    block exponent), ``unsigned`` (unsigned bytes), ``wide``, ``key`` (K and V), ``normalized``, ``score``, ``weight``
+    (an expert's weight at 65535).
     """
 
     def __init__(self):

@@ -10,6 +10,7 @@ from golden.spec.instructions.codes import (
     STREAM_LINES,
     Dest,
     Destination,
+    Edge,
     Index,
     Memory,
     Opcode,
@@ -23,7 +24,7 @@ from golden.spec.words import Word
 
 __all__ = [
     "FORMATS", "INSTRUCTIONS", "INSTRUCTION_BYTES", "LIMITS", "MAGIC", "STREAM_BITS", "STREAM_LINES", "UNIT", "Dest",
-    "Destination", "Index", "Memory", "Opcode", "Region", "Unit", "assemble", "bounds", "decode", "disassemble",
+    "Destination", "Edge", "Index", "Memory", "Opcode", "Region", "Unit", "assemble", "bounds", "decode", "disassemble",
     "encode", "out_of_bounds", "stream_lines",
 ]
 

@@ -11,11 +11,12 @@ from golden.spec.instructions import INSTRUCTIONS
 from golden.spec.instructions.codes import MEMORIES, Opcode, Resource
 from golden.spec.instructions.gate import TOKEN_NUMBERS, TOKENS, after_gate
 from golden.spec.instructions.linear import LOGITS, queued, retained
-from golden.spec.instructions.record import AddressRange, ProgramState, choose
+from golden.spec.instructions.record import STAGES, AddressRange, ProgramState, choose
 from golden.spec.machine import MachineConfig
 
-__all__ = ["LOGITS", "MEMORIES", "SLOTS", "TOKENS", "TOKEN_NUMBERS", "AddressRange", "ProgramState", "Resource",
-           "after", "after_gate", "capacity", "choose", "contradictions", "derived", "queued", "ranges", "retained"]
+__all__ = ["LOGITS", "MEMORIES", "SLOTS", "STAGES", "TOKENS", "TOKEN_NUMBERS", "AddressRange", "ProgramState",
+           "Resource", "after", "after_gate", "capacity", "choose", "contradictions", "derived", "queued", "ranges",
+           "retained"]
 
 SLOTS = 5
 """Address ranges that an instruction can have at the same time."""
@@ -30,7 +31,7 @@ def capacity(config: MachineConfig, resource: Resource) -> int:
 
 
 def derived(opcode: Opcode, f, pick=choose) -> dict:
-    """Inputs of the functions below that depend on the fields only; the gateware computes them a stage earlier."""
+    """Inputs of the functions below that depend on the fields only."""
     return INSTRUCTIONS[opcode].derived(f, pick)
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from golden.spec.activations import ACTIVATIONS
 from golden.spec.model import BLOCK, require
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 """Changes whenever the ISA, the register map, a memory layout or an arithmetic rule changes."""
 
 TN = BLOCK
@@ -155,7 +155,7 @@ class MachineConfig:
 
 
 NANO = MachineConfig(
-    name="nano", tm=2, tk=4, ports=1, ring_lines=256, param_lines=64, operand_rows=512, residual_rows=256,
+    name="nano", tm=2, tk=4, ports=1, ring_lines=1024, param_lines=64, operand_rows=512, residual_rows=256,
     kv_tiles=16, lane_rows=8, max_keys=64, program_depth=128, queue_depth=128, serialization=2)
 SMALL = MachineConfig(
     name="small", tm=2, tk=2, ports=1, ring_lines=512, param_lines=64, operand_rows=1024, residual_rows=512,

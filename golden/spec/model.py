@@ -6,8 +6,10 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from golden.spec.activations import ACTIVATIONS
+from golden.spec.heads import HeadConfig, HeadError
 
 BLOCK = 32
 """Channels that share one operand exponent; every on-chip width is a multiple of it."""
@@ -44,7 +46,9 @@ class ModelConfig:
     Blocks listed in ``moe_layers`` hold experts, the others a dense FFN. ``tasks`` names one gate each; a model
     without experts has the single task ``"default"`` by default. ``activation`` is a name of
     :data:`golden.spec.activations.ACTIVATIONS`. Token 0 is the class token, token 1 the
-    distillation token where ``extra_tokens`` is 2.
+    distillation token where ``extra_tokens`` is 2. ``task_heads`` turn the patch tokens into maps: with several
+    ``tasks`` each head belongs to the one of its name, which runs the backbone with its gates; with a single task all
+    heads share one pass of the backbone, whatever their names.
     """
 
     name: str = "m3vit"
@@ -66,6 +70,7 @@ class ModelConfig:
     extra_tokens: int = 1
     final_norm: bool = False
     classes: int = 0
+    task_heads: tuple[HeadConfig, ...] = ()
     eps: float = 1e-6
     pixel_mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     pixel_std: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -103,6 +108,7 @@ class ModelConfig:
                     f"expert_hidden must be a positive multiple of {BLOCK}, not {self.expert_hidden}.")
         require(self.classes >= 0, f"classes must not be negative, not {self.classes}.")
         require(self.classes == 0 or self.final_norm, "A classifier head needs final_norm.")
+        self._check_heads()
         require(0 <= self.eps < 1, f"eps must lie in [0, 1), not {self.eps}.")
         for field in ("pixel_mean", "pixel_std"):
             require(len(getattr(self, field)) == self.channels,
@@ -110,13 +116,29 @@ class ModelConfig:
         require(all(s > 0 for s in self.pixel_std), f"pixel_std must be positive, not {self.pixel_std}.")
         require(0 < self.pixel_scale < float("inf"), f"pixel_scale must be positive, not {self.pixel_scale}.")
 
+    def _check_heads(self) -> None:
+        names = [head.task for head in self.task_heads]
+        require(len(set(names)) == len(names), f"Each task has one head at most; the heads are {names}.")
+        strangers = [name for name in names if name not in self.tasks]
+        require(len(self.tasks) == 1 or not strangers,
+                f"There are heads for {strangers}, but the model's tasks are {list(self.tasks)}.")
+
+    def heads_of(self, task: str) -> tuple[HeadConfig, ...]:
+        """The heads that follow a backbone pass for ``task``."""
+        return self.task_heads if len(self.tasks) == 1 else tuple(h for h in self.task_heads if h.task == task)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across the image."""
+        return self.image_height // self.patch, self.image_width // self.patch
+
     @property
     def head_dim(self) -> int:
         return self.dim // self.heads
 
     @property
     def patches(self) -> int:
-        return (self.image_height // self.patch) * (self.image_width // self.patch)
+        return self.grid[0] * self.grid[1]
 
     @property
     def tokens(self) -> int:
@@ -137,7 +159,7 @@ class ModelConfig:
 
     @cached_property
     def macs(self) -> int:
-        """Multiply-accumulates of one frame, one task."""
+        """Multiply-accumulates of one frame, one task, without the task heads."""
         n, d = self.tokens, self.dim
         moe = len(self.moe_layers)
         return (self.patches * self.patch_dim * d + self.depth * (4 * n * d * d + 2 * n * n * d)
@@ -149,6 +171,7 @@ class ModelConfig:
         """A JSON-ready dictionary; :meth:`from_json` is its inverse."""
         data = asdict(self)
         data["gate"] = self.gate.value
+        data["task_heads"] = [asdict(head) for head in self.task_heads]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
 
     @classmethod
@@ -159,11 +182,16 @@ class ModelConfig:
         unknown, missing = set(data) - known, known - set(data)
         require(not unknown, f"The model description has unknown keys {sorted(unknown)}; known are {sorted(known)}.")
         require(not missing, f"The model description lacks the keys {sorted(missing)}.")
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
+                                  for key, value in data.items()}
         try:
             fields["gate"] = GateKind(fields["gate"])
         except ValueError:
             raise ConfigError(f"gate must be one of {[g.value for g in GateKind]}, not {data['gate']!r}.") from None
+        try:
+            fields["task_heads"] = tuple(HeadConfig(**head) for head in fields["task_heads"])
+        except (HeadError, TypeError) as error:
+            raise ConfigError(f"task_heads must be a list of heads: {error}.") from None
         try:
             return cls(**fields)
         except TypeError as error:

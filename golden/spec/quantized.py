@@ -2,12 +2,15 @@
 """The quantized model: names, types and shapes of its integer tensors, and the plan of operand widths."""
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
+from golden.spec.heads import WINDOWS, HeadConfig
 from golden.spec.model import ModelConfig, require
 from golden.spec.tables import RESIDUAL_FRAC, RESIDUAL_FRACS
+from golden.spec.tiling import WINDOW
 
 FORMAT = "edge-moe-quantized"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Metadata of the .safetensors: ``format``, ``version``, ``model`` and ``plan`` (both JSON), ``source``."""
 
 
@@ -42,6 +45,23 @@ class LayerPlan:
         return self.expert_bits if moe else self.weight_bits
 
 
+@dataclass(frozen=True)
+class HeadPlan:
+    """Operand widths of one task head: ``norm``: 16-bit operand of the first convolution; ``last``: of the last one.
+    The maps between the others are unsigned bytes. ``frac``: fraction bits of the result, int16.
+
+    Raises :class:`golden.spec.model.ConfigError`.
+    """
+
+    norm: bool = False
+    last: bool = False
+    frac: int = RESIDUAL_FRAC
+
+    def __post_init__(self):
+        require(type(self.frac) is int and self.frac in RESIDUAL_FRACS,
+                f"frac of a head must be {RESIDUAL_FRACS[0]} to {RESIDUAL_FRACS[-1]}, not {self.frac!r}.")
+
+
 def weight_limit(bits: int) -> int:
     """Largest magnitude of a weight of ``bits`` bits."""
     return (1 << bits - 1) - 1
@@ -51,6 +71,7 @@ def weight_limit(bits: int) -> int:
 class Plan:
     """Operand widths of a model: one :class:`LayerPlan` per block; ``head``: 16-bit final norm before a classifier.
     ``residual_frac`` and ``logit_frac``: fraction bits of the residual stream and of a classifier's logits, both int16.
+    ``task_heads``: one :class:`HeadPlan` per task head of the model.
 
     Raises :class:`golden.spec.model.ConfigError`.
     """
@@ -59,6 +80,7 @@ class Plan:
     head: bool = True
     residual_frac: int = RESIDUAL_FRAC
     logit_frac: int = RESIDUAL_FRAC
+    task_heads: tuple[HeadPlan, ...] = ()
 
     def __post_init__(self):
         for name in ("residual_frac", "logit_frac"):
@@ -73,31 +95,40 @@ class Plan:
         return replace(self, layers=tuple(replace(layer, **changes) for layer in self.layers))
 
     @classmethod
-    def fast(cls, depth: int) -> "Plan":
-        """Every operand 8 bit."""
-        return cls(tuple(LayerPlan() for _ in range(depth)))
+    def fast(cls, depth: int, heads: tuple[HeadConfig, ...] = ()) -> "Plan":
+        """Every operand 8 bit, except that of the last convolution of a regression."""
+        return cls(tuple(LayerPlan() for _ in range(depth)),
+                   task_heads=tuple(HeadPlan(last=head.kind == "depth") for head in heads))
 
     @classmethod
-    def accurate(cls, depth: int) -> "Plan":
-        """Every operand of a linear, and the probabilities, 16 bit."""
-        return cls(tuple(LayerPlan(True, True, True, True, True) for _ in range(depth)))
+    def accurate(cls, depth: int, heads: tuple[HeadConfig, ...] = ()) -> "Plan":
+        """Every operand of a linear, the probabilities, and both ends of a task head 16 bit."""
+        return cls(tuple(LayerPlan(True, True, True, True, True) for _ in range(depth)),
+                   task_heads=tuple(HeadPlan(norm=True, last=True) for _ in heads))
 
     def to_json(self) -> dict:
-        return asdict(self) | {"layers": [asdict(layer) for layer in self.layers]}
+        return asdict(self) | {name: [asdict(part) for part in getattr(self, name)] for name in _PARTS}
 
     @classmethod
     def from_json(cls, data: dict) -> "Plan":
         keys = set(cls.__dataclass_fields__)
-        require(isinstance(data, dict) and set(data) == keys and isinstance(data["layers"], list),
+        require(isinstance(data, dict) and set(data) == keys and all(isinstance(data[name], list) for name in _PARTS),
                 f"A plan must be an object with the keys {', '.join(sorted(keys))}, not {str(data)[:80]}.")
-        kinds = {name: field.type for name, field in LayerPlan.__dataclass_fields__.items()}
-        for layer in data["layers"]:
-            require(isinstance(layer, dict) and set(layer) == set(kinds)
-                    and all(type(value) is kinds[name] for name, value in layer.items()),
-                    f"A layer's plan must give true or false, or a number of bits, to each of {sorted(kinds)}, "
-                    f"not {layer}.")
+        for name, part in _PARTS.items():
+            kinds = {key: field.type for key, field in part.__dataclass_fields__.items()}
+            for given in data[name]:
+                require(isinstance(given, dict) and set(given) == set(kinds)
+                        and all(type(value) is kinds[key] for key, value in given.items()),
+                        f"Each of a plan's {name} must give true or false, or a number of bits, to {sorted(kinds)}, "
+                        f"not {given}.")
         require(isinstance(data["head"], bool), f"A plan's head must be true or false, not {data['head']!r}.")
-        return cls(**data | {"layers": tuple(LayerPlan(**layer) for layer in data["layers"])})
+        fields: dict[str, Any] = data | {name: tuple(part(**given) for given in data[name])
+                                         for name, part in _PARTS.items()}
+        return cls(**fields)
+
+
+_PARTS = {"layers": LayerPlan, "task_heads": HeadPlan}
+"""Fields of a plan that are lists, and what they list."""
 
 
 def _linear(name: str, outputs: int, inputs: int, lead: tuple[int, ...] = (), affine: bool = False) -> dict:
@@ -118,6 +149,16 @@ def _norm(name: str, dim: int) -> dict:
             f"{name}.eps": ("int64", ()), f"{name}.normalized_shift": ("int32", ())}
 
 
+def _head(head: HeadConfig, dim: int) -> dict:
+    name, tensors = f"heads.{head.task}", _norm(f"heads.{head.task}.norm", dim)
+    for layer in range(WINDOWS + 1):
+        conv, outputs, inputs = f"{name}.conv_{layer}", head.outputs(layer), head.inputs(layer, dim)
+        tensors |= _linear(conv, outputs, inputs)
+        if layer < WINDOWS:
+            tensors[f"{conv}.weight"] = ("int8", (outputs, inputs, WINDOW, WINDOW))
+    return tensors
+
+
 def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Name -> (dtype, shape) of every tensor of a quantized model.
 
@@ -131,6 +172,9 @@ def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
     9 - ``act_shift``.
     ``pos_embed`` is in residual steps (2**-residual_frac of the plan); ``head.multiplier``/``head.shift`` bring a
     logit to steps of 2**-logit_frac.
+    ``heads.<task>.conv_0`` to ``conv_3`` give unsigned bytes 0..255, where the map's step differs from channel to
+    channel and is part of the next weights (``conv_3`` with the plan's ``last``: 0..32767, and 16-bit operands for
+    ``conv_4``); ``conv_4``, [classes, channels], gives steps of 2**-frac of the head's plan.
     """
     c = config
     tensors = {"pos_embed": ("int16", (c.tokens, c.dim))} | _linear("patch_embed", c.dim, c.patch_dim)
@@ -159,4 +203,6 @@ def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
     if c.classes:
         for head in ("head", "head_dist")[:c.extra_tokens]:
             tensors |= _linear(head, c.classes, c.dim)
+    for head in c.task_heads:
+        tensors |= _head(head, c.dim)
     return tensors

@@ -83,7 +83,7 @@ _ADDRESSES = [
         ("PROGRAM_ADDR", "first instruction of the job"),
         ("TABLE_ADDR", "base of LOAD from tables"),
         ("INPUT_ADDR", "base of LOAD from input"),
-        ("OUTPUT_ADDR", "base of STORE"),
+        ("OUTPUT_ADDR", "base of STORE, and of LOAD from output"),
         ("WEIGHT_ADDR0", "weight plane of port 0"),
         ("WEIGHT_ADDR1", "weight plane of port 1"),
         ("WEIGHT_ADDR2", "weight plane of port 2"),

@@ -12,6 +12,8 @@ ACC_LIMIT = 1 << 31
 stay strictly within +-2**31."""
 PIXEL_PEAK = 255
 """Largest magnitude of a pixel operand, unsigned bytes with exponent 0."""
+UNSIGNED_MAX = 255
+"""Largest byte of a map between two convolutions."""
 BLOCK_PEAK = 128 << BLOCK_SHIFT_MAX
 """Largest magnitude of an element of a block operand."""
 WIDE_PEAK = 1 << 15

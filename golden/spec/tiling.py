@@ -77,3 +77,27 @@ def norm_lines(blocks: int) -> int:
 
 def attention_lines(heads: int, head_slices: int) -> int:
     return 1 + heads * head_slices * SLICE // TN * PARAM_LINES
+
+
+WINDOW = 3
+"""Lines and columns of a convolution's window."""
+
+
+def window_slices(rows: int) -> int:
+    """Slices of 16 inputs of a 3x3 convolution whose positions have ``rows`` operand rows."""
+    return WINDOW * WINDOW * rows * SLICES_PER_ROW
+
+
+def window_order(channels: int) -> list[tuple[int, int, int]]:
+    """(line, column, channel) of each input of a 3x3 convolution, in the order of its weights.
+
+    Line and column lie in 0..2; channels are counted to the end of the last operand row, beyond ``channels`` too, where
+    weights are zero.
+    """
+    return [(line, column, row * LINE + channel) for line in range(WINDOW) for row in range(operand_rows(channels))
+            for column in range(WINDOW) for channel in range(LINE)]
+
+
+def upsampled(length: int, edges: int) -> int:
+    """Lines (or columns) of an enlarged strip of ``length`` that ends at ``edges`` (0..2) edges of the map."""
+    return 2 * length - 2 + edges

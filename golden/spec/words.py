@@ -16,7 +16,7 @@ class Field:
     width: int
     about: str = ""
     signed: bool = False
-    codes: type[enum.IntEnum] | None = None
+    codes: type[enum.IntEnum] | type[enum.IntFlag] | None = None
 
     def __post_init__(self):
         require(self.name.isidentifier(), f"A field name must be an identifier, not {self.name!r}.")

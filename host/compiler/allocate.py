@@ -53,12 +53,12 @@ def _place(region: Region, placed: list[Region], lives: dict, limit: int, *, old
     whose rows have been idle longest (a later writer then need not wait)."""
     rivals = [other for other in placed if _alive_together(lives[other], lives[region])]
     spots = []
-    for base in sorted({0, *(other.base + other.size for other in placed)}):
+    for base in sorted({0, *(other.first_row + other.size for other in placed)}):
         end = base + region.size
-        if end > limit or any(base < other.base + other.size and other.base < end for other in rivals):
+        if end > limit or any(base < other.first_row + other.size and other.first_row < end for other in rivals):
             continue
         used = max((lives[other][1] for other in placed
-                    if base < other.base + other.size and other.base < end), default=-1)
+                    if base < other.first_row + other.size and other.first_row < end), default=-1)
         spots.append((used if oldest else 0, base))
     if spots:
         region.base = min(spots)[1]
@@ -113,7 +113,7 @@ def allocate(nodes: list[Node], machine: MachineConfig, what: str) -> dict[Memor
             raise NotFitting(
                 f"{what} needs {need * unit} of the {limit * unit} bytes of {memory.value} of the machine "
                 f"{machine.name!r}, but its regions do not pack into it without gaps. Take a larger machine.")
-        used[memory] = max((r.base + r.size for r in regions), default=0)
+        used[memory] = max((r.first_row + r.size for r in regions), default=0)
     return used
 
 

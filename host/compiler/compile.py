@@ -6,9 +6,9 @@ import itertools
 import numpy as np
 
 from golden.spec import isa
-from golden.spec.image import Image, Symbol
 from golden.spec.isa import Opcode
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
+from golden.spec.program.image import Image, Symbol
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows
 from host.compiler.allocate import allocate
 from host.compiler.lower import Lowering, hidden_rows
@@ -75,6 +75,7 @@ def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str
         set_waits(nodes)
         _verify(nodes, lowered, chosen, machine, stream)
         return nodes
+    assert refusal is not None, "Without cutting passes an attempt is refused or returned."
     raise refusal
 
 

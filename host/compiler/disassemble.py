@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disassembler of program images: every instruction with its symbol, waits and the fields that are not zero."""
 
+import enum
 from collections.abc import Iterator
 
 from golden.spec import isa
-from golden.spec.image import Image
 from golden.spec.isa import INSTRUCTIONS, Opcode, Unit
+from golden.spec.program.image import Image
+from golden.spec.words import Field
 
 _HEX = {"fingerprint", "magic"}
 
 
 def waits(mask: int) -> str:
     """Names of the units in a ``wait`` field."""
-    return "+".join(unit.name.lower() for unit in Unit if mask & unit) or "-"
+    return "+".join(str(unit.name).lower() for unit in Unit if mask & unit) or "-"
 
 
 def instruction(opcode: Opcode, fields: dict[str, int]) -> str:
@@ -22,12 +24,18 @@ def instruction(opcode: Opcode, fields: dict[str, int]) -> str:
         name, value = field.name, fields[field.name]
         if value == 0 and name not in ("dst", "row", "src_row", "dst_row"):
             continue
-        if field.codes and value in set(field.codes):
-            text = field.codes(value).name.lower()
-        else:
-            text = f"0x{value:x}" if name in _HEX else str(value)
-        parts.append(f"{name}={text}")
+        parts.append(f"{name}={_text(field, value)}")
     return f"{opcode.name.lower():<9} {' '.join(parts)}"
+
+
+def _text(field: Field, value: int) -> str:
+    """A value as the names of its codes, where it has some."""
+    names = {int(code): str(code.name).lower() for code in field.codes or ()}
+    if value in names:
+        return names[value]
+    if field.codes and issubclass(field.codes, enum.Flag):
+        return "+".join(name for code, name in names.items() if code & value)
+    return f"0x{value:x}" if field.name in _HEX else str(value)
 
 
 def listing(image: Image, task: str | None = None) -> Iterator[str]:

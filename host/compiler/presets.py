@@ -5,7 +5,7 @@ from golden.spec.machine import MACHINES, MachineConfig
 from golden.spec.model import ModelConfig
 from golden.spec.quantized import Plan
 from host.compiler.compile import plan_program
-from host.compiler.skeleton import skeleton
+from host.compiler.skeleton import empty
 from host.compiler.weight_stream import Stream
 from host.ir.nodes import NotFitting
 
@@ -27,7 +27,7 @@ def suggestion(config: ModelConfig, plan: Plan) -> str:
 
 def _refusal(config: ModelConfig, plan: Plan, machine: MachineConfig) -> NotFitting | None:
     try:
-        plan_program(skeleton(config, plan), machine, Stream(), config.tasks[:1])
+        plan_program(empty(config, plan), machine, Stream(), config.tasks[:1])
     except NotFitting as refusal:
         return refusal
     return None

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Model skeleton: a quantized model without its weights, all that the length of a program depends on."""
+"""Model skeleton: a quantized model without its weights: all that the length of a program depends on, small enough to
+send to other processes.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from golden.spec.model import ModelConfig
 from golden.spec.quantized import Plan, quantized_schema
+from host.ir.model import QuantizedModel
+from host.performance.timeline import Arrival
+
+SMALL = 64
+"""Elements up to which a tensor is kept: shifts, multipliers of heads."""
 
 
 class SkeletonTensors(Mapping):
@@ -28,14 +35,22 @@ class SkeletonTensors(Mapping):
 
 
 @dataclass(frozen=True)
-class Skeleton:
-    """What the compiler asks of a model."""
+class ModelSkeleton:
+    """What the compiler asks of a model, and for the timeline ``queues``: arrivals at each EXPERTS of each program by
+    name; in a program that is missing all experts are hit alike."""
 
     config: ModelConfig
     plan: Plan
     tensors: Mapping[str, np.ndarray]
+    queues: Mapping[str, list[list[Arrival]]] = field(default_factory=dict)
 
 
-def skeleton(config: ModelConfig, plan: Plan) -> Skeleton:
+def empty(config: ModelConfig, plan: Plan) -> ModelSkeleton:
     """A model of all zeros."""
-    return Skeleton(config, plan, SkeletonTensors(config, {}))
+    return ModelSkeleton(config, plan, SkeletonTensors(config, {}))
+
+
+def skeleton(model: QuantizedModel, queues: Mapping[str, list[list[Arrival]]] | None = None) -> ModelSkeleton:
+    """A quantized model with its small tensors only."""
+    kept = {name: value for name, value in model.tensors.items() if value.size <= SMALL}
+    return ModelSkeleton(model.config, model.plan, SkeletonTensors(model.config, kept), queues or {})

@@ -4,9 +4,9 @@
 from golden.iss.bounds_check import BoundsCheck
 from golden.iss.faults import IssFault
 from golden.spec import isa
-from golden.spec.hazards import hazards
 from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
+from golden.spec.program.hazards import hazards
 
 
 class CompilerError(RuntimeError):

@@ -2,6 +2,7 @@
 """The weight stream: parameters and weights as 64-byte lines in consumption order, split into one plane a port."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from golden.ops.gate import split
 from golden.spec.legality import LOGITS
@@ -11,7 +12,8 @@ from golden.spec.tiling import slices, tiles
 _PARAM, _NORM_PARAM = np.dtype(list(PARAMS)), np.dtype(list(NORM_PARAMS))
 
 
-def params(outputs: int, bias=0, multiplier=0, gain=0, offset=0) -> np.ndarray:
+def params(outputs: int, bias: ArrayLike = 0, multiplier: ArrayLike = 0, gain: ArrayLike = 0,
+           offset: ArrayLike = 0) -> np.ndarray:
     """Parameters of ``outputs`` channels, zero-filled to whole tiles: uint8 ``[tiles, PARAM_LINES * LINE]``.
 
     Raises :class:`ValueError` when a value does not fit its field.
@@ -22,13 +24,13 @@ def params(outputs: int, bias=0, multiplier=0, gain=0, offset=0) -> np.ndarray:
     return record.view(np.uint8).reshape(tiles(outputs), -1)
 
 
-def _fill(record: np.ndarray, name: str, values, count: int) -> None:
-    values = np.broadcast_to(np.asarray(values, np.int64), (count,))
+def _fill(record: np.ndarray, name: str, values: ArrayLike, count: int) -> None:
+    filled = np.broadcast_to(np.asarray(values, np.int64), (count,))
     info = np.iinfo(record.dtype[name])
-    if count and not info.min <= values.min() <= values.max() <= info.max:
+    if count and not info.min <= filled.min() <= filled.max() <= info.max:
         raise ValueError(f"The parameter {name} must lie in {info.min}..{info.max}; "
-                         f"the values lie in {values.min()}..{values.max()}.")
-    record[name][:count] = values
+                         f"the values lie in {filled.min()}..{filled.max()}.")
+    record[name][:count] = filled
 
 
 def weights(weight: np.ndarray, machine: MachineConfig) -> np.ndarray:
@@ -43,7 +45,8 @@ def weights(weight: np.ndarray, machine: MachineConfig) -> np.ndarray:
     return np.ascontiguousarray(rows).reshape(tiles(outputs), -1).view(np.uint8)
 
 
-def linear(machine: MachineConfig, weight: np.ndarray, bias, multiplier, gain=0, offset=0) -> bytes:
+def linear(machine: MachineConfig, weight: np.ndarray, bias: ArrayLike, multiplier: ArrayLike, gain: ArrayLike = 0,
+           offset: ArrayLike = 0) -> bytes:
     """Stream of one LINEAR: for each tile its parameters, then its weights."""
     return np.concatenate([params(weight.shape[0], bias, multiplier, gain, offset), weights(weight, machine)],
                           1).tobytes()

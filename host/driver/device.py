@@ -18,11 +18,27 @@ def silent(_: int) -> None:
     """Progress callback that does nothing."""
 
 
-@dataclass(frozen=True)
-class Buffer:
+class DeviceMemory(Protocol):
     """Device memory: bus ``address`` and a writable uint8 view. Call before the bytes are accessed:
     ``sync_for_cpu`` before the host reads what the device wrote, ``sync_for_device`` before the device is started.
     """
+
+    @property
+    def address(self) -> int: ...
+
+    @property
+    def view(self) -> np.ndarray: ...
+
+    @property
+    def sync_for_device(self) -> Callable[[], None]: ...
+
+    @property
+    def sync_for_cpu(self) -> Callable[[], None]: ...
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Device memory whose synchronization, where it needs any, is done by functions."""
 
     address: int
     view: np.ndarray
@@ -43,20 +59,25 @@ class Device(Protocol):
 
     def read32(self, offset: int) -> int:
         """A register's value, in one 32-bit access. Raises BusError when the slave answers with an error."""
+        ...
 
     def write32(self, offset: int, value: int) -> None:
         """Set a register, in one 32-bit access. Raises BusError when the slave answers with an error."""
+        ...
 
-    def allocate(self, size: int) -> Buffer:
+    def allocate(self, size: int) -> DeviceMemory:
         """``size`` bytes of device memory, 4096-aligned, contents undefined. Raises OutOfMemory."""
+        ...
 
     def free(self) -> None:
         """Give back every buffer."""
+        ...
 
     def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
         """Wait until the machine interrupts or the ISR shows a cause, at most ``limit`` machine cycles; whether one of
         them did. ``progress`` hears how many cycles have passed, several times a second; what it raises ends the
         wait: it may read registers, and so detect that the job is gone."""
+        ...
 
     def close(self) -> None:
         """Stop what runs and release the device to another owner."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.spec.container import MAGIC, BadMagic
-from golden.spec.image import Image
 from golden.spec.machine import ABI_VERSION, MACHINES, PAGE
+from golden.spec.program.container import MAGIC, BadMagic
+from golden.spec.program.image import Image
 from golden.spec.regs import Ctrl, StatusBits
 from golden.spec.status import Status
 from golden.spec.tiling import ceil_div

@@ -11,9 +11,9 @@ from golden.model.random_int_model import random_int_model
 from golden.spec.boards import BOARDS, Board
 from golden.spec.model import MODELS, require
 from golden.spec.quantized import Plan
+from host.compiler.skeleton import ModelSkeleton, skeleton
 from host.explore.design_space import Geometry, roomy
 from host.explore.evaluate import Point
-from host.explore.model_skeleton import ModelSkeleton, skeleton
 from host.explore.pareto_front import held_by, slowed_by
 from host.explore.routing import measured
 from host.explore.search import Search
@@ -35,7 +35,8 @@ def model_named(name: str, plan: str):
     """A quantized model file, or a preset with seeded weights under ``plan``."""
     if name in MODELS:
         require(plan in PLANS, f"A preset is explored under the plan {' or '.join(PLANS)}, not {plan!r}.")
-        seeded = random_int_model(MODELS[name], getattr(Plan, plan)(MODELS[name].depth), seed=SEED)
+        config = MODELS[name]
+        seeded = random_int_model(config, getattr(Plan, plan)(config.depth, config.task_heads), seed=SEED)
         return replace(seeded, source=SEEDED)
     require(Path(name).exists(), f"{name!r} is neither a file nor a preset; presets are {', '.join(MODELS)}.")
     return IntModel.load(Path(name))

@@ -11,8 +11,8 @@ from golden.spec.tiling import ceil_div
 from host.compiler.allocate import lifetimes, peak
 from host.compiler.compile import plan_program
 from host.compiler.limits import check_limits
+from host.compiler.skeleton import ModelSkeleton
 from host.compiler.weight_stream import Stream
-from host.explore.model_skeleton import ModelSkeleton
 from host.explore.unit_area import LUT_DEPTH, in_luts
 from host.ir.nodes import Memory, Node, NotFitting, flat
 

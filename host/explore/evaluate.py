@@ -8,10 +8,10 @@ from golden.spec.boards import Board
 from golden.spec.isa import Opcode
 from golden.spec.machine import TN, MachineConfig
 from host.compiler.compile import encode, plan_program
+from host.compiler.skeleton import ModelSkeleton
 from host.compiler.weight_stream import Stream
 from host.explore.area import Area, area
 from host.explore.design_space import Geometry, families, rings
-from host.explore.model_skeleton import ModelSkeleton
 from host.ir.nodes import Node, NotFitting
 from host.performance.timeline import Span, Timeline
 

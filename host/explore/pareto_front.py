@@ -27,12 +27,11 @@ def slowed_by(point: Point, board: Board) -> tuple[str, float]:
     in which units depend on each other."""
     starved = "DRAM" if BEAT_BYTES * point.machine.ports >= board.dram_bytes_per_cycle else "weight ports"
     parts = {"array": point.array, starved: point.weights, "order": point.cycles - point.array - point.weights}
-    name = max(parts, key=parts.get)
-    return name, parts[name] / point.cycles
+    name, cycles = max(parts.items(), key=lambda part: part[1])
+    return name, cycles / point.cycles
 
 
 def held_by(point: Point, board: Board, fill: float) -> tuple[str, float]:
     """The resource of which it takes most, and how much of what ``fill`` leaves."""
     shares = {name: getattr(point.area, field) / (fill * getattr(board, field)) for name, field in RESOURCES.items()}
-    name = max(shares, key=shares.get)
-    return name, shares[name]
+    return max(shares.items(), key=lambda share: share[1])

@@ -9,12 +9,12 @@ from golden.spec.boards import BOARD_OF, BOARDS, Board
 from golden.spec.machine import MACHINES
 from golden.spec.model import require
 from host.compiler.compile import plan_program
+from host.compiler.skeleton import ModelSkeleton
 from host.compiler.weight_stream import Stream
 from host.explore.area import Area
 from host.explore.design_space import geometries
 from host.explore.errors import NothingFits
 from host.explore.evaluate import RESOURCES, Point, evaluate, explore_geometry
-from host.explore.model_skeleton import ModelSkeleton
 from host.explore.pareto_front import front
 from host.ir.nodes import NotFitting
 from host.parallel_map import parallel_map

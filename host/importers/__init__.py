@@ -2,6 +2,7 @@
 """Checkpoint importers: convert other projects' checkpoints, recognised by tensor names, to a :class:`FloatModel`."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from golden.files.errors import UnknownLayout, UnsupportedModel
@@ -20,18 +21,20 @@ from host.importers.timm import import_timm, is_timm
 __all__ = ["Options", "import_checkpoint"]
 
 
-def import_checkpoint(path: str | os.PathLike, *, trust_pickle: bool = False, **options) -> FloatModel:
+def import_checkpoint(path: str | os.PathLike, *, trust_pickle: bool = False,
+                      note: Callable[[str], None] = lambda line: None, **options) -> FloatModel:
     """The model in a checkpoint of any known layout.
 
     Layouts: Edge-MoE's folder of ``.float32.bin``; M3ViT ``.pth``, ``.pth.tar`` or folder of rank shards;
     timm and DeiT; Hugging Face ViT, DeiT, DINOv2; our own float ``.safetensors``. Containers:
     ``.safetensors``, or what ``torch.save`` writes, which is never unpickled unless ``trust_pickle``.
 
-    ``options`` are the fields of :class:`Options`; they override the checkpoint. A value that neither
-    gives raises :class:`AmbiguousModel`, which names the option. Every error is a subclass of
+    ``note`` hears, in sentences, what of the checkpoint is left out. ``options`` are the fields of :class:`Options`;
+    they override the checkpoint. A value that neither gives raises :class:`AmbiguousModel`, which names the option.
+    Every error is a subclass of
     :class:`ModelFileError`; a network that no machine of this instruction set runs is :class:`UnsupportedModel`.
     """
-    model = _import(Path(path), Options(**options), trust_pickle)
+    model = _import(Path(path), Options(**options), trust_pickle, note)
     try:
         check_model(model.config)
     except ConfigError as error:
@@ -39,7 +42,7 @@ def import_checkpoint(path: str | os.PathLike, *, trust_pickle: bool = False, **
     return model
 
 
-def _import(path: Path, chosen: Options, trust_pickle: bool) -> FloatModel:
+def _import(path: Path, chosen: Options, trust_pickle: bool, note: Callable[[str], None]) -> FloatModel:
     if is_edge_moe_folder(path):
         return import_edge_moe_bin(path, chosen)
     if path.suffix == ".safetensors" and is_float_file(path):
@@ -48,7 +51,7 @@ def _import(path: Path, chosen: Options, trust_pickle: bool) -> FloatModel:
     chosen = chosen.or_else(name=path.resolve().name.split(".")[0] or "imported")
     names = set(tensors)
     if is_m3vit(names):
-        return import_m3vit(strip_prefixes(tensors), chosen)
+        return import_m3vit(strip_prefixes(tensors), chosen, note)
     folder = path if path.is_dir() else path.parent
     if is_huggingface(names):
         configs = read_json(folder / "config.json"), read_json(folder / "preprocessor_config.json")

@@ -17,6 +17,7 @@ from golden.files.errors import (
     WrongShape,
 )
 from golden.model.params import FloatModel
+from golden.spec.heads import HeadConfig
 from golden.spec.model import ConfigError, GateKind, ModelConfig
 from host.importers.options import Options
 from host.importers.resize import resize_positions
@@ -24,7 +25,8 @@ from host.importers.resize import resize_positions
 Tensors = dict[str, np.ndarray]
 
 
-def build(raw: Tensors, options: Options, known_images: Iterable[tuple[int, int]] = ()) -> FloatModel:
+def build(raw: Tensors, options: Options, known_images: Iterable[tuple[int, int]] = (),
+          task_heads: tuple[HeadConfig, ...] = ()) -> FloatModel:
     """A model from tensors under the names of :func:`golden.model.params.float_schema`, except that
 
     * ``patch_embed.weight`` is (dim, channels, patch, patch),
@@ -32,7 +34,8 @@ def build(raw: Tensors, options: Options, known_images: Iterable[tuple[int, int]
     * ``cls_token`` and, where there is one, ``dist_token`` are separate; both absent: already in
     ``pos_embed``.
 
-    ``known_images`` are image sizes, height x width, that the layout's published models use. Raises a
+    ``known_images`` are image sizes, height x width, that the layout's published models use; ``task_heads``
+    are those whose tensors are in ``raw``. Raises a
     subclass of :class:`ModelFileError`.
     """
     raw = {name: as_float32(name, array) for name, array in raw.items()}
@@ -48,8 +51,8 @@ def build(raw: Tensors, options: Options, known_images: Iterable[tuple[int, int]
     if moe:
         experts, expert_hidden, _ = raw[f"blocks.{moe[0]}.mlp.fc1.weight"].shape
         top_k = 1 if experts == 1 else options.need("top_k", "how many experts a token uses")
-        gate = options.or_else(gate=gate).gate
-        tasks = options.or_else(tasks=tasks).tasks
+        gate = gate if options.gate is None else options.gate
+        tasks = tasks if options.tasks is None else options.tasks
     elif options.tasks:
         tasks = options.tasks
     positions = need(raw, "pos_embed")
@@ -71,7 +74,7 @@ def build(raw: Tensors, options: Options, known_images: Iterable[tuple[int, int]
             activation=options.activation or usual.activation, tasks=tasks, extra_tokens=extra,
             final_norm="norm.weight" in raw,
             classes=raw["head.weight"].shape[0] if "head.weight" in raw and raw["head.weight"].ndim else 0,
-            eps=usual.eps if options.eps is None else options.eps,
+            task_heads=task_heads, eps=usual.eps if options.eps is None else options.eps,
             pixel_mean=options.pixel_mean or (0.0,) * channels, pixel_std=options.pixel_std or (1.0,) * channels,
             pixel_scale=options.pixel_scale or 255.0)
     except ConfigError as error:

@@ -53,11 +53,13 @@ def import_edge_moe_bin(path: Path, options: Options) -> FloatModel:
     for name in files:
         if match := re.fullmatch(r"l(\d+)_(fc1|htoh4)_bias", name):
             experts = next((len(raw[key]) for t in tasks if (key := f"blocks.{match[1]}.gate.{t}.weight") in raw), None)
-            if match[2] == "htoh4" and experts is None:
+            if match[2] == "fc1":
+                hidden[match[1]] = None, _count(files, name)
+            elif experts is None:
                 raise MissingTensor(f"Layer {match[1]} has experts but no gate: 'l{match[1]}_w_gate_T_<task>{SUFFIX}' "
                                     f"is not in {path}.")
-            hidden[match[1]] = (experts, _count(files, name) // experts) if match[2] == "htoh4" else \
-                (None, _count(files, name))
+            else:
+                hidden[match[1]] = experts, _count(files, name) // experts
     for name in list(files):
         if match := re.fullmatch(rf"l(\d+)_({'|'.join(_PARTS)})_(weight|bias)", name):
             layer, part, kind = match.groups()
@@ -75,7 +77,7 @@ def _shape(part: str, kind: str, dim: int, experts: int | None, hidden: int) -> 
     outputs, inputs = {"norm1": (dim, None), "norm2": (dim, None), "qkv": (3 * dim, dim), "attn_proj": (dim, dim),
                        "fc1": (hidden, dim), "fc2": (dim, hidden), "htoh4": (hidden, dim),
                        "h4toh": (dim, hidden)}[part]
-    lead = (experts,) if part in ("htoh4", "h4toh") else ()
+    lead = (experts or 0,) if part in ("htoh4", "h4toh") else ()
     return (*lead, outputs) if kind == "bias" or inputs is None else (*lead, outputs, inputs)
 
 

@@ -3,6 +3,7 @@
 
 import math
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from golden.files.errors import MissingTensor, UnsupportedModel, WrongShape
 from golden.model.params import FloatModel
 from golden.spec.model import GateKind
 from host.importers.build import Tensors, as_float32, build, need, refuse_unknown, task_names
+from host.importers.heads import take_heads
 from host.importers.options import Options
 from host.importers.timm import IMAGENET, convert_dense
 
@@ -17,7 +19,7 @@ KNOWN_IMAGES = ((128, 256), (480, 640), (512, 512))
 """Cityscapes, NYUD and PASCAL-Context as M3ViT trains on them, height x width."""
 
 _PREFIXES = ("module.", "backbone.", "base_encoder.")
-_TRAINING_ONLY = re.compile(r".*_aux\b.*|.*\.w_noise|.*\.gate\..*head\..*|tam_model.*|decoders?\..*"
+_TRAINING_ONLY = re.compile(r".*_aux\b.*|.*\.w_noise|.*\.gate\..*head\..*|tam_model.*"
                             r"|(module\.)?(momentum_encoder|predictor)\..*|.*\.num_batches_tracked")
 _EXPERTS = {"htoh4": "fc1", "h4toh": "fc2"}
 _REPRESENT = "gate_task_represent."
@@ -45,16 +47,21 @@ def strip_prefixes(tensors: Tensors) -> Tensors:
     return plain
 
 
-def import_m3vit(tensors: Tensors, options: Options) -> FloatModel:
-    """Multi-gate, shared-gate and task-conditioned M3ViT; decoders and training-only tensors are left out.
+def import_m3vit(tensors: Tensors, options: Options, note: Callable[[str], None] = lambda line: None) -> FloatModel:
+    """Multi-gate, shared-gate and task-conditioned M3ViT with its task heads; ``note`` hears what is left out.
 
-    ``top_k`` and ``heads`` must be given. The gate is ``topk_then_softmax`` where the checkpoint holds the
-    ``noisy`` gate's ``w_noise``, else ``softmax_then_topk``. Not visible in a checkpoint, and assumed off:
-    ``gate_input_ahead``, ``regu_experts_fromtask``, ``expert_prune``. Pixels: code / 255 for 128 x 256
-    images (Cityscapes), with ImageNet's mean and std for the others.
+    With as many gates as heads the tasks are those of the heads. ``top_k`` and ``heads`` must be given. The gate is
+    ``topk_then_softmax`` where the checkpoint holds the ``noisy`` gate's ``w_noise``, else ``softmax_then_topk``. Not
+    visible in a checkpoint, and assumed off: ``gate_input_ahead``, ``regu_experts_fromtask``, ``expert_prune``.
+    Pixels: code / 255 for 128 x 256 images (Cityscapes), with ImageNet's mean and std for the others.
     """
     noisy = any(name.endswith(".w_noise") for name in tensors)
-    tensors = {name: array for name, array in tensors.items() if not _TRAINING_ONLY.fullmatch(name)}
+    left_out = [name for name in tensors if _TRAINING_ONLY.fullmatch(name)]
+    if left_out:
+        note(f"{len(left_out)} tensors are for training only and left out: {', '.join(sorted(left_out)[:4])}"
+             f"{', ...' if len(left_out) > 4 else '.'}")
+    tensors = {name: array for name, array in tensors.items() if name not in set(left_out)}
+    head_tensors, heads = take_heads(tensors, options)
     raw, rest = convert_dense(tensors)
     for name in [n for n in raw if n.startswith(("head.", "head_dist."))]:
         del raw[name]  # a pre-training head; the tasks' heads are decoders
@@ -63,17 +70,17 @@ def import_m3vit(tensors: Tensors, options: Options) -> FloatModel:
         if match := re.fullmatch(r"(blocks\.\d+\.mlp\.)experts\.(htoh4|h4toh)\.(weight|bias)", name):
             raw[f"{match[1]}{_EXPERTS[match[2]]}.{match[3]}"] = rest.pop(name)
     dim = need(raw, "patch_embed.weight", 4).shape[0]
-    gates, tasks = _gates(rest, dim, options)
-    raw |= gates
+    gates, tasks = _gates(rest, dim, options, tuple(head.task for head in heads))
+    raw |= gates | head_tensors
     refuse_unknown(rest, "M3ViT")
     positions = need(raw, "pos_embed")
     cityscapes = positions.ndim >= 2 and positions.shape[-2] == 1 + 128
     pixels = {"pixel_scale": 255.0} if cityscapes else IMAGENET
     kind = GateKind.TOPK_THEN_SOFTMAX if noisy else GateKind.SOFTMAX_THEN_TOPK
-    return build(raw, options.or_else(tasks=tasks, gate=kind, eps=1e-6, **pixels), KNOWN_IMAGES)
+    return build(raw, options.or_else(tasks=tasks, gate=kind, eps=1e-6, **pixels), KNOWN_IMAGES, heads)
 
 
-def _gates(rest: Tensors, dim: int, options: Options) -> tuple[Tensors, tuple[str, ...]]:
+def _gates(rest: Tensors, dim: int, options: Options, heads: tuple[str, ...]) -> tuple[Tensors, tuple[str, ...]]:
     """Gates under our names, and the tasks. Removes the tensors it uses from ``rest``.
 
     A checkpoint's ``w_gate`` is (inputs, experts), ours (experts, inputs). The task-conditioned gate's
@@ -91,10 +98,14 @@ def _gates(rest: Tensors, dim: int, options: Options) -> tuple[Tensors, tuple[st
     if indices and (None, *sorted(indices)) != (None, *range(len(indices))):
         raise MissingTensor(f"The checkpoint has gates for the tasks {sorted(indices)}; one between is missing.")
     embedding = _task_embedding(represent) if represent else None  # (tasks, S)
+    if len(heads) > 1 and len(heads) == (len(indices) if embedding is None else len(embedding)):
+        options = options.or_else(tasks=heads)
     if embedding is not None:
         tasks = task_names(options, len(embedding))
+    elif indices:
+        tasks = task_names(options, len(indices))
     else:
-        tasks = task_names(options, len(indices)) if indices else options.or_else(tasks=("task0",)).tasks
+        tasks = ("task0",) if options.tasks is None else options.tasks
     gates = {}
     for (block, index), weight in found.items():
         inputs = dim + (0 if embedding is None else embedding.shape[1])

@@ -13,6 +13,8 @@ class Options:
 
     ``image`` and ``source_image`` are (height, width) in pixels: of the model wanted, and of the images
     that the checkpoint's positional embedding was trained for. Where they differ the embedding is resized.
+    ``head_kinds`` are texts ``task=kind`` with a kind of :data:`golden.spec.heads.HEAD_KINDS`; ``backbone_only``
+    leaves the task heads out.
     Raises :class:`ConfigError` for values of the wrong kind.
     """
 
@@ -28,6 +30,8 @@ class Options:
     pixel_mean: tuple[float, ...] | None = None
     pixel_std: tuple[float, ...] | None = None
     pixel_scale: float | None = None
+    head_kinds: tuple[str, ...] | None = None
+    backbone_only: bool | None = None
 
     def __post_init__(self):
         if self.gate is not None:
@@ -35,7 +39,7 @@ class Options:
             gate = self.gate.value if isinstance(self.gate, GateKind) else self.gate
             require(gate in kinds, f"gate must be one of {list(kinds)}, not {self.gate!r}.")
             object.__setattr__(self, "gate", kinds[gate])
-        for field in ("tasks", "image", "source_image", "pixel_mean", "pixel_std"):
+        for field in ("tasks", "image", "source_image", "pixel_mean", "pixel_std", "head_kinds"):
             value = getattr(self, field)
             if value is not None:
                 require(not isinstance(value, str), f"{field} must be a sequence, not the text {value!r}.")

@@ -16,6 +16,11 @@ def adjust(model: FloatModel, options: Options) -> FloatModel:
     """The same parameters under the options given; another image size resizes the positional embedding."""
     given, config = options.given, model.config
     given.pop("source_image", None)  # known from the file
+    given.pop("head_kinds", None)
+    if given.pop("backbone_only", False):
+        model = FloatModel(replace(config, task_heads=()), {
+            name: array for name, array in model.tensors.items() if not name.startswith("heads.")})
+        config = model.config
     if "tasks" in given and given["tasks"] != config.tasks:
         raise UnsupportedModel(f"The file's tasks are {config.tasks}; they are renamed at the first import only.")
     image = given.pop("image", (config.image_height, config.image_width))

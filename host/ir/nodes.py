@@ -46,9 +46,15 @@ class Region:
     def wide(self) -> bool:
         return self.planes == 2
 
+    @property
+    def first_row(self) -> int:
+        """``base`` of a region that ``allocate`` has placed."""
+        assert self.base is not None, f"{self.name} has no address yet."
+        return self.base
+
     def interval(self, first: int, count: int) -> tuple[int, int]:
         """Rows [start, end) of groups ``first`` ..."""
-        return self.base + first * self.stride, self.base + (first + count) * self.stride
+        return self.first_row + first * self.stride, self.first_row + (first + count) * self.stride
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Row:
 
     @property
     def address(self) -> int:
-        return self.region.base + self.first * self.region.stride + self.extra
+        return self.region.first_row + self.first * self.region.stride + self.extra
 
     def moved(self, groups: int, rows: int = 0) -> "Row":
         """The address ``groups`` groups and ``rows`` rows further."""

@@ -7,7 +7,7 @@ from itertools import takewhile
 from math import ceil
 
 from golden.spec import isa
-from golden.spec.dram import DramTiming
+from golden.spec.boards.dram import DramTiming
 from golden.spec.isa import Dest, Index, Memory, Opcode, Unit, stream_lines
 from golden.spec.machine import BEAT_BYTES, LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, MachineConfig
 from host.performance.cycles import (

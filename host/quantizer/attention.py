@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantizer stage for one attention layer."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,8 @@ from host.quantizer.noise import BYTE_RANGE
 from host.quantizer.operand_steps import key_scale, operand_scale, query_finer
 from host.quantizer.rounding import MULTIPLIER_MAX
 
+Mix = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Attention of q, k, v [B, H, N, d]."""
 SCORES = 1 << 22
 """Attention scores computed at a time, to limit memory for long sequences."""
 
@@ -29,15 +33,16 @@ class AttentionQuantizer(LayerQuantizer):
     def heads(self, v: Tensor, images: int) -> Tensor:  # [T, D] -> [B, H, N, d]
         return v.reshape(images, -1, self.config.heads, self.config.head_dim).transpose(1, 2)
 
-    def by_image(self, mix, q: Tensor, k: Tensor, v: Tensor, images: int) -> Tensor:
+    def by_image(self, mix: Mix, q: Tensor, k: Tensor, v: Tensor, images: int) -> Tensor:
         """``mix`` of q, k, v [T, D], as many images at a time as fit; [T, D]."""
         c = self.config
-        parts = [self.heads(t, images) for t in (q, k, v)]
+        q, k, v = self.heads(q, images), self.heads(k, images), self.heads(v, images)
         at_once = max(1, SCORES // (c.heads * c.tokens ** 2))
-        out = [mix(*(t[start:start + at_once] for t in parts)) for start in range(0, images, at_once)]
+        batches = [slice(start, start + at_once) for start in range(0, images, at_once)]
+        out = [mix(q[batch], k[batch], v[batch]) for batch in batches]
         return torch.cat(out).transpose(1, 2).reshape(-1, c.dim)
 
-    def attention(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def quantize(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         plan, b, policy = self.plan.layers[i], f"blocks.{i}.", self.options.policy
         weight, bias = self.weights(f"{b}attn.qkv")
         proj, proj_bias = self.weights(f"{b}attn.proj")
@@ -80,7 +85,7 @@ class AttentionQuantizer(LayerQuantizer):
             highest[0] = max(highest[0], float(t.max()))
             return emulation.mix(t, v, plan.prob, p_shift)
 
-        u = self.by_image(machine, *found, images)
+        u = self.by_image(machine, found[0], found[1], found[2], images)
         self.findings.top(f"{b}attn", "scores", highest[0], limit)
         return u, scale_v.step / 2 ** ATTENTION_FRAC
 
@@ -90,7 +95,7 @@ class AttentionQuantizer(LayerQuantizer):
 
         def bases(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
             pairs = [rotation.balance(x, y, floor) for x, y in zip(left, right, strict=True)]
-            return tuple(torch.stack(side) for side in zip(*pairs, strict=True))
+            return torch.stack([basis for basis, _ in pairs]), torch.stack([dual for _, dual in pairs])
 
         for_q, for_k = bases(rotation.head_moments(q, heads, False), rotation.head_moments(k, heads, True))
         for_v, for_proj = bases(rotation.head_moments(v, heads, True), rotation.head_moments(proj, heads, False))

@@ -68,6 +68,9 @@ class FfnQuantizer(LayerQuantizer):
         u = self.findings.clip(name, "activation inputs", u, *INT16)
         return emulation.activate(u, self.activation.code, act_shift)
 
+    def quantize(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.experts(i, x_float, x) if self.config.is_moe(i) else self.dense(i, x_float, x)
+
     def dense(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         b, plan, bits = f"blocks.{i}.", self.plan.layers[i], self.plan.layers[i].weight_bits
         name = f"{b}mlp.fc1"
@@ -121,7 +124,7 @@ class FfnQuantizer(LayerQuantizer):
         tasks = self.config.tasks
         routes = [self.gate(i, codes, step, y, task)
                   for codes, y, task in zip(normalized.chunk(len(tasks)), z.chunk(len(tasks)), tasks, strict=True)]
-        return tuple(tuple(torch.cat([r[stream][part] for r in routes]) for part in (0, 1)) for stream in (0, 1))
+        return _joined([of_float for of_float, _ in routes]), _joined([of_integer for _, of_integer in routes])
 
     def experts(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         c, b, plan = self.config, f"blocks.{i}.", self.plan.layers[i]
@@ -131,11 +134,11 @@ class FfnQuantizer(LayerQuantizer):
         (chosen_float, weight_float), (chosen, gate_weight) = self.gates(i, normalized, step, z)
         out = torch.zeros_like(z)
         for e in range(c.experts):
-            token, place = torch.where(chosen_float == e)
+            token, place = _queue(chosen_float, e)
             y = self.mlp(z[token], w1[e], b1[e], w2[e], b2[e])[1]
             out.index_add_(0, token, y * weight_float[token, place, None])
         # The experts are fitted on the tokens that the integer gate routes to them, not on those of the float gate.
-        queues = [torch.where(chosen == e) for e in range(c.experts)]
+        queues = [_queue(chosen, e) for e in range(c.experts)]
         wanted = [self.mlp(z[t], w1[e], b1[e], w2[e], b2[e]) for e, (t, _) in enumerate(queues)]
         fc2, hidden, fraction = self.expert_linears(b, plan, a, scale, queues, wanted, (w1, b1), (w2, b2))
         codes = x.flatten(0, 1).double()
@@ -197,3 +200,14 @@ class FfnQuantizer(LayerQuantizer):
         fraction = int(np.clip(np.floor(np.log2(INT16_MAX / (2 * top))), 0, 15))
         self.put(f"{name}.shift2", GATE_WEIGHT_FRAC + fraction - self.plan.residual_frac)
         return fraction
+
+
+def _joined(routes: list[Routes]) -> Routes:
+    """Routes of the tokens of all tasks."""
+    return torch.cat([chosen for chosen, _ in routes]), torch.cat([weights for _, weights in routes])
+
+
+def _queue(chosen: Tensor, expert: int) -> tuple[Tensor, Tensor]:
+    """Tokens that chose an expert, and the rank at which each did."""
+    token, rank = torch.where(chosen == expert)
+    return token, rank

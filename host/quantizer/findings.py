@@ -49,14 +49,16 @@ class Findings:
         self.report, self.reported = report or (lambda finding: None), STREAM_DB + WORSE_DB
 
     def clip(self, place: str, what: str, values: Tensor, low: float, high: float,
-             unit: Tensor | float = 1.0) -> Tensor:
-        """``values`` (in steps of ``unit``, which may differ from channel to channel) clipped to ``low..high``."""
+             unit: Tensor | float = 1.0, least: float = CLIPPED_DB) -> Tensor:
+        """``values`` (in steps of ``unit``, which may differ from channel to channel) clipped to ``low..high``;
+        reported where that leaves less than ``least`` dB.
+        """
         result = values.clamp(low, high)
         if not values.numel() or (float(values.min()) >= low and float(values.max()) <= high):
             return result
         clipped = values != result
         share, left = float(clipped.double().mean()), decibels(values * unit, result * unit)
-        if left < CLIPPED_DB:
+        if left < least:
             worst = float(torch.where(clipped, values / torch.where(values < 0, low, high), 0.0).max())
             self.report(Finding(place, f"{what} reach {worst:.3g} times what the format holds; {100 * share:.2g} % of "
                                        f"them are clipped, which alone leaves {left:.1f} dB.", share, left))

@@ -16,6 +16,7 @@ from golden.spec.tables import NORMALIZED_FRAC
 from host.quantizer import emulation, folding
 from host.quantizer.findings import Findings
 from host.quantizer.folding import Scale
+from host.quantizer.heads.map_steps import MapPolicy
 from host.quantizer.linear import Inputs, LinearCodes, Rounding, fit_linear
 from host.quantizer.operand_steps import Policy, gain_grid, operand_scale
 
@@ -29,7 +30,8 @@ class Options:
     """Tuning options of the quantizer; the defaults measured best.
 
     ``background``: tokens of the whole layer that replace an expert's own where it has few. ``rotate``: balanced
-    bases inside attention heads, with spectra cut off at ``rotation_floor`` of their mean.
+    bases inside attention heads, with spectra cut off at ``rotation_floor`` of their mean. Task heads:
+    ``head_positions`` of their largest maps in all calibration pictures, of which ``head_samples`` give the moments.
     """
 
     rounding: Rounding = Rounding()
@@ -37,18 +39,23 @@ class Options:
     background: int = 512
     rotate: bool = True
     rotation_floor: float = 1e-2
+    map_policy: MapPolicy = MapPolicy()
+    head_positions: int = 1 << 18
+    head_samples: int = 8192
 
 
 class LayerQuantizer:
     """Base class of the quantizer's stages, which carry two residual streams: the float one in float64, and the integer
     one of the tensors chosen so far, in residual codes. T: tokens of all images and tasks, first task first.
+
+    ``tensors`` collects the results; the stages of a network share it.
     """
 
-    def __init__(self, model: FloatModel, plan: Plan, options: Options, findings: Findings):
+    def __init__(self, model: FloatModel, plan: Plan, options: Options, findings: Findings,
+                 tensors: dict[str, np.ndarray]):
         self.model, self.config, self.plan, self.options = model, model.config, plan, options
-        self.findings = findings
+        self.findings, self.tensors = findings, tensors
         self.residual_step = 2.0 ** -plan.residual_frac
-        self.tensors: dict[str, np.ndarray] = {}
         self.schema = quantized_schema(self.config)
 
     def put(self, name: str, value) -> None:
@@ -61,8 +68,9 @@ class LayerQuantizer:
         self.put(f"{name}.offset", offset)
         self.put(f"{name}.{shift_name}", shift)
 
-    def put_codes(self, name: str, codes: LinearCodes) -> None:
-        self.put(f"{name}.weight", codes.weight)
+    def put_codes(self, name: str, codes: LinearCodes, weight: Tensor | None = None) -> None:
+        """``weight``: the codes in the order of the schema, where that differs."""
+        self.put(f"{name}.weight", codes.weight if weight is None else weight)
         self.put(f"{name}.bias", codes.bias)
         self.put(f"{name}.multiplier", codes.multiplier)
         self.put(f"{name}.shift", codes.shift)
@@ -89,10 +97,12 @@ class LayerQuantizer:
         self.put_affine(name, gain, offset, shift)
         return emulation.affine(g, gain, offset, shift, wide), scale
 
-    def normalized(self, name: str, x: Tensor) -> tuple[Tensor, float]:
-        """Normalized codes [T, D] of the integer stream, and their step; stores ``normalized_shift`` and ``eps``."""
+    def normalized(self, name: str, x: Tensor, eps: float | None = None) -> tuple[Tensor, float]:
+        """Normalized codes [T, D] of the integer stream, and their step; stores ``normalized_shift`` and ``eps`` (by
+        default the model's).
+        """
         c = self.config
-        eps, codes, shift = eps_code(c.eps, c.dim, self.plan.residual_frac), x.flatten(0, 1), 0
+        eps, codes, shift = eps_code(c.eps if eps is None else eps, c.dim, self.plan.residual_frac), x.flatten(0, 1), 0
         # With mean 0 and variance 1, none of D values is larger than the root of D - 1.
         while shift < NORMALIZED_SHIFT_MAX and (c.dim - 1) ** 0.5 * 2 ** NORMALIZED_FRAC > INT16[1] << shift:
             top = float(emulation.normalized(codes, eps, NORMALIZED_SHIFT_MAX).abs().max())

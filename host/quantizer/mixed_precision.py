@@ -35,7 +35,7 @@ def joined(fast: IntModel, accurate: IntModel, wide: set[int]) -> IntModel:
 
 def mixed(fast: IntModel, accurate: IntModel, images: np.ndarray, reference: Callable[[np.ndarray], np.ndarray],
           budget: int | None = None, machine: MachineConfig = ZCU102,
-          progress: Callable[[int, int, str], None] = lambda done, total, what: None) -> IntModel:
+          progress: Callable[[int, int, str], None] | None = None) -> IntModel:
     """Fast model with blocks replaced by accurate ones, in order of the decrease of squared output error per cycle.
 
     ``reference`` gives the float residual stream of images; ``budget`` the estimated cycles one frame may take on
@@ -56,7 +56,8 @@ def mixed(fast: IntModel, accurate: IntModel, images: np.ndarray, reference: Cal
         candidate = joined(fast, accurate, {i})
         cost = frame_cycles(candidate, machine) - least
         found.append(((base - error(candidate)) / max(1, cost), cost, i))
-        progress(i + 1, depth, f"gain of block {i}")
+        if progress is not None:
+            progress(i + 1, depth, f"gain of block {i}")
     wide, spent = set(), least
     for gain, cost, i in sorted(found, key=lambda entry: (-entry[0], entry[2])):
         if gain > 0 and spent + cost <= budget:

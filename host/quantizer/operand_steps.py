@@ -75,15 +75,17 @@ def query_finer(values: Tensor, heads: int, policy: Policy) -> Tensor:
 
 
 def operand_scale(values: Tensor, unit: Tensor | float, weight: Tensor, wide: bool, policy: Policy,
-                  hidden: bool = False, bits: int = 8) -> Scale:
+                  hidden: bool = False, bits: int = 8, centred: bool = True) -> Scale:
     """Scale of an operand with calibrated ``values`` [T, C] in steps of ``unit``, multiplied by ``weight`` [O, C] of
-    ``bits`` bits.
+    ``bits`` bits. ``centred``: whether offsets bring the middle of each channel's range to 0; otherwise they are 0.
 
     Steps proportional to the channels' ranges quantize the operand well and the weights badly, equal steps the other
     way round. The best of a few compromises ``step ~ range ** flatness`` starts a gradient descent on the noise
     expected at the linear's output (:class:`host.quantizer.noise.Noise`).
     """
     centre, half = extent(values, unit, policy.hidden_ratio if hidden else policy.ratio, policy.still)
+    if not centred:
+        centre, half = torch.zeros_like(centre), half + centre.abs()
     noise = Noise.of(sampled(values, policy.tokens) * unit, centre, weight, wide, weight_limit(bits))
     limit, room = (INT16_MAX, policy.wide_margin) if wide else (BYTE_RANGE * 2 ** BLOCK_SHIFT_MAX, policy.headroom)
     floor = half * room / limit

@@ -21,14 +21,26 @@ from host.quantizer import emulation, folding
 from host.quantizer.attention import AttentionQuantizer
 from host.quantizer.ffn import FfnQuantizer
 from host.quantizer.findings import Finding, Findings
-from host.quantizer.layer import Options
+from host.quantizer.heads.head import HeadQuantizer, head_pictures
+from host.quantizer.layer import LayerQuantizer, Options
 from host.quantizer.linear import Inputs
 from host.quantizer.mixed_precision import mixed
-from host.quantizer.value_ranges import logit_frac, residual_frac, value_range
+from host.quantizer.value_ranges import logit_frac, residual_frac, result_frac, result_ranges, value_range
+
+FEWER = 4
+"""How many times fewer pictures give the ranges of heads' results than calibrate the heads."""
+Progress = Callable[[int, int, str], None]
+"""``progress(done, total, what)`` is called for every block."""
 
 
-class Quantizer(AttentionQuantizer, FfnQuantizer):
-    """Quantizer of the whole network: patch embedding, blocks, classifier."""
+class Quantizer(LayerQuantizer):
+    """Quantizer of the whole network: patch embedding, the two stages of each block, classifier, task heads."""
+
+    def __init__(self, model: FloatModel, plan: Plan, options: Options, findings: Findings):
+        super().__init__(model, plan, options, findings, {})
+        self.attention = AttentionQuantizer(model, plan, options, findings, self.tensors)
+        self.ffn = FfnQuantizer(model, plan, options, findings, self.tensors)
+        self.heads = HeadQuantizer(model, plan, options, findings, self.tensors)
 
     def embed(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """pixels [B, patches, K] codes -> float stream and residual codes, both [B, N, D]."""
@@ -67,18 +79,25 @@ class Quantizer(AttentionQuantizer, FfnQuantizer):
                             operand_peak(self.plan.head))
             self.findings.stream(name, target, self.findings.clip(name, "logits", u, *INT16) * step)
 
-    def run(self, images: np.ndarray, progress=None) -> dict[str, np.ndarray]:
+    def run(self, images: np.ndarray, progress: Progress | None = None) -> dict[str, np.ndarray]:
         """Quantizes everything on uint8 images [B, height, width, C]; every task sees every image."""
         c = self.config
         x_float, x = self.embed(patches(c, images))
+        steps = c.depth + len(c.task_heads)
         for i in range(c.depth):
             if progress:
-                progress(i + 1, c.depth, f"block {i}")
-            x_float, x = self.attention(i, x_float, x)
+                progress(i + 1, steps, f"block {i}")
+            x_float, x = self.attention.quantize(i, x_float, x)
             if i == min(c.moe_layers, default=c.depth):  # tasks differ from the first gate on
                 x_float, x = (stream.repeat(len(c.tasks), 1, 1) for stream in (x_float, x))
-            x_float, x = self.experts(i, x_float, x) if c.is_moe(i) else self.dense(i, x_float, x)
+            x_float, x = self.ffn.quantize(i, x_float, x)
         self.head(x_float, x)
+        chosen = head_pictures(c, len(images), self.options.head_positions)
+        for i, (head, plan) in enumerate(zip(c.task_heads, self.plan.task_heads, strict=True)):
+            if progress:
+                progress(c.depth + i + 1, steps, f"head {head.task}")
+            place = c.tasks.index(head.task) * len(images) if len(x) > len(images) else 0
+            self.heads.quantize(head, plan, x_float[place + chosen], x[place + chosen])
         return self.tensors
 
 
@@ -102,10 +121,10 @@ def one_thread():
         torch.set_num_threads(before)
 
 
-def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str = "fast", *, progress=None,
-             report: Callable[[Finding], None] | None = None, cycle_budget: int | None = None,
-             weight_bits: int | None = None, expert_bits: int | None = None,
-             options: Options | None = None) -> IntModel:
+def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str = "fast", *,
+             progress: Progress | None = None, report: Callable[[Finding], None] | None = None,
+             cycle_budget: int | None = None, weight_bits: int | None = None,
+             expert_bits: int | None = None, options: Options | None = None) -> IntModel:
     """The integer model of ``model`` under ``plan`` ("fast", "accurate", "mixed" or a :class:`Plan`).
 
     ``images``: uint8 [height, width, channels] of the model's size, used for every task
@@ -113,38 +132,46 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
     ``report`` for every place with a large error or clipping (:class:`host.quantizer.findings.Finding`).
     ``cycle_budget`` belongs to "mixed". ``weight_bits`` and ``expert_bits`` (4 to 8) override the plan's in all blocks.
 
-    A named plan gets the fraction bits of residual stream and logits that the calibration images require; a given
-    :class:`Plan` is not changed. Raises :class:`golden.spec.model.ConfigError` for invalid arguments,
+    A named plan gets the fraction bits of residual stream, logits and task heads that the calibration images require; a
+    given :class:`Plan` is not changed. Raises :class:`golden.spec.model.ConfigError` for invalid arguments,
     :class:`host.quantizer.value_ranges.NotQuantizable` for a network that no integer format can represent.
     """
     check_model(model.config)
-    c, images = model.config, _stacked(model.config, images)
+    c, stacked = model.config, _stacked(model.config, images)
     named = {"fast": Plan.fast, "accurate": Plan.accurate}
     require(cycle_budget is None or plan == "mixed", f"A cycle budget belongs to the mixed plan, not to {plan!r}.")
     require(not isinstance(plan, str) or plan in {*named, "mixed"},
             f"plan must be one of {sorted([*named, 'mixed'])} or a Plan, not {plan!r}.")
     with one_thread():
-        found = value_range(model, images)
+        found = value_range(model, stacked)
+        options = options or Options()
+        results = result_ranges(model, stacked[head_pictures(c, len(stacked), options.head_positions // FEWER)])
 
     def build(chosen: Plan | str, report: Callable[[Finding], None] | None) -> IntModel:
         if isinstance(chosen, str):
-            chosen = replace(named[chosen](c.depth), residual_frac=residual_frac(model, found))
+            chosen = replace(named[chosen](c.depth, c.task_heads), residual_frac=residual_frac(model, found))
+            chosen = replace(chosen, task_heads=tuple(
+                replace(part, frac=result_frac(f"results of task head {head.task!r}", results[head.task], "its conv_4"))
+                for head, part in zip(c.task_heads, chosen.task_heads, strict=True)))
             chosen = replace(chosen, logit_frac=logit_frac(found)) if c.classes else chosen
         require(len(chosen.layers) == c.depth,
                 f"The plan describes {len(chosen.layers)} layers, the model has {c.depth}.")
+        require(len(chosen.task_heads) == len(c.task_heads), f"The plan describes {len(chosen.task_heads)} task heads, "
+                f"the model has {len(c.task_heads)}.")
         chosen, findings = chosen.with_bits(weight_bits, expert_bits), Findings(report)
-        findings.pictures(len(images))
+        findings.pictures(len(stacked))
         with one_thread():
-            tensors = Quantizer(model, chosen, options or Options(), findings).run(images, progress)
-        return IntModel(c, chosen, tensors, source=f"{c.name}, {len(images)} calibration images")
+            tensors = Quantizer(model, chosen, options, findings).run(stacked, progress)
+        return IntModel(c, chosen, tensors, source=f"{c.name}, {len(stacked)} calibration images")
 
     if plan == "mixed":
         reported: dict[str, list[Finding]] = {name: [] for name in named}
         fast, accurate = (build(name, reported[name].append) for name in named)
-        result = mixed(fast, accurate, images, lambda probes: run_float(model, probes), cycle_budget,
-                       **{"progress": progress} if progress else {})
-        for finding in _mixed_findings(result.plan, reported["fast"], reported["accurate"]) if report else ():
-            report(finding)
+        result = mixed(fast, accurate, stacked, lambda probes: run_float(model, probes), cycle_budget,
+                       progress=progress)
+        if report is not None:
+            for finding in _mixed_findings(result.plan, reported["fast"], reported["accurate"]):
+                report(finding)
         return result
     return build(plan, report)
 

@@ -48,7 +48,8 @@ def balance(left: Tensor, right: Tensor, floor: float = 1e-3) -> tuple[Tensor, T
     """
     size = [float(moment.diagonal().mean()) for moment in (left, right)]
     if min(size) < LEAST:
-        return (torch.eye(len(left), dtype=torch.float64),) * 2
+        identity = torch.eye(len(left), dtype=torch.float64)
+        return identity, identity
     # Scaled to mean 1, so that no power leaves the range of float64; A contains the scale.
     root, inverse = _root(left / size[0], floor)
     value, vector = torch.linalg.eigh(root @ _floored(right / size[1], floor) @ root)

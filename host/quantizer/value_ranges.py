@@ -12,6 +12,7 @@ from golden.model.float_model import M3ViT, to_pixels
 from golden.model.params import FloatModel
 from golden.ops.arith import INT16
 from golden.ops.layernorm import eps_code
+from golden.spec.heads import NORM_EPS
 from golden.spec.isa import Opcode, bounds
 from golden.spec.tables import RESIDUAL_FRACS
 
@@ -97,14 +98,31 @@ def value_range(model: FloatModel, images: np.ndarray) -> ValueRange:
     return ValueRange(*probe.furthest(len(images)), logits)
 
 
+@torch.inference_mode()
+def result_ranges(model: FloatModel, images: np.ndarray) -> dict[str, float]:
+    """Largest magnitude of each task head's results over uint8 images [B, height, width, C]."""
+    c, net, found = model.config, M3ViT(model).eval(), {}
+    for task in c.tasks:
+        for image in images if c.heads_of(task) else ():
+            x = net(to_pixels(c, image), task)
+            for head in c.heads_of(task):
+                top = float(net.maps(x, head.task).abs().max())
+                if not np.isfinite(top):
+                    raise NotQuantizable(f"The task head {head.task!r} of the float network itself gives values that "
+                                         f"are infinite or no numbers. Check its weights.")
+                found[head.task] = max(found.get(head.task, 0.0), top)
+    return found
+
+
 def residual_frac(model: FloatModel, found: ValueRange) -> int:
     """The most fraction bits with which the residual stream fits int16 and the norms' epsilon fits its field. Raises
     :class:`NotQuantizable` where there are none.
     """
     c = model.config
-    fits = [frac for frac in RESIDUAL_FRACS if eps_code(c.eps, c.dim, frac) <= bounds(Opcode.NORM, "eps")[1]]
+    eps = max(c.eps, NORM_EPS) if c.task_heads else c.eps
+    fits = [frac for frac in RESIDUAL_FRACS if eps_code(eps, c.dim, frac) <= bounds(Opcode.NORM, "eps")[1]]
     if not fits:
-        raise NotQuantizable(f"The norms' epsilon of {c.eps} at dim {c.dim} is beyond what the machine holds.")
+        raise NotQuantizable(f"The norms' epsilon of {eps} at dim {c.dim} is beyond what the machine holds.")
     if found.residual > INT16_MAX:
         raise NotQuantizable(f"The residual stream after {found.place} reaches {found.residual:.4g}; 16 bits hold "
                              f"{INT16_MAX} at most. Check the weights and biases there.")
@@ -113,7 +131,12 @@ def residual_frac(model: FloatModel, found: ValueRange) -> int:
 
 def logit_frac(found: ValueRange) -> int:
     """The most fraction bits with which logits and their headroom fit int16. Raises :class:`NotQuantizable`."""
-    if found.logits > INT16_MAX:
-        raise NotQuantizable(f"The logits of the head reach {found.logits:.4g}; 16 bits hold {INT16_MAX} at most. "
-                             f"Check head.weight and head.bias.")
-    return max([frac for frac in RESIDUAL_FRACS if found.logits * LOGIT_ROOM * 2 ** frac <= INT16_MAX], default=0)
+    return result_frac("logits of the head", found.logits, "head.weight and head.bias")
+
+
+def result_frac(what: str, top: float, cause: str) -> int:
+    """The most fraction bits with which results up to ``top`` and their headroom fit int16. Raises
+    :class:`NotQuantizable`."""
+    if top > INT16_MAX:
+        raise NotQuantizable(f"The {what} reach {top:.4g}; 16 bits hold {INT16_MAX} at most. Check {cause}.")
+    return max([frac for frac in RESIDUAL_FRACS if top * LOGIT_ROOM * 2 ** frac <= INT16_MAX], default=0)

@@ -2,6 +2,7 @@
 """Manual of the instruction set, from the instructions' records, whose formulas are evaluated on field names."""
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from golden.spec.instructions import INSTRUCTIONS
@@ -15,11 +16,13 @@ _ATOM, _PRODUCT, _SUM, _COMPARISON, _AND, _OR, _CHOICE = range(7, 0, -1)
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """An expression as text: ``text`` whose outermost operator binds like ``level``, plus the number ``more``."""
+    """An expression as text: ``text`` whose outermost operator binds like ``level``, plus the number ``more``.
+    ``codes``: those of a field, whose bits have names where they are flags."""
 
     text: str
     level: int = _ATOM
     more: int = 0
+    codes: type[enum.Enum] | None = None
 
     def __str__(self) -> str:
         return f"{self.text} {'-' if self.more < 0 else '+'} {abs(self.more)}" if self.more else self.text
@@ -52,6 +55,8 @@ class Term:
         return Term(f"{self._within(_PRODUCT)} / {other}", _PRODUCT)
 
     def __rshift__(self, places: int):
+        if self.codes and issubclass(self.codes, enum.Flag):
+            return _term(self.codes(1 << places))
         by = 1 << places
         if self.more == by - 1:
             return Term(f"ceil({self.text} / {by})")
@@ -99,7 +104,7 @@ def _pick(condition, yes, no):
                 else f"{_term(yes)} if {condition}", _CHOICE)
 
 
-def table(head: list[str], rows: list[list[object]]) -> str:
+def table(head: list[str], rows: Sequence[Sequence[object]]) -> str:
     """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
@@ -131,8 +136,8 @@ def _bits(word: Word, name: str) -> str:
 
 
 def _fields(record: Instruction, **known: int) -> dict:
-    names = [field.name for field in record.fields]
-    return {name: Term(name) for name in names} | {name: value for name, value in known.items() if name in names}
+    terms = {field.name: Term(field.name, codes=field.codes) for field in record.fields}
+    return terms | {name: value for name, value in known.items() if name in terms}
 
 
 def _stream(record: Instruction) -> str:

@@ -60,7 +60,8 @@ def kept_areas(machine: str) -> str:
 
 def kept_totals(machine: str) -> str:
     """Of the same results the sum only, with the board and the limits."""
-    return areas(machine, [_whole(kept(machine)["units"])]).removesuffix(f"\n\n{_ABOUT}")
+    whole = _whole(kept(machine)["units"])
+    return areas(machine, [] if whole is None else [whole]).removesuffix(f"\n\n{_ABOUT}")
 
 
 def kept_clocks(machine: str) -> str:

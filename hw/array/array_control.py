@@ -49,8 +49,9 @@ class ArrayControl(wiring.Component):
     the loop order of ``golden.spec.isa``; the beat issuer checks the conditions of a beat and requests its data.
     Timing: LATENCY cycles from ``i`` to the first beat of a full group when nothing waits. II = 1 beat: no cycle is
     lost between groups, tiles and LINEARs as long as loading a group (one row of 64 bytes a cycle:
-    tm * ceil(slices / 4)) takes no longer than computing it (slices * steps), each twice when wide. Bytes fetched a
-    cycle from ring, K and V do not depend on tm. The array is always ready; ``release`` returns drain banks.
+    tm * ceil(slices / 4), with ``window`` (tm + 2) / 3 times ceil(slices / 4)) takes no longer than computing it
+    (slices * steps), each twice when wide. Bytes fetched a cycle from ring, K and V do not depend on tm. The array is
+    always ready; ``release`` returns drain banks.
     Domain: fields within ``golden.spec.isa.LIMITS``; a tile's weights fit the ring (GATE: all).
     Reference model: the loops of ``golden.iss``.
 
@@ -163,7 +164,7 @@ class ArrayControl(wiring.Component):
         for n in range(self.cfg.tm):
             lane = m.submodules[f"lane{n}"] = LaneBuffer(self.cfg)
             m.d.comb += [
-                lane.write_row.eq(loader.lane_row), lane.write_en.eq(loader.lane_en[n]),
+                lane.write_row.eq(loader.lane_row[n]), lane.write_en.eq(loader.lane_en[n]),
                 lane.write_data.eq(loader.lane_data), lane.row.eq(issue.lane_row),
                 lane.quarter.eq(issue.lane_quarter), lane.step.eq(issue.lane_step),
                 lane.unsigned.eq(issue.lane_unsigned), lane.present.eq(issue.lane_present[n]),

@@ -26,9 +26,12 @@ def group(config: MachineConfig) -> data.StructLayout:
 def load_order(config: MachineConfig) -> data.StructLayout:
     """Load order: which operand rows to copy into the lanes for one group."""
     return data.StructLayout({
-        "address": data.ArrayLayout(unsigned(ROW_BITS), config.tm),  # first row of each lane's token
+        "address": data.ArrayLayout(unsigned(ROW_BITS), config.tm),  # first row of each lane's token; window: corner
         "lanes_last": unsigned(3),         # last lane with a token
-        "rows_last": unsigned(7),          # rows of a plane, less one
+        "rows_last": unsigned(7),          # rows of a plane, less one; window: of a position
         "wide": unsigned(1),               # two planes ...
         "plane": unsigned(8),              # ... this many rows apart
+        "window": unsigned(1),             # the lanes' tokens are neighbours in a line; operands are 3x3 positions
+        "stride": unsigned(8), "step": unsigned(ROW_BITS),  # window: rows from column to column, from line to line
+        "edges": unsigned(4),              # window: Edge bits; on these sides the outer positions are zero
     })

@@ -11,6 +11,7 @@ from golden.spec.isa import Index, Opcode
 from golden.spec.machine import MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW
 from hw.array.token_group import group, load_order
+from hw.array.window_lines import WindowLines
 from hw.interfaces import ISSUE, QUEUE_ENTRY, ROW_BITS, TOKEN_BITS, Route
 from hw.shapes import INSTRUCTION
 
@@ -22,12 +23,12 @@ _PLACE = data.StructLayout({
 """A row before it is computed: ``row + offset + token * stride``."""
 _TOKEN = data.StructLayout({
     "valid": 1, "lane": 3, "first": 1, "last": 1, "done": 1, "empty": 1, "multiplier": 16, "rows_last": 7, "wide": 1,
-    "plane": 8,
+    "plane": 8, "window": 1, "edges": 4,
 })
 _WORK = {
     "attention": 1, "empty": 1, "residual": 1, "operand": 1, "traversals": 1, "src_by_entry": 1, "dst_by_entry": 1,
     "wide": 1, "passes_last": 8, "tokens_last": TOKEN_BITS, "rows_last": 7, "plane": 8, "head_last": 3, "src": _PLACE,
-    "dst": _PLACE,
+    "dst": _PLACE, "window": 1,
 }
 """The current instruction, LINEAR or ATTENTION."""
 assert SLICES_PER_ROW == 4, "Quarters of a row are counted in two bits."
@@ -43,7 +44,8 @@ class TokenIterator(wiring.Component):
 
     Passes: output tiles of LINEAR (one for dst GATE), heads of ATTENTION.
     Row of a token's operands: src_row + token * src_stride, plus the head's first row for ATTENTION; of its results:
-    dst_row + token * dst_stride, plus the tile (RESIDUAL) or half of it (operand rows hold two blocks).
+    dst_row + token * dst_stride, plus the tile (RESIDUAL) or half of it (operand rows hold two blocks). With ``window``
+    tokens are results of a convolution: a group ends with its line, and WindowLines knows where its operands lie.
     Timing: LATENCY = 5 from ``i`` to ``o`` with tm = 1 token (one more for each further one); II = 1 token, across
     groups, passes and instructions. A stalled ``o`` stops the iterator.
     Domain: fields within ``golden.spec.isa.LIMITS``. A LINEAR without tokens still runs its passes, with one
@@ -79,10 +81,13 @@ class TokenIterator(wiring.Component):
             m.d.sync += valid.eq(0)
         with m.If(begin):
             m.d.sync += valid.eq(1)
+        lines = m.submodules.lines = WindowLines(self.cfg)
+        m.d.comb += [lines.begin.eq(begin), lines.word.eq(self.i.p.word), lines.window.eq(work.window),
+                     lines.advance.eq(advance)]
         self._take(m, begin, work)
-        token, src, dst = self._places(m, work, valid, advance, done)
+        token, src, dst = self._places(m, work, valid, advance, done, lines)
         token, number, rows = self._rows(m, advance, token, src, dst)
-        self._fill(m, advance, token, number, rows)
+        self._fill(m, advance, token, number, rows, lines)
         return m
 
     def _take(self, m, begin, work) -> None:
@@ -95,6 +100,7 @@ class TokenIterator(wiring.Component):
         linear_count = Mux(queued, self.i.p.count, linear.tokens)
         linear_empty = linear_count == 0
         linear_passes_last = Mux(linear.dst == Route.GATE.value, 0, linear.tiles - 1)
+        windowed = linear.window != 0
         traversals, more, left, expert = by_entry & ~linear_empty, Signal(), Signal(8), Signal(6)
         m.d.comb += [self.o_traverse.valid.eq(more), self.o_traverse.p.expert.eq(expert)]
         with m.If(self.o_traverse.valid & self.o_traverse.ready):
@@ -108,36 +114,44 @@ class TokenIterator(wiring.Component):
                     work.passes_last.eq(heads.heads - 1), work.tokens_last.eq(heads.queries - 1),
                     work.head_last.eq(heads.head_slices - 1), work.src.row.eq(heads.q_row),
                     work.src.stride.eq(heads.q_stride), work.dst.row.eq(heads.dst_row),
-                    work.dst.stride.eq(heads.dst_stride),
+                    work.dst.stride.eq(heads.dst_stride), work.window.eq(0),
                 ]
             with m.Else():
                 m.d.sync += [
                     work.attention.eq(0), work.residual.eq(linear.dst == Route.RESIDUAL.value),
-                    work.operand.eq((linear.dst == Route.OPERAND8.value) | (linear.dst == Route.OPERAND16.value)),
+                    work.operand.eq((linear.dst == Route.OPERAND8.value) | (linear.dst == Route.OPERAND16.value)
+                                    | (linear.dst == Route.UNSIGNED8.value)),
                     work.empty.eq(linear_empty), work.traversals.eq(traversals),
                     work.src_by_entry.eq(linear.src_index == Index.QUEUE_TOKEN),
                     work.dst_by_entry.eq(linear.dst_index == Index.QUEUE_TOKEN), work.wide.eq(linear.src_wide),
                     work.passes_last.eq(linear_passes_last),
                     work.tokens_last.eq(Mux(linear_empty, 0, linear_count - 1)),
-                    work.rows_last.eq((linear.slices - 1) >> 2), work.plane.eq(Mux(linear_empty, 0, linear.src_plane)),
+                    work.window.eq(windowed),
+                    work.rows_last.eq(Mux(windowed, linear.window - 1, (linear.slices - 1) >> 2)),
+                    work.plane.eq(Mux(linear_empty, 0, linear.src_plane)),
                     work.src.row.eq(Mux(linear_empty, 0, linear.src_row)), work.src.stride.eq(linear.src_stride),
                     work.dst.row.eq(linear.dst_row), work.dst.stride.eq(linear.dst_stride),
                 ]
                 m.d.sync += [more.eq(traversals), left.eq(linear_passes_last)]
 
-    def _places(self, m, work, valid, advance, done) -> tuple:
+    def _places(self, m, work, valid, advance, done, lines: WindowLines) -> tuple:
         """Place in the loops; ``slice_`` is the head's first slice. Stage 1: (which token and pass, its source, its
         destination)."""
         pass_, token, lane, slice_ = Signal(8), Signal(TOKEN_BITS), Signal(3), Signal(8)
+        first = Signal(init=1)  # group of its pass
         pass_done, group_done, take = Signal(), Signal(), Signal()
         ready = valid & (~work.traversals | self.i_entry.valid)
         m.d.comb += [
             take.eq(ready & advance), self.i_entry.ready.eq(advance & valid & work.traversals),
-            pass_done.eq(token == work.tokens_last), group_done.eq(pass_done | (lane == self.cfg.tm - 1)),
+            pass_done.eq(token == work.tokens_last),
+            group_done.eq(pass_done | (lane == self.cfg.tm - 1) | lines.line_done), lines.take.eq(take),
+            lines.group_done.eq(group_done), lines.pass_done.eq(pass_done),
             done.eq(take & pass_done & (pass_ == work.passes_last)),
         ]
         with m.If(take):
             m.d.sync += [token.eq(Mux(pass_done, 0, token + 1)), lane.eq(Mux(group_done, 0, lane + 1))]
+            with m.If(group_done):
+                m.d.sync += first.eq(pass_done)
             with m.If(pass_done):
                 m.d.sync += [pass_.eq(pass_ + 1), slice_.eq(slice_ + work.head_last + 1)]
             with m.If(done):
@@ -153,11 +167,12 @@ class TokenIterator(wiring.Component):
                 s1_dst.token.eq(Mux(work.dst_by_entry, self.i_entry.p.token, token)),
                 s1_src.offset.eq(Mux(work.attention, slice_[2:], 0)),
                 s1_dst.offset.eq(Mux(work.residual, pass_, Mux(work.operand, pass_[1:], 0))),
-                s1_token.valid.eq(ready), s1_token.lane.eq(lane), s1_token.first.eq(token < self.cfg.tm),
+                s1_token.valid.eq(ready), s1_token.lane.eq(lane), s1_token.first.eq(first),
                 s1_token.last.eq(pass_done), s1_token.done.eq(group_done), s1_token.empty.eq(work.empty),
                 s1_token.multiplier.eq(self.i_entry.p.weight),
                 s1_token.rows_last.eq(Mux(work.attention, end_slice[2:] - slice_[2:], work.rows_last)),
                 s1_token.wide.eq(work.wide), s1_token.plane.eq(work.plane),
+                s1_token.window.eq(work.window), s1_token.edges.eq(lines.edges),
             ]
         return s1_token, s1_src, s1_dst
 
@@ -178,7 +193,7 @@ class TokenIterator(wiring.Component):
                 s3_rows.append(s3_row)
         return s3_token, s3_number, s3_rows
 
-    def _fill(self, m, advance, s3_token, s3_number, s3_rows) -> None:
+    def _fill(self, m, advance, s3_token, s3_number, s3_rows, lines: WindowLines) -> None:
         """Lanes fill up; the complete group waits until it is taken."""
         out, full = Signal.like(self.o.p), Signal()
         m.d.comb += [advance.eq(~full | self.o.ready), self.o.valid.eq(full), self.o.p.eq(out)]
@@ -189,13 +204,16 @@ class TokenIterator(wiring.Component):
                     out.group.first.eq(s3_token.first), out.group.last.eq(s3_token.last),
                     out.group.count.eq(s3_token.lane + 1), out.load.lanes_last.eq(s3_token.lane),
                     out.load.rows_last.eq(s3_token.rows_last), out.load.wide.eq(s3_token.wide),
-                    out.load.plane.eq(s3_token.plane),
+                    out.load.plane.eq(s3_token.plane), out.load.window.eq(s3_token.window),
+                    out.load.edges.eq(s3_token.edges), out.load.step.eq(lines.step),
+                    out.load.stride.eq(lines.stride),
                 ]
                 for n in range(self.cfg.tm):
+                    source = s3_rows[0] if n else Mux(s3_token.window, lines.corner, s3_rows[0])
                     with m.If(s3_token.lane == n):
                         m.d.sync += [
                             out.group.lanes[n].row.eq(s3_rows[1]), out.group.lanes[n].token.eq(s3_number),
-                            out.group.lanes[n].multiplier.eq(s3_token.multiplier), out.load.address[n].eq(s3_rows[0]),
+                            out.group.lanes[n].multiplier.eq(s3_token.multiplier), out.load.address[n].eq(source),
                         ]
                     with m.If(s3_token.lane <= n):
                         m.d.sync += out.group.lanes[n].present.eq((s3_token.lane == n) & ~s3_token.empty)

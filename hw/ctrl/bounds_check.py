@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bounds check: address ranges and contradictions of each instruction, before anything of the program runs."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, Dest, Opcode
+from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, INSTRUCTIONS, Dest, Opcode
 from golden.spec.legality import (
     SLOTS,
+    STAGES,
     ProgramState,
     Resource,
     after_gate,
     capacity,
     contradictions,
-    derived,
     ranges,
     retained,
 )
@@ -23,9 +23,11 @@ from hw.shapes import INSTRUCTION
 
 TOKENS_BITS = 13
 ENTRIES_BITS = 17
+STEPS_BITS = 17
+"""From 1 << 16 on all steps are alike, since every range is then beyond its memory (or has stride 0)."""
 RANGE = data.StructLayout({"when": 1, "resource": unsigned(range(len(Resource)).stop.bit_length()),
-                           "base": ENTRIES_BITS, "steps": TOKENS_BITS, "stride": 9, "count": 18})
-END_BITS = 24
+                           "base": ENTRIES_BITS, "steps": STEPS_BITS, "stride": 9, "count": 18})
+END_BITS = 25
 
 
 class BoundsChecker(wiring.Component):
@@ -34,18 +36,20 @@ class BoundsChecker(wiring.Component):
 
     ::
 
-        word -> [s1 word, derived] -> [s2 ranges: base, steps, stride, count] -> [s3 steps * stride | base + count]
-                   program state --^    [any] <- [s5 > capacity | slots 0 and 1 meet] <- [s4 base, end] <-'
+        word -> [extents] -> [products] -> [s1 word, totals] -> [s2 ranges: base, steps, stride, count] -.
+                                             program state --^                                           v
+            [any] <- [s5 > capacity | slots 0 and 1 meet] <- [s4 base, end] <- [s3 steps * stride | base + count]
 
     Timing: LATENCY cycles from ``valid`` to ``contradiction`` and ``beyond``; II = 2, the gate's state needs one more.
-    Domain: instructions inside ``isa.LIMITS``; for others the result is undefined.
+    Domain: instructions inside ``isa.LIMITS``; for others the result is undefined. ``beyond`` is undefined for a
+    window without lines or columns, which is a contradiction.
     Reference model: ``golden.iss.bounds_check``.
 
     Members: ``valid``, ``word`` In; ``body`` In, a cycle later: it is in a body of EXPERTS; ``contradiction``,
     ``beyond`` Out.
     """
 
-    LATENCY = 6
+    LATENCY = 5 + len(STAGES)
     II = 2
 
     valid: Signal
@@ -61,32 +65,27 @@ class BoundsChecker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        s1_valid, s1_word = Signal(), Signal(8 * INSTRUCTION_BYTES)
-        m.d.sync += [s1_valid.eq(self.valid), s1_word.eq(self.word)]
+        s1_valid = delay(m, self.valid, len(STAGES), "valid", reset_less=False)
+        s1_word, fields = self._fields(m)
         state = {"left": Signal(TOKENS_BITS), "experts": Signal(7), "named": Signal(TOKENS_BITS),
                  "slots": Signal(TOKENS_BITS), "entries": Signal(ENTRIES_BITS), "held": Signal(ENTRIES_BITS)}
-        program = ProgramState(**state, body=self.body)
+        program = ProgramState(**state, body=delay(m, self.body, len(STAGES) - 1, "body"))
 
         # Stage 2: the conditions and ranges of each opcode.
         s2 = [Signal(RANGE, name=f"s2_range{n}") for n in range(SLOTS)]
         s2_wrong, s2_gate, s2_append, s2_entries = Signal(), Signal(), Signal(), Signal(ENTRIES_BITS)
         m.d.sync += [s2_wrong.eq(0), s2_gate.eq(0)] + [used.when.eq(0) for used in s2]
         with m.Switch(s1_word[:4]):
-            for opcode, layout in INSTRUCTION.items():
-                now, next_ = layout(s1_word), layout(self.word)
-                f = {field.name: now[field.name] for field in FORMATS[opcode].fields}
-                for name, value in derived(opcode, {field: next_[field] for field in f}, Mux).items():
-                    f[name] = Signal.like(Value.cast(value), name=f"s1_{name}")
-                    m.d.sync += f[name].eq(value)
+            for opcode, f in fields.items():
                 with m.Case(opcode):
                     for condition in contradictions(opcode, f, program, Mux):
                         with m.If(condition):
                             m.d.sync += s2_wrong.eq(1)
                     for used in ranges(opcode, f, program, Mux):
                         with m.If(Value.cast(used.when)):
-                            m.d.sync += [s2[used.slot].when.eq(1)] + [
+                            m.d.sync += [s2[used.slot].when.eq(1), s2[used.slot].steps.eq(_limited(used.steps))] + [
                                 s2[used.slot][name].eq(getattr(used, name))
-                                for name in ("resource", "base", "steps", "stride", "count")]
+                                for name in ("resource", "base", "stride", "count")]
                     with m.If(s1_valid):
                         if opcode is Opcode.GATE:
                             after = after_gate(f, program, Mux)
@@ -100,7 +99,28 @@ class BoundsChecker(wiring.Component):
         with m.If(s2_gate):
             m.d.sync += state["entries"].eq(s2_entries + Mux(s2_append, state["entries"], 0))
 
-        # Stages 3 to 6: the end of each range against its capacity, and ranges 0 and 1 against each other.
+        wrong = delay(m, s2_wrong, self.LATENCY - len(STAGES) - 2, "wrong", reset_less=False)
+        m.d.sync += self.contradiction.eq(wrong | self._beyond(m, s2))
+        return m
+
+    def _fields(self, m) -> tuple[Signal, dict]:
+        """The word in stage 1, and the fields of each opcode with what is derived from them."""
+        words = [self.word, *(Signal.like(self.word, name=f"{stage}_word") for stage in STAGES)]
+        m.d.sync += [after.eq(before) for before, after in zip(words[:-1], words[1:], strict=True)]
+        fields = {}
+        for opcode, layout in INSTRUCTION.items():
+            raw = [{field.name: layout(word)[field.name] for field in FORMATS[opcode].fields} for word in words]
+            found = {}
+            for n, stage in enumerate(INSTRUCTIONS[opcode].stages):
+                values = found | stage(raw[n] | found, Mux)
+                found = {name: Signal.like(Value.cast(value), name=f"{opcode.name.lower()}_{n}_{name}")
+                         for name, value in values.items()}
+                m.d.sync += [found[name].eq(value) for name, value in values.items()]
+            fields[opcode] = raw[-1] | found
+        return words[-1], fields
+
+    def _beyond(self, m, s2) -> Value:
+        """Stages 3 to 6: the end of each range against its capacity; (whether ranges 0 and 1 meet)"""
         over, s4 = Signal(SLOTS), []
         for n, used in enumerate(s2):
             s3_when, s4_when = Signal(name=f"s3_when{n}"), Signal(name=f"s4_when{n}")
@@ -124,7 +144,10 @@ class BoundsChecker(wiring.Component):
         s5_same, s5_a_below, s5_b_below = Signal(), Signal(), Signal()
         m.d.sync += [s5_same.eq(a_when & b_when & (a_resource == b_resource)), s5_a_below.eq(a_base < b_end),
                      s5_b_below.eq(b_base < a_end)]
+        return s5_same & s5_a_below & s5_b_below
 
-        wrong = delay(m, s2_wrong, self.LATENCY - 3, "wrong", reset_less=False)
-        m.d.sync += self.contradiction.eq(wrong | s5_same & s5_a_below & s5_b_below)
-        return m
+
+def _limited(steps) -> Value:
+    """``steps`` in STEPS_BITS, at most 1 << 16 or more."""
+    value, top = Value.cast(steps), STEPS_BITS - 1
+    return Cat(value[:top], value[top:].any()) if len(value) > STEPS_BITS else value

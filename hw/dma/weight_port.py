@@ -21,7 +21,7 @@ class WeightPort(wiring.Component):
     Timing: one beat a cycle, so one line in B / 16 cycles. LATENCY cycles from a transfer at ``i`` to ARVALID. A
     stalled ``o`` stops new bursts once the engine's data queue is full; RREADY stays high.
     Domain: ``base`` a multiple of 16; what leaves the window is refused.
-    Reference model: the planes of ``golden.spec.image``.
+    Reference model: the planes of ``golden.spec.program.image``.
 
     Members: ``i`` In(stream of RANGE), ``base`` In, ``o`` Out(stream of a share); the others as at ReadEngine.
     """

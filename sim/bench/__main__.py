@@ -11,9 +11,9 @@ import numpy as np
 from rich.table import Table
 
 from golden.device import GoldenDevice
-from golden.spec.image import Image
 from golden.spec.machine import BEAT_BYTES, MACHINES
 from golden.spec.model import MODELS
+from golden.spec.program.image import Image
 from host.compiler.compile import compile_model
 from host.driver.layout import prepare_input
 from host.driver.session import Session

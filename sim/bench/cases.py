@@ -4,9 +4,9 @@
 from dataclasses import dataclass
 
 from golden.iss.trace import Entry
-from golden.spec.image import Image
 from golden.spec.isa import Opcode
 from golden.spec.machine import BEAT_BYTES, LINE
+from golden.spec.program.image import Image
 from sim.demo.layers import stream_bytes
 
 

@@ -8,7 +8,7 @@ it to its own. Waiting for other units is part of that, in the machine and in th
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from golden.spec.dram import DramTiming
+from golden.spec.boards.dram import DramTiming
 from golden.spec.isa import Opcode
 from golden.spec.machine import BEAT_BYTES, MachineConfig
 from host.performance.timeline import Span

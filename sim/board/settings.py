@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from golden.spec.boards import BOARDS
 from golden.spec.boards import Board as BoardFacts
-from golden.spec.dram import DramTiming
+from golden.spec.boards.dram import DramTiming
 
 DRAM_BASE = 0x8_0000_0000
 """Where DRAM begins on the simulated board: the high DDR of a Zynq UltraScale+, so that 64-bit addresses are used."""

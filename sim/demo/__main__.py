@@ -12,9 +12,9 @@ from rich.table import Table
 from golden.device import GoldenDevice
 from golden.model.float_model import run_float
 from golden.model.random_int_model import random_int_model
-from golden.spec.image import Image
 from golden.spec.machine import MACHINES
 from golden.spec.model import MODELS
+from golden.spec.program.image import Image
 from host.compiler.compile import compile_model
 from host.driver.layout import prepare_input
 from host.driver.session import Session

@@ -12,17 +12,17 @@ from golden.device import GoldenDevice
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa
 from golden.spec.activations import ACT_SHIFT_MAX, BY_CODE
-from golden.spec.image import Image
 from golden.spec.isa import Dest, Opcode, Unit
 from golden.spec.machine import NANO
 from golden.spec.model import MODELS
+from golden.spec.program.image import Image
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
 from host.driver.layout import prepare_input
 from host.driver.session import Session
 from sim.board.settings import DramSettings
 from sim.trace import Tracer
-from tests.e2e.test_hostile_programs import with_program, words_of
+from tests.e2e.support.programs import with_program, words_of
 
 pytestmark = pytest.mark.rtl
 LIMIT = 2_000_000

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from golden.iss.bounds_check import meet
 from golden.spec import isa
 from golden.spec.activations import BY_CODE
-from golden.spec.hazards import hazards
-from golden.spec.isa import FORMATS, LIMITS, MAGIC, Dest, Index, Opcode, Unit
+from golden.spec.isa import FORMATS, LIMITS, MAGIC, Dest, Index, Opcode, Region, Unit
 from golden.spec.legality import ProgramState, after, capacity, contradictions, derived, ranges
 from golden.spec.machine import ABI_VERSION, LINE, NANO, SLICE, TN, MachineConfig
 from golden.spec.model import ConfigError
+from golden.spec.program.hazards import hazards
 from golden.spec.tiling import linear_lines
 
 STREAM_LINES = 4096
@@ -65,9 +65,9 @@ class Grammar:
         return self.number(0, max(0, STREAM_LINES - lines))
 
     def load(self) -> Instruction:
-        rows, memory, region = self.number(1, 120), self.flag(), self.flag()
+        rows, memory, region = self.number(1, 120), self.flag(), self.draw(st.sampled_from(Region))
         depth = self.machine.residual_rows if memory else self.machine.operand_rows
-        have = INPUT_ROWS if region else TABLE_ROWS
+        have = {Region.TABLES: TABLE_ROWS, Region.INPUT: INPUT_ROWS, Region.OUTPUT: OUTPUT_LINES}[region]
         return Opcode.LOAD, _fields(Opcode.LOAD, region=region, memory=memory, rows=rows,
                                     row=self.number(0, depth - rows), offset=self.number(0, have - min(rows, have)))
 
@@ -81,6 +81,14 @@ class Grammar:
         rows = self.number(1, 60)
         return Opcode.COPY, _fields(Opcode.COPY, rows=rows, src_row=self.number(0, 256 - rows),
                                     dst_row=self.number(0, 256 - rows))
+
+    def upsample(self) -> Instruction:
+        rows, width, lines = self.number(1, 3), self.number(2, 6), self.number(2, 4)
+        pitch = self.number(max(2, width - 1), width + 2)
+        source, result = rows * pitch * lines + rows * width, rows * 4 * width * lines
+        return Opcode.UPSAMPLE, _fields(
+            Opcode.UPSAMPLE, rows=rows, width=width, lines=lines, pitch=pitch, edges=self.number(0, 15),
+            src_row=self.operand(source + result), dst_row=self.operand(result))
 
     def norm(self) -> Instruction:
         tokens, blocks, wide, normalized = self.number(1, 12), self.number(1, 6), self.flag(), self.flag()
@@ -180,7 +188,8 @@ def programs(draw, machine: MachineConfig = NANO) -> list[Instruction]:
     """Instructions between BEGIN and END that ``machine`` accepts; those that it would refuse are left out."""
     grammar, state = Grammar(draw, machine), ProgramState()
     found = [grammar.load() for _ in range(draw(st.integers(1, 4)))]
-    kinds = st.sampled_from(["linear"] * 5 + ["norm"] * 2 + ["attention"] * 2 + ["moe", "load", "copy", "store"])
+    kinds = st.sampled_from(["linear"] * 5 + ["norm"] * 2 + ["attention"] * 2
+                            + ["moe", "load", "copy", "store", "upsample"])
     for _ in range(draw(st.integers(1, 10))):
         kind = draw(kinds)
         group = grammar.moe(state) if kind == "moe" else [

@@ -52,15 +52,15 @@ def _padded(data: bytes) -> int:
 def on_golden(words: list[int], contents: Contents) -> Outcome:
     """The job on the instruction-set simulator. Raises MissingWait where the program lacks a wait."""
     dram, parts = Dram(), {"PROGRAM_ADDR": isa.assemble(words), "TABLE_ADDR": contents.tables,
-                           "INPUT_ADDR": contents.pixels}
+                           "INPUT_ADDR": contents.pixels, "OUTPUT_ADDR": bytes(OUTPUT_LINES * LINE)}
     registers, end = {}, dram.allocate(sum(_padded(data) for data in parts.values()))
     for name, data in parts.items():  # one region: the simulated board has memory between its buffers too
         registers[name] = end
         dram.write(end, data)
         end += _padded(data)
-    registers |= {"READ_LO": registers["PROGRAM_ADDR"], "READ_HI": registers["INPUT_ADDR"] + len(contents.pixels)}
-    output, weights = dram.allocate(OUTPUT_LINES * LINE), dram.put(contents.weights)
-    registers |= {"OUTPUT_ADDR": output, "WRITE_LO": output, "WRITE_HI": output + OUTPUT_LINES * LINE,
+    registers |= {"READ_LO": registers["PROGRAM_ADDR"], "READ_HI": registers["OUTPUT_ADDR"] + OUTPUT_LINES * LINE}
+    output, weights = registers["OUTPUT_ADDR"], dram.put(contents.weights)
+    registers |= {"WRITE_LO": output, "WRITE_HI": output + OUTPUT_LINES * LINE,
                   "WEIGHT_ADDR0": weights, "WEIGHT_LO": weights, "WEIGHT_HI": weights + len(contents.weights)}
     machine, status, index = Machine(NANO, dram, hazards=True), Status.OK, 0
     try:
@@ -89,7 +89,7 @@ class Rig:
             buffers[name].view[:len(data)] = np.frombuffer(data, np.uint8)
             regs[name] = buffers[name].address
         ends = {name: buffer.address + len(parts[name]) for name, buffer in buffers.items()}
-        for window, first, last in (("READ", "PROGRAM_ADDR", "INPUT_ADDR"), ("WRITE", "OUTPUT_ADDR", "OUTPUT_ADDR"),
+        for window, first, last in (("READ", "PROGRAM_ADDR", "OUTPUT_ADDR"), ("WRITE", "OUTPUT_ADDR", "OUTPUT_ADDR"),
                                     ("WEIGHT", "WEIGHT_ADDR0", "WEIGHT_ADDR0")):
             regs[f"{window}_LO"], regs[f"{window}_HI"] = buffers[first].address, ends[last]
         regs["JOB_LIMIT"], regs["BUS_LIMIT"], regs["IER"], regs["GIER"] = LIMIT, 1 << 16, 5, 1

@@ -17,6 +17,7 @@ from golden.iss.bounds_check import meet
 from golden.spec.isa import FORMATS, LIMITS, Dest, Index, Opcode
 from golden.spec.legality import ProgramState, Resource, capacity, contradictions, derived, ranges
 from golden.spec.machine import MachineConfig
+from golden.spec.tiling import window_slices
 from tests.fuzz.profile import LEGALITY, examples
 
 TINY = MachineConfig(
@@ -85,7 +86,17 @@ def used_rows(opcode: Opcode, f: dict, state: ProgramState) -> Rows:
             rows.read[Resource.KEY] |= {f["key_tile"] + key // 32 * f["key_pitch"] + s for s in range(slices)}
             rows.read[Resource.VALUE] |= {f["value_tile"] + tile * ((f["keys"] + 15) // 16) + key // 16
                                           for tile in range((slices + 1) // 2)}
+    elif opcode is Opcode.UPSAMPLE:
+        _read_strip(rows, f, f["lines"], f["width"], f["rows"], f["rows"])
+        edges = [f["edges"] >> side & 1 for side in range(4)]
+        results = (2 * f["lines"] - 2 + edges[0] + edges[1]) * (2 * f["width"] - 2 + edges[2] + edges[3])
+        rows.written[Resource.OPERAND] = Counter(f["dst_row"] + n for n in range(results * f["rows"]))
     return rows
+
+
+def _read_strip(rows: Rows, f: dict, lines: int, width: int, stride: int, count: int, planes=(0,)) -> None:
+    for y, x, row, plane in itertools.product(range(lines), range(width), range(count), planes):
+        rows.read[Resource.OPERAND].add(f["src_row"] + (y * f["pitch"] + x) * stride + row + plane)
 
 
 def _linear_rows(rows: Rows, f: dict, state: ProgramState) -> None:
@@ -101,12 +112,16 @@ def _linear_rows(rows: Rows, f: dict, state: ProgramState) -> None:
     sources, results = numbers(f["src_index"]), numbers(f["dst_index"])
     if not len(sources) or not len(results):
         return
-    for token in sources:
+    if f["window"]:  # a halo around the results, except where the map ends
+        top, bottom, left, right = (f["edges"] >> side & 1 for side in range(4))
+        _read_strip(rows, f, f["lines"] + 2 - top - bottom, f["width"] + 2 - left - right, f["src_stride"], f["window"],
+                    (0, f["src_plane"]) if f["src_wide"] else (0,))
+    for token in sources if not f["window"] else ():
         for row in range((f["slices"] + 3) // 4):
             for plane in range(2 if f["src_wide"] else 1):
                 rows.read[Resource.OPERAND].add(f["src_row"] + token * f["src_stride"] + plane * f["src_plane"] + row)
     base, stride, dst = f["dst_row"], f["dst_stride"], f["dst"]
-    if dst in (Dest.OPERAND8, Dest.OPERAND16):
+    if dst in (Dest.OPERAND8, Dest.OPERAND16, Dest.UNSIGNED8):
         _operand_write(rows, base, results, stride, (f["tiles"] + 1) // 2, dst == Dest.OPERAND16, f["dst_plane"])
     elif dst == Dest.RESIDUAL:
         rows.written[Resource.RESIDUAL].update(base + token * stride + tile for token in results
@@ -123,8 +138,20 @@ SMALL = {"tokens": 20, "tiles": 3, "slices": 8, "blocks": 4, "queries": 12, "key
          "row": 70, "src_row": 60, "dst_row": 60, "q_row": 60, "normalized_row": 60, "key_tile": 8, "value_tile": 8,
          "key_pitch": 6,
          "src_stride": 5, "dst_stride": 6, "q_stride": 5, "normalized_stride": 6, "src_plane": 5, "dst_plane": 5,
-         "normalized_plane": 5, "first_token": 30, "experts": 20, "top_k": 4, "reuse_offset": 30, "body": 3}
+         "normalized_plane": 5, "first_token": 30, "experts": 20, "top_k": 4, "reuse_offset": 30, "body": 3,
+         "window": 3, "width": 4, "lines": 4, "pitch": 6}
 """Fields are drawn up to these, so that a tiny machine accepts about as often as it refuses."""
+
+
+@st.composite
+def windows(draw) -> dict:
+    """Fields of a convolution, or of a LINEAR that is none."""
+    rows, width, lines = draw(st.integers(0, 3)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    if rows == 0:
+        return dict.fromkeys(("window", "width", "lines", "pitch", "edges"), 0)
+    return {"window": rows, "width": width, "lines": lines, "pitch": draw(st.integers(0, 6)),
+            "edges": draw(st.integers(0, 15)), "tokens": width * lines, "slices": window_slices(rows), "src_index": 0,
+            "dst_index": 0}
 
 
 @st.composite
@@ -143,6 +170,10 @@ def instructions(draw) -> tuple[Opcode, dict, ProgramState]:
         fields |= {"gate_weight": 0, "retain_weights": 0, "reuse_weights": 0, "src_unsigned": 0,
                    "src_wide": draw(st.integers(0, 1))}
         fields |= {} if state.body else {"src_index": 0, "dst_index": 0}
+    if opcode is Opcode.LINEAR:
+        fields |= draw(windows())
+    if opcode is Opcode.UPSAMPLE:
+        fields["rows"] = draw(st.integers(1, 3))
     return opcode, fields, state
 
 
@@ -188,7 +219,7 @@ def test_what_is_refused_for_its_strides_would_have_met(instruction):
     f = fields | derived(opcode, fields)
     wide = {Opcode.NORM: fields.get("wide") or fields.get("normalized"), Opcode.ATTENTION: fields.get("wide"),
             Opcode.LINEAR: fields.get("dst") == Dest.OPERAND16}[opcode]
-    number = {Opcode.NORM: (0, 1), Opcode.LINEAR: (9, 10), Opcode.ATTENTION: (1,)}[opcode]
+    number = {Opcode.NORM: (0, 1), Opcode.LINEAR: (9, 12), Opcode.ATTENTION: (1,)}[opcode]
     strides = any(contradictions(opcode, f, state)[n] for n in number)
     rows = used_rows(opcode, fields, state)
     queue = opcode is Opcode.LINEAR and (fields["src_index"] or fields["dst_index"])

@@ -13,11 +13,13 @@ from sim.runner import run_bench
 
 pytestmark = [pytest.mark.rtl, pytest.mark.slow]
 RING = replace(NANO, ring_lines=64)
+UPSAMPLE = ("hw.dma.upsample.upsample", "Upsample")
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """``old`` in the source of ``module`` becomes ``new``; ``bench`` then runs on the class ``unit`` made from it."""
+    """``old`` in the source of ``module`` becomes ``new``; ``bench`` then runs on the class ``unit`` made from it, or
+    on the class ``whole`` (module, class) with that part."""
 
     defect: str
     module: str
@@ -27,6 +29,7 @@ class Mutant:
     new: str
     arguments: tuple = ()
     options: tuple = ()
+    whole: tuple = ()
 
 
 MUTANTS = [
@@ -68,21 +71,41 @@ MUTANTS = [
            "dma.test_write_engine",
            "asked.eq((addressed != 0) & (filled != 0))", "asked.eq(addressed != 0)",
            options=(("tests", ["names_a_response_before_its_burst_was_taken"]),)),
+    Mutant("a result is not rounded", "hw.dma.upsample.lanes", "Lanes", "dma.test_upsample",
+           "Cat(1, both[1:]) + Cat(1, Mux", "Cat(0, both[1:]) + Cat(0, Mux", whole=UPSAMPLE),
+    Mutant("rows leave before the right edge has used them", "hw.dma.upsample.steps", "Steps", "dma.test_upsample",
+           "phase[1] & ~(self.right & (columns == 0))", "phase[1]", whole=UPSAMPLE),
+    Mutant("a result is lost when the memory stalls", "hw.dma.upsample.lanes", "Lanes", "dma.test_upsample",
+           "room.eq(~self.o.valid | self.o.ready)", "room.eq(1)", whole=UPSAMPLE),
     Mutant("appended entries are not counted", "hw.ctrl.bounds_check", "BoundsChecker",
            "ctrl.test_bounds_check",
            'Mux(s2_append, state["entries"], 0)', "0", (NANO,)),
 ]
 
 
-def mutated(mutant: Mutant) -> ModuleType:
-    """The module with its defect; the one on disk and the one others import stay as they are."""
-    spec = importlib.util.find_spec(mutant.module)
-    with open(spec.origin) as file:
-        source = file.read()
+def mutated(mutant: Mutant) -> type:
+    """The class with its defect; the module on disk and the one others import stay as they are."""
+    source = source_of(mutant.module)
     assert source.count(mutant.old) == 1, f"{mutant.module} has {mutant.old!r} {source.count(mutant.old)} times."
-    module = ModuleType(mutant.module)
-    module.__file__ = spec.origin
-    exec(compile(source.replace(mutant.old, mutant.new), spec.origin, "exec"), module.__dict__)
+    unit = vars(executed(mutant.module, source.replace(mutant.old, mutant.new)))[mutant.unit]
+    if not mutant.whole:
+        return unit
+    name, whole = mutant.whole
+    module = executed(name, source_of(name))
+    assert mutant.unit in vars(module), f"{name} has no part {mutant.unit}."
+    setattr(module, mutant.unit, unit)
+    return getattr(module, whole)
+
+
+def source_of(name: str) -> str:
+    with open(importlib.util.find_spec(name).origin) as file:
+        return file.read()
+
+
+def executed(name: str, source: str) -> ModuleType:
+    module = ModuleType(name)
+    module.__file__ = importlib.util.find_spec(name).origin
+    exec(compile(source, module.__file__, "exec"), module.__dict__)
     return module
 
 
@@ -90,9 +113,9 @@ def mutated(mutant: Mutant) -> ModuleType:
 def test_a_bench_finds_the_defect(mutant):
     from tests.hw.lib import test_queue
 
-    module = mutated(mutant)
+    unit = mutated(mutant)
     arguments = mutant.arguments or ((test_queue.SHAPE, test_queue.DEPTH) if mutant.unit == "Queue" else ())
     bench = f"tests.hw.{mutant.bench}"
     with pytest.raises(AssertionError, match="failed with SEED"):
-        run_bench(getattr(module, mutant.unit)(*arguments), module=bench, name=f"mutant-{mutant.bench}",
+        run_bench(unit(*arguments), module=bench, name=f"mutant-{mutant.bench}",
                   **dict(mutant.options))

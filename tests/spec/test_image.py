@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from golden.spec import container, image, isa, machine, model
-from golden.spec.container import BadChecksum, BadMagic, BadSection, BadVersion, Kind, ProgramError, Truncated
-from golden.spec.image import BadMetadata, Image, NoSuchTask, Symbol, WrongMachine, WrongModel
+from golden.spec import isa, machine, model
 from golden.spec.machine import PAGE
+from golden.spec.program import container, image
+from golden.spec.program.container import BadChecksum, BadMagic, BadSection, BadVersion, Kind, ProgramError, Truncated
+from golden.spec.program.image import BadMetadata, Image, NoSuchTask, Symbol, WrongMachine, WrongModel
 from golden.spec.quantized import Plan
 
 
@@ -272,4 +273,4 @@ def test_the_container_needs_no_third_party():
     for module in (image, container):
         names = {line.split()[1].split(".")[0] for line in open(module.__file__)
                  if line.startswith(("import ", "from "))}
-        assert names <= {"enum", "json", "os", "struct", "zlib", "dataclasses", "golden"}
+        assert names <= {"enum", "json", "os", "struct", "typing", "zlib", "dataclasses", "golden"}

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instructions: decode inverts encode, reserved bits and unknown codes are refused."""
 
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Register map: aligned, distinct, conventional; every status has a meaning."""
 
-
-
 from golden.spec import regs, status
 
 

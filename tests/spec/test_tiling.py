@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layouts: every byte has one place, lines hold their bytes."""
 
-
 import pytest
 
 from golden.spec import machine, tiling

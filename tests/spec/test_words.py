@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packed words refuse what does not fit and give back what was packed."""
 
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from golden.spec.dram import DramTiming
+from golden.spec.boards.dram import DramTiming
 
 FOLDER = Path(__file__).parent
 

@@ -16,9 +16,10 @@ from golden.spec.instructions.linear import LINEAR
 from golden.spec.instructions.norm import NORM
 from golden.spec.instructions.record import Instruction, StreamLines
 from golden.spec.instructions.transfer import COPY, LOAD, STORE
+from golden.spec.instructions.upsample import UPSAMPLE
 
 INSTRUCTIONS: dict[Opcode, Instruction] = {instruction.opcode: instruction for instruction in (
-    BEGIN, LOAD, STORE, COPY, NORM, LINEAR, ATTENTION, GATE, EXPERTS, END)}
+    BEGIN, LOAD, STORE, COPY, NORM, LINEAR, ATTENTION, GATE, EXPERTS, UPSAMPLE, END)}
 """Every instruction, in the order of the opcodes."""
 
 

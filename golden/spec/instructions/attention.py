@@ -20,7 +20,7 @@ from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW, attention_lines
 from golden.spec.words import Field
 
 
-def _derived(f, pick=choose) -> dict:
+def _products(f, pick=choose) -> dict:
     """``head_rows``: slices of all heads."""
     return {"head_rows": f["heads"] * f["head_slices"]}
 
@@ -67,4 +67,4 @@ ATTENTION = Instruction(
     # With a p_shift beyond 14 a row could be left without any probability.
     limits={"heads": (1, MAX_HEADS), "head_slices": (2, 8), "queries": (1, 4095), "keys": (1, 2048),
             "p_shift": (0, 14), "shift1": (0, 47), "shift2": (0, 40)},
-    derived=_derived, contradictions=_contradictions, ranges=_ranges, stream=_stream)
+    products=_products, contradictions=_contradictions, ranges=_ranges, stream=_stream)

@@ -16,6 +16,7 @@ class Opcode(enum.IntEnum):
     ATTENTION = 7
     GATE = 8
     EXPERTS = 9
+    UPSAMPLE = 10
     END = 15
 
 
@@ -36,10 +37,11 @@ class Memory(enum.IntEnum):
 
 
 class Region(enum.IntEnum):
-    """Base-address register a LOAD starts from."""
+    """Base-address register a LOAD starts from; OUTPUT is where STORE writes."""
 
     TABLES = 0
     INPUT = 1
+    OUTPUT = 2
 
 
 class Index(enum.IntEnum):
@@ -59,7 +61,8 @@ class Dest(enum.IntEnum):
 
     RESIDUAL: int16, saturating. OPERAND8: int8 blocks of 32 channels with a common exponent. OPERAND16: int16 as a
     high and a low byte plane, ``dst_plane`` rows apart. KEY, VALUE: int8 in [-127, 127] into the attention memories.
-    GATE: the raw accumulators, to the gate.
+    GATE: the raw accumulators, to the gate. UNSIGNED8: uint8 in [0, 255] into operand memory, exponent 0; what is
+    negative becomes 0, as by ReLU.
     """
 
     RESIDUAL = 0
@@ -68,6 +71,17 @@ class Dest(enum.IntEnum):
     KEY = 3
     VALUE = 4
     GATE = 5
+    UNSIGNED8 = 6
+
+
+class Edge(enum.IntFlag):
+    """Sides on which a strip of a map ends where the map ends; on the others its outermost line or column belongs to
+    its neighbour as well (a halo)."""
+
+    TOP = 1
+    BOTTOM = 2
+    LEFT = 4
+    RIGHT = 8
 
 
 class Destination(enum.IntEnum):

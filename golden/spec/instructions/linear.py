@@ -2,7 +2,7 @@
 """Matrix product on the array: LINEAR."""
 
 from golden.spec.activations import ACT_SHIFT_MAX, ACTIVATION_BITS, BY_CODE
-from golden.spec.instructions.codes import Dest, Destination, Index, Opcode, Resource, Unit
+from golden.spec.instructions.codes import Dest, Destination, Edge, Index, Opcode, Resource, Unit
 from golden.spec.instructions.record import (
     READS_QUEUES,
     STREAM,
@@ -12,11 +12,12 @@ from golden.spec.instructions.record import (
     Segment,
     StreamLines,
     choose,
+    edge_bits,
     round_down,
     round_up,
 )
 from golden.spec.machine import PARAM_LINES, SLICE, TN
-from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW, linear_tile_lines
+from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW, linear_tile_lines, window_slices
 from golden.spec.words import Field
 
 LOGITS = TN // 2
@@ -35,16 +36,32 @@ def queued(f):
     return (f["src_index"] != Index.DIRECT) | (f["dst_index"] != Index.DIRECT)
 
 
-def _derived(f, pick=choose) -> dict:
-    """``weights`` in slices, ``until`` the last of them counted from the oldest retained one; ``overlapping``: the
-    stride is too small for two tokens; ``crowded``: results overlap whatever queues hold."""
-    weights = f["tiles"] * f["slices"]
+def _extents(f, pick=choose) -> dict:
+    """With ``window``, last line and column of the strip of operands."""
+    top, bottom, left, right = edge_bits(f)
+    return {"line_last": f["lines"] + 1 - top - bottom, "column_last": f["width"] + 1 - left - right}
+
+
+def _products(f, pick=choose) -> dict:
+    """``weights`` in slices; with ``window``, ``positions`` of the results."""
+    return {"weights": f["tiles"] * f["slices"], "positions": f["lines"] * f["width"],
+            "strip_lines": f["line_last"] * f["pitch"]}
+
+
+def _to_operand(dst):
+    return (dst == Dest.OPERAND8) | (dst == Dest.OPERAND16) | (dst == Dest.UNSIGNED8)
+
+
+def _totals(f, pick=choose) -> dict:
+    """``until``: the last of the weights, counted from the oldest retained one; ``strip_last``: with ``window``, the
+    last position of the strip that is read; ``overlapping``: the stride is too small for two tokens; ``crowded``:
+    results overlap whatever queues hold."""
     dst, stride = f["dst"], f["dst_stride"]
     rows = round_up(f["tiles"], BLOCKS_PER_ROW)
-    wide, operand = dst == Dest.OPERAND16, (dst == Dest.OPERAND8) | (dst == Dest.OPERAND16)
+    wide, operand = dst == Dest.OPERAND16, _to_operand(dst)
     key, value = dst == Dest.KEY, dst == Dest.VALUE
     return {
-        "weights": weights, "until": f["reuse_offset"] + weights,
+        "until": f["reuse_offset"] + f["weights"], "strip_last": f["strip_lines"] + f["column_last"],
         "overlapping": (dst == Dest.RESIDUAL) & (stride < f["tiles"])
         | operand & (stride < rows + pick(wide, f["dst_plane"], 0)),
         "crowded": wide & (f["dst_plane"] < rows)
@@ -67,6 +84,9 @@ def _contradictions(f, s: ProgramState, pick=choose) -> list:
             to_gate & (f["tiles"] != round_up(s.experts, LOGITS)),
             (f["retain_weights"] | f["reuse_weights"]) & s.body,
             f["reuse_weights"] & (f["until"] > s.held), f["crowded"],
+            (f["window"] != 0) & (queued(f) | to_gate | (f["slices"] != f["window"] * window_slices(1))
+                                  | (f["tokens"] != f["positions"]) | (f["tokens"] == 0)),
+            (f["window"] == 0) & ((f["width"] | f["lines"] | f["pitch"] | f["edges"]) != 0),
             f["overlapping"] & (pick(queued(f), pick(s.body, s.slots, 0), f["tokens"]) > 1)]
 
 
@@ -75,11 +95,12 @@ def _ranges(f, s: ProgramState, pick=choose) -> list[AddressRange]:
     work, dst = (sources != 0) & (results != 0), f["dst"]
     rows = round_up(f["slices"], SLICES_PER_ROW)
     to_gate, to_residual = dst == Dest.GATE, dst == Dest.RESIDUAL
-    to_operand = (dst == Dest.OPERAND8) | (dst == Dest.OPERAND16)
+    to_operand, window = _to_operand(dst), f["window"] != 0
     target = {"base": f["dst_row"], "steps": results - 1, "stride": f["dst_stride"], "write": True}
     return [
-        AddressRange(0, Resource.OPERAND, when=work, base=f["src_row"], steps=sources - 1, stride=f["src_stride"],
-                     count=rows + pick(f["src_wide"], f["src_plane"], 0)),
+        AddressRange(0, Resource.OPERAND, when=work, base=f["src_row"],
+                     steps=pick(window, f["strip_last"], sources - 1), stride=f["src_stride"],
+                     count=pick(window, f["window"], rows) + pick(f["src_wide"], f["src_plane"], 0)),
         AddressRange(1, Resource.RESIDUAL, when=work & to_residual, **target, count=f["tiles"],
                      updates=f["accumulate"]),
         AddressRange(1, Resource.OPERAND, when=work & to_operand, **target,
@@ -110,7 +131,11 @@ LINEAR = Instruction(
     about="acc = operand . weights over 16 * slices inputs, for each of 32 * tiles channels; then the epilogue. "
           "Weights leave the ring in stream order: a LINEAR without `retain_weights` releases its own and all retained "
           "so far; with `reuse_weights` only those up to its own last. Neither flag in a body; nothing may be retained "
-          "at EXPERTS.",
+          "at EXPERTS. With `window` it is a 3x3 convolution: index i is position (i // width, i % width) of `lines` "
+          "lines; its operand are the nine positions around it in a strip of a map whose lines are `pitch` positions "
+          "apart, zeros beyond an edge of the map. The strip has a halo of one position on each side without an edge. "
+          "Inputs are ordered by map line, operand row of a position, map column, channel: "
+          "`golden.spec.tiling.window_order`.",
     fields=(
         STREAM, Field("tokens", 12, "how many, for DIRECT"), Field("tiles", 8, "32-channel output tiles"),
         Field("slices", 9, "16-input slices"), Field("src_index", 2, "rows of the operands: Index", codes=Index),
@@ -131,9 +156,15 @@ LINEAR = Instruction(
         Field("retain_weights", 1, "the weights stay in the ring after this instruction"),
         Field("reuse_weights", 1, "multiply by retained weights; only parameters are read from the stream"),
         Field("reuse_offset", 14, "with reuse_weights: slices from the oldest retained one to the first one used"),
-        Field("act_shift", 3, "the activation's input has 9 - act_shift fraction bits")),
+        Field("act_shift", 3, "the activation's input has 9 - act_shift fraction bits"),
+        Field("window", 4, "3x3 convolution: operand rows of a position; 0: none, src_row is a token's operand"),
+        Field("width", 10, "with window: positions of a line of results"),
+        Field("lines", 8, "with window: lines of results"),
+        Field("pitch", 10, "with window: positions from line to line of the operands"),
+        Field("edges", 4, "with window: Edge bits of the operands' strip", codes=Edge)),
     limits={"tokens": (0, 4095), "tiles": (1, 255), "slices": (1, 511), "src_index": (0, len(Index) - 1),
             "dst": (0, len(Dest) - 1), "dst_index": (0, len(Index) - 1), "shift1": (0, 47), "shift2": (0, 40),
-            "activation": (0, len(BY_CODE) - 1), "act_shift": (0, ACT_SHIFT_MAX)},
-    derived=_derived, contradictions=_contradictions, ranges=_ranges, changes=_changes,
-    queues=lambda f: (READS_QUEUES,) if queued(f) else (), stream=_stream)
+            "activation": (0, len(BY_CODE) - 1), "act_shift": (0, ACT_SHIFT_MAX),
+            "window": (0, 14)},
+    extents=_extents, products=_products, totals=_totals, contradictions=_contradictions, ranges=_ranges,
+    changes=_changes, queues=lambda f: (READS_QUEUES,) if queued(f) else (), stream=_stream)

@@ -18,7 +18,7 @@ from golden.spec.tiling import BLOCKS_PER_ROW, norm_lines
 from golden.spec.words import Field
 
 
-def _derived(f, pick=choose) -> dict:
+def _totals(f, pick=choose) -> dict:
     """``crowded``: results of two tokens, or the two byte planes of a token, overlap."""
     rows = round_up(f["blocks"], BLOCKS_PER_ROW)
     main = crowded(f["tokens"] > 1, f["dst_stride"], rows, f["wide"], f["dst_plane"], pick)
@@ -57,5 +57,5 @@ NORM = Instruction(
         Field("normalized_shift", 2, "normalized values have 11 - normalized_shift fraction bits"),
         Field("eps", 40, "round(eps * 4**9 * D**2)")),
     limits={"tokens": (1, 4095), "blocks": (1, MAX_NORM_DIM // 32), "shift": (0, 31)},
-    derived=_derived, contradictions=_contradictions, ranges=_ranges,
+    totals=_totals, contradictions=_contradictions, ranges=_ranges,
     stream=lambda f: StreamLines((Segment(Destination.NORM, norm_lines(f["blocks"])),)))

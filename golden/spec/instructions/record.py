@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instruction record: everything that is to be known about one instruction, as data and as formulas on its fields.
 
-The formulas ``derived``, ``contradictions`` and ``ranges`` are arithmetic on fields that are plain integers for the
-simulator and signals for the gateware, so that both refuse the same programs; therefore no ``if``, no ``max`` and no
-``and`` on them: ``pick(condition, yes, no)`` chooses.
+The formulas of :data:`STAGES`, ``contradictions`` and ``ranges`` are arithmetic on fields that are plain integers for
+the simulator and signals for the gateware, so that both refuse the same programs; therefore no ``if``, no ``max`` and
+no ``and`` on them: ``pick(condition, yes, no)`` chooses.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
-from golden.spec.instructions.codes import MEMORIES, STREAM_BITS, Destination, Opcode, Resource, Unit
+from golden.spec.instructions.codes import MEMORIES, STREAM_BITS, Destination, Edge, Opcode, Resource, Unit
 from golden.spec.words import Field, Word
 
 INSTRUCTION_BYTES = 32
@@ -18,6 +19,11 @@ HEAD = (Field("opcode", 4, "instruction format"), Field("wait", 4, "units that m
 """Fields that every instruction begins with."""
 STREAM = Field("stream", STREAM_BITS,
                "first 64-byte line of this instruction's parameters and weights in the weight stream")
+STAGES = ("extents", "products", "totals")
+"""Formulas for what is derived from the fields, each of them a sum or a product of fields and of what the ones before
+it gave; the gateware computes one a cycle."""
+Number = Any
+"""An integer for the simulator and the compiler, an Amaranth value for the gateware, whose types are unknown here."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +36,13 @@ class AddressRange:
 
     slot: int
     resource: Resource
-    when: object = True
-    base: object = 0
-    steps: object = 0
-    stride: object = 0
-    count: object = 0
+    when: Number = True
+    base: Number = 0
+    steps: Number = 0
+    stride: Number = 0
+    count: Number = 0
     write: bool = False
-    updates: object = False
+    updates: Number = False
 
     @property
     def end(self):
@@ -98,13 +104,13 @@ class ProgramState:
     all together (``entries``) can have; slices of weights retained in the ring (``held``); whether the instruction
     is in a ``body`` of EXPERTS."""
 
-    left: object = 0
-    experts: object = 0
-    named: object = 0
-    slots: object = 0
-    entries: object = 0
-    held: object = 0
-    body: object = False
+    left: Number = 0
+    experts: Number = 0
+    named: Number = 0
+    slots: Number = 0
+    entries: Number = 0
+    held: Number = 0
+    body: Number = False
 
 
 def choose(condition, yes, no):
@@ -132,13 +138,13 @@ class Instruction:
     :data:`HEAD`; the machine refuses values outside of the inclusive ``limits`` with BAD_FIELD. ``waits``: units that
     it waits for, whatever its ``wait`` says. ``in_body``: whether a body of EXPERTS may contain it; else BAD_OPCODE.
 
-    Formulas on the fields ``f``, those of ``derived`` included, and on the program's state ``s``:
+    Formulas on the fields ``f``, derived ones included, and on the program's state ``s``:
 
-    ``derived(f, pick)``: inputs of the others that depend on the fields only; the gateware computes them a stage
-    earlier. ``contradictions(f, s, pick)``: conditions that must all be false whatever the memory sizes; otherwise
-    BAD_FIELD. ``ranges(f, s, pick)``: everything that it uses; RANGE_LOCAL beyond a capacity, BAD_FIELD where slots 0
-    and 1 overlap. ``changes(f, s)``: what it changes of the state, integers only. ``queues(f)``: its uses of the
-    expert queues. ``stream(f)``: lines of the weight stream.
+    ``extents(f, pick)``, ``products(f, pick)``, ``totals(f, pick)``: :data:`STAGES`, further fields for the others.
+    ``contradictions(f, s, pick)``: conditions that must all be false whatever the memory sizes; otherwise BAD_FIELD.
+    ``ranges(f, s, pick)``: everything that it uses; RANGE_LOCAL beyond a capacity, BAD_FIELD where slots 0 and 1
+    overlap. ``changes(f, s)``: what it changes of the state, integers only. ``queues(f)``: its uses of the expert
+    queues. ``stream(f)``: lines of the weight stream.
     """
 
     opcode: Opcode
@@ -148,7 +154,9 @@ class Instruction:
     unit: Unit = Unit(0)
     waits: Unit = Unit(0)
     in_body: bool = True
-    derived: Callable[..., dict] = _nothing
+    extents: Callable[..., dict] = _nothing
+    products: Callable[..., dict] = _nothing
+    totals: Callable[..., dict] = _nothing
     contradictions: Callable[..., list] = _never
     ranges: Callable[..., list[AddressRange]] = _never
     changes: Callable[[dict, ProgramState], dict] = _unchanged
@@ -164,6 +172,18 @@ class Instruction:
     def streams(self) -> bool:
         """Whether it has a place in the weight stream."""
         return STREAM in self.fields
+
+    @property
+    def stages(self) -> tuple[Callable[..., dict], ...]:
+        """Its formulas of :data:`STAGES`."""
+        return self.extents, self.products, self.totals
+
+    def derived(self, f: dict, pick=choose) -> dict:
+        """Fields that are derived from the fields ``f``."""
+        found = {}
+        for stage in self.stages:
+            found |= stage(f | found, pick)
+        return found
 
     def uses(self, fields: dict, state: ProgramState) -> list[Use]:
         """Rows of the on-chip memories that it can read and write, and the expert queues, as one row; integers only."""
@@ -195,3 +215,8 @@ def round_down(value, by: int):
 def crowded(several, stride, rows, wide, plane, pick):
     """Operand rows of several tokens, ``stride`` apart, overlap, or a token's planes do."""
     return several & (stride < rows + pick(wide, plane, 0)) | wide & (plane < rows)
+
+
+def edge_bits(f) -> tuple:
+    """1 for each side, TOP, BOTTOM, LEFT and RIGHT, on which a strip ends with the map, else 0."""
+    return tuple(f["edges"] >> edge.bit_length() - 1 & 1 for edge in Edge)

@@ -25,10 +25,10 @@ def _copied(f, s: ProgramState, pick=choose) -> list[AddressRange]:
 LOAD = Instruction(
     opcode=Opcode.LOAD, about="DRAM to on-chip rows. Operand rows get exponent 0.", unit=Unit.DMA,
     fields=(
-        Field("region", 1, "base address: tables or input", codes=Region),
+        Field("region", 2, "base address: tables, input or output", codes=Region),
         Field("offset", 32, "64-byte lines from there"), _MEMORY, Field("row", 16, "first row"),
         Field("rows", 17, "how many")),
-    limits=_ROWS, ranges=_rows(write=True))
+    limits={"region": (0, len(Region) - 1)} | _ROWS, ranges=_rows(write=True))
 
 STORE = Instruction(
     opcode=Opcode.STORE, about="On-chip rows to DRAM, from the output base address.", unit=Unit.DMA,

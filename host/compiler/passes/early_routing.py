@@ -67,7 +67,7 @@ def find_layer(nodes: list[Node], experts: Node) -> MoeLayer | None:
     norm = _only_writer(before, gates[0][1].reads[0].region)
     proj = None if norm is None else next((node for node in reversed(before[:before.index(norm)])
                                            if norm.reads[0].region in _written(node)), None)
-    if proj is None or proj.opcode is not Opcode.LINEAR:
+    if norm is None or proj is None or proj.opcode is not Opcode.LINEAR:
         return None
     attentions = _writers(before, proj.reads[0].region)
     if not attentions or any(node.opcode is not Opcode.ATTENTION for node in attentions):

@@ -35,6 +35,7 @@ def _mark(run: list[Node], machine: MachineConfig) -> dict[Node, dict]:
     """Fields of the LINEARs between two places where nothing may be retained."""
     accepted: set[tuple[int, int]] = set()
     plan = _follow(run, accepted, machine)
+    assert plan is not None, "A ring in which nothing is retained serves every program."
     for reuse in sorted(_reuses(run), key=lambda pair: (-weights(run[pair[0]]), pair)):
         found = _follow(run, accepted | {reuse}, machine)
         if found is not None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wait fields: the units that an instruction must wait for, by true dependences only, so that all else overlaps."""
 
-from golden.spec.hazards import needed_waits
 from golden.spec.isa import FORMATS, Opcode
+from golden.spec.program.hazards import needed_waits
 from host.ir.nodes import Node, flat
 
 

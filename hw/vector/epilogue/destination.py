@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Mux, Signal
 from amaranth.lib import data
 
 from golden.spec.machine import SLICE, TN, MachineConfig
-from golden.spec.tables import WEIGHT_MAX
+from golden.spec.tables import UNSIGNED_MAX, WEIGHT_MAX
 from hw.interfaces import ROW_BITS, TOKEN_BITS, Route
 from hw.lib.pipeline import delay
 from hw.vector.epilogue.write_back import TILE_BITS
@@ -16,13 +16,14 @@ PLACE_LATENCY = 3
 
 
 def clipped(m, values, route, latency: int) -> list:
-    """``sat16`` for OPERAND16, [-127, 127] for KEY and VALUE, ``latency`` cycles later; RESIDUAL keeps 17 bits."""
+    """``sat16`` for OPERAND16, [-127, 127] for KEY and VALUE, [0, 255] for UNSIGNED8, ``latency`` cycles later;
+    RESIDUAL keeps 17 bits."""
     is_byte = (route == Route.KEY) | (route == Route.VALUE)
-    is_word = route == Route.OPERAND16
+    is_word, is_map = route == Route.OPERAND16, route == Route.UNSIGNED8
     results = []
     for n, value in enumerate(values):
-        high = Mux(is_byte, WEIGHT_MAX, Mux(is_word, (1 << 15) - 1, (1 << 16) - 1))
-        low = Mux(is_byte, -WEIGHT_MAX, Mux(is_word, -(1 << 15), -(1 << 16)))
+        high = Mux(is_byte, WEIGHT_MAX, Mux(is_map, UNSIGNED_MAX, Mux(is_word, (1 << 15) - 1, (1 << 16) - 1)))
+        low = Mux(is_byte, -WEIGHT_MAX, Mux(is_map, 0, Mux(is_word, -(1 << 15), -(1 << 16))))
         clip = Signal.like(value, name=f"clip_{n}", reset_less=True)
         m.d.sync += clip.eq(Mux(value > high, high, Mux(value < low, low, value)))
         results.append(delay(m, clip, latency - 1, f"clip_{n}"))

@@ -116,7 +116,7 @@ class WriteBack(wiring.Component):
         with m.Switch(entry.route):
             with m.Case(Route.RESIDUAL):
                 m.d.comb += ready.eq(residual.i.ready)
-            with m.Case(Route.OPERAND8, Route.OPERAND16):
+            with m.Case(Route.OPERAND8, Route.OPERAND16, Route.UNSIGNED8):
                 wide = entry.route == Route.OPERAND16
                 mask = Cat(~entry.odd, entry.odd)
                 upper = Cat(first, Mux(wide, highs, bytes_))
@@ -131,7 +131,7 @@ class WriteBack(wiring.Component):
                         low_full.eq(wide), low_plane.row.eq(entry.low_row), low_plane.mask.eq(mask),
                         low_plane.data.eq(Cat(lower, lower)),
                     ]
-                    m.d.sync += [exp.eq(Mux(wide, 0, entry.exp)) for exp in out.exp]
+                    m.d.sync += [exp.eq(Mux(entry.route == Route.OPERAND8, entry.exp, 0)) for exp in out.exp]
             with m.Case(Route.KEY):
                 m.d.comb += ready.eq(free["key"])
                 with m.If(taken):

@@ -47,7 +47,7 @@ class NormParameters(wiring.Component):
         m = Module()
         serial = self.cfg.serialization
         # A line is `serial` pieces long, a part has as many pieces as a block has lines.
-        table = m.submodules.parameters = memory.Memory(
+        table = m.submodules.blocks = memory.Memory(
             shape=data.ArrayLayout(unsigned(LINE_BITS // serial), NORM_PARAM_LINES), depth=MAX_BLOCKS * serial, init=[])
         port, read = table.write_port(granularity=1), table.read_port()
         m.d.comb += [read.addr.eq(Cat(self.number, self.block)), self.data.eq(read.data)]

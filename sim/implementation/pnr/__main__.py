@@ -12,6 +12,7 @@ from dataclasses import asdict
 from golden.spec.machine import MACHINES
 from host.report import synthesis
 from sim.implementation.pnr import place
+from sim.implementation.pnr.part import TARGET, places
 from sim.implementation.synth import design, sources
 
 _WHOLE = synthesis.MACHINE
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
                                 keep if options.keep else lambda result: None)
     entries = [asdict(result) for result in results]
     print(json.dumps(entries, indent=1) if options.json else "\n".join(
-        [synthesis.clocks(entries, place.PART, place.HAS), "",
+        [synthesis.clocks(entries, TARGET.part, TARGET.has), "",
          *(f"{result.unit}, {result.mhz:.1f} MHz: {result.path}" for result in results if result.mhz), "",
          *sentences(entries, units)]))
     for failure in failures:
@@ -78,7 +79,7 @@ def measure(texts: dict[str, str], limit: int,
 
 def merged(entries: list[dict], kept: dict, units: list[str]) -> dict:
     """A result file of ``entries`` and of those ``kept`` before that are of the same sources and part."""
-    now = {"sources": sources.digest(), "part": place.PART, "has": place.HAS}
+    now = {"sources": sources.digest(), "part": TARGET.part, "has": TARGET.has}
     old = kept.get("units", []) if all(kept.get(name) == value for name, value in now.items()) else []
     both = {entry["unit"]: entry for entry in (*old, *entries)}
     found = [both[name] for name in (*units, _WHOLE) if name in both]
@@ -91,10 +92,10 @@ def sentences(entries: list[dict], units: list[str]) -> list[str]:
     lines, routed = [], {entry["unit"]: entry for entry in entries if entry["mhz"]}
     top = routed.pop(_WHOLE, None)
     if top:
-        lines += [f"The whole machine reaches {top['mhz']:.1f} MHz on {place.PART} with {place.TOOL}. "
+        lines += [f"The whole machine reaches {top['mhz']:.1f} MHz on {TARGET.part} with {place.TOOL}. "
                   f"Its slowest path: `{top['path']}`.",
                   f"LUTs, carries, registers alone and memories of LUTs take {top['places']:,} of the part's "
-                  f"{place.HAS['LUT4']:,} places for a LUT."]
+                  f"{TARGET.has['LUT4']:,} places for a LUT."]
     if routed:
         slowest = min(routed.values(), key=lambda entry: entry["mhz"])
         lines.append(f"The slowest unit alone is {slowest['unit']}, {slowest['mhz']:.1f} MHz: `{slowest['path']}`.")
@@ -103,11 +104,11 @@ def sentences(entries: list[dict], units: list[str]) -> list[str]:
     if missing := [name for name in units if name not in {entry["unit"] for entry in entries}]:
         return [*lines, f"Not measured yet: {', '.join(missing)}."]
     total = sum((Counter(entry["used"]) for entry in entries if entry["unit"] != _WHOLE), Counter())
-    luts = total["LUT4"] + total["ALU"] + place.RAM16_PLACES * total["RAM16"]
-    if not top and luts + total["FF"] > place.HAS["LUT4"]:
+    luts = places(total["LUT4"], total["ALU"], total["RAM16"])
+    if not top and luts + total["FF"] > TARGET.has["LUT4"]:
         lines.append(f"Together the units take {luts:,} places of LUTs (LUTs, carries, memories of LUTs) and "
                      f"{total['FF']:,} registers, which take such a place too where they follow no LUT, of "
-                     f"{place.HAS['LUT4']:,}: whether the whole machine fits one part, --whole tells.")
+                     f"{TARGET.has['LUT4']:,}: whether the whole machine fits one part, --whole tells.")
     return lines
 
 

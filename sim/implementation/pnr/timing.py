@@ -2,7 +2,7 @@
 """The slowest path of a routed netlist, from the delays that nextpnr writes as SDF, its DSP blocks included.
 
 nextpnr knows no delay of a DSP block and leaves every path through one out of its clock. Here a block costs
-:data:`PRODUCT_PS`, from its inputs or the registers after them to its output or the register before that.
+the target's ``product_ps``, from its inputs or the registers after them to its output or the register before that.
 
 The graph's nodes are pins ``cell/pin``; it is traversed once, in order. Clocks arrive everywhere at once.
 """
@@ -12,13 +12,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sim.implementation.pnr.part import TARGET
 from sim.implementation.pnr.products import REGISTERS
 
-PRODUCT_PS = 4800
-"""Assumed: no open source gives it."""
-_REGISTER_PS = 307
-"""Clock to output of a register in a block: that of a block memory's."""
-_SETUP_PS = 35
 _WIRE = re.compile(r"\(INTERCONNECT (\S+) (\S+) \(-?\d+:-?\d+:(-?\d+)\)")
 _ARC = re.compile(r"\(IOPATH (\S+) (\S+) \(-?\d+:-?\d+:(-?\d+)\)")
 _CHECK = re.compile(r"\(SETUPHOLD \(posedge (\S+)\) \(posedge \S+\) \(-?\d+:-?\d+:(-?\d+)\)")
@@ -94,13 +90,13 @@ class _Graph:
             inside, inner = f"{cell}{_INSIDE}", side in blocks[cell]
             if side == "DOUT":
                 if inner:
-                    self.begin[pin], self.setup[inside] = _REGISTER_PS, _SETUP_PS
+                    self.begin[pin], self.setup[inside] = TARGET.register_ps, TARGET.setup_ps
                 else:
                     self.next[inside].append((pin, 0))
             elif inner:
-                self.setup[pin], self.begin[inside] = _SETUP_PS, _REGISTER_PS + PRODUCT_PS
+                self.setup[pin], self.begin[inside] = TARGET.setup_ps, TARGET.register_ps + TARGET.product_ps
             else:
-                self.next[pin].append((inside, PRODUCT_PS))
+                self.next[pin].append((inside, TARGET.product_ps))
 
     def slowest(self) -> Slowest:
         arrival, before = self._arrivals()

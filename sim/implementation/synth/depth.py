@@ -7,8 +7,8 @@ reset), a memory input or a port. Levels on the way:
 * LUT: 1. Reading a distributed memory (its address to its output): 1.
 * Carry chain (CARRY4, CARRY8): 1 for the whole chain; bit k of a chain depends on bits 0..k.
 * MUXF7, MUXF8, MUXF9, INV: 0; they follow the LUT in its slice, or vanish into the next LUT.
-* DSP48E2: :data:`DSP_LEVELS` where it has no pipeline register, which is how Yosys leaves it for this family. With MREG
-  or PREG it ends and starts paths; with AREG or BREG alone it ends them and its product starts at DSP_LEVELS.
+* DSP48E2: the target's ``dsp_levels`` where it has no pipeline register, which is how Yosys leaves it for this family.
+  With MREG or PREG it ends and starts paths; with AREG or BREG alone it ends them and its product starts at those.
 * Block memories end paths; their outputs start at 0 whether or not they have an output register.
 """
 
@@ -16,15 +16,11 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sim.implementation.synth.resources import FLIP_FLOPS, LUTS_OF
+from sim.implementation.synth.resources import TARGET, TARGET_FILE
 
-DSP_LEVELS = 4
-"""An unregistered DSP48E2 multiplies in about 2.2 ns (-2 grade): four LUTs with their wires at half a nanosecond."""
 REGISTER, PORT = "register", "port"
 KINDS = ((REGISTER, REGISTER), (PORT, REGISTER), (REGISTER, PORT), (PORT, PORT))
 _PART_BITS = 32
-_FREE = ("INV", "MUXF7", "MUXF8", "MUXF9", "BUF", "BUFG", "IBUF", "OBUF")
-_CARRY = ("CARRY4", "CARRY8")
 _CLOCKS = ("C", "CLK", "WCLK", "CLKARDCLK", "CLKBWRCLK", "CLKA", "CLKB")
 
 
@@ -80,7 +76,7 @@ class _Netlist:
         cells = {name: cell | {"connections": {pin: _shift(nets, base) for pin, nets in cell["connections"].items()}}
                  for name, cell in module["cells"].items() if cell["type"] != "$scopeinfo"}
         for cell in cells.values():
-            if cell["type"] in _CARRY:
+            if cell["type"] in TARGET.carries:
                 self.carries.update(cell["connections"]["CO"])
         for name, cell in cells.items():
             if cell["type"] in parts:
@@ -104,27 +100,27 @@ class _Netlist:
         inputs = {pin: nets for pin, nets in pins.items() if pin not in output and pin not in _CLOCKS}
         if kind.startswith("LUT") and kind[3:].isdigit():
             self._through(inputs, output, 1, kind)
-        elif kind in _FREE:
+        elif kind in TARGET.free:
             self._through(inputs, output, 0, kind)
-        elif kind in _CARRY:
+        elif kind in TARGET.carries:
             self._carry(inputs, output, kind)
-        elif kind in LUTS_OF and kind.startswith("RAM"):
+        elif kind in TARGET.lut_memories and kind.startswith("RAM"):
             address = {pin: nets for pin, nets in inputs.items() if pin.startswith(("ADDR", "DPRA"))
                        or (pin[0] == "A" and pin[1:].isdigit()) or pin == "A"}
             self._through(address, output, 1, kind)
             self._clocked(name, kind, inputs, output, levels=1)
-        elif kind in LUTS_OF or kind in FLIP_FLOPS or kind.startswith(("RAMB", "URAM")):
+        elif kind in TARGET.lut_memories or kind in TARGET.flip_flops or kind.startswith(("RAMB", "URAM")):
             self._clocked(name, kind, inputs, output)
         elif kind.startswith("DSP48"):
             registers = {reg: int(str(cell["parameters"].get(reg, "0")), 2) for reg in ("AREG", "BREG", "MREG", "PREG")}
             if registers["MREG"] or registers["PREG"]:
                 self._clocked(name, kind, inputs, output)
             elif registers["AREG"] or registers["BREG"]:
-                self._clocked(name, kind, inputs, output, levels=DSP_LEVELS)
+                self._clocked(name, kind, inputs, output, levels=TARGET.dsp_levels)
             else:
-                self._through(inputs, output, DSP_LEVELS, kind)
-        elif kind not in ("GND", "VCC"):
-            raise ValueError(f"Cell {name!r} is a {kind!r}, whose depth is unknown here; add it to synth/depth.py.")
+                self._through(inputs, output, TARGET.dsp_levels, kind)
+        elif kind not in TARGET.constants:
+            raise ValueError(f"Cell {name!r} is a {kind!r}, whose depth is unknown here; add it to {TARGET_FILE.name}.")
 
     def _through(self, inputs, output, levels, kind):
         for sources in inputs.values():
@@ -149,7 +145,7 @@ class _Netlist:
 
     def _clocked(self, name, kind, inputs, output, levels=0):
         nets = [net for nets in output.values() for net in nets]
-        label = self.names.get(nets[0]) if kind in FLIP_FLOPS or kind.startswith("SRL") else None
+        label = self.names.get(nets[0]) if kind in TARGET.flip_flops or kind.startswith("SRL") else None
         label = label or f"{name} ({kind})"
         for net in nets:
             self.starts[REGISTER][net] = levels, label

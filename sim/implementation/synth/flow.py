@@ -12,14 +12,12 @@ import sys
 from pathlib import Path
 
 from sim.implementation.synth.design import NAME
+from sim.implementation.synth.resources import TARGET
 from sim.lock import exclusive
 
 BUILD = Path(os.environ.get("EDGE_MOE_BUILD", Path(__file__).parents[3] / "build")) / "synth"
 MEMORY_BYTES = 5 << 30
 """Memory limit of one synthesis, so that a netlist that grows without bound ends alone."""
-WIRE_DELAY = 4000
-"""Picoseconds assumed for a wire, so that the mapper counts levels rather than the speed of each LUT pin. The default
-300 lets slack turn into chains of small LUTs: deeper and larger."""
 LIMIT_SECONDS = 3600
 """Longest that one synthesis may take."""
 
@@ -27,7 +25,7 @@ _SCRIPT = """\
 read_rtlil design.il
 hierarchy -check -top {top}
 scratchpad -set synth_xilinx.abc9.W {wire}
-synth_xilinx -family xcup -noiopad -noclkbuf -flatten -top {top}
+synth_xilinx -family {family} -noiopad -noclkbuf -flatten -top {top}
 tee -q -o stat.json stat -json
 write_json netlist.json
 """
@@ -51,7 +49,8 @@ def synthesise(text: str, *, progress=None) -> tuple[dict, Path]:
     Raises ``RuntimeError`` with the end of the log when Yosys fails or takes longer than :data:`LIMIT_SECONDS`.
     ``progress`` is called before Yosys starts; not when the result was there already.
     """
-    netlist = run({"design.il": text}, _SCRIPT.format(top=NAME, wire=WIRE_DELAY), progress=progress)
+    script = _SCRIPT.format(top=NAME, wire=TARGET.wire_delay, family=TARGET.yosys)
+    netlist = run({"design.il": text}, script, progress=progress)
     return statistics(netlist), netlist
 
 

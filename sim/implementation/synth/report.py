@@ -12,7 +12,7 @@ from pathlib import Path
 from host.report.synthesis import GLUE, MACHINE, MUST
 from sim.implementation.synth import depth, design, flow
 from sim.implementation.synth import resources as resources_of
-from sim.implementation.synth.resources import bram36, resources
+from sim.implementation.synth.resources import TARGET_FILE, bram36, resources
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,9 @@ def measure_machine(text: str, progress) -> Iterator[Result]:
     yield replace(_kept(netlist.parent / f"{_ANALYSIS}-{name}.json", join), seconds=time.perf_counter() - began)
 
 
-_ANALYSIS = flow.digest(*(Path(module.__file__).read_text() for module in (depth, design, resources_of)))
-"""Version hash of the analysis: results are recomputed when its sources have changed."""
+_ANALYSIS = flow.digest(*(Path(module.__file__).read_text() for module in (depth, design, resources_of)),
+                        TARGET_FILE.read_text())
+"""Version hash of the analysis: results are recomputed when its sources or the target have changed."""
 
 
 def _kept(path: Path, make) -> Result:

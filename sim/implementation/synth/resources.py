@@ -2,48 +2,37 @@
 """Counts FPGA resources from counts of cell types."""
 
 from collections import Counter
+from pathlib import Path
 
-LUTS_OF = {
-    # LUTs that a distributed memory or a shift register takes.
-    "RAM32X1S": 1, "RAM32X1D": 2, "RAM64X1S": 1, "RAM64X1D": 2, "RAM128X1S": 2, "RAM128X1D": 4, "RAM256X1S": 4,
-    "RAM256X1D": 8, "RAM512X1S": 8, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8, "RAM32X16DR8": 8,
-    "RAM64X8SW": 8, "SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1,
-}
-FLIP_FLOPS = ("FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDPE_1")
+from sim.implementation.targets import Family, read_target
+
+TARGET_FILE = Path(__file__).parent / "targets" / "ultrascale_plus.toml"
+TARGET = read_target(TARGET_FILE, Family)
+"""The family that is synthesised for."""
 COLUMNS = ("LUT", "LUTRAM", "FF", "DSP", "BRAM36", "BRAM18", "URAM", "CARRY8")
-_IGNORED = ("INV", "MUXF7", "MUXF8", "MUXF9", "GND", "VCC", "BUFG", "IBUF", "OBUF", "$scopeinfo")
 
 
 def resources(cells: dict[str, int]) -> Counter:
     """:data:`COLUMNS` of a count of cell types.
 
     LUT holds LUTRAM (memories and shift registers). An upper bound: no two small LUTs share a site; inverters vanish
-    into their readers. Two CARRY4, which is what Yosys writes for this family, are one CARRY8. Raises ``ValueError``
-    for a cell type it does not know.
+    into their readers. Raises ``ValueError`` for a cell type that the target does not name.
     """
     total = Counter()
     for kind, count in cells.items():
         if kind.startswith("LUT") and kind[3:].isdigit():
             total["LUT"] += count
-        elif kind in LUTS_OF:
-            total["LUT"] += LUTS_OF[kind] * count
-            total["LUTRAM"] += LUTS_OF[kind] * count
-        elif kind in FLIP_FLOPS:
+        elif kind in TARGET.lut_memories:
+            total["LUT"] += TARGET.lut_memories[kind] * count
+            total["LUTRAM"] += TARGET.lut_memories[kind] * count
+        elif kind in TARGET.flip_flops:
             total["FF"] += count
-        elif kind.startswith("DSP48"):
-            total["DSP"] += count
-        elif kind.startswith("RAMB36"):
-            total["BRAM36"] += count
-        elif kind.startswith("RAMB18"):
-            total["BRAM18"] += count
-        elif kind.startswith("URAM"):
-            total["URAM"] += count
-        elif kind == "CARRY8":
-            total["CARRY8"] += count
-        elif kind == "CARRY4":
-            total["CARRY8"] += count / 2
-        elif kind not in _IGNORED:
-            raise ValueError(f"Cell type {kind!r} ({count}) is unknown here; add it to synth/resources.py.")
+        elif kind in TARGET.carries:
+            total["CARRY8"] += TARGET.carries[kind] * count
+        elif block := next((column for begin, column in TARGET.blocks.items() if kind.startswith(begin)), None):
+            total[block] += count
+        elif kind not in (*TARGET.free, *TARGET.constants):
+            raise ValueError(f"Cell type {kind!r} ({count}) is unknown here; add it to {TARGET_FILE.name}.")
     return total
 
 

@@ -31,10 +31,11 @@ def units() -> dict:
     """
     found = {}
     for package in PACKAGES:
-        for path in sorted((_hw() / package).glob("*.py")):
+        for path in sorted((_hw() / package).rglob("*.py")):
             if path.stem == "__init__":
                 continue
-            module = importlib.import_module(f"hw.{package}.{path.stem}")
+            inside = path.relative_to(_hw()).with_suffix("").parts
+            module = importlib.import_module(".".join(("hw", *inside)))
             classes = [value for value in vars(module).values()
                        if inspect.isclass(value) and issubclass(value, wiring.Component)
                        and value.__module__ == module.__name__ and _needs(value) in ([], ["cfg"])]

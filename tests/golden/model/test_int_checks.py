@@ -46,7 +46,8 @@ def test_save_and_load_give_the_same_bytes(tmp_path):
     ({"model": "{"}, BadHeader, "does not describe a model"),
     ({"model": "[]"}, BadHeader, "must be a JSON object"),
     ({"plan": "{}"}, BadHeader, "keys head, layers, logit_frac, residual_frac"),
-    ({"plan": '{"layers": [], "head": true, "residual_frac": 9, "logit_frac": 9}'}, WrongShape, "describes 0 layers"),
+    ({"plan": '{"layers": [], "head": true, "residual_frac": 9, "logit_frac": 9, "task_heads": []}'},
+     WrongShape, "describes 0 layers"),
 ])
 def test_files_with_strange_metadata_are_refused(tmp_path, change, error, words):
     path = tmp_path / "model.safetensors"

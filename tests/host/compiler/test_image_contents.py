@@ -9,10 +9,10 @@ import pytest
 from golden.iss import run_image
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa, machine, model
-from golden.spec.dram import DramTiming
-from golden.spec.image import Image
+from golden.spec.boards.dram import DramTiming
 from golden.spec.isa import Index, Opcode
 from golden.spec.machine import LINE
+from golden.spec.program.image import Image
 from golden.spec.quantized import Plan
 from golden.spec.tiling import linear_lines, slices
 from host.compiler import weight_stream as lay

@@ -9,11 +9,11 @@ import pytest
 
 from golden.iss.stream import Stream
 from golden.spec import isa, machine, model
-from golden.spec.container import Kind, pack, unpack
-from golden.spec.image import BadWeight, Image
 from golden.spec.isa import INSTRUCTION_BYTES, STREAM_LINES, Opcode
 from golden.spec.machine import LINE, PARAM_LINES, SLICE_LINES
-from golden.spec.weights import Found, Weights, find_forbidden, loaded
+from golden.spec.program.container import Kind, pack, unpack
+from golden.spec.program.image import BadWeight, Image
+from golden.spec.program.weights import Found, Weights, find_forbidden, loaded
 from tests.host.support.compiled import compiled
 
 FAR = 1 << 28

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from golden.spec.image import Image
 from golden.spec.model import ConfigError
+from golden.spec.program.image import Image
 from golden.spec.regs import ID
 from host.driver import Device, device, open_device
 from host.driver.errors import (
@@ -49,7 +49,7 @@ class Block:
             raise ImportError(f"{name} is blocked")
 sys.meta_path.insert(0, Block())
 import host.driver, host.driver.uio, host.driver.session, host.driver.layout, host.driver.errors, host.driver.registers
-from golden.spec.image import Image
+from golden.spec.program.image import Image
 print(len(Image.from_bytes(open(sys.argv[1], "rb").read()).programs))
 """
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from golden.model.int_model import dequantize
-from golden.spec.container import BadMagic
 from golden.spec.machine import ABI_VERSION, SMALL
 from golden.spec.machine import NANO as NANO_MACHINE
 from golden.spec.model import NANO
+from golden.spec.program.container import BadMagic
 from host.driver import Session, open_device
 from host.driver.errors import (
     DeviceLost,

@@ -14,11 +14,11 @@ from golden.spec.model import MODELS, ConfigError
 from golden.spec.quantized import Plan
 from host.cli import main
 from host.compiler.compile import compile_model
+from host.compiler.skeleton import skeleton
 from host.explore.area import area
 from host.explore.design_space import Geometry, geometries
 from host.explore.errors import NothingFits
 from host.explore.evaluate import RESOURCES, explore_geometry
-from host.explore.model_skeleton import skeleton
 from host.explore.pareto_front import dominates, front, held_by, slowed_by
 from host.explore.search import search
 from host.performance.timeline import predict

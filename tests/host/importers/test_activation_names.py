@@ -10,8 +10,8 @@ from golden.files.errors import UnsupportedModel
 from golden.spec.activations import ACTIVATIONS
 from host.importers import import_checkpoint
 from host.importers.activations import NAMES
-from tests.host.importers.test_importers import DEIT, HALF, made, same, save_safe
 from tests.host.support import layouts
+from tests.host.support.checkpoints import DEIT, HALF, made, same, save_safe
 
 
 def test_every_name_means_an_activation():

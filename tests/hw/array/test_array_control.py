@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Array control against the loops of the ISA: every beat, context, job and release; bubbles; stalls; bandwidth."""
+"""Array control against the loops of the ISA: every beat, context, job and release; windows; bubbles; stalls;
+bandwidth."""
 
 import dataclasses
 import os
@@ -10,7 +11,7 @@ import pytest
 from golden.spec.activations import ACT_SHIFT_MAX, BY_CODE
 from golden.spec.isa import Dest, Index, Opcode, decode, encode
 from golden.spec.machine import NANO, TN, MachineConfig
-from golden.spec.tiling import ceil_div
+from golden.spec.tiling import ceil_div, window_slices
 from hw.array.array_control import ArrayControl
 from sim.runner import run_bench
 from sim.streams import bursts, half, reset, seeded, start
@@ -19,7 +20,7 @@ from tests.hw.support.array_neighbours import Manners, Neighbours
 
 CONFIGS = {
     "nano": NANO,
-    "wide": dataclasses.replace(NANO, name="wide", tm=4, tk=16, lane_rows=16, ring_lines=1024, kv_tiles=64),
+    "wide": dataclasses.replace(NANO, name="wide", tm=4, tk=16, lane_rows=16, ring_lines=2048, kv_tiles=64),
     "tall": dataclasses.replace(NANO, name="tall", tm=8, tk=4),
 }
 CFG: MachineConfig = CONFIGS[os.environ.get("ARRAY_CFG", "nano")]
@@ -27,14 +28,28 @@ CFG: MachineConfig = CONFIGS[os.environ.get("ARRAY_CFG", "nano")]
 
 @pytest.mark.parametrize("config", list(CONFIGS))
 def test_array_control(config):
-    tests = ["programs_match_the_loops", "key_and_value_bytes_do_not_grow_with_lanes"] if config == "tall" else None
-    run_bench(ArrayControl(CONFIGS[config]), module=__name__, name=f"array_control-{config}", tests=tests,
-              env={"ARRAY_CFG": config})
+    some = ["programs_match_the_loops", "windows_have_no_bubble", "key_and_value_bytes_do_not_grow_with_lanes"]
+    run_bench(ArrayControl(CONFIGS[config]), module=__name__, name=f"array_control-{config}",
+              tests=some if config == "tall" else None, env={"ARRAY_CFG": config})
 
 
 def linear(**fields) -> dict:
     known = {name: fields.pop(name, 0) for name in ("expert", "count")}
     return {"word": encode(Opcode.LINEAR, **fields), **known}
+
+
+def random_window(rng, **fields) -> dict:
+    """A convolution of a small strip; ``fields`` are given, the others at random."""
+    wide = int(rng.random() < 0.3)
+    f = {"window": rng.choice([1, 1, 1, 2, 3, 4]), "width": rng.randint(1, 2 * CFG.tm + 1), "lines": rng.randint(1, 2),
+         "pitch": rng.randrange(1024), "edges": rng.randrange(16), "src_row": rng.randrange(1 << 16),
+         "src_stride": rng.randrange(256), "src_plane": rng.randrange(256), "src_wide": wide,
+         "src_unsigned": int(not wide and rng.random() < 0.7), "tiles": rng.randint(1, 2),
+         "dst": rng.choice([Dest.UNSIGNED8, Dest.UNSIGNED8, Dest.OPERAND16, Dest.RESIDUAL, Dest.VALUE]),
+         "dst_row": rng.randrange(1 << 16), "dst_stride": rng.randrange(256), "dst_plane": rng.randrange(256)} | fields
+    while window_slices(f["window"]) > CFG.ring_rows // CFG.steps:  # a tile's weights fit the ring
+        f["window"] -= 1
+    return linear(**f, tokens=f["width"] * f["lines"], slices=window_slices(f["window"]))
 
 
 def random_linear(rng, tb: Testbench) -> dict:
@@ -76,8 +91,11 @@ def random_program(rng, tb: Testbench, length: int) -> list[dict]:
     """LINEARs and ATTENTIONs. An expert's queue keeps its entries: each instruction has its own expert."""
     program = []
     while len(program) < length:
-        if rng.random() < 0.3:
+        kind = rng.random()
+        if kind < 0.3:
             program.append(random_attention(rng, tb))
+        elif kind < 0.5:
+            program.append(random_window(rng))
         else:
             before = dict(tb.queues)
             issue = random_linear(rng, tb)
@@ -117,6 +135,25 @@ async def linear_after_linear_has_no_bubble(dut):
 
 
 @cocotb.test()
+async def windows_have_no_bubble(dut):
+    """Groups, lines, tiles and LINEARs follow each other without a gap; the last group of a line is not full. Half as
+    many operand rows are read as the lanes get when tm = 4."""
+    await start(dut)
+    rng, rows = seeded("window"), min(4, CFG.ring_rows // CFG.steps // window_slices(1))
+    shape = {"window": rows, "width": 2 * CFG.tm + 1, "lines": 2, "dst": Dest.UNSIGNED8, "src_wide": 0, "edges": 0}
+    issues = [random_window(rng, **shape | change) for change in (
+        {"tiles": 2}, {"edges": 15, "tiles": 1}, {"src_wide": 1, "src_unsigned": 0, "tiles": 1, "lines": 1})]
+    issues.insert(2, linear(tokens=2 * CFG.tm, tiles=1, slices=12, src_stride=3, dst=Dest.OPERAND8, dst_stride=1))
+    got = await run(dut, issues, Manners(release=(12, 12)))
+    assert gaps(got) == 0, f"{gaps(got)} bubbles in {len(got.beats)} beats; {got.counts}"
+    lasts = [n + 1 for n, beat in enumerate(got.loops.beats) if beat["last"]]
+    assert lasts[0] == lasts[1] - lasts[0] == window_slices(rows) * CFG.steps
+    cocotb.log.info("%s operand rows a position: %s beats a group", rows, lasts[0])
+    times = [cycle for cycle, _ in got.beats]
+    assert times[0] == ArrayControl(CFG).LATENCY, f"The first beat came after {times[0]} cycles."
+
+
+@cocotb.test()
 async def programs_match_the_loops(dut):
     rng, tb = seeded("programs"), Testbench(CFG, 2)
     await start(dut)
@@ -124,6 +161,10 @@ async def programs_match_the_loops(dut):
     got = await run(dut, issues, tb=tb)
     coverage = {kind: sum(beat["kind"] == kind for beat in got.loops.beats) for kind in ("ring", "key", "value")}
     cocotb.log.info("beats %s, traversals %s, jobs %s", coverage, len(got.loops.traversals), len(got.loops.jobs))
+    windows = [f for f in (decode(issue["word"])[1] for issue in issues) if f.get("window")]
+    assert len(windows) > 5 and {f["src_wide"] for f in windows} == {0, 1}
+    assert {bool(f["width"] % CFG.tm) for f in windows} == {False, True}
+    assert {f["edges"] >> side & 1 | side << 1 for f in windows for side in range(4)} == set(range(8))
     assert min(coverage.values()) > 100 and got.loops.traversals and len(got.loops.jobs) > 4, "too thin a stimulus"
 
 
@@ -140,6 +181,10 @@ async def programs_match_under_stalls(dut):
         tb = Testbench(CFG, 10 + n)
         got = await run(dut, random_program(rng, tb, 10), manners, tb, salt=str(n))
         cocotb.log.info("%s", got.counts)
+        await reset(dut)
+        window = [random_window(rng, window=rows) for rows in (1, 2)]
+        await run(dut, window, manners, tb, salt=f"windows{n}")
+        await reset(dut)
 
 
 @cocotb.test()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operand loader: the rows of each group, lane by lane, never more than fit; queue traversals; one row a cycle."""
+"""Operand loader: the rows of each group, lane by lane, never more than fit; windows of a convolution, each source row
+read once for a group; queue traversals; one row a cycle."""
 
 import dataclasses
 import itertools
@@ -10,9 +11,9 @@ import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from golden.spec import isa
-from golden.spec.isa import Dest, Index, Opcode, encode
+from golden.spec.isa import Dest, Edge, Index, Opcode, encode
 from golden.spec.machine import NANO
-from golden.spec.tiling import ceil_div
+from golden.spec.tiling import WINDOW, ceil_div, window_slices
 from hw.array.operand_loader import OperandLoader
 from hw.array.token_group import group
 from hw.array.token_iterator import TRAVERSAL
@@ -30,14 +31,44 @@ def test_loader(config):
     run_bench(OperandLoader(CONFIGS[config]), module=__name__, name=f"loader-{config}", env={"LOADER_CFG": config})
 
 
-def expect(issue: dict, entries: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], list[dict], int]:
-    """(lane, operand row) in order, group records, lane rows of each group."""
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """An operand row, None for zeros, and the lane rows that it fills: their numbers, by lane. ``ends`` lane rows are
+    complete after it."""
+
+    row: int | None
+    lanes: dict[int, int]
+    ends: int = 0
+
+
+def window_reads(f: dict, group: range, base: int) -> list[Read]:
+    """Reads of a group of neighbouring results: each source position once for each line of their windows."""
+    y, x = group[0] // f["width"], group[0] % f["width"]
+    height, width = (length + 2 - bool(f["edges"] & before) - bool(f["edges"] & after) for length, before, after in (
+        (f["lines"], Edge.TOP, Edge.BOTTOM), (f["width"], Edge.LEFT, Edge.RIGHT)))  # of the strip
+    first_y, first_x = y - bool(f["edges"] & Edge.TOP), x - bool(f["edges"] & Edge.LEFT)
+    reads = []
+    for plane in range(1 + f["src_wide"]):
+        for line in range(WINDOW):
+            for row in range(f["window"]):
+                for column in range(len(group) + WINDOW - 1):
+                    at, to = first_y + line, first_x + column
+                    there = 0 <= at < height and 0 <= to < width
+                    address = (f["src_row"] + (at * f["pitch"] + to) * f["src_stride"] + row + plane * f["src_plane"])
+                    lanes = {lane: base + column - lane for lane in range(len(group)) if 0 <= column - lane < WINDOW}
+                    reads.append(Read(address & 0xFFFF if there else None, lanes, int(column >= len(group) - 1)))
+                base += WINDOW
+    return reads
+
+
+def expect(issue: dict, entries: list[tuple[int, int]], base: int) -> tuple[list[Read], list[dict], int]:
+    """Reads in order, group records, lane rows; ``base``: lane rows before."""
     opcode, f = isa.decode(issue["word"])
-    reads, groups, rows = [], [], []
+    reads, groups, before = [], [], base
     attention = opcode == Opcode.ATTENTION
     if attention:
         f |= {"src_index": 0, "dst_index": 0, "tokens": f["queries"], "src_row": f["q_row"],
-              "src_stride": f["q_stride"], "src_wide": 0, "src_plane": 0, "dst": None}
+              "src_stride": f["q_stride"], "src_wide": 0, "src_plane": 0, "dst": None, "window": 0}
     queued = f["src_index"] or f["dst_index"]
     count = issue["count"] if queued else f["tokens"]
     for pass_ in range(f["heads"] if attention else 1 if f["dst"] == Dest.GATE else f["tiles"]):
@@ -45,22 +76,28 @@ def expect(issue: dict, entries: list[tuple[int, int]]) -> tuple[list[tuple[int,
         if attention:
             start_row = pass_ * f["head_slices"] // 4
             row_count = (pass_ * f["head_slices"] + f["head_slices"] - 1) // 4 - start_row + 1
-        extra = {Dest.RESIDUAL: pass_, Dest.OPERAND8: pass_ // 2, Dest.OPERAND16: pass_ // 2}.get(f["dst"], 0)
-        for first in range(0, count, CFG.tm):
-            tokens = range(first, min(first + CFG.tm, count))
+        extra = {Dest.RESIDUAL: pass_, Dest.OPERAND8: pass_ // 2, Dest.OPERAND16: pass_ // 2,
+                 Dest.UNSIGNED8: pass_ // 2}.get(f["dst"], 0)
+        length = f["width"] if f["window"] else count
+        for tokens in (range(begin + n, begin + min(n + CFG.tm, length)) for begin in range(0, count, length)
+                       for n in range(0, length, CFG.tm)):
             number = [entries[i][0] if entries else i for i in tokens]
             src = [n if f["src_index"] == Index.QUEUE_TOKEN else i for i, n in zip(tokens, number, strict=True)]
             dst = [n if f["dst_index"] == Index.QUEUE_TOKEN else i for i, n in zip(tokens, number, strict=True)]
-            for plane in range(1 + f["src_wide"]):
-                for row in range(row_count):
-                    reads += [(lane, (f["src_row"] + s * f["src_stride"] + start_row + plane * f["src_plane"] + row)
-                               & 0xFFFF) for lane, s in enumerate(src)]
-            groups.append({"first": int(first == 0), "last": int(first + CFG.tm >= count), "count": len(tokens),
+            if f["window"]:
+                reads += window_reads(f, tokens, base)
+                base += WINDOW * WINDOW * f["window"] * (1 + f["src_wide"])
+            else:
+                for plane, row in itertools.product(range(1 + f["src_wide"]), range(row_count)):
+                    offset = start_row + plane * f["src_plane"] + row
+                    reads += [Read((f["src_row"] + s * f["src_stride"] + offset) & 0xFFFF, {lane: base},
+                                   int(lane == len(src) - 1)) for lane, s in enumerate(src)]
+                    base += 1
+            groups.append({"first": int(tokens[0] == 0), "last": int(tokens[-1] == count - 1), "count": len(tokens),
                            "lanes": [{"present": 1, "row": (f["dst_row"] + d * f["dst_stride"] + extra) & 0xFFFF,
                                       "token": d, **({"multiplier": entries[i][1]} if entries else {})}
                                      for i, d in zip(tokens, dst, strict=True)]})
-            rows.append(row_count * (1 + f["src_wide"]))
-    return reads, groups, rows
+    return reads, groups, base - before
 
 
 class Bench:
@@ -68,10 +105,10 @@ class Bench:
 
     def __init__(self, dut, program: list[tuple[dict, list]], *, operand=never, entry=never, takes=never, free=1.0):
         self.dut, self.rng, self.operand, self.free_rate = dut, seeded("bench"), operand, free
-        self.reads, self.groups, self.rows = [], [], []
+        self.reads, self.groups, base = [], [], 0
         for issue, entries in program:
-            for total, part in zip((self.reads, self.groups, self.rows), expect(issue, entries), strict=True):
-                total += part
+            reads, groups, rows = expect(issue, entries, base)
+            self.reads, self.groups, base = self.reads + reads, self.groups + groups, base + rows
         self.queues = [(issue["expert"], entries, passes(issue)) for issue, entries in program if entries]
         self.asked, self.writes, self.freed, self.cycle, self.times = [], [], 0, 0, []
         self.sink = Sink(dut, "o_group", group(CFG), stall=takes)
@@ -91,11 +128,8 @@ class Bench:
                                       for n, (t, w) in enumerate(entries))
 
     async def memory(self):
-        d, answers, loaded = self.dut, [], 0
-        row_ends = []  # place in self.reads after each lane row
-        for n, (lane, _) in enumerate(self.reads):
-            if n + 1 == len(self.reads) or self.reads[n + 1][0] <= lane:
-                row_ends.append(n + 1)
+        d, answers, loaded, complete = self.dut, [], 0, 0
+        bits = len(d.lane_row) // CFG.tm
         while True:
             ready = int(not self.operand(self.rng))
             d.o_operand_read__ready.value = ready
@@ -107,17 +141,19 @@ class Bench:
                 self.times.append(self.cycle)
             lanes = int(d.lane_en.value)
             if lanes:
-                lane, row = self.reads[len(self.writes)]
-                place = next(n for n, end in enumerate(row_ends) if end > len(self.writes))
-                assert lanes == 1 << lane, f"Write {len(self.writes)} went to lanes {lanes:b}, expected lane {lane}."
-                assert int(d.lane_row.value) == place % DEPTH
-                assert place - self.freed < DEPTH, f"Lane row {place} overwrote one that was not free."
-                got = int(d.lane_data.value) & 0xFFFF
-                assert got == row, f"Write {len(self.writes)} brought operand row {got}, expected {row}."
-                self.writes.append(row)
+                number, want = len(self.writes), self.reads[len(self.writes)]
+                assert lanes == sum(1 << lane for lane in want.lanes), f"Write {number}: lanes {lanes:b}, {want}"
+                for lane, place in want.lanes.items():
+                    got = int(d.lane_row.value) >> lane * bits & (1 << bits) - 1
+                    assert got == place % DEPTH, f"Write {number}, lane {lane}: to row {got}, expected {place % DEPTH}."
+                    assert place - self.freed < DEPTH, f"Lane row {place} overwrote one that was not free."
+                got = int(d.lane_data.value)
+                assert got == 0 if want.row is None else got & 0xFFFF == want.row, f"Write {number}: {got:x}, {want}"
+                self.writes.append(want.row)
+                complete += want.ends
             now = int(d.loaded.value)
             loaded += (now - loaded) % (2 * DEPTH)
-            assert loaded <= sum(end <= len(self.writes) for end in row_ends) and self.freed <= loaded
+            assert loaded <= complete and self.freed <= loaded
             if self.freed < loaded and self.rng.random() < self.free_rate:
                 self.freed += 1
             self.cycle += 1
@@ -134,7 +170,7 @@ class Bench:
             await FallingEdge(self.dut.clk)
         for task in (*self.tasks, self.sink.task, self.traversals.task):
             task.cancel()
-        assert self.asked == [row for _, row in self.reads]
+        assert self.asked == [read.row for read in self.reads if read.row is not None]
         experts = [e for e, _, n in self.queues for _ in range(n)]
         assert [traversal["expert"] for traversal in self.traversals.values] == experts
         for n, (want, got) in enumerate(zip(self.groups, self.sink.values, strict=True)):
@@ -150,6 +186,16 @@ def passes(issue: dict) -> int:
     return f["tiles"]
 
 
+def window_issue(rng, **fields) -> dict:
+    """A convolution of a small strip, its fields at random but for ``fields``."""
+    f = {"window": rng.randint(1, 4), "width": rng.randint(1, 2 * CFG.tm + 1), "lines": rng.randint(1, 3),
+         "pitch": rng.randrange(1024), "edges": rng.randrange(16), "src_wide": rng.getrandbits(1),
+         "src_plane": rng.randrange(256), "tiles": rng.randint(1, 2),
+         "dst": rng.choice([Dest.UNSIGNED8, Dest.UNSIGNED8, Dest.OPERAND16, Dest.RESIDUAL])} | fields
+    f |= {"tokens": f["width"] * f["lines"], "slices": window_slices(f["window"])}
+    return {"word": encode(Opcode.LINEAR, **f), "expert": 0, "count": 0}
+
+
 def random_program(rng, length: int) -> list[tuple[dict, list]]:
     program = []
     for _ in range(length):
@@ -162,6 +208,9 @@ def random_program(rng, length: int) -> list[tuple[dict, list]]:
                 queries=rng.randint(1, 9), q_row=places["src_row"], q_stride=places["src_stride"],
                 dst_row=places["dst_row"], dst_stride=places["dst_stride"])
         else:
+            if rng.random() < 0.4:
+                program.append((window_issue(rng, **places), []))
+                continue
             index = rng.choice([(0, 0), (0, 0), (Index.QUEUE_TOKEN, Index.QUEUE_SLOT),
                                 (Index.QUEUE_SLOT, Index.QUEUE_TOKEN)])
             dst = rng.choice(list(Dest)[:3] if index[0] else list(Dest))
@@ -180,11 +229,21 @@ def random_program(rng, length: int) -> list[tuple[dict, list]]:
 @cocotb.test()
 async def loads_every_row_once(dut):
     await start(dut)
-    bench = Bench(dut, random_program(seeded("plain"), 25))
+    program = random_program(seeded("plain"), 80)
+    bench = Bench(dut, program)
     await bench.finish()
-    cocotb.log.info("%s rows, %s groups, %s traversals", len(bench.reads), len(bench.groups),
-                    len(bench.traversals.values))
+    shared = [read for read in bench.reads if len(read.lanes) > 1]
+    cocotb.log.info("%s rows, %s of them shared, %s beyond an edge, %s groups, %s traversals", len(bench.reads),
+                    len(shared), len(bench.reads) - len(bench.asked), len(bench.groups), len(bench.traversals.values))
     assert len(bench.reads) > 500 and len(bench.traversals.values) > 5
+    assert len(shared) > 500 and len(bench.reads) - len(bench.asked) > 100
+    windows = [f for f in (isa.decode(issue["word"])[1] for issue, _ in program) if f.get("window")]
+    for what, seen in (("rows", {f["window"] for f in windows}), ("wide", {f["src_wide"] for f in windows}),
+                       ("edges", {f["edges"] >> side & 1 | side << 1 for f in windows for side in range(4)}),
+                       ("rests", {f["width"] % CFG.tm for f in windows}),
+                       ("narrow", {f["width"] < CFG.tm for f in windows})):
+        wanted = {"rows": 4, "wide": 2, "edges": 8, "rests": CFG.tm, "narrow": 2}[what]
+        assert len(seen) == wanted, f"{what}: the windows were only {seen}"
 
 
 @cocotb.test()
@@ -203,7 +262,9 @@ async def sustains_one_row_a_cycle(dut):
     def issue(tokens, tiles):
         return {"word": encode(Opcode.LINEAR, tokens=tokens, tiles=tiles, slices=12, src_stride=3), "expert": 0,
                 "count": 0}
-    bench = Bench(dut, [(issue(4 * CFG.tm, 3), []), (issue(3 * CFG.tm + 1, 2), []), (issue(CFG.tm, 4), [])])
+    window = window_issue(seeded("window"), edges=0, width=2 * CFG.tm + 1, lines=2)
+    bench = Bench(dut, [(issue(4 * CFG.tm, 3), []), (issue(3 * CFG.tm + 1, 2), []), (window, []),
+                        (issue(CFG.tm, 4), []), (window, []), (window, [])])
     await bench.finish()
     assert bench.times[0] == OperandLoader.LATENCY + CFG.tm - 1, bench.times[0]
     gaps = bench.times[-1] - bench.times[0] + 1 - len(bench.times)

@@ -16,10 +16,10 @@ from golden.spec.tiling import SLICES_PER_ROW
 from hw.ctrl.bounds_check import BoundsChecker
 from sim.runner import run_bench
 from sim.streams import seeded, start
-from tests.hw.support.programs import PLAIN, TAME, random_word
+from tests.hw.support.programs import NO_WINDOW, PLAIN, TAME, random_word, window
 
 pytestmark = pytest.mark.rtl
-OPCODES = (*PLAIN, Opcode.LINEAR, Opcode.LINEAR, Opcode.GATE, Opcode.EXPERTS)
+OPCODES = (*PLAIN, Opcode.LINEAR, Opcode.LINEAR, Opcode.GATE, Opcode.EXPERTS, Opcode.UPSAMPLE)
 WORDS = 20_000
 ROWS = ("row", "src_row", "dst_row", "q_row", "normalized_row", "key_tile", "value_tile")
 
@@ -50,6 +50,10 @@ class Model:
         if len(pair) == 2 and pair[0].resource == pair[1].resource:
             gap = max(pair[0].base - pair[1].end, pair[1].base - pair[0].end)
             self.seen.update([(opcode, "apart" if gap >= 0 else "met")] + [(opcode, gap)] * (-1 <= gap <= 0))
+        if f.get("window") and not any(wrong):
+            self.seen.update(("window", f["edges"] >> side & 1, side) for side in range(4))
+            self.seen.update([("window", "wide")] * f["src_wide"])
+        self.seen.update([(opcode, "far")] * (f.get("strip_last", 0) > 0xFFFF))
         self.state = after(opcode, f, state)
         return any(wrong) or met, any(r.end > capacity(NANO, r.resource) for r in used)
 
@@ -82,9 +86,26 @@ def draw(rng, opcode: Opcode, state: ProgramState) -> int:
                    "retain_weights": int(rng.random() < 0.6)}
         back = state.held - fields["tiles"] * fields["slices"] + rng.choice([0, 0, 0, 1, -1])
         fields["reuse_offset"] = min(max(back, 0), bounds(opcode, "reuse_offset")[1])
+    if opcode is Opcode.LINEAR:
+        fields |= draw_window(rng, fields) if rng.random() < 0.4 else NO_WINDOW
+        fields |= {rng.choice(list(NO_WINDOW)): 1} if rng.random() < 0.02 else {}
+    if opcode is Opcode.UPSAMPLE and not wild:
+        fields["rows"] = rng.randint(1, 4)
     if rng.random() < 0.2:
         fields |= rng.choice([adjacent, full])(rng, opcode, fields, state)
     return random_word(rng, opcode, **fields)
+
+
+def draw_window(rng, fields: dict[str, int]) -> dict[str, int]:
+    """A convolution, in most cases one without a contradiction; ``fields`` may be those of any LINEAR."""
+    sizes = {"width": rng.randint(1, 6), "lines": rng.randint(1, 4), "pitch": rng.randint(0, 8)} if (
+        rng.random() < 0.7) else {name: fields[name] for name in ("width", "lines", "pitch")}
+    found = sizes | window(rng.choice([1, 1, 2, 3, 14]), sizes)
+    for name, most in (("tokens", 4095), ("slices", 511)):
+        found[name] = min(most, max(1, found[name] + rng.choice([0] * 12 + [1, -1])))
+    found |= {"tokens": 0} if rng.random() < 0.03 else {}
+    found |= {"src_index": fields["src_index"]} if rng.random() < 0.05 else {}
+    return found | ({"src_stride": rng.randint(0, 4)} if rng.random() < 0.7 else {})
 
 
 def adjacent(rng, opcode: Opcode, fields: dict[str, int], state: ProgramState) -> dict[str, int]:
@@ -127,13 +148,17 @@ async def agrees_with_the_rules_in_integers(dut):
                 word = random_word(rng, Opcode.LINEAR, dst=Dest.RESIDUAL, retain_weights=0, reuse_weights=0)
             dut.word.value = word
             verdict = model.check(word, body)
+            opcode, f = decode(word)
+            nothing = opcode is Opcode.LINEAR and f["window"] and not f["lines"] * f["width"]  # contradicts itself
             if not refused:
-                due[cycle + BoundsChecker.LATENCY] = verdict, word
+                due[cycle + BoundsChecker.LATENCY] = verdict, word, nothing
         else:
             dut.body.value = body
         if cycle in due:
-            expected, checked = due.pop(cycle)
+            expected, checked, nothing = due.pop(cycle)
             got = bool(int(dut.contradiction.value)), bool(int(dut.beyond.value))
+            if nothing:  # then ``beyond`` means nothing
+                got, expected = got[:1], expected[:1]
             assert got == expected, (cycle, decode(checked), got, expected)
             verdicts[got] += 1
         await FallingEdge(dut.clk)
@@ -142,8 +167,11 @@ async def agrees_with_the_rules_in_integers(dut):
     for resource in Resource:
         assert seen[resource, "in"] > 5 and seen[resource, "out"] > 5, (resource, seen)
         assert seen[resource, 0] and seen[resource, 1], f"{resource.name}: never exactly full, or one beyond"
-    for opcode in (Opcode.COPY, Opcode.NORM, Opcode.LINEAR, Opcode.ATTENTION):
+    for opcode in (Opcode.COPY, Opcode.NORM, Opcode.LINEAR, Opcode.ATTENTION, Opcode.UPSAMPLE):
         assert all(seen[opcode, gap] for gap in ("apart", "met", -1, 0)), (opcode, seen)
-    for opcode, count in ((Opcode.NORM, 2), (Opcode.LINEAR, 11), (Opcode.ATTENTION, 2), (Opcode.GATE, 4),
+    for opcode in (Opcode.LINEAR, Opcode.UPSAMPLE):
+        assert seen[opcode, "far"] > 20, seen  # positions of the strip that take more than 16 bits
+    assert all(seen["window", there, side] > 50 for there in (0, 1) for side in range(4)) and seen["window", "wide"]
+    for opcode, count in ((Opcode.NORM, 2), (Opcode.LINEAR, 13), (Opcode.ATTENTION, 2), (Opcode.GATE, 4),
                           (Opcode.EXPERTS, 2)):
         assert all(seen[opcode, n] for n in range(count)), (opcode, seen)

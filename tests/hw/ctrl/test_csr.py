@@ -4,7 +4,7 @@
 import cocotb
 import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
-from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
+from cocotbext.axi import AxiResp
 
 from golden.spec.machine import ABI_VERSION, NANO
 from golden.spec.regs import BY_NAME, ID, REGISTERS, Access, Cause, Ctrl, StatusBits
@@ -12,7 +12,8 @@ from golden.spec.status import Status
 from hw.ctrl.counters import EVENT_BITS
 from hw.ctrl.csr import COUNTERS, SETTINGS, Csr
 from sim.runner import run_bench
-from sim.streams import cycles, seeded, start, until
+from sim.streams import cycles, start, until
+from tests.hw.support.register_host import Host
 
 pytestmark = pytest.mark.rtl
 FIXED = {"ID": ID, "ABI": ABI_VERSION, "FINGERPRINT": NANO.fingerprint}
@@ -20,53 +21,6 @@ FIXED = {"ID": ID, "ABI": ABI_VERSION, "FINGERPRINT": NANO.fingerprint}
 
 def test_csr():
     run_bench(Csr(NANO), module=__name__)
-
-
-class Host:
-    """Reads and writes registers by name through cocotbext-axi."""
-
-    def __init__(self, dut, seed=0):
-        self.dut, self.rng = dut, seeded(f"host{seed}")
-        self.master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "axi_"), dut.clk, dut.rst)
-        for interface in (self.master.write_if, self.master.read_if):
-            interface.log.setLevel("WARNING")
-        for name in ("busy", "done", "code", "err_index", "err_addr", "run_id", "event", "clear"):
-            getattr(dut, name).value = 0
-        dut.drained.value = 1
-        self.starts = self.aborts = 0
-        cocotb.start_soon(self._watch())
-
-    async def _watch(self):
-        while True:
-            await RisingEdge(self.dut.clk)
-            if not int(self.dut.rst.value):
-                self.starts += int(self.dut.start.value)
-                self.aborts += int(self.dut.abort.value)
-
-    async def write(self, offset, data: bytes, expected=AxiResp.OKAY):
-        assert (await self.master.write(offset, data)).resp is expected, hex(offset)
-
-    async def read(self, offset, expected=AxiResp.OKAY) -> int:
-        answer = await self.master.read(offset, 4)
-        assert answer.resp is expected, hex(offset)
-        return int.from_bytes(answer.data, "little")
-
-    async def put(self, name, value, half=0):
-        await self.write(BY_NAME[name].offset + 4 * half, value.to_bytes(4, "little"))
-
-    async def get(self, name) -> int:
-        register = BY_NAME[name]
-        value = await self.read(register.offset)
-        return value | await self.read(register.offset + 4) << 32 if register.wide else value
-
-    async def finish(self, code=Status.OK, **results):
-        """The supervisor's side: the job is over."""
-        await FallingEdge(self.dut.clk)
-        self.dut.busy.value, self.dut.done.value, self.dut.code.value = 0, 1, code
-        for name, value in results.items():
-            getattr(self.dut, name).value = value
-        await FallingEdge(self.dut.clk)
-        self.dut.done.value = 0
 
 
 async def ready(dut, seed=0):

@@ -137,7 +137,8 @@ async def issues_in_order_and_keeps_waits(dut):
         for stall in (never, half, bursts()):
             tb = Testbench(dut, slow=slow, stall=stall)
             await reset(dut)
-            words = program(NANO, [random_word(rng, rng.choice(PLAIN), wait=rng.choice([0, 0, rng.randrange(16)]))
+            words = program(NANO, [random_word(rng, rng.choice((*PLAIN, Opcode.UPSAMPLE)),
+                                               wait=rng.choice([0, 0, rng.randrange(16)]))
                                    for _ in range(40)])
             await tb.run(words)
             check(tb, words)

@@ -6,7 +6,7 @@ import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from golden.spec import tiling
-from golden.spec.isa import STREAM_LINES, Opcode, decode, encode, stream_lines
+from golden.spec.isa import STREAM_LINES, Opcode, encode
 from golden.spec.machine import LINE, NANO
 from golden.spec.machine import MAX_EXPERTS as EXPERTS
 from hw.ctrl.credits import MULTIPLIER_LINES, NORM_LINES
@@ -15,6 +15,7 @@ from hw.dma.weight_lines import CHUNK, CHUNK_LINES, ROUTE, Destination
 from sim.runner import run_bench
 from sim.streams import Sink, Source, cycles, half, never, reset, seeded, start, until
 from tests.hw.support.programs import PLAIN, program, random_word
+from tests.hw.support.weight_segments import expected
 
 pytestmark = pytest.mark.rtl
 DEPTHS = {Destination.RING: NANO.ring_lines, Destination.PARAM: NANO.param_lines, Destination.NORM: NORM_LINES,
@@ -118,39 +119,6 @@ class Testbench:
         return routes
 
 
-def segments(opcode, f):
-    """(destination, lines, skipped) of one instruction, from its record."""
-    used = stream_lines(opcode, f)
-    return [(Destination(int(part.destination)), part.lines, part.skipped) for part in used.segments] * used.times
-
-
-def expected(words, orders):
-    """Segments (destination, lines, first line) and every line number, in order."""
-    found, lines, position, orders = [], [], 1, list(orders)
-
-    def consume(word, base):
-        opcode, fields = decode(word)
-        line = base + fields.get("stream", 0)
-        for target, count, skipped in segments(opcode, fields):
-            if not skipped:
-                found.append((target, count, line))
-                lines.extend((line + n) % STREAM_LINES for n in range(count))
-            line += count
-
-    while True:
-        opcode, fields = decode(words[position])
-        if opcode is Opcode.END:
-            return found, lines
-        if opcode is Opcode.EXPERTS:
-            for e in (e for e in orders.pop(0) if e < fields["experts"]):
-                for step in range(fields["body"]):
-                    consume(words[position + 1 + step], fields["stream"] + e * fields["pitch"])
-            position += fields["body"]
-        else:
-            consume(words[position], 0)
-        position += 1
-
-
 def small(rng, opcode, **fixed):
     """A random instruction with few lines, so that a bench can follow many of them."""
     sizes = {Opcode.LINEAR: {"tiles": rng.randint(1, 5), "slices": rng.choice([1, 2, 12, 24])},
@@ -168,7 +136,8 @@ async def asks_for_every_line_once_and_in_order(dut):
     for stall, consume in ((never, 0.9), (half, 0.3), (never, 0.1)):
         tb = Testbench(dut, stall=stall, consume=consume)
         await reset(dut)
-        needed = [small(rng, Opcode.ATTENTION), small(rng, Opcode.NORM), small(rng, Opcode.LINEAR, reuse_weights=0)]
+        needed = [small(rng, Opcode.UPSAMPLE), small(rng, Opcode.ATTENTION), small(rng, Opcode.NORM),
+                  small(rng, Opcode.LINEAR, reuse_weights=0)]
         words = program(NANO, [*(small(rng, rng.choice(PLAIN)) for _ in range(25)), *needed])
         routes = await tb.run(words)
         assert {target for target, _, _ in routes} == set(Destination)

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LOAD, STORE and COPY against byte arrays: every memory, stalls everywhere, rates, local ranges, reset."""
+"""LOAD, STORE, COPY and UPSAMPLE against byte arrays: every memory, stalls everywhere, rates, local ranges, reset."""
 
 import cocotb
+import numpy as np
 import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
 
+from golden.ops.upsample import upsample
 from golden.spec.isa import Memory, Opcode, Region, encode
 from golden.spec.machine import LINE, NANO
 from golden.spec.status import Status
 from hw.axi import BEAT_BITS, BEAT_BYTES, LINE_BEATS, TRANSFER
 from hw.dma.load_store import LoadStore
+from hw.dma.upsample.upsample import Upsample
 from hw.interfaces import ISSUE, OPERAND_ROW, OPERAND_WRITE, READ_LATENCY, RESIDUAL_WRITE
 from hw.memory.row_memory import RowMemory
 from sim.payload import pack
@@ -17,7 +20,7 @@ from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 
 pytestmark = pytest.mark.rtl
-BASES = {Region.TABLES: 0x8_0000_0000, Region.INPUT: 0x9_FFFF_FFC0, "output": 0xFFFF_FFFF_0000_0000}
+BASES = {Region.TABLES: 0x8_0000_0000, Region.INPUT: 0x9_FFFF_FFC0, Region.OUTPUT: 0xFFFF_FFFF_0000_0000}
 DEPTH = {Memory.OPERAND: NANO.operand_rows, Memory.RESIDUAL: NANO.residual_rows}
 
 
@@ -49,12 +52,12 @@ class Reader:
 class Testbench:
     """The unit's neighbours: two on-chip memories as lists of integers, and the main port as the streams it sees."""
 
-    def __init__(self, dut, *, stall=never):
+    def __init__(self, dut, *, stall=never, read_stall=None):
         self.dut, self.rng = dut, seeded("tb")
         self.rows = {memory: [self.rng.getrandbits(8 * LINE) for _ in range(depth)] for memory, depth in DEPTH.items()}
         for memory, name in ((Memory.OPERAND, "operand"), (Memory.RESIDUAL, "residual")):
             wrap = (lambda row: pack(OPERAND_ROW, {"data": row, "exp": [3, 1]})) if memory is Memory.OPERAND else int
-            Reader(dut, f"o_{name}_read", f"i_{name}_row", self.rows[memory], wrap, stall)
+            Reader(dut, f"o_{name}_read", f"i_{name}_row", self.rows[memory], wrap, read_stall or stall)
         self.writes = {Memory.OPERAND: Sink(dut, "o_operand_write", OPERAND_WRITE, stall=stall),
                        Memory.RESIDUAL: Sink(dut, "o_residual_write", RESIDUAL_WRITE, stall=stall)}
         self.load, self.store = Sink(dut, "o_load", TRANSFER, stall=stall), Sink(dut, "o_store", TRANSFER, stall=stall)
@@ -63,7 +66,7 @@ class Testbench:
         self.issue = Source(dut, "i", ISSUE)
         dut.stored.value = 1
         dut.table_addr.value, dut.input_addr.value = BASES[Region.TABLES], BASES[Region.INPUT]
-        dut.output_addr.value = BASES["output"]
+        dut.output_addr.value = BASES[Region.OUTPUT]
         self.retired = self.faults = 0
         cocotb.start_soon(self._watch())
 
@@ -100,15 +103,28 @@ async def is_busy_until_the_last_row_can_be_read(dut):
         await tb.run(1, Opcode.LOAD, memory=memory, rows=3)
         # `run` returns two cycles after idle rose.
         assert sink.cycle - 2 - sink.times[-1] > RowMemory.WRITE_LATENCY
+    sink = tb.writes[Memory.OPERAND]
+    await tb.run(2, Opcode.UPSAMPLE, dst_row=100, rows=1, width=2, lines=2, pitch=2)
+    assert sink.cycle - 2 - sink.times[-1] > RowMemory.WRITE_LATENCY
 
 
 def check_writes(sink, memory, first, rows):
-    assert [write["row"] for write in sink.values] == list(range(first, first + len(rows)))
-    assert [write["data"] for write in sink.values] == rows
+    """``rows`` were written from row ``first`` on, in any order."""
+    assert sorted(write["row"] for write in sink.values) == list(range(first, first + len(rows)))
+    assert [write["data"] for write in sorted(sink.values, key=lambda write: write["row"])] == rows
     assert all(write["mask"] == 3 for write in sink.values)
     if memory is Memory.OPERAND:
         assert all(write["exp"] == [0, 0] for write in sink.values)
     sink.values.clear()
+
+
+def enlarged(rows, f):
+    """The operand rows that UPSAMPLE with the fields ``f`` makes of ``rows``."""
+    positions = np.arange(f["lines"])[:, None] * f["pitch"] + np.arange(f["width"])
+    at = (f["src_row"] + positions[..., None] * f["rows"] + np.arange(f["rows"])).reshape(-1)
+    strip = np.frombuffer(b"".join(rows[n].to_bytes(LINE, "little") for n in at), np.uint8)
+    out = upsample(strip.reshape(f["lines"], f["width"], -1), f["edges"]).reshape(-1, LINE)
+    return [int.from_bytes(row.tobytes(), "little") for row in out]
 
 
 @cocotb.test()
@@ -120,8 +136,8 @@ async def moves_rows_exactly(dut):
     tb = Testbench(dut, stall=lambda r: current["policy"](r))
     for index in range(60):
         current["policy"] = rng.choice(policies)
-        opcode = rng.choice([Opcode.LOAD, Opcode.STORE, Opcode.COPY])
-        memory = rng.choice(list(Memory)) if opcode is not Opcode.COPY else Memory.RESIDUAL
+        opcode = rng.choice([Opcode.LOAD, Opcode.STORE, Opcode.COPY, Opcode.UPSAMPLE])
+        memory = Memory.RESIDUAL if opcode is Opcode.COPY else rng.choice(list(Memory))
         count = rng.choice([1, 2, 7, 8, 9, rng.randint(1, 60)])
         row, offset = rng.randint(0, DEPTH[memory] - count), rng.choice([0, 1, 12345, (1 << 32) - 1])
         if opcode is Opcode.LOAD:
@@ -134,9 +150,14 @@ async def moves_rows_exactly(dut):
             check_writes(tb.writes[memory], memory, row, rows)
         elif opcode is Opcode.STORE:
             await tb.run(index, opcode, offset=offset, memory=memory, row=row, rows=count)
-            assert tb.store.values == [{"addr": (BASES["output"] + LINE * offset) % (1 << 64), "beats": 4 * count}]
+            assert tb.store.values == [{"addr": (BASES[Region.OUTPUT] + LINE * offset) % (1 << 64), "beats": 4 * count}]
             assert tb.data.values == beats_of(tb.rows[memory][row:row + count])
             tb.data.values.clear()
+        elif opcode is Opcode.UPSAMPLE:
+            fields = {"rows": rng.randint(1, 3), "width": rng.randint(2, 5), "lines": rng.randint(2, 4), "pitch": 6,
+                      "edges": rng.randrange(16), "src_row": rng.randint(0, 100)}
+            await tb.run(index, opcode, dst_row=200, **fields)
+            check_writes(tb.writes[Memory.OPERAND], Memory.OPERAND, 200, enlarged(tb.rows[Memory.OPERAND], fields))
         else:
             target = rng.randint(0, DEPTH[memory] - count)
             await tb.run(index, opcode, src_row=row, dst_row=target, rows=count)
@@ -155,6 +176,21 @@ async def keeps_its_rates(dut):
     assert await tb.run(0, Opcode.LOAD, region=Region.INPUT, memory=Memory.OPERAND, rows=100) <= 4 * 100 + 20
     assert await tb.run(1, Opcode.STORE, memory=Memory.OPERAND, rows=100) <= 4 * 100 + 20
     assert await tb.run(2, Opcode.COPY, dst_row=100, rows=100) <= 100 + 20
+    strip = {"rows": 1, "width": 32, "lines": 4, "pitch": 32, "edges": 0}
+    assert await tb.run(3, Opcode.UPSAMPLE, dst_row=200, **strip) <= 6 * 62 + 3 * Upsample.PAIR + 30
+
+
+@cocotb.test()
+async def enlarges_at_its_rate_with_half_of_the_read_port(dut):
+    """Two reads for four writes: the array's loader may take every second cycle."""
+    await start(dut)
+    tb = Testbench(dut, read_stall=half)
+    strip = {"src_row": 0, "rows": 2, "width": 20, "lines": 4, "pitch": 20, "edges": 0}
+    taken = await tb.run(0, Opcode.UPSAMPLE, dst_row=200, **strip)
+    results = 2 * 6 * 38
+    dut._log.info("%.3f cycles a result", taken / results)
+    assert taken <= 1.3 * results
+    check_writes(tb.writes[Memory.OPERAND], Memory.OPERAND, 200, enlarged(tb.rows[Memory.OPERAND], strip))
 
 
 @cocotb.test()
@@ -211,10 +247,16 @@ async def works_again_after_a_reset_in_mid_stream(dut):
     rng = seeded("reset")
     tb = Testbench(dut, stall=half)
     for _ in range(10):
-        word = rng.choice([encode(Opcode.STORE, rows=50), encode(Opcode.COPY, dst_row=100, rows=50)])
+        word = rng.choice([encode(Opcode.STORE, rows=50), encode(Opcode.COPY, dst_row=100, rows=50),
+                           encode(Opcode.UPSAMPLE, rows=2, width=9, lines=2, pitch=9)])
         await tb.issue.send([{"word": word}])
         await cycles(dut, rng.randint(1, 100))
         await reset(dut)
-        tb.data.values.clear(), tb.store.values.clear(), tb.writes[Memory.RESIDUAL].values.clear()
+        tb.data.values.clear(), tb.store.values.clear()
+        for sink in tb.writes.values():
+            sink.values.clear()
         await tb.run(1, Opcode.COPY, src_row=3, dst_row=50, rows=20)
         check_writes(tb.writes[Memory.RESIDUAL], Memory.RESIDUAL, 50, tb.rows[Memory.RESIDUAL][3:23])
+        strip = {"rows": 1, "width": 4, "lines": 2, "pitch": 4, "edges": 15, "src_row": 3}
+        await tb.run(2, Opcode.UPSAMPLE, dst_row=50, **strip)
+        check_writes(tb.writes[Memory.OPERAND], Memory.OPERAND, 50, enlarged(tb.rows[Memory.OPERAND], strip))

@@ -1,78 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The read engine: how transfers are cut, data in order under stalls, full rate, faults by name, drain."""
+"""The read engine: data in order under stalls, full rate, faults by name, drain."""
 
 import cocotb
 import pytest
-from cocotb.triggers import FallingEdge, RisingEdge
+from cocotb.triggers import RisingEdge
 
 from golden.spec.regs import DRAIN_LIMITS
 from golden.spec.status import Status
-from hw.axi import BEAT_BITS, BURST, MAX_BURST, TRANSFER, Response
+from hw.axi import Response
 from hw.dma.read_engine import ReadEngine
-from hw.dma.splitter import BurstSplitter
 from sim.runner import run_bench
-from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
-from tests.hw.support.axi_agents import BEAT, ReadMemory, bursts_of
+from sim.streams import bursts, cycles, half, never, seeded, start, until
+from tests.hw.support.axi_agents import BEAT, bursts_of
+from tests.hw.support.dma_engines import HI, LO, Faults, content, read_engine
 
 pytestmark = pytest.mark.rtl
-LO, HI = 0x8_0000_0000, 0x9_0000_0000
-DEPTH, BURSTS = 256, 16
-LIMIT = 300
+DEPTH, BURSTS, LIMIT = 256, 16, 300
 
 
 def test_read_engine():
-    run_bench(ReadEngine(depth=DEPTH, bursts=BURSTS), module=__name__, tests=ENGINE)
-
-
-def test_splitter():
-    run_bench(BurstSplitter(), module=__name__, name="splitter", tests=SPLITTER)
-
-
-ENGINE = ["reads_everything_in_order", "sustains_one_beat_a_cycle", "keeps_its_latency", "names_every_bad_response",
-          "names_a_wrong_last", "names_an_unasked_beat", "names_a_beat_before_its_address_was_taken",
-          "is_quiet_only_when_nothing_comes_any_more", "gives_up_a_bus_that_never_rests",
-          "refuses_a_transfer_that_leaves_the_window",
-          "notices_a_dead_channel", "stops_issuing_when_enough_is_owed", "drains_when_halted"]
-SPLITTER = ["cuts_every_offset_and_length"]
-
-
-def content(addr):
-    return (addr * 0x9E3779B97F4A7C15F39CC0605CEDC835 ^ addr << 64) % (1 << 128)
-
-
-AGENTS = []
-
-
-async def engine(dut, *, limit=1 << 20, **options):
-    """A fresh engine with an open window: (memory, source, sink). What an earlier call started is stopped."""
-    while AGENTS:
-        AGENTS.pop().task.cancel()
-    await reset(dut)
-    dut.lo.value, dut.hi.value, dut.limit.value, dut.halt.value = LO, HI, limit, 0
-    sink = Sink(dut, "o", BEAT_BITS, stall=options.pop("stall_o", never))
-    source = Source(dut, "i", TRANSFER, stall=options.pop("stall_i", never))
-    memory = ReadMemory(dut, content, **options)
-    AGENTS.extend([sink, memory])
-    return memory, source, sink
-
-
-class Faults:
-    """Every fault pulse as (code, address), and whether RREADY ever fell."""
-
-    def __init__(self, dut):
-        self.dut, self.seen, self.expired, self.owed = dut, [], 0, set()
-        self.task = cocotb.start_soon(self._run())
-        AGENTS.append(self)
-
-    async def _run(self):
-        while True:
-            await RisingEdge(self.dut.clk)
-            assert int(self.dut.axi__rready.value), "RREADY must never fall."
-            if int(self.dut.fault.value):
-                self.seen.append((int(self.dut.fault_code.value), int(self.dut.fault_addr.value)))
-            self.expired += int(self.dut.expired.value)
-            if int(self.dut.expired.value):
-                self.owed.add(int(self.dut.fault_addr.value))
+    run_bench(ReadEngine(depth=DEPTH, bursts=BURSTS), module=__name__)
 
 
 async def halted(dut, memory, limit=2000):
@@ -86,35 +33,11 @@ async def halted(dut, memory, limit=2000):
 
 
 @cocotb.test()
-async def cuts_every_offset_and_length(dut):
-    """All 256 aligned offsets x lengths 1..64, and longer ones."""
-    await start(dut)
-    cases = [(LO + BEAT * offset, beats) for offset in range(256) for beats in range(1, MAX_BURST + 1)]
-    cases += [(0x1_FFFF_F000 + BEAT * offset, beats) for offset in (0, 1, 200, 255) for beats in (65, 1000, 4096)]
-    beats_at = BURST["beats"].offset
-    dut.o__ready.value = 1
-    for addr, beats in cases:
-        dut.i__valid.value, dut.i__payload.value = 1, addr | beats << TRANSFER["beats"].offset
-        left = bursts_of(addr, beats)
-        while left:
-            await RisingEdge(dut.clk)
-            if int(dut.o__valid.value):
-                found = int(dut.o__payload.value)
-                expected = left.pop(0)
-                assert (found & (1 << 64) - 1, found >> beats_at) == (expected.addr, expected.beats), (hex(addr), beats)
-                assert expected.addr // 4096 == (expected.addr + BEAT * expected.beats - 1) // 4096
-            await FallingEdge(dut.clk)
-            dut.i__valid.value = 0
-    await cycles(dut, 10)
-    assert not int(dut.o__valid.value) and not int(dut.busy.value)
-
-
-@cocotb.test()
 async def reads_everything_in_order(dut):
     await start(dut)
     rng = seeded("transfers")
-    memory, source, sink = await engine(dut, latency=20)
-    faults = Faults(dut)
+    memory, source, sink = await read_engine(dut, latency=20)
+    faults = Faults(dut, "rready")
     total = counted = 0
 
     async def count():
@@ -147,7 +70,7 @@ async def reads_everything_in_order(dut):
 @cocotb.test()
 async def sustains_one_beat_a_cycle(dut):
     await start(dut)
-    memory, source, sink = await engine(dut, latency=100)
+    memory, source, sink = await read_engine(dut, latency=100)
     beats = 2000
     await source.send([{"addr": LO + 48, "beats": beats}])
     await sink.receive(beats)
@@ -158,7 +81,7 @@ async def sustains_one_beat_a_cycle(dut):
 @cocotb.test()
 async def keeps_its_latency(dut):
     await start(dut)
-    memory, source, _ = await engine(dut)
+    memory, source, _ = await read_engine(dut)
     memory.dead.add("ar")
     await source.send([{"addr": LO, "beats": 1}])
     waited = await until(dut, lambda: int(dut.axi__arvalid.value) == 1, 50, "ARVALID")
@@ -171,8 +94,8 @@ async def names_every_bad_response(dut):
     codes = {Response.SLVERR: Status.R_SLVERR, Response.DECERR: Status.R_DECERR, Response.EXOKAY: Status.EXOKAY}
     for response, status in codes.items():
         for place in (0, 1, 63, 64, 100, 199):
-            memory, source, sink = await engine(dut, latency=30)
-            faults = Faults(dut)
+            memory, source, sink = await read_engine(dut, latency=30)
+            faults = Faults(dut, "rready")
             wrong = LO + BEAT * place
             memory.responses[wrong] = response.value
             await source.send([{"addr": LO, "beats": 200}, {"addr": LO + 0x10000, "beats": 2000}])
@@ -187,8 +110,8 @@ async def names_every_bad_response(dut):
 async def names_a_wrong_last(dut):
     await start(dut)
     for place in (0, 10, 63):  # early, early, missing
-        memory, source, _ = await engine(dut, latency=3, limit=LIMIT)
-        faults = Faults(dut)
+        memory, source, _ = await read_engine(dut, latency=3, limit=LIMIT)
+        faults = Faults(dut, "rready")
         memory.flip_last.add(LO + BEAT * place)
         await source.send([{"addr": LO, "beats": 64}])
         await until(dut, lambda faults=faults: faults.seen, 1000, "fault")
@@ -199,8 +122,8 @@ async def names_a_wrong_last(dut):
 @cocotb.test()
 async def names_an_unasked_beat(dut):
     await start(dut)
-    memory, _, sink = await engine(dut)
-    faults = Faults(dut)
+    memory, _, sink = await read_engine(dut)
+    faults = Faults(dut, "rready")
     await cycles(dut, 5)
     memory.unasked = 1
     await until(dut, lambda: faults.seen, 100, "fault")
@@ -211,8 +134,8 @@ async def names_an_unasked_beat(dut):
 async def names_a_beat_before_its_address_was_taken(dut):
     """It is not counted against the burst, and does not stand for a sign of life of the address channel."""
     await start(dut)
-    memory, source, sink = await engine(dut, limit=LIMIT)
-    faults = Faults(dut)
+    memory, source, sink = await read_engine(dut, limit=LIMIT)
+    faults = Faults(dut, "rready")
     memory.dead.add("ar")
     await source.send([{"addr": LO, "beats": 2}])
     await until(dut, lambda: int(dut.axi__arvalid.value) == 1, 50, "ARVALID")
@@ -234,9 +157,9 @@ async def is_quiet_only_when_nothing_comes_any_more(dut):
     await start(dut)
     rng, outcomes = seeded("misbehaviour"), set()
     for trial in range(80):
-        memory, source, _ = await engine(dut, limit=LIMIT, latency=rng.choice([1, 20, 100]),
+        memory, source, _ = await read_engine(dut, limit=LIMIT, latency=rng.choice([1, 20, 100]),
                                          stall_r=rng.choice([never, half]), stall_ar=rng.choice([never, half]))
-        faults = Faults(dut)
+        faults = Faults(dut, "rready")
         beats = 64 * rng.randint(1, 6)
         places = [LO + BEAT * (rng.choice([0, 1, 62, 63, rng.randrange(64)]) + 64 * rng.randrange(beats // 64))
                   for _ in range(rng.choice([1, 1, 1, 3]))]
@@ -279,8 +202,8 @@ async def is_quiet_only_when_nothing_comes_any_more(dut):
 @cocotb.test()
 async def gives_up_a_bus_that_never_rests(dut):
     await start(dut)
-    memory, source, _ = await engine(dut, limit=LIMIT)
-    faults = Faults(dut)
+    memory, source, _ = await read_engine(dut, limit=LIMIT)
+    faults = Faults(dut, "rready")
     memory.surplus[LO] = 1, 0
     await source.send([{"addr": LO, "beats": 1}])
     await until(dut, lambda: faults.seen, 100, "fault")
@@ -303,9 +226,9 @@ async def refuses_a_transfer_that_leaves_the_window(dut):
     """Nothing of it is read, not even what lies inside."""
     await start(dut)
     for addr, beats in ((HI - 64, 5), (LO - 16, 2), (HI, 1), ((1 << 64) - 1024, 200), (LO, (1 << 19) - 1)):
-        memory, source, _ = await engine(dut)
+        memory, source, _ = await read_engine(dut)
         dut.hi.value = HI if addr != LO else LO + 0x1000
-        faults = Faults(dut)
+        faults = Faults(dut, "rready")
         await source.send([{"addr": LO + 64, "beats": 3}])
         await until(dut, lambda memory=memory: memory.bursts, 100, "the legal burst")
         await source.send([{"addr": addr, "beats": beats}])
@@ -319,8 +242,8 @@ async def refuses_a_transfer_that_leaves_the_window(dut):
 async def notices_a_dead_channel(dut):
     await start(dut)
     for channel in ("ar", "r"):
-        memory, source, sink = await engine(dut, limit=LIMIT, latency=5)
-        faults = Faults(dut)
+        memory, source, sink = await read_engine(dut, limit=LIMIT, latency=5)
+        faults = Faults(dut, "rready")
         # Slow but alive is no reason.
         memory.stall_r = lambda rng, state=[0]: state.__setitem__(0, (state[0] + 1) % (LIMIT - 20)) or state[0] != 0
         await source.send([{"addr": LO, "beats": 4}])
@@ -340,8 +263,8 @@ async def notices_a_dead_channel(dut):
         memory.dead.clear()
         await until(dut, lambda: int(dut.quiet.value) == 1, 100 * LIMIT, "quiet")
     # A halt begins the count anew: the drain has the whole limit to itself.
-    memory, source, sink = await engine(dut, limit=LIMIT, latency=5)
-    faults = Faults(dut)
+    memory, source, sink = await read_engine(dut, limit=LIMIT, latency=5)
+    faults = Faults(dut, "rready")
     memory.dead.add("r")
     await source.send([{"addr": LO, "beats": 64}])
     await cycles(dut, LIMIT - 30)
@@ -354,7 +277,7 @@ async def notices_a_dead_channel(dut):
 async def stops_issuing_when_enough_is_owed(dut):
     """Single beats: the list of outstanding bursts fills long before the data queue does."""
     await start(dut)
-    memory, source, sink = await engine(dut)
+    memory, source, sink = await read_engine(dut)
     memory.dead.add("r")
     cocotb.start_soon(source.send({"addr": LO + BEAT * n, "beats": 1} for n in range(40)))
     await cycles(dut, 1000)
@@ -368,7 +291,8 @@ async def drains_when_halted(dut):
     await start(dut)
     rng = seeded("halt")
     for _ in range(25):
-        memory, source, sink = await engine(dut, latency=rng.choice([1, 30]), stall_ar=half, stall_r=half, stall_o=half)
+        memory, source, sink = await read_engine(dut, latency=rng.choice([1, 30]), stall_ar=half, stall_r=half,
+                                                 stall_o=half)
         task = cocotb.start_soon(source.send({"addr": LO + 0x1000 * n, "beats": 100} for n in range(100)))
         await cycles(dut, rng.randint(1, 300))
         await halted(dut, memory, limit=4000)

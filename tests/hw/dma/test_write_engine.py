@@ -7,51 +7,20 @@ from cocotb.triggers import RisingEdge
 
 from golden.spec.regs import DRAIN_LIMITS
 from golden.spec.status import Status
-from hw.axi import BEAT_BITS, TRANSFER, Response
+from hw.axi import Response
 from hw.dma.write_engine import WriteEngine
 from sim.runner import run_bench
-from sim.streams import Source, bursts, cycles, half, never, reset, seeded, start, until
-from tests.hw.support.axi_agents import BEAT, WriteMemory, bursts_of
+from sim.streams import bursts, cycles, half, never, seeded, start, until
+from tests.hw.support.axi_agents import BEAT, bursts_of
+from tests.hw.support.dma_engines import AGENTS, HI, LO, Faults, write_engine
 
 pytestmark = pytest.mark.rtl
-LO, HI = 0x8_0000_0000, 0x9_0000_0000
 LIMIT = 300
 BURSTS = 16
-AGENTS = []
 
 
 def test_write_engine():
     run_bench(WriteEngine(bursts=BURSTS), module=__name__)
-
-
-async def engine(dut, *, limit=1 << 20, **options):
-    """A fresh engine with an open window: (memory, transfers, data). What an earlier call started is stopped."""
-    while AGENTS:
-        AGENTS.pop().task.cancel()
-    await reset(dut)
-    dut.lo.value, dut.hi.value, dut.limit.value, dut.halt.value = LO, HI, limit, 0
-    memory = WriteMemory(dut, **options)
-    AGENTS.append(memory)
-    return memory, Source(dut, "i", TRANSFER), Source(dut, "i_data", BEAT_BITS)
-
-
-class Faults:
-    """Every fault pulse as (code, address), and how often the bus timer expired."""
-
-    def __init__(self, dut):
-        self.dut, self.seen, self.expired, self.owed = dut, [], 0, set()
-        self.task = cocotb.start_soon(self._run())
-        AGENTS.append(self)
-
-    async def _run(self):
-        while True:
-            await RisingEdge(self.dut.clk)
-            assert int(self.dut.axi__bready.value), "BREADY must never fall."
-            if int(self.dut.fault.value):
-                self.seen.append((int(self.dut.fault_code.value), int(self.dut.fault_addr.value)))
-            self.expired += int(self.dut.expired.value)
-            if int(self.dut.expired.value):
-                self.owed.add(int(self.dut.fault_addr.value))
 
 
 def words(transfers, salt=0):
@@ -85,8 +54,8 @@ async def halted(dut, memory, limit=4000):
 async def writes_everything(dut):
     await start(dut)
     rng = seeded("transfers")
-    memory, source, source_data = await engine(dut)
-    faults = Faults(dut)
+    memory, source, source_data = await write_engine(dut)
+    faults = Faults(dut, "bready")
     policies = [never, half, bursts()]
     for salt in range(15):
         memory.stall_aw, memory.stall_w, memory.stall_b = (rng.choice(policies) for _ in range(3))
@@ -109,7 +78,7 @@ async def writes_everything(dut):
 @cocotb.test()
 async def sustains_one_beat_a_cycle(dut):
     await start(dut)
-    memory, source, source_data = await engine(dut, latency=30)
+    memory, source, source_data = await write_engine(dut, latency=30)
     transfers = [(LO + 16, 1000)]
     times = []
 
@@ -128,7 +97,7 @@ async def sustains_one_beat_a_cycle(dut):
 @cocotb.test()
 async def keeps_its_latency_and_offers_data_before_the_address_is_taken(dut):
     await start(dut)
-    memory, source, source_data = await engine(dut)
+    memory, source, source_data = await write_engine(dut)
     memory.dead.add("aw")
     transfers = [(LO, 1)]
     cocotb.start_soon(source_data.send(words(transfers)[0]))
@@ -147,7 +116,7 @@ async def keeps_its_latency_and_offers_data_before_the_address_is_taken(dut):
 @cocotb.test()
 async def stops_issuing_when_enough_is_owed(dut):
     await start(dut)
-    memory, source, source_data = await engine(dut)
+    memory, source, source_data = await write_engine(dut)
     memory.dead.add("b")
     transfers = [(LO + 0x1000 * n, 2) for n in range(40)]
     data, expected = words(transfers)
@@ -162,7 +131,7 @@ async def stops_issuing_when_enough_is_owed(dut):
 @cocotb.test()
 async def idle_waits_for_the_last_response(dut):
     await start(dut)
-    memory, source, source_data = await engine(dut, latency=100)
+    memory, source, source_data = await write_engine(dut, latency=100)
     transfers = [(LO, 100)]
     send(transfers, words(transfers)[0], source, source_data)
     await cycles(dut, 5)
@@ -176,8 +145,8 @@ async def names_every_bad_response(dut):
     codes = {Response.SLVERR: Status.B_SLVERR, Response.DECERR: Status.B_DECERR, Response.EXOKAY: Status.EXOKAY}
     for response, status in codes.items():
         for place in range(4):
-            memory, source, source_data = await engine(dut, latency=10)
-            faults = Faults(dut)
+            memory, source, source_data = await write_engine(dut, latency=10)
+            faults = Faults(dut, "bready")
             transfers = [(LO, 256), (LO + 0x10000, 1000)]
             wrong = bursts_of(LO, 256)[place].addr
             memory.responses[wrong] = response.value
@@ -190,8 +159,8 @@ async def names_every_bad_response(dut):
 @cocotb.test()
 async def names_an_unasked_response(dut):
     await start(dut)
-    memory, *_ = await engine(dut)
-    faults = Faults(dut)
+    memory, *_ = await write_engine(dut)
+    faults = Faults(dut, "bready")
     await cycles(dut, 5)
     memory.unasked = 1
     await until(dut, lambda: faults.seen, 100, "fault")
@@ -203,8 +172,8 @@ async def names_a_response_before_its_burst_was_taken(dut):
     """Without the last beat or the address a response counts for nothing; the true one is still waited for."""
     await start(dut)
     for channel in ("aw", "w"):
-        memory, source, source_data = await engine(dut, limit=LIMIT)
-        faults = Faults(dut)
+        memory, source, source_data = await write_engine(dut, limit=LIMIT)
+        faults = Faults(dut, "bready")
         memory.dead.add(channel)
         send([(LO, 8)], words([(LO, 8)])[0], source, source_data)
         await until(dut, lambda: int(dut.axi__awvalid.value) or int(dut.axi__wvalid.value), 50, "a request")
@@ -227,9 +196,9 @@ async def is_quiet_only_when_nothing_comes_any_more(dut):
     await start(dut)
     rng = seeded("misbehaviour")
     for _ in range(40):
-        memory, source, source_data = await engine(dut, limit=LIMIT, latency=rng.choice([1, 10, 80]),
+        memory, source, source_data = await write_engine(dut, limit=LIMIT, latency=rng.choice([1, 10, 80]),
                                                    stall_w=rng.choice([never, half]), stall_b=rng.choice([never, half]))
-        faults = Faults(dut)
+        faults = Faults(dut, "bready")
         transfers = [(LO + 0x1000 * n, rng.choice([1, 5, 64, 100])) for n in range(4)]
         send(transfers, words(transfers)[0], source, source_data)
         await cycles(dut, rng.randint(20, 150))
@@ -246,8 +215,8 @@ async def is_quiet_only_when_nothing_comes_any_more(dut):
 @cocotb.test()
 async def gives_up_a_bus_that_never_rests(dut):
     await start(dut)
-    memory, *_ = await engine(dut, limit=LIMIT, stall_b=lambda rng: rng.random() < 0.9)
-    faults = Faults(dut)
+    memory, *_ = await write_engine(dut, limit=LIMIT, stall_b=lambda rng: rng.random() < 0.9)
+    faults = Faults(dut, "bready")
     memory.unasked = 1 << 30
     await until(dut, lambda: faults.seen, 100, "fault")
     dut.halt.value = 1
@@ -265,8 +234,8 @@ async def refuses_a_transfer_that_leaves_the_window(dut):
     """Nothing of it is written, not even what lies inside."""
     await start(dut)
     for addr, beats in ((HI - 64, 5), (LO - 16, 2), (HI, 1), ((1 << 64) - 1024, 200)):
-        memory, source, source_data = await engine(dut)
-        faults = Faults(dut)
+        memory, source, source_data = await write_engine(dut)
+        faults = Faults(dut, "bready")
         send([(addr, beats)], words([(addr, beats)])[0], source, source_data)
         await until(dut, lambda faults=faults: faults.seen, 100, "fault")
         assert faults.seen == [(Status.RANGE_WRITE, addr)]
@@ -278,8 +247,8 @@ async def refuses_a_transfer_that_leaves_the_window(dut):
 async def notices_a_dead_channel(dut):
     await start(dut)
     for channel in ("aw", "w", "b"):
-        memory, source, source_data = await engine(dut, limit=LIMIT)
-        faults = Faults(dut)
+        memory, source, source_data = await write_engine(dut, limit=LIMIT)
+        faults = Faults(dut, "bready")
         # A source without data is not the bus's fault.
         await source.send([{"addr": LO, "beats": 64}])
         if channel != "aw":
@@ -303,7 +272,7 @@ async def writes_nothing_after_a_halt(dut):
     rng = seeded("halt")
     zeros = 0
     for _ in range(30):
-        memory, source, source_data = await engine(dut, latency=rng.choice([1, 30]), stall_aw=half, stall_w=half,
+        memory, source, source_data = await write_engine(dut, latency=rng.choice([1, 30]), stall_aw=half, stall_w=half,
                                                    stall_b=half)
         source_data.stall = rng.choice([half, bursts()])
         transfers = [(LO + 0x1000 * n, rng.randint(1, 200)) for n in range(30)]

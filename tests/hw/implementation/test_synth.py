@@ -13,8 +13,8 @@ from host.report import synthesis
 from host.report.synthesis import GLUE
 from sim.implementation.synth import design, flow, report, units
 from sim.implementation.synth.__main__ import main
-from sim.implementation.synth.depth import DSP_LEVELS, PORT, REGISTER, longest_paths
-from sim.implementation.synth.resources import bram36, resources
+from sim.implementation.synth.depth import PORT, REGISTER, longest_paths
+from sim.implementation.synth.resources import TARGET, bram36, resources
 
 INSIDE = REGISTER, REGISTER
 OUTPUTS = {"O", "Q", "CO", "P", "DOA", "SPO", "DPO", "DOUTADOUT", "DOUT_A"}
@@ -94,7 +94,7 @@ def test_a_carry_out_into_a_new_chain_is_a_new_level():
 
 
 @pytest.mark.parametrize("registers, expected", [
-    ({}, 1 + DSP_LEVELS + 1), ({"AREG": "01"}, DSP_LEVELS + 1), ({"MREG": "1"}, 1), ({"PREG": "1"}, 1)])
+    ({}, 1 + TARGET.dsp_levels + 1), ({"AREG": "01"}, TARGET.dsp_levels + 1), ({"MREG": "1"}, 1), ({"PREG": "1"}, 1)])
 def test_a_dsp_ends_paths_only_where_it_is_registered(registers, expected):
     cells = [flop("0", 2), cell("LUT1", I0=2, O=3), cell("DSP48E2", registers, A=3, B="0", P=4),
              cell("LUT1", I0=4, O=5), flop(5, 6)]
@@ -200,14 +200,14 @@ def test_unknown_units_are_refused(capsys):
 @pytest.mark.slow
 def test_a_small_unit_goes_through_yosys(capsys):
     """Key memory of nano: block or distributed memories, no product, shallow; the same numbers twice."""
-    assert main(["--config", "nano", "--unit", "key_memory", "block_writer", "--json"]) == 0
+    assert main(["--config", "nano", "--unit", "key_memory", "block_quantize", "--json"]) == 0
     first = json.loads(capsys.readouterr().out)
-    assert [entry["unit"] for entry in first] == ["key_memory", "block_writer"]
+    assert [entry["unit"] for entry in first] == ["key_memory", "block_quantize"]
     memory, writer = first
     assert memory["resources"].get("LUTRAM", 0) + memory["bram36"] > 0
     assert all("logic" not in home for home in memory["memories"].values())
     assert 0 < writer["paths"]["register to register"]["levels"] <= report.MUST["levels"]
-    assert main(["--config", "nano", "--unit", "key_memory", "block_writer", "--json"]) == 0
+    assert main(["--config", "nano", "--unit", "key_memory", "block_quantize", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == first
 
 

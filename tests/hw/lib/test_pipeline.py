@@ -69,5 +69,5 @@ def test_only_flags_are_reset():
 
 
 def test_the_entry_keeps_its_name():
-    with pytest.raises(ValueError, match="in front of all others"):
+    with pytest.raises(ValueError, match="before all others"):
         Pipeline(Module(), "p", {ENTRY: 1}, flags={})

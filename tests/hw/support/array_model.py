@@ -1,16 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model of LINEAR's and ATTENTION's loops in plain Python: every array beat and every context, in order."""
 
+import functools
 import random
 from dataclasses import dataclass, field
 
 from golden.spec import isa
-from golden.spec.isa import Dest, Index, Opcode
+from golden.spec.isa import Dest, Edge, Index, Opcode
 from golden.spec.machine import LINE, SCORES_AHEAD, SLICE, TN, MachineConfig
-from golden.spec.tiling import SLICES_PER_ROW, ceil_div
+from golden.spec.tiling import SLICES_PER_ROW, WINDOW, ceil_div
 from hw.interfaces import Route
 
+BEYOND = -1
+"""Instead of a row: zeros beyond an edge of the map."""
 
+
+def window_row(f: dict, i: int, number: int) -> int:
+    """Operand row ``number`` of result ``i`` of a convolution: window line, operand row, window column."""
+    line, row, column = number // WINDOW // f["window"], number // WINDOW % f["window"], number % WINDOW
+    at = []
+    for length, place, before, after in ((f["lines"], i // f["width"] + line, Edge.TOP, Edge.BOTTOM),
+                                         (f["width"], i % f["width"] + column, Edge.LEFT, Edge.RIGHT)):
+        if f["edges"] & before and place == 0 or f["edges"] & after and place == length + WINDOW - 2:
+            return BEYOND
+        at.append(place - bool(f["edges"] & before))
+    return f["src_row"] + (at[0] * f["pitch"] + at[1]) * f["src_stride"] + row
+
+
+def window_loads(f: dict, group: range) -> int:
+    """Operand rows of one plane that a group's windows consist of, those of several lanes counted once."""
+    rows = range(WINDOW * WINDOW * f["window"])
+    places = {(number // WINDOW, i + number % WINDOW) for i in group for number in rows
+              if window_row(f, i, number) != BEYOND}
+    return len(places)
+
+
+def groups_of(f: dict, count: int, tm: int) -> list[range]:
+    """Tokens that share a group; those of a convolution share a line."""
+    length = f["width"] if f["window"] else count
+    return [range(begin + g, begin + min(g + tm, length)) for begin in range(0, count, length or 1)
+            for g in range(0, length, tm)] or [range(0)]
+
+
+@functools.cache
 def noise(kind: str, *place: int, bits: int) -> int:
     """The same random bits for the same place."""
     return random.Random(f"{kind}{place}").getrandbits(bits)
@@ -70,14 +102,15 @@ class Loops:
         self.ends.append(len(self.beats))
 
     def lane_slices(self, rows: list[int | None], slice_: int, step: int) -> tuple[list, list]:
-        """Bytes and exponents of one step of every lane; ``rows``: each token's first row, None when absent."""
+        """Bytes and exponents of one step of every lane; ``rows``: the row of each token that holds the slice, None
+        when absent."""
         tk, operands, exps = self.tb.config.tk, [], []
         for row in rows:
             if row is None:
                 operands.append(None)
                 exps.append(0)
                 continue
-            data, exp = self.tb.operand((row + slice_ // SLICES_PER_ROW) & 0xFFFF)
+            data, exp = (bytes(LINE), (0, 0)) if row == BEYOND else self.tb.operand(row & 0xFFFF)
             at = slice_ % SLICES_PER_ROW * SLICE + step * tk
             operands.append(data[at:at + tk])
             exps.append(exp[slice_ % SLICES_PER_ROW // 2])
@@ -98,7 +131,7 @@ class Loops:
         named = Index.QUEUE_TOKEN in (f["src_index"], f["dst_index"]) or f["gate_weight"]
         named = named and count > 0
         gate, keeps = f["dst"] == Dest.GATE, f["retain_weights"] or f["reuse_weights"]
-        groups = [range(g, min(g + cfg.tm, count)) for g in range(0, count, cfg.tm)] or [range(0)]
+        groups = groups_of(f, count, cfg.tm)
         tile_rows = f["slices"] * cfg.steps
         first_row = self.ring + (f["reuse_offset"] * cfg.steps if f["reuse_weights"] else self.held)
         passes = 1 if gate else f["tiles"]
@@ -106,24 +139,32 @@ class Loops:
             self.traversals += [issue["expert"]] * passes
             self.entries += [{"token": t, "weight": w, "last": int(n == len(entries) - 1)}
                              for n, (t, w) in enumerate(entries)] * passes
-        self.loads += passes * max(count, 1) * ceil_div(f["slices"], SLICES_PER_ROW) * (1 + f["src_wide"])
+        self.loads += passes * (1 + f["src_wide"]) * (
+            sum(window_loads(f, group) for group in groups) if f["window"]
+            else max(count, 1) * ceil_div(f["slices"], SLICES_PER_ROW))
 
         def row_of(which: str, i: int) -> int:
             token = entries[i][0] if f[f"{which}_index"] == Index.QUEUE_TOKEN else i
             return f[f"{which}_row"] + token * f[f"{which}_stride"]
 
+        def source(i: int, slice_: int, plane: int) -> int:
+            number = slice_ // SLICES_PER_ROW
+            row = window_row(f, i, number) if f["window"] else row_of("src", i) + number
+            return row if row == BEYOND else row + plane * f["src_plane"]
+
         def one(tile: int, group: range) -> None:
-            rows = [row_of("src", i) for i in group] + [None] * (cfg.tm - len(group))
             base = first_row + tile * tile_rows
             for plane in range(1 + f["src_wide"]):
-                moved = [None if row is None else row + plane * f["src_plane"] for row in rows]
                 for n in range(tile_rows):
-                    operands, exps = self.lane_slices(moved, n // cfg.steps, n % cfg.steps)
+                    slice_, step = divmod(n, cfg.steps)
+                    rows = [source(i, slice_, plane) for i in group] + [None] * (cfg.tm - len(group))
+                    operands, exps = self.lane_slices(rows, slice_, step)
                     exps = [0] * cfg.tm if f["src_wide"] else exps  # exponents of planes mean nothing
                     self.beat(operands, exps, self.tb.step_row("ring", base + n),
                               unsigned=plane or f["src_unsigned"], first=n == plane == 0, shift8=n == 0 and plane,
                               last=n == tile_rows - 1 and plane == f["src_wide"], kind="ring")
-            offset = {Dest.RESIDUAL: tile, Dest.OPERAND8: tile // 2, Dest.OPERAND16: tile // 2}.get(f["dst"], 0)
+            offset = {Dest.RESIDUAL: tile, Dest.OPERAND8: tile // 2, Dest.OPERAND16: tile // 2,
+                      Dest.UNSIGNED8: tile // 2}.get(f["dst"], 0)
             lanes = [{"present": 1, "row": (row_of("dst", i) + offset) & 0xFFFF,
                       "token": entries[i][0] if f["dst_index"] == Index.QUEUE_TOKEN else i,
                       **({"multiplier": entries[i][1]} if named else {})} for i in group]
@@ -183,7 +224,8 @@ class Loops:
             for n in range(hs * cfg.steps):
                 slice_ = head * hs + n // cfg.steps
                 tile = f["key_tile"] + kt * f["key_pitch"] + slice_
-                operands, exps = self.lane_slices(rows, slice_, n % cfg.steps)
+                of_slice = [None if row is None else row + slice_ // SLICES_PER_ROW for row in rows]
+                operands, exps = self.lane_slices(of_slice, slice_, n % cfg.steps)
                 weight = self.tb.step_row("key", (tile * cfg.steps + n % cfg.steps) % cfg.kv_rows)
                 self.beat(operands, exps, weight, unsigned=False, first=n == 0, shift8=0,
                           last=n == hs * cfg.steps - 1, kind="key")

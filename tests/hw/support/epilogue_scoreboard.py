@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from golden.ops.arith import block_quantize, rsh, sat, wrap32
-from golden.ops.epilogue import Epilogue, affine, epilogue, to_key_value, to_residual
+from golden.ops.epilogue import Epilogue, affine, epilogue, to_key_value, to_residual, to_unsigned
 from golden.spec.activations import ACT_SHIFT_MAX, BY_CODE
 from golden.spec.machine import LANES, PARAM_BYTES, SLICE, TN, MachineConfig
 from golden.spec.tiling import key_tile, value_tile
@@ -55,6 +55,8 @@ class Stimulus:
     """For each instruction how many transfers of every output precede its retirement."""
     refused: int = 0
     v: list = field(default_factory=list)
+    maps: list = field(default_factory=list)
+    """Results for UNSIGNED8 before they were clipped."""
 
 
 def random_params(rng) -> Params:
@@ -165,6 +167,10 @@ class Testbench:
             word = sat(v, 16, "wide")
             for row, plane in ((lane["row"], word >> 8), (lane["row"] + c["pitch"], word)):
                 out["operand"].append({"row": row, "mask": 1 << odd, "data": _bits(plane, 8), "exp": 0})
+        elif route == Route.UNSIGNED8:
+            self.stimulus.maps += [int(x) for x in v]
+            out["operand"].append({"row": lane["row"], "mask": 1 << odd, "exp": 0,
+                                   "data": _bits(to_unsigned(v[None]).bytes[0], 8)})
         else:
             k = to_key_value(v)
             for half in range(2):
@@ -231,8 +237,8 @@ class Testbench:
     def random_instruction(self) -> None:
         rng = self.rng
         count, groups, tiles = rng.randint(1, self.cfg.tm), rng.randint(1, 3), rng.randint(1, 4)
-        kind = rng.choice(("residual", "residual", "score", "operand8", "operand16", "key", "value", "gate",
-                           "attention"))
+        kind = rng.choice(("residual", "residual", "score", "operand8", "operand16", "unsigned8", "key", "value",
+                           "gate", "attention"))
         extra = {"shift2": rng.choice((rng.randint(0, 40), rng.randint(14, 30), rng.randint(18, 26)))}
         activation = {"activation": rng.randrange(1, len(BY_CODE))}
         extra |= rng.choice(({}, activation, {"affine": 1}, activation | {"affine": 1}))
@@ -241,7 +247,7 @@ class Testbench:
             self.linear(Route.RESIDUAL, tiles, groups, count, accumulate=rng.randrange(2), **extra)
         elif kind == "score":
             self.linear(Route.RESIDUAL, tiles, groups, count, accumulate=1, gate_weight=1, shift2=rng.randint(12, 20))
-        elif kind in ("operand8", "operand16"):
+        elif kind in ("operand8", "operand16", "unsigned8"):
             self.linear(Route[kind.upper()], tiles, groups, count, pitch=rng.randrange(256), **extra)
         elif kind == "key":
             self.linear(Route.KEY, tiles, groups, count, base=rng.randrange(4), pitch=rng.randrange(3), **extra)

@@ -3,6 +3,7 @@
 
 from golden.spec.isa import FORMATS, LIMITS, MAGIC, Dest, Opcode, encode
 from golden.spec.machine import ABI_VERSION, MachineConfig
+from golden.spec.tiling import window_slices
 
 PLAIN = (Opcode.LOAD, Opcode.STORE, Opcode.COPY, Opcode.NORM, Opcode.LINEAR, Opcode.ATTENTION, Opcode.GATE)
 
@@ -29,9 +30,17 @@ TAME = {**dict.fromkeys(("row", "src_row", "q_row"), (0, 60)), "dst_row": (100, 
         **dict.fromkeys(("dst_plane", "normalized_plane"), (2, 8)),
         **dict.fromkeys(("key_tile", "value_tile", "key_pitch"), (0, 2)), "dst": (Dest.RESIDUAL, Dest.OPERAND16),
         **dict.fromkeys(("src_index", "dst_index", "src_unsigned", "gate_weight", "retain_weights", "reuse_weights",
-                         "reuse_offset"), (0, 0))}
+                         "reuse_offset"), (0, 0)),
+        **dict.fromkeys(("width", "lines"), (2, 3)), "pitch": (3, 5), "edges": (0, 15)}
 """Ranges in which every instruction but GATE fits every machine, wherever it stands."""
-OUTSIDE_THE_GATE = tuple(opcode for opcode in PLAIN if opcode is not Opcode.GATE)
+OUTSIDE_THE_GATE = (*(opcode for opcode in PLAIN if opcode is not Opcode.GATE), Opcode.UPSAMPLE)
+NO_WINDOW = dict.fromkeys(("window", "width", "lines", "pitch", "edges"), 0)
+
+
+def window(rows: int, f: dict[str, int]) -> dict[str, int]:
+    """Fields of a convolution over ``rows`` operand rows that follow from the others."""
+    return {"window": rows, "tokens": f["width"] * f["lines"], "slices": window_slices(rows), "src_index": 0,
+            "dst_index": 0, "gate_weight": 0}
 
 
 def tame_word(rng, opcode: Opcode, **fixed) -> int:
@@ -39,6 +48,10 @@ def tame_word(rng, opcode: Opcode, **fixed) -> int:
     fields = {field.name: rng.randint(*TAME[field.name]) for field in FORMATS[opcode].fields if field.name in TAME}
     if opcode is Opcode.COPY:
         fields["dst_row"] = fields["src_row"] + fields["rows"]
+    if opcode is Opcode.LINEAR:
+        fields |= rng.choice([NO_WINDOW, window(1, fields) | {"src_stride": 1}])
+    if opcode is Opcode.UPSAMPLE:
+        fields["rows"] = rng.randint(1, 2)
     return random_word(rng, opcode, **(fields | fixed))
 
 

@@ -154,7 +154,7 @@ def many(count: int):
 
 @cocotb.test()
 async def matches_golden(dut):
-    bench = await play(dut, many(60))
+    bench = await play(dut, many(120))
     found = bench.coverage
     print("coverage", found)
     for kind in ("u", "residual", "block", "wide", "key"):
@@ -165,6 +165,10 @@ async def matches_golden(dut):
     used = [context for context in bench.tb.stimulus.contexts if context.get("activation")]
     assert {context["act_shift"] for context in used} == set(range(ACT_SHIFT_MAX + 1))
     assert {context["activation"] for context in used} == set(range(1, len(BY_CODE)))
+    maps = bench.tb.stimulus.maps
+    for kind, count in (("below", sum(v < 0 for v in maps)), ("inside", sum(0 < v < 255 for v in maps)),
+                        ("beyond", sum(v > 255 for v in maps))):
+        assert count > len(maps) // 50 > 1, f"UNSIGNED8: {count} of {len(maps)} values {kind} 0..255"
 
 
 @cocotb.test()
@@ -219,7 +223,7 @@ async def latency_and_interval(dut):
         first = bench.sinks[name].times[0] - bench.entered[0] + (0 if name == "score" else 2 * CFG.serialization - 1)
         assert first == latency, f"o_{name} after {first} cycles, promised {latency}"
     for name, route in (("residual", Route.RESIDUAL), ("operand", Route.OPERAND16), ("operand", Route.OPERAND8),
-                        ("value", Route.VALUE), ("key", Route.KEY)):
+                        ("operand", Route.UNSIGNED8), ("value", Route.VALUE), ("key", Route.KEY)):
         def build(tb, route=route):
             rows = itertools.cycle(range(len(tb.residual)))  # no row again while it is in flight
             tb.lanes = lambda count: [{"row": next(rows), "token": 3} for _ in range(count)]

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program image: instruction lists, weight planes, tables and metadata of one model for one machine.
 
-``golden.spec.container`` is its file format. :meth:`Image.from_bytes` turns any bytes into an :class:`Image` or raises
-a subclass of :class:`ProgramError`. Illegal instructions are refused by the machine; weights that it would silently
-multiply wrongly are refused here (``golden.spec.weights``).
+``golden.spec.program.container`` is its file format. :meth:`Image.from_bytes` turns any bytes into an :class:`Image`
+or raises a subclass of :class:`ProgramError`. Illegal instructions are refused by the machine; weights that it would
+silently multiply wrongly are refused here (``golden.spec.program.weights``).
 """
 
 import json
 import os
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from golden.spec.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
 from golden.spec.isa import INSTRUCTION_BYTES, Opcode
 from golden.spec.machine import LINE, MachineConfig
 from golden.spec.model import ConfigError, ModelConfig
+from golden.spec.program.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
+from golden.spec.program.weights import find_forbidden, loaded
 from golden.spec.quantized import Plan
 from golden.spec.tiling import ceil_div
-from golden.spec.weights import find_forbidden, loaded
 
 MAX_METADATA = 1 << 24
 
@@ -159,7 +160,7 @@ class Image:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Image":
-        """Read a container, at most :data:`golden.spec.container.MAX_BYTES`. Raises a :class:`ProgramError`."""
+        """Read a container, at most :data:`golden.spec.program.container.MAX_BYTES`. Raises a :class:`ProgramError`."""
         try:
             with open(path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
@@ -203,7 +204,7 @@ def _read_configs(meta: dict) -> tuple[MachineConfig, ModelConfig, Plan]:
         raise BadMetadata(f"The metadata hold a value of the wrong type: {error}.") from None
 
 
-def _read_symbols(programs: object) -> dict[str, tuple[Symbol, ...]]:
+def _read_symbols(programs: Any) -> dict[str, tuple[Symbol, ...]]:
     want(isinstance(programs, list), BadMetadata, f"programs must be a list, not {type(programs).__name__}.")
     result = {}
     for program in programs:
@@ -218,7 +219,7 @@ def _read_symbols(programs: object) -> dict[str, tuple[Symbol, ...]]:
     return result
 
 
-def _check_layout(name: str, layout: object, keys: set[str]) -> None:
+def _check_layout(name: str, layout: Any, keys: set[str]) -> None:
     want(isinstance(layout, dict) and set(layout) == keys and all(type(v) is int and v >= 0 for v in layout.values()),
          BadMetadata, f"{name} must give a count to each of {sorted(keys)}, not {str(layout)[:200]}.")
     want(all(value <= MAX_BYTES for value in layout.values()), BadMetadata, f"{name} holds an absurd count: {layout}.")
@@ -249,7 +250,7 @@ def _check(image: Image) -> None:
          f"{[len(plane) for plane in image.planes]}.")
     want(len(image.tables) % LINE == 0, BadSection,
          f"Tables come in lines of {LINE} bytes, not {len(image.tables)} bytes.")
-    want(set(image.symbols) == set(image.programs) and image.programs, BadMetadata,
+    want(set(image.symbols) == set(image.programs) and len(image.programs) > 0, BadMetadata,
          f"Programs {list(image.programs)} and symbols {list(image.symbols)} must name the same tasks, at least one.")
     for task, data in image.programs.items():
         count = len(data) // INSTRUCTION_BYTES

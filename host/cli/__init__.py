@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``edge-moe``: import, quantize, compile, run, evaluate, train, scenes, accuracy,
+explore, disasm, info.
+
+Exit status: 0 done; 1 the device or the job failed; 2 the input was refused. Errors are one sentence on stderr;
+``--json`` prints one JSON object on stdout instead of tables.
+
+A module holds a group of verbs; :data:`GROUPS` lists them. Verbs import what they need when they run, so that
+``--help`` is quick.
+"""
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from golden.files.errors import ModelFileError
+from golden.spec.model import ConfigError
+from golden.spec.program.container import ProgramError
+from host.cli import evaluation, explore, files, models, run, training
+from host.cli.output import UsageError
+from host.driver.errors import AccelError, InputError, VersionMismatch
+from host.explore.errors import NothingFits
+from host.images import PictureError
+from host.ir.nodes import NotFitting
+from host.parallel_map import ClusterError
+
+GROUPS = (models, run, evaluation, training, explore, files)
+"""Modules of verbs, in the order in which ``--help`` lists them; each has an ``app``."""
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Run multi-task vision transformers on the open accelerator, simulated or real.")
+for group in GROUPS:
+    app.add_typer(group.app)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Entry point: a refusal becomes one sentence and exit status 2, a device or job that failed exit status 1."""
+    try:
+        app(arguments)
+    except (UsageError, PictureError, ModelFileError, ProgramError, ConfigError, NotFitting, NothingFits, ClusterError,
+            InputError, VersionMismatch) as error:
+        _end(2, f"{type(error).__name__}: {error}")
+    except AccelError as error:
+        _end(1, f"{type(error).__name__}: {error}")
+    except OSError as error:
+        _end(2, f"{error.filename or 'file'}: {error.strerror or error}.")
+    raise SystemExit(0)
+
+
+def _end(status: int, message: str) -> NoReturn:
+    print(f"edge-moe: {message}", file=sys.stderr)
+    raise SystemExit(status)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verbs ``import``, ``quantize`` and ``compile``: from a checkpoint to a program image."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from golden.spec.activations import ACTIVATIONS
+from golden.spec.model import ModelConfig
+from host.cli.options import Fits, Json, Output, Preset, Source
+from host.cli.output import UsageError, describe, show
+
+app = typer.Typer()
+
+
+@app.command("import")
+def import_(path: Source, output: Output,
+            heads: Annotated[int | None, typer.Option(help="Attention heads.")] = None,
+            top_k: Annotated[int | None, typer.Option(help="Experts that a token goes to.")] = None,
+            gate: Annotated[str | None, typer.Option(help="softmax_then_topk or topk_then_softmax.")] = None,
+            activation: Annotated[str | None, typer.Option(help=f"Of the FFNs: {', '.join(ACTIVATIONS)}.")] = None,
+            tasks: Annotated[str | None, typer.Option(help="Task names, comma-separated.")] = None,
+            image: Annotated[str | None, typer.Option(help="Wanted image size, HEIGHTxWIDTH.")] = None,
+            source_image: Annotated[str | None, typer.Option(help="Image size the checkpoint was trained for.")] = None,
+            name: Annotated[str | None, typer.Option(help="What to call the model.")] = None,
+            head_kinds: Annotated[str | None, typer.Option(help="What heads of unusual names are: task=kind, "
+                                                           "comma-separated.")] = None,
+            backbone_only: Annotated[bool, typer.Option("--backbone-only", help="Leave the task heads out.")] = False,
+            trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Unpickle the file: it can run any "
+                                                       "code. Only for files of your own.")] = False,
+            machine: Fits = None,
+            json_: Json = False):
+    """Read a checkpoint of any known layout and write one float .safetensors."""
+    from golden.model.store import save_float
+    from host.importers import import_checkpoint
+
+    model = import_checkpoint(path, trust_pickle=trust_pickle, heads=heads, top_k=top_k, gate=gate, name=name,
+                              activation=activation, tasks=None if tasks is None else tuple(tasks.split(",")),
+                              image=_size(image), source_image=_size(source_image), backbone_only=backbone_only or None,
+                              head_kinds=None if head_kinds is None else tuple(head_kinds.split(",")),
+                              note=lambda line: print(f"edge-moe: {line}", file=sys.stderr))
+    require_fit(model.config, "fast", machine)
+    save_float(model, output)
+    show(json_, f"{path} -> {output}", describe(model.config) | {
+        "parameters": sum(t.size for t in model.tensors.values()), "written": str(output)})
+
+
+@app.command()
+def quantize(path: Source, output: Output,
+             plan: Annotated[str, typer.Option(help="fast, accurate or mixed.")] = "fast",
+             images: Annotated[list[Path] | None, typer.Option(help="Calibration pictures; photographs that come "
+                                                               "with the packages when none are given.")] = None,
+             crops: Annotated[int | None, typer.Option(help="How many calibration crops to make of them; by default "
+                                                       "96, or less for many tokens.")] = None,
+             cycle_budget: Annotated[int | None, typer.Option(help="Cycles a frame may take (mixed).")] = None,
+             weight_bits: Annotated[int | None, typer.Option(help="Bits of weights, 4 to 8.")] = None,
+             expert_bits: Annotated[int | None, typer.Option(help="Bits of experts' weights, 4 to 8.")] = None,
+             strict: Annotated[bool, typer.Option("--strict", help="Write nothing where calibration finds a place that "
+                                                  "the integer model does badly.")] = False,
+             machine: Fits = None,
+             json_: Json = False):
+    """Turn a float model (or a checkpoint that needs no questions) into an integer one."""
+    from host.images import fitted, read_picture
+    from host.importers import import_checkpoint
+    from host.program import is_quantized
+    from host.progress import steps
+    from host.quantizer.crops import crops as photographs
+    from host.quantizer.findings import Finding
+    from host.quantizer.quantize import quantize as quantized
+
+    if is_quantized(path):
+        raise UsageError(f"{path} is quantized already; give the float model it was made from.")
+    model = import_checkpoint(path)
+    require_fit(model.config, plan, machine)
+    pictures = ([fitted(read_picture(image), model.config) for image in images] if images
+                else photographs(model.config, crops))
+    found: list[Finding] = []
+    with steps(f"quantize {model.config.name}") as report:
+        result = quantized(model, pictures, plan, progress=report, report=found.append, cycle_budget=cycle_budget,
+                           weight_bits=weight_bits, expert_bits=expert_bits)
+    for finding in found:
+        print(f"edge-moe: warning: {finding}", file=sys.stderr)
+    if found and strict:
+        raise UsageError(f"{len(found)} finding{'s' * (len(found) > 1)} of calibration, and --strict: nothing is "
+                         f"written.")
+    result.save(output)
+    show(json_, f"{path} -> {output}", describe(result.config) | {
+        "plan": plan, "calibration_pictures": len(pictures), "bytes": output.stat().st_size,
+        "warnings": [str(finding) for finding in found] if json_ else len(found), "written": str(output)})
+
+
+@app.command("compile")
+def compile_(path: Source, output: Output, machine: Preset = "zcu102", json_: Json = False):
+    """Lower a quantized model to a program image for one machine."""
+    from host.program import is_program, machine_named, program_of
+
+    if is_program(path):
+        raise UsageError(f"{path} is a program image already; give the quantized model it was made from.")
+    image = program_of(path, machine_named(machine))
+    output.write_bytes(image.to_bytes())
+    show(json_, f"{path} -> {output}", describe(image.model) | {
+        "machine": image.machine.name, "fingerprint": f"0x{image.machine.fingerprint:016x}",
+        "programs": ", ".join(f"{task} ({len(symbols)} instructions, about {sum(s.cycles for s in symbols):,} cycles)"
+                              for task, symbols in image.symbols.items()),
+        "weight_bytes": sum(len(plane) for plane in image.planes), "written": str(output)})
+
+
+def require_fit(config: ModelConfig, plan: str, machine: str | None) -> None:
+    """Raise NotFitting unless the machine of that name, if any, holds the model."""
+    from golden.spec.quantized import Plan
+    from host.compiler.presets import require_fit
+    from host.program import machine_named
+
+    if machine is not None:
+        chosen = Plan.accurate if plan == "accurate" else Plan.fast  # a mixed one needs at least the fast one's memory
+        require_fit(config, chosen(config.depth, config.task_heads), machine_named(machine))
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+        return height, width
+    except ValueError:
+        raise UsageError(f"An image size is HEIGHTxWIDTH, like 128x256, not {text!r}.") from None

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Animation of a drive: input and every task's result side by side, as a GIF, or a film where ffmpeg is installed."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from PIL import Image as Picture
+
+from host.pictures.palette import class_names, painted
+from host.pictures.panels import Output
+from host.pictures.sheet import save_whole
+
+FILMS = (".mp4", ".webm", ".mkv")
+
+
+class AnimationError(ValueError):
+    """An animation that cannot be written; the message states what would help."""
+
+
+def frame(picture: np.ndarray, outputs: list[Output], farthest: float) -> np.ndarray:
+    """uint8 [H, W * (1 + outputs), 3]: the picture and its results; depth from 0 to ``farthest``."""
+    parts = [np.broadcast_to(picture, (*picture.shape[:2], 3))]
+    for output in outputs:
+        values = output.values
+        if output.head.kind == "semseg":
+            parts.append(painted(values, class_names(output.head.classes, output.head.names)))
+            continue
+        if output.head.kind == "normals":
+            parts.append(np.rint(255 * np.clip(values / 2 + 0.5, 0, 1)).astype(np.uint8))
+            continue
+        top, colours = (farthest, "magma_r") if output.head.kind == "depth" else (1.0, "gray")
+        parts.append(np.rint(255 * colormaps[colours](np.clip(values / top, 0, 1))[..., :3]).astype(np.uint8))
+    return np.concatenate(parts, axis=1)
+
+
+def save_animation(frames: list[np.ndarray], path: Path, rate: float = 10.0) -> None:
+    """Write frames of one size, ``rate`` a second, whole or not at all. Raises AnimationError and OSError."""
+    if not frames:
+        raise AnimationError("An animation needs at least one frame.")
+    if path.suffix == ".gif":
+        pictures = [Picture.fromarray(each).quantize(128) for each in frames]
+        save_whole(path, lambda part: pictures[0].save(part, format="GIF", save_all=True, append_images=pictures[1:],
+                                                       duration=round(1000 / rate), loop=0))
+        return
+    if path.suffix not in FILMS:
+        raise AnimationError(f"An animation is a .gif or a film ({', '.join(FILMS)}), not {path.name!r}.")
+    if shutil.which("ffmpeg") is None:
+        raise AnimationError(f"Writing {path.name} needs the program ffmpeg; a .gif needs nothing.")
+    save_whole(path, lambda part: _film(frames, part, path.suffix[1:], rate))
+
+
+def _film(frames: list[np.ndarray], part: Path, form: str, rate: float) -> None:
+    height, width = (size - size % 2 for size in frames[0].shape[:2])
+    form = {"mkv": "matroska"}.get(form, form)
+    done = subprocess.run(
+        ["ffmpeg", "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}",
+         "-r", str(rate), "-i", "-", "-pix_fmt", "yuv420p", "-f", form, str(part)],
+        input=b"".join(np.ascontiguousarray(each[:height, :width]).tobytes() for each in frames), capture_output=True,
+        check=False)
+    if done.returncode:
+        raise AnimationError(f"ffmpeg could not write the film: {done.stderr.decode(errors='replace').strip()[:200]}")

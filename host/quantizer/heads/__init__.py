@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantizer of task heads: steps of maps, convolutions fitted on sampled windows, results."""

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writer of scenes as a folder of pictures, in the layout of :mod:`host.datasets.folder`."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from host.parallel_map import parallel_map
+from host.scenes.classes import CLASSES, DEPTH_STEP, FARTHEST, IGNORE
+from host.scenes.render import scene
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scene to write."""
+
+    folder: str
+    number: int
+    seed: int
+    height: int
+    width: int
+
+
+def write_scenes(folder: Path, count: int, seed: int, height: int, width: int, *, first: int = 0,
+                 scheduler: str | None = None, workers: int | None = None,
+                 report: Callable[[int, int], None] = lambda done, total: None) -> int:
+    """Write scenes ``first .. first + count - 1`` of a series and ``dataset.json``; returns how many were missing.
+
+    Files that are there already stay, so an interrupted call can be repeated. ``dataset.json`` comes last.
+    """
+    for kind in ("image", "label", "depth"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    jobs = [Job(str(folder), number, seed, height, width) for number in range(first, first + count)]
+    missing = [job for job in jobs if not all(path.exists() for path in _files(job).values())]
+    done = count - len(missing)
+    parallel_map(write_scene, missing, scheduler=scheduler, workers=workers,
+                 report=lambda finished, total: report(done + finished, count))
+    about = {"name": f"street scenes, seed {seed}", "classes": [c.name for c in CLASSES],
+             "colours": [list(c.colour) for c in CLASSES], "ignore": IGNORE, "depth_scale": DEPTH_STEP,
+             "farthest": FARTHEST}
+    _appear(folder / "dataset.json", lambda path: path.write_text(json.dumps(about, indent=1) + "\n"))
+    return len(missing)
+
+
+def write_scene(job: Job) -> None:
+    """Render one scene and write its three files; each appears whole or not at all."""
+    from skimage.io import imsave
+
+    made = scene(job.number, job.seed, job.height, job.width)
+    depth = (made.depth / DEPTH_STEP).astype(np.uint16)
+    for kind, pixels in (("image", made.image), ("label", made.label), ("depth", depth)):
+        _appear(_files(job)[kind], lambda path, pixels=pixels: imsave(path, pixels, check_contrast=False))
+
+
+def _files(job: Job) -> dict[str, Path]:
+    return {kind: Path(job.folder) / kind / f"s{job.seed}-{job.number:06d}.png" for kind in ("image", "label", "depth")}
+
+
+def _appear(path: Path, write: Callable[[Path], object]) -> None:
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

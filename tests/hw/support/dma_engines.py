@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bench of the DMA engines: a fresh engine in front of a memory, and a log of the faults that it names."""
+
+import cocotb
+from cocotb.triggers import RisingEdge
+
+from hw.axi import BEAT_BITS, TRANSFER
+from sim.streams import Sink, Source, never, reset
+from tests.hw.support.axi_agents import ReadMemory, WriteMemory
+
+LO, HI = 0x8_0000_0000, 0x9_0000_0000
+"""The window that is open."""
+AGENTS = []
+"""What was started around the engine; stopped when a fresh one begins."""
+
+
+def content(addr):
+    """What a read finds at an address."""
+    return (addr * 0x9E3779B97F4A7C15F39CC0605CEDC835 ^ addr << 64) % (1 << 128)
+
+
+async def _fresh(dut, limit):
+    while AGENTS:
+        AGENTS.pop().task.cancel()
+    await reset(dut)
+    dut.lo.value, dut.hi.value, dut.limit.value, dut.halt.value = LO, HI, limit, 0
+
+
+async def read_engine(dut, *, limit=1 << 20, **options):
+    """A fresh engine with an open window: (memory, source, sink)."""
+    await _fresh(dut, limit)
+    sink = Sink(dut, "o", BEAT_BITS, stall=options.pop("stall_o", never))
+    source = Source(dut, "i", TRANSFER, stall=options.pop("stall_i", never))
+    memory = ReadMemory(dut, content, **options)
+    AGENTS.extend([sink, memory])
+    return memory, source, sink
+
+
+async def write_engine(dut, *, limit=1 << 20, **options):
+    """A fresh engine with an open window: (memory, transfers, data)."""
+    await _fresh(dut, limit)
+    memory = WriteMemory(dut, **options)
+    AGENTS.append(memory)
+    return memory, Source(dut, "i", TRANSFER), Source(dut, "i_data", BEAT_BITS)
+
+
+class Faults:
+    """Every fault pulse as (code, address), and how often the bus timer expired; ``ready``, the ready of the engine's
+    response channel, must never fall."""
+
+    def __init__(self, dut, ready):
+        self.dut, self.seen, self.expired, self.owed = dut, [], 0, set()
+        self.ready = getattr(dut, f"axi__{ready}")
+        self.task = cocotb.start_soon(self._run())
+        AGENTS.append(self)
+
+    async def _run(self):
+        while True:
+            await RisingEdge(self.dut.clk)
+            assert int(self.ready.value), f"{self.ready._name} must never fall."
+            if int(self.dut.fault.value):
+                self.seen.append((int(self.dut.fault_code.value), int(self.dut.fault_addr.value)))
+            self.expired += int(self.dut.expired.value)
+            if int(self.dut.expired.value):
+                self.owed.add(int(self.dut.fault_addr.value))
