@@ -31,15 +31,18 @@ class Report(Protocol):
 
 
 @contextmanager
-def steps(title: str) -> Iterator[Report]:
-    """A function ``report(done, total, what)`` that shows how far ``title`` has come and how long the rest may take."""
+def steps(title: str, earlier: int = 0) -> Iterator[Report]:
+    """A function ``report(done, total, what)`` that shows how far ``title`` has come and how long the rest may take.
+
+    ``earlier``: how much of it was done before, by a run that this one continues.
+    """
     if not console.is_terminal:
-        yield _Lines(title)
+        yield _Lines(title, earlier)
         return
     with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                   TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[what]}"),
                   console=console, transient=True) as bar:
-        task = bar.add_task(title, total=None, what="")
+        task = bar.add_task(title, total=None, completed=earlier, what="")
         yield lambda done, total, what="": bar.update(task, completed=done, total=total, what=what)
 
 
@@ -57,8 +60,8 @@ def cycles(title: str, expected: int) -> Iterator[Callable[[int], None]]:
 class _Lines:
     """A line every PLAIN_SECONDS; work that takes less says nothing."""
 
-    def __init__(self, title: str):
-        self.title = title
+    def __init__(self, title: str, earlier: int = 0):
+        self.title, self.earlier = title, earlier
         self.began = self.last = time.monotonic()
 
     def __call__(self, done: int, total: int, what: str = "") -> None:
@@ -66,6 +69,7 @@ class _Lines:
         if now - self.last < PLAIN_SECONDS:
             return
         self.last = now
-        left = f", about {(now - self.began) / done * (total - done):.0f} s left" if done else ""
+        new = done - self.earlier
+        left = f", about {(now - self.began) / new * (total - done):.0f} s left" if new > 0 else ""
         console.print(f"{self.title}: {done}/{total} {what}  {now - self.began:.0f} s{left}", highlight=False,
                       markup=False, soft_wrap=True)

@@ -12,7 +12,8 @@ from golden.spec.program.image import Image
 def placed(image: Image, pixels: bytes, task: str | None = None, dram: Dram | None = None) -> tuple[Dram, dict, int]:
     """``(dram, registers, output size)`` with program, tables, planes and input in place and tight windows set.
 
-    ``pixels`` is the input buffer (``host.driver.layout.prepare_input``). Buffers of one kind are contiguous.
+    ``pixels`` is the input buffer (``host.driver.layout.prepare_input``). Buffers of one kind are contiguous;
+    the output buffer is readable where the program reads it.
     """
     dram = Dram() if dram is None else dram
     if len(pixels) != image.input["bytes"]:
@@ -23,6 +24,8 @@ def placed(image: Image, pixels: bytes, task: str | None = None, dram: Dram | No
     registers |= {"READ_LO": registers["PROGRAM_ADDR"], "READ_HI": registers["INPUT_ADDR"] + len(pixels)}
     output = dram.allocate(size)
     registers |= {"OUTPUT_ADDR": output, "WRITE_LO": output, "WRITE_HI": output + size}
+    if image.reads_output(task):
+        registers["READ_HI"] = output + size
     weights = [dram.put(plane) for plane in image.planes]
     registers |= {f"WEIGHT_ADDR{p}": address for p, address in enumerate(weights)}
     registers |= {"WEIGHT_LO": weights[0], "WEIGHT_HI": weights[-1] + len(image.planes[-1])}

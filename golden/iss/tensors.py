@@ -7,7 +7,7 @@ from golden.iss.trace import Entry, Write
 from golden.ops.operand import Operand
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import LINE, SLICE, TN, MachineConfig
-from golden.spec.tiling import BLOCKS_PER_ROW, slices
+from golden.spec.tiling import BLOCKS_PER_ROW, operand_rows, slices
 
 
 def result(entry: Entry, config: MachineConfig) -> Operand | np.ndarray | None:
@@ -23,10 +23,14 @@ def result(entry: Entry, config: MachineConfig) -> Operand | np.ndarray | None:
         return operand(write, 32 * f["blocks"], bool(f["wide"]))
     if entry.opcode is Opcode.ATTENTION:
         return operand(write, f["heads"] * f["head_slices"] * SLICE, bool(f["wide"]))
+    if entry.opcode is Opcode.UPSAMPLE:
+        return unsigned(write, LINE * f["rows"])
     if entry.opcode is not Opcode.LINEAR:
         return None
     if f["dst"] in (Dest.OPERAND8, Dest.OPERAND16):
         return operand(write, TN * f["tiles"], f["dst"] == Dest.OPERAND16)
+    if f["dst"] == Dest.UNSIGNED8:
+        return unsigned(write, TN * f["tiles"])
     if f["dst"] == Dest.RESIDUAL:
         return residual(write, TN * f["tiles"])
     keys = f["dst"] == Dest.KEY
@@ -50,6 +54,11 @@ def operand(write: Write, channels: int, wide: bool) -> Operand:
     assert write.exp is not None, "An int8 operand is written with its block exponents."
     exp = write.exp.reshape(-1, count * BLOCKS_PER_ROW)[:, :channels // TN]
     return Operand(np.ascontiguousarray(data[0]).view(np.int8), np.ascontiguousarray(exp))
+
+
+def unsigned(write: Write, channels: int) -> Operand:
+    """Positions [positions, channels] of a map of unsigned bytes."""
+    return Operand.pixels(np.ascontiguousarray(write.data.reshape(-1, operand_rows(channels) * LINE)[:, :channels]))
 
 
 def residual(write: Write, channels: int) -> np.ndarray:

@@ -20,6 +20,7 @@ class UnitLatencies:
     ``norm``: from an issue to the last write, without the passes over the rows. ``softmax``: from the last scores of a
     token group to its division, without a cycle for each part of its scores. ``gate``: from a token's last logit to its
     queue entry. ``load_store``: from an issue to the first request; ``engine``: from there to the bus.
+    ``upsample``: from an issue to the first row that is read.
     """
 
     fetch: int
@@ -33,6 +34,7 @@ class UnitLatencies:
     softmax: int
     gate: int
     load_store: int
+    upsample: int
     engine: int
 
 
@@ -45,4 +47,4 @@ def unit_latencies(m: MachineConfig) -> UnitLatencies:
     return UnitLatencies(
         fetch=6, sequencer=2, activity=3, control=19 + 2 * (m.tm - 2), array=6 + int(log2(m.tk)),
         epilogue=24 + 3 * more, residual=30 + 3 * more, norm=68 + trees + more, softmax=39 + int(log2(m.lanes)) + more,
-        gate=51, load_store=3, engine=13)
+        gate=51, load_store=3, upsample=9, engine=13)

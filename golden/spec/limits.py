@@ -10,7 +10,7 @@ from golden.spec.isa import Opcode, bounds
 from golden.spec.machine import LINE, MAX_EXPERTS, MAX_HEADS, MAX_NORM_DIM, MAX_TOP_K, SLICE, TN, MachineConfig
 from golden.spec.model import ModelConfig, require
 from golden.spec.quantized import Plan
-from golden.spec.tiling import ceil_div, operand_rows, residual_rows, slices, tiles
+from golden.spec.tiling import ceil_div, operand_rows, residual_rows, slices, tiles, window_slices
 
 _STRIDE = bounds(Opcode.LINEAR, "dst_stride")[1]
 _MOST_HIDDEN = min(bounds(Opcode.LINEAR, "tiles")[1] * TN, _STRIDE // 2 * LINE)
@@ -38,6 +38,8 @@ MODEL_LIMITS = (
     Limit("top_k", MAX_TOP_K, "experts that a token goes to"),
 )
 """Limits of every machine."""
+MAP_CHANNELS = bounds(Opcode.LINEAR, "window")[1] * LINE
+"""Most channels of the maps of a task head, those of the tokens included."""
 
 
 def check_model(config: ModelConfig) -> None:
@@ -45,6 +47,12 @@ def check_model(config: ModelConfig) -> None:
     dense = any(not config.is_moe(i) for i in range(config.depth))
     unused = set() if dense else {"mlp_hidden"}
     unused |= set() if config.moe_layers else {"experts", "expert_hidden", "top_k"}
+    for head in config.task_heads:
+        require(max(config.dim, head.channels) <= MAP_CHANNELS,
+                f"The head {head.task!r} of the model {config.name!r} has maps of {max(config.dim, head.channels)} "
+                f"channels; this accelerator runs at most {MAP_CHANNELS}.")
+        require(min(config.grid) >= 2, f"The model {config.name!r} has {config.grid[0]} x {config.grid[1]} patches; a "
+                f"task head needs two at least in either direction.")
     for limit in MODEL_LIMITS:
         value = getattr(config, limit.name)
         require(limit.name in unused or value <= limit.most,
@@ -65,7 +73,8 @@ def machine_needs(config: ModelConfig, plan: Plan, machine: MachineConfig) -> li
     """Resources that a model needs whatever the order of its instructions. (Operand rows and instruction count depend
     on the program and are known after compiling only.)"""
     c, m = config, machine
-    inputs = max(c.patch_dim, c.dim, *(c.ffn_hidden(i) for i in range(c.depth)))
+    windows = [window_slices(operand_rows(width)) * SLICE for head in c.task_heads for width in (c.dim, head.channels)]
+    inputs = max(c.patch_dim, c.dim, *(c.ffn_hidden(i) for i in range(c.depth)), *windows)
     needs = [
         Need("tokens", c.tokens, m.max_keys),
         Need(f"residual rows of 32 channels ({c.tokens} tokens x {residual_rows(c.dim)})",

@@ -43,6 +43,8 @@ def run(path: Source, picture: Annotated[Path, typer.Argument(help="Picture file
              "features": list(features.shape), "mean": round(float(features.mean()), 5),
              "deviation": round(float(features.std()), 5), "cycles": result.cycles or None,
              "milliseconds": round(result.cycles / board.clock_hz * 1e3, 3) or None}
+    if result.maps:
+        facts["maps"] = ", ".join(f"{name} {' x '.join(map(str, result[name].shape))}" for name in result.maps)
     if result.logits is not None:
         best = np.argsort(-result.logits, kind="stable")[:5]
         facts["top_classes"] = ", ".join(f"{index} ({result.logits[index]:.2f})" for index in best)

@@ -9,8 +9,10 @@ from golden.spec import isa
 from golden.spec.isa import Opcode
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
 from golden.spec.program.image import Image, Symbol
+from golden.spec.program.outputs import OutputBuffer
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows
 from host.compiler.allocate import allocate
+from host.compiler.heads.plan import INSTRUCTION_PRICE
 from host.compiler.lower import Lowering, hidden_rows
 from host.compiler.passes import CUTTING, PASSES, Pass, software_pipelining
 from host.compiler.passes.software_pipelining import patch_ranges
@@ -22,6 +24,8 @@ from host.performance.estimate import estimate
 
 _ROUNDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 """Token ranges that an FFN is cut into, until its hidden operand and its expert queues fit."""
+_PRICES = (INSTRUCTION_PRICE, 100 * INSTRUCTION_PRICE)
+"""Prices of an instruction of a task head, until the program fits."""
 
 
 def compile_model(model, machine: MachineConfig, joint: bool = True, passes: tuple[Pass, ...] = PASSES) -> Image:
@@ -34,37 +38,44 @@ def compile_model(model, machine: MachineConfig, joint: bool = True, passes: tup
     """
     config, stream = model.config, Stream()
     groups = [(task,) for task in config.tasks]
-    programs, symbols = {}, {}
+    programs, symbols, outputs = {}, {}, {}
     for group in groups + ([config.tasks] if joint and config.moe_layers and len(config.tasks) > 1 else []):
         try:
-            nodes = plan_program(model, machine, stream, group, passes)
+            nodes, output = plan_with_output(model, machine, stream, group, passes)
         except NotFitting:
             if len(group) == 1:
                 raise
             continue
         name = "+".join(group)
-        programs[name] = isa.assemble(encode(nodes, machine, stream))
+        programs[name], outputs[name] = isa.assemble(encode(nodes, machine, stream)), output
         symbols[name] = tuple(_symbol(node, machine) for node in flat(nodes))
-    lowered = Lowering(model, machine, stream, config.tasks[:1])
     return Image(machine, config, model.plan, programs, stream.planes(machine), tables(model), symbols,
-                 input_layout(config), output_layout(config, model.plan, lowered.output_lines))
+                 input_layout(config), outputs)
 
 
 def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...],
                  passes: tuple[Pass, ...] = PASSES) -> list[Node]:
-    """Nodes of one program with addresses and waits: FFNs in as few token ranges as fit, with all passes that fit."""
+    """Nodes of one program with addresses and waits."""
+    return plan_with_output(model, machine, stream, tasks, passes)[0]
+
+
+def plan_with_output(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...],
+                     passes: tuple[Pass, ...] = PASSES) -> tuple[list[Node], OutputBuffer]:
+    """Nodes of one program with addresses and waits, and its output buffer: FFNs in as few token ranges as fit, task
+    heads in the strips that cost least, or else in few ones, with all passes that fit."""
     what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "")
     config, refusal = model.config, None
     widest = max(hidden_rows(config, layer, i) for i, layer in enumerate(model.plan.layers))
-    for rounds, chosen in itertools.product(_ROUNDS, _attempts(passes)):
+    prices = _PRICES if config.task_heads else _PRICES[:1]
+    for rounds, chosen, price in itertools.product(_ROUNDS, _attempts(passes), prices):
         room = ceil_div(widest * config.tokens * len(tasks), rounds)
         cuts = patch_ranges(config, machine) if software_pipelining in chosen else 1
-        nodes = Lowering(model, machine, stream, tasks, room, cuts).program()
-        lowered = nodes
+        lowering = Lowering(model, machine, stream, tasks, room, cuts, price)
+        nodes = lowered = lowering.program()
         for rewrite in chosen:
             nodes = rewrite(nodes, machine)
         if too_long := _too_long(nodes, machine, what):
-            if set(chosen) & set(CUTTING):
+            if price != prices[-1] or set(chosen) & set(CUTTING):
                 continue
             raise refusal or too_long  # more ranges need more instructions still
         try:
@@ -74,7 +85,7 @@ def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str
             continue
         set_waits(nodes)
         _verify(nodes, lowered, chosen, machine, stream)
-        return nodes
+        return nodes, lowering.output
     assert refusal is not None, "Without cutting passes an attempt is refused or returned."
     raise refusal
 
@@ -149,14 +160,3 @@ def input_layout(config) -> dict:
     rows = operand_rows(config.patch_dim)
     return {"height": config.image_height, "width": config.image_width, "channels": config.channels,
             "patch": config.patch, "row_bytes": LINE, "rows": rows, "bytes": config.patches * rows * LINE}
-
-
-def output_layout(config, plan, lines: int) -> dict:
-    """Where results lie in the output buffer; a joint program stores its tasks' results one after the other."""
-    rows = residual_rows(config.dim)
-    return {"tokens": config.tokens, "dim": config.dim, "rows": rows, "bytes": lines * LINE,
-            "frac": plan.residual_frac, "logit_frac": plan.logit_frac,
-            "classes": config.classes, "heads": config.extra_tokens if config.classes else 0,
-            "head_offset": config.tokens * rows}
-
-

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lowering: from a quantized network to instructions without addresses and the payloads of the weight stream."""
 
+from dataclasses import replace
 from functools import partial
 
 from golden.spec.isa import LIMITS, Dest, Opcode
 from golden.spec.isa import Region as Base
 from golden.spec.machine import SLICE, MachineConfig
 from golden.spec.model import ModelConfig
+from golden.spec.program.outputs import FEATURES, LOGITS, OutputBuffer, expected
 from golden.spec.quantized import LayerPlan
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows, slices, tiles
 from host.compiler import weight_stream as lay
 from host.compiler.builder import Builder
 from host.compiler.experts import add_experts, add_gates
+from host.compiler.heads.lower import HeadLowering
+from host.compiler.heads.plan import INSTRUCTION_PRICE, Room
 from host.compiler.limits import check_limits
 from host.compiler.split import linear_part
 from host.ir.model import QuantizedModel
@@ -31,13 +35,15 @@ class Lowering(Builder):
 
     ``model`` has ``config``, ``plan`` and ``tensors`` (``golden.spec.quantized``). ``stream`` collects payloads.
     ``room``: most operand rows that the hidden operands of an FFN may take, which is otherwise done in ranges of tokens
-    (its weights come once a range); ``patch_ranges``: in how many ranges of tokens the image is loaded and embedded.
+    (its weights come once a range); ``patch_ranges``: in how many ranges of tokens the image is loaded and embedded;
+    ``instruction``: cycles that a task head may cost to save an instruction. ``output`` describes the results, once
+    :meth:`program` is done.
     """
 
     def __init__(self, model: QuantizedModel, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...],
-                 room: int = 1 << 16, patch_ranges: int = 1):
+                 room: int = 1 << 16, patch_ranges: int = 1, instruction: int = INSTRUCTION_PRICE):
         super().__init__(model, machine, stream, tasks)
-        self.room, self.patch_ranges = room, patch_ranges
+        self.room, self.patch_ranges, self.instruction = room, patch_ranges, instruction
         self.first_moe = min(self.config.moe_layers, default=self.config.depth)
         self.copies = 1
         check_limits(self.config, self.plan, machine)
@@ -146,11 +152,13 @@ class Lowering(Builder):
                 self.nodes += [fc1, fc2]
 
     def finish(self) -> None:
-        """Store the residual stream of every copy, then the classifier's logits."""
+        """Store the residual stream of every copy and the classifier's logits; then come the task heads."""
         c = self.config
+        outputs = expected(c, self.plan, self.tasks)
+        at = {(output.task, output.name): i for i, output in enumerate(outputs)}
         for copy, task in enumerate(self.tasks):
-            first, lines = copy * c.tokens, copy * self.output_lines
-            self.store(f"residual.{task}", self.x, first, c.tokens, lines)
+            first = copy * c.tokens
+            self.store(f"residual.{task}", self.x, first, c.tokens, outputs[at[task, FEATURES]].offset)
             if not c.classes:
                 continue
             a = self.norm("norm", self.plan.head, c.extra_tokens, first)
@@ -160,10 +168,13 @@ class Lowering(Builder):
                                    src_first=slot, shift1=self.number(f"{name}.shift"), dst_stride=0)
                 self.nodes += [linear_part(head, first, min(_MOST_TILES, tiles(c.classes) - first), 0, 1)
                                for first in range(0, tiles(c.classes), _MOST_TILES)]
-                self.store(f"{name}.{task}", y, 0, 1, lines + c.tokens * self.x.stride + slot * y.stride)
-
-    @property
-    def output_lines(self) -> int:
-        """64-byte lines of one task's result."""
-        c = self.config
-        return c.tokens * self.x.stride + (c.extra_tokens * residual_rows(c.classes) if c.classes else 0)
+                self.store(f"{name}.{task}", y, 0, 1, outputs[at[task, LOGITS]].offset + slot * y.stride)
+        lines = scratch = outputs[-1].end
+        heads = [(copy, task, head) for copy, task in enumerate(self.tasks) for head in c.heads_of(task)]
+        for left, (copy, task, head) in zip(reversed(range(len(heads))), heads, strict=True):
+            room = Room(self.machine, self.machine.residual_rows - (self.x.size if left else 0), self.instruction)
+            i = at[task, head.task]
+            part = HeadLowering(self, head, copy * c.tokens, outputs[i], scratch, room, repr(c.name))
+            part.lower()
+            outputs[i], lines = replace(outputs[i], tiles=part.tiles), max(lines, part.end)
+        self.output = OutputBuffer(tuple(outputs), lines)

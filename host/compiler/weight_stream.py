@@ -5,9 +5,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from golden.ops.gate import split
+from golden.ops.window import window_weight
 from golden.spec.legality import LOGITS
 from golden.spec.machine import LINE, MAX_HEADS, NORM_PARAMS, PARAMS, SCORE_MULTIPLIER, SLICE, TN, MachineConfig
-from golden.spec.tiling import slices, tiles
+from golden.spec.tiling import operand_rows, slices, tiles
 
 _PARAM, _NORM_PARAM = np.dtype(list(PARAMS)), np.dtype(list(NORM_PARAMS))
 
@@ -50,6 +51,15 @@ def linear(machine: MachineConfig, weight: np.ndarray, bias: ArrayLike, multipli
     """Stream of one LINEAR: for each tile its parameters, then its weights."""
     return np.concatenate([params(weight.shape[0], bias, multiplier, gain, offset), weights(weight, machine)],
                           1).tobytes()
+
+
+def window(machine: MachineConfig, weight: np.ndarray, bias: np.ndarray, multiplier: np.ndarray,
+           gain: int = 0) -> bytes:
+    """Stream of a 3x3 convolution, int8 ``[outputs, inputs, 3, 3]``; outputs are filled up to whole operand rows, with
+    results of 0."""
+    more = operand_rows(len(weight)) * LINE - len(weight)
+    return linear(machine, np.pad(window_weight(weight), ((0, more), (0, 0))), np.pad(bias, (0, more)),
+                  np.pad(multiplier, (0, more)), gain)
 
 
 def gate(machine: MachineConfig, weight: np.ndarray, bias: np.ndarray) -> bytes:

@@ -3,8 +3,13 @@
 
 import numpy as np
 
+from golden.spec.machine import LINE
 from golden.spec.model import PATCH_AXES
+from golden.spec.program.outputs import Output
 from host.driver.errors import InputError
+
+VALUES = LINE // 2
+"""Values of a line of the output buffer."""
 
 
 def prepare_input(image: np.ndarray, layout: dict) -> bytes:
@@ -26,23 +31,31 @@ def prepare_input(image: np.ndarray, layout: dict) -> bytes:
     return buffer.tobytes()
 
 
-def read_output(data: bytes, layout: dict, task: int = 0) -> np.ndarray:
-    """The residual stream int16 ``[tokens, dim]`` (step ``2**-frac``) of the ``task``-th task of a program."""
-    part = _part(data, layout, task)
-    stream = np.frombuffer(part, "<i2")[:layout["tokens"] * layout["rows"] * 32]
-    return stream.reshape(layout["tokens"], -1)[:, :layout["dim"]].astype(np.int16)
+def read_output(data: bytes, output: Output) -> np.ndarray:
+    """A result of a program, int16 of ``output.shape`` in steps of 2**-frac, from the output buffer ``data``.
+
+    Raises :class:`InputError` for a buffer that is too short.
+    """
+    if len(data) < output.end * LINE:
+        raise InputError(f"The output {output.name!r} ends at byte {output.end * LINE}; the buffer has {len(data)}.")
+    values = np.frombuffer(data, "<i2", output.lines * VALUES, output.offset * LINE)
+    *outer, channels = output.shape
+    if not output.tiles:
+        return values.reshape(*outer, -1)[..., :channels].astype(np.int16)
+    result, (height, width, _), (lines, columns, _) = np.zeros(output.shape, np.int16), output.shape, output.tiles
+    first, values = 0, values.reshape(height * width, -1)[:, :channels]
+    for y, x in output.places:
+        here = min(lines, height - y), min(columns, width - x)
+        count = here[0] * here[1]
+        result[y:y + here[0], x:x + here[1]] = values[first:first + count].reshape(*here, channels)
+        first += count
+    return result
 
 
-def read_logits(data: bytes, layout: dict, task: int = 0) -> np.ndarray:
-    """Class scores int16 ``[heads, classes]`` (step ``2**-frac``). Raises :class:`InputError` without a classifier."""
-    if not layout["classes"]:
-        raise InputError("This program has no classifier head.")
-    rows = np.frombuffer(_part(data, layout, task), "<i2")[layout["head_offset"] * 32:]
-    return rows.reshape(layout["heads"], -1)[:, :layout["classes"]].astype(np.int16)
-
-
-def _part(data: bytes, layout: dict, task: int) -> bytes:
-    size = layout["bytes"]
-    if len(data) < (task + 1) * size:
-        raise InputError(f"The output of task {task} ends at byte {(task + 1) * size}; the buffer has {len(data)}.")
-    return data[task * size:(task + 1) * size]
+def find(outputs: tuple[Output, ...], name: str, task: str | None = None) -> Output:
+    """The output called ``name`` (of ``task``, or the first one). Raises :class:`InputError` where there is none."""
+    for output in outputs:
+        if output.name == name and task in (None, output.task):
+            return output
+    raise InputError(f"This program has the outputs {', '.join(output.name for output in outputs)}, not {name!r}"
+                     f"{'' if task is None else f' of task {task!r}'}.")

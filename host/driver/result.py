@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Result of one frame: residual streams, class scores and counters."""
+"""Result of one frame: maps of task heads, residual streams, class scores and counters, by name."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from golden.spec.program.outputs import FEATURES, LOGITS
+from host.driver.maps import TaskMap
+
 
 @dataclass(frozen=True)
-class Result:
+class Result(Mapping):
     """Result of one frame. ``residuals``: task -> int16 (tokens, dim) in steps of 2**-frac; ``scores``: task -> int16
-    (heads, classes) in steps of 2**-logit_frac, empty without a classifier; ``counters`` of the hardware (CYCLES is 0
-    on a device without timing); ``run_id`` of the device.
+    (heads, classes) in steps of 2**-logit_frac, empty without a classifier; ``maps``: results of the task heads by
+    name; ``counters`` of the hardware (CYCLES is 0 on a device without timing); ``run_id`` of the device.
+
+    As a mapping it gives each result by name: a task head's :attr:`host.driver.maps.TaskMap.picture`, ``"features"``
+    and, with a classifier, ``"logits"``.
     """
 
     residuals: dict[str, np.ndarray]
@@ -19,15 +26,32 @@ class Result:
     counters: dict[str, int]
     run_id: int
     logit_frac: int
+    maps: dict[str, TaskMap] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name in self.maps:
+            return self.maps[name].picture
+        if name == FEATURES:
+            return self.features
+        if name == LOGITS and (logits := self.logits) is not None:
+            return logits
+        raise KeyError(f"This result has {', '.join(self)}, not {name!r}.")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self.maps, FEATURES, *((LOGITS,) if self.scores else ()))))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
 
     @property
     def features(self) -> np.ndarray:
-        """Encoder output of the (first) task as float32 (tokens, dim)."""
+        """Encoder output of the (first) task as float32 (tokens, dim): the residual stream after the last block,
+        before a final norm."""
         return _scaled(next(iter(self.residuals.values())), self.frac)
 
     @property
     def by_task(self) -> dict[str, np.ndarray]:
-        """Encoder output of every task that ran, float32 (tokens, dim)."""
+        """Encoder output of every task that ran, float32 (tokens, dim), before a final norm."""
         return {task: _scaled(residual, self.frac) for task, residual in self.residuals.items()}
 
     @property

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from golden.spec.heads import HEAD_KINDS
 from golden.spec.machine import ABI_VERSION, MACHINES, PAGE
 from golden.spec.program.container import MAGIC, BadMagic
 from golden.spec.program.image import Image
+from golden.spec.program.outputs import FEATURES, LOGITS
 from golden.spec.regs import Ctrl, StatusBits
 from golden.spec.status import Status
 from golden.spec.tiling import ceil_div
@@ -26,7 +28,8 @@ from host.driver.errors import (
     VersionMismatch,
     error_of,
 )
-from host.driver.layout import prepare_input, read_logits, read_output
+from host.driver.layout import prepare_input, read_output
+from host.driver.maps import TaskMap
 from host.driver.registers import ENDED, Registers, rest
 from host.driver.result import Result
 
@@ -70,12 +73,14 @@ class Session:
             self._turn.session = weakref.ref(self)
 
     def run(self, picture: np.ndarray, task: str | None = None, *,
-            progress: Callable[[int], None] = silent) -> np.ndarray:
-        """Features of one picture (uint8, height x width x channels): float32 (tokens, dim). See :meth:`frame`.
+            progress: Callable[[int], None] = silent) -> Result:
+        """Results of one picture (uint8, height x width x channels) by name: ``result["semseg"]`` and whatever task
+        heads the program has, at the picture's size, and ``result["features"]``, float32 (tokens, dim), before a final
+        norm. See :meth:`frame`.
 
-        A program named ``"a+b"`` runs the tasks a and b on one picture; :meth:`frame` gives both.
+        A program named ``"a+b"`` runs the tasks a and b on one picture.
         """
-        return self.frame(picture, task, progress=progress).features
+        return self.frame(picture, task, progress=progress)
 
     def frame(self, picture: np.ndarray, task: str | None = None, *,
               progress: Callable[[int], None] = silent) -> Result:
@@ -142,11 +147,16 @@ class Session:
             raise DeviceLost(f"Job {self._run_id} was started, but the device {self.device.name!r} answers for job "
                              f"{run_id}: its result is not this picture's. Load the program again.")
         self._output.sync_for_cpu()
-        data, out = self._output.view.tobytes(), self.image.output
-        tasks = list(enumerate(self.image.tasks(self._running)))
-        return Result({task: read_output(data, out, i) for i, task in tasks},
-                      {task: read_logits(data, out, i) for i, task in tasks} if out["classes"] else {},
-                      out["frac"], regs.counters(), run_id, out["logit_frac"])
+        return self._result(self._output.view.tobytes(), run_id)
+
+    def _result(self, data: bytes, run_id: int) -> Result:
+        plan, outputs = self.image.plan, self.image.results(self._running)
+        codes = {(o.kind, o.task, o.name): read_output(data, o) for o in outputs}
+        features, logits = ({task: array for (kind, task, _), array in codes.items() if kind == wanted}
+                            for wanted in (FEATURES, LOGITS))
+        maps = {o.name: TaskMap(o.name, o.kind, codes[o.kind, o.task, o.name], o.frac) for o in outputs
+                if o.kind in HEAD_KINDS}
+        return Result(features, logits, plan.residual_frac, self.regs.counters(), run_id, plan.logit_frac, maps)
 
     # -- before a job
 
@@ -222,6 +232,9 @@ class Session:
         settings |= {f"WEIGHT_ADDR{port}": weights.address + port * part for port in range(len(image.planes))}
         for name, buffer in (("READ", self._main), ("WRITE", self._output), ("WEIGHT", weights)):
             settings |= {f"{name}_LO": buffer.address, f"{name}_HI": buffer.address + len(buffer.view)}
+        if any(image.reads_output(task) for task in image.programs):
+            settings |= {"READ_LO": min(main, self._output.address),
+                         "READ_HI": max(settings["READ_HI"], settings["WRITE_HI"])}
         settings |= {"JOB_LIMIT": self.job_limit, "BUS_LIMIT": self.bus_limit, "IER": ENDED, "GIER": 1}
         for name, value in settings.items():
             regs[name] = value

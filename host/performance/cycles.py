@@ -4,9 +4,13 @@
 from collections.abc import Callable
 from math import ceil
 
+from golden.spec.instructions.record import edge_bits
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import BEAT_BYTES, LINE, SLICE, TN, MachineConfig
-from golden.spec.tiling import SLICES_PER_ROW, tiles
+from golden.spec.tiling import SLICES_PER_ROW, WINDOW, tiles, upsampled
+
+PAIR = 4
+"""Cycles of an UPSAMPLE between two pairs of source lines."""
 
 
 def drain(machine: MachineConfig) -> int:
@@ -14,24 +18,37 @@ def drain(machine: MachineConfig) -> int:
     return machine.tm * TN // machine.lanes
 
 
+def group_rows(machine: MachineConfig, fields: dict) -> int:
+    """Operand rows that are read for one tile of a full token group; those of dst GATE are loaded once for all tiles.
+
+    With ``window`` each of the tm + 2 neighbours of a group is loaded once for a line and operand row.
+    """
+    if window := fields.get("window", 0):
+        rows = (machine.tm + WINDOW - 1) * WINDOW * window
+    else:
+        rows = machine.tm * ceil(fields["slices"] / SLICES_PER_ROW)
+    rows *= 2 if fields["src_wide"] else 1
+    return ceil(rows / fields["tiles"]) if fields["dst"] == Dest.GATE else rows
+
+
 def linear_pass(machine: MachineConfig, fields: dict) -> int:
     """Cycles of one tile of one token group of a LINEAR: its steps, the leaving of its results, or the loading of its
-    operand rows, a row a cycle; those of dst GATE are loaded once for all tiles."""
-    planes = 2 if fields["src_wide"] else 1
-    rows = machine.tm * ceil(fields["slices"] / SLICES_PER_ROW) * planes
-    if fields["dst"] == Dest.GATE:
-        rows = ceil(rows / fields["tiles"])
-    return max(fields["slices"] * machine.steps * planes, drain(machine), rows)
+    operand rows, a row a cycle."""
+    steps = fields["slices"] * machine.steps * (2 if fields["src_wide"] else 1)
+    return max(steps, drain(machine), group_rows(machine, fields))
 
 
-def token_groups(machine: MachineConfig, tokens: float) -> int:
-    """Token groups of a LINEAR; without tokens it still makes its passes over one."""
+def token_groups(machine: MachineConfig, fields: dict, tokens: float) -> int:
+    """Token groups of a LINEAR, which with ``window`` end with their line; without tokens it still makes its passes
+    over one."""
+    if fields.get("window"):
+        return fields["lines"] * ceil(fields["width"] / machine.tm)
     return max(1, ceil(tokens / machine.tm))
 
 
 def linear_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
     """Array cycles of a LINEAR over ``tokens``."""
-    return fields["tiles"] * token_groups(machine, tokens) * linear_pass(machine, fields)
+    return fields["tiles"] * token_groups(machine, fields, tokens) * linear_pass(machine, fields)
 
 
 def attention_group(machine: MachineConfig, fields: dict) -> tuple[int, int, int, int]:
@@ -72,6 +89,13 @@ def norm_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
     return (tokens + 1) * ceil(fields["blocks"] * pair / 2)
 
 
+def upsample_cycles(machine: MachineConfig, fields: dict, tokens: float = 0) -> int:
+    """Cycles of an UPSAMPLE: a result row a cycle, and a few for each pair of source lines and operand row."""
+    top, bottom, left, right = edge_bits(fields)
+    lines, width = upsampled(fields["lines"], top + bottom), upsampled(fields["width"], left + right)
+    return fields["rows"] * (lines * width + PAIR * (fields["lines"] - 1 + top + bottom))
+
+
 def _transfer(machine: MachineConfig, fields: dict, tokens: float) -> float:
     return fields["rows"] * LINE / BEAT_BYTES
 
@@ -79,5 +103,6 @@ def _transfer(machine: MachineConfig, fields: dict, tokens: float) -> float:
 CYCLES: dict[Opcode, Callable[[MachineConfig, dict, float], float]] = {
     Opcode.LOAD: _transfer, Opcode.STORE: _transfer, Opcode.COPY: lambda machine, fields, tokens: fields["rows"],
     Opcode.NORM: norm_cycles, Opcode.LINEAR: linear_cycles, Opcode.ATTENTION: attention_cycles,
-    Opcode.GATE: lambda machine, fields, tokens: tokens * (fields["top_k"] + 1)}
+    Opcode.GATE: lambda machine, fields, tokens: tokens * (fields["top_k"] + 1),
+    Opcode.UPSAMPLE: upsample_cycles}
 """Cycles of an instruction with these fields over ``tokens``, in its unit."""

@@ -13,11 +13,13 @@ from golden.spec.machine import BEAT_BYTES, LINE, PARAM_LINES, SCORES_AHEAD, SLI
 from host.performance.cycles import (
     attention_group,
     drain,
+    group_rows,
     last_scores,
     linear_pass,
     norm_cycles,
     norm_planes,
     token_groups,
+    upsample_cycles,
 )
 from host.performance.latencies import Latencies, latencies
 from host.performance.weight_stream_model import Store, WeightStreamModel
@@ -87,6 +89,8 @@ class Timeline:
         self.norm: _Rows | None = None
         self.writing = (0.0, 1.0, 0)
         """When the epilogue writes operand rows, and how many."""
+        self.reading = (0.0, 1.0, 0)
+        """When the array reads operand rows, and how many."""
         self.load: _Rows | None = None
         self.now = 0.0
         self.idle = {unit: 0.0 for unit in Unit}
@@ -164,7 +168,7 @@ class Timeline:
             return self._attention(at, f, issue)
         if opcode is Opcode.NORM:
             return self._norm(at, f, issue)
-        if opcode in (Opcode.LOAD, Opcode.STORE, Opcode.COPY):
+        if opcode in (Opcode.LOAD, Opcode.STORE, Opcode.COPY, Opcode.UPSAMPLE):
             return self._transfer(at, opcode, f, issue)
         if opcode is Opcode.GATE:
             if not f["append"]:
@@ -183,6 +187,11 @@ class Timeline:
         self.load = None
         if opcode is Opcode.COPY:
             end = start + f["rows"] + 8
+        elif opcode is Opcode.UPSAMPLE:
+            # The array reads operand rows first; four results take two rows.
+            work, (begin, until, taken) = upsample_cycles(self.machine, f), self.reading
+            work += _delay(max(begin, start), until, start + work, 1 - taken / max(until - begin, 1), 0.5)
+            end = start + self.latency.upsample + work
         else:
             # A write is acknowledged in half the time that a read takes to arrive.
             latency = self.dram.latency // (2 if opcode is Opcode.STORE else 1)
@@ -195,7 +204,7 @@ class Timeline:
 
     def _linear(self, at: int, f: dict, issue: float, tokens: int, expert: int) -> Span:
         m, lat = self.machine, self.latency
-        groups, one = token_groups(m, tokens), linear_pass(m, f)
+        groups, one = token_groups(m, f, tokens), linear_pass(m, f)
         lines, gate = f["slices"] * SLICE_LINES, f["dst"] == Dest.GATE
         collect = gate or f["retain_weights"] or f["reuse_weights"]
         start = max(issue + lat.load, self.array_free)
@@ -216,6 +225,7 @@ class Timeline:
             self._release(when,
                           f["reuse_offset"] * SLICE_LINES + f["tiles"] * lines if f["reuse_weights"] else self.held)
         self.array_free = when
+        self.reading = start, when, groups * f["tiles"] * group_rows(m, f)
         self.idle[Unit.ARRAY] = end = when + lat.array + drain(m) + lat.epilogue
         if gate:
             self.idle[Unit.GATE] = end + lat.gate

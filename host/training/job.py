@@ -13,6 +13,7 @@ from host.models import default_model
 from host.progress import console
 from host.progress import steps as progress
 from host.scenes.classes import CLASSES
+from host.training import checkpoint
 from host.training.data import FolderSource, SceneSource, Source
 from host.training.finetune import FINE_TUNING, model_for, split
 from host.training.loop import train
@@ -52,7 +53,8 @@ class Plan:
 def run(job: Job) -> dict:
     """Train; returns what to tell the user."""
     plan = _scene_plan(job) if job.data is None else _folder_plan(job, job.data)
-    with progress(f"train {plan.config.name}") as report:
+    earlier = checkpoint.load(job.work)[0].step if job.resume else 0
+    with progress(f"train {plan.config.name}", earlier) as report:
         model, figures = train(plan.config, plan.recipe, plan.source, plan.validation, job.work, init=plan.init,
                                resume=job.resume, processes=job.processes, report=report,
                                note=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))

@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from golden.files.errors import UnsupportedModel
 from golden.model.params import FloatModel
 from golden.spec.model import ModelConfig
 from host.training import checkpoint
 from host.training.data import Source, batch_of
 from host.training.export import exported, initialised
-from host.training.losses import balanced, normalised
+from host.training.losses import balanced, class_weights, normalised
 from host.training.measure import measured
 from host.training.network import Outputs, TrainingNetwork
 from host.training.parallel import Group, workers
@@ -23,6 +24,8 @@ from host.training.recipe import Recipe
 
 CHECKPOINT_SECONDS = 120.0
 MEASURE_SECONDS = 420.0
+COUNTED = 200
+"""Pictures whose labels are counted to weigh the classes."""
 
 Report = Callable[[int, int, str], None]
 
@@ -70,9 +73,14 @@ class Run:
         self.average = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
         self.step, self.seconds, self.history = 0, 0.0, []
         self.kinds = {head.task: head.kind for head in config.task_heads}
+        self.weights: Tensor | None = None
 
     def restore(self) -> None:
-        progress, _, _ = checkpoint.load(self.folder)
+        """Go on from the folder's checkpoint; a recipe with more or fewer steps is allowed."""
+        progress, config, recipe = checkpoint.load(self.folder)
+        if config != self.config or recipe.seed != self.recipe.seed:
+            raise UnsupportedModel(f"The checkpoint in {self.folder} is of another run ({config.name}, seed "
+                                   f"{recipe.seed}) than this one ({self.config.name}, seed {self.recipe.seed}).")
         self.network.load_state_dict(progress.network)
         self.optimiser.load_state_dict(progress.optimiser)
         self.average, self.step = progress.average, progress.step
@@ -104,6 +112,9 @@ class Run:
     def one(self, source: Source, group: Group) -> tuple[dict[str, float], Outputs]:
         """One step; losses by task, of this worker's share of the batch."""
         recipe, config = self.recipe, self.config
+        if self.weights is None:
+            classes = max((head.classes for head in config.task_heads if head.kind == "semseg"), default=0)
+            self.weights = weights_of(source, recipe, classes)
         torch.manual_seed((recipe.seed * 1_000_003 + self.step) * group.size + group.rank)  # the gates' noise
         for settings in self.optimiser.param_groups:
             settings["lr"] = rate_at(recipe, self.step)
@@ -111,7 +122,8 @@ class Run:
         with autocast(recipe)():
             pixels = normalised(batch.pixels, config.pixel_mean, config.pixel_std, config.pixel_scale)
             outputs = self.network(pixels, batch.left)
-        losses = balanced(outputs.maps, batch.labels, batch.depth, self.kinds, recipe.depth_unit, recipe.stride)
+        losses = balanced(outputs.maps, batch.labels, batch.depth, self.kinds, recipe.depth_unit, recipe.stride,
+                          self.weights)
         total = sum(losses.values()) + recipe.balance * outputs.imbalance
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
@@ -154,6 +166,17 @@ class Run:
 
     def figures(self) -> dict:
         return {"steps": self.step, "seconds": round(self.seconds), "history": self.history}
+
+
+def weights_of(source: Source, recipe: Recipe, classes: int) -> Tensor | None:
+    """Weights of the classes in the first pictures of ``source``; None where it has no labels."""
+    counts = torch.zeros(256, dtype=torch.long)
+    for index in range(min(len(source), COUNTED)):
+        label = source.item(index)[1]
+        if label is None:
+            return None
+        counts += torch.bincount(label.reshape(-1).long(), minlength=256)
+    return class_weights(counts[:classes], recipe.class_power)
 
 
 def rate_at(recipe: Recipe, step: int) -> float:

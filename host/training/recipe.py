@@ -43,6 +43,8 @@ class Recipe:
     """Decay of the averaged weights (EMA), which are what is kept."""
     balance: float = 0.01
     """Weight of the experts' importance and load balancing losses."""
+    class_power: float = 0.5
+    """Classes weigh (mean share / share) ** class_power in the loss, so that small ones are learned early; 0: alike."""
     depth_unit: float = 10.0
     halves: float = 0.7
     """Share of the steps, at the start, that see a random half of each picture, as wide as eight columns of patches

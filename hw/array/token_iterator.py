@@ -56,7 +56,7 @@ class TokenIterator(wiring.Component):
     QUEUE_ENTRY); ``o`` Out(stream of group and load order).
     """
 
-    LATENCY = 5
+    LATENCY = WindowLines.LATENCY + 2
     II = 1
 
     i: stream.Interface

@@ -173,7 +173,7 @@ def test_a_watchdog_ends_a_job_that_takes_too_long(image, device, picture):
 
 
 def _region(register, session, image, write):
-    return session.regs[register], image.output["bytes"] if write else len(image.planes[0])
+    return session.regs[register], image.output_bytes() if write else len(image.planes[0])
 
 
 def _with_word(image, opcode, change):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random programs for the nano machine: legal by grammar, then perhaps mutated; with every wait that they need.
 
-A program loads rows, computes on them in any order and with any fields, and ends by storing both row memories whole, so
-that everything an instruction did can be seen in the output. Weights and parameters are random bytes.
+A program loads rows, computes on them with any fields, and stores both row memories whole, so that everything an
+instruction did can be seen in the output. Weights and parameters are random bytes.
 """
 
 from dataclasses import dataclass, replace
@@ -15,10 +15,10 @@ from golden.spec import isa
 from golden.spec.activations import BY_CODE
 from golden.spec.isa import FORMATS, LIMITS, MAGIC, Dest, Index, Opcode, Region, Unit
 from golden.spec.legality import ProgramState, after, capacity, contradictions, derived, ranges
-from golden.spec.machine import ABI_VERSION, LINE, NANO, SLICE, TN, MachineConfig
+from golden.spec.machine import ABI_VERSION, LINE, NANO, MachineConfig
 from golden.spec.model import ConfigError
 from golden.spec.program.hazards import hazards
-from golden.spec.tiling import linear_lines
+from golden.spec.tiling import linear_lines, window_slices
 
 STREAM_LINES = 4096
 """Length of the random weight stream, in lines."""
@@ -136,6 +136,22 @@ class Grammar:
             reuse_offset=self.number(0, max(0, state.held - tiles * slices)) if reuse else 0,
             act_shift=self.number(0, 4))
 
+    def window(self, state: ProgramState) -> Instruction:
+        """A 3x3 convolution of a small strip."""
+        opcode, fields = self.linear(state)
+        rows, width, tiles = self.number(1, 3), self.number(1, 6), fields["tiles"]
+        lines, plane, edges = self.number(1, 14 // width), self.number(0, 3), self.number(0, 15)
+        height, columns = (n + 2 - (edges >> side & 1) - (edges >> side + 1 & 1)
+                           for n, side in ((lines, 0), (width, 2)))
+        pitch, stride, slices = self.number(0, columns + 2), self.number(0, rows + 2), window_slices(rows)
+        last = (height - 1) * pitch + columns - 1
+        reuse = fields["retain_weights"] and tiles * slices <= state.held
+        return opcode, fields | {
+            "window": rows, "width": width, "lines": lines, "pitch": pitch, "edges": edges, "tokens": width * lines,
+            "slices": slices, "stream": self.stream(linear_lines(tiles, slices)), "src_stride": stride,
+            "src_plane": plane, "src_row": self.operand(last * stride + rows + plane), "reuse_weights": int(reuse),
+            "reuse_offset": self.number(0, max(0, state.held - tiles * slices)) if reuse else 0}
+
     def attention(self) -> Instruction:
         heads, head_slices, wide = self.number(1, 3), self.draw(st.sampled_from([2, 4])), self.flag()
         queries, keys, wide_p = self.number(1, 12), self.number(1, 40), self.flag()
@@ -188,12 +204,12 @@ def programs(draw, machine: MachineConfig = NANO) -> list[Instruction]:
     """Instructions between BEGIN and END that ``machine`` accepts; those that it would refuse are left out."""
     grammar, state = Grammar(draw, machine), ProgramState()
     found = [grammar.load() for _ in range(draw(st.integers(1, 4)))]
-    kinds = st.sampled_from(["linear"] * 5 + ["norm"] * 2 + ["attention"] * 2
+    kinds = st.sampled_from(["linear"] * 4 + ["window"] * 2 + ["norm"] * 2 + ["attention"] * 2
                             + ["moe", "load", "copy", "store", "upsample"])
     for _ in range(draw(st.integers(1, 10))):
         kind = draw(kinds)
         group = grammar.moe(state) if kind == "moe" else [
-            grammar.linear(state) if kind == "linear" else getattr(grammar, kind)()]
+            getattr(grammar, kind)(state) if kind in ("linear", "window") else getattr(grammar, kind)()]
         if kind == "moe" and state.held:  # nothing may be retained at EXPERTS
             group.insert(0, (Opcode.LINEAR, grammar.linear(state, Dest.RESIDUAL)[1] | {
                 "retain_weights": 0, "reuse_weights": 0, "reuse_offset": 0, "tokens": 0}))
@@ -280,6 +296,3 @@ def stream_bytes(seed: int) -> np.ndarray:
     lines = np.random.default_rng(seed).integers(0, 256, (STREAM_LINES, LINE), dtype=np.uint8)
     lines[lines == 128] = 129
     return lines
-
-
-assert TN == 32 and SLICE == 16

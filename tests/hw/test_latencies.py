@@ -13,6 +13,7 @@ from hw.ctrl.perf_events import Activity
 from hw.ctrl.sequencer import Sequencer
 from hw.dma.load_store import LoadStore
 from hw.dma.read_engine import ReadEngine
+from hw.dma.upsample.upsample import Upsample
 from hw.dma.write_engine import WriteEngine
 from hw.moe.gate import Gate
 from hw.vector.epilogue.epilogue import Epilogue
@@ -30,7 +31,7 @@ def test_each_latency_is_that_of_its_unit(machine):
         "control": ArrayControl(machine).LATENCY, "array": MatrixArray(machine).LATENCY,
         "epilogue": Epilogue(machine).LATENCY, "residual": Epilogue(machine).RESIDUAL_LATENCY,
         "norm": LayerNorm(machine).LATENCY, "softmax": Softmax(machine).LATENCY, "gate": Gate.LATENCY,
-        "load_store": LoadStore.LATENCY, "engine": ReadEngine.LATENCY}
+        "load_store": LoadStore.LATENCY, "upsample": Upsample.LATENCY, "engine": ReadEngine.LATENCY}
 
 
 def test_reads_and_writes_leave_alike():

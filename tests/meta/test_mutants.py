@@ -77,6 +77,8 @@ MUTANTS = [
            "phase[1] & ~(self.right & (columns == 0))", "phase[1]", whole=UPSAMPLE),
     Mutant("a result is lost when the memory stalls", "hw.dma.upsample.lanes", "Lanes", "dma.test_upsample",
            "room.eq(~self.o.valid | self.o.ready)", "room.eq(1)", whole=UPSAMPLE),
+    Mutant("a window's columns take lane rows that are not free", "hw.array.operand_loader", "OperandLoader",
+           "array.test_operand_loader", "(windows.opens | ~order.window)", "~order.window", (NANO,)),
     Mutant("appended entries are not counted", "hw.ctrl.bounds_check", "BoundsChecker",
            "ctrl.test_bounds_check",
            'Mux(s2_append, state["entries"], 0)', "0", (NANO,)),

@@ -14,6 +14,7 @@ from golden.spec.machine import PAGE
 from golden.spec.program import container, image
 from golden.spec.program.container import BadChecksum, BadMagic, BadSection, BadVersion, Kind, ProgramError, Truncated
 from golden.spec.program.image import BadMetadata, Image, NoSuchTask, Symbol, WrongMachine, WrongModel
+from golden.spec.program.outputs import OutputBuffer, expected
 from golden.spec.quantized import Plan
 
 
@@ -32,8 +33,8 @@ def small_image(**changes):
         "planes": (bytes(range(64)) * 3,), "tables": b"t" * 128,
         "symbols": {task: symbols for task in ("task0", "task1", "task0+task1")},
         "input": {"height": 32, "width": 64, "channels": 3, "patch": 8, "row_bytes": 64, "rows": 3, "bytes": 32 * 192},
-        "output": {"tokens": 33, "dim": 64, "rows": 2, "bytes": 33 * 128, "frac": 9, "logit_frac": 9, "classes": 0,
-                   "heads": 0, "head_offset": 66}}
+        "outputs": {"+".join(tasks): OutputBuffer(tuple(expected(config, Plan.fast(2), tasks)), 66 * len(tasks))
+                    for tasks in (("task0",), ("task1",), ("task0", "task1"))}}
     return Image(**(values | changes))
 
 
@@ -196,9 +197,18 @@ def remove(*path):
     (rebuilt(put(["symbol_fields"], [])), BadMetadata, "fields"),
     (rebuilt(put(["input", "rows"], 4)), BadMetadata, "input"),
     (rebuilt(put(["input", "bytes"], -1)), BadMetadata, "count"),
-    (rebuilt(put(["output", "bytes"], 64)), BadMetadata, "output"),
-    (rebuilt(put(["output", "bytes"], 10**30)), BadMetadata, "absurd"),
-    (rebuilt(put(["output", "frac"], 1.5)), BadMetadata, "count"),
+    (rebuilt(put(["outputs"], [])), BadMetadata, "outputs must be an object"),
+    (rebuilt(remove("outputs", "task1")), BadMetadata, "same tasks"),
+    (rebuilt(put(["outputs", "task0", "lines"], 65)), BadMetadata, "take 66 lines; the output buffer has 65"),
+    (rebuilt(put(["outputs", "task0", "lines"], (1 << 32) - 1)), BadMetadata, "absurd"),
+    (rebuilt(put(["outputs", "task0", "lines"], 1 << 32)), BadMetadata, "count of lines"),
+    (rebuilt(put(["outputs", "task0", "outputs"], [])), BadMetadata, "outputs must be .*features of task0"),
+    (rebuilt(put(["outputs", "task0", "outputs", 0, "frac"], 1.5)), BadMetadata, "counts to"),
+    (rebuilt(put(["outputs", "task0", "outputs", 0, "frac"], 8)), BadMetadata, "frac 9.*frac 8"),
+    (rebuilt(put(["outputs", "task0", "outputs", 0, "offset"], 1)), BadMetadata, "line 0.*line 1"),
+    (rebuilt(put(["outputs", "task0", "outputs", 0, "tiles"], [1])), BadMetadata, "tiles of output 'features'"),
+    (rebuilt(put(["outputs", "task0", "outputs", 0, "name"], 3)), BadMetadata, "texts to"),
+    (rebuilt(put(["programs", 0, "task"], "other")), BadMetadata, "same tasks"),
 ])
 def test_malformed_images_are_refused_by_name(data, error, words):
     with pytest.raises(error, match=words) as caught:

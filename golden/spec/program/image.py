@@ -11,10 +11,11 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from golden.spec.isa import INSTRUCTION_BYTES, Opcode
+from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, Opcode, Region
 from golden.spec.machine import LINE, MachineConfig
 from golden.spec.model import ConfigError, ModelConfig
 from golden.spec.program.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
+from golden.spec.program.outputs import Output, OutputBuffer, from_json, problem, to_json
 from golden.spec.program.weights import find_forbidden, loaded
 from golden.spec.quantized import Plan
 from golden.spec.tiling import ceil_div
@@ -59,7 +60,6 @@ class Symbol:
 
 
 _INPUT_KEYS = {"height", "width", "channels", "patch", "row_bytes", "rows", "bytes"}
-_OUTPUT_KEYS = {"tokens", "dim", "rows", "bytes", "frac", "logit_frac", "classes", "heads", "head_offset"}
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,8 @@ class Image:
     bytes of each weight port, ``tables`` what LOAD finds at the table base.
 
     ``input``: height, width, channels, patch, row_bytes (64), rows (of one patch), bytes (of the buffer).
-    ``output``: tokens, dim, rows (of one token), bytes (of the buffer), frac and logit_frac (fraction bits of the
-    residual stream's and the logits' int16), classes, and for classifiers heads and head_offset (64-byte lines from
-    the output base). ``symbols``: a tuple per program, one :class:`Symbol` per instruction.
+    ``outputs``: the output buffer of each program, with its named results. ``symbols``: a tuple per program, one
+    :class:`Symbol` per instruction.
     """
 
     machine: MachineConfig
@@ -81,7 +80,7 @@ class Image:
     tables: bytes
     symbols: dict[str, tuple[Symbol, ...]]
     input: dict
-    output: dict
+    outputs: dict[str, OutputBuffer]
 
     def __post_init__(self):
         _check(self)
@@ -99,9 +98,20 @@ class Image:
         name = next(iter(self.programs)) if program is None else program
         return (name,) if name in self.model.tasks else tuple(name.split("+"))
 
+    def results(self, program: str | None = None) -> tuple[Output, ...]:
+        """What a program leaves in the output buffer."""
+        self.program(program)
+        return self.outputs[next(iter(self.programs)) if program is None else program].outputs
+
     def output_bytes(self, program: str | None = None) -> int:
         """Size of the output buffer of a program."""
-        return len(self.tasks(program)) * self.output["bytes"]
+        self.program(program)
+        return LINE * self.outputs[next(iter(self.programs)) if program is None else program].lines
+
+    def reads_output(self, program: str | None = None) -> bool:
+        """Whether a program loads from the output buffer, where it stores maps on their way."""
+        region = FORMATS[Opcode.LOAD].offsets["region"]
+        return any(word & 15 == Opcode.LOAD and word >> region & 3 == Region.OUTPUT for word in self.words(program))
 
     def words(self, task: str | None = None) -> list[int]:
         """The instructions of :meth:`program` as 256-bit numbers."""
@@ -119,7 +129,8 @@ class Image:
             "machine": asdict(self.machine), "model": self.model.to_json(), "plan": self.plan.to_json(),
             "programs": [{"task": task, "symbols": [list(asdict(s).values()) for s in self.symbols[task]]}
                          for task in self.programs],
-            "symbol_fields": list(Symbol.__dataclass_fields__), "input": self.input, "output": self.output,
+            "symbol_fields": list(Symbol.__dataclass_fields__), "input": self.input,
+            "outputs": {task: to_json(buffer) for task, buffer in self.outputs.items()},
         }
 
     def to_bytes(self) -> bytes:
@@ -148,7 +159,7 @@ class Image:
         want(len(listed) == len(bodies), BadSection,
              f"The metadata name {len(listed)} programs; the image holds {len(bodies)}.")
         return cls(machine, model, plan, dict(zip(listed, bodies, strict=True)), tuple(sections.get(Kind.PLANE, [])),
-                   sections[Kind.TABLES][0], listed, meta["input"], meta["output"])
+                   sections[Kind.TABLES][0], listed, meta["input"], _read_outputs(meta["outputs"]))
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the container. Raises :class:`NoFile`."""
@@ -184,7 +195,7 @@ def _read_json(text: bytes) -> dict:
         if isinstance(error, ProgramError):
             raise
         raise BadMetadata(f"The metadata are not JSON: {str(error)[:120]}.") from None
-    keys = {"machine", "model", "plan", "programs", "symbol_fields", "input", "output"}
+    keys = {"machine", "model", "plan", "programs", "symbol_fields", "input", "outputs"}
     want(isinstance(meta, dict) and set(meta) == keys, BadMetadata,
          f"The metadata must be an object with the keys {sorted(keys)}, not {str(meta)[:120]}.")
     return meta
@@ -219,29 +230,39 @@ def _read_symbols(programs: Any) -> dict[str, tuple[Symbol, ...]]:
     return result
 
 
-def _check_layout(name: str, layout: Any, keys: set[str]) -> None:
-    want(isinstance(layout, dict) and set(layout) == keys and all(type(v) is int and v >= 0 for v in layout.values()),
-         BadMetadata, f"{name} must give a count to each of {sorted(keys)}, not {str(layout)[:200]}.")
-    want(all(value <= MAX_BYTES for value in layout.values()), BadMetadata, f"{name} holds an absurd count: {layout}.")
+def _read_outputs(data: Any) -> dict[str, OutputBuffer]:
+    want(isinstance(data, dict), BadMetadata, f"outputs must be an object, not {type(data).__name__}.")
+    try:
+        return {task: from_json(buffer) for task, buffer in data.items()}
+    except ValueError as error:
+        raise BadMetadata(str(error)) from None
+
+
+def _check_layouts(image: Image) -> None:
+    model, layout = image.model, image.input
+    want(isinstance(layout, dict) and set(layout) == _INPUT_KEYS
+         and all(type(v) is int and v >= 0 for v in layout.values()), BadMetadata,
+         f"input must give a count to each of {sorted(_INPUT_KEYS)}, not {str(layout)[:200]}.")
+    shape = {"height": model.image_height, "width": model.image_width, "channels": model.channels, "patch": model.patch,
+             "row_bytes": LINE, "rows": ceil_div(model.patch_dim, LINE)}
+    want(layout == shape | {"bytes": model.patches * shape["rows"] * LINE}, BadMetadata,
+         f"The input must be laid out as {shape}; the metadata say {layout}.")
+    want(set(image.symbols) == set(image.programs) == set(image.outputs) and len(image.programs) > 0, BadMetadata,
+         f"Programs {list(image.programs)}, symbols {list(image.symbols)} and outputs {list(image.outputs)} must name "
+         f"the same tasks, at least one.")
+    for task, buffer in image.outputs.items():
+        tasks = image.tasks(task)
+        want(set(tasks) <= set(model.tasks), BadMetadata,
+             f"The model {model.name!r} has the tasks {list(model.tasks)}; a program is called {task!r}.")
+        wrong = problem(buffer, model, image.plan, tasks)
+        want(wrong is None, BadMetadata, f"{wrong}")
+        want(buffer.lines * LINE <= MAX_BYTES, BadMetadata, f"An output buffer of {buffer.lines} lines is absurd.")
 
 
 def _check(image: Image) -> None:
     """Consistency of an image, for new images and for those read from a file."""
-    machine, model = image.machine, image.model
-    _check_layout("input", image.input, _INPUT_KEYS)
-    _check_layout("output", image.output, _OUTPUT_KEYS)
-    i, o = image.input, image.output
-    shape = {"height": model.image_height, "width": model.image_width, "channels": model.channels, "patch": model.patch,
-             "row_bytes": LINE, "rows": ceil_div(model.patch_dim, LINE)}
-    want(i == shape | {"bytes": model.patches * shape["rows"] * LINE}, BadMetadata,
-         f"The input must be laid out as {shape}; the metadata say {i}.")
-    want((o["tokens"], o["dim"], o["classes"]) == (model.tokens, model.dim, model.classes)
-         and o["rows"] * LINE >= 2 * model.dim and o["bytes"] >= o["tokens"] * o["rows"] * LINE
-         and (o["frac"], o["logit_frac"]) == (image.plan.residual_frac, image.plan.logit_frac)
-         and o["bytes"] % LINE == 0 and o["heads"] == (model.extra_tokens if model.classes else 0)
-         and o["bytes"] >= (o["head_offset"] + o["heads"] * ceil_div(2 * o["classes"], LINE)) * LINE, BadMetadata,
-         f"The output of {model.name!r} has {model.tokens} tokens of {model.dim} channels and {model.classes} "
-         f"classes; the metadata say {o}.")
+    machine = image.machine
+    _check_layouts(image)
     want(len(image.planes) == machine.ports, BadSection,
          f"The machine {machine.name!r} has {machine.ports} weight ports; the image holds {len(image.planes)} planes.")
     sizes = {len(plane) for plane in image.planes}
@@ -250,8 +271,6 @@ def _check(image: Image) -> None:
          f"{[len(plane) for plane in image.planes]}.")
     want(len(image.tables) % LINE == 0, BadSection,
          f"Tables come in lines of {LINE} bytes, not {len(image.tables)} bytes.")
-    want(set(image.symbols) == set(image.programs) and len(image.programs) > 0, BadMetadata,
-         f"Programs {list(image.programs)} and symbols {list(image.symbols)} must name the same tasks, at least one.")
     for task, data in image.programs.items():
         count = len(data) // INSTRUCTION_BYTES
         want(len(data) % INSTRUCTION_BYTES == 0 and 2 <= count <= machine.program_depth, BadSection,

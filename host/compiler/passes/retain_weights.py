@@ -19,11 +19,15 @@ from host.ir.weight_ring import most_retained, weights
 
 
 def retain_weights(nodes: list[Node], machine: MachineConfig) -> list[Node]:
-    """The program with retain_weights, reuse_weights and reuse_offset set in every LINEAR outside of EXPERTS."""
+    """The program with retain_weights, reuse_weights and reuse_offset set in every LINEAR outside of EXPERTS, except
+    where they are set already."""
     marked: dict[Node, dict] = {}
     run: list[Node] = []
     for node in (*nodes, None):
         if node is None or node.opcode is Opcode.EXPERTS:
+            marked |= _mark(run, machine)
+            run = []
+        elif "retain_weights" in node.fields:  # of a task head, which retains what all of its strips use
             marked |= _mark(run, machine)
             run = []
         elif node.opcode is Opcode.LINEAR:

@@ -48,7 +48,7 @@ def software_pipelining(nodes: list[Node], machine: MachineConfig) -> list[Node]
     pending = list(nodes)
     while pending:
         node = pending.pop(0)
-        if node.opcode is not Opcode.NORM:
+        if node.opcode is not Opcode.NORM or node.whole:
             result.append(node)
         elif result and _writes_last(result[-1], node):
             result += _after_linear(result.pop(), node, machine)

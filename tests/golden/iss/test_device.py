@@ -69,7 +69,7 @@ def test_a_job_started_by_register_writes_gives_the_integer_networks_bytes(ready
     device.write32(CTRL, Ctrl.START)
     assert device.wait(1000, print)
     out = device._dram.read(address, size)
-    np.testing.assert_array_equal(read_output(out, image.output), network.run(pixels, "task1"))
+    np.testing.assert_array_equal(read_output(out, image.results("task1")[0]), network.run(pixels, "task1"))
     assert device.read32(BY_NAME["STATUS"].offset) == Status.OK | StatusBits.DRAINED
     assert wide(device, "RETIRED") >= len(image.symbols["task1"]) and wide(device, "CYCLES") == 0
 
@@ -125,7 +125,7 @@ def test_a_fault_shows_in_the_registers_and_the_next_job_is_exact(ready, network
     assert device.read32(BY_NAME["STATUS"].offset) == Status.OK | StatusBits.DRAINED
     assert device.read32(ISR) == Cause.DONE | Cause.READY and device.read32(BY_NAME["RUN_ID"].offset) == 2
     assert device.read32(BY_NAME["ERR_INDEX"].offset) == 0 == wide(device, "ERR_ADDR")
-    np.testing.assert_array_equal(read_output(device._dram.read(address, size), image.output),
+    np.testing.assert_array_equal(read_output(device._dram.read(address, size), image.results()[0]),
                                   network.run(pixels, "task1"))
 
 

@@ -11,12 +11,13 @@ from golden.iss.tensors import normalized, result
 from golden.model.random_int_model import random_int_model
 from golden.ops.operand import Operand
 from golden.spec import isa, machine, model
+from golden.spec.heads import HeadConfig
 from golden.spec.isa import Dest, Index, Opcode
 from golden.spec.model import GateKind
 from golden.spec.quantized import LayerPlan, Plan
 from host.compiler.compile import compile_model
 from host.compiler.passes import PASSES
-from host.driver.layout import prepare_input, read_logits, read_output
+from host.driver.layout import find, prepare_input, read_output
 
 MIXED = Plan((LayerPlan(norm1=True, hidden=True), LayerPlan(prob=True, norm2=True)))
 TINY_DEPTH2 = replace(model.M3VIT_TINY, depth=2, moe_layers=(1,))
@@ -108,10 +109,10 @@ def compare(network, image, pixels, task):
             np.testing.assert_array_equal(queue.weights, wanted[f"{b}.weights"][token, place])
         seen.update((f"{b}.experts", f"{b}.weights"))
     # A MoE block's result is the residual stream after its last expert: what the next instructions read.
-    stream = read_output(out, image.output)
+    stream = read_output(out, find(image.results(), "features"))
     np.testing.assert_array_equal(stream, wanted[f"blocks.{network.config.depth - 1}"])
     if network.config.classes:
-        same("logits", read_logits(out, image.output))
+        same("logits", read_output(out, find(image.results(), "logits")))
     return seen, set(wanted)
 
 
@@ -152,8 +153,9 @@ def test_joint_program_gives_every_task_its_result(make):
     image = compile_model(network, machine.ZCU102)
     assert image.tasks("a+b+c") == config.tasks
     out = run_image(image, prepare_input(picture(config), image.input), "a+b+c")
-    for place, task in enumerate(config.tasks):
-        np.testing.assert_array_equal(read_output(out, image.output, place), network.run(picture(config), task))
+    for output, task in zip(image.results("a+b+c"), config.tasks, strict=True):
+        assert output.task == task
+        np.testing.assert_array_equal(read_output(out, output), network.run(picture(config), task))
 
 
 def test_jobs_follow_each_other_without_reset():
@@ -166,7 +168,7 @@ def test_jobs_follow_each_other_without_reset():
         _, registers, size = placed(image, prepare_input(pixels[i], image.input), "task1", dram)
         unit.run(registers)
         out = dram.read(registers["OUTPUT_ADDR"], size)
-        np.testing.assert_array_equal(read_output(out, image.output), network.run(pixels[i], "task1"))
+        np.testing.assert_array_equal(read_output(out, image.results("task1")[0]), network.run(pixels[i], "task1"))
 
 
 def test_masks_name_the_bytes_written():
@@ -203,8 +205,11 @@ def test_memories_are_zero_at_the_start_of_each_job():
 def test_every_destination_and_index_occurs():
     """The comparison above covers the whole instruction set."""
     network = random_int_model(HEAD64, MIXED)
-    image = compile_model(network, machine.ZCU102)
-    decoded = [isa.decode(word) for task in image.programs for word in image.words(task)]
+    tight = replace(machine.ZCU102, operand_rows=512)
+    heads = random_int_model(replace(model.NANO, task_heads=(HeadConfig("task0", "depth", 1, 64),)))
+    decoded = [isa.decode(word) for image in (compile_model(network, machine.ZCU102), compile_model(heads, tight))
+               for task in image.programs for word in image.words(task)]
+    assert {fields["region"] for opcode, fields in decoded if opcode is Opcode.LOAD} == set(isa.Region)
     assert {opcode for opcode, _ in decoded} == set(Opcode)
     linears = [fields for opcode, fields in decoded if opcode is Opcode.LINEAR]
     assert {fields["dst"] for fields in linears} == set(Dest)

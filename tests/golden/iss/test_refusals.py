@@ -59,7 +59,10 @@ def edited(position, **values):
     (edited(Opcode.NORM, tokens=0), Status.BAD_FIELD),
     (edited(Opcode.NORM, blocks=33), Status.BAD_FIELD),
     (edited(Opcode.LINEAR, tiles=0), Status.BAD_FIELD),
-    (edited(Opcode.LINEAR, dst=6), Status.BAD_FIELD),
+    (edited(Opcode.LINEAR, dst=7), Status.BAD_FIELD),
+    (edited(Opcode.LINEAR, window=15), Status.BAD_FIELD),
+    (edited(Opcode.LINEAR, width=1), Status.BAD_FIELD),
+    (edited(Opcode.LOAD, region=3), Status.BAD_FIELD),
     (edited(Opcode.LINEAR, src_index=3), Status.BAD_FIELD),
     (edited(Opcode.LINEAR, shift1=48), Status.BAD_FIELD),
     (edited(Opcode.ATTENTION, heads=0), Status.BAD_FIELD),
@@ -68,9 +71,9 @@ def edited(position, **values):
     (edited(Opcode.EXPERTS, body=0), Status.BAD_FIELD),
     (edited(Opcode.LOAD, row=250), Status.RANGE_LOCAL),
     (edited(Opcode.NORM, dst_row=500), Status.RANGE_LOCAL),
-    (edited(Opcode.NORM, src_row=200), Status.RANGE_LOCAL),
+    (edited(Opcode.NORM, src_row=250), Status.RANGE_LOCAL),
     (edited(Opcode.LINEAR, src_row=500), Status.RANGE_LOCAL),
-    (edited(Opcode.LINEAR, dst_row=200), Status.RANGE_LOCAL),
+    (edited(Opcode.LINEAR, dst_row=250), Status.RANGE_LOCAL),
     (edited(Opcode.ATTENTION, key_tile=12), Status.RANGE_LOCAL),
     (edited(Opcode.ATTENTION, value_tile=12), Status.RANGE_LOCAL),
     (edited(Opcode.ATTENTION, keys=65), Status.RANGE_LOCAL),
@@ -93,7 +96,7 @@ def test_strange_words_are_refused():
         return change
 
     assert job(put(3, 0)).status is Status.BAD_OPCODE
-    fault = job(put(3, 10))
+    fault = job(put(3, 11))
     assert (fault.status, fault.index) == (Status.BAD_OPCODE, 3)
     assert job(put(3, isa.encode(Opcode.NORM, tokens=1, blocks=1) | 1 << 255)).status is Status.BAD_FIELD
     assert job(put(0, isa.encode(Opcode.END))).status is Status.BAD_OPCODE

@@ -46,6 +46,14 @@ def test_long_work_says_a_line_now_and_then(piped):
     assert lines[-1].endswith(": 100/100 blocks.3.mlp  100 s, about 0 s left")
 
 
+def test_what_was_done_earlier_does_not_count_as_fast(piped):
+    text, clock = piped
+    with progress.steps("train", earlier=90) as report:
+        clock.now += 6
+        report(92, 100)
+    assert text.getvalue() == "train: 92/100   6 s, about 24 s left\n"
+
+
 def test_nothing_done_yet_promises_nothing(piped):
     text, clock = piped
     with progress.steps("load") as report:

@@ -19,7 +19,7 @@ from host.compiler import weight_stream as lay
 from host.compiler.compile import compile_model
 from host.compiler.disassemble import disassemble
 from host.compiler.passes import PASSES
-from host.driver.layout import InputError, prepare_input, read_logits, read_output
+from host.driver.layout import InputError, find, prepare_input, read_output
 from host.performance.timeline import Arrival, predict
 from tests.host.support.compiled import TINY, compiled, picture
 
@@ -198,10 +198,12 @@ def test_wrong_images_are_refused(bad):
 
 def test_output_refusals():
     _, image = compiled(model.NANO, machine.NANO)
-    with pytest.raises(InputError, match="classifier"):
-        read_logits(bytes(10), image.output)
+    with pytest.raises(InputError, match="has the outputs features, not 'logits'"):
+        find(image.results(), "logits")
+    with pytest.raises(InputError, match="not 'features' of task 'task1'"):
+        find(image.results("task0"), "features", "task1")
     with pytest.raises(InputError, match="ends at byte"):
-        read_output(bytes(image.output["bytes"]), image.output, 1)
+        read_output(bytes(image.output_bytes() - 64), image.results()[0])
 
 
 def test_index_kinds_in_bodies():

@@ -157,5 +157,5 @@ def test_an_image_whose_instructions_mean_nothing_is_still_read():
     with pytest.raises(BadWeight):
         replace(image, planes=planes)
     bad = replace(image, planes=planes, programs={name: isa.assemble(words) for name in [task]},
-                  symbols={task: image.symbols[task]})
+                  symbols={task: image.symbols[task]}, outputs={task: image.outputs[task]})
     assert Image.from_bytes(bad.to_bytes()) == bad

@@ -34,7 +34,7 @@ def test_golden_equals_the_integer_network_for_every_task_and_both_together(plan
     for seed in (1, 2):
         for task in image.programs:
             exact(session.frame(picture(seed=seed), task), network, picture(seed=seed), task)
-    np.testing.assert_array_equal(session.run(picture(seed=3), task="task1"),
+    np.testing.assert_array_equal(session.run(picture(seed=3), task="task1")["features"],
                                   dequantize(network.run(picture(seed=3), "task1")))
     assert not np.array_equal(network.run(picture(), "task0"), network.run(picture(), "task1"))
 
@@ -141,13 +141,13 @@ def test_any_memory_layout_of_the_right_picture_will_do():
     network, image = compiled()
     session = Session(image, open_device("golden", machine="nano"))
     pixels = picture()
-    wanted = session.run(pixels)
+    wanted = session.run(pixels).features
     frozen = pixels.copy()
     frozen.flags.writeable = False
     wide = np.zeros((64, 128, 3), np.uint8)
     wide[::2, ::2] = pixels
     for other in (frozen, np.asfortranarray(pixels), wide[::2, ::2], np.flip(np.flip(pixels, 0).copy(), 0)):
-        np.testing.assert_array_equal(session.run(other), wanted)
+        np.testing.assert_array_equal(session.run(other).features, wanted)
 
 
 def test_an_input_buffer_of_another_length_is_refused():

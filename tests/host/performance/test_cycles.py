@@ -12,7 +12,7 @@ from golden.spec.isa import Dest, Opcode, encode
 from golden.spec.machine import NANO, U280, ZCU102
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
-from host.compiler.skeleton import skeleton
+from host.compiler.skeleton import empty
 from host.ir.nodes import Node
 from host.performance.cycles import CYCLES, drain, linear_cycles, linear_pass
 from host.performance.estimate import estimate
@@ -57,7 +57,7 @@ def test_estimate_and_timeline_agree_about_a_linear(machine):
 
 
 def test_balanced_queues_of_a_layer_in_several_rounds_of_tokens():
-    image = compile_model(skeleton(model.NANO, Plan.fast(2)), NANO)
+    image = compile_model(empty(model.NANO, Plan.fast(2)), NANO)
     program = isa.disassemble(image.program("task0+task1"))
     assert sum(opcode is Opcode.EXPERTS for opcode, _ in program) > 1
     spans = predict(image, "task0+task1")

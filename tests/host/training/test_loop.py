@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from golden.files.errors import BadHeader, MissingFile
+from golden.files.errors import BadHeader, MissingFile, UnsupportedModel
 from golden.model.float_model import run_heads
 from golden.spec.heads import HeadConfig
 from golden.spec.model import NANO, GateKind
@@ -101,6 +101,12 @@ def test_start_values_are_those_of_the_model_given(tmp_path):
     assert np.allclose(other["heads.semseg.conv_3.weight"], model["heads.semseg.conv_3.weight"], atol=1e-6)
     assert other["heads.semseg.conv_4.weight"].shape == (5, 32, 1, 1)
     assert np.allclose(other["blocks.1.gate.semseg.weight"], model["blocks.1.gate.semseg.weight"], atol=1e-6)
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path):
+    train(CONFIG, replace(RECIPE, steps=1, warmup=0), Stripes(), None, tmp_path)
+    with pytest.raises(UnsupportedModel, match="of another run"):
+        train(replace(CONFIG, top_k=1), RECIPE, Stripes(), None, tmp_path, resume=True)
 
 
 def test_damaged_or_missing_checkpoints_are_refused(tmp_path):

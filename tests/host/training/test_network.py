@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from golden.spec.model import ConfigError, GateKind
-from host.training import gate, loop
+from host.training import gate, loop, losses
 from host.training.gate import NoisyGate
 from host.training.losses import depth_loss, semseg_loss
 from host.training.network import Experts, TrainingNetwork
@@ -18,7 +18,7 @@ from tests.host.training.test_loop import CONFIG
 
 
 def test_examples():
-    assert doctest.testmod(gate).failed == doctest.testmod(loop).failed == 0
+    assert doctest.testmod(gate).failed == doctest.testmod(loop).failed == doctest.testmod(losses).failed == 0
 
 
 def test_experts_against_a_loop_over_tokens():

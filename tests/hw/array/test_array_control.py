@@ -3,11 +3,14 @@
 bandwidth."""
 
 import dataclasses
+import itertools
 import os
 
 import cocotb
 import pytest
 
+from golden.iss import execute
+from golden.iss.memories import Memories
 from golden.spec.activations import ACT_SHIFT_MAX, BY_CODE
 from golden.spec.isa import Dest, Index, Opcode, decode, encode
 from golden.spec.machine import NANO, TN, MachineConfig
@@ -15,7 +18,7 @@ from golden.spec.tiling import ceil_div, window_slices
 from hw.array.array_control import ArrayControl
 from sim.runner import run_bench
 from sim.streams import bursts, half, reset, seeded, start
-from tests.hw.support.array_model import Testbench
+from tests.hw.support.array_model import BEYOND, Testbench, window_row
 from tests.hw.support.array_neighbours import Manners, Neighbours
 
 CONFIGS = {
@@ -31,6 +34,26 @@ def test_array_control(config):
     some = ["programs_match_the_loops", "windows_have_no_bubble", "key_and_value_bytes_do_not_grow_with_lanes"]
     run_bench(ArrayControl(CONFIGS[config]), module=__name__, name=f"array_control-{config}",
               tests=some if config == "tall" else None, env={"ARRAY_CFG": config})
+
+
+@pytest.mark.parametrize("edges", range(16))
+def test_windows_of_the_loops_are_those_of_the_simulator(edges):
+    """Rows and zeros of every window, as ``golden.iss`` reads them."""
+    tb, memories = Testbench(NANO, 3), Memories(NANO)
+    for row in range(NANO.operand_rows):
+        data, exp = tb.operand(row)
+        memories.operand[row], memories.exp[row] = list(data), exp
+    for window, width, lines, wide in itertools.product((1, 3), (1, 4), (1, 3), (0, 1)):
+        f = {"src_row": 7, "src_stride": 6, "src_plane": 3, "pitch": 8, "edges": edges, "window": window,
+             "width": width, "lines": lines, "src_wide": wide, "src_unsigned": 1 - wide}
+        operand = execute._window(f, memories)
+        for plane, part in enumerate(operand.planes() if wide else [operand.bytes]):
+            found = [window_row(f, i, number) for i in range(lines * width) for number in range(9 * window)]
+            rows = [bytes(64) if row == BEYOND else tb.operand(row + plane * f["src_plane"])[0] for row in found]
+            assert b"".join(rows) == part.tobytes(), (f, plane)
+        if not wide:
+            exps = [(0, 0) if row == BEYOND else tb.operand(row)[1] for row in found]
+            assert exps == [tuple(pair) for pair in operand.exp.reshape(-1, 2).tolist()]
 
 
 def linear(**fields) -> dict:
