@@ -7,13 +7,14 @@ from golden.files import safetensors_file
 from golden.files.errors import UnknownLayout
 from golden.model.int_model import IntModel
 from golden.spec.machine import MACHINES, ZCU102, MachineConfig
-from golden.spec.model import require
+from golden.spec.model import ModelConfig, require
 from golden.spec.program.container import MAGIC
 from golden.spec.program.image import Image
 from golden.spec.quantized import FORMAT
 from host.compiler.compile import compile_model
 from host.compiler.presets import suggestion
 from host.driver.errors import VersionMismatch
+from host.importers import import_checkpoint
 from host.ir.nodes import NotFitting
 
 SUFFIX = ".emoe"
@@ -58,6 +59,13 @@ def program_of(path: str | Path, machine: MachineConfig | None = None) -> Image:
                               f"(0x{image.machine.fingerprint:016x}), not for {machine.name!r} "
                               f"(0x{machine.fingerprint:016x}). Compile the model for that one.")
     return image
+
+
+def config_of(path: str | Path) -> ModelConfig:
+    """Configuration of the model in a program image, a quantized model or any checkpoint. Raises as they do."""
+    if is_program(path):
+        return Image.from_bytes(Path(path).read_bytes()).model
+    return IntModel.load(path).config if is_quantized(path) else import_checkpoint(path).config
 
 
 def _compiled(model: IntModel, machine: MachineConfig) -> Image:

@@ -24,6 +24,7 @@ from host.explore.errors import NothingFits
 from host.images import PictureError
 from host.ir.nodes import NotFitting
 from host.parallel_map import ClusterError
+from host.pictures.errors import AnimationError
 
 GROUPS = (models, run, evaluation, training, explore, files)
 """Modules of verbs, in the order in which ``--help`` lists them; each has an ``app``."""
@@ -38,8 +39,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: a refusal becomes one sentence and exit status 2, a device or job that failed exit status 1."""
     try:
         app(arguments)
-    except (UsageError, PictureError, ModelFileError, ProgramError, ConfigError, NotFitting, NothingFits, ClusterError,
-            InputError, VersionMismatch) as error:
+    except (UsageError, PictureError, AnimationError, ModelFileError, ProgramError, ConfigError, NotFitting,
+            NothingFits, ClusterError, InputError, VersionMismatch) as error:
         _end(2, f"{type(error).__name__}: {error}")
     except AccelError as error:
         _end(1, f"{type(error).__name__}: {error}")

@@ -22,28 +22,34 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
              seed: Annotated[int, typer.Option(help="Series of scenes; training uses 0.")] = 1,
              classes: Annotated[int | None, typer.Option(help="Classes of labels, if no dataset.json tells.")] = None,
              ignore: Annotated[int | None, typer.Option(help="Label that counts nowhere.")] = None,
-             device: Annotated[str, typer.Option(help="What computes: float.")] = "float",
+             device: Annotated[str, typer.Option(help="What computes: float, golden (the integer "
+                                                 "network), sim or uio.")] = "float",
              baseline: Annotated[bool, typer.Option("--baseline", help="Also a classifier that sees single colours "
                                                                        "only, trained on scenes of series 0.")] = False,
              scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler; every core of this "
                                                                 "machine when none is given.")] = None,
              json_: Json = False):
     """Accuracy of a model on a set of pictures: mIoU, RMSE, log-RMSE, relative error."""
+    from importlib.metadata import entry_points
+
     from golden.spec.model import require
     from host.datasets import open_folder
     from host.datasets.scene_set import SceneSet
+    from host.driver.device import ENTRY_POINTS
     from host.evaluation import evaluate as job
     from host.evaluation.baseline import colour_classifier
     from host.evaluation.metrics import mean_iou
-    from host.importers import import_checkpoint
+    from host.evaluation.predictors import MODELS
     from host.models import default_model
+    from host.program import config_of
     from host.progress import steps
 
     model = model or default_model()
     if model is None:
         raise UsageError("No model comes with this checkout: name one.")
-    require(device in job.PREDICTORS, f"device must be one of {', '.join(job.PREDICTORS)}, not {device!r}.")
-    config = import_checkpoint(model).config
+    known = sorted({*MODELS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
+    require(device in known, f"device must be one of {', '.join(known)}, not {device!r}.")
+    config = config_of(model)
     require(bool(config.task_heads), f"The model {config.name!r} has no task heads; there is nothing to evaluate.")
     size = config.image_height, config.image_width
     pictures = SceneSet(count, seed, *size) if data is None else open_folder(data, classes, ignore)

@@ -13,45 +13,47 @@ app = typer.Typer()
 
 
 @app.command()
-def run(path: Source, picture: Annotated[Path, typer.Argument(help="Picture file.")],
+def run(path: Source,
+        picture: Annotated[Path, typer.Argument(help="Picture file, or a folder of them: a drive, in the order of "
+                                                     "their names.")],
         device: Annotated[str, typer.Option(help="golden, sim or uio.")] = "golden", machine: Machine = None,
-        task: Annotated[str | None, typer.Option(help="Which program to run; the first when none is named.")] = None,
-        output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the features as .npy: tokens x dim, "
-                                                    "or tasks x tokens x dim where several ran.")] = None,
+        task: Annotated[str | None, typer.Option(help="Which program to run; by default all tasks together where "
+                                                      "the model has task heads, else the first.")] = None,
+        output: Annotated[Path | None, typer.Option("--output", "-o", help="Write features (.npy: tokens x dim, or "
+                                                    "tasks x tokens x dim where several ran), all results (.npz), or "
+                                                    "an animation of a folder (.gif, .mp4).")] = None,
+        save_picture: Annotated[Path | None, typer.Option(help="Draw the input and all maps into this file.")] = None,
         json_: Json = False):
-    """Run one picture (cropped and resized to the model's size) through a quantized model or a program image."""
-    import numpy as np
-
+    """Run a picture (cropped and resized to the model's size) through a quantized model or a program image."""
+    from host.cli import results
     from host.driver import Session, open_device
     from host.images import fitted, read_picture
     from host.program import machine_named, program_of
-    from host.progress import cycles
+    from host.progress import cycles, steps
 
     image = program_of(path, None if machine is None else machine_named(machine))
-    pixels = fitted(read_picture(picture), image.model)
-    name = next(iter(image.programs)) if task is None else task
+    pictures = results.files(picture)
+    results.check(output, save_picture, picture)
+    name = task or results.usual_program(image)
     expected = sum(symbol.cycles for symbol in image.symbols.get(name, ()))
     board = open_device(device, **({} if device == "uio" else {"machine": image.machine}))
+    found = []
     try:
-        session = Session(image, board)
-        with cycles(f"{image.model.name} {name} on {board.name}", expected) as report:
-            result = session.frame(pixels, task, progress=report)
+        session, title = Session(image, board), f"{image.model.name} {name} on {board.name}"
+        if not picture.is_dir():
+            with cycles(title, expected) as report:
+                found.append(results.Frame(fitted(read_picture(picture), image.model)))
+                found[0].result = session.frame(found[0].pixels, name, progress=report)
+        else:
+            with steps(title) as report:
+                for number, file in enumerate(pictures, 1):
+                    pixels = fitted(read_picture(file), image.model)
+                    found.append(results.Frame(pixels, session.frame(pixels, name)))
+                    report(number, len(pictures), file.name)
     finally:
         board.close()
-    features = np.stack(list(result.by_task.values())) if len(result.by_task) > 1 else result.features
-    facts = {"device": board.name, "task": name, "placement": "accelerator: 100 % of MACs; host: crop, resize",
-             "features": list(features.shape), "mean": round(float(features.mean()), 5),
-             "deviation": round(float(features.std()), 5), "cycles": result.cycles or None,
-             "milliseconds": round(result.cycles / board.clock_hz * 1e3, 3) or None}
-    if result.maps:
-        facts["maps"] = ", ".join(f"{name} {' x '.join(map(str, result[name].shape))}" for name in result.maps)
-    if result.logits is not None:
-        best = np.argsort(-result.logits, kind="stable")[:5]
-        facts["top_classes"] = ", ".join(f"{index} ({result.logits[index]:.2f})" for index in best)
-    if output is not None:
-        with output.open("wb") as file:  # np.save would add a suffix to the name
-            np.save(file, features)
-        facts["written"] = str(output)
+    facts = results.facts(found, image, board, name)
+    results.write(found, image, path, name, output, save_picture, facts)
     show(json_, f"{path} on {picture}", facts)
 
 

@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation of a model on a set of pictures: parts of the set in parallel, on every core or on a Dask cluster.
-
-What computes a picture's maps is a *predictor*, made from a model file; :data:`PREDICTORS` lists them by the name of
-their device.
-"""
+"""Evaluation of a model on a set of pictures: parts of the set in parallel, on every core or on a Dask cluster."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +10,7 @@ import numpy as np
 
 from golden.spec.model import ModelConfig
 from host.datasets.folder import Sample
+from host.evaluation.predictors import MODELS, predictor_of
 from host.evaluation.result import Result
 from host.parallel_map import parallel_map
 from host.quantizer.crops import resized
@@ -34,43 +30,6 @@ class Pictures(Protocol):
     def read(self, index: int) -> Sample: ...
 
 
-class Predictor(Protocol):
-    """Computes the maps of all heads, float [M, H, W] by task, of a picture uint8 [H, W, C] of the model's size."""
-
-    config: ModelConfig
-
-    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]: ...
-
-
-class FloatPredictor:
-    """The float model, on one thread."""
-
-    def __init__(self, path: str):
-        import torch
-
-        from golden.model.float_model import M3ViT
-        from host.importers import import_checkpoint
-        torch.set_num_threads(1)  # parts of the set run in parallel
-        model = import_checkpoint(path)
-        self.config, self.network = model.config, M3ViT(model).eval()
-
-    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        import torch
-
-        from golden.model.float_model import to_pixels
-        maps: dict[str, np.ndarray] = {}
-        with torch.inference_mode():
-            for task in self.config.tasks:
-                if heads := self.config.heads_of(task):
-                    stream = self.network(to_pixels(self.config, image), task)
-                    maps |= {head.task: self.network.maps(stream, head.task)[0].numpy() for head in heads}
-        return maps
-
-
-PREDICTORS: dict[str, Callable[[str], Predictor]] = {"float": FloatPredictor}
-"""What can compute maps, by device."""
-
-
 @dataclass(frozen=True)
 class Part:
     """Pictures ``first .. last - 1`` of a set, for a model file on a device."""
@@ -84,8 +43,12 @@ class Part:
 
 def evaluate(model: Path, pictures: Pictures, device: str = "float", *, scheduler: str | None = None,
              workers: int | None = None, report: Callable[[int, int], None] = lambda done, total: None) -> Result:
-    """Accuracy of a model on all pictures. Those of another size are resized to the model's, labels by nearest one."""
-    total = len(pictures)
+    """Accuracy of a model on all pictures. Those of another size are resized to the model's, labels by nearest one.
+
+    ``device``: a key of :data:`host.evaluation.predictors.MODELS`, or a device of which there is one, so that pictures
+    follow each other.
+    """
+    total, workers = len(pictures), workers if device in MODELS or scheduler else 1
     parts = [Part(str(model), device, pictures, first, min(first + PART, total)) for first in range(0, total, PART)]
     found = parallel_map(evaluate_part, parts, scheduler=scheduler, workers=workers,
                          report=lambda done, _: report(min(done * PART, total), total))
@@ -99,12 +62,6 @@ def evaluate_part(part: Part) -> Result:
         sample = fitted_sample(part.pictures.read(index), predictor.config)
         result.add(predictor(sample.image), sample, predictor.config.task_heads)
     return result
-
-
-@lru_cache(maxsize=1)
-def predictor_of(model: str, device: str) -> Predictor:
-    """The predictor of a model file; a process keeps the last one."""
-    return PREDICTORS[device](model)
 
 
 def fitted_sample(sample: Sample, config: ModelConfig) -> Sample:

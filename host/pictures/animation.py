@@ -9,15 +9,12 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image as Picture
 
+from host.pictures.errors import AnimationError
 from host.pictures.palette import class_names, painted
 from host.pictures.panels import Output
 from host.pictures.sheet import save_whole
 
 FILMS = (".mp4", ".webm", ".mkv")
-
-
-class AnimationError(ValueError):
-    """An animation that cannot be written; the message states what would help."""
 
 
 def frame(picture: np.ndarray, outputs: list[Output], farthest: float) -> np.ndarray:

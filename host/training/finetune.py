@@ -9,7 +9,8 @@ from golden.spec.model import ModelConfig
 from host.datasets.folder import Folder, FolderError
 from host.training.recipe import STREET, Recipe
 
-FINE_TUNING = Recipe(steps=1500, batch=8, rate=3e-4, warmup=100, decay=0.6, zoom=1.5, jitter=0.2, average=0.995)
+FINE_TUNING = Recipe(steps=1500, batch=8, rate=3e-4, warmup=100, decay=0.6, halves=0.5, zoom=1.5, jitter=0.2,
+                     average=0.995)
 """Recipe for folders of some hundred pictures."""
 
 HELD_OUT = 10

@@ -17,7 +17,10 @@ from golden.spec.model import MODELS
 from golden.spec.program.image import Image
 from host.compiler.compile import compile_model
 from host.driver.layout import prepare_input
+from host.driver.result import Result
 from host.driver.session import Session
+from host.pictures.outputs import outputs_of
+from host.pictures.sheet import save_sheet
 from host.progress import console as notes
 from host.progress import cycles, printer, steps
 from sim.board.settings import DRAM_PRESETS
@@ -54,10 +57,15 @@ def another_model(name: str, device: SimDevice) -> dict:
     task = next(iter(image.programs))
     with cycles(f"{name} on {device.name}", sum(symbol.cycles for symbol in image.symbols[task])) as report:
         machine = session.frame(pixels, task, progress=report)
-    exact = [np.array_equal(machine.residuals[t], golden.residuals[t]) for t in golden.residuals]
-    exact += [np.array_equal(machine.scores[t], golden.scores[t]) for t in golden.scores]
     return {"cycles": machine.cycles, "milliseconds_at_300_MHz": round(machine.cycles / 300e3, 3),
-            "bit_exact": all(exact)}
+            "bit_exact": same(machine, golden)}
+
+
+def same(one: Result, other: Result) -> bool:
+    """Whether all residual streams, scores and maps of two results are equal, bit for bit."""
+    pairs = [(getattr(one, field), getattr(other, field)) for field in ("residuals", "scores")]
+    pairs.append(tuple({name: found.codes for name, found in result.maps.items()} for result in (one, other)))
+    return all(set(a) == set(b) and all(np.array_equal(a[name], b[name]) for name in a) for a, b in pairs)
 
 
 def layer_table(task: str, rows: list[Layer], image: Image) -> Table:
@@ -88,7 +96,7 @@ def shown(value) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--model", default="m3vit-tiny", choices=sorted(MODELS))
+    parser.add_argument("--model", default=models.names()[0], choices=sorted(models.names()))
     parser.add_argument("--machine", default="zcu102", choices=sorted(MACHINES))
     parser.add_argument("--plan", default="fast", choices=("fast", "accurate"))
     parser.add_argument("--dram", default="ideal", choices=sorted(DRAM_PRESETS))
@@ -100,22 +108,25 @@ def main(arguments: list[str] | None = None) -> int:
 
     model, source = models.float_model(options.model)
     config = model.config
-    pixels, picture_name = models.picture(options.picture, config, source)
+    sample, picture_name = models.picture(options.picture, config, source)
+    pixels = sample.image
     with steps(f"quantize {config.name}") as report:
         integer = models.quantized(model, options.plan, report)
     image = compile_model(integer, MACHINES[options.machine])
     out.print(f"model {config.name} ({source}), plan {options.plan}; picture: {picture_name}", highlight=False)
-    out.print("placement: accelerator 100 % of the backbone's MACs; host: crop, resize, patch order", highlight=False)
+    last = ", last enlargement of the maps" if config.task_heads else ""
+    out.print(f"placement: accelerator 100 % of the MACs; host: crop, resize, patch order{last}", highlight=False)
 
     options.out.mkdir(parents=True, exist_ok=True)
     pictures.save_input(pixels, options.out / "input.png")
-    chosen, features, summary = {}, {}, {}
+    chosen, features, outputs, summary = {}, {}, [], {}
     device = SimDevice(image.machine, DRAM_PRESETS[options.dram],
                        progress=lambda text: notes.print(f"simulated board: {text}", highlight=False))
     try:
         for task in config.tasks:
             golden, machine, rows, entries = run_task(image, device, pixels, task)
-            exact = np.array_equal(machine.residuals[task], golden.residuals[task])
+            exact = same(machine, golden)
+            outputs += outputs_of(machine, config, sample)
             reference = run_float(model, pixels[None], task)[0]
             error = machine.features - reference
             intermediate = {}
@@ -144,6 +155,10 @@ def main(arguments: list[str] | None = None) -> int:
     if config.moe_layers:
         pictures.save_experts(pixels, config, chosen, options.out / "experts.png")
     pictures.save_features(config, features, options.out / "features.png")
+    if outputs:
+        load = {task: {layer: np.bincount(of_layer.reshape(-1), minlength=config.experts)
+                       for layer, of_layer in by_layer.items()} for task, by_layer in chosen.items()}
+        save_sheet(pixels, outputs, options.out / "sheet.png", load, f"{config.name} on {image.machine.name}")
     (options.out / "summary.json").write_text(json.dumps(summary, indent=1))
     names = ", ".join(sorted(path.name for path in options.out.glob("*.png")))
     out.print(f"pictures in {options.out}: {names}", highlight=False)

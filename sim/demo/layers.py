@@ -29,8 +29,11 @@ def stream_bytes(entry: Entry) -> int:
 
 
 def _layer_of(symbol: str) -> str:
-    """``blocks.3.attn.q`` -> ``blocks.3``; loads and patch embedding overlap and are one layer."""
+    """``blocks.3.attn.q`` -> ``blocks.3``, ``heads.depth.conv_1.3`` -> ``heads.depth.conv_1``; loads and patch
+    embedding overlap and are one layer."""
     parts = symbol.split(".")
+    if parts[0] == "heads":
+        return ".".join(parts[:3])
     if parts[0] == "blocks":
         return ".".join(parts[:2])
     return "embedding" if parts[0] in ("pos_embed", "patches", "patch_embed") else parts[0]

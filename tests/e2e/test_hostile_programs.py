@@ -54,6 +54,8 @@ def with_fields(image: Image, opcode: Opcode, new: dict) -> tuple[Image, str, in
     except AssertionError:
         task, at = task_with(image, Opcode.STORE)
         fields = {"src_row": 0, "dst_row": 20, "rows": 4}
+        if opcode is Opcode.UPSAMPLE:
+            fields |= {"width": 2, "lines": 2, "pitch": 2}
     return changed(image, task, at, isa.encode(opcode, **(fields | new))), task, at
 
 

@@ -84,11 +84,9 @@ class Grammar:
 
     def upsample(self) -> Instruction:
         rows, width, lines = self.number(1, 3), self.number(2, 6), self.number(2, 4)
-        pitch = self.number(max(2, width - 1), width + 2)
-        source, result = rows * pitch * lines + rows * width, rows * 4 * width * lines
         return Opcode.UPSAMPLE, _fields(
-            Opcode.UPSAMPLE, rows=rows, width=width, lines=lines, pitch=pitch, edges=self.number(0, 15),
-            src_row=self.operand(source + result), dst_row=self.operand(result))
+            Opcode.UPSAMPLE, rows=rows, width=width, lines=lines, pitch=self.number(max(2, width - 1), width + 2),
+            edges=self.number(0, 15), src_row=self.operand(300), dst_row=self.operand(rows * 4 * width * lines))
 
     def norm(self) -> Instruction:
         tokens, blocks, wide, normalized = self.number(1, 12), self.number(1, 6), self.flag(), self.flag()

@@ -23,7 +23,8 @@ class Upsample(wiring.Component):
 
     Two source lines give two result lines: two rows are read for four written.
     Timing: LATENCY cycles from ``i`` to the first row requested. II = 1 result row a cycle; a pair of result lines
-    takes, for each operand row of a position, PAIR cycles more than it has results (one more at a right edge).
+    takes, for each operand row of a position, PAIR cycles more than it has results (one more at a right edge), a single
+    line at an upper or lower edge SINGLE more (one more at a left edge).
     Domain: instructions that passed the checker; source and result do not overlap.
     Reference model: ``golden.ops.upsample``.
 

@@ -2,7 +2,7 @@
 """Illegal fields: for every instruction, values that are refused, and the status that says why."""
 
 from golden.spec.activations import BY_CODE
-from golden.spec.isa import Dest, Index, Opcode
+from golden.spec.isa import Dest, Index, Opcode, Region
 from golden.spec.machine import NANO
 from golden.spec.status import Status
 
@@ -16,7 +16,8 @@ CASES: dict[Opcode, list[tuple[Status, dict]]] = {
     Opcode.BEGIN: [(VERSION, {"magic": 0}), (VERSION, {"abi": 0}), (CONFIG, {"fingerprint": 1}), (FIELD, {"count": 1}),
                    (FIELD, {"count": NANO.program_depth + 1}), (Status.NO_END, {"count": 5})],
     Opcode.LOAD: [(READ, {"offset": FAR}), (LOCAL, {"row": 0xFFFF}), (LOCAL, {"memory": 1, "row": NANO.residual_rows}),
-                  (FIELD, {"rows": 0}), (FIELD, {"rows": (1 << 16) + 1}), (LOCAL, {"rows": 1 << 16})],
+                  (FIELD, {"rows": 0}), (FIELD, {"rows": (1 << 16) + 1}), (LOCAL, {"rows": 1 << 16}),
+                  (FIELD, {"region": 3}), (READ, {"region": Region.OUTPUT, "offset": FAR})],
     Opcode.STORE: [(WRITE, {"offset": FAR}), (WRITE, {"offset": (1 << 32) - 1}), (LOCAL, {"row": 0xFFFF}),
                    (LOCAL, {"memory": 0, "row": NANO.operand_rows}), (FIELD, {"rows": 0}), (LOCAL, {"rows": 1 << 16})],
     Opcode.COPY: [(LOCAL, {"src_row": 0xFFFF}), (LOCAL, {"dst_row": 0xFFFF}), (FIELD, {"rows": 0}),
@@ -44,7 +45,7 @@ CASES: dict[Opcode, list[tuple[Status, dict]]] = {
                     (LOCAL, {"dst": Dest.OPERAND16, "dst_row": NANO.operand_rows - 128, "dst_plane": 200,
                              "dst_stride": 255}),
                     (FIELD, {"dst": Dest.OPERAND16, "dst_row": 200, "dst_plane": 0, "dst_stride": 9}),
-                    (FIELD, {"dst": Dest.OPERAND8, "dst_row": 0}), (FIELD, {"dst": Dest.VALUE, "dst_stride": 1}),
+                    (FIELD, {"dst": Dest.OPERAND8, "dst_row": 0}), (FIELD, {"dst": Dest.VALUE, "dst_stride": 0}),
                     (LOCAL, {"dst": Dest.KEY, "dst_row": 900}), (LOCAL, {"dst": Dest.VALUE, "dst_row": 900}),
                     (LOCAL, {"dst": Dest.KEY, "dst_row": 1024}), (LOCAL, {"dst": Dest.VALUE, "dst_row": 0xFFFF}),
                     (FIELD, {"gate_weight": 1}), (FIELD, {"shift1": 48}), (FIELD, {"shift2": 41}),
@@ -52,7 +53,9 @@ CASES: dict[Opcode, list[tuple[Status, dict]]] = {
                     (FIELD, {"activation": len(BY_CODE)}), (FIELD, {"activation": 7}),
                     (FIELD, {"act_shift": 5}), (FIELD, {"act_shift": 7}), (FIELD, {"reuse_weights": 1,
                                                                                    "reuse_offset": 16383}),
-                    (LOCAL, {"retain_weights": 1, "tiles": 8, "slices": 8, "dst_stride": 8})],
+                    (FIELD, {"window": 15}), (FIELD, {"window": 1}), (FIELD, {"width": 1}), (FIELD, {"lines": 1}),
+                    (FIELD, {"pitch": 1}), (FIELD, {"edges": 1}),
+                    (LOCAL, {"retain_weights": 1, "tiles": 8, "slices": 17, "dst_stride": 8})],
     Opcode.ATTENTION: [(READ, {"stream": FAR}), (FIELD, {"heads": 0}), (FIELD, {"heads": 33}),
                        (FIELD, {"head_slices": 0}), (FIELD, {"head_slices": 3}), (FIELD, {"head_slices": 9}),
                        (FIELD, {"queries": 0}), (FIELD, {"queries": 4095}), (FIELD, {"keys": 0}),
@@ -69,6 +72,12 @@ CASES: dict[Opcode, list[tuple[Status, dict]]] = {
                   (FIELD, {"experts": 1, "top_k": 2}), (FIELD, {"first_token": 4095})],
     Opcode.EXPERTS: [(FIELD, {"experts": 0}), (FIELD, {"experts": 65}), (FIELD, {"body": 0}), (OPCODE, {"body": 15}),
                      (READ, {"stream": FAR}), (READ, {"pitch": FAR})],
+    Opcode.UPSAMPLE: [(FIELD, {"rows": 0}), (LOCAL, {"src_row": 0xFFFF}), (LOCAL, {"dst_row": 0xFFFF}),
+                      (FIELD, {"width": 1}), (FIELD, {"width": 1023}), (LOCAL, {"src_row": 480, "width": 9}),
+                      (FIELD, {"lines": 1}), (FIELD, {"lines": 255}), (LOCAL, {"src_row": 480, "lines": 6}),
+                      (FIELD, {"pitch": 1}), (LOCAL, {"pitch": 1023, "dst_row": 0, "src_row": 40}),
+                      (FIELD, {"dst_row": 15}), (LOCAL, {"edges": 15, "dst_row": NANO.operand_rows - 32}),
+                      (FIELD, {"width": 1023, "lines": 255, "pitch": 1023, "rows": 15})],
     Opcode.END: [],
 }
 ELSEWHERE = [

@@ -68,10 +68,10 @@ def test_quantize_takes_pictures_of_ones_own_and_a_plan(edge_moe, tmp_path):
 
 
 def test_run_without_a_task_or_a_machine_takes_the_first(edge_moe, tmp_path, folder):
-    found = facts(edge_moe, "run", "nano.emoe", "cat.png", "-o", tmp_path / "features")
+    found = facts(edge_moe, "run", "nano.emoe", "cat.png", "-o", tmp_path / "features.npy")
     assert found["task"] == "task0" and found["device"] == "golden:nano"
     network = compiled()[0]
-    np.testing.assert_array_equal(np.load(tmp_path / "features"),
+    np.testing.assert_array_equal(np.load(tmp_path / "features.npy"),
                                   dequantize(network.run(fitted(read_picture(folder / "cat.png"), NANO), "task0")))
     assert facts(edge_moe, "run", "program.bin", "cat.png")["device"] == "golden:nano"
 

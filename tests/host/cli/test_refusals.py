@@ -46,7 +46,7 @@ REFUSALS = {
                         f"(0x{MACHINE.fingerprint:016x}), not for 'small' (0x{SMALL.fingerprint:016x})"),
     "no picture": (("run", "nano.emoe", "none.png"), "PictureError: There is no picture file none.png."),
     "an address for a picture": (("run", "nano.emoe", "http://localhost/a.png"), "There is no picture file"),
-    "a directory for a picture": (("run", "nano.emoe", "directory"), "There is no picture file directory."),
+    "a directory for a picture": (("run", "nano.emoe", "directory"), "The folder directory holds no pictures"),
     "words for a picture": (("run", "nano.emoe", "words.txt"), "words.txt is not a picture that can be read"),
     "words called a picture": (("run", "nano.emoe", "words.png"), "words.png is not a picture that can be read"),
     "an empty picture": (("run", "nano.emoe", "empty"), "empty is not a picture that can be read"),
@@ -57,7 +57,7 @@ REFUSALS = {
     "what the checkpoint does not tell": (("import", "checkpoint.pth", "-o", "x"), "AmbiguousModel: "),
     "no place to write": (("compile", "int.safetensors", "-o", "no/such/x", "--machine", "nano"),
                           "no/such/x: No such file or directory."),
-    "a directory to write": (("run", "nano.emoe", "cat.png", "-o", "directory"), "directory: Is a directory."),
+    "a directory to write": (("run", "nano.emoe", "cat.png", "-o", "directory"), "The output must be a file .npy"),
 }
 
 

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results of the verb ``run``: figures, feature files, picture sheets, animations."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from golden.spec.program.image import Image
+from host.cli.output import UsageError
+from host.driver.device import Device
+from host.driver.result import Result
+from host.images import PictureError
+
+ARRAYS = (".npy", ".npz")
+ANIMATIONS = (".gif", ".mp4", ".webm", ".mkv")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+RATE = 10.0
+"""Pictures a second of an animation."""
+
+
+@dataclass
+class Frame:
+    """One picture at the model's size, uint8 [H, W, C], and its result."""
+
+    pixels: np.ndarray
+    result: Result | None = None
+
+
+def files(picture: Path) -> list[Path]:
+    """The picture file itself, or those of a folder by name. Raises PictureError for a folder without any."""
+    if not picture.is_dir():
+        return [picture]
+    found = sorted(path for path in picture.iterdir() if path.suffix.lower() in PICTURES)
+    if not found:
+        raise PictureError(f"The folder {picture} holds no pictures ({', '.join(PICTURES)}).")
+    return found
+
+
+def check(output: Path | None, save_picture: Path | None, picture: Path) -> None:
+    """Refuse files that could not be written, before any work. Raises UsageError."""
+    for path in (output, save_picture):
+        if path is not None and not path.parent.is_dir():
+            raise UsageError(f"There is no folder {path.parent} for {path.name}.")
+        if path is not None and path.exists() and path.samefile(picture):
+            raise UsageError(f"{path} is the input; name another file to write.")
+    if save_picture is not None and picture.is_dir():
+        raise UsageError("--save-picture draws one picture; of a folder -o NAME.gif makes an animation.")
+    if output is None:
+        return
+    usual = (*ARRAYS, *(ANIMATIONS if picture.is_dir() else ()))
+    if output.suffix not in usual:
+        raise UsageError(f"The output must be a file {', '.join(usual)}, not {output.name!r}.")
+
+
+def usual_program(image: Image) -> str:
+    """All tasks together where there are task heads and such a program, else the first."""
+    together = "+".join(image.model.tasks)
+    return together if image.model.task_heads and together in image.programs else next(iter(image.programs))
+
+
+def features(result: Result) -> np.ndarray:
+    """float32 [tokens, dim], or [tasks, tokens, dim] where several ran."""
+    return np.stack(list(result.by_task.values())) if len(result.by_task) > 1 else result.features
+
+
+def facts(frames: list[Frame], image: Image, board: Device, program: str) -> dict:
+    """What the verb prints: of the last frame, and how many there were."""
+    result = frames[-1].result
+    assert result is not None
+    found = features(result)
+    host = "crop, resize" + (", last enlargement of the maps" if result.maps else "")
+    shown = {"device": board.name, "task": program, "placement": f"accelerator: 100 % of MACs; host: {host}",
+             "features": list(found.shape), "mean": round(float(found.mean()), 5),
+             "deviation": round(float(found.std()), 5), "cycles": result.cycles or None,
+             "milliseconds": round(result.cycles / board.clock_hz * 1e3, 3) or None}
+    if len(frames) > 1:
+        shown["pictures"] = len(frames)
+    if result.maps:
+        shown["maps"] = ", ".join(f"{name} {' x '.join(map(str, result[name].shape))}" for name in result.maps)
+    if result.logits is not None:
+        best = np.argsort(-result.logits, kind="stable")[:5]
+        shown["top_classes"] = ", ".join(f"{index} ({result.logits[index]:.2f})" for index in best)
+    return shown
+
+
+def write(frames: list[Frame], image: Image, model: Path, program: str, output: Path | None,
+          save_picture: Path | None, shown: dict) -> None:
+    """Write the files that were asked for, each whole or not at all, and name them in ``shown``."""
+    if output is not None:
+        if output.suffix in ARRAYS:
+            _save_arrays(frames, output)
+        else:
+            _save_animation(frames, image, output)
+        shown["written"] = str(output)
+    if save_picture is not None:
+        _save_sheet(frames[0], image, model, program, save_picture)
+        shown["picture"] = str(save_picture)
+
+
+def _save_arrays(frames: list[Frame], path: Path) -> None:
+    results = [frame.result for frame in frames if frame.result is not None]
+    arrays = {name: np.stack([result[name] for result in results]) if len(results) > 1 else results[0][name]
+              for name in results[0]}
+    arrays["features"] = np.stack([features(r) for r in results]) if len(results) > 1 else features(results[0])
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:  # by name numpy would add a suffix
+            if path.suffix == ".npz":
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+            else:
+                np.save(file, arrays["features"])
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _save_animation(frames: list[Frame], image: Image, path: Path) -> None:
+    from host.pictures.animation import frame, save_animation
+    from host.pictures.outputs import outputs_of
+
+    rows = [(each.pixels, outputs_of(each.result, image.model)) for each in frames if each.result is not None]
+    depths = [output.values.max() for _, outputs in rows for output in outputs if output.head.kind == "depth"]
+    save_animation([frame(pixels, outputs, float(max(depths, default=1.0))) for pixels, outputs in rows], path, RATE)
+
+
+def _save_sheet(frame: Frame, image: Image, model: Path, program: str, path: Path) -> None:
+    from golden.model.int_model import IntModel
+    from host.pictures.outputs import expert_load, outputs_of
+    from host.pictures.sheet import save_sheet
+    from host.program import is_program, is_quantized
+
+    assert frame.result is not None
+    load = {}
+    if not is_program(model) and is_quantized(model):
+        load = expert_load(IntModel.load(model), frame.pixels, image.tasks(program))
+    save_sheet(frame.pixels, outputs_of(frame.result, image.model), path, load,
+               f"{image.model.name}, {program}, {frame.result.cycles:,} cycles" if frame.result.cycles
+               else f"{image.model.name}, {program}")
