@@ -5,10 +5,9 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.machine import LINE
+from golden.spec.machine import BEAT_BYTES, LINE
 
 ADDRESS_BITS = 64
-BEAT_BYTES = 16
 BEAT_BITS = 8 * BEAT_BYTES
 LINE_BEATS = LINE // BEAT_BYTES
 MAX_BURST = 64

@@ -5,8 +5,8 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
 from golden.spec.activations import ACTIVATION_BITS
-from golden.spec.isa import INSTRUCTION_BYTES
-from golden.spec.machine import LANES, LINE, SLICE, TN, MachineConfig
+from golden.spec.isa import INSTRUCTION_BYTES, Dest
+from golden.spec.machine import LANES, LINE, SLICE, SOFTMAX_SLOTS, TN, MachineConfig
 from golden.spec.tables import BLOCK_SHIFT_BITS
 
 LINE_BITS = 8 * LINE
@@ -15,23 +15,21 @@ TOKEN_BITS = 12
 ROW_BITS = 16
 OPERAND_BITS = 9
 """A byte of an operand in the array: -128..127 signed or 0..255 unsigned, as 9 bits signed."""
-SOFTMAX_SLOTS = 4
-"""Query groups in the softmax at once, from the first attention score to the release of the probabilities."""
 READ_LATENCY = 2
 """Cycles from a read request at any on-chip memory to its data: array read, output register."""
 
 
 class Route(enum.Enum, shape=3):
-    """Destination of a finished tile; the first seven are ``golden.spec.isa.Dest``."""
+    """Destination of a finished tile: those of a LINEAR, ``golden.spec.isa.Dest``, and the softmax."""
 
-    RESIDUAL = 0
-    OPERAND8 = 1
-    OPERAND16 = 2
-    KEY = 3
-    VALUE = 4
-    GATE = 5
-    UNSIGNED8 = 6
-    SOFTMAX = 7
+    RESIDUAL = int(Dest.RESIDUAL)
+    OPERAND8 = int(Dest.OPERAND8)
+    OPERAND16 = int(Dest.OPERAND16)
+    KEY = int(Dest.KEY)
+    VALUE = int(Dest.VALUE)
+    GATE = int(Dest.GATE)
+    UNSIGNED8 = int(Dest.UNSIGNED8)
+    SOFTMAX = len(Dest)
 
 
 ISSUE = data.StructLayout({

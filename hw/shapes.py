@@ -16,5 +16,11 @@ def struct_of(word: Word) -> data.StructLayout:
     return data.StructLayout(members)
 
 
+def struct_of_record(record: tuple[tuple[str, str], ...]) -> data.StructLayout:
+    """The layout of a packed record of ``golden.spec.machine`` (PARAMS): little-endian integers, first one lowest."""
+    return data.StructLayout({name: (signed if kind[1] == "i" else unsigned)(8 * int(kind[2:]))
+                              for name, kind in record})
+
+
 INSTRUCTION: dict[Opcode, data.StructLayout] = {opcode: struct_of(word) for opcode, word in FORMATS.items()}
 """View of a 256-bit instruction, for each opcode."""

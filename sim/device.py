@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 
-from golden.spec.machine import MACHINES, ZCU102, MachineConfig
+from golden.spec.machine import MACHINES, PAGE, ZCU102, MachineConfig
 from golden.spec.regs import BY_NAME
 from host.driver.device import Buffer
 from host.driver.errors import BusError, DeviceLost, DeviceNotFound, OutOfMemory
@@ -11,7 +11,6 @@ from sim.board import CHUNK, DRAM_BYTES, Board, BoardError
 from sim.board.build import BuildError
 from sim.board.settings import DRAM_BASE, DramSettings
 
-PAGE = 4096
 ISR = BY_NAME["ISR"].offset
 
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from golden.iss.trace import Entry, Write
-from golden.spec.isa import Opcode
+from golden.spec.isa import UNIT, Unit
 from golden.spec.machine import LANES, TN, MachineConfig
 from sim.board import Board
 
 SETTLE = 24
-RETIRED_BY = {Opcode.LINEAR: "epilogue", Opcode.ATTENTION: "epilogue", Opcode.NORM: "norm", Opcode.GATE: "gate",
-              Opcode.LOAD: "load_store", Opcode.STORE: "load_store", Opcode.COPY: "load_store",
-              Opcode.UPSAMPLE: "load_store"}
+RETIRES = {Unit.ARRAY: "epilogue", Unit.NORM: "norm", Unit.GATE: "gate", Unit.DMA: "load_store"}
+"""Component whose ``retire`` pulses for the instructions of a unit."""
+RETIRED_BY = {opcode: RETIRES[unit] for opcode, unit in UNIT.items()}
 
 
 class Mismatch(AssertionError):

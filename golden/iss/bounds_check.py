@@ -4,9 +4,8 @@
 from dataclasses import replace
 
 from golden.iss.faults import check
-from golden.spec.derived import derived
 from golden.spec.isa import Opcode
-from golden.spec.legality import ProgramState, after, capacity, contradictions, ranges
+from golden.spec.legality import ProgramState, after, capacity, contradictions, derived, ranges
 from golden.spec.machine import MachineConfig
 from golden.spec.status import Status
 

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-PAGE = 4096
+from golden.spec.machine import PAGE
 
 
 class Dram:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instruction semantics: one function per opcode, which changes the memories and returns what it wrote."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,8 +20,8 @@ from golden.ops.matmul import matmul
 from golden.ops.operand import Operand, to_operand
 from golden.ops.upsample import upsample as upsample_reference
 from golden.ops.window import padding, windows
-from golden.spec.isa import Dest, Index
-from golden.spec.legality import Resource
+from golden.spec.isa import Dest, Index, Memory, Opcode, Region
+from golden.spec.legality import LOGITS, Resource, queued
 from golden.spec.machine import LINE, SLICE, TN
 from golden.spec.status import Status
 from golden.spec.tiling import SLICES_PER_ROW, WINDOW
@@ -42,9 +43,29 @@ class GateState:
     order: list[int] = field(default_factory=list)
 
 
-def norm(f: dict, memories: Memories, stream: Stream) -> Result:
-    tokens = np.arange(f["tokens"])
-    params = stream.norm(f["stream"], f["blocks"])
+@dataclass(frozen=True)
+class Context:
+    """What an instruction works on: memories, weight stream, gate, the ``expert`` whose body runs (-1 outside EXPERTS).
+
+    ``load(region, offset, rows)`` reads uint8 [rows, 64] from DRAM, ``store(offset, lines)`` writes them; lines are
+    counted from the base addresses. Both raise :class:`golden.iss.IssFault`.
+    """
+
+    memories: Memories
+    stream: Stream
+    gate: GateState
+    expert: int
+    load: Callable[[Region, int, int], np.ndarray]
+    store: Callable[[int, np.ndarray], None]
+
+
+def begin(f: dict, context: Context) -> Result:
+    return (), {}
+
+
+def norm(f: dict, context: Context) -> Result:
+    memories, tokens = context.memories, np.arange(f["tokens"])
+    params = context.stream.norm(f)
     x = memories.read_residual(f["src_row"], tokens, f["src_stride"], f["blocks"])
     out, normalized = layernorm(x, Norm(gain=params["gain"], offset=params["offset"], shift=f["shift"], eps=f["eps"],
                                   wide=bool(f["wide"]), normalized_shift=f["normalized_shift"]))
@@ -55,27 +76,27 @@ def norm(f: dict, memories: Memories, stream: Stream) -> Result:
     return tuple(writes), {}
 
 
-def linear(f: dict, memories: Memories, stream: Stream, gate: GateState, expert: int) -> Result:
-    """``expert`` -1 means outside EXPERTS: its queue is empty."""
-    queued = not {Index.QUEUE_TOKEN, Index.QUEUE_SLOT}.isdisjoint((f["src_index"], f["dst_index"]))
+def linear(f: dict, context: Context) -> Result:
+    """Outside EXPERTS a queue is empty."""
+    memories, gate, over_queue = context.memories, context.gate, bool(queued(f))
     none = queue_reference.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16))
-    queue = gate.queues[expert] if expert >= 0 else none
-    if queued:
+    queue = gate.queues[context.expert] if context.expert >= 0 else none
+    if over_queue:
         memories.note(Resource.QUEUES, 0, write=False)
-    if f["gate_weight"] and not queued:
+    if f["gate_weight"] and not over_queue:
         raise DomainError("Expert weights belong to a LINEAR over a queue.")
-    slots = np.arange(len(queue) if queued else f["tokens"])
+    slots = np.arange(len(queue) if over_queue else f["tokens"])
 
     def index(kind: int) -> np.ndarray:
         return queue.tokens if kind == Index.QUEUE_TOKEN else slots
 
-    source = stream.linear(f)
+    source = context.stream.linear(f)
     if not len(slots):
         return (), {}
     operand = _window(f, memories) if f["window"] else memories.read_operand(
         f["src_row"], index(f["src_index"]), f["src_stride"], f["slices"], f["src_plane"],
         wide=bool(f["src_wide"]), unsigned=bool(f["src_unsigned"]))
-    extra = {"tokens": queue.tokens} if queued else {}
+    extra = {"tokens": queue.tokens} if over_queue else {}
     acc = matmul(operand, source.weight)
     if f["dst"] == Dest.GATE:
         return route(acc + source.params["bias"], memories, gate)
@@ -103,7 +124,8 @@ def _window(f: dict, memories: Memories) -> Operand:
     return windows(strip, lines, width, f["edges"])
 
 
-def upsample(f: dict, memories: Memories) -> Result:
+def upsample(f: dict, context: Context) -> Result:
+    memories = context.memories
     strip = memories.read_operand(f["src_row"], _positions(f["pitch"], f["lines"], f["width"]), f["rows"],
                                   f["rows"] * SLICES_PER_ROW, unsigned=True)
     out = upsample_reference(strip.bytes.reshape(f["lines"], f["width"], -1), f["edges"])
@@ -128,11 +150,14 @@ def _store(dest: Dest, f: dict, memories: Memories, target: np.ndarray, v: np.nd
     return memories.write_operand(where[0], target, where[1], f["dst_plane"], operand)
 
 
-def start_gate(f: dict, gate: GateState) -> None:
+def start_gate(f: dict, context: Context) -> Result:
+    gate = context.gate
     kept = gate.queues if f["append"] else []
     new = [queue_reference.Queue(np.zeros(0, np.int64), np.zeros(0, np.uint16)) for _ in range(len(kept), f["experts"])]
     gate.fields, gate.left, gate.queues = f, f["tokens"], kept + new
     gate.order = gate.order if f["append"] else []
+    context.memories.note(Resource.QUEUES, 0, write=True)
+    return (), {}
 
 
 def route(s: np.ndarray, memories: Memories, gate: GateState) -> Result:
@@ -140,7 +165,7 @@ def route(s: np.ndarray, memories: Memories, gate: GateState) -> Result:
     s, f = wrap32(s), gate.fields
     if f is None or len(s) > gate.left:
         raise DomainError(f"The gate waits for {gate.left} tokens; a LINEAR brings {len(s)}.")
-    pairs = s.reshape(len(s), -1, 2, TN // 2)
+    pairs = s.reshape(len(s), -1, 2, LOGITS)
     both = [pairs[:, :, part].reshape(len(s), -1)[:, :f["experts"]] for part in (0, 1)]
     logits = gate_reference.combine(*both)
     if logits.shape[1] < f["experts"]:
@@ -156,13 +181,13 @@ def route(s: np.ndarray, memories: Memories, gate: GateState) -> Result:
     return (), {"logits": logits, "queues": tuple(gate.queues)}
 
 
-def attend(f: dict, memories: Memories, stream: Stream) -> Result:
-    width = f["head_slices"] * SLICE
+def attend(f: dict, context: Context) -> Result:
+    memories, width = context.memories, f["head_slices"] * SLICE
     if width % TN:
         raise DomainError(f"A head must have a multiple of {TN} channels, not {width}.")
     check(f["keys"] <= memories.config.max_keys, Status.RANGE_LOCAL, memories.index,
           f"{f['keys']} keys of {memories.config.max_keys}")
-    multiplier, params = stream.attention(f["stream"], f["heads"], f["head_slices"])
+    multiplier, params = context.stream.attention(f)
     queries = np.arange(f["queries"])
     q = memories.read_operand(f["q_row"], queries, f["q_stride"], f["heads"] * f["head_slices"])
     k = memories.read_key(f["key_tile"], f["key_pitch"], f["keys"], f["heads"] * f["head_slices"])
@@ -173,10 +198,10 @@ def attend(f: dict, memories: Memories, stream: Stream) -> Result:
     return (memories.write_operand(f["dst_row"], queries, f["dst_stride"], f["dst_plane"], out),), {}
 
 
-def load(f: dict, memories: Memories, lines: np.ndarray) -> Result:
-    """``lines`` uint8 [rows, 64] come from DRAM."""
-    none, rows = np.zeros(1, np.int64), f["rows"]
-    if f["memory"] == 0:
+def load(f: dict, context: Context) -> Result:
+    memories, none, rows = context.memories, np.zeros(1, np.int64), f["rows"]
+    lines = context.load(Region(f["region"]), f["offset"], rows)
+    if f["memory"] == Memory.OPERAND:
         where = memories.operand_rows(f["row"], none, 0, rows)[0]
         memories.operand[where], memories.exp[where] = lines, 0
         memories.note(Resource.OPERAND, np.stack([2 * where, 2 * where + 1]), write=True)
@@ -187,10 +212,9 @@ def load(f: dict, memories: Memories, lines: np.ndarray) -> Result:
     return (memories.residual_write(where),), {}
 
 
-def store(f: dict, memories: Memories) -> tuple[np.ndarray, Result]:
-    """uint8 [rows, 64] for DRAM, and the trace's part."""
-    none, rows = np.zeros(1, np.int64), f["rows"]
-    if f["memory"] == 0:
+def store(f: dict, context: Context) -> Result:
+    memories, none, rows = context.memories, np.zeros(1, np.int64), f["rows"]
+    if f["memory"] == Memory.OPERAND:
         where = memories.operand_rows(f["row"], none, 0, rows)[0]
         memories.note(Resource.OPERAND, np.stack([2 * where, 2 * where + 1]), write=False)
         lines = memories.operand[where]
@@ -199,14 +223,21 @@ def store(f: dict, memories: Memories) -> tuple[np.ndarray, Result]:
         memories.note(Resource.RESIDUAL, where, write=False)
         lines = memories.residual[where].astype("<i2").view(np.uint8)
     assert lines.shape == (rows, LINE)
-    return lines, ((Write("output", f["offset"] + np.arange(rows), lines.copy(), np.ones(lines.shape, bool)),), {})
+    context.store(f["offset"], lines)
+    return (Write("output", f["offset"] + np.arange(rows), lines.copy(), np.ones(lines.shape, bool)),), {}
 
 
-def copy(f: dict, memories: Memories) -> Result:
-    none, rows = np.zeros(1, np.int64), f["rows"]
+def copy(f: dict, context: Context) -> Result:
+    memories, none, rows = context.memories, np.zeros(1, np.int64), f["rows"]
     src = memories.residual_rows(f["src_row"], none, 0, rows)[0]
     dst = memories.residual_rows(f["dst_row"], none, 0, rows)[0]
     memories.residual[dst] = memories.residual[src]
     memories.note(Resource.RESIDUAL, src, write=False)
     memories.note(Resource.RESIDUAL, dst, write=True)
     return (memories.residual_write(dst),), {}
+
+
+SEMANTICS: dict[Opcode, Callable[[dict, Context], Result]] = {
+    Opcode.BEGIN: begin, Opcode.LOAD: load, Opcode.STORE: store, Opcode.COPY: copy, Opcode.NORM: norm,
+    Opcode.LINEAR: linear, Opcode.ATTENTION: attend, Opcode.GATE: start_gate, Opcode.UPSAMPLE: upsample}
+"""What each instruction does; the machine itself runs the bodies of EXPERTS and stops at END."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hazard recorder: finds instructions of a run that use rows which other units may still be working on.
 
-:mod:`golden.spec.hazards` checks a program by what its instructions could access; this one records what they did
-access in a run, in units of half a row.
+:mod:`golden.spec.program.hazards` checks a program by what its instructions could access; this one records what they
+did access in a run, in units of half a row.
 """
 
 from dataclasses import dataclass

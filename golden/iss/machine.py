@@ -14,8 +14,7 @@ from golden.iss.memories import Memories
 from golden.iss.stream import Stream
 from golden.iss.trace import Entry
 from golden.spec import isa
-from golden.spec.isa import FORMATS, LIMITS, STREAM_LINES, Opcode, Region, Unit
-from golden.spec.legality import Resource
+from golden.spec.isa import FORMATS, INSTRUCTIONS, STREAM_LINES, Opcode, Region
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
 from golden.spec.status import Status
 
@@ -101,11 +100,9 @@ class Machine:
         program, body, check_bounds = [isa.decode(words[0])], 0, BoundsCheck(self.config)
         for position in range(1, len(words)):
             opcode, fields = self._decode(words[position], position)
-            check(not body or opcode not in (Opcode.END, Opcode.EXPERTS), Status.BAD_OPCODE, position,
-                  f"{opcode.name} in a body")
-            for name, (low, high) in LIMITS.get(opcode, {}).items():
-                check(low <= fields[name] <= high, Status.BAD_FIELD, position,
-                      f"{name} is {fields[name]}, not {low}..{high}")
+            check(not body or INSTRUCTIONS[opcode].in_body, Status.BAD_OPCODE, position, f"{opcode.name} in a body")
+            wrong = isa.out_of_bounds(opcode, fields)
+            check(not wrong, Status.BAD_FIELD, position, wrong or "")
             check_bounds(position, opcode, fields, body > 0)
             program.append((opcode, fields))
             if opcode is Opcode.END:
@@ -148,46 +145,33 @@ class Machine:
         relative to the expert's part."""
         fields = program[position][1]
         if self.recorder is not None:
-            self.recorder.begin(position, Opcode.EXPERTS, -1, fields["wait"] | Unit.GATE)
+            self.recorder.begin(position, Opcode.EXPERTS, -1, fields["wait"] | INSTRUCTIONS[Opcode.EXPERTS].waits)
         for expert in (e for e in self.gate.order if e < fields["experts"]):
             for step in range(position + 1, position + 1 + fields["body"]):
                 self._step(step, *program[step], expert, fields["stream"] + expert * fields["pitch"])
         self._retire(position, Opcode.EXPERTS, fields, -1, ((), {}))
 
     def _step(self, index: int, opcode: Opcode, fields: dict, expert: int = -1, stream: int = 0) -> None:
-        memories, f = self.memories, fields
-        memories.index = index
+        self.memories.index = index
         if self.recorder is not None:
             self.recorder.begin(index, opcode, expert, fields.get("wait", 0))
-        if opcode is Opcode.BEGIN:
-            self._retire(index, opcode, fields, expert, ((), {}))
-            return
-        if stream and "stream" in f:
+        f = fields
+        if stream and INSTRUCTIONS[opcode].streams:
             f = f | {"stream": (f["stream"] + stream) % STREAM_LINES}
-        if opcode is Opcode.LINEAR:
-            result = execute.linear(f, memories, self.stream, self.gate, expert)
-        elif opcode is Opcode.ATTENTION:
-            result = execute.attend(f, memories, self.stream)
-        elif opcode is Opcode.NORM:
-            result = execute.norm(f, memories, self.stream)
-        elif opcode is Opcode.GATE:
-            execute.start_gate(f, self.gate)
-            memories.note(Resource.QUEUES, 0, write=True)
-            result = ((), {})
-        elif opcode is Opcode.LOAD:
-            address = self.registers[_BASE[Region(f["region"])]] + f["offset"] * LINE
-            result = execute.load(f, memories, self._read(address, f["rows"] * LINE, "READ", index).reshape(-1, LINE))
-        elif opcode is Opcode.UPSAMPLE:
-            result = execute.upsample(f, memories)
-        elif opcode is Opcode.STORE:
-            result = self._store(f, index)
-        else:
-            result = execute.copy(f, memories)
+        context = execute.Context(self.memories, self.stream, self.gate, expert, self._load, self._store)
+        result = execute.SEMANTICS[opcode](f, context)
         self._retire(index, opcode, fields, expert, result)
 
-    def _store(self, f: dict, index: int) -> execute.Result:
-        lines, result = execute.store(f, self.memories)
-        address = self.registers["OUTPUT_ADDR"] + f["offset"] * LINE
+    # -- DRAM, for LOAD and STORE
+
+    def _load(self, region: Region, offset: int, rows: int) -> np.ndarray:
+        """uint8 [rows, 64] from line ``offset`` after a base address."""
+        address = self.registers[_BASE[region]] + offset * LINE
+        return self._read(address, rows * LINE, "READ", self.memories.index).reshape(-1, LINE)
+
+    def _store(self, offset: int, lines: np.ndarray) -> None:
+        """``lines`` uint8 [rows, 64] to line ``offset`` after the output's base address."""
+        address, index = self.registers["OUTPUT_ADDR"] + offset * LINE, self.memories.index
         low, high = self.registers["WRITE_LO"], self.registers["WRITE_HI"]
         check(low <= address and address + lines.size <= high, Status.RANGE_WRITE, index,
               f"0x{address:x} .. 0x{address + lines.size:x}", address)
@@ -195,7 +179,6 @@ class Machine:
             self.dram.view(address, lines.size)[:] = lines.reshape(-1)
         except IndexError as error:
             raise IssFault(Status.B_DECERR, index, str(error), address) from None
-        return result
 
     def _retire(self, index: int, opcode: Opcode, fields: dict, expert: int, result: execute.Result) -> None:
         self.retired += 1

@@ -4,28 +4,25 @@
 import numpy as np
 
 from golden.files.errors import MissingTensor, ModelFileError, UnexpectedTensor, WrongDtype, WrongShape
-from golden.ops.arith import ACC_LIMIT
 from golden.ops.gate import split
 from golden.spec.heads import WINDOWS
 from golden.spec.isa import Opcode, bounds
 from golden.spec.model import ModelConfig
 from golden.spec.quantized import HeadPlan, Plan, quantized_schema, weight_limit
-from golden.spec.tables import BLOCK_SHIFT_MAX, EXP_ONE, GATE_WEIGHT_MAX, UNSIGNED_MAX, WEIGHT_MAX
-
-PIXEL_PEAK = 255
-MAP_PEAK = UNSIGNED_MAX
-BLOCK_PEAK = 128 << BLOCK_SHIFT_MAX
-WIDE_PEAK = 1 << 15
-PROB8_PEAK = 255
+from golden.spec.tables import (
+    ACC_LIMIT,
+    GATE_WEIGHT_MAX,
+    PIXEL_PEAK,
+    UNSIGNED_MAX,
+    WEIGHT_MAX,
+    WIDE_PEAK,
+    operand_peak,
+    probabilities_fit,
+)
 
 
 class OutOfRange(ModelFileError):
     """A tensor with a value that the machine cannot hold, or that could make an accumulator wrap."""
-
-
-def operand_peak(wide: bool) -> int:
-    """Largest magnitude of an element of a 16-bit or a block operand."""
-    return WIDE_PEAK if wide else BLOCK_PEAK
 
 
 def check_quantized(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray]) -> None:
@@ -49,10 +46,9 @@ def check_quantized(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarr
                 _bound(name, part, WIDE_PEAK, part_bias)
     for i, layer in enumerate(plan.layers):
         shift = int(tensors[f"blocks.{i}.attn.p_shift"])
-        peak = EXP_ONE >> shift if layer.prob else PROB8_PEAK
-        if config.tokens * peak * WEIGHT_MAX >= ACC_LIMIT:
-            raise OutOfRange(f"blocks.{i}.attn.p_shift is {shift}: {config.tokens} probabilities up to {peak} could "
-                             f"bring an accumulator of P V beyond 2**31. Increase p_shift.")
+        if not probabilities_fit(config.tokens, layer.prob, shift):
+            raise OutOfRange(f"blocks.{i}.attn.p_shift is {shift}: {config.tokens} probabilities could bring an "
+                             f"accumulator of P V beyond 2**31. Increase p_shift.")
 
 
 def linears(config: ModelConfig, plan: Plan) -> dict[str, int]:
@@ -72,7 +68,7 @@ def linears(config: ModelConfig, plan: Plan) -> dict[str, int]:
 
 def head_peaks(name: str, plan: HeadPlan) -> dict[str, int]:
     """Every convolution of the task head ``name``, with the largest magnitude of its operand."""
-    peaks = {f"{name}.conv_{layer}": MAP_PEAK for layer in range(WINDOWS + 1)}
+    peaks = {f"{name}.conv_{layer}": UNSIGNED_MAX for layer in range(WINDOWS + 1)}
     peaks[f"{name}.conv_0"] = operand_peak(plan.norm)
     if plan.last:
         peaks[f"{name}.conv_{WINDOWS}"] = WIDE_PEAK
@@ -116,8 +112,8 @@ def _check_ranges(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray
         elif name.endswith(".act_shift"):
             _within(name, array, *bounds(Opcode.LINEAR, "act_shift"))
         elif name.endswith("p_shift"):
-            # Beyond 14 a row could be left without any probability.
-            _within(name, array, 0, 14 if plan.layers[int(name.split(".")[1])].prob else 0)
+            least, most = bounds(Opcode.ATTENTION, "p_shift")
+            _within(name, array, least, most if plan.layers[int(name.split(".")[1])].prob else least)
 
 
 def _is_gate(name: str) -> bool:

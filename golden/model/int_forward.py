@@ -15,7 +15,7 @@ from golden.ops.queues import arrivals, fill, scatter_add
 from golden.ops.saturation import SaturationCounters
 from golden.spec.activations import ACTIVATIONS
 from golden.spec.machine import SLICE
-from golden.spec.model import GateKind, ModelConfig
+from golden.spec.model import PATCH_AXES, GateKind, ModelConfig
 from golden.spec.quantized import LayerPlan, Plan
 
 Trace = Callable[[str, np.ndarray], None]
@@ -28,7 +28,7 @@ def patches(image: np.ndarray, config: ModelConfig) -> np.ndarray:
     """
     p, c = config.patch, config.channels
     rows, columns = config.image_height // p, config.image_width // p
-    flat = image.reshape(rows, p, columns, p, c).transpose(0, 2, 4, 1, 3).reshape(config.patches, config.patch_dim)
+    flat = image.reshape(rows, p, columns, p, c).transpose(PATCH_AXES).reshape(config.patches, config.patch_dim)
     return np.pad(flat, ((0, 0), (0, -config.patch_dim % SLICE)))
 
 

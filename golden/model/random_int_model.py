@@ -7,19 +7,21 @@ import numpy as np
 
 from golden.model.int_checks import linears
 from golden.model.int_model import IntModel
-from golden.ops.arith import ACC_LIMIT
 from golden.ops.layernorm import eps_code
 from golden.spec.activations import ACT_IN_FRAC, ACTIVATIONS
 from golden.spec.heads import WINDOWS, HeadConfig
+from golden.spec.isa import Opcode, bounds
 from golden.spec.model import ModelConfig
 from golden.spec.quantized import HeadPlan, Plan, quantized_schema
 from golden.spec.tables import (
+    ACC_LIMIT,
     ATTENTION_FRAC,
     GATE_WEIGHT_FRAC,
     GATE_WEIGHT_MAX,
     LOG2_FRAC,
     NORMALIZED_FRAC,
     WEIGHT_MAX,
+    least_p_shift,
 )
 
 RMS8, RMS16 = 45.0, 3000.0
@@ -67,7 +69,7 @@ class _Maker:
     def scale(self, multiplier: str, shift: str, factor: float, variation) -> None:
         """``multiplier / 2**shift ~ factor * variation`` with the largest multiplier between 2**14 and 2**16."""
         s = int(15 - math.floor(math.log2(factor * np.max(variation))))
-        s = max(0, min(47, s))
+        s = max(0, min(bounds(Opcode.LINEAR, "shift1")[1], s))
         self.put(multiplier, np.minimum(factor * variation * 2.0 ** s, 65535))
         self.put(shift, s)
 
@@ -93,7 +95,7 @@ class _Maker:
             self.linear(f"{b}attn.{part}", norm1, RMS8)
         self.scale(f"{b}attn.score_multiplier", f"{b}attn.score_shift",
                    (1.5 * 2 ** LOG2_FRAC) / (RMS8 ** 2 * math.sqrt(c.head_dim)), self.variation((c.heads,)))
-        self.put(f"{b}attn.p_shift", max(0, math.ceil(math.log2(c.tokens / 256))) if plan.prob else 0)
+        self.put(f"{b}attn.p_shift", least_p_shift(c.tokens, plan.prob))
         self.affine(f"{b}attn.out.gain", f"{b}attn.out.offset", f"{b}attn.out.shift2", 0.4 * RMS8 * 2 ** ATTENTION_FRAC,
                     attn)
         self.linear(f"{b}attn.proj", attn, 0.4 * STREAM)

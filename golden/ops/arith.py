@@ -5,11 +5,8 @@ import numpy as np
 
 from golden.ops.saturation import note
 from golden.spec.model import BLOCK
-from golden.spec.tables import BLOCK_SHIFT_MAX, RECIPROCAL_BITS, RSQRT_RADICAND_BITS, WEIGHT_MAX
+from golden.spec.tables import ACC_LIMIT, BLOCK_SHIFT_MAX, RECIPROCAL_BITS, RSQRT_RADICAND_BITS, WEIGHT_MAX
 
-ACC_LIMIT = 1 << 31
-"""Accumulators and ``acc + bias`` are int32 and wrap; the checks of a quantized model prove that they
-stay strictly within +-2**31."""
 INT16 = (-(1 << 15), (1 << 15) - 1)
 INT8 = (-(1 << 7), (1 << 7) - 1)
 

@@ -6,12 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden.ops.arith import DomainError, check_range, integers
+from golden.spec.isa import Opcode, bounds
 from golden.spec.machine import SLICE
-from golden.spec.tables import EXP_TABLE, LOG2_FRAC, PROB_CARRY_START, SCORE_BITS, SCORE_REFERENCE_MIN
+from golden.spec.tables import (
+    EXP_TABLE,
+    EXPONENTIAL_BITS,
+    LOG2_FRAC,
+    PROB_CARRY_START,
+    SCORE_BITS,
+    SCORE_REFERENCE_MIN,
+)
 
 _EXP = np.array(EXP_TABLE, np.int32)
-_EXP_BITS = 16
-"""Right shifts by this many bits make every exponential 0."""
 
 
 def ceil_log2(t) -> np.ndarray:
@@ -32,8 +38,8 @@ def exp2_below(f) -> np.ndarray:
     """
     f = np.asarray(f)
     whole = f >> LOG2_FRAC
-    return np.where(whole >= _EXP_BITS, 0,
-                    _EXP[f & ((1 << LOG2_FRAC) - 1)] >> np.minimum(whole, _EXP_BITS - 1).astype(np.int32))
+    return np.where(whole >= EXPONENTIAL_BITS, 0,
+                    _EXP[f & ((1 << LOG2_FRAC) - 1)] >> np.minimum(whole, EXPONENTIAL_BITS - 1).astype(np.int32))
 
 
 @dataclass(frozen=True)
@@ -60,12 +66,13 @@ def softmax(t, *, wide_p: bool, p_shift: int = 0, references: bool = False) -> S
     keys = t.shape[-1]
     if keys < 1:
         raise DomainError("A softmax row needs at least one key.")
-    if not 0 <= p_shift <= 14 or (p_shift and not wide_p):
-        raise DomainError(f"p_shift must lie in 0..14, and be 0 for 8-bit probabilities, not {p_shift}.")
+    least, most = bounds(Opcode.ATTENTION, "p_shift")
+    if not least <= p_shift <= most or (p_shift and not wide_p):
+        raise DomainError(f"p_shift must lie in {least}..{most}, and be 0 for 8-bit probabilities, not {p_shift}.")
     chunks = -(-keys // SLICE)
     top = np.maximum.reduceat(t, np.arange(0, keys, SLICE), axis=-1)  # [..., chunks]
     reference = np.maximum(np.maximum.accumulate(ceil_log2(top), axis=-1), SCORE_REFERENCE_MIN)
-    rescale = np.minimum(reference[..., -1:] - reference, _EXP_BITS)  # [..., chunks]
+    rescale = np.minimum(reference[..., -1:] - reference, EXPONENTIAL_BITS)  # [..., chunks]
     p = np.empty(t.shape, np.uint16)
     before = np.full((*t.shape[:-1], SLICE), PROB_CARRY_START, np.int32)
     for c in range(chunks):

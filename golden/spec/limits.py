@@ -5,14 +5,16 @@ Derived from the instruction fields and the machine configuration; the README's 
 
 from dataclasses import dataclass
 
-from golden.spec.isa import FORMATS, LIMITS, Opcode
+from golden.spec.instructions.linear import LOGITS
+from golden.spec.isa import Opcode, bounds
 from golden.spec.machine import LINE, MAX_EXPERTS, MAX_HEADS, MAX_NORM_DIM, MAX_TOP_K, SLICE, TN, MachineConfig
 from golden.spec.model import ModelConfig, require
 from golden.spec.quantized import Plan
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows, slices, tiles, window_slices
 
-_LINEAR, _ATTENTION = LIMITS[Opcode.LINEAR], LIMITS[Opcode.ATTENTION]
-_STRIDE = next(field.high for field in FORMATS[Opcode.LINEAR].fields if field.name == "dst_stride")
+_STRIDE = bounds(Opcode.LINEAR, "dst_stride")[1]
+_MOST_HIDDEN = min(bounds(Opcode.LINEAR, "tiles")[1] * TN, _STRIDE // 2 * LINE)
+"""Channels of a LINEAR to 16-bit operands: both byte planes of a row must lie within one stride."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,16 @@ class Limit:
 MODEL_LIMITS = (
     Limit("dim", MAX_NORM_DIM, "channels of the residual stream, a multiple of 32"),
     Limit("heads", MAX_HEADS, "attention heads"),
-    Limit("head_dim", _ATTENTION["head_slices"][1] * SLICE, "channels of a head, a multiple of 32"),
-    Limit("tokens", _ATTENTION["keys"][1], "patches and extra tokens"),
-    # Both byte planes of a 16-bit hidden row must lie within one stride.
-    Limit("mlp_hidden", min(_LINEAR["tiles"][1] * TN, _STRIDE // 2 * LINE), "hidden width of a dense FFN"),
-    Limit("expert_hidden", min(_LINEAR["tiles"][1] * TN, _STRIDE // 2 * LINE), "hidden width of an expert"),
-    Limit("patch_dim", _LINEAR["slices"][1] * SLICE, "pixels times channels of a patch"),
+    Limit("head_dim", bounds(Opcode.ATTENTION, "head_slices")[1] * SLICE, "channels of a head, a multiple of 32"),
+    Limit("tokens", bounds(Opcode.ATTENTION, "keys")[1], "patches and extra tokens"),
+    Limit("mlp_hidden", _MOST_HIDDEN, "hidden width of a dense FFN"),
+    Limit("expert_hidden", _MOST_HIDDEN, "hidden width of an expert"),
+    Limit("patch_dim", bounds(Opcode.LINEAR, "slices")[1] * SLICE, "pixels times channels of a patch"),
     Limit("experts", MAX_EXPERTS, "experts of a layer"),
     Limit("top_k", MAX_TOP_K, "experts that a token goes to"),
 )
 """Limits of every machine."""
-MAP_CHANNELS = _LINEAR["window"][1] * LINE
+MAP_CHANNELS = bounds(Opcode.LINEAR, "window")[1] * LINE
 """Most channels of the maps of a task head, those of the tokens included."""
 
 
@@ -83,13 +84,13 @@ def machine_needs(config: ModelConfig, plan: Plan, machine: MachineConfig) -> li
         Need(f"V tiles of 32 channels x 16 keys ({c.tokens} tokens, dim {c.dim})", tiles(c.dim) * slices(c.tokens),
              m.kv_tiles),
         Need("inputs of a linear (the weights of 32 outputs must fit the ring)", inputs,
-             m.ring_rows // m.steps * SLICE),
+             m.ring_slices * SLICE),
     ]
     if c.moe_layers:
-        columns = ceil_div(c.experts, TN // 2)
+        columns = ceil_div(c.experts, LOGITS)
         needs += [
             Need(f"blocks of gate weights in the ring ({c.experts} experts, dim {c.dim})", columns * slices(c.dim),
-                 m.ring_rows // m.steps),
+                 m.ring_slices),
             Need(f"lane buffer rows of 64 bytes (16-bit gate inputs, dim {c.dim})", 2 * operand_rows(c.dim),
                  2 * m.lane_rows),
             Need(f"expert queue entries (top {c.top_k})", c.top_k, m.queue_depth),
@@ -101,6 +102,6 @@ def machine_limits(machine: MachineConfig) -> dict[str, int]:
     """What a machine holds, for the table of limits."""
     m = machine
     return {"tokens": m.max_keys, "tokens x dim, residual stream": m.residual_rows * TN,
-            "tokens x dim, K and V": m.kv_tiles * TN * SLICE, "inputs of a linear": m.ring_rows // m.steps * SLICE,
+            "tokens x dim, K and V": m.kv_tiles * TN * SLICE, "inputs of a linear": m.ring_slices * SLICE,
             "operand bytes": m.operand_rows * LINE, "expert queue entries": m.queue_depth,
             "instructions": m.program_depth}

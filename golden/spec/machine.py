@@ -20,20 +20,38 @@ LANES = 16
 """Values of one beat through epilogue and softmax: half a tile of one token, or the attention scores of a chunk."""
 LINE = 64
 """Bytes of one stream line, of one operand row and of one residual row."""
-PARAM_BYTES = 12
-"""bias int32, multiplier uint16, gain int16, offset int32 of one output channel, in this order."""
+PARAMS = (("bias", "<i4"), ("multiplier", "<u2"), ("gain", "<i2"), ("offset", "<i4"))
+"""Parameters of one output channel in the weight stream, in this order: names and types, as numpy writes them."""
+NORM_PARAMS = (("gain", "<i2"), ("offset", "<i4"))
+"""Parameters of one normalised channel."""
+SCORE_MULTIPLIER = "<u2"
+"""Type of a head's score multiplier; a line of them comes first in an ATTENTION's part of the stream."""
+
+
+def record_bytes(record: tuple[tuple[str, str], ...]) -> int:
+    """Bytes of a packed record like :data:`PARAMS`."""
+    return sum(int(kind[2:]) for _, kind in record)
+
+
+PARAM_BYTES = record_bytes(PARAMS)
 PARAM_LINES = TN * PARAM_BYTES // LINE
 """Stream lines of parameters in front of each tile's weights."""
 SLICE_LINES = TN * SLICE // LINE
 """Stream lines of one slice of one tile's weights."""
-NORM_PARAM_BYTES = 6
-"""gain int16, offset int32 of one normalised channel."""
+NORM_PARAM_BYTES = record_bytes(NORM_PARAMS)
 NORM_PARAM_LINES = BLOCK * NORM_PARAM_BYTES // LINE
 SCORES_AHEAD = 4
 """Token groups of queries whose attention scores are computed before a group's outputs (software pipelining)."""
+SOFTMAX_SLOTS = 4
+"""Token groups of queries in the softmax at once, from the first attention score to the release of the
+probabilities."""
+BEAT_BYTES = 16
+"""Bytes of a beat of the main port and of each weight port, one a cycle."""
+PAGE = 4096
+"""Bytes of a page: program image sections and device buffers begin on one."""
 MAX_EXPERTS = 64
 MAX_TOP_K = 8
-MAX_HEADS = LINE // 2
+MAX_HEADS = LINE // int(SCORE_MULTIPLIER[2:])
 MAX_NORM_DIM = 1024
 
 
@@ -108,6 +126,11 @@ class MachineConfig:
     @property
     def ring_rows(self) -> int:
         return self.ring_lines * LINE // self.row_bytes
+
+    @property
+    def ring_slices(self) -> int:
+        """Slices of weights that the ring holds."""
+        return self.ring_rows // self.steps
 
     @property
     def steps(self) -> int:

@@ -13,6 +13,9 @@ from golden.spec.heads import HeadConfig, HeadError
 
 BLOCK = 32
 """Channels that share one operand exponent; every on-chip width is a multiple of it."""
+PATCH_AXES = (0, 2, 4, 1, 3)
+"""Axes of an image [patch row, row, patch column, column, channel] in the order of the patch embedding's inputs:
+patches row by row; channel, row, column within a patch."""
 
 
 class GateKind(enum.Enum):

@@ -7,8 +7,19 @@ BLOCK_SHIFT_MAX = 3
 BLOCK_SHIFT_BITS = 2
 WEIGHT_MAX = 127
 """Weights, K and V are int8 without -128, so that four packed products of a 9-bit operand fit 18 bits."""
+ACC_LIMIT = 1 << 31
+"""Accumulators and ``acc + bias`` are int32 and wrap; the checks of a quantized model prove that they
+stay strictly within +-2**31."""
+PIXEL_PEAK = 255
+"""Largest magnitude of a pixel operand, unsigned bytes with exponent 0."""
 UNSIGNED_MAX = 255
 """Largest byte of a map between two convolutions."""
+BLOCK_PEAK = 128 << BLOCK_SHIFT_MAX
+"""Largest magnitude of an element of a block operand."""
+WIDE_PEAK = 1 << 15
+"""Largest magnitude of an element of a 16-bit operand."""
+PROB8_PEAK = 255
+"""Largest 8-bit probability."""
 
 RESIDUAL_FRAC = 9
 """Default fraction bits of the residual stream (int16) and of logits; a plan may choose others."""
@@ -25,6 +36,8 @@ EXP_ONE = 65280
 """2**0 in the exponential's output."""
 EXP_TABLE = tuple(round(EXP_ONE * 2.0 ** (-i / (1 << LOG2_FRAC))) for i in range(1 << LOG2_FRAC))
 """2**(-i / 256) for the fractional part; the integer part is a right shift."""
+EXPONENTIAL_BITS = 16
+"""Bits of the exponential's output: shifted right by this many places and more it is 0."""
 SCORE_REFERENCE_MIN = -1 << SCORE_BITS - 1 - LOG2_FRAC
 """Running reference of a softmax row before its first chunk."""
 PROB_CARRY_START = 128
@@ -41,3 +54,19 @@ GATE_RADIX_LOG2 = 7
 GATE_WEIGHT_MAX = 127 * 128 + 63
 GATE_WEIGHT_FRAC = 16
 """Fraction bits of an expert's weight (uint16, saturating at 65535)."""
+
+
+def operand_peak(wide: bool) -> int:
+    """Largest magnitude of an element of a 16-bit or a block operand."""
+    return WIDE_PEAK if wide else BLOCK_PEAK
+
+
+def probabilities_fit(tokens: int, wide: bool, p_shift: int) -> bool:
+    """Whether no accumulator of P V over ``tokens`` keys can leave 32 bits: with 16-bit probabilities that
+    ``p_shift`` shifts right, if ``wide``, or with 8-bit ones."""
+    return tokens * (EXP_ONE >> p_shift if wide else PROB8_PEAK) * WEIGHT_MAX < ACC_LIMIT
+
+
+def least_p_shift(tokens: int, wide: bool) -> int:
+    """The smallest ``p_shift`` with which :func:`probabilities_fit`; 0 for 8-bit probabilities, which have none."""
+    return next(shift for shift in range(EXPONENTIAL_BITS) if not wide or probabilities_fit(tokens, wide, shift))

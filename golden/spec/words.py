@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packed words: ordered named bit fields with range checks."""
 
+import enum
 from dataclasses import dataclass
 
 from golden.spec.model import ConfigError, require
@@ -8,12 +9,14 @@ from golden.spec.model import ConfigError, require
 
 @dataclass(frozen=True)
 class Field:
-    """``width`` bits called ``name``; two's complement when ``signed``. ``about`` is one sentence for the manual."""
+    """``width`` bits called ``name``; two's complement when ``signed``. ``about`` is one sentence for the manual;
+    ``codes`` name the values."""
 
     name: str
     width: int
     about: str = ""
     signed: bool = False
+    codes: type[enum.IntEnum] | type[enum.IntFlag] | None = None
 
     def __post_init__(self):
         require(self.name.isidentifier(), f"A field name must be an identifier, not {self.name!r}.")

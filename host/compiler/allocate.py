@@ -4,6 +4,8 @@
 import random
 from collections.abc import Iterator
 
+from golden.spec import legality
+from golden.spec.legality import Resource
 from golden.spec.machine import LINE, SLICE, TN, MachineConfig
 from host.ir.nodes import Memory, Node, NotFitting, Region, flat
 
@@ -12,9 +14,11 @@ _SHUFFLES = 50
 
 def capacity(machine: MachineConfig, memory: Memory) -> tuple[int, int]:
     """Units (rows or tiles) of a memory, and bytes of one."""
-    return {Memory.OPERAND: (machine.operand_rows, LINE), Memory.RESIDUAL: (machine.residual_rows, LINE),
-            Memory.KEY: (machine.kv_tiles, TN * SLICE), Memory.VALUE: (machine.kv_tiles, TN * SLICE),
-            Memory.QUEUE: (machine.queue_depth, 4)}[memory]
+    resource, size = {
+        Memory.OPERAND: (Resource.OPERAND, LINE), Memory.RESIDUAL: (Resource.RESIDUAL, LINE),
+        Memory.KEY: (Resource.KEY, TN * SLICE), Memory.VALUE: (Resource.VALUE, TN * SLICE),
+        Memory.QUEUE: (Resource.QUEUES, 4)}[memory]
+    return legality.capacity(machine, resource), size
 
 
 def lifetimes(nodes: list[Node]) -> dict[Region, tuple[int, int]]:

@@ -19,7 +19,7 @@ from host.compiler.passes.software_pipelining import patch_ranges
 from host.compiler.passes.waits import set_waits
 from host.compiler.verify import CompilerError, defect
 from host.compiler.weight_stream import Stream
-from host.ir.nodes import Node, NotFitting, Row, flat
+from host.ir.nodes import Node, NotFitting, flat
 from host.performance.estimate import estimate
 
 _ROUNDS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -135,7 +135,7 @@ def encode(nodes: list[Node], machine: MachineConfig, stream: Stream) -> list[in
     steps = flat(nodes)
     words = []
     for node in steps:
-        fields = {key: value.address if isinstance(value, Row) else int(value) for key, value in node.fields.items()}
+        fields = node.numbers
         if node.payload is not None:
             fields["stream"] = stream[node.payload] + node.lines
         if node.opcode is Opcode.BEGIN:

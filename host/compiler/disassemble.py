@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disassembler of program images: every instruction with its symbol, waits and the fields that are not zero."""
 
+import enum
 from collections.abc import Iterator
 
 from golden.spec import isa
-from golden.spec.isa import Dest, Index, Opcode, Unit
+from golden.spec.isa import INSTRUCTIONS, Opcode, Unit
 from golden.spec.program.image import Image
+from golden.spec.words import Field
 
-_ENUMS = {"dst": Dest, "src_index": Index, "dst_index": Index}
 _HEX = {"fingerprint", "magic"}
 
 
@@ -19,15 +20,22 @@ def waits(mask: int) -> str:
 def instruction(opcode: Opcode, fields: dict[str, int]) -> str:
     """Opcode and fields that differ from 0, enumerations by name."""
     parts = []
-    for name, value in fields.items():
-        if name == "wait" or (value == 0 and name not in ("dst", "row", "src_row", "dst_row")):
+    for field in INSTRUCTIONS[opcode].fields:
+        name, value = field.name, fields[field.name]
+        if value == 0 and name not in ("dst", "row", "src_row", "dst_row"):
             continue
-        if name in _ENUMS and value in set(_ENUMS[name]):
-            text = _ENUMS[name](value).name.lower()
-        else:
-            text = f"0x{value:x}" if name in _HEX else str(value)
-        parts.append(f"{name}={text}")
+        parts.append(f"{name}={_text(field, value)}")
     return f"{opcode.name.lower():<9} {' '.join(parts)}"
+
+
+def _text(field: Field, value: int) -> str:
+    """A value as the names of its codes, where it has some."""
+    names = {int(code): str(code.name).lower() for code in field.codes or ()}
+    if value in names:
+        return names[value]
+    if field.codes and issubclass(field.codes, enum.Flag):
+        return "+".join(name for code, name in names.items() if code & value)
+    return f"0x{value:x}" if field.name in _HEX else str(value)
 
 
 def listing(image: Image, task: str | None = None) -> Iterator[str]:

@@ -2,14 +2,13 @@
 """Lowering of a mixture of experts: gate, queues, and the body that runs once for each expert with work."""
 
 from golden.spec.isa import Dest, Index, Opcode
+from golden.spec.legality import LOGITS
+from golden.spec.machine import TN
 from golden.spec.model import GateKind
 from golden.spec.tiling import ceil_div, linear_lines, slices, tiles
 from host.compiler import weight_stream as lay
 from host.compiler.builder import Builder
 from host.ir.nodes import Access, Memory, Region
-
-HALF_TILE = 16
-"""Experts of one gate tile: a column for the high and one for the low part of each."""
 
 
 def add_gates(program: Builder, i: int, normalized: Region, first: int, count: int) -> Region:
@@ -32,7 +31,7 @@ def add_gates(program: Builder, i: int, normalized: Region, first: int, count: i
             "tokens": end - start, "first_token": start, "experts": c.experts, "top_k": c.top_k, "append": append,
             "renormalise": int(c.gate is GateKind.TOPK_THEN_SOFTMAX), "multiplier": program.number(f"{g}.multiplier"),
             "shift1": program.number(f"{g}.shift")})
-        columns = 2 * HALF_TILE * ceil_div(c.experts, HALF_TILE)
+        columns = TN * ceil_div(c.experts, LOGITS)
         program.nodes.append(program.linear(g, normalized, None, Dest.GATE, outputs=columns, inputs=c.dim,
                                             tokens=end - start, src_first=start, payload=g))
         program.nodes[-1].macs = (end - start) * c.dim * c.experts

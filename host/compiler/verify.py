@@ -4,9 +4,9 @@
 from golden.iss.bounds_check import BoundsCheck
 from golden.iss.faults import IssFault
 from golden.spec import isa
-from golden.spec.hazards import hazards
-from golden.spec.isa import LIMITS, Opcode
+from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
+from golden.spec.program.hazards import hazards
 
 
 class CompilerError(RuntimeError):
@@ -19,9 +19,8 @@ def defect(words: list[int], names: list[str], machine: MachineConfig) -> str | 
     program = [isa.decode(word) for word in words]
     check, body = BoundsCheck(machine), 0
     for position, (opcode, fields) in enumerate(program):
-        for name, (low, high) in LIMITS.get(opcode, {}).items():
-            if not low <= fields[name] <= high:
-                return f"instruction {position} ({names[position]}): {name} is {fields[name]}, not {low}..{high}"
+        if wrong := isa.out_of_bounds(opcode, fields):
+            return f"instruction {position} ({names[position]}): {wrong}"
         try:
             if opcode is not Opcode.BEGIN:
                 check(position, opcode, fields, body > 0)

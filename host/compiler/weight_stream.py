@@ -6,12 +6,11 @@ from numpy.typing import ArrayLike
 
 from golden.ops.gate import split
 from golden.ops.window import window_weight
-from golden.spec.machine import LINE, MAX_HEADS, NORM_PARAM_BYTES, PARAM_BYTES, SLICE, TN, MachineConfig
+from golden.spec.legality import LOGITS
+from golden.spec.machine import LINE, MAX_HEADS, NORM_PARAMS, PARAMS, SCORE_MULTIPLIER, SLICE, TN, MachineConfig
 from golden.spec.tiling import operand_rows, slices, tiles
 
-_PARAM = np.dtype([("bias", "<i4"), ("multiplier", "<u2"), ("gain", "<i2"), ("offset", "<i4")])
-_NORM_PARAM = np.dtype([("gain", "<i2"), ("offset", "<i4")])
-assert _PARAM.itemsize == PARAM_BYTES and _NORM_PARAM.itemsize == NORM_PARAM_BYTES
+_PARAM, _NORM_PARAM = np.dtype(list(PARAMS)), np.dtype(list(NORM_PARAMS))
 
 
 def params(outputs: int, bias: ArrayLike = 0, multiplier: ArrayLike = 0, gain: ArrayLike = 0,
@@ -68,12 +67,12 @@ def gate(machine: MachineConfig, weight: np.ndarray, bias: np.ndarray) -> bytes:
 
     A tile holds 16 experts, their high parts in columns 0..15, their low parts in 16..31; value = high * 128 + low.
     """
-    half = TN // 2
     experts, inputs = weight.shape
-    columns = np.zeros((tiles(2 * experts), 2, half, inputs + 1), np.int64)
+    columns = np.zeros((tiles(2 * experts), 2, LOGITS, inputs + 1), np.int64)
     high, low = split(np.concatenate([weight.astype(np.int64), np.asarray(bias, np.int64)[:, None]], 1))
     for e in range(experts):
-        columns[e // half, 0, e % half], columns[e // half, 1, e % half] = high[e], low[e]
+        tile, column = divmod(e, LOGITS)
+        columns[tile, 0, column], columns[tile, 1, column] = high[e], low[e]
     columns = columns.reshape(-1, inputs + 1)
     return linear(machine, columns[:, :-1].astype(np.int8), columns[:, -1], 0)
 
@@ -88,7 +87,7 @@ def norm(gain: np.ndarray, offset: np.ndarray) -> bytes:
 
 def attention(score_multiplier: np.ndarray, gain: np.ndarray, offset: np.ndarray) -> bytes:
     """Stream of one ATTENTION: a line of multipliers, then the parameters of its output channels."""
-    line = np.zeros(MAX_HEADS, "<u2")
+    line = np.zeros(MAX_HEADS, SCORE_MULTIPLIER)
     line[:len(score_multiplier)] = score_multiplier
     return line.tobytes() + params(len(gain), gain=gain, offset=offset).tobytes()
 

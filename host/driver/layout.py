@@ -4,6 +4,7 @@
 import numpy as np
 
 from golden.spec.machine import LINE
+from golden.spec.model import PATCH_AXES
 from golden.spec.program.outputs import Output
 from host.driver.errors import InputError
 
@@ -24,7 +25,7 @@ def prepare_input(image: np.ndarray, layout: dict) -> bytes:
         raise InputError(f"The program wants a uint8 image of shape {wanted} (height, width, channels); "
                          f"{came} came. Resize or convert it.")
     rows, columns = height // p, width // p
-    patches = image.reshape(rows, p, columns, p, channels).transpose(0, 2, 4, 1, 3).reshape(rows * columns, -1)
+    patches = image.reshape(rows, p, columns, p, channels).transpose(PATCH_AXES).reshape(rows * columns, -1)
     buffer = np.zeros((rows * columns, layout["rows"] * layout["row_bytes"]), np.uint8)
     buffer[:, :patches.shape[1]] = patches
     return buffer.tobytes()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from golden.spec.heads import HEAD_KINDS
-from golden.spec.machine import ABI_VERSION, MACHINES
+from golden.spec.machine import ABI_VERSION, MACHINES, PAGE
 from golden.spec.program.container import MAGIC, BadMagic
 from golden.spec.program.image import Image
 from golden.spec.program.outputs import FEATURES, LOGITS
@@ -33,7 +33,6 @@ from host.driver.maps import TaskMap
 from host.driver.registers import ENDED, Registers, rest
 from host.driver.result import Result
 
-PAGE = 4096
 WORD = 1 << 32
 LASTING = ("GIER", "IER", "JOB_LIMIT", "BUS_LIMIT", "READ_LO", "WRITE_LO", "WEIGHT_LO")
 """Registers that a reset changes and no job does: they show whether the device was reset since it was loaded."""

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from golden.spec.machine import PAGE
 from golden.spec.regs import BY_NAME, MAP_BYTES
 from golden.spec.tiling import ceil_div
 from host.driver.device import Buffer
 from host.driver.errors import AccelError, DeviceBusy, DeviceLost, DeviceNotFound, OutOfMemory
 from host.driver.registers import Registers
 
-PAGE = 4096
 POLL_SECONDS = 0.05
 """Interval of register polls in addition to the interrupt, so that a lost interrupt costs little."""
 BUSY_POLL_SECONDS = 0.0005

@@ -9,13 +9,9 @@ tests/host/explore/test_explore_area.py compares. An upper bound like those figu
 from dataclasses import astuple, dataclass
 
 from golden.spec.isa import INSTRUCTION_BYTES
-from golden.spec.machine import LANES, LINE, SLICE, TN, MachineConfig
+from golden.spec.machine import LANES, LINE, SLICE, SOFTMAX_SLOTS, TN, MachineConfig
+from golden.spec.tables import BLOCK_SHIFT_BITS
 from host.explore.unit_area import in_luts, memory
-
-EXP_BITS = 2
-"""Of a block of operands; a row has two."""
-SOFTMAX_SLOTS = 4
-"""Query groups whose scores and probabilities the softmax holds."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ def units(m: MachineConfig) -> dict[str, Area]:
         "front_end": Area(1_340, 1_830, 7, 2 * memory(8 * INSTRUCTION_BYTES, m.program_depth)[1]),
         "gate": Area(6_980, 5_660, 9, 3) + _of(28, m.queue_depth) + _of(m.queue_depth.bit_length() - 1, m.queue_depth),
         "control": Area(2_218 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_350 + 815 * m.tm + 40 * m.tm * m.tk, 2)
-        + _of(8 * LINE + 2 * EXP_BITS, 2 * m.lane_rows, m.tm),
+        + _of(8 * LINE + 2 * BLOCK_SHIFT_BITS, 2 * m.lane_rows, m.tm),
         "array": Area(*(products * value for value in astuple(ARRAY_PRODUCT))) + ARRAY_LANES[m.tm],
         "norm": Area(2_240 + 16_540 / m.serialization, 5_280 + 15_840 / m.serialization, 5 + 128 // m.serialization,
                      NORM_BLOCKS[m.serialization]),
@@ -67,7 +63,8 @@ def units(m: MachineConfig) -> dict[str, Area]:
                         32 // m.serialization,
                         4 / m.serialization)
         + _of(16 * m.lanes + 9, m.serialization * chunks * m.tm) + _of(8 * SLICE, chunks, 2 * m.tm),
-        "operand": Area(550 + 528 * (m.operand_rows > 4096), 1_047) + _of(half_row + EXP_BITS, m.operand_rows, 2),
+        "operand": Area(550 + 528 * (m.operand_rows > 4096), 1_047)
+        + _of(half_row + BLOCK_SHIFT_BITS, m.operand_rows, 2),
         "residual": Area(548 + 8 * LINE * _odd(m.residual_rows), 1_038) + _of(half_row, m.residual_rows, 2),
         "key": Area(80, 180 + 1.02 * 8 * m.row_bytes) + _of(8 * m.row_bytes, m.kv_rows, 1, 1.05),
         "value": Area(12, 160 + 8 * m.row_bytes) + _of(8 * LANES, m.kv_rows, m.tk * TN // LANES),

@@ -13,7 +13,7 @@ from host.compiler.weight_stream import Stream
 from host.explore.area import Area, area
 from host.explore.design_space import Geometry, families, rings
 from host.ir.nodes import Node, NotFitting
-from host.performance.timeline import Dram, Span, Timeline
+from host.performance.timeline import Span, Timeline
 
 RESOURCES = {"LUT": "lut", "FF": "ff", "DSP": "dsp", "BRAM36": "bram36"}
 """Resources of a board, and the field of Area and Board that counts each."""
@@ -34,12 +34,6 @@ class Point:
     def costs(self) -> tuple[float, ...]:
         """Objectives to minimise: cycles, DSP, LUT, BRAM36."""
         return self.cycles, self.area.dsp, self.area.lut, self.area.bram36
-
-
-def memory_of(board: Board) -> Dram:
-    """The board's memory for the performance model."""
-    return Dram(board.dram_bytes_per_cycle, board.cycles(board.dram_latency_ns),
-                board.cycles(board.refresh_period_ns), board.cycles(board.refresh_ns))
 
 
 def fits(needed: Area, board: Board, fill: float) -> bool:
@@ -71,7 +65,7 @@ def evaluate(model: ModelSkeleton, tasks: tuple[str, ...], board: Board, machine
              nodes: list[Node]) -> Point:
     """One machine with the nodes of its program."""
     words = encode(nodes, machine, _Anywhere())
-    spans = Timeline(machine, memory_of(board)).run(words, model.queues.get("+".join(tasks), ()))
+    spans = Timeline(machine, board.dram).run(words, model.queues.get("+".join(tasks), ()))
     weights = sum(span.waited for span in spans)
     return Point(machine, area(machine), spans[-1].end, _multiplying(spans, words, machine), weights)
 

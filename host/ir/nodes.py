@@ -118,6 +118,11 @@ class Node:
         return UNIT.get(self.opcode, Unit(0))
 
     @property
+    def numbers(self) -> dict[str, int]:
+        """Its fields with addresses filled in; regions have theirs."""
+        return {name: value.address if isinstance(value, Row) else int(value) for name, value in self.fields.items()}
+
+    @property
     def dest(self) -> Dest | None:
         return Dest(self.fields["dst"]) if self.opcode is Opcode.LINEAR else None
 

@@ -1,43 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latencies of the gateware, for the performance model: cycles that units take besides their work."""
+"""Latencies between units: what an instruction takes besides its work, from the latencies of the specification."""
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache
 
+from golden.spec.latency import unit_latencies
 from golden.spec.machine import MachineConfig
+
+RESIDUAL_HANDOVER, NORM_HANDOVER, SOFTMAX_HANDOVER, DMA_HANDOVER, UPSAMPLE_HANDOVER, GATE_HANDOVER = 4, 9, 3, 9, 11, 9
+"""Cycles of queues and memories at both ends of a unit, between its own latency and that of the next one, as measured
+on the machine; ``tests/e2e/test_performance_model.py`` compares the sums."""
+EXPERTS, EXPERT = 16, 12
+"""Cycles of the sequencer's loop over experts, measured likewise."""
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """Cycles that gateware takes besides its work; each is the sum of its units' ``LATENCY``."""
+    """Cycles that the machine takes besides its work.
 
-    fetch: int = 6
-    """From one issue to the next."""
-    issue: int = 4
-    """From a unit's ``idle`` to the issue of what waited for it."""
-    load: int = 22
-    """From an issue to the first array beat: operand rows into the lanes."""
-    array: int = 10
-    """From a tile's last beat to its first result."""
-    epilogue: int = 34
-    """From a result to its write."""
-    norm: int = 82
-    softmax: int = 49
-    """From the last score of a group to its first probability, besides the cycle that each chunk of scores takes."""
-    dma: int = 25
-    """From an issue to the first request, and from the last beat to the last row, of a LOAD or STORE."""
-    upsample: int = 20
-    """From the issue of an UPSAMPLE to its first result, and from the last to its write."""
-    gate: int = 60
-    """From a token's last logit to its queue entries."""
-    experts: int = 16
-    """From the gate's ``idle`` to the first body instruction, and from an expert's naming to its first request."""
-    expert: int = 12
-    """More from one expert to the next."""
+    ``fetch``: from one issue to the next. ``issue``: from a unit's last write to the issue of what waited for it.
+    ``load``: from an issue to the first array beat. ``array``: from a tile's last beat to its first result.
+    ``epilogue``: from a result to its write. ``norm``: of a NORM. ``softmax``: from the last score of a group to its
+    first probability, besides the cycle that each chunk of scores takes. ``dma``: from an issue to the first request,
+    and from the last beat to the last row, of a LOAD or STORE. ``upsample``: from the issue of
+    an UPSAMPLE to its first result, and from the last to its write. ``gate``: from a token's last logit to its queue
+    entries. ``experts``: from the gate's ``idle`` to the first body instruction, and from an expert's naming to its
+    first request; ``expert``: more from one expert to the next.
+    """
+
+    fetch: int
+    issue: int
+    load: int
+    array: int
+    epilogue: int
+    norm: int
+    softmax: int
+    dma: int
+    upsample: int
+    gate: int
+    experts: int = EXPERTS
+    expert: int = EXPERT
 
 
-@lru_cache(maxsize=64)
+@cache
 def latencies(machine: MachineConfig) -> Latencies:
-    """Those of a machine: parts of a block and of a chunk wait for each other where units are serialized."""
-    more, plain = machine.serialization - 1, Latencies()
-    return replace(plain, epilogue=plain.epilogue + 3 * more, norm=plain.norm + more, softmax=plain.softmax + more)
+    """Those of a machine."""
+    unit = unit_latencies(machine)
+    return Latencies(
+        fetch=unit.fetch, issue=unit.activity + unit.sequencer - 1, load=unit.control - 1, array=unit.array,
+        epilogue=unit.residual + RESIDUAL_HANDOVER, norm=unit.norm + NORM_HANDOVER,
+        softmax=unit.softmax + SOFTMAX_HANDOVER, dma=unit.load_store + unit.engine + DMA_HANDOVER,
+        upsample=unit.upsample + UPSAMPLE_HANDOVER, gate=unit.gate + GATE_HANDOVER)

@@ -7,22 +7,22 @@ from itertools import takewhile
 from math import ceil
 
 from golden.spec import isa
-from golden.spec.isa import Dest, Index, Memory, Opcode, Unit
-from golden.spec.machine import LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, TN, MachineConfig
-from golden.spec.tiling import attention_lines, norm_lines
-from host.performance.estimate import (
-    MAIN_BYTES,
-    PORT_BYTES,
+from golden.spec.boards.dram import DramTiming
+from golden.spec.isa import Dest, Index, Memory, Opcode, Unit, stream_lines
+from golden.spec.machine import BEAT_BYTES, LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, MachineConfig
+from host.performance.cycles import (
     attention_group,
+    drain,
     group_rows,
-    groups,
+    last_scores,
+    linear_pass,
     norm_cycles,
     norm_planes,
-    pass_cycles,
+    token_groups,
     upsample_cycles,
 )
 from host.performance.latencies import Latencies, latencies
-from host.performance.weight_stream_model import Dram, Store, WeightStreamModel
+from host.performance.weight_stream_model import Store, WeightStreamModel
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ def _delay(begin: float, end: float, until: float, left: float, wanted: float) -
 class Timeline:
     """Simulation of one program, a tile at a time."""
 
-    def __init__(self, machine: MachineConfig, dram: Dram | None = None, latency: Latencies | None = None):
-        self.machine, self.dram = machine, dram or Dram()
+    def __init__(self, machine: MachineConfig, dram: DramTiming | None = None, latency: Latencies | None = None):
+        self.machine, self.dram = machine, dram or DramTiming()
         self.latency = latency or latencies(machine)
-        ports, awake = PORT_BYTES * machine.ports, self.dram.awake
-        alone, shared = (min(ports, self.dram.bytes_per_cycle - taken) for taken in (0, MAIN_BYTES))
-        self.main_bytes = min(MAIN_BYTES, self.dram.bytes_per_cycle) * awake
+        ports, awake = BEAT_BYTES * machine.ports, self.dram.awake
+        alone, shared = (min(ports, self.dram.bytes_per_cycle - taken) for taken in (0, BEAT_BYTES))
+        self.main_bytes = min(BEAT_BYTES, self.dram.bytes_per_cycle) * awake
         self.stream = WeightStreamModel(alone * awake / LINE, max(shared, 1e-3) * awake / LINE, self.dram.latency,
                              Store(machine.ring_lines), Store(machine.param_lines))
         self.spans: list[Span] = []
@@ -151,8 +151,8 @@ class Timeline:
     def _balanced(self, experts: int) -> list[Arrival]:
         """Every token chooses the experts that follow those of the token before it."""
         top_k = self.gate["top_k"]
-        hit = min(experts, self.gated * top_k)
-        return [Arrival(expert, ceil(self.gated * top_k / experts), expert // top_k) for expert in range(hit)]
+        hit, first = min(experts, self.gated * top_k), self.gatings[0].first
+        return [Arrival(expert, ceil(self.gated * top_k / experts), first + expert // top_k) for expert in range(hit)]
 
     def _known(self, token: int) -> float:
         """When the prefetcher knows what a token chose."""
@@ -189,7 +189,7 @@ class Timeline:
             end = start + f["rows"] + 8
         elif opcode is Opcode.UPSAMPLE:
             # The array reads operand rows first; four results take two rows.
-            work, (begin, until, taken) = upsample_cycles(f), self.reading
+            work, (begin, until, taken) = upsample_cycles(self.machine, f), self.reading
             work += _delay(max(begin, start), until, start + work, 1 - taken / max(until - begin, 1), 0.5)
             end = start + self.latency.upsample + work
         else:
@@ -204,7 +204,7 @@ class Timeline:
 
     def _linear(self, at: int, f: dict, issue: float, tokens: int, expert: int) -> Span:
         m, lat = self.machine, self.latency
-        count, one, drain = max(1, groups(m, f, tokens)), pass_cycles(m, f), m.tm * TN // m.lanes
+        groups, one = token_groups(m, f, tokens), linear_pass(m, f)
         lines, gate = f["slices"] * SLICE_LINES, f["dst"] == Dest.GATE
         collect = gate or f["retain_weights"] or f["reuse_weights"]
         start = max(issue + lat.load, self.array_free)
@@ -217,16 +217,16 @@ class Timeline:
             # The first group can only end when all weights are there; the others find them.
             stall = max(0.0, there - (when + one))
             waited += stall
-            when += stall + count * one
-            self.stream.params.release(when + one - count * one, PARAM_LINES)
+            when += stall + groups * one
+            self.stream.params.release(when + one - groups * one, PARAM_LINES)
             if not collect:
                 self._release(when, self.held)
         if collect and not f["retain_weights"]:
             self._release(when,
                           f["reuse_offset"] * SLICE_LINES + f["tiles"] * lines if f["reuse_weights"] else self.held)
         self.array_free = when
-        self.reading = start, when, count * f["tiles"] * group_rows(m, f)
-        self.idle[Unit.ARRAY] = end = when + lat.array + drain + lat.epilogue
+        self.reading = start, when, groups * f["tiles"] * group_rows(m, f)
+        self.idle[Unit.ARRAY] = end = when + lat.array + drain(m) + lat.epilogue
         if gate:
             self.idle[Unit.GATE] = end + lat.gate
             pace = one * f["tiles"]
@@ -257,8 +257,7 @@ class Timeline:
 
     def _attention(self, at: int, f: dict, issue: float) -> Span:
         m, lat = self.machine, self.latency
-        drain = m.tm * TN // m.lanes
-        lines = attention_lines(f["heads"], f["head_slices"])
+        lines = stream_lines(Opcode.ATTENTION, f).lines
         self.stream.lines(lines, self.stream.params)
         groups, scores, mixed, beats = attention_group(m, f)
         start = max(issue + lat.load, self.array_free)
@@ -267,18 +266,19 @@ class Timeline:
         for group in range(groups + SCORES_AHEAD):
             if group < groups:
                 when += scores
-                fed = max(fed + beats, when + lat.array)
+                fed = max(fed + beats, when + lat.array + last_scores(m, f))
                 ready.append(fed + lat.softmax + beats)
             if group >= SCORES_AHEAD:
                 when = max(when, ready[group - SCORES_AHEAD]) + mixed
         self.array_free = when
         self.stream.params.release(start, lines)
-        self.idle[Unit.ARRAY] = end = self.array_free + lat.array + drain + lat.epilogue
+        self.idle[Unit.ARRAY] = end = self.array_free + lat.array + drain(m) + lat.epilogue
         return Span(at, -1, start, end)
 
     def _norm(self, at: int, f: dict, issue: float) -> Span:
-        there = self.stream.lines(norm_lines(f["blocks"]))
-        start = max(issue, self.idle[Unit.NORM], there - norm_lines(f["blocks"]))
+        lines = stream_lines(Opcode.NORM, f).lines
+        there = self.stream.lines(lines)
+        start = max(issue, self.idle[Unit.NORM], there - lines)
         work = norm_cycles(self.machine, f, f["tokens"])
         # The epilogue writes operand rows before the norm.
         (begin, until, taken), written = self.writing, f["tokens"] * f["blocks"] * norm_planes(f) / 2
@@ -291,6 +291,6 @@ class Timeline:
 
 
 def predict(image, task: str | None = None, queues: Iterable[Sequence[Arrival]] = (),
-            dram: Dram | None = None) -> list[Span]:
+            dram: DramTiming | None = None) -> list[Span]:
     """Spans of one program of an image."""
     return Timeline(image.machine, dram).run(image.words(task), queues)

@@ -1,27 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weight-stream model: when lines arrive, limited by DRAM, ports and free space in the ring."""
+"""Weight-stream model: when lines arrive, limited by DRAM, ports and free space in the ring.
+
+The main port is served first; the weight ports, which carry equal shares of each line, share the rest equally. When a
+refresh falls is not known: it slows all things evenly.
+"""
 
 from collections import deque
 from dataclasses import dataclass, field
-
-
-@dataclass(frozen=True)
-class Dram:
-    """DRAM: bytes a cycle for all ports together, cycles from a request to its first data; nothing moves for
-    ``refresh_length`` cycles in every ``refresh_period``.
-
-    The main port is served first; the weight ports, which carry equal shares of each line, share the rest equally.
-    """
-
-    bytes_per_cycle: float = 64.0
-    latency: int = 100
-    refresh_period: int = 1
-    refresh_length: int = 0
-
-    @property
-    def awake(self) -> float:
-        """Share of the cycles in which data moves. When a refresh falls is not known: it slows all things evenly."""
-        return 1 - self.refresh_length / self.refresh_period
 
 
 @dataclass

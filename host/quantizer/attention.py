@@ -6,9 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from golden.model.int_checks import operand_peak
-from golden.ops.arith import ACC_LIMIT, INT16
-from golden.spec.tables import ATTENTION_FRAC, EXP_ONE, SCORE_BITS, WEIGHT_MAX
+from golden.ops.arith import INT16
+from golden.spec.tables import ATTENTION_FRAC, SCORE_BITS, WEIGHT_MAX, least_p_shift, operand_peak
 from host.quantizer import emulation, folding, rotation
 from host.quantizer.folding import Scale
 from host.quantizer.layer import LayerQuantizer
@@ -123,8 +122,6 @@ class AttentionQuantizer(LayerQuantizer):
 
     def p_shift(self, block: str, wide: bool) -> int:
         """The smallest shift of 16-bit probabilities with which P V cannot leave 32 bits."""
-        shift = 0
-        while wide and (EXP_ONE >> shift) * WEIGHT_MAX * self.config.tokens >= ACC_LIMIT:
-            shift += 1
+        shift = least_p_shift(self.config.tokens, wide)
         self.put(f"{block}attn.p_shift", shift)
         return shift

@@ -21,6 +21,7 @@ from golden.spec.tables import (
     ATTENTION_FRAC,
     BLOCK_SHIFT_MAX,
     EXP_TABLE,
+    EXPONENTIAL_BITS,
     LOG2_FRAC,
     NORMALIZED_FRAC,
     PROB_CARRY_START,
@@ -32,7 +33,6 @@ _, INT16_MAX = INT16
 ROWS = 2048
 """Tokens whose products are computed in float64 at a time."""
 _EXP = torch.tensor(EXP_TABLE, dtype=torch.int32)
-_EXP_BITS = 16
 _RECIPROCAL_FRAC = 31
 _ROOT_FRAC = 33
 
@@ -118,7 +118,7 @@ def exp2_parts(t: Tensor, reference: Tensor) -> Tensor:
     """``EXP[f & 255] >> (f >> 8)``, int32, for f = 256 * reference - t."""
     f = (reference * 2.0 ** LOG2_FRAC - t).to(torch.int32)
     value = _EXP.index_select(0, (f & ((1 << LOG2_FRAC) - 1)).flatten()).view(f.shape)
-    return value >> (f >> LOG2_FRAC).clamp(max=_EXP_BITS)
+    return value >> (f >> LOG2_FRAC).clamp(max=EXPONENTIAL_BITS)
 
 
 def probabilities(t: Tensor, wide: bool, p_shift: int) -> Tensor:

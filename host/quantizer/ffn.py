@@ -6,12 +6,19 @@ import torch
 from torch import Tensor
 
 from golden.model import float_model
-from golden.model.int_checks import WIDE_PEAK, operand_peak
-from golden.ops.arith import ACC_LIMIT, INT16
+from golden.ops.arith import INT16
 from golden.spec.activations import ACT_IN_FRAC, ACT_SHIFT_MAX, ACTIVATIONS, Activation
 from golden.spec.isa import Opcode, bounds
 from golden.spec.model import GateKind
-from golden.spec.tables import GATE_RADIX_LOG2, GATE_WEIGHT_FRAC, GATE_WEIGHT_MAX, SCORE_BITS
+from golden.spec.tables import (
+    ACC_LIMIT,
+    GATE_RADIX_LOG2,
+    GATE_WEIGHT_FRAC,
+    GATE_WEIGHT_MAX,
+    SCORE_BITS,
+    WIDE_PEAK,
+    operand_peak,
+)
 from host.quantizer import emulation, folding
 from host.quantizer.folding import Scale
 from host.quantizer.layer import AFFINE_SHIFT_MAX, LayerQuantizer

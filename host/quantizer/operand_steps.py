@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from golden.ops.arith import ACC_LIMIT, INT16
+from golden.ops.arith import INT16
 from golden.spec.model import BLOCK
 from golden.spec.quantized import weight_limit
-from golden.spec.tables import BLOCK_SHIFT_MAX, WEIGHT_MAX
+from golden.spec.tables import ACC_LIMIT, BLOCK_SHIFT_MAX, WEIGHT_MAX
 from host.quantizer.folding import Scale
 from host.quantizer.noise import BYTE_RANGE, Noise, first_least, sampled
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from golden.model.float_model import run_float
-from golden.model.int_checks import PIXEL_PEAK, operand_peak
 from golden.model.int_model import IntModel
 from golden.model.params import FloatModel
 from golden.ops.arith import INT16
 from golden.spec.limits import check_model
-from golden.spec.model import ModelConfig, require
+from golden.spec.model import PATCH_AXES, ModelConfig, require
 from golden.spec.quantized import LayerPlan, Plan
+from golden.spec.tables import PIXEL_PEAK, operand_peak
 from host.quantizer import emulation, folding
 from host.quantizer.attention import AttentionQuantizer
 from host.quantizer.ffn import FfnQuantizer
@@ -106,7 +106,7 @@ def patches(config: ModelConfig, images: np.ndarray) -> Tensor:
     c = config
     x = torch.from_numpy(np.ascontiguousarray(images)).float()
     x = x.reshape(len(x), c.image_height // c.patch, c.patch, c.image_width // c.patch, c.patch, c.channels)
-    return x.permute(0, 1, 3, 5, 2, 4).reshape(len(x), c.patches, c.patch_dim)
+    return x.permute(0, *(1 + axis for axis in PATCH_AXES)).reshape(len(x), c.patches, c.patch_dim)
 
 
 @contextmanager

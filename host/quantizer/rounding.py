@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from golden.ops.arith import ACC_LIMIT
-from golden.spec.tables import WEIGHT_MAX
+from golden.spec.tables import ACC_LIMIT, WEIGHT_MAX
 
 MULTIPLIER_MAX = 65535
 ACC_MAX = ACC_LIMIT - 1

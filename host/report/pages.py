@@ -7,7 +7,6 @@ The text between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` in a page is 
 """
 
 import re
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,58 +14,34 @@ import numpy as np
 
 from golden.ops.activation import activate
 from golden.spec.activations import ACT_IN_FRAC, ACT_OUT_FRAC, BY_CODE
-from golden.spec.isa import FORMATS, LIMITS
 from golden.spec.limits import MODEL_LIMITS, machine_limits
 from golden.spec.machine import MACHINES
 from golden.spec.model import M3VIT_TINY
 from golden.spec.quantized import quantized_schema
 from golden.spec.regs import REGISTERS
 from golden.spec.status import MEANING, Status
-from golden.spec.words import Word
+from host.report.instruction_set import instructions, table
 from host.report.synthesis import kept_areas, kept_clocks, kept_totals
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "golden/README.md", "hw/README.md", "hw/synthesis/README.md")
 
 
-def _table(head: list[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
 def registers() -> str:
     """The register map."""
-    return _table(["offset", "name", "bits", "access", "meaning"], [
+    return table(["offset", "name", "bits", "access", "meaning"], [
         [f"0x{r.offset:03X}", r.name, 64 if r.wide else 32, r.access.value.upper() + (", locked" if r.locked else ""),
          r.about] for r in REGISTERS])
 
 
 def statuses() -> str:
     """The status codes."""
-    return _table(["code", "name", "meaning"], [[f"0x{int(s):02X}", s.name, MEANING[s]] for s in Status])
-
-
-def instructions() -> str:
-    """Every instruction's fields with their bit positions and limits."""
-    parts = []
-    for opcode, word in FORMATS.items():
-        limits = LIMITS.get(opcode, {})
-        rows = [[_bits(word, f.name), f.name, f.about, "..".join(map(str, limits.get(f.name, ())))]
-                for f in word.fields[2:]]
-        parts.append(f"**{opcode.name}** (opcode {int(opcode)})"
-                     + (f"\n\n{_table(['bits', 'field', 'meaning', 'limits'], rows)}" if rows else ""))
-    return "\n\n".join(parts)
-
-
-def _bits(word: Word, name: str) -> str:
-    low = word.offsets[name]
-    width = next(field.width for field in word.fields if field.name == name)
-    return f"{low + width - 1}:{low}" if width > 1 else str(low)
+    return table(["code", "name", "meaning"], [[f"0x{int(s):02X}", s.name, MEANING[s]] for s in Status])
 
 
 def machines() -> str:
     """The presets of machine configurations."""
-    return _table(
+    return table(
         ["machine", "MAC/cycle", "tm x 32 x tk", "weight ports", "ring KiB", "operand KiB", "residual KiB", "K, V KiB",
          "fingerprint"],
         [[m.name, m.macs_per_cycle, f"{m.tm} x 32 x {m.tk}", m.ports, m.ring_lines // 16, m.operand_rows // 16,
@@ -80,16 +55,16 @@ def activations() -> str:
         exact = np.array([kind.exact(x) for x in (u / 2 ** ACT_IN_FRAC).tolist()])
         error = np.abs(activate(u, kind.code) - exact * 2.0 ** kind.out_frac(0)).max()
         steps = f"t = {ACT_IN_FRAC + kind.step_log2}" if kind.delta else "T = 0"
-        table = "`g = u`, steps of u" if kind.passes else steps
-        rows.append([kind.code, kind.name, table, f"{error:.2f} ({error / 2 ** ACT_OUT_FRAC:.1e})" if error else 0])
-    return _table(["code", "activation", "table", "largest error of all inputs, steps of 2^-14"], rows)
+        shown = "`g = u`, steps of u" if kind.passes else steps
+        rows.append([kind.code, kind.name, shown, f"{error:.2f} ({error / 2 ** ACT_OUT_FRAC:.1e})" if error else 0])
+    return table(["code", "activation", "table", "largest error of all inputs, steps of 2^-14"], rows)
 
 
 def tensors() -> str:
     """The tensors of a quantized model, with the shapes they have in M3ViT-Tiny; one block of each kind."""
     shown = [(name, spec) for name, spec in quantized_schema(M3VIT_TINY).items()
              if not name.startswith("blocks.") or name.startswith(("blocks.0.", "blocks.1.mlp", "blocks.1.gate.task0"))]
-    return _table(["tensor", "type", "shape"], [[f"`{name}`", dtype, " x ".join(map(str, shape)) or "scalar"]
+    return table(["tensor", "type", "shape"], [[f"`{name}`", dtype, " x ".join(map(str, shape)) or "scalar"]
                                                for name, (dtype, shape) in shown])
 
 
@@ -98,7 +73,7 @@ def limits() -> str:
     rows = [[limit.name, limit.about, limit.most, *[""] * len(MACHINES)] for limit in MODEL_LIMITS]
     held = [machine_limits(machine) for machine in MACHINES.values()]
     rows += [[what, "", "", *(values[what] for values in held)] for what in held[0]]
-    return _table(["what", "meaning", "any machine", *MACHINES], rows)
+    return table(["what", "meaning", "any machine", *MACHINES], rows)
 
 
 SECTIONS = {"registers": registers, "statuses": statuses, "instructions": instructions, "machines": machines,

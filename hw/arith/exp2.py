@@ -6,11 +6,10 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import LANES
-from golden.spec.tables import EXP_TABLE, LOG2_FRAC, SCORE_REFERENCE_MIN
+from golden.spec.tables import EXP_TABLE, EXPONENTIAL_BITS, LOG2_FRAC, SCORE_REFERENCE_MIN
 
 DISTANCE_BITS = (-2 * SCORE_REFERENCE_MIN).bit_length()
 """Whole powers of two from a scaled logit up to a reference; both lie between SCORE_REFERENCE_MIN and its opposite."""
-EXPONENTIAL_BITS = 16
 EXPONENT = data.StructLayout({"fraction": unsigned(LOG2_FRAC), "whole": unsigned(DISTANCE_BITS)})
 
 

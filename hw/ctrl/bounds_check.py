@@ -5,10 +5,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.derived import DERIVED
-from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, Dest, Opcode
+from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, INSTRUCTIONS, Dest, Opcode
 from golden.spec.legality import (
     SLOTS,
+    STAGES,
     ProgramState,
     Resource,
     after_gate,
@@ -49,7 +49,7 @@ class BoundsChecker(wiring.Component):
     ``beyond`` Out.
     """
 
-    LATENCY = 5 + len(DERIVED)
+    LATENCY = 5 + len(STAGES)
     II = 2
 
     valid: Signal
@@ -65,11 +65,11 @@ class BoundsChecker(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        s1_valid = delay(m, self.valid, len(DERIVED), "valid", reset_less=False)
+        s1_valid = delay(m, self.valid, len(STAGES), "valid", reset_less=False)
         s1_word, fields = self._fields(m)
         state = {"left": Signal(TOKENS_BITS), "experts": Signal(7), "named": Signal(TOKENS_BITS),
                  "slots": Signal(TOKENS_BITS), "entries": Signal(ENTRIES_BITS), "held": Signal(ENTRIES_BITS)}
-        program = ProgramState(**state, body=delay(m, self.body, len(DERIVED) - 1, "body"))
+        program = ProgramState(**state, body=delay(m, self.body, len(STAGES) - 1, "body"))
 
         # Stage 2: the conditions and ranges of each opcode.
         s2 = [Signal(RANGE, name=f"s2_range{n}") for n in range(SLOTS)]
@@ -99,20 +99,20 @@ class BoundsChecker(wiring.Component):
         with m.If(s2_gate):
             m.d.sync += state["entries"].eq(s2_entries + Mux(s2_append, state["entries"], 0))
 
-        wrong = delay(m, s2_wrong, self.LATENCY - len(DERIVED) - 2, "wrong", reset_less=False)
+        wrong = delay(m, s2_wrong, self.LATENCY - len(STAGES) - 2, "wrong", reset_less=False)
         m.d.sync += self.contradiction.eq(wrong | self._beyond(m, s2))
         return m
 
     def _fields(self, m) -> tuple[Signal, dict]:
         """The word in stage 1, and the fields of each opcode with what is derived from them."""
-        words = [self.word, *(Signal.like(self.word, name=f"{stage.__name__.strip('_')}_word") for stage in DERIVED)]
+        words = [self.word, *(Signal.like(self.word, name=f"{stage}_word") for stage in STAGES)]
         m.d.sync += [after.eq(before) for before, after in zip(words[:-1], words[1:], strict=True)]
         fields = {}
         for opcode, layout in INSTRUCTION.items():
             raw = [{field.name: layout(word)[field.name] for field in FORMATS[opcode].fields} for word in words]
             found = {}
-            for n, stage in enumerate(DERIVED):
-                values = found | stage(opcode, raw[n] | found, Mux)
+            for n, stage in enumerate(INSTRUCTIONS[opcode].stages):
+                values = found | stage(raw[n] | found, Mux)
                 found = {name: Signal.like(Value.cast(value), name=f"{opcode.name.lower()}_{n}_{name}")
                          for name, value in values.items()}
                 m.d.sync += [found[name].eq(value) for name, value in values.items()]

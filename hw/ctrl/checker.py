@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instruction checker: refuses illegal instructions before anything of the program runs."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, LIMITS, Opcode
+from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, INSTRUCTIONS, LIMITS, Opcode
 from golden.spec.machine import MachineConfig
 from golden.spec.status import Status
 from hw.ctrl.bounds_check import BoundsChecker
@@ -71,18 +74,15 @@ class InstructionChecker(wiring.Component):
                     wrong.append(field < low)
                 if high < (1 << len(field)) - 1:
                     wrong.append(field > high)
-            bad = wrong[0]
-            for term in wrong[1:]:
-                bad = bad | term
-            m.d.sync += s1_bad[opcode].eq(bad)
+            m.d.sync += s1_bad[opcode].eq(reduce(or_, wrong))
 
         # Stage 2: its place in the program.
         body_left, unknown, misplaced = Signal(4), Signal(), Signal()
-        known = sum(1 << opcode for opcode in FORMATS)
+        known = sum(1 << opcode for opcode in INSTRUCTIONS)
+        outside = [s1_opcode == opcode for opcode, record in INSTRUCTIONS.items() if not record.in_body]
         m.d.comb += [
             unknown.eq(~(known >> s1_opcode)[0]),
-            misplaced.eq((s1_opcode == Opcode.BEGIN)
-                         | (body_left != 0) & ((s1_opcode == Opcode.EXPERTS) | (s1_opcode == Opcode.END))),
+            misplaced.eq((s1_opcode == Opcode.BEGIN) | (body_left != 0) & reduce(or_, outside)),
         ]
         m.d.comb += bounds.body.eq(body_left != 0)
         with m.If(s1_valid):

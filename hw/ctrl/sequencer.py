@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.isa import INSTRUCTION_BYTES, UNIT, Opcode, Unit
+from golden.spec.isa import INSTRUCTION_BYTES, INSTRUCTIONS, UNIT, Opcode, Unit
 from golden.spec.machine import MachineConfig
 from hw.interfaces import ISSUE, TOKEN_BITS
 from hw.moe.expert_queues import ARRIVALS_BITS, EXPERT_BITS
@@ -129,7 +129,7 @@ class Sequencer(wiring.Component):
                         with m.Case(code):
                             m.d.sync += target.eq(unit)
                     with m.Case(Opcode.EXPERTS):
-                        m.d.sync += wait.eq(head.wait | Unit.GATE)
+                        m.d.sync += wait.eq(head.wait | INSTRUCTIONS[Opcode.EXPERTS].waits)
                         m.next = "EXPERTS"
                     with m.Case(Opcode.END):
                         m.d.sync += wait.eq(~0)

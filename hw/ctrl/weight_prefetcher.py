@@ -5,7 +5,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.isa import INSTRUCTION_BYTES, STREAM_BITS, Opcode
+from golden.spec.isa import INSTRUCTION_BYTES, INSTRUCTIONS, STREAM_BITS, Opcode
 from golden.spec.machine import NORM_PARAM_LINES, PARAM_LINES, SLICE, SLICE_LINES, TN, MachineConfig
 from hw.ctrl.credits import Credits
 from hw.dma.weight_lines import CHUNK, CHUNK_LINES, ROUTE, Destination
@@ -45,7 +45,7 @@ class WeightPrefetcher(wiring.Component):
     Timing: a chunk in two cycles, four times what the ports can bring; two cycles between segments, about six between
     instructions, EXPERT_BITS more before an expert.
     Domain: programs that passed ``hw.ctrl.checker``; the consumers take lines in program order.
-    Reference model: the stream order of ``golden.spec.tiling``, followed by ``golden.iss``.
+    Reference model: the stream lines of ``golden.spec.instructions``, followed by ``golden.iss``.
 
     Members: ``start`` In; ``index`` Out, ``word`` In, READ_CYCLES later; ``i_total`` In(stream): experts in
     all; ``arrivals`` In, experts named so far, ``round`` In, rounds of the gate; ``place`` Out, ``arrival`` In, the
@@ -154,7 +154,8 @@ class WeightPrefetcher(wiring.Component):
                     with m.Case(Opcode.GATE):
                         m.d.sync += rounds.eq(rounds + ~view[Opcode.GATE].append)
                         m.next = "NEXT"
-                    with m.Case(Opcode.LOAD, Opcode.STORE, Opcode.COPY, Opcode.UPSAMPLE):
+                    with m.Case(*(code for code, record in INSTRUCTIONS.items()
+                                  if record.unit and not record.streams and code is not Opcode.GATE)):
                         m.next = "NEXT"
                     with m.Default():
                         m.next = "END"

@@ -4,6 +4,7 @@
 from amaranth.hdl import unsigned
 from amaranth.lib import data, enum
 
+from golden.spec import isa
 from golden.spec.isa import STREAM_BITS
 from golden.spec.machine import SLICE_LINES
 from hw.axi import LINE_BEATS, MAX_BURST
@@ -13,12 +14,12 @@ CHUNK_LINES = SLICE_LINES
 
 
 class Destination(enum.Enum, shape=2):
-    """Where a line of the weight stream goes."""
+    """Where a line of the weight stream goes: ``golden.spec.isa.Destination``, as a shape."""
 
-    RING = 0
-    PARAM = 1
-    NORM = 2
-    MULTIPLIERS = 3
+    RING = int(isa.Destination.RING)
+    PARAM = int(isa.Destination.PARAM)
+    NORM = int(isa.Destination.NORM)
+    MULTIPLIERS = int(isa.Destination.MULTIPLIERS)
 
 
 CHUNK = data.StructLayout({

@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from golden.device import GoldenDevice
-from golden.spec.machine import MACHINES
+from golden.spec.machine import BEAT_BYTES, MACHINES
 from golden.spec.model import MODELS
 from golden.spec.program.image import Image
 from host.compiler.compile import compile_model
@@ -162,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     save_cycle_stack({name: measured.counters for name, measured in runs.items()}, options.out / "cycle-stack.png")
     shown = next(iter(runs.values()))
-    bytes_per_cycle = DRAM_PRESETS[shown.case.dram].bytes_per_cycle or 16.0 * machine.ports
+    bytes_per_cycle = DRAM_PRESETS[shown.case.dram].bytes_per_cycle or BEAT_BYTES * machine.ports
     save_roofline(shown.layers, machine, bytes_per_cycle, options.out / "roofline.png")
     if model.config.moe_layers:
         save_expert_load(shown.layers, model.config.experts, options.out / "experts.png")

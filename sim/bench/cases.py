@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from golden.iss.trace import Entry
 from golden.spec.isa import Opcode
-from golden.spec.machine import LINE
+from golden.spec.machine import BEAT_BYTES, LINE
 from golden.spec.program.image import Image
 from sim.demo.layers import stream_bytes
 
@@ -55,4 +55,4 @@ def moved_bytes(counters: dict[str, int]) -> int:
     """Bytes that crossed the pins, by the hardware's own counters."""
     beats = sum(value for name, value in counters.items()
                 if name.startswith("WEIGHT_READ") or name in ("MAIN_READ", "MAIN_WRITTEN"))
-    return 16 * beats
+    return BEAT_BYTES * beats

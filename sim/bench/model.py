@@ -8,18 +8,19 @@ it to its own. Waiting for other units is part of that, in the machine and in th
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from golden.spec.boards.dram import DramTiming
 from golden.spec.isa import Opcode
-from golden.spec.machine import MachineConfig
-from host.performance.timeline import Dram, Span
+from golden.spec.machine import BEAT_BYTES, MachineConfig
+from host.performance.timeline import Span
 from sim.board.settings import DramSettings
 from sim.trace import RETIRED_BY, Retired
 
 
-def dram_model(settings: DramSettings, machine: MachineConfig) -> Dram:
-    """The performance model's settings for a simulated DRAM; it cannot predict random stalls."""
-    everything = 16.0 * (1 + machine.ports)
-    return Dram(settings.bytes_per_cycle or everything, settings.latency, settings.refresh_period,
-                settings.refresh_length)
+def dram_model(settings: DramSettings, machine: MachineConfig) -> DramTiming:
+    """The timing of a simulated DRAM for the performance model, which cannot predict random stalls."""
+    everything = BEAT_BYTES * (1 + machine.ports)
+    return DramTiming(settings.bytes_per_cycle or everything, settings.latency, settings.refresh_period,
+                      settings.refresh_length)
 
 
 @dataclass(frozen=True)

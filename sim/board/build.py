@@ -68,7 +68,7 @@ def _control(text: str) -> str:
 def sources() -> str:
     """Content of everything the simulator is made from: gateware, spec, exporter, this package's C++ and flags."""
     root = SOURCE.parents[2]
-    files = [*(root / "hw").rglob("*.py"), *(root / "golden" / "spec").glob("*.py"), root / "sim" / "export.py",
+    files = [*(root / "hw").rglob("*.py"), *(root / "golden" / "spec").rglob("*.py"), root / "sim" / "export.py",
              root / "sim" / "runner.py", SOURCE, HEADER, Path(__file__)]
     return "\0".join(f"{path.relative_to(root)}\0{path.read_text()}" for path in sorted(files))
 

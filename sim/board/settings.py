@@ -3,10 +3,11 @@
 
 import ctypes
 import enum
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from golden.spec.boards import BOARDS
 from golden.spec.boards import Board as BoardFacts
+from golden.spec.boards.dram import DramTiming
 
 DRAM_BASE = 0x8_0000_0000
 """Where DRAM begins on the simulated board: the high DDR of a Zynq UltraScale+, so that 64-bit addresses are used."""
@@ -22,23 +23,18 @@ class Response(enum.IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DramSettings:
-    """``latency`` in cycles from an accepted address to its first beat; ``bytes_per_cycle`` all ports together (None:
-    as fast as the ports); no data moves for ``refresh_length`` cycles in every ``refresh_period``; ``stall`` is the
-    chance of a stall of each channel in each cycle, in [0, 1).
+class DramSettings(DramTiming):
+    """Timing of the simulated DRAM: ``bytes_per_cycle`` 0 means as fast as the ports; ``stall`` is the chance of a
+    stall of each channel in each cycle, in [0, 1).
     """
 
-    latency: int = 100
-    bytes_per_cycle: float | None = None
-    refresh_period: int = 1
-    refresh_length: int = 0
+    bytes_per_cycle: float = 0.0
     stall: float = 0.0
     seed: int = 1
 
     def to_c(self) -> "CSettings":
-        bandwidth = 0 if self.bytes_per_cycle is None else round(1024 * self.bytes_per_cycle)
-        return CSettings(self.seed, self.latency, bandwidth, self.refresh_period, self.refresh_length,
-                         round(65536 * self.stall))
+        return CSettings(self.seed, self.latency, round(1024 * self.bytes_per_cycle), self.refresh_period,
+                         self.refresh_length, round(65536 * self.stall))
 
 
 IDEAL = DramSettings(bytes_per_cycle=64)
@@ -47,9 +43,7 @@ IDEAL = DramSettings(bytes_per_cycle=64)
 
 def memory_of(board: BoardFacts) -> DramSettings:
     """The memory of a board in cycles of its clock: peak bandwidth, latency, refresh."""
-    return DramSettings(bytes_per_cycle=board.dram_bytes_per_cycle, latency=board.cycles(board.dram_latency_ns),
-                        refresh_period=board.cycles(board.refresh_period_ns),
-                        refresh_length=board.cycles(board.refresh_ns))
+    return DramSettings(**asdict(board.dram))
 
 
 ZCU102_DDR4 = memory_of(BOARDS["zcu102"])

@@ -4,10 +4,8 @@
 from dataclasses import dataclass, field
 
 from golden.iss.trace import Entry
-from golden.spec.isa import Opcode
+from golden.spec.isa import Opcode, stream_lines
 from golden.spec.machine import LINE, SLICE, TN, MachineConfig
-from golden.spec.tiling import attention_lines, norm_lines
-from host.ir.weight_ring import stream_lines
 from sim.trace import Retired
 
 
@@ -25,8 +23,7 @@ def macs(entry: Entry) -> int:
 def stream_bytes(entry: Entry) -> int:
     """Bytes of weights and parameters that one instruction takes from DRAM."""
     f = entry.fields
-    lines = {Opcode.LINEAR: lambda: stream_lines(f), Opcode.NORM: lambda: norm_lines(f["blocks"]),
-             Opcode.ATTENTION: lambda: attention_lines(f["heads"], f["head_slices"])}.get(entry.opcode, lambda: 0)()
+    lines = stream_lines(entry.opcode, f).lines
     rows = f["rows"] if entry.opcode in (Opcode.LOAD, Opcode.STORE) else 0
     return (lines + rows) * LINE
 

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from golden.iss.bounds_check import meet
 from golden.spec import isa
 from golden.spec.activations import BY_CODE
-from golden.spec.derived import derived
-from golden.spec.hazards import hazards
 from golden.spec.isa import FORMATS, LIMITS, MAGIC, Dest, Index, Opcode, Region, Unit
-from golden.spec.legality import ProgramState, after, capacity, contradictions, ranges
+from golden.spec.legality import ProgramState, after, capacity, contradictions, derived, ranges
 from golden.spec.machine import ABI_VERSION, LINE, NANO, MachineConfig
 from golden.spec.model import ConfigError
+from golden.spec.program.hazards import hazards
 from golden.spec.tiling import linear_lines, window_slices
 
 STREAM_LINES = 4096

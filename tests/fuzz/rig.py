@@ -9,7 +9,7 @@ from golden.iss.dram import Dram
 from golden.iss.faults import IssFault
 from golden.iss.machine import Machine
 from golden.spec import isa
-from golden.spec.machine import LINE, NANO
+from golden.spec.machine import LINE, NANO, PAGE
 from golden.spec.regs import Ctrl
 from golden.spec.status import Status
 from host.driver.registers import Registers
@@ -18,7 +18,6 @@ from tests.fuzz.programs import INPUT_ROWS, OUTPUT_LINES, TABLE_ROWS, stream_byt
 
 LIMIT = 4_000_000
 """Cycles that a job may take."""
-PAGE = 4096
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from golden.iss.bounds_check import meet
-from golden.spec.derived import derived
 from golden.spec.isa import FORMATS, LIMITS, Dest, Index, Opcode
-from golden.spec.legality import ProgramState, Resource, capacity, contradictions, ranges
+from golden.spec.legality import ProgramState, Resource, capacity, contradictions, derived, ranges
 from golden.spec.machine import MachineConfig
 from golden.spec.tiling import window_slices
 from tests.fuzz.profile import LEGALITY, examples

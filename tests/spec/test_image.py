@@ -10,17 +10,9 @@ from dataclasses import replace
 import pytest
 
 from golden.spec import isa, machine, model
+from golden.spec.machine import PAGE
 from golden.spec.program import container, image
-from golden.spec.program.container import (
-    PAGE,
-    BadChecksum,
-    BadMagic,
-    BadSection,
-    BadVersion,
-    Kind,
-    ProgramError,
-    Truncated,
-)
+from golden.spec.program.container import BadChecksum, BadMagic, BadSection, BadVersion, Kind, ProgramError, Truncated
 from golden.spec.program.image import BadMetadata, Image, NoSuchTask, Symbol, WrongMachine, WrongModel
 from golden.spec.program.outputs import OutputBuffer, expected
 from golden.spec.quantized import Plan

@@ -5,6 +5,8 @@ import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from golden.spec.boards.dram import DramTiming
+
 FOLDER = Path(__file__).parent
 
 
@@ -45,6 +47,12 @@ class Board:
     def cycles(self, nanoseconds: float) -> int:
         """Cycles of ``clock_hz``."""
         return round(nanoseconds * self.clock_hz / 1e9)
+
+    @property
+    def dram(self) -> DramTiming:
+        """The memory in cycles of ``clock_hz``: peak bandwidth, latency, refresh."""
+        return DramTiming(self.dram_bytes_per_cycle, self.cycles(self.dram_latency_ns),
+                          self.cycles(self.refresh_period_ns), self.cycles(self.refresh_ns))
 
 
 def read_board(path: Path) -> Board:

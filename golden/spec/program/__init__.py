@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Program images: their contents, their file format, and which weights they may hold."""
+"""Programs: images, their contents and file format, which weights they may hold, and which waits they need."""

@@ -11,10 +11,9 @@ import enum
 import struct
 import zlib
 
-from golden.spec.machine import ABI_VERSION
+from golden.spec.machine import ABI_VERSION, PAGE
 from golden.spec.tiling import ceil_div
 
-PAGE = 4096
 MAGIC = b"EMOE\r\n\x1a\n"
 """First bytes of the file; the line ends in it reveal a transfer in text mode."""
 CONTAINER_VERSION = 1

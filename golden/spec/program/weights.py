@@ -8,7 +8,7 @@ with OK and wrong numbers; the instruction-set simulator treats it as undefined.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from golden.spec.isa import INSTRUCTION_BYTES, LIMITS, STREAM_LINES, Opcode, decode
+from golden.spec.isa import INSTRUCTION_BYTES, INSTRUCTIONS, STREAM_LINES, Opcode, decode, out_of_bounds
 from golden.spec.machine import PARAM_LINES, SLICE_LINES, MachineConfig
 from golden.spec.model import ConfigError
 from golden.spec.tiling import linear_tile_lines
@@ -63,9 +63,7 @@ def _legal(program: bytes) -> list[tuple[Opcode, dict]]:
             opcode, fields = decode(int.from_bytes(program[at:at + INSTRUCTION_BYTES], "little"))
         except ConfigError:
             return []
-        if any(not low <= fields[name] <= high for name, (low, high) in LIMITS.get(opcode, {}).items()):
-            return []
-        if body and opcode in (Opcode.END, Opcode.EXPERTS):
+        if out_of_bounds(opcode, fields) or body and not INSTRUCTIONS[opcode].in_body:
             return []
         instructions.append((opcode, fields))
         if opcode is Opcode.END:

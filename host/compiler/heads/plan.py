@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
-from golden.spec.isa import LIMITS, Opcode
-from golden.spec.machine import LINE, PARAM_LINES, MachineConfig
+from golden.spec.isa import LIMITS, Dest, Opcode
+from golden.spec.machine import BEAT_BYTES, LINE, PARAM_LINES, MachineConfig
 from golden.spec.tiling import ceil_div, linear_lines
 from host.compiler.heads.shape import Conv, HeadShape
 from host.compiler.heads.strips import Cuts, Job, jobs, tile_step
 from host.ir.nodes import NotFitting
-from host.ir.weight_ring import ring_slices
-from host.performance.estimate import MAIN_BYTES, pass_cycles
+from host.performance.cycles import linear_pass
 
 LINE_PRICE = 48
 """Cycles that a line through the bus may cost: a percent of a full head's cycles for a percent of its lines."""
@@ -28,7 +27,7 @@ DRAIN = 130
 MOST_TILES = 32
 BUFFERS = (1, 2, 4, 8)
 """Tiles of results that may be on chip together."""
-_ROW_CYCLES = LINE // MAIN_BYTES
+_ROW_CYCLES = LINE // BEAT_BYTES
 _FIELDS = {name: high for opcode in (Opcode.LINEAR, Opcode.UPSAMPLE) for name, (_, high) in LIMITS[opcode].items()}
 _POSITIONS, _LINES, _COLUMNS = _FIELDS["tokens"], _FIELDS["lines"], _FIELDS["width"]
 
@@ -179,7 +178,7 @@ def _levels(shape: HeadShape, i: int, source: Fate, result: Fate, room: Room) ->
     weights = conv.tiles * conv.slices
     if result is Fate.CONSUMED:
         weights += shape.last_tiles * shape.last_slices
-    retain = weights <= ring_slices(m)
+    retain = weights <= m.ring_slices
     for tile, strips in _tiles(conv, source, result, m.tm):
         for band in _bands(conv):
             level = Level(conv, source, result, band, tile, strips, retain=retain)
@@ -225,8 +224,8 @@ def _level_price(level: Level, shape: HeadShape, room: Room) -> float:
     """Cycles of the array and those it stands still, lines besides weights once, instructions."""
     conv, m, bands, tiles = level.conv, room.machine, level.bands, level.tiles
     count = instructions = bands.count * tiles.count
-    cycles = count * DRAIN + conv.height * conv.tiles * pass_cycles(
-        m, {"slices": conv.slices, "src_wide": conv.planes == 2, "window": conv.rows}) * sum(
+    cycles = count * DRAIN + conv.height * conv.tiles * linear_pass(
+        m, {"slices": conv.slices, "src_wide": conv.planes == 2, "window": conv.rows, "dst": Dest.UNSIGNED8}) * sum(
         ceil_div(width, m.tm) * n for width, n in tiles.parts.items())
     parameters, weights, moved = conv.tiles * PARAM_LINES, linear_lines(conv.tiles, conv.slices), 0
     twice = (conv.source[0] - 2) // (level.slots - 1) if level.slots < conv.source[0] else 0
@@ -246,8 +245,8 @@ def _level_price(level: Level, shape: HeadShape, room: Room) -> float:
     if level.result is Fate.CONSUMED:
         groups = sum(ceil_div(lines * width, m.tm) * n * k for lines, n in bands.parts.items()
                      for width, k in tiles.parts.items())
-        cycles += count * DRAIN + groups * shape.last_tiles * pass_cycles(
-            m, {"slices": shape.last_slices, "src_wide": shape.last_wide})
+        cycles += count * DRAIN + groups * shape.last_tiles * linear_pass(
+            m, {"slices": shape.last_slices, "src_wide": shape.last_wide, "dst": Dest.RESIDUAL})
         parameters += shape.last_tiles * PARAM_LINES
         weights += linear_lines(shape.last_tiles, shape.last_slices)
         instructions += count + ceil_div(count, level.group)

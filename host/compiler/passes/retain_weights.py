@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import MachineConfig
 from host.ir.nodes import Node
-from host.ir.weight_ring import most_retained, ring_slices, weights
+from host.ir.weight_ring import most_retained, weights
 
 
 def retain_weights(nodes: list[Node], machine: MachineConfig) -> list[Node]:
@@ -83,7 +83,7 @@ def _follow(run: list[Node], reuses: set[tuple[int, int]], machine: MachineConfi
         retain = any(block.user in wanted for block in ring[:place + 1])
         fields.append({"retain_weights": int(retain), "reuse_weights": int(reuse),
                        "reuse_offset": sum(block.size for block in ring[:place]) if reuse else 0})
-        if reuses and not reuse and retained + _space(node, retain) > ring_slices(machine):
+        if reuses and not reuse and retained + _space(node, retain) > machine.ring_slices:
             return None
         ring = ring if retain else ring[place + 1:]
         if sum(block.size for block in ring) > most_retained(machine) and reuses:

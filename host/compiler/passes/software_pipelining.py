@@ -13,14 +13,14 @@ from functools import partial
 from math import ceil
 
 from golden.spec.isa import Dest, Opcode
-from golden.spec.machine import LINE, TN, MachineConfig
+from golden.spec.machine import BEAT_BYTES, LINE, MachineConfig
 from golden.spec.model import ModelConfig
 from golden.spec.tiling import operand_rows, residual_rows, slices, tiles
 from host.compiler.split import linear_part, norm_part, span
 from host.ir.nodes import Node
 from host.ir.weight_ring import lines_again
-from host.performance.estimate import MAIN_BYTES, PORT_BYTES, norm_cycles, pass_cycles
-from host.performance.timeline import latencies
+from host.performance.cycles import drain, linear_pass, norm_cycles
+from host.performance.latencies import latencies
 
 LINE_COST = 1.0
 """Cost of a stream line that is read a second time, in cycles that the weight ports need for it: it delays the
@@ -30,15 +30,16 @@ LEAST_GAIN = 50
 
 
 def _line_cost(machine: MachineConfig) -> float:
-    return LINE_COST * LINE / (PORT_BYTES * machine.ports)
+    return LINE_COST * LINE / (BEAT_BYTES * machine.ports)
 
 
 def patch_ranges(config: ModelConfig, machine: MachineConfig) -> int:
     """In how many ranges of tokens to load and embed an image, so that the array need not wait for the last patch."""
     rows = operand_rows(config.patch_dim) + residual_rows(config.dim)
-    loading = config.patches * rows * LINE / MAIN_BYTES
+    loading = config.patches * rows * LINE / BEAT_BYTES
     lines = lines_again(tiles(config.dim), slices(config.patch_dim), machine)
-    return min(range(1, 9), key=lambda n: (loading / n + (n - 1) * (_line_cost(machine) * lines + _drain(machine)), n))
+    more = _line_cost(machine) * lines + _restart(machine)
+    return min(range(1, 9), key=lambda n: (loading / n + (n - 1) * more, n))
 
 
 def software_pipelining(nodes: list[Node], machine: MachineConfig) -> list[Node]:
@@ -84,12 +85,12 @@ def _after_linear(linear: Node, norm: Node, machine: MachineConfig) -> list[Node
         return [norm_part(norm, 0, a), linear, norm_part(norm, a, fed)]
     if fed != tokens:
         return [linear, norm]
-    one, drain, cycles = pass_cycles(machine, linear.fields), _drain(machine), partial(_norm_cycles, norm, machine)
+    one, restart, cycles = linear_pass(machine, linear.fields), _restart(machine), partial(_norm_cycles, norm, machine)
     best, cut = LEAST_GAIN, None
     for last in range(1, linear.fields["tiles"] + 1):
         for a in range(machine.tm, tokens, machine.tm):
             work = last * ceil((tokens - a) / machine.tm) * one
-            exposed = max(work + drain, cycles(a)) - work + cycles(tokens - a)
+            exposed = max(work + restart, cycles(a)) - work + cycles(tokens - a)
             lines = lines_again(last, linear.fields["slices"], machine)
             gain = cycles(tokens) - exposed - _line_cost(machine) * lines
             if gain > best:
@@ -104,12 +105,12 @@ def _after_linear(linear: Node, norm: Node, machine: MachineConfig) -> list[Node
 
 def _before_linear(norm: Node, linear: Node, machine: MachineConfig) -> list[Node]:
     tokens, whole = norm.fields["tokens"], linear.fields["tiles"]
-    one, lines = pass_cycles(machine, linear.fields), lines_again(whole, linear.fields["slices"], machine)
+    one, lines = linear_pass(machine, linear.fields), lines_again(whole, linear.fields["slices"], machine)
     cycles = partial(_norm_cycles, norm, machine)
     best, cut = LEAST_GAIN, 0
     for a in range(machine.tm, tokens, machine.tm):
         work = whole * ceil(a / machine.tm) * one
-        exposed = cycles(a) + max(0, cycles(tokens - a) - work) + _drain(machine) // 2
+        exposed = cycles(a) + max(0, cycles(tokens - a) - work) + _restart(machine) // 2
         gain = cycles(tokens) - exposed - _line_cost(machine) * lines
         if gain > best:
             best, cut = gain, a
@@ -119,7 +120,7 @@ def _before_linear(norm: Node, linear: Node, machine: MachineConfig) -> list[Nod
             linear_part(linear, 0, whole, cut, tokens - cut)]
 
 
-def _drain(machine: MachineConfig) -> int:
+def _restart(machine: MachineConfig) -> int:
     """Cycles between the last beat of a LINEAR and the first of one that waits for it."""
     lat = latencies(machine)
-    return lat.array + machine.tm * TN // machine.lanes + lat.epilogue + lat.issue + lat.load
+    return lat.array + drain(machine) + lat.epilogue + lat.issue + lat.load

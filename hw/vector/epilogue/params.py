@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Epilogue parameters: sets taken from the weight stream tile by tile, before the tiles that use them."""
 
-from amaranth.hdl import Array, Cat, Module, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.machine import LANES, LINE, PARAM_BYTES, PARAM_LINES, TN, MachineConfig
+from golden.spec.machine import LANES, LINE, PARAM_BYTES, PARAM_LINES, PARAMS, TN, MachineConfig
 from hw.interfaces import LINE_BITS, Route, tile_context
+from hw.shapes import struct_of_record
 
 SLOTS = 4
 HALVES = TN // LANES
 HALF_LINES = PARAM_LINES // HALVES
-EARLY = data.StructLayout({"bias": signed(32), "multiplier": unsigned(16)})
-"""First part of a channel's PARAM_BYTES, used by the first multiplication."""
-LATE = data.StructLayout({"gain": signed(16), "offset": signed(32)})
-"""The rest, used by the second multiplication."""
+EARLY = struct_of_record(PARAMS[:2])
+"""First part of a channel's PARAM_BYTES, used by the first multiplication: bias and multiplier."""
+LATE = struct_of_record(PARAMS[2:])
+"""The rest, used by the second multiplication: gain and offset."""
 PARTS = (EARLY, LATE)
-assert EARLY.size + LATE.size == 8 * PARAM_BYTES
 assert HALF_LINES * LINE == LANES * PARAM_BYTES
 
 

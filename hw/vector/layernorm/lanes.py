@@ -6,18 +6,18 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import Opcode
-from golden.spec.machine import NORM_PARAM_BYTES, NORM_PARAM_LINES, MachineConfig
+from golden.spec.machine import NORM_PARAM_LINES, NORM_PARAMS, MachineConfig
 from hw.arith.block_quantize import LATENCY as BLOCK_LATENCY
 from hw.arith.block_quantize import block_quantize
 from hw.arith.round_shift import LATENCY as ROUND_SHIFT_LATENCY
 from hw.arith.round_shift import round_shift
 from hw.interfaces import LINE_BITS
 from hw.lib.pipeline import Pipeline, delay
-from hw.shapes import INSTRUCTION
+from hw.shapes import INSTRUCTION, struct_of_record
 from hw.vector.layernorm.block_pairs import part_layout
 from hw.vector.layernorm.shapes import LEAST_SHIFT, MAX_BLOCKS, ROOT, S1_SHAPE, channels, part_tag
 
-CHANNEL_BITS = 8 * NORM_PARAM_BYTES
+CHANNEL = struct_of_record(NORM_PARAMS)
 
 
 def stages(cfg: MachineConfig) -> dict[str, int]:
@@ -107,9 +107,9 @@ class NormLanes(wiring.Component):
         gained, offset, total = (self._registers(signed(32), "gained"), self._registers(signed(32), "offset"),
                                  self._registers(signed(33), "offset_sum"))
         for k in range(channels(self.cfg)):
-            of_channel = parameters[k * CHANNEL_BITS:(k + 1) * CHANNEL_BITS]
-            m.d.sync += [gained[k].eq(normalized[k] * of_channel[:16].as_signed()),
-                         offset[k].eq(of_channel[16:].as_signed()), total[k].eq(gained[k] + offset[k])]
+            of_channel = data.View(CHANNEL, parameters[k * CHANNEL.size:(k + 1) * CHANNEL.size])
+            m.d.sync += [gained[k].eq(normalized[k] * of_channel.gain),
+                         offset[k].eq(of_channel.offset), total[k].eq(gained[k] + offset[k])]
         return round_shift(m, "v", total, self.norm.shift, 16)
 
     def _give_out(self, m, pipe: Pipeline, v, bytes_, exponent, normalized) -> None:

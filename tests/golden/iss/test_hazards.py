@@ -9,9 +9,9 @@ from golden.iss.machine import Machine
 from golden.iss.run import placed
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa, machine, model
-from golden.spec.hazards import hazards
 from golden.spec.isa import Dest, Opcode, Unit
 from golden.spec.legality import Resource
+from golden.spec.program.hazards import hazards
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
 from host.driver.layout import prepare_input

@@ -10,7 +10,8 @@ import pytest
 from golden.iss import IssFault, Machine, placed
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa, machine, model
-from golden.spec.program.container import PAGE, BadMagic, BadSection, ProgramError, Truncated
+from golden.spec.machine import PAGE
+from golden.spec.program.container import BadMagic, BadSection, ProgramError, Truncated
 from golden.spec.program.image import Image, NoFile
 from golden.spec.status import Status
 from host.compiler.compile import compile_model

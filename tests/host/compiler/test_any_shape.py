@@ -9,9 +9,9 @@ import pytest
 from golden.device import GoldenDevice
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa, machine, model
-from golden.spec.hazards import hazards
 from golden.spec.isa import Opcode, Unit
 from golden.spec.model import ModelConfig
+from golden.spec.program.hazards import hazards
 from golden.spec.quantized import Plan
 from host.compiler import compile
 from host.compiler.compile import compile_model

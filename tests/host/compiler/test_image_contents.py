@@ -9,6 +9,7 @@ import pytest
 from golden.iss import run_image
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa, machine, model
+from golden.spec.boards.dram import DramTiming
 from golden.spec.isa import Index, Opcode
 from golden.spec.machine import LINE
 from golden.spec.program.image import Image
@@ -19,7 +20,7 @@ from host.compiler.compile import compile_model
 from host.compiler.disassemble import disassemble
 from host.compiler.passes import PASSES
 from host.driver.layout import InputError, find, prepare_input, read_output
-from host.performance.timeline import Arrival, Dram, predict
+from host.performance.timeline import Arrival, predict
 from tests.host.support.compiled import TINY, compiled, picture
 
 # -- the stream and the image
@@ -167,9 +168,9 @@ def test_timeline_runs_every_instruction_in_its_unit():
 def test_timeline_knows_the_memory():
     _, image = compiled(TINY, machine.ZCU102)
     ends = [predict(image, "task0", dram=dram)[-1].end for dram in (
-        Dram(64, 100), Dram(57, 150), Dram(16, 100), Dram(4, 100))]
+        DramTiming(64, 100), DramTiming(57, 150), DramTiming(16, 100), DramTiming(4, 100))]
     assert ends == sorted(ends) and ends[-1] > image.stream_lines * LINE / 4 > ends[0]
-    waited = sum(span.waited for span in predict(image, "task0", dram=Dram(4, 100)))
+    waited = sum(span.waited for span in predict(image, "task0", dram=DramTiming(4, 100)))
     assert waited > 0.5 * ends[-1]
 
 

@@ -19,7 +19,7 @@ from host.compiler.skeleton import empty, skeleton
 from host.explore.area import area
 from host.explore.design_space import Geometry, families, geometries
 from host.explore.errors import NothingFits
-from host.explore.evaluate import RESOURCES, explore_geometry, memory_of
+from host.explore.evaluate import RESOURCES, explore_geometry
 from host.explore.pareto_front import dominates, front, held_by, slowed_by
 from host.explore.search import search
 from host.performance.timeline import predict
@@ -52,7 +52,7 @@ def test_every_machine_found_fits_board_and_model(found, nano):
         assert point.area == area(point.machine) and point.machine.ports < KV260.ports
     for point in found.pareto_front:
         image = compile_model(nano, point.machine)
-        cycles = predict(image, "task0", dram=memory_of(KV260))[-1].end
+        cycles = predict(image, "task0", dram=KV260.dram)[-1].end
         assert cycles == pytest.approx(point.cycles, rel=1e-9)
 
 
@@ -113,7 +113,7 @@ def test_what_was_shipped_is_near_the_front():
     best = front(points)[0]
     assert (best.machine.tm, best.machine.tk) in ((4, 16), (8, 8))
     image = compile_model(quantized("m3vit-tiny"), shipped)
-    cycles = predict(image, tasks[0], dram=memory_of(ZCU102))[-1].end
+    cycles = predict(image, tasks[0], dram=ZCU102.dram)[-1].end
     assert cycles <= 1.03 * best.cycles
     assert all(getattr(area(shipped), field) <= FILL * getattr(ZCU102, field) for field in RESOURCES.values())
 

@@ -15,30 +15,32 @@ from host.compiler.compile import encode, plan_program
 from host.compiler.skeleton import empty
 from host.compiler.weight_stream import Stream
 from host.ir.nodes import flat
-from host.performance.estimate import estimate, group_rows, groups, linear_cycles, pass_cycles, upsample_cycles
+from host.performance.cycles import group_rows, linear_cycles, linear_pass, token_groups, upsample_cycles
+from host.performance.estimate import estimate
 from host.performance.timeline import Timeline
 
 CONFIG = replace(model.M3VIT_TINY, tasks=("semseg", "depth"), task_heads=(
     HeadConfig("semseg", "semseg", 7), HeadConfig("depth", "depth", 1)))
-WINDOW = {"tiles": 8, "slices": 144, "src_wide": 0, "window": 4, "width": 30, "lines": 6}
+WINDOW = {"tiles": 8, "slices": 144, "src_wide": 0, "window": 4, "width": 30, "lines": 6,
+          "dst": Dest.UNSIGNED8}
 
 
 def test_windows_by_formula():
     m = machine.ZCU102
-    assert groups(m, WINDOW, 180) == 6 * 8  # a group ends with its line
-    assert group_rows(m, WINDOW) == 6 * 3 * 4 and pass_cycles(m, WINDOW) == 144
+    assert token_groups(m, WINDOW, 180) == 6 * 8  # a group ends with its line
+    assert group_rows(m, WINDOW) == 6 * 3 * 4 and linear_pass(m, WINDOW) == 144
     assert linear_cycles(m, WINDOW, 180) == 8 * 48 * 144
-    assert group_rows(m, WINDOW | {"src_wide": 1}) == 2 * 72 and pass_cycles(m, WINDOW | {"src_wide": 1}) == 288
+    assert group_rows(m, WINDOW | {"src_wide": 1}) == 2 * 72 and linear_pass(m, WINDOW | {"src_wide": 1}) == 288
     fast = replace(m, tk=16, tm=8)
-    assert pass_cycles(fast, WINDOW) == 144 and group_rows(fast, WINDOW) == 120
+    assert linear_pass(fast, WINDOW) == 144 and group_rows(fast, WINDOW) == 120
     plain = WINDOW | {"window": 0}
-    assert groups(m, plain, 181) == 46 and pass_cycles(m, plain) == 144
+    assert token_groups(m, plain, 181) == 46 and linear_pass(m, plain) == 144
 
 
 def test_enlargements_by_formula():
     strip = {"rows": 4, "width": 34, "lines": 6, "edges": 0}
-    assert upsample_cycles(strip) == 4 * (10 * 66 + 4 * 5)
-    assert upsample_cycles(strip | {"edges": 15}) == 4 * (12 * 68 + 4 * 7)
+    assert upsample_cycles(machine.ZCU102, strip) == 4 * (10 * 66 + 4 * 5)
+    assert upsample_cycles(machine.ZCU102, strip | {"edges": 15}) == 4 * (12 * 68 + 4 * 7)
 
 
 def timed(plan, tasks):
@@ -83,7 +85,7 @@ def test_the_array_waits_for_little_but_enlargements():
              and nodes[span.index].name.startswith("heads.")]
     assert sum(span.waited for span in array[1:]) < 1000
     gaps = sum(max(0, b.start - a.end) for a, b in zip(array, array[1:], strict=False))
-    enlarged = sum(upsample_cycles(node.fields) for node in nodes if node.opcode is Opcode.UPSAMPLE)
+    enlarged = sum(upsample_cycles(machine.ZCU102, node.fields) for node in nodes if node.opcode is Opcode.UPSAMPLE)
     assert gaps < 1.5 * enlarged
     assert {nodes[span.index].dest for span in array} == {Dest.UNSIGNED8, Dest.RESIDUAL}
     assert ceil(sum(estimate(node, machine.ZCU102).bytes for node in nodes) / LINE) > 60000

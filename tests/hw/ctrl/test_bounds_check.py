@@ -9,9 +9,8 @@ import pytest
 from cocotb.triggers import FallingEdge
 
 from golden.iss.bounds_check import meet
-from golden.spec.derived import derived
 from golden.spec.isa import FORMATS, LIMITS, Dest, Opcode, bounds, decode
-from golden.spec.legality import ProgramState, Resource, after, capacity, contradictions, ranges
+from golden.spec.legality import ProgramState, Resource, after, capacity, contradictions, derived, ranges
 from golden.spec.machine import NANO
 from golden.spec.tiling import SLICES_PER_ROW
 from hw.ctrl.bounds_check import BoundsChecker

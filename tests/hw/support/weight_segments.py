@@ -1,26 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Segments and lines of the weight stream that a program asks for, in order."""
 
-from golden.spec import tiling
-from golden.spec.isa import STREAM_LINES, Opcode, decode
-from golden.spec.machine import NORM_PARAM_LINES, PARAM_LINES, SLICE, SLICE_LINES, TN
+from golden.spec.isa import STREAM_LINES, Opcode, decode, stream_lines
 from hw.dma.weight_lines import Destination
 
 
 def segments(opcode, f):
-    """(destination, lines) of one instruction, from the stream order in golden.spec.tiling."""
-    if opcode is Opcode.LINEAR:
-        found = [(Destination.PARAM, PARAM_LINES), (Destination.RING, f["slices"] * SLICE_LINES)] * f["tiles"]
-        assert sum(lines for _, lines in found) == tiling.linear_lines(f["tiles"], f["slices"])
-    elif opcode is Opcode.NORM:
-        found = [(Destination.NORM, NORM_PARAM_LINES * f["blocks"])]
-    elif opcode is Opcode.ATTENTION:
-        rest = f["heads"] * f["head_slices"] * SLICE // TN * PARAM_LINES
-        found = [(Destination.MULTIPLIERS, 1), (Destination.PARAM, rest)]
-        assert sum(lines for _, lines in found) == tiling.attention_lines(f["heads"], f["head_slices"])
-    else:
-        found = []
-    return found
+    """(destination, lines, skipped) of one instruction, from its record."""
+    used = stream_lines(opcode, f)
+    return [(Destination(int(part.destination)), part.lines, part.skipped) for part in used.segments] * used.times
 
 
 def expected(words, orders):
@@ -30,8 +18,8 @@ def expected(words, orders):
     def consume(word, base):
         opcode, fields = decode(word)
         line = base + fields.get("stream", 0)
-        for target, count in segments(opcode, fields):
-            if not (fields.get("reuse_weights") and target is Destination.RING):  # these are in the ring
+        for target, count, skipped in segments(opcode, fields):
+            if not skipped:
                 found.append((target, count, line))
                 lines.extend((line + n) % STREAM_LINES for n in range(count))
             line += count

@@ -14,7 +14,6 @@ from golden.spec.tiling import linear_lines
 from host.compiler.heads.plan import Fate, Room, place, plan_head
 from host.compiler.heads.shape import head_shape
 from host.ir.nodes import NotFitting
-from host.ir.weight_ring import ring_slices
 
 RNG = random.Random(4)
 MANY = [(RNG.choice(list(MACHINES)), RNG.randint(2, 16), RNG.randint(2, 24), 32 * RNG.randint(1, 12),
@@ -54,7 +53,7 @@ def check(shape, levels, target, residual):
         if level.result is Fate.CONSUMED:
             weights += shape.last_tiles * shape.last_slices
             assert level.buffers * level.band * level.tile * shape.last_tiles <= residual
-        assert level.retain == (weights <= ring_slices(target))
+        assert level.retain == (weights <= target.ring_slices)
 
 
 @pytest.mark.parametrize("name, height, width, dim, channels, classes, norm, last", MANY)

@@ -6,47 +6,13 @@ one's writes. The only hazard left inside a unit is read-after-write. Residual r
 exempt: they are read in the epilogue, where they are also written, and so keep their order.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from golden.spec.derived import derived
-from golden.spec.isa import UNIT, Dest, Opcode, Unit
-from golden.spec.legality import MEMORIES, AddressRange, ProgramState, Resource, after, queued, ranges
-
-
-@dataclass(frozen=True)
-class Use:
-    """Rows [first, end) of a resource that an instruction reads or writes; ``late``: read by the epilogue."""
-
-    resource: Resource
-    first: int
-    end: int
-    write: bool
-    late: bool = False
-
-    def meets(self, other: "Use") -> bool:
-        return self.resource is other.resource and self.first < other.end and other.first < self.end
-
-
-_QUEUES = Use(Resource.QUEUES, 0, 1, False)
-"""All expert queues, as one row: a GATE empties them together."""
-
-
-def uses(opcode: Opcode, fields: dict, state: ProgramState) -> list[Use]:
-    """Rows of the on-chip memories that an instruction can read and write. Expert queues count as one row."""
-    f = fields | derived(opcode, fields)
-    found = [_use(r) for r in ranges(opcode, f, state) if r.when and r.resource in MEMORIES]
-    if opcode is Opcode.GATE:
-        found.append(replace(_QUEUES, write=True))
-    if opcode is Opcode.LINEAR:
-        if f["accumulate"] and f["dst"] == Dest.RESIDUAL:
-            found += [replace(use, write=False, late=True) for use in found if use.write]
-        if queued(f):
-            found.append(_QUEUES)
-    return found
-
-
-def _use(r: AddressRange) -> Use:
-    return Use(r.resource, r.base, r.end, r.write)
+from golden.spec.instructions import INSTRUCTIONS
+from golden.spec.instructions.record import Use
+from golden.spec.isa import UNIT, Opcode, Unit
+from golden.spec.legality import ProgramState, after, derived
 
 
 @dataclass
@@ -81,28 +47,48 @@ def _matters(use: Use, old: Use, same_unit: bool) -> bool:
 
 
 def hazards(program: list[tuple[Opcode, dict]]) -> list[tuple[int, Unit]]:
-    """Positions of instructions whose ``wait`` lacks units, and these units. The body of EXPERTS is analysed twice: it
-    runs at least once, since every token chooses an expert, and usually more often.
-    """
-    pending, state, found, position = Pending(), ProgramState(), {}, 0
+    """Positions of instructions whose ``wait`` lacks units, and these units."""
+    found: dict[int, Unit] = {}
+    for at, wait, needed in follow(program):
+        if missing := needed & ~wait:
+            found[at] = found.get(at, Unit(0)) | missing
+    return sorted(found.items())
 
-    def step(at: int, body: bool) -> None:
+
+def needed_waits(program: list[tuple[Opcode, dict]]) -> list[Unit]:
+    """The least ``wait`` of each instruction, whatever waits it has."""
+    found = [Unit(0) for _ in program]
+    for at, _, needed in follow(program, given=False):
+        found[at] |= needed
+    return found
+
+
+def follow(program: list[tuple[Opcode, dict]], *, given: bool = True) -> Iterator[tuple[int, Unit, Unit]]:
+    """Each instruction in the order of execution: its position, the units that it waits for (its own ``wait`` if
+    ``given``, else what it needs, and what it always waits for), and those that it needs to wait for.
+
+    The body of EXPERTS is analysed twice: it runs at least once, since every token chooses an expert, and usually more
+    often.
+    """
+    pending, state, position = Pending(), ProgramState(), 0
+
+    def step(at: int, body: bool) -> tuple[int, Unit, Unit]:
         nonlocal state
         opcode, fields = program[at]
-        now = replace(state, body=body)
-        wanted, wait = uses(opcode, fields, now), Unit(fields["wait"])
-        if missing := pending.must_wait(opcode, wanted) & ~wait:
-            found[at] = found.get(at, Unit(0)) | missing
+        record = INSTRUCTIONS[opcode]
+        wanted = record.uses(fields, replace(state, body=body))
+        needed = pending.must_wait(opcode, wanted)
+        wait = (Unit(fields["wait"]) if given else needed) | record.waits
         pending.issue(opcode, wanted, wait)
         state = after(opcode, fields | derived(opcode, fields), state)
+        return at, wait, needed
 
     while position < len(program):
         opcode, fields = program[position]
-        step(position, False)
+        yield step(position, False)
         position += 1
         if opcode is Opcode.EXPERTS:
             for _ in range(2 if state.entries else 0):  # without a GATE before it nothing runs
                 for at in range(position, position + fields["body"]):
-                    step(at, True)
+                    yield step(at, True)
             position += fields["body"]
-    return sorted(found.items())

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cycles of an instruction in its unit, without waiting for others, from the geometry of the machine."""
+
+from collections.abc import Callable
+from math import ceil
+
+from golden.spec.instructions.record import edge_bits
+from golden.spec.isa import Dest, Opcode
+from golden.spec.machine import BEAT_BYTES, LINE, SLICE, TN, MachineConfig
+from golden.spec.tiling import SLICES_PER_ROW, WINDOW, tiles, upsampled
+
+PAIR = 4
+"""Cycles of an UPSAMPLE between two pairs of source lines."""
+
+
+def drain(machine: MachineConfig) -> int:
+    """Cycles that the results of one tile take to leave the array and pass the epilogue: tm lanes of TN channels."""
+    return machine.tm * TN // machine.lanes
+
+
+def group_rows(machine: MachineConfig, fields: dict) -> int:
+    """Operand rows that are read for one tile of a full token group; those of dst GATE are loaded once for all tiles.
+
+    With ``window`` each of the tm + 2 neighbours of a group is loaded once for a line and operand row.
+    """
+    if window := fields.get("window", 0):
+        rows = (machine.tm + WINDOW - 1) * WINDOW * window
+    else:
+        rows = machine.tm * ceil(fields["slices"] / SLICES_PER_ROW)
+    rows *= 2 if fields["src_wide"] else 1
+    return ceil(rows / fields["tiles"]) if fields["dst"] == Dest.GATE else rows
+
+
+def linear_pass(machine: MachineConfig, fields: dict) -> int:
+    """Cycles of one tile of one token group of a LINEAR: its steps, the leaving of its results, or the loading of its
+    operand rows, a row a cycle."""
+    steps = fields["slices"] * machine.steps * (2 if fields["src_wide"] else 1)
+    return max(steps, drain(machine), group_rows(machine, fields))
+
+
+def token_groups(machine: MachineConfig, fields: dict, tokens: float) -> int:
+    """Token groups of a LINEAR, which with ``window`` end with their line; without tokens it still makes its passes
+    over one."""
+    if fields.get("window"):
+        return fields["lines"] * ceil(fields["width"] / machine.tm)
+    return max(1, ceil(tokens / machine.tm))
+
+
+def linear_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
+    """Array cycles of a LINEAR over ``tokens``."""
+    return fields["tiles"] * token_groups(machine, fields, tokens) * linear_pass(machine, fields)
+
+
+def attention_group(machine: MachineConfig, fields: dict) -> tuple[int, int, int, int]:
+    """Query groups of all heads; array cycles for the scores and for P V of one; the softmax' cycles for its scores.
+
+    A tile of scores leaves the array a lane a cycle, one of P V half a lane, or slower when the epilogue is serialized.
+    """
+    groups = fields["heads"] * ceil(fields["queries"] / machine.tm)
+    scores = tiles(fields["keys"]) * max(fields["head_slices"] * machine.steps, machine.tm)
+    chunks = ceil(fields["keys"] / SLICE)
+    steps = chunks * machine.steps * (2 if fields["wide_p"] else 1)
+    mixed = ceil(fields["head_slices"] / 2) * max(steps, drain(machine))
+    return groups, scores, mixed, chunks * machine.tm * machine.serialization
+
+
+def last_scores(machine: MachineConfig, fields: dict) -> int:
+    """Cycles from the first to the last scores of a group's last key tile: a beat for each lane and half with a key."""
+    halves = 1 + (fields["keys"] - 1) % TN // SLICE
+    return machine.serialization * (machine.tm * halves - 1)
+
+
+def attention_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
+    """Scores of every key tile, then P V of every output tile, for each head and query group."""
+    groups, scores, mixed, beats = attention_group(machine, fields)
+    return groups * max(scores + mixed, beats)
+
+
+def norm_planes(fields: dict) -> int:
+    """Byte planes that a NORM writes."""
+    return (2 if fields["wide"] else 1) + (2 if fields.get("normalized") else 0)
+
+
+def norm_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
+    """Both passes of a NORM over ``tokens``: a pair of blocks takes as long as its channels, or its planes to leave; a
+    serialized norm gathers a pair before it leaves."""
+    serial, planes = machine.serialization, norm_planes(fields)
+    pair = max(2, planes) if serial == 1 else 2 * serial + planes - 1
+    return (tokens + 1) * ceil(fields["blocks"] * pair / 2)
+
+
+def upsample_cycles(machine: MachineConfig, fields: dict, tokens: float = 0) -> int:
+    """Cycles of an UPSAMPLE: a result row a cycle, and a few for each pair of source lines and operand row."""
+    top, bottom, left, right = edge_bits(fields)
+    lines, width = upsampled(fields["lines"], top + bottom), upsampled(fields["width"], left + right)
+    return fields["rows"] * (lines * width + PAIR * (fields["lines"] - 1 + top + bottom))
+
+
+def _transfer(machine: MachineConfig, fields: dict, tokens: float) -> float:
+    return fields["rows"] * LINE / BEAT_BYTES
+
+
+CYCLES: dict[Opcode, Callable[[MachineConfig, dict, float], float]] = {
+    Opcode.LOAD: _transfer, Opcode.STORE: _transfer, Opcode.COPY: lambda machine, fields, tokens: fields["rows"],
+    Opcode.NORM: norm_cycles, Opcode.LINEAR: linear_cycles, Opcode.ATTENTION: attention_cycles,
+    Opcode.GATE: lambda machine, fields, tokens: tokens * (fields["top_k"] + 1),
+    Opcode.UPSAMPLE: upsample_cycles}
+"""Cycles of an instruction with these fields over ``tokens``, in its unit."""
