@@ -22,8 +22,9 @@ from sim.device import SimDevice
 from sim.trace import Tracer
 
 pytestmark = pytest.mark.rtl
-FOUR_PORTS = replace(NANO, name="nano-4-ports", ports=4)
-"""Small, and with ports that compete for bandwidth."""
+FOUR_PORTS = replace(NANO, name="nano-4-ports", ports=4, ring_lines=256)
+"""Small, with ports that compete for bandwidth and a ring that holds few layers, so that the weight stream can be what
+sets the pace."""
 SCARCE = DramSettings(bytes_per_cycle=12, latency=40)
 """A fifth of what the ports could take: the weight stream sets the pace, and a port served last would starve."""
 REFRESHING = DramSettings(bytes_per_cycle=57, latency=120, refresh_period=250, refresh_length=25)
