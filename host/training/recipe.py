@@ -26,16 +26,16 @@ class Recipe:
     or ``float32`` products, or ``auto``: bfloat16 where the processor multiplies it in hardware.
     """
 
-    steps: int = 7000
+    steps: int = 9000
     batch: int = 16
-    scenes: int = 8000
+    scenes: int = 4000
     seed: int = 0
     validation_scenes: int = 96
     validation_seed: int = 1
     rate: float = 1e-3
     final_rate: float = 1e-5
-    warmup: int = 400
-    decay: float = 0.5
+    warmup: int = 200
+    decay: float = 0.4
     """Share of the steps, at the end, over which the rate falls."""
     weight_decay: float = 0.05
     clip: float = 1.0
@@ -46,12 +46,12 @@ class Recipe:
     class_power: float = 0.5
     """Classes weigh (mean share / share) ** class_power in the loss, so that small ones are learned early; 0: alike."""
     depth_unit: float = 10.0
-    halves: float = 0.7
+    halves: float = 0.85
     """Share of the steps, at the start, that see a random half of each picture, as wide as eight columns of patches
     of sixteen: for the same time twice as many pictures."""
     stride: int = 2
     """The loss takes every ``stride``-th row and column, from a random one on: neighbours tell much the same."""
-    zoom: float = 1.25
+    zoom: float = 1.15
     """Largest enlargement of a random crop."""
     jitter: float = 0.15
     """Range of random brightness, contrast and white balance."""
