@@ -22,10 +22,10 @@ def model_for(folder: Folder, init: FloatModel | None, name: str) -> ModelConfig
     config = STREET if init is None else init.config
     known = {head.kind: head for head in config.task_heads}
     heads = []
-    for kind, there, classes in (("semseg", folder.has_labels, len(folder.classes)), ("depth", folder.has_depth, 1)):
+    for kind, there, names in (("semseg", folder.has_labels, folder.classes), ("depth", folder.has_depth, ())):
         if there:
             old = known.get(kind) or next(iter(known.values()), None)
-            heads.append(HeadConfig(kind, kind, classes, old.channels if old else 64))
+            heads.append(HeadConfig(kind, kind, max(1, len(names)), old.channels if old else 64, names))
     if not heads:
         raise FolderError(f"{folder.path} has neither a folder label nor a folder depth: there is nothing to learn.")
     return replace(config, name=name, task_heads=tuple(heads), tasks=tuple(head.task for head in heads),

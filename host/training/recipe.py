@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 from golden.spec.heads import HeadConfig
 from golden.spec.model import GateKind, ModelConfig, require
+from host.scenes.classes import CLASSES
 
 SCENE_TASKS = ("semseg", "depth")
 """Tasks of the generated scenes, which are also the kinds of their heads."""
@@ -12,7 +13,7 @@ SCENE_TASKS = ("semseg", "depth")
 STREET = ModelConfig(
     name="m3vit-street", image_height=128, image_width=256, dim=192, depth=6, heads=3, mlp_hidden=768,
     moe_layers=(3, 5), experts=8, expert_hidden=384, top_k=2, gate=GateKind.TOPK_THEN_SOFTMAX, tasks=SCENE_TASKS,
-    task_heads=(HeadConfig("semseg", "semseg", classes=7, channels=64),
+    task_heads=(HeadConfig("semseg", "semseg", classes=7, channels=64, names=tuple(c.name for c in CLASSES)),
                 HeadConfig("depth", "depth", classes=1, channels=64)),
     pixel_scale=255.0, pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225))
 """The model that ``make train`` trains."""
