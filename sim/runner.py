@@ -31,7 +31,7 @@ def toolchain(*, fast: bool = False) -> None:
     path = [entry for entry in os.environ["PATH"].split(os.pathsep) if entry not in scripts]
     os.environ["PATH"] = os.pathsep.join(scripts + path)
     optimise = r"OPT_FAST=-O3\ -march=native OPT_SLOW=-O1 OPT_GLOBAL=-O2" if fast else "OPT_FAST=-O1 OPT_SLOW=-O0"
-    os.environ["MAKEFLAGS"] = f"CFG_CXXFLAGS_PCH_I=-include {optimise}"
+    os.environ["MAKEFLAGS"] = f"CXX=g++ LINK=g++ CFG_CXXFLAGS_PCH_I=-include {optimise}"
     if shutil.which("ccache"):
         os.environ["OBJCACHE"] = "ccache"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from golden.files.errors import BadHeader, MissingFile, ModelFileError, TruncatedFile, WrongDtype
+from golden.files.whole_file import write_whole
 
 HEADER_LIMIT = 16 << 20
 """Longest accepted header in bytes; a real one needs about 100 bytes a tensor."""
@@ -105,17 +106,15 @@ def write(path: str | os.PathLike, tensors: dict[str, np.ndarray],
         offset += len(block)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
     text += b" " * (-len(text) % 8)  # the data starts on a multiple of 8
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(partial, "wb") as file:
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
             file.write(len(text).to_bytes(8, "little"))
             file.write(text)
             for block in blocks:
                 file.write(block)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+    write_whole(Path(path), write)
 
 
 def parse_header(text: bytes, data_size: int,

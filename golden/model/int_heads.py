@@ -10,10 +10,10 @@ from golden.ops.epilogue import Epilogue, epilogue, to_residual, to_unsigned
 from golden.ops.layernorm import Norm, layernorm
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand, to_operand
-from golden.ops.upsample import SCALE_LOG2, doubled, upsample
+from golden.ops.upsample import doubled, upsample
 from golden.ops.window import window_weight, windows
 from golden.spec.activations import ACTIVATIONS
-from golden.spec.heads import RELU_SHIFT2, UPSAMPLED, WINDOWS, HeadConfig
+from golden.spec.heads import ENLARGED_PARTS_LOG2, RELU_SHIFT2, UPSAMPLED, WINDOWS, HeadConfig
 from golden.spec.isa import Edge
 from golden.spec.machine import LINE
 from golden.spec.quantized import HeadPlan
@@ -88,4 +88,4 @@ def picture(result: np.ndarray, plan: HeadPlan) -> np.ndarray:
     """Result int16 [8 h, 8 w, classes] of a head, enlarged by 2 to the picture's size: float32 [classes, 16 h, 16 w],
     exact.
     """
-    return (doubled(result) * 2.0 ** -(plan.frac + SCALE_LOG2)).transpose(2, 0, 1).astype(np.float32)
+    return (doubled(result) * 2.0 ** -(plan.frac + ENLARGED_PARTS_LOG2)).transpose(2, 0, 1).astype(np.float32)

@@ -4,10 +4,8 @@
 import numpy as np
 
 from golden.ops.arith import DomainError, rsh
+from golden.spec.heads import ENLARGED_PARTS_LOG2
 from golden.spec.isa import Edge
-
-SCALE_LOG2 = 4
-"""log2 of the sum of the four weights 9, 3, 3, 1."""
 
 
 def doubled(grid: np.ndarray) -> np.ndarray:
@@ -44,6 +42,6 @@ def upsample(strip: np.ndarray, edges: int) -> np.ndarray:
     """
     if strip.dtype != np.uint8 or strip.ndim != 3:
         raise DomainError(f"A strip must be uint8 [lines, columns, channels], not {strip.dtype} {strip.shape}.")
-    whole = rsh(doubled(strip), SCALE_LOG2).astype(np.uint8)
+    whole = rsh(doubled(strip), ENLARGED_PARTS_LOG2).astype(np.uint8)
     top, bottom, left, right = (not edges & edge for edge in (Edge.TOP, Edge.BOTTOM, Edge.LEFT, Edge.RIGHT))
     return np.ascontiguousarray(whole[int(top):whole.shape[0] - bottom, int(left):whole.shape[1] - right])

@@ -15,6 +15,8 @@ WINDOWS = 4
 """3x3 convolutions of a head: ``conv_0`` .. ``conv_3``; ``conv_4`` is the 1x1 convolution."""
 UPSAMPLED = (True, True, True, False, True)
 """Whether the map of ``conv_i`` is enlarged by 2 afterwards."""
+ENLARGED_PARTS_LOG2 = 4
+"""log2 of the parts 9, 3, 3, 1 that the four nearest positions have in a value enlarged by 2."""
 NORM_EPS = 1e-6
 RELU_SHIFT2 = ACT_OUT_FRAC - ACT_IN_FRAC
 """Right shift of the affine after ReLU (gain 1, offset 0) that gives a 16-bit result of ``conv_3`` in the steps of its

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results of the verb ``run``: figures, feature files, picture sheets, animations."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from golden.files.whole_file import write_whole
 from golden.spec.program.image import Image
 from host.cli.output import UsageError
 from host.driver.device import Device
@@ -104,16 +104,15 @@ def _save_arrays(frames: list[Frame], path: Path) -> None:
     arrays = {name: np.stack([result[name] for result in results]) if len(results) > 1 else results[0][name]
               for name in results[0]}
     arrays["features"] = np.stack([features(r) for r in results]) if len(results) > 1 else features(results[0])
-    part = path.with_name(f".{path.name}.part")
-    try:
+
+    def save(part: Path) -> None:
         with part.open("wb") as file:  # by name numpy would add a suffix
             if path.suffix == ".npz":
                 np.savez_compressed(file, allow_pickle=False, **arrays)
             else:
                 np.save(file, arrays["features"])
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+
+    write_whole(path, save)
 
 
 def _save_animation(frames: list[Frame], image: Image, path: Path) -> None:

@@ -83,22 +83,28 @@ class Builder:
             "row": Row(region, first), "rows": count * region.stride})
 
     def norm(self, name: str, wide: bool, tokens: int, first: int = 0, normalized: Region | None = None) -> Region:
-        """A NORM of ``tokens`` rows of the residual stream from ``first``; its result."""
+        """A NORM of ``tokens`` rows of the residual stream from ``first``; its result, a new region."""
+        out = self.operand(name, tokens, self.config.dim, wide)
+        self.norm_into(Row(out), Access(out), name, wide, tokens, first, normalized)
+        return out
+
+    def norm_into(self, row: Row, out: Access, name: str, wide: bool, tokens: int, first: int = 0,
+                  normalized: Region | None = None, **rest: Any) -> None:
+        """The same into rows ``out`` of a region, from ``row`` on; ``rest``: fields of :class:`Node`."""
         c = self.config
-        out = self.operand(name, tokens, c.dim, wide)
+        rows = operand_rows(c.dim)
         fields = {"tokens": tokens, "blocks": tiles(c.dim), "src_row": Row(self.x, first), "src_stride": self.x.stride,
-                  "dst_row": Row(out), "dst_stride": out.stride, "dst_plane": out.rows if wide else 0,
+                  "dst_row": row, "dst_stride": 2 * rows if wide else rows, "dst_plane": rows if wide else 0,
                   "wide": int(wide), "shift": self.number(f"{name}.shift"), "eps": self.number(f"{name}.eps"),
                   "normalized_shift": self.number(f"{name}.normalized_shift")}
-        writes = [Access(out)]
+        writes = [out]
         if normalized is not None:
             fields |= {"normalized": 1, "normalized_row": Row(normalized), "normalized_stride": normalized.stride,
                        "normalized_plane": normalized.rows}
             writes.append(Access(normalized))
         payload = self.payload(name, lambda: lay.norm(self.t(f"{name}.gain"), self.t(f"{name}.offset")))
         self.add(Opcode.NORM, name, fields=fields, reads=(Access(self.x, first, tokens),), writes=tuple(writes),
-                 payload=payload, tokens=tokens)
-        return out
+                 payload=payload, tokens=tokens, **rest)
 
     def ffn(self, name: str, a: Region, hidden: Region, width: int, tokens: int,
             payload: str | None = None) -> tuple[Node, Node]:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PARTS_LOG2 = 4
-"""log2 of the parts 9, 3, 3, 1 of four neighbours in an enlarged value."""
+from golden.spec.heads import ENLARGED_PARTS_LOG2
 
 
 def doubled(codes: np.ndarray) -> np.ndarray:
@@ -43,7 +42,7 @@ class TaskMap:
     @property
     def scores(self) -> np.ndarray:
         """The head's values at the picture's size, float32 [H, W, classes], exact."""
-        return doubled(self.codes).astype(np.float32) * np.float32(2.0 ** -(self.frac + PARTS_LOG2))
+        return doubled(self.codes).astype(np.float32) * np.float32(2.0 ** -(self.frac + ENLARGED_PARTS_LOG2))
 
     @property
     def picture(self) -> np.ndarray:

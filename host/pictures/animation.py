@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image as Picture
 
+from golden.files.whole_file import write_whole
 from host.pictures.errors import AnimationError
 from host.pictures.palette import class_names, painted
 from host.pictures.panels import Output
-from host.pictures.sheet import save_whole
 
 FILMS = (".mp4", ".webm", ".mkv")
 
@@ -39,14 +39,14 @@ def save_animation(frames: list[np.ndarray], path: Path, rate: float = 10.0) -> 
         raise AnimationError("An animation needs at least one frame.")
     if path.suffix == ".gif":
         pictures = [Picture.fromarray(each).quantize(128) for each in frames]
-        save_whole(path, lambda part: pictures[0].save(part, format="GIF", save_all=True, append_images=pictures[1:],
+        write_whole(path, lambda part: pictures[0].save(part, format="GIF", save_all=True, append_images=pictures[1:],
                                                        duration=round(1000 / rate), loop=0))
         return
     if path.suffix not in FILMS:
         raise AnimationError(f"An animation is a .gif or a film ({', '.join(FILMS)}), not {path.name!r}.")
     if shutil.which("ffmpeg") is None:
         raise AnimationError(f"Writing {path.name} needs the program ffmpeg; a .gif needs nothing.")
-    save_whole(path, lambda part: _film(frames, part, path.suffix[1:], rate))
+    write_whole(path, lambda part: _film(frames, part, path.suffix[1:], rate))
 
 
 def _film(frames: list[np.ndarray], part: Path, form: str, rate: float) -> None:

@@ -16,6 +16,11 @@ def outputs_of(result: Result, config: ModelConfig, sample: Sample | None = None
     return [Output(head, result[head.task], truth.get(head.kind)) for head in config.task_heads if head.task in result]
 
 
+def tokens_of_experts(chosen: np.ndarray, experts: int) -> np.ndarray:
+    """Tokens of each expert, int [experts], of a layer's choices int [tokens, top_k]."""
+    return np.bincount(chosen.reshape(-1), minlength=experts)
+
+
 def expert_load(model: IntModel, picture: np.ndarray, tasks: tuple[str, ...]) -> dict[str, dict[int, np.ndarray]]:
     """Tokens of each expert, int [experts] by task and MoE layer, as the integer network routes ``picture``."""
     load: dict[str, dict[int, np.ndarray]] = {}
@@ -23,6 +28,6 @@ def expert_load(model: IntModel, picture: np.ndarray, tasks: tuple[str, ...]) ->
         seen: dict[str, np.ndarray] = {}
         model.run(picture, task, trace=lambda name, value, seen=seen: seen.update(
             {name: value} if name.endswith("gate.experts") else {}))
-        load[task] = {layer: np.bincount(seen[f"blocks.{layer}.gate.experts"].reshape(-1),
-                                         minlength=model.config.experts) for layer in sorted(model.config.moe_layers)}
+        load[task] = {layer: tokens_of_experts(seen[f"blocks.{layer}.gate.experts"], model.config.experts)
+                      for layer in sorted(model.config.moe_layers)}
     return load

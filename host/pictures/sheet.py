@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Result sheet: one picture file with the input, every task's result, overlays, errors and the load of the experts."""
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from golden.files.whole_file import write_whole
 from host.pictures.panels import Output, draw_error, draw_experts, draw_output, draw_overlay, draw_picture
 
 matplotlib.use("Agg")
@@ -33,19 +33,9 @@ def save_sheet(picture: np.ndarray, outputs: list[Output], path: Path,
         axis.set_visible(False)
     figure.suptitle(title, fontsize=10)
     try:
-        save_whole(path, lambda part: figure.savefig(part, dpi=130, format=path.suffix[1:] or "png"))
+        write_whole(path, lambda part: figure.savefig(part, dpi=130, format=path.suffix[1:] or "png"))
     finally:
         pyplot.close(figure)
-
-
-def save_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file next to ``path`` and move it there, so that ``path`` never holds half of one."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _panels(picture: np.ndarray, outputs: list[Output], experts: dict[str, dict[int, np.ndarray]]) -> list[Callable]:

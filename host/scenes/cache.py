@@ -5,15 +5,15 @@ A series lies in a folder of its own, in chunks of :data:`CHUNK` scenes: ``NNNNN
 (red, green, blue, label) and ``NNNNN.depth.npy`` uint16 [scenes, H, W] in units of ``DEPTH_STEP``.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from golden.files.whole_file import write_whole
 from host.parallel_map import parallel_map
-from host.scenes.classes import DEPTH_STEP
 from host.scenes.render import scene
 
 CHUNK = 32
@@ -57,9 +57,11 @@ def render_chunk(job: Job) -> None:
     for i in range(CHUNK):
         one = scene(job.chunk * CHUNK + i, job.seed, job.height, job.width)
         pixels[i, ..., :3], pixels[i, ..., 3] = one.image, one.label
-        depth[i] = (one.depth / DEPTH_STEP).astype(np.uint16)
+        depth[i] = one.depth_codes
     for kind, array in (("pixels", pixels), ("depth", depth)):  # depth last: it marks the chunk as complete
-        partial = Path(job.folder) / f".{job.chunk:05d}.{kind}.{os.getpid()}.part"
-        with partial.open("wb") as file:
-            np.save(file, array)
-        os.replace(partial, Path(job.folder) / f"{job.chunk:05d}.{kind}.npy")
+        write_whole(Path(job.folder) / f"{job.chunk:05d}.{kind}.npy", partial(_save, array))
+
+
+def _save(array: np.ndarray, path: Path) -> None:
+    with path.open("wb") as file:  # by name numpy would add a suffix
+        np.save(file, array)

@@ -31,6 +31,11 @@ class Scene:
     label: np.ndarray
     depth: np.ndarray
 
+    @property
+    def depth_codes(self) -> np.ndarray:
+        """The depth in steps of :data:`host.scenes.classes.DEPTH_STEP`, uint16 [H, W]."""
+        return (self.depth / DEPTH_STEP).astype(np.uint16)
+
 
 def scene(number: int, seed: int = 0, height: int = 128, width: int = 256) -> Scene:
     """Scene ``number`` of the endless series ``seed``; the same bytes on every machine."""

@@ -2,13 +2,11 @@
 """Writer of scenes as a folder of pictures, in the layout of :mod:`host.datasets.folder`."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from golden.files.whole_file import write_whole
 from host.parallel_map import parallel_map
 from host.scenes.classes import CLASSES, DEPTH_STEP, FARTHEST, IGNORE
 from host.scenes.render import scene
@@ -42,28 +40,18 @@ def write_scenes(folder: Path, count: int, seed: int, height: int, width: int, *
     about = {"name": f"street scenes, seed {seed}", "classes": [c.name for c in CLASSES],
              "colours": [list(c.colour) for c in CLASSES], "ignore": IGNORE, "depth_scale": DEPTH_STEP,
              "farthest": FARTHEST}
-    _appear(folder / "dataset.json", lambda path: path.write_text(json.dumps(about, indent=1) + "\n"))
+    write_whole(folder / "dataset.json", lambda path: path.write_text(json.dumps(about, indent=1) + "\n"))
     return len(missing)
 
 
 def write_scene(job: Job) -> None:
     """Render one scene and write its three files; each appears whole or not at all."""
-    from skimage.io import imsave
+    from PIL import Image as Picture
 
     made = scene(job.number, job.seed, job.height, job.width)
-    depth = (made.depth / DEPTH_STEP).astype(np.uint16)
-    for kind, pixels in (("image", made.image), ("label", made.label), ("depth", depth)):
-        _appear(_files(job)[kind], lambda path, pixels=pixels: imsave(path, pixels, check_contrast=False))
+    for kind, pixels in (("image", made.image), ("label", made.label), ("depth", made.depth_codes)):
+        write_whole(_files(job)[kind], lambda part, pixels=pixels: Picture.fromarray(pixels).save(part, format="PNG"))
 
 
 def _files(job: Job) -> dict[str, Path]:
     return {kind: Path(job.folder) / kind / f"s{job.seed}-{job.number:06d}.png" for kind in ("image", "label", "depth")}
-
-
-def _appear(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

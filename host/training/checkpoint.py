@@ -2,13 +2,13 @@
 """Checkpoints of training runs: everything a run needs to go on as if it had not been interrupted."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from golden.files.errors import BadHeader, MissingFile
+from golden.files.whole_file import write_whole
 from golden.spec.model import ModelConfig
 from host.training.recipe import Recipe
 
@@ -30,10 +30,9 @@ class Progress:
 def save(folder: Path, progress: Progress, config: ModelConfig, recipe: Recipe) -> None:
     """Write the checkpoint of a run into its folder; it appears whole or not at all."""
     about = json.dumps({"model": config.to_json(), "recipe": recipe.to_json(), "history": progress.history})
-    partial = folder / f".{FILE}.{os.getpid()}.part"
-    torch.save({"step": progress.step, "network": progress.network, "optimiser": progress.optimiser,
-                "average": progress.average, "seconds": progress.seconds, "about": about}, partial)
-    os.replace(partial, folder / FILE)
+    state = {"step": progress.step, "network": progress.network, "optimiser": progress.optimiser,
+             "average": progress.average, "seconds": progress.seconds, "about": about}
+    write_whole(folder / FILE, lambda part: torch.save(state, part))
 
 
 def load(folder: Path) -> tuple[Progress, ModelConfig, Recipe]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from golden.model.float_model import ACTIVATIONS, Mlp, Stacked
+from golden.model.float_model import ACTIVATIONS, Attention, Mlp, Stacked
 from golden.model.heads import upsampled
 from golden.spec.heads import NORM_EPS, UPSAMPLED, WINDOWS, HeadConfig
 from golden.spec.model import ModelConfig
@@ -31,20 +31,6 @@ class Outputs:
     maps: dict[str, Tensor]
     imbalance: Tensor
     tokens: dict[tuple[int, str], Tensor]
-
-
-class Attention(nn.Module):
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        self.heads = config.heads
-        self.qkv = nn.Linear(config.dim, 3 * config.dim)
-        self.proj = nn.Linear(config.dim, config.dim)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, N, D] -> [B, N, D]
-        b, n, dim = x.shape
-        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        p = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)  # four times faster on a CPU than PyTorch's fused attention
-        return self.proj((p @ v).transpose(1, 2).reshape(b, n, dim))
 
 
 class Experts(nn.Module):
@@ -68,7 +54,7 @@ class Experts(nn.Module):
         rank = torch.arange(len(order)) - (counts.cumsum(0) - counts)[expert[order]]
         slot = torch.empty_like(order)
         slot[order] = expert[order] * rows + rank
-        source = torch.zeros(experts * rows, dtype=torch.long)  # unused rows hold token 0; nobody reads their results
+        source = torch.zeros(experts * rows, dtype=torch.long)  # unused rows hold token 0
         source[slot] = torch.arange(len(slot)) // k
         queues = x.index_select(0, source).reshape(experts, rows, -1)
         hidden = self.activation(_products(queues, self.fc1))
@@ -95,9 +81,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, images: int) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Tokens [B or T B, N, D] of ``images`` = B pictures; the balancing loss; tokens of each expert by task."""
-        x = x + self.attn(self.norm1(x))
+        x = x + self.attn(self.norm1(x), {}, "")
         if not self.is_moe:
-            return x + self.mlp(self.norm2(x), _NOTHING, ""), x.new_zeros(()), []
+            return x + self.mlp(self.norm2(x), {}, ""), x.new_zeros(()), []
         if len(x) == images:
             x = x.repeat(self.tasks, 1, 1)
         z = self.norm2(x).reshape(self.tasks, -1, x.shape[-1])
@@ -177,9 +163,8 @@ class TrainingNetwork(nn.Module):
             x, extra, counts = block(x, images)
             imbalance = imbalance + extra
             tokens |= {(i, task): count for task, count in zip(c.tasks, counts, strict=False)}
-        streams = dict(zip(c.tasks, x.split(images), strict=False)) if len(x) > images else dict.fromkeys(c.tasks, x)
-        alone = streams[c.tasks[0]] if len(c.tasks) == 1 else None
-        return Outputs({config.task: head(streams[config.task] if alone is None else alone, grid)
+        streams = dict(zip(c.tasks, x.split(images), strict=True)) if len(x) > images else {}  # else all share one
+        return Outputs({config.task: head(streams.get(config.task, x), grid)
                         for config, head in zip(c.task_heads, self.heads, strict=True)}, imbalance, tokens)
 
     def _positions(self, images: int, grid: tuple[int, int], left: Tensor | None) -> Tensor:  # [1 or B, N, D]
@@ -190,14 +175,6 @@ class TrainingNetwork(nn.Module):
         columns = torch.arange(grid[1]) + (torch.zeros(images, dtype=torch.long) if left is None else left)[:, None]
         chosen = patches[:, columns].transpose(0, 1)  # [B, rows, columns, D]
         return torch.cat([extra.expand(images, -1, -1), chosen.reshape(images, -1, c.dim)], 1)
-
-
-class _Nothing(dict):
-    def __setitem__(self, name, value):
-        pass
-
-
-_NOTHING = _Nothing()
 
 
 def sine_positions(config: ModelConfig) -> Tensor:

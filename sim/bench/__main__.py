@@ -3,26 +3,22 @@
 
 import argparse
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.table import Table
 
-from golden.device import GoldenDevice
 from golden.spec.machine import BEAT_BYTES, MACHINES
 from golden.spec.model import MODELS
 from golden.spec.program.image import Image
 from host.compiler.compile import compile_model
-from host.driver.layout import prepare_input
-from host.driver.result import same
-from host.driver.session import Session
 from host.explore.routing import queues
 from host.performance import timeline
 from host.progress import console as notes
-from host.progress import cycles, printer
+from host.progress import printer
 from host.progress import steps as stages
+from sim import lockstep
 from sim.bench.cases import (
     CASES,
     LEAST_ARRAY_USE,
@@ -40,7 +36,7 @@ from sim.board.settings import DRAM_PRESETS
 from sim.demo import models
 from sim.demo.layers import Layer, layers
 from sim.device import SimDevice
-from sim.trace import RETIRED_BY, Retired, Tracer
+from sim.trace import RETIRED_BY, Retired
 
 out = printer()
 
@@ -67,27 +63,14 @@ class Run:
 
 def run(case: Case, image: Image, device: SimDevice, pixels: np.ndarray) -> Run:
     """One case: every instruction compared with golden, then the counters read."""
-    task = "+".join(image.model.tasks[:case.tasks])
-    entries = []
-    golden = Session(image, GoldenDevice(image.machine, trace=entries.append)).frame(pixels, task)
-    device.free()
-    dram = DRAM_PRESETS[case.dram]
-    device.board.configure(dram)
-    session = Session(image, device)
-    session.start(prepare_input(pixels, image.input), task)
-    tracer = Tracer(device.board, entries)
-    began = time.perf_counter()
-    with cycles(f"{case.name} on {device.name}", sum(symbol.cycles for symbol in image.symbols[task])) as report:
-        tracer.run(session.job_limit, report)
-    seconds = time.perf_counter() - began
-    result = session.finish()
-    exact = same(result, golden)
-    found = layers(tracer.retired, image.symbols[task])
-    spans = timeline.predict(image, task, queues(entries), dram_model(dram, image.machine))
-    return Run(case, result.counters, found, tracer.retired, exact,
+    task, dram = "+".join(image.model.tasks[:case.tasks]), DRAM_PRESETS[case.dram]
+    compared = lockstep.run(image, device, pixels, task, case.name, dram=dram)
+    result, found = compared.machine, layers(compared.retired, image.symbols[task])
+    spans = timeline.predict(image, task, queues(compared.entries), dram_model(dram, image.machine))
+    return Run(case, result.counters, found, compared.retired, compared.exact,
                sum(layer.macs for layer in found) / (result.cycles * image.machine.macs_per_cycle),
-               moved_bytes(result.counters) / needed_bytes(image, task, entries), spans[-1].end,
-               steps(tracer.retired, spans), seconds)
+               moved_bytes(result.counters) / needed_bytes(image, task, compared.entries), spans[-1].end,
+               steps(compared.retired, spans), compared.seconds)
 
 
 def figures(runs: dict[str, Run]) -> list[tuple[str, str, str, bool]]:

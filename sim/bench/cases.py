@@ -33,11 +33,8 @@ MOST_TASKS_RATIO = 1.7
 MOST_MODEL_ERROR = 0.03
 
 
-def needed_bytes(image: Image, task: str, entries: list[Entry]) -> int:
-    """Least bytes that a frame needs: every weight and parameter line it uses, once; program, tables, image, result.
-
-    Experts that no token chose are not in ``entries`` and do not count.
-    """
+def weight_lines(entries: list[Entry]) -> set[int]:
+    """Lines of the weight stream that instructions use, each once, those of experts that were hit."""
     lines: set[int] = set()
     loops = {entry.index: entry.fields for entry in entries if entry.opcode is Opcode.EXPERTS}
     for entry in entries:
@@ -47,7 +44,15 @@ def needed_bytes(image: Image, task: str, entries: list[Entry]) -> int:
                 loop = loops[max(index for index in loops if index < entry.index)]
                 first += loop["stream"] + entry.expert * loop["pitch"]
             lines.update(range(first, first + stream_bytes(entry) // LINE))
-    return (len(lines) * LINE + len(image.program(task)) + len(image.tables) + image.input["bytes"]
+    return lines
+
+
+def needed_bytes(image: Image, task: str, entries: list[Entry]) -> int:
+    """Least bytes that a frame needs: every weight and parameter line it uses, once; program, tables, image, result.
+
+    Experts that no token chose are not in ``entries`` and do not count.
+    """
+    return (len(weight_lines(entries)) * LINE + len(image.program(task)) + len(image.tables) + image.input["bytes"]
             + image.output_bytes(task))
 
 

@@ -8,25 +8,23 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from rich.table import Table
 
-from golden.device import GoldenDevice
 from golden.iss.trace import Entry
 from golden.model.random_int_model import random_int_model
 from golden.spec.heads import HeadConfig
-from golden.spec.isa import Opcode, Region
+from golden.spec.isa import Opcode
 from golden.spec.machine import LINE, MACHINES
 from golden.spec.model import M3VIT_TINY
 from golden.spec.program.image import Image, Symbol
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
-from host.driver.layout import prepare_input
-from host.driver.result import same
-from host.driver.session import Session
 from host.progress import console as notes
-from host.progress import cycles, printer
+from host.progress import printer
+from sim import lockstep
+from sim.bench.cases import weight_lines
 from sim.board.settings import DRAM_PRESETS
 from sim.demo.layers import stream_bytes
 from sim.device import SimDevice
-from sim.trace import Mismatch, Retired, Tracer
+from sim.trace import Mismatch, Retired
 
 CONFIG = replace(M3VIT_TINY, name="m3vit-tiny-heads", tasks=("semseg", "depth"), task_heads=(
     HeadConfig("semseg", "semseg", 7), HeadConfig("depth", "depth", 1)))
@@ -59,16 +57,11 @@ def measured(head: HeadConfig, retired: list[Retired], symbols: tuple[Symbol, ..
 
 def needed_bytes(entries: list[Entry]) -> int:
     """Least bytes of a head: each line of its weights once, each line of DRAM that it stores or loads once."""
-    lines = {"weights": set(), "stored": set(), "loaded": set()}
+    moved: dict[Opcode, set[int]] = {Opcode.STORE: set(), Opcode.LOAD: set()}
     for entry in entries:
-        f = entry.fields
-        if entry.opcode is Opcode.STORE:
-            lines["stored"].update(range(f["offset"], f["offset"] + f["rows"]))
-        elif entry.opcode is Opcode.LOAD and f["region"] == Region.OUTPUT:
-            lines["loaded"].update(range(f["offset"], f["offset"] + f["rows"]))
-        elif "stream" in f:
-            lines["weights"].update(range(f["stream"], f["stream"] + stream_bytes(entry) // LINE))
-    return LINE * sum(map(len, lines.values()))
+        if entry.opcode in moved:
+            moved[entry.opcode].update(range(entry.fields["offset"], entry.fields["offset"] + entry.fields["rows"]))
+    return LINE * (len(weight_lines(entries)) + sum(map(len, moved.values())))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,28 +75,22 @@ def main(arguments: list[str] | None = None) -> int:
     image = compile_model(random_int_model(CONFIG, plan, seed=1), MACHINES["zcu102"])
     shape = (CONFIG.image_height, CONFIG.image_width, CONFIG.channels)
     pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
-    task, entries = "+".join(CONFIG.tasks), []
-    golden = Session(image, GoldenDevice(image.machine, trace=entries.append)).frame(pixels, task)
+    task = "+".join(CONFIG.tasks)
     device = SimDevice(image.machine, DRAM_PRESETS[options.dram],
                        progress=lambda text: notes.print(f"simulated board: {text}", highlight=False))
     try:
-        session = Session(image, device)
-        session.start(prepare_input(pixels, image.input), task)
-        tracer = Tracer(device.board, entries)
-        with cycles(f"{task} on {device.name}", sum(symbol.cycles for symbol in image.symbols[task])) as report:
-            tracer.run(session.job_limit, report)
-        result = session.finish()
+        compared = lockstep.run(image, device, pixels, task, task)
     except Mismatch as error:
         notes.print(f"The machine differs from golden: {error}")
         return 1
     finally:
         device.close()
 
-    exact = same(result, golden)
-    heads = [measured(head, tracer.retired, image.symbols[task], image) for head in CONFIG.task_heads]
+    result, exact = compared.machine, compared.exact
+    heads = [measured(head, compared.retired, image.symbols[task], image) for head in CONFIG.task_heads]
     table = Table("head (256 channels)", "cycles", "ms at 300 MHz", "array use", "DRAM bytes / needed",
                   title=f"{CONFIG.name}, {options.plan}, on {image.machine.name}: both backbones and both heads in "
-                        f"{result.cycles:,} cycles, {len(entries)} instructions compared, "
+                        f"{result.cycles:,} cycles, {len(compared.entries)} instructions compared, "
                         f"{'bit-exact' if exact else 'NOT EQUAL'}")
     for head in heads:
         table.add_row(head.task, f"{head.cycles:,}", f"{head.cycles / 300e3:.2f}", f"{head.use:.3f}",

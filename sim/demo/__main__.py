@@ -16,34 +16,20 @@ from golden.spec.machine import MACHINES
 from golden.spec.model import MODELS
 from golden.spec.program.image import Image
 from host.compiler.compile import compile_model
-from host.driver.layout import prepare_input
 from host.driver.result import same
 from host.driver.session import Session
-from host.pictures.outputs import outputs_of
+from host.pictures.outputs import outputs_of, tokens_of_experts
 from host.pictures.sheet import save_sheet
 from host.progress import console as notes
 from host.progress import cycles, printer, steps
+from sim import lockstep
 from sim.board.settings import DRAM_PRESETS
 from sim.demo import models, pictures
 from sim.demo.layers import Layer, layers
 from sim.device import SimDevice
-from sim.trace import Mismatch, Tracer
+from sim.trace import Mismatch
 
 out = printer()
-
-
-def run_task(image: Image, device: SimDevice, pixels: np.ndarray, task: str):
-    """One task on golden and on the simulated board. Returns (golden result, machine result, layers, entries)."""
-    entries = []
-    golden = Session(image, GoldenDevice(image.machine, trace=entries.append)).frame(pixels, task)
-    device.free()
-    session = Session(image, device)
-    session.start(prepare_input(pixels, image.input), task)
-    tracer = Tracer(device.board, entries)
-    expected = sum(symbol.cycles for symbol in image.symbols[task])
-    with cycles(f"{task} on {device.name}", expected) as report:
-        tracer.run(session.job_limit, report)
-    return golden, session.finish(), layers(tracer.retired, image.symbols[task]), entries
 
 
 def another_model(name: str, device: SimDevice) -> dict:
@@ -117,8 +103,8 @@ def main(arguments: list[str] | None = None) -> int:
                        progress=lambda text: notes.print(f"simulated board: {text}", highlight=False))
     try:
         for task in config.tasks:
-            golden, machine, rows, entries = run_task(image, device, pixels, task)
-            exact = same(machine, golden)
+            compared = lockstep.run(image, device, pixels, task, task)
+            machine, rows = compared.machine, layers(compared.retired, image.symbols[task])
             outputs += outputs_of(machine, config, sample)
             reference = run_float(model, pixels[None], task)[0]
             error = machine.features - reference
@@ -130,10 +116,11 @@ def main(arguments: list[str] | None = None) -> int:
             useful = sum(row.macs for row in rows) / (machine.cycles * image.machine.macs_per_cycle)
             summary[task] = {
                 "cycles": machine.cycles, "milliseconds_at_300_MHz": round(machine.cycles / 300e3, 3),
-                "array_use": round(useful, 4), "instructions_compared": len(entries), "bit_exact": bool(exact),
+                "array_use": round(useful, 4), "instructions_compared": len(compared.entries),
+                "bit_exact": compared.exact,
                 "mse_against_float": float(np.mean(error ** 2)), "mae_against_float": float(np.abs(error).mean())}
             print_facts(f"{task}: frame", summary[task])
-            if not exact:
+            if not compared.exact:
                 return 1
         if options.then:
             summary[options.then] = another_model(options.then, device)
@@ -149,8 +136,8 @@ def main(arguments: list[str] | None = None) -> int:
         pictures.save_experts(pixels, config, chosen, options.out / "experts.png")
     pictures.save_features(config, features, options.out / "features.png")
     if outputs:
-        load = {task: {layer: np.bincount(of_layer.reshape(-1), minlength=config.experts)
-                       for layer, of_layer in by_layer.items()} for task, by_layer in chosen.items()}
+        load = {task: {layer: tokens_of_experts(of_layer, config.experts) for layer, of_layer in by_layer.items()}
+                for task, by_layer in chosen.items()}
         save_sheet(pixels, outputs, options.out / "sheet.png", load, f"{config.name} on {image.machine.name}")
     (options.out / "summary.json").write_text(json.dumps(summary, indent=1))
     names = ", ".join(sorted(path.name for path in options.out.glob("*.png")))

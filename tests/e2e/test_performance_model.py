@@ -6,20 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from golden.device import GoldenDevice
 from golden.model.random_int_model import random_int_model
 from golden.spec.machine import NANO, ZCU102
 from golden.spec.model import MODELS
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
-from host.driver.layout import prepare_input
-from host.driver.session import Session
 from host.explore.routing import queues
 from host.performance.timeline import predict
+from sim import lockstep
 from sim.bench.model import by_kind, dram_model, steps
 from sim.board.settings import IDEAL, ZCU102_DDR4, DramSettings
 from sim.device import SimDevice
-from sim.trace import Tracer
 
 pytestmark = pytest.mark.rtl
 FOUR_PORTS = replace(NANO, name="nano-4-ports", ports=4, ring_lines=256)
@@ -57,17 +54,9 @@ def measured(device, config, plan, dram, tasks=1):
     task = "+".join(config.tasks[:tasks])
     rng = np.random.default_rng(5)
     pixels = rng.integers(0, 256, (config.image_height, config.image_width, 3), dtype=np.uint8)
-    entries = []
-    Session(image, GoldenDevice(image.machine, trace=entries.append)).frame(pixels, task)
-    device.free()
-    device.board.configure(dram)
-    session = Session(image, device, job_limit=LIMIT)
-    session.start(prepare_input(pixels, image.input), task)
-    tracer = Tracer(device.board, entries)
-    tracer.run(LIMIT)
-    result = session.finish()
-    spans = predict(image, task, queues(entries), dram_model(dram, image.machine))
-    return result.cycles, spans[-1].end, steps(tracer.retired, spans)
+    compared = lockstep.run(image, device, pixels, task, task, dram=dram, job_limit=LIMIT)
+    spans = predict(image, task, queues(compared.entries), dram_model(dram, image.machine))
+    return compared.machine.cycles, spans[-1].end, steps(compared.retired, spans)
 
 
 

@@ -15,8 +15,7 @@ SOURCES = [ROOT / name for name in subprocess.run(
     ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py", "*.cpp", "Makefile", "*.toml", ".ci/run"],
     cwd=ROOT, capture_output=True, text=True, check=True).stdout.split() if (ROOT / name).exists()]
 PYTHON = [path for path in SOURCES if path.suffix == ".py"]
-LONGEST, LONGEST_OF_ALL = 300, 400
-LONGER: set[str] = set()  # still to be divided, and not longer than LONGEST_OF_ALL
+LONGEST = 300
 FULLEST = 15
 LONGEST_FUNCTION = 80
 LONGER_FUNCTIONS = {  # of hw/, still to be decomposed
@@ -43,11 +42,7 @@ def test_every_source_names_its_licence(path):
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_is_too_long(path):
     lines = len(path.read_text().splitlines())
-    if str(path.relative_to(ROOT)) in LONGER:
-        assert lines <= LONGEST_OF_ALL, f"{path.name} has {lines} lines; one idea a file, at most {LONGEST_OF_ALL}."
-        assert lines > LONGEST, f"{path.name} has no more than {LONGEST} lines now: strike it from LONGER."
-    else:
-        assert lines <= LONGEST, f"{path.name} has {lines} lines; one idea a file, at most {LONGEST}."
+    assert lines <= LONGEST, f"{path.name} has {lines} lines; one idea a file, at most {LONGEST}."
 
 
 @pytest.mark.parametrize("path", [p for p in PYTHON if p.is_relative_to(ROOT / "hw")],

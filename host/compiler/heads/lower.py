@@ -14,7 +14,7 @@ from golden.spec.heads import RELU_SHIFT2, WINDOWS, HeadConfig
 from golden.spec.isa import Dest, Edge, Opcode
 from golden.spec.isa import Region as Base
 from golden.spec.program.outputs import Output
-from golden.spec.tiling import WINDOW, tiles
+from golden.spec.tiling import WINDOW
 from host.compiler import weight_stream as lay
 from host.compiler.heads.plan import Fate, Level, Placed, Room, place, plan_head
 from host.compiler.heads.shape import HeadShape, head_shape
@@ -63,18 +63,9 @@ class HeadLowering:
 
     def _norm(self) -> None:
         """The patch tokens, normalized, as the map of the first convolution."""
-        c, conv, base = self.low.config, self.levels[0].conv, self.placed[0].source
-        name = f"{self.name}.norm"
-        first = self.first + c.extra_tokens
-        payload = self.low.payload(name, lambda: lay.norm(self.low.t(f"{name}.gain"), self.low.t(f"{name}.offset")))
-        self.low.add(
-            Opcode.NORM, name, payload=payload, tokens=c.patches, whole=True,
-            reads=(Access(self.low.x, first, c.patches),), writes=(self._rows(base, c.patches * conv.stride),),
-            fields={"tokens": c.patches, "blocks": tiles(c.dim), "src_row": Row(self.low.x, first),
-                    "src_stride": self.low.x.stride, "dst_row": Row(self.maps, base), "dst_stride": conv.stride,
-                    "dst_plane": conv.rows if self.plan.norm else 0, "wide": int(self.plan.norm),
-                    "shift": self.low.number(f"{name}.shift"), "eps": self.low.number(f"{name}.eps"),
-                    "normalized_shift": self.low.number(f"{name}.normalized_shift")})
+        c, base = self.low.config, self.placed[0].source
+        self.low.norm_into(Row(self.maps, base), self._rows(base, c.patches * self.levels[0].conv.stride),
+                           f"{self.name}.norm", self.plan.norm, c.patches, self.first + c.extra_tokens, whole=True)
 
     def _rows(self, first: int, count: int) -> Access:
         return Access(self.maps, first, count)

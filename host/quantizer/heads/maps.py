@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from golden.ops.upsample import SCALE_LOG2
+from golden.spec.heads import ENLARGED_PARTS_LOG2
 from golden.spec.tables import UNSIGNED_MAX
 from golden.spec.tiling import WINDOW
 from host.quantizer import emulation
@@ -82,7 +82,8 @@ def _double(grid: Tensor, axis: int) -> Tensor:
 def doubled(grid: Tensor) -> Tensor:
     """Twice the height and width, as ``interpolate(scale_factor=2, mode="bilinear", align_corners=False)``; of bytes
     with the machine's rounding."""
-    return torch.stack([_rounded(_double(_double(picture[None].float(), 1), 2)[0] / 2 ** SCALE_LOG2, grid.dtype)
+    parts = 2 ** ENLARGED_PARTS_LOG2
+    return torch.stack([_rounded(_double(_double(picture[None].float(), 1), 2)[0] / parts, grid.dtype)
                         for picture in grid])
 
 

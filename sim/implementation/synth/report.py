@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from golden.files.whole_file import write_whole
 from host.report.synthesis import GLUE, MACHINE, MUST
 from sim.implementation.synth import depth, design, flow
 from sim.implementation.synth import resources as resources_of
@@ -95,9 +96,8 @@ _ANALYSIS = flow.digest(*(Path(module.__file__).read_text() for module in (depth
 def _kept(path: Path, make) -> Result:
     """The result in ``path``, made if need be."""
     if not path.exists():
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(make().as_json()))
-        part.rename(path)
+        result = make()
+        write_whole(path, lambda part: part.write_text(json.dumps(result.as_json())))
     return Result.from_json(json.loads(path.read_text()))
 
 

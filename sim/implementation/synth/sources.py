@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 from pathlib import Path
 
+from golden.files.whole_file import write_whole
 from golden.spec.machine import MachineConfig
 from sim.implementation.synth import design, flow
 from sim.implementation.synth.units import TOP, component
@@ -27,7 +28,5 @@ def machine(cfg: MachineConfig) -> str:
     if not path.exists():
         text = design.to_rtlil(component(TOP, cfg))
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(text)
-        part.rename(path)
+        write_whole(path, lambda part: part.write_text(text))
     return path.read_text()

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from golden.files.whole_file import write_whole
 from golden.spec.heads import HeadConfig, HeadError
 from host.pictures.animation import AnimationError, frame, save_animation
 from host.pictures.palette import class_names, colours, painted
 from host.pictures.panels import Output
-from host.pictures.sheet import pyplot, save_sheet, save_whole
+from host.pictures.sheet import pyplot, save_sheet
 
 H, W = 32, 64
 SEMSEG = HeadConfig("semseg", "semseg", 3, names=("road", "sky", "car"))
@@ -81,7 +82,7 @@ def test_an_older_file_survives_a_failure(tmp_path):
         raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space"):
-        save_whole(path, breaks)
+        write_whole(path, breaks)
     assert path.read_bytes() == b"older" and list(tmp_path.iterdir()) == [path]
 
 
