@@ -50,8 +50,9 @@ def import_(path: Source, output: Output,
 @app.command()
 def quantize(path: Source, output: Output,
              plan: Annotated[str, typer.Option(help="fast, accurate or mixed.")] = "fast",
-             images: Annotated[list[Path] | None, typer.Option(help="Calibration pictures; photographs that come "
-                                                               "with the packages when none are given.")] = None,
+             images: Annotated[list[Path] | None, typer.Option(help="Calibration pictures; when none are given, "
+                                                               "scenes for a model trained on scenes, else photographs "
+                                                               "that come with the packages.")] = None,
              crops: Annotated[int | None, typer.Option(help="How many calibration crops to make of them; by default "
                                                        "96, or less for many tokens.")] = None,
              cycle_budget: Annotated[int | None, typer.Option(help="Cycles a frame may take (mixed).")] = None,
@@ -64,9 +65,9 @@ def quantize(path: Source, output: Output,
     """Turn a float model (or a checkpoint that needs no questions) into an integer one."""
     from host.images import fitted, read_picture
     from host.importers import import_checkpoint
+    from host.models.calibration import calibration_pictures, trained_on_scenes
     from host.program import is_quantized
     from host.progress import steps
-    from host.quantizer.crops import crops as photographs
     from host.quantizer.findings import Finding
     from host.quantizer.quantize import quantize as quantized
 
@@ -74,8 +75,10 @@ def quantize(path: Source, output: Output,
         raise UsageError(f"{path} is quantized already; give the float model it was made from.")
     model = import_checkpoint(path)
     require_fit(model.config, plan, machine)
-    pictures = ([fitted(read_picture(image), model.config) for image in images] if images
-                else photographs(model.config, crops))
+    if images:
+        pictures, kind = [fitted(read_picture(image), model.config) for image in images], "given"
+    else:
+        pictures, kind = calibration_pictures(model.config, trained_on_scenes(path), crops)
     found: list[Finding] = []
     with steps(f"quantize {model.config.name}") as report:
         result = quantized(model, pictures, plan, progress=report, report=found.append, cycle_budget=cycle_budget,
@@ -87,7 +90,7 @@ def quantize(path: Source, output: Output,
                          f"written.")
     result.save(output)
     show(json_, f"{path} -> {output}", describe(result.config) | {
-        "plan": plan, "calibration_pictures": len(pictures), "bytes": output.stat().st_size,
+        "plan": plan, "calibration_pictures": len(pictures), "calibrated_on": kind, "bytes": output.stat().st_size,
         "warnings": [str(finding) for finding in found] if json_ else len(found), "written": str(output)})
 
 

@@ -23,6 +23,8 @@ def scenes(output: Annotated[Path, typer.Option("--output", "-o", help="Folder t
            count: Annotated[int, typer.Option(help="How many scenes.")] = 100,
            seed: Annotated[int, typer.Option(help="Series of scenes; training uses 0, measuring 1.")] = 1,
            first: Annotated[int, typer.Option(help="Number of the first scene.")] = 0,
+           drive: Annotated[bool, typer.Option("--drive", help="Pictures on the way through one scene, the first, "
+                                               "instead of one of each.")] = False,
            size: Size = "128x256", scheduler: Scheduler = None,
            json_: Json = False):
     """Render street scenes with a class and a depth for every pixel into a folder."""
@@ -31,7 +33,7 @@ def scenes(output: Annotated[Path, typer.Option("--output", "-o", help="Folder t
 
     height, width = size_of(size)
     with steps("scenes") as report:
-        new = write_scenes(output, count, seed, height, width, first=first, scheduler=scheduler,
+        new = write_scenes(output, count, seed, height, width, first=first, drive=drive, scheduler=scheduler,
                            report=lambda done, total: report(done, total, "scenes"))
     show(json_, f"scenes in {output}", {"folder": str(output), "scenes": count, "rendered": new, "seed": seed,
                                         "size": size})

@@ -3,14 +3,16 @@
 
 import numpy as np
 
-STREET = {
-    "road": (128, 64, 128), "pavement": (244, 35, 232), "sidewalk": (244, 35, 232), "building": (70, 70, 70),
-    "construction": (102, 102, 156), "wall": (102, 102, 156), "fence": (190, 153, 153), "pole": (153, 153, 153),
-    "sign": (220, 220, 0), "vegetation": (107, 142, 35), "tree": (107, 142, 35), "terrain": (152, 251, 152),
-    "sky": (70, 130, 180), "person": (220, 20, 60), "pedestrian": (220, 20, 60), "rider": (255, 0, 0),
-    "cyclist": (255, 0, 0), "car": (0, 0, 142), "vehicle": (0, 0, 142), "object": (250, 170, 30),
+from host.scenes.classes import CLASSES
+
+_OURS = {known.name: known.colour for known in CLASSES}
+STREET = _OURS | {
+    "sidewalk": _OURS["pavement"], "building": (70, 70, 70), "wall": _OURS["construction"], "fence": (190, 153, 153),
+    "pole": (153, 153, 153), "sign": (220, 220, 0), "tree": _OURS["vegetation"], "terrain": (152, 251, 152),
+    "pedestrian": _OURS["person"], "rider": (255, 0, 0), "cyclist": (255, 0, 0), "car": _OURS["vehicle"],
+    "object": (250, 170, 30),
 }
-"""Colours of the Cityscapes classes (Cordts et al., CVPR 2016) and of words that mean the same."""
+"""Colours of our scenes' classes, other Cityscapes classes (Cordts et al., CVPR 2016) and words that mean the same."""
 IGNORED = (0, 0, 0)
 
 

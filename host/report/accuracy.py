@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make accuracy``: compares the integer model with float, per layer and at the output, and checks thresholds.
+"""``make accuracy``: compares the integer model with float, per layer, at the output and in its tasks, with thresholds.
 
 Calibration uses photographs that are not measured; some photographs are held out for measurement. The reference
-weights are measured where they are available, seeded weights always. Exit status 1 when a threshold is missed.
+weights are measured where they are available, seeded weights always, and the street model on rendered scenes that it
+has not seen: mIoU and RMSE in float and in integers. Exit status 1 when a threshold is missed.
 """
 
 import argparse
@@ -20,9 +21,11 @@ from golden.model.synthetic import synthetic_model
 from golden.spec.model import M3VIT_TINY
 from host.images import fitted, read_picture
 from host.importers import import_checkpoint
+from host.models import default_model
 from host.progress import printer, steps
 from host.quantizer.crops import crops
 from host.quantizer.quantize import quantize
+from host.report import street as street_model
 from host.report.compare import Comparer, Comparison
 from host.report.error_pictures import save_error_by_layer
 from host.report.thresholds import HELD_OUT, Threshold, held_out, reference_thresholds, street_crops
@@ -114,7 +117,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--plan", default="all", choices=("fast", "accurate", "mixed", "all"))
     parser.add_argument("--cycle-budget", type=int, help="cycles a frame may take (mixed)")
     parser.add_argument("--crops", type=int, help="calibration crops, if not the model's default")
-    parser.add_argument("--only", choices=("seeded", "reference"), help="leave out the other one")
+    parser.add_argument("--only", choices=("seeded", "reference", "street"), help="leave out the others")
+    parser.add_argument("--scenes", type=int, default=street_model.SCENES, help="scenes for the street model")
     parser.add_argument("--out", type=Path, default=Path("out/accuracy"))
     parser.add_argument("--json", action="store_true", help="also print one JSON object")
     options = parser.parse_args(arguments)
@@ -122,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     figures: dict[str, dict] = {}
 
     folder = options.model or reference_folder()
-    if folder is not None and options.only != "seeded":
+    if folder is not None and options.only in (None, "reference"):
         model = import_checkpoint(folder)
         config = model.config
         own = options.model is not None
@@ -137,9 +141,9 @@ def main(arguments: list[str] | None = None) -> int:
             thresholds = [] if own or plan == "mixed" else reference_thresholds(plan, results, config.tasks[0])
             title = f"{config.name}, {plan}"
             figures[title] = report(title, f"{config.name}-{plan}", results, thresholds, options.out)
-    elif options.only != "seeded":
+    elif options.only in (None, "reference"):
         out.print("the reference folder is not here: only seeded weights are measured", highlight=False)
-    if options.only != "reference" and options.model is None:
+    if options.only in (None, "seeded") and options.model is None:
         model = synthetic_model(SEEDED, seed=1)
         for plan in plans:
             results = measure(model, plan, held_out(SEEDED), options.crops, options.cycle_budget)
@@ -147,6 +151,12 @@ def main(arguments: list[str] | None = None) -> int:
                         float(np.median([r.output.sqnr for r in results])), True)]
             title = f"{SEEDED.name}, {plan}"
             figures[title] = report(title, f"{SEEDED.name}-{plan}", results, thresholds, options.out)
+    if options.only in (None, "street") and options.model is None and default_model() is not None:
+        found = street_model.measure([plan for plan in plans if plan in street_model.MOST_LOSS], options.scenes)
+        out.print(street_model.table(found))
+        limits = street_model.thresholds(found)
+        out.print(threshold_table(limits, "street model: thresholds"))
+        figures["street model"] = {"thresholds": [vars(limit) | {"met": limit.met} for limit in limits], **found}
     out.print(f"pictures in {options.out}", highlight=False)
     if options.json:
         print(json.dumps(figures))

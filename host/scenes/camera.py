@@ -17,7 +17,7 @@ NEAR = 0.2
 
 @dataclass(frozen=True)
 class Camera:
-    """Camera at (0, ``y``, ``z``) that looks along x, turned by slopes: ``yaw`` to the left, ``pitch`` up, ``roll``.
+    """Camera at (``x``, ``y``, ``z``) that looks along x, turned by slopes: ``yaw`` left, ``pitch`` up, ``roll``.
 
     ``focal`` is the focal length in units of the picture's width.
     """
@@ -30,10 +30,11 @@ class Camera:
     pitch: float = 0.0
     roll: float = 0.0
     focal: float = 0.85
+    x: float = 0.0
 
     @cached_property
     def origin(self) -> np.ndarray:
-        return np.array([0.0, self.y, self.z], np.float32)
+        return np.array([self.x, self.y, self.z], np.float32)
 
     @cached_property
     def axes(self) -> np.ndarray:

@@ -37,14 +37,17 @@ class Scene:
         return (self.depth / DEPTH_STEP).astype(np.uint16)
 
 
-def scene(number: int, seed: int = 0, height: int = 128, width: int = 256) -> Scene:
-    """Scene ``number`` of the endless series ``seed``; the same bytes on every machine."""
+def scene(number: int, seed: int = 0, height: int = 128, width: int = 256, ahead: float = 0.0) -> Scene:
+    """Scene ``number`` of the endless series ``seed``, seen from ``ahead`` metres farther along the road; the same
+    bytes on every machine.
+    """
     draw = Draw(seed * 1_000_003 + number)
     street, weather = Street.drawn(draw), Weather.drawn(draw)
+    lane = -draw.between(0.2, 0.6) * street.half
+    (x, y), slope = street.place(ahead, lane)[0], float(street.middle(F(ahead))[1])
     camera = Camera(
-        height, width, y=-draw.between(0.2, 0.6) * street.half, z=draw.between(1.2, 2.3),
-        yaw=draw.between(-0.12, 0.12), pitch=draw.between(-0.1, 0.06), roll=draw.between(-0.02, 0.02),
-        focal=draw.between(0.7, 1.0))
+        height, width, y=y, z=draw.between(1.2, 2.3), yaw=draw.between(-0.12, 0.12) + slope,
+        pitch=draw.between(-0.1, 0.06), roll=draw.between(-0.02, 0.02), focal=draw.between(0.7, 1.0), x=x)
     return render(camera, street, weather, furnish(draw, street))
 
 

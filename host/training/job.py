@@ -9,7 +9,7 @@ from golden.model.store import save_float
 from golden.spec.model import ModelConfig
 from host.datasets.folder import open_folder
 from host.importers import import_checkpoint
-from host.models import default_model
+from host.models import SCENE_DATA, default_model
 from host.progress import console
 from host.progress import steps as progress
 from host.scenes.classes import CLASSES
@@ -61,7 +61,7 @@ def run(job: Job) -> dict:
     last = figures["history"][-1] if figures["history"] else {}
     notes = {"classes": plan.classes, "colours": plan.colours, "recipe": plan.recipe.to_json(), "figures": last,
              "steps": figures["steps"], "seconds": figures["seconds"],
-             "data": "street scenes" if job.data is None else job.data.name}
+             "data": SCENE_DATA if job.data is None else job.data.name}
     save_float(model, job.output, half=True, notes=notes)
     names = ("miou", "rmse", "rmse_ratio", "log_rmse", "relative_error")
     shown = {name: round(last[name], 4) for name in names if name in last}

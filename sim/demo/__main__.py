@@ -47,6 +47,18 @@ def another_model(name: str, device: SimDevice) -> dict:
             "bit_exact": same(machine, golden)}
 
 
+def all_tasks(image: Image, device: SimDevice, pixels: np.ndarray) -> dict:
+    """Figures of the program that computes all tasks of one picture, each instruction compared."""
+    task = "+".join(image.model.tasks)
+    compared = lockstep.run(image, device, pixels, task, task)
+    taken = compared.machine.cycles
+    macs = sum(row.macs for row in layers(compared.retired, image.symbols[task]))
+    return {"cycles": taken, "milliseconds_at_300_MHz": round(taken / 300e3, 3),
+            "frames_a_second_at_300_MHz": round(300e6 / taken, 1),
+            "array_use": round(macs / (taken * image.machine.macs_per_cycle), 4),
+            "instructions_compared": len(compared.entries), "bit_exact": compared.exact}
+
+
 def layer_table(task: str, rows: list[Layer], image: Image) -> Table:
     table = Table("layer", "cycles", "MAC use", "DRAM bytes", "experts hit", "tokens/expert", title=task)
     for column in table.columns[1:]:
@@ -121,6 +133,11 @@ def main(arguments: list[str] | None = None) -> int:
                 "mse_against_float": float(np.mean(error ** 2)), "mae_against_float": float(np.abs(error).mean())}
             print_facts(f"{task}: frame", summary[task])
             if not compared.exact:
+                return 1
+        if config.task_heads and "+".join(config.tasks) in image.programs:
+            together = summary["all tasks in one program"] = all_tasks(image, device, pixels)
+            print_facts("all tasks in one program: frame", together)
+            if not together["bit_exact"]:
                 return 1
         if options.then:
             summary[options.then] = another_model(options.then, device)

@@ -17,13 +17,12 @@ from host.datasets.scene_set import SceneSet
 from host.images import fitted, read_picture
 from host.importers import import_checkpoint
 from host.models import STREET_MODEL, default_model
+from host.models.calibration import calibration_pictures
 from host.quantizer import quantize as quantizer
-from host.quantizer.crops import crops, photograph
+from host.quantizer.crops import photograph
 from host.training.recipe import STREET
 from sim.runner import BUILD
 
-SCENES = 48
-"""Scenes of the training series that the street model is calibrated on."""
 SHOWN_SERIES, SHOWN = 1, 0
 """The scene to show: of a series that training has not seen."""
 
@@ -62,14 +61,6 @@ def _pixels(path: Path | None, config: ModelConfig, source: str) -> tuple[np.nda
     return fitted(photograph("motorcycle"), config), "the motorcycle photograph of scikit-image"
 
 
-def calibration(config: ModelConfig) -> list[np.ndarray]:
-    """Pictures to calibrate the quantizer with."""
-    if config.name != STREET.name:
-        return crops(config)
-    scenes = SceneSet(SCENES, 0, config.image_height, config.image_width)
-    return [scenes.read(index).image for index in range(SCENES)]
-
-
 def quantized(model: FloatModel, plan: str, progress: Callable) -> IntModel:
     """``model`` quantized under ``plan``, calibrated on scenes it was trained on, or on photographs; kept on disk by
     weights and quantizer."""
@@ -80,7 +71,8 @@ def quantized(model: FloatModel, plan: str, progress: Callable) -> IntModel:
         digest.update(source.read_bytes())
     path = BUILD.parent / "models" / f"{model.config.name}-{plan}-{digest.hexdigest()[:16]}.safetensors"
     if not path.exists():
-        result = quantizer.quantize(model, calibration(model.config), plan, progress=progress)
+        shown = calibration_pictures(model.config, model.config.name == STREET.name)[0]
+        result = quantizer.quantize(model, shown, plan, progress=progress)
         path.parent.mkdir(parents=True, exist_ok=True)
         result.save(path)
     return IntModel.load(path)

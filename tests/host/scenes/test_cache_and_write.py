@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scenes on disk: chunks for training, folders of pictures; both survive interruption and give the scenes back."""
 
+import itertools
 import json
 
 import numpy as np
@@ -53,6 +54,17 @@ def test_folder_comes_back(tmp_path, counted):
         assert np.array_equal(sample.image, wanted.image) and np.array_equal(sample.label, wanted.label)
         assert np.array_equal(sample.depth, wanted.depth)
     assert write.write_scenes(tmp_path, 3, 9, 32, 64, first=5, workers=1) == 0
+
+
+def test_a_drive_goes_along_the_road(tmp_path, counted):
+    assert write.write_scenes(tmp_path, 3, 9, 32, 64, first=5, drive=True, workers=1) == 3
+    folder = open_folder(tmp_path)
+    samples = [folder.read(place) for place in range(3)]
+    assert np.array_equal(samples[0].image, scene(5, 9, 32, 64).image)
+    assert [call[-1] for call in counted] == [0, write.METRES, 2 * write.METRES]
+    for before, after in itertools.pairwise(samples):
+        change = np.abs(before.depth - after.depth)
+        assert np.median(change[-1]) < 0.1 < 0.2 < change.max()  # the road in front of the camera stays as far
 
 
 def test_interrupted_folder_is_completed(tmp_path, counted, monkeypatch):
