@@ -12,6 +12,7 @@ UNIT   ?=
 SEED   ?= 1
 SCALE  ?= 25
 OUT    ?= out
+DEVICE ?= golden
 ARGS   ?=
 # What `make test-fast` runs; left out are tests that quantize, search or compile large models.
 FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ignore tests/host/explore/test_explore.py \
@@ -21,7 +22,7 @@ FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ign
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano accuracy verilog synth pnr bench bench-heads stalls explore train docs clean
+.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano drive accuracy verilog synth pnr bench bench-heads stalls explore train docs clean
 
 help: ## list of the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -55,13 +56,20 @@ fuzz: $(STAMP) ## random shapes and programs, golden model against RTL, on machi
 
 check: lint test ## all that CI runs
 
-demo: $(STAMP) ## a real picture, both tasks, every layer of M3ViT-Tiny in RTL, compared bit by bit
+demo: $(STAMP) ## a street picture to segmentation and depth, every instruction of the street model in RTL compared bit by bit
 	$(PY) -m sim.demo --then deit-tiny --out $(OUT)/demo $(ARGS)
 
 demo-nano: $(STAMP) ## the same with a nano model on a nano machine, in seconds
 	$(PY) -m sim.demo --model nano --machine nano --out $(OUT)/demo-nano $(ARGS)
 
-accuracy: $(STAMP) ## error of the integer model against float, layer by layer, with the thresholds
+drive: $(STAMP) ## a drive of 30 rendered frames through the street model: segmentation and depth side by side, a GIF; DEVICE=sim in RTL
+	@mkdir -p $(OUT)/drive
+	$(VENV)/bin/edge-moe scenes -o $(OUT)/drive --seed 2 --first 3 --count 30 --drive
+	$(VENV)/bin/edge-moe quantize host/models/m3vit-street.safetensors -o $(OUT)/drive/street.q.safetensors
+	$(VENV)/bin/edge-moe compile $(OUT)/drive/street.q.safetensors -o $(OUT)/drive/street.emoe
+	$(VENV)/bin/edge-moe run $(OUT)/drive/street.emoe $(OUT)/drive/image -o $(OUT)/drive/drive.gif --device $(DEVICE) $(ARGS)
+
+accuracy: $(STAMP) ## error of the integer model against float, by layer and in mIoU and RMSE of the street model, with thresholds
 	$(PY) -m host.report.accuracy --out $(OUT)/accuracy $(ARGS)
 
 verilog: $(STAMP) ## synthesizable Verilog of CONFIG (nano, small, zcu102, u280)
