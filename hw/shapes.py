@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amaranth layouts of the spec: struct layouts of its words, enums of opcodes and destinations."""
+"""Amaranth layouts of the spec: struct layouts of its words and records, sides of a strip by name."""
 
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
-from golden.spec.isa import FORMATS, Opcode
+from golden.spec.isa import FORMATS, Edge, Opcode
 from golden.spec.words import Word
 
 
@@ -24,3 +24,6 @@ def struct_of_record(record: tuple[tuple[str, str], ...]) -> data.StructLayout:
 
 INSTRUCTION: dict[Opcode, data.StructLayout] = {opcode: struct_of(word) for opcode, word in FORMATS.items()}
 """View of a 256-bit instruction, for each opcode."""
+EDGES = data.FlexibleLayout(max(Edge).bit_length(),
+                            {edge.name.lower(): data.Field(1, edge.bit_length() - 1) for edge in Edge})
+"""View of Edge bits: ``top``, ``bottom``, ``left``, ``right``."""

@@ -80,11 +80,13 @@ class ScoreIterator(wiring.Component):
         job_free = self._job(m, self.take & first_beat, multiplier)
         m.d.comb += self.ready.eq(there & (job_free | ~first_beat))
 
-        plan, place = self.plan, Signal(8)
-        row_done = self.step_last & (slice_last | (place[:2] == 3))
+        # The lane row ends with quarter 3, that is first_slice + slice_ = 3 modulo 4. The comparison does not use the
+        # sum: that leaves with the plan, and simulators would see a loop from the plan to its own `lane`.
+        plan = self.plan
+        row_done = self.step_last & (slice_last | (slice_[:2] == ~first_slice[:2]))
         m.d.comb += [
-            place.eq(first_slice + slice_), plan.source.eq(Source.KEY), plan.row.eq(key),
-            plan.first.eq((slice_ == 0) & (self.step == 0)), plan.last.eq(tile_done), plan.quarter.eq(place[:2]),
+            plan.source.eq(Source.KEY), plan.row.eq(key), plan.quarter.eq(first_slice + slice_),
+            plan.first.eq((slice_ == 0) & (self.step == 0)), plan.last.eq(tile_done),
             plan.scaled.eq(1), plan.present.eq(Cat(lane.present for lane in self.group.lanes)),
             plan.lane.eq(Mux(~row_done, LaneMove.STAY, Mux(
                 key_last, LaneMove.FREE, Mux(tile_done, LaneMove.REWIND, LaneMove.NEXT)))),

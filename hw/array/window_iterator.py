@@ -9,6 +9,7 @@ from golden.spec.machine import MachineConfig
 from golden.spec.tiling import WINDOW
 from hw.array.token_group import load_order
 from hw.interfaces import ROW_BITS
+from hw.shapes import EDGES
 
 
 class WindowIterator(wiring.Component):
@@ -53,15 +54,15 @@ class WindowIterator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        order = self.order
+        order, edges = self.order, EDGES(self.order.edges)
         column, row, line, plane = Signal(4), Signal(4), Signal(2), Signal()
         column_last, row_last, line_last, plane_last = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             column_last.eq(column == order.lanes_last + (WINDOW - 1)), row_last.eq(row == order.rows_last),
             line_last.eq(line == WINDOW - 1), plane_last.eq(plane | ~order.wide),
             self.opens.eq(column < WINDOW), self.completes.eq(column >= order.lanes_last),
-            self.beyond.eq((order.edges[0] & (line == 0)) | (order.edges[1] & line_last)
-                           | (order.edges[2] & (column == 0)) | (order.edges[3] & column_last)),
+            self.beyond.eq((edges.top & (line == 0)) | (edges.bottom & line_last)
+                           | (edges.left & (column == 0)) | (edges.right & column_last)),
             self.done.eq(column_last & row_last & line_last & plane_last),
         ]
         # Where the read lies, where the column and where the line of the window begin.

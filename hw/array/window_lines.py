@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Window lines: lines of a convolution's results, and where the source positions around a group of results lie."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
 from hw.interfaces import ROW_BITS
-from hw.shapes import INSTRUCTION
+from hw.shapes import EDGES, INSTRUCTION
 
 
 class WindowLines(wiring.Component):
@@ -57,10 +57,10 @@ class WindowLines(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        start, pitch, stride, edges = Signal(ROW_BITS), Signal(10), Signal(8), Signal(4)
+        start, pitch, stride, edges = Signal(ROW_BITS), Signal(10), Signal(8), Signal(EDGES)
         with m.If(self.begin):
             m.d.sync += [pitch.eq(self.word.pitch), stride.eq(self.word.src_stride), edges.eq(self.word.edges),
-                         start.eq(self.word.src_row - Mux(self.word.edges[2], self.word.src_stride, 0))]
+                         start.eq(self.word.src_row - Mux(EDGES(self.word.edges).left, self.word.src_stride, 0))]
         new_pass, new_line, new_group = self._results(m, edges)
 
         # Stage 1: the rows from line to line.
@@ -68,7 +68,7 @@ class WindowLines(wiring.Component):
         s1_start, s1_step, s1_stride = Signal(ROW_BITS), Signal(ROW_BITS), Signal(8)
         with m.If(self.advance):
             m.d.sync += [s1["group"].eq(self.take & new_group), s1["line"].eq(self.take & new_line),
-                         s1["pass"].eq(new_pass), s1["top"].eq(edges[0]), s1_start.eq(start),
+                         s1["pass"].eq(new_pass), s1["top"].eq(edges.top), s1_start.eq(start),
                          s1_step.eq(pitch * stride), s1_stride.eq(stride)]
 
         # Stage 2: the corner of the line's first group. Stage 3: of the group.
@@ -88,9 +88,12 @@ class WindowLines(wiring.Component):
         x, width_last, y, lines_last = Signal(10), Signal(10), Signal(8), Signal(8)
         first_line, first_group = Signal(init=1), Signal(init=1)  # of the pass, of the line
         new_line, new_group, line_end = Signal(init=1), Signal(init=1), Signal()
+        ends = Signal(EDGES)
         m.d.comb += [
             line_end.eq(x == width_last), self.line_done.eq(self.window & line_end),
-            self.edges.eq(edges & Cat(first_line, y == lines_last, first_group, line_end)),
+            ends.top.eq(edges.top & first_line), ends.bottom.eq(edges.bottom & (y == lines_last)),
+            ends.left.eq(edges.left & first_group), ends.right.eq(edges.right & line_end),
+            self.edges.eq(ends),
         ]
         with m.If(self.take):
             m.d.sync += [x.eq(x + 1), new_line.eq(0), new_group.eq(self.group_done)]

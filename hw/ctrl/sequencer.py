@@ -1,21 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sequencer: issues the instructions of a job in order, each as soon as the units it waits for are empty."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from typing import NamedTuple
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.isa import INSTRUCTION_BYTES, INSTRUCTIONS, UNIT, Opcode, Unit
+from golden.spec.isa import INSTRUCTION_BYTES, INSTRUCTIONS, UNIT, Opcode
 from golden.spec.machine import MachineConfig
+from hw.ctrl.issue_registers import UNITS, IssueRegisters
+from hw.ctrl.program_pointer import READ_CYCLES, ProgramPointer
 from hw.interfaces import ISSUE, TOKEN_BITS
 from hw.moe.expert_queues import ARRIVALS_BITS, EXPERT_BITS
 from hw.shapes import INSTRUCTION
 
-READ_CYCLES = 2
-"""Cycles from a program index to its instruction."""
-HOLD = 4
-"""Cycles after an issue in which a unit counts as busy, whatever its ``idle``."""
-UNITS = {Unit.DMA: "o_dma", Unit.NORM: "o_norm", Unit.ARRAY: "o_array", Unit.GATE: "o_gate"}
+
+class Current(NamedTuple):
+    """The instruction in hand: what a unit gets of it, its opcode, the units it goes to and those it waits for."""
+
+    issue: data.View
+    opcode: Signal
+    target: Signal
+    wait: Signal
+
+
+class Turn(NamedTuple):
+    """Whose turn it is in EXPERTS: its place in the order of arrival, its number, how many tokens it has."""
+
+    place: Signal
+    expert: Signal
+    count: Signal
 
 
 class Sequencer(wiring.Component):
@@ -24,11 +39,11 @@ class Sequencer(wiring.Component):
 
     ::
 
-        program[index] -> [instruction] -> wait & busy == 0, its register free -> [o_dma | o_norm | o_array | o_gate]
+        program[index] -> [instruction] -> wait & busy == 0, its register free -> [IssueRegisters]
                                \\-> EXPERTS: (gate empty) arrivals -> o_total; place -> arrival -> count -> body
 
-    Each unit has an issue register, so a unit that is slow to accept does not stall the others. END
-    finishes the job when every unit is empty. EXPERTS waits for the gate even when its ``wait`` does not include it.
+    END finishes the job when every unit is empty. EXPERTS waits for the gate even when its ``wait`` does not include
+    it.
 
     Timing: LATENCY cycles from a unit's ``idle`` to the issue of an instruction that waited for it; at least FETCH
     cycles from one instruction to the next.
@@ -76,119 +91,106 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        outputs = {unit: getattr(self, name) for unit, name in UNITS.items()}
-
-        # Which units are busy: an instruction is in their issue register, just accepted, or in progress.
-        busy = Signal(len(outputs))
-        for i, out in enumerate(outputs.values()):
-            hold = Signal(range(HOLD + 1), name=f"hold{i}")
-            with m.If(out.valid & out.ready):
-                m.d.sync += [out.valid.eq(0), hold.eq(HOLD)]
-            with m.Elif(hold != 0):
-                m.d.sync += hold.eq(hold - 1)
-            m.d.sync += busy[i].eq(out.valid | ~self.idle[i] | (hold != 0))
-
-        # The current instruction.
-        issue, target, wait = Signal(ISSUE), Signal(len(outputs)), Signal(len(outputs))
-        opcode = Signal(4)
-        free = Signal()
-        m.d.comb += free.eq(~(Cat(out.valid for out in outputs.values()) & target).any())
-        experts = INSTRUCTION[Opcode.EXPERTS](issue.word)
-
-        # The loop of EXPERTS.
-        in_body, body_left, body_index = Signal(), Signal(4), Signal.like(self.index)
-        total, place, limit = Signal(ARRIVALS_BITS), Signal(ARRIVALS_BITS), Signal(ARRIVALS_BITS)
-        current, current_count, body = Signal(EXPERT_BITS), Signal(TOKEN_BITS), Signal(4)
-        m.d.comb += [self.place.eq(place), self.count_expert.eq(current)]
+        units = m.submodules.units = IssueRegisters()
+        for name in UNITS.values():
+            wiring.connect(m, getattr(units, name), wiring.flipped(getattr(self, name)))
+        pointer = ProgramPointer(m, self.index, first=0)
+        now = Current(Signal(ISSUE, name="issue"), Signal(4, name="opcode"), Signal(len(UNITS), name="target"),
+                      Signal(len(UNITS), name="wait"))
+        turn = Turn(Signal(ARRIVALS_BITS, name="place"), Signal(EXPERT_BITS, name="current"),
+                    Signal(TOKEN_BITS, name="current_count"))
+        cycles, empty = Signal(range(READ_CYCLES + 1)), Signal()
+        m.d.comb += [
+            units.issue.eq(now.issue), units.target.eq(now.target), units.idle.eq(self.idle),
+            empty.eq(~(units.busy & now.wait).any()), self.place.eq(turn.place), self.count_expert.eq(turn.expert),
+        ]
+        m.d.sync += [self.retire.eq(0), self.finished.eq(0)]
         with m.If(self.o_total.ready):
             m.d.sync += self.o_total.valid.eq(0)
-
-        cycles = Signal(range(READ_CYCLES + 1))
-        m.d.sync += [self.retire.eq(0), self.finished.eq(0)]
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [self.index.eq(0), cycles.eq(READ_CYCLES)]
-                m.d.sync += [in_body.eq(0), current_count.eq(0), current.eq(0)]
+                pointer.restart()
+                m.d.sync += [cycles.eq(READ_CYCLES), turn.count.eq(0), turn.expert.eq(0)]
                 with m.If(self.start):
                     m.next = "FETCH"
-
             with m.State("FETCH"):
                 m.d.sync += cycles.eq(cycles - 1)
                 with m.If(cycles == 1):
                     m.next = "DECODE"
             with m.State("DECODE"):
-                head = INSTRUCTION[Opcode.BEGIN](self.word)
-                m.d.sync += [
-                    issue.word.eq(self.word), issue.index.eq(self.index),
-                    issue.expert.eq(current), issue.count.eq(current_count),
-                    opcode.eq(head.opcode), wait.eq(head.wait), target.eq(0),
-                ]
-                m.next = "ISSUE"
-                with m.Switch(head.opcode):
-                    for code, unit in UNIT.items():
-                        with m.Case(code):
-                            m.d.sync += target.eq(unit)
-                    with m.Case(Opcode.EXPERTS):
-                        m.d.sync += wait.eq(head.wait | INSTRUCTIONS[Opcode.EXPERTS].waits)
-                        m.next = "EXPERTS"
-                    with m.Case(Opcode.END):
-                        m.d.sync += wait.eq(~0)
-                        m.next = "END"
+                self._decode(m, now, turn)
 
             with m.State("ISSUE"):
-                with m.If(~(busy & wait).any() & free):
-                    for i, out in enumerate(outputs.values()):
-                        with m.If(target[i]):
-                            m.d.sync += [out.payload.eq(issue), out.valid.eq(1)]
-                    m.d.sync += [self.at.eq(issue.index), self.retire.eq(opcode == Opcode.BEGIN)]
+                with m.If(empty & units.free):
+                    m.d.comb += units.put.eq(1)
+                    m.d.sync += [self.at.eq(now.issue.index), self.retire.eq(now.opcode == Opcode.BEGIN)]
                     m.next = "NEXT"
             with m.State("NEXT"):
-                m.d.sync += [self.index.eq(self.index + 1), cycles.eq(READ_CYCLES), body_left.eq(body_left - 1)]
-                m.next = "FETCH"
-                with m.If(in_body & (body_left == 1)):
-                    m.d.sync += place.eq(place + 1)
-                    m.next = "SCAN"
-
-            # EXPERTS: with the gate empty, send the prefetcher their number; then one pass over the body for
-            # each.
-            with m.State("EXPERTS"):
-                m.d.sync += [
-                    total.eq(self.arrivals), limit.eq(experts.experts), place.eq(0),
-                    body.eq(experts.body), body_index.eq(self.index + 1),
-                ]
-                with m.If(~(busy & wait).any()):
-                    m.d.sync += self.at.eq(issue.index)
-                    m.next = "TOTAL"
-            with m.State("TOTAL"):
-                with m.If(~self.o_total.valid):
-                    m.d.sync += [self.o_total.valid.eq(1), self.o_total.payload.eq(total)]
-                    m.next = "SCAN"
-            with m.State("SCAN"):
+                pointer.advance()
                 m.d.sync += cycles.eq(READ_CYCLES)
-                with m.If(place == total):
-                    m.d.sync += [
-                        in_body.eq(0), current_count.eq(0), current.eq(0), self.index.eq(body_index + body),
-                        self.retire.eq(1),
-                    ]
-                    m.next = "FETCH"
-                with m.Else():
-                    m.next = "ARRIVAL"
-            with m.State("ARRIVAL"):
-                m.d.sync += current.eq(self.arrival)
-                m.next = "COUNT"
-                with m.If(self.arrival >= limit):
-                    m.d.sync += place.eq(place + 1)
+                m.next = "FETCH"
+                with m.If(pointer.at_body_end):
+                    m.d.sync += turn.place.eq(turn.place + 1)
                     m.next = "SCAN"
-            with m.State("COUNT"):
-                m.d.sync += [
-                    cycles.eq(Mux(cycles == 0, READ_CYCLES, cycles - 1)), current_count.eq(self.count), in_body.eq(1),
-                    body_left.eq(body), self.index.eq(body_index),
-                ]
-                with m.If(cycles == 0):
-                    m.next = "FETCH"
 
+            self._experts(m, now, empty, pointer, turn, cycles)
             with m.State("END"):
-                with m.If(~(busy & wait).any()):
-                    m.d.sync += [self.at.eq(issue.index), self.retire.eq(1), self.finished.eq(1)]
+                with m.If(empty):
+                    m.d.sync += [self.at.eq(now.issue.index), self.retire.eq(1), self.finished.eq(1)]
                     m.next = "IDLE"
         return m
+
+    def _decode(self, m, now: Current, turn: Turn) -> None:
+        """Take the word of the program memory; the opcode decides on the next state."""
+        head = INSTRUCTION[Opcode.BEGIN](self.word)
+        m.d.sync += [
+            now.issue.word.eq(self.word), now.issue.index.eq(self.index),
+            now.issue.expert.eq(turn.expert), now.issue.count.eq(turn.count),
+            now.opcode.eq(head.opcode), now.wait.eq(head.wait), now.target.eq(0),
+        ]
+        m.next = "ISSUE"
+        with m.Switch(head.opcode):
+            for code, unit in UNIT.items():
+                with m.Case(code):
+                    m.d.sync += now.target.eq(unit)
+            with m.Case(Opcode.EXPERTS):
+                m.d.sync += now.wait.eq(head.wait | INSTRUCTIONS[Opcode.EXPERTS].waits)
+                m.next = "EXPERTS"
+            with m.Case(Opcode.END):
+                m.d.sync += now.wait.eq(~0)
+                m.next = "END"
+
+    def _experts(self, m, now: Current, empty, pointer: ProgramPointer, turn: Turn, cycles) -> None:
+        """States of EXPERTS: with the gate empty, send the prefetcher the number of experts; then one pass over the
+        body for each, SCAN .. COUNT before it."""
+        total, limit = Signal(ARRIVALS_BITS), Signal(ARRIVALS_BITS)
+        experts = INSTRUCTION[Opcode.EXPERTS](now.issue.word)
+        with m.State("EXPERTS"):
+            pointer.note_body(experts.body)
+            m.d.sync += [total.eq(self.arrivals), limit.eq(experts.experts), turn.place.eq(0)]
+            with m.If(empty):
+                m.d.sync += self.at.eq(now.issue.index)
+                m.next = "TOTAL"
+        with m.State("TOTAL"):
+            with m.If(~self.o_total.valid):
+                m.d.sync += [self.o_total.valid.eq(1), self.o_total.payload.eq(total)]
+                m.next = "SCAN"
+        with m.State("SCAN"):
+            m.d.sync += cycles.eq(READ_CYCLES)
+            with m.If(turn.place == total):
+                pointer.leave_body()
+                m.d.sync += [turn.count.eq(0), turn.expert.eq(0), self.retire.eq(1)]
+                m.next = "FETCH"
+            with m.Else():
+                m.next = "ARRIVAL"
+        with m.State("ARRIVAL"):
+            m.d.sync += turn.expert.eq(self.arrival)
+            m.next = "COUNT"
+            with m.If(self.arrival >= limit):
+                m.d.sync += turn.place.eq(turn.place + 1)
+                m.next = "SCAN"
+        with m.State("COUNT"):
+            pointer.enter_body()
+            m.d.sync += [cycles.eq(Mux(cycles == 0, READ_CYCLES, cycles - 1)), turn.count.eq(self.count)]
+            with m.If(cycles == 0):
+                m.next = "FETCH"

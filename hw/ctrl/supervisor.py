@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Job supervisor: start, first error, watchdog, drain, and reset of the units."""
 
+from typing import NamedTuple
+
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -18,6 +20,41 @@ CHECK_CYCLES = 3
 DRAIN_CYCLES = 4
 """Cycles from ``halt`` until every engine's ``quiet`` is valid."""
 RESET_CYCLES = 4
+
+
+class Error(NamedTuple):
+    """An error: its status code, instruction and address."""
+
+    code: Signal
+    index: Signal
+    addr: Signal
+
+
+class Job(NamedTuple):
+    """The job: whether one is wanted or in progress, is to be aborted or took too long; its first error; cycles
+    ``left`` to it and ``ticks`` left to the current state; whether the bus is ``stuck`` because of it."""
+
+    wanted: Signal
+    working: Signal
+    aborting: Signal
+    timeout: Signal
+    error: Error
+    left: Signal
+    ticks: Signal
+    stuck: Signal
+
+
+class Events(NamedTuple):
+    """What the states wait for, registered: settings that no job may begin with, whether an error was raised, on the
+    bus or anywhere, and the first one by priority; whether the bus is at rest, or has been waited for too long."""
+
+    range_unset: Signal
+    misaligned: Signal
+    on_bus: Signal
+    anywhere: Signal
+    error: Error
+    resting: Signal
+    expired: Signal
 
 
 class Supervisor(wiring.Component):
@@ -64,130 +101,154 @@ class Supervisor(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        ticks = range(max(CHECK_CYCLES, DRAIN_CYCLES, RESET_CYCLES) + 1)
+        job = Job(*(Signal(name=name) for name in ("wanted", "working", "aborting", "timeout")), _error("error"),
+                  Signal(32, name="left"), Signal(ticks, name="ticks"), Signal(name="stuck"))
+        events = self._events(m, job)
+        m.d.comb += self.busy.eq(job.working | job.wanted | self.start)
+        with m.If(self.start):
+            m.d.sync += job.wanted.eq(1)
+        with m.If(self.abort):
+            m.d.sync += job.aborting.eq(1)
+        m.d.sync += [self.begin.eq(0), self.done.eq(0), self.clear.eq(0), job.timeout.eq(0)]
+        with m.If(job.ticks != 0):
+            m.d.sync += job.ticks.eq(job.ticks - 1)
+        with m.FSM():
+            self._before(m, job, events)
+            self._within(m, job, events)
+            self._after(m, job)
+        return m
 
-        # Settings, checked continuously; the result is used a few cycles after the start.
+    def _settings(self, m) -> tuple[Signal, Signal]:
+        """Settings, checked continuously; the result is used a few cycles after the start: (a bit for each window that
+        is empty, for each base address that is misaligned)"""
         half = ADDRESS_BITS // 2
         empty = Signal(len(WINDOWS))
         for n, window in enumerate(WINDOWS):
             lo, hi = getattr(self, f"{window}_lo"), getattr(self, f"{window}_hi")
-            above, equal, low = Signal(), Signal(), Signal()
+            above, equal, low = (Signal(name=f"{window}_{name}") for name in ("above", "equal", "low"))
             m.d.sync += [
                 above.eq(hi[half:] > lo[half:]), equal.eq(hi[half:] == lo[half:]), low.eq(hi[:half] > lo[:half]),
                 empty[n].eq(~(above | equal & low)),
             ]
         misaligned = Signal(len(self.bases))
         m.d.sync += misaligned.eq(Cat((getattr(self, name) & (LINE - 1)) != 0 for name in self.bases))
+        return empty, misaligned
 
-        # Everything that can go wrong, first by priority, registered.
-        timeout, aborting = Signal(), Signal()
-        s1_any, s1_code, s1_addr, s1_index = Signal(), Signal(8), Signal(ADDRESS_BITS), Signal(16)
-        s1_bus = Signal()
-        m.d.sync += [s1_any.eq(0), s1_index.eq(self.at), s1_addr.eq(0),
-                     s1_bus.eq(Cat(fault.valid for fault in self.bus_fault).any())]
+    def _events(self, m, job: Job) -> Events:
+        """Everything that can go wrong, the first by priority."""
+        error, anywhere, on_bus = _error("s1"), Signal(name="s1_any"), Signal(name="s1_bus")
+        resting, expired = Signal(name="resting"), Signal(name="expired")
+        m.d.sync += [
+            anywhere.eq(0), error.index.eq(self.at), error.addr.eq(0),
+            on_bus.eq(Cat(fault.valid for fault in self.bus_fault).any()),
+            resting.eq(self.quiet.all()), expired.eq(self.expired.any()),
+        ]
 
         def raised(condition, code, *more):
             with m.If(condition):
-                m.d.sync += [s1_any.eq(1), s1_code.eq(code), *more]
+                m.d.sync += [anywhere.eq(1), error.code.eq(code), *more]
 
-        raised(aborting, Status.ABORTED)
-        raised(timeout, Status.JOB_TIMEOUT)
+        raised(job.aborting, Status.ABORTED)
+        raised(job.timeout, Status.JOB_TIMEOUT)
         for n, fault in enumerate(self.bus_fault):
-            raised(self.expired[n], Status.BUS_TIMEOUT, s1_addr.eq(fault.addr))
+            raised(self.expired[n], Status.BUS_TIMEOUT, error.addr.eq(fault.addr))
         for fault in self.local_fault:
-            raised(fault.valid, fault.code, s1_index.eq(fault.index))
-        raised(self.program_fault, self.program_code, s1_index.eq(self.program_index))
+            raised(fault.valid, fault.code, error.index.eq(fault.index))
+        raised(self.program_fault, self.program_code, error.index.eq(self.program_index))
         for fault in reversed(list(self.bus_fault)):
-            raised(fault.valid, fault.code, s1_addr.eq(fault.addr), s1_index.eq(fault.index))
+            raised(fault.valid, fault.code, error.addr.eq(fault.addr), error.index.eq(fault.index))
+        empty, misaligned = self._settings(m)
+        return Events(empty.any(), misaligned.any(), on_bus, anywhere, error, resting, expired)
 
-        code, err_index, err_addr = Signal(8), Signal(16), Signal(ADDRESS_BITS)
-        ticks, left = Signal(range(max(CHECK_CYCLES, DRAIN_CYCLES, RESET_CYCLES) + 1)), Signal(32)
-        stuck, resting, expired = Signal(), Signal(), Signal()
-        working, wanted = Signal(), Signal()
-        m.d.comb += self.busy.eq(working | wanted | self.start)
-        with m.If(self.start):
-            m.d.sync += wanted.eq(1)
-        with m.If(self.abort):
-            m.d.sync += aborting.eq(1)
-        m.d.sync += [resting.eq(self.quiet.all()), expired.eq(self.expired.any()), self.begin.eq(0), self.done.eq(0),
-                     self.clear.eq(0), timeout.eq(0)]
-        with m.If(ticks != 0):
-            m.d.sync += ticks.eq(ticks - 1)
-
-        def halt(state):
-            m.d.sync += [self.halt.eq(1), ticks.eq(DRAIN_CYCLES)]
-            m.next = state
-
-        def keep_error():
-            m.d.sync += [code.eq(s1_code), err_index.eq(s1_index), err_addr.eq(s1_addr)]
-
-        def give_up():
-            m.d.sync += [stuck.eq(1), code.eq(Status.DRAIN_TIMEOUT)]
-            m.next = "FINISH"
-
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.sync += [code.eq(Status.OK), err_index.eq(0), err_addr.eq(0), ticks.eq(CHECK_CYCLES),
-                             left.eq(self.job_limit)]
-                with m.If(wanted):
-                    m.d.sync += [working.eq(1), wanted.eq(0), aborting.eq(0), self.clear.eq(1),
-                                 self.run_id.eq(self.run_id + 1)]
+    def _before(self, m, job: Job, events: Events) -> None:
+        """States until the front end begins: a bus at rest, units in reset, the settings checked."""
+        error = job.error
+        with m.State("IDLE"):
+            m.d.sync += [error.code.eq(Status.OK), error.index.eq(0), error.addr.eq(0), job.ticks.eq(CHECK_CYCLES),
+                         job.left.eq(self.job_limit)]
+            with m.If(job.wanted):
+                m.d.sync += [job.working.eq(1), job.wanted.eq(0), job.aborting.eq(0), self.clear.eq(1),
+                             self.run_id.eq(self.run_id + 1)]
+                m.next = "CHECK"
+                with m.If(job.stuck):
+                    self._give_up(m, job)
+                with m.Elif(~events.resting):
+                    self._halt(m, job, "SETTLE")
+            with m.Elif(job.stuck & events.resting):
+                m.d.sync += job.ticks.eq(RESET_CYCLES)
+                m.next = "RESET"
+        with m.State("SETTLE"):
+            with m.If(job.ticks == 0):
+                with m.If(events.resting):
+                    m.d.sync += [self.halt.eq(0), job.ticks.eq(CHECK_CYCLES)]
                     m.next = "CHECK"
-                    with m.If(stuck):
-                        give_up()
-                    with m.Elif(~resting):
-                        halt("SETTLE")
-                with m.Elif(stuck & resting):
-                    m.d.sync += ticks.eq(RESET_CYCLES)
-                    m.next = "RESET"
-            with m.State("SETTLE"):
-                with m.If(ticks == 0):
-                    with m.If(resting):
-                        m.d.sync += [self.halt.eq(0), ticks.eq(CHECK_CYCLES)]
-                        m.next = "CHECK"
-                    with m.Elif(expired):
-                        give_up()
+                with m.Elif(events.expired):
+                    self._give_up(m, job)
 
-            with m.State("CHECK"):
-                # A protocol violation while no job ran, on a bus that is quiet now, is forgotten.
-                m.d.sync += self.reset.eq(ticks != 0)
-                with m.If(ticks == 0):
-                    with m.If(empty.any()):
-                        m.d.sync += code.eq(Status.RANGE_UNSET)
-                        halt("DRAIN")
-                    with m.Elif(misaligned.any()):
-                        m.d.sync += code.eq(Status.MISALIGNED)
-                        halt("DRAIN")
-                    with m.Else():
-                        m.d.sync += self.begin.eq(1)
-                        m.next = "RUN"
-            with m.State("RUN"):
-                m.d.sync += [timeout.eq(left == 0), left.eq(Mux(left == 0, 0, left - 1))]
-                with m.If(s1_any):
-                    keep_error()
-                with m.If(s1_any | self.finished):
-                    halt("DRAIN")
-            with m.State("DRAIN"):
-                with m.If(s1_bus & (code == Status.OK)):
-                    keep_error()
-                with m.If(ticks == 0):
-                    with m.If(resting):
-                        m.d.sync += ticks.eq(RESET_CYCLES)
-                        m.next = "RESET"
-                    with m.Elif(expired):
-                        give_up()
-            with m.State("RESET"):
-                m.d.sync += self.reset.eq(ticks != 0)
-                with m.If(ticks == 0):
-                    m.d.sync += [stuck.eq(0), self.halt.eq(0)]
-                    with m.If(working):
-                        m.next = "FINISH"
-                    with m.Else():
-                        m.d.sync += self.drained.eq(1)
-                        m.next = "IDLE"
-            with m.State("FINISH"):
-                m.d.sync += [
-                    working.eq(0), self.done.eq(1), self.code.eq(code), self.drained.eq(~stuck),
-                    self.err_index.eq(err_index), self.err_addr.eq(err_addr),
-                ]
-                m.next = "IDLE"
-        return m
+        with m.State("CHECK"):
+            # A protocol violation while no job ran, on a bus that is quiet now, is forgotten.
+            m.d.sync += self.reset.eq(job.ticks != 0)
+            with m.If(job.ticks == 0):
+                with m.If(events.range_unset):
+                    m.d.sync += error.code.eq(Status.RANGE_UNSET)
+                    self._halt(m, job, "DRAIN")
+                with m.Elif(events.misaligned):
+                    m.d.sync += error.code.eq(Status.MISALIGNED)
+                    self._halt(m, job, "DRAIN")
+                with m.Else():
+                    m.d.sync += self.begin.eq(1)
+                    m.next = "RUN"
+
+    def _within(self, m, job: Job, events: Events) -> None:
+        """States of a job that runs, until the bus is at rest after it."""
+        with m.State("RUN"):
+            m.d.sync += [job.timeout.eq(job.left == 0), job.left.eq(Mux(job.left == 0, 0, job.left - 1))]
+            with m.If(events.anywhere):
+                _keep(m, job, events)
+            with m.If(events.anywhere | self.finished):
+                self._halt(m, job, "DRAIN")
+        with m.State("DRAIN"):
+            with m.If(events.on_bus & (job.error.code == Status.OK)):
+                _keep(m, job, events)
+            with m.If(job.ticks == 0):
+                with m.If(events.resting):
+                    m.d.sync += job.ticks.eq(RESET_CYCLES)
+                    m.next = "RESET"
+                with m.Elif(events.expired):
+                    self._give_up(m, job)
+
+    def _after(self, m, job: Job) -> None:
+        """States in which the units are reset, also without a job once a stuck bus is quiet, and the result is told."""
+        with m.State("RESET"):
+            m.d.sync += self.reset.eq(job.ticks != 0)
+            with m.If(job.ticks == 0):
+                m.d.sync += [job.stuck.eq(0), self.halt.eq(0)]
+                with m.If(job.working):
+                    m.next = "FINISH"
+                with m.Else():
+                    m.d.sync += self.drained.eq(1)
+                    m.next = "IDLE"
+        with m.State("FINISH"):
+            m.d.sync += [
+                job.working.eq(0), self.done.eq(1), self.code.eq(job.error.code), self.drained.eq(~job.stuck),
+                self.err_index.eq(job.error.index), self.err_addr.eq(job.error.addr),
+            ]
+            m.next = "IDLE"
+
+    def _halt(self, m, job: Job, state: str) -> None:
+        m.d.sync += [self.halt.eq(1), job.ticks.eq(DRAIN_CYCLES)]
+        m.next = state
+
+    def _give_up(self, m, job: Job) -> None:
+        m.d.sync += [job.stuck.eq(1), job.error.code.eq(Status.DRAIN_TIMEOUT)]
+        m.next = "FINISH"
+
+
+def _error(name: str) -> Error:
+    return Error(Signal(8, name=f"{name}_code"), Signal(16, name=f"{name}_index"),
+                 Signal(ADDRESS_BITS, name=f"{name}_addr"))
+
+
+def _keep(m, job: Job, events: Events) -> None:
+    m.d.sync += [kept.eq(raised) for kept, raised in zip(job.error, events.error, strict=True)]

@@ -5,21 +5,15 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.isa import INSTRUCTION_BYTES, INSTRUCTIONS, STREAM_BITS, Opcode
-from golden.spec.machine import NORM_PARAM_LINES, PARAM_LINES, SLICE, SLICE_LINES, TN, MachineConfig
+from golden.spec.isa import INSTRUCTION_BYTES, INSTRUCTIONS, Opcode
+from golden.spec.machine import MachineConfig
 from hw.ctrl.credits import Credits
-from hw.dma.weight_lines import CHUNK, CHUNK_LINES, ROUTE, Destination
+from hw.ctrl.expert_lines import ExpertLines
+from hw.ctrl.program_pointer import READ_CYCLES, ProgramPointer
+from hw.ctrl.weight_segments import WeightSegments
+from hw.dma.weight_lines import CHUNK, ROUTE
 from hw.moe.expert_queues import ARRIVALS_BITS, EXPERT_BITS, ROUND_BITS
 from hw.shapes import INSTRUCTION
-
-READ_CYCLES = 2
-"""Cycles from a program index to its instruction."""
-
-
-def _times(value, factor: int):
-    """A product by shifts and additions; the factors have two bits set."""
-    high = 1 << factor.bit_length() - 1
-    return value * high + value * (factor - high)
 
 
 class WeightPrefetcher(wiring.Component):
@@ -82,165 +76,124 @@ class WeightPrefetcher(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        view = {opcode: layout(self.word) for opcode, layout in INSTRUCTION.items()}
-
-        # The current instruction. `start_line` is its first line, `line` the next line to request.
-        opcode = Signal(4)
-        start_line, line, fresh = Signal(STREAM_BITS), Signal(STREAM_BITS), Signal(init=1)
-        tiles, slices, blocks, heads, head_slices = Signal(8), Signal(9), Signal(9), Signal(6), Signal(4)
-        reuse = Signal()
-        # EXPERTS: place of the current expert in the order of arrival, its line, and the body.
-        place, rounds, limit = Signal(ARRIVALS_BITS), Signal(ROUND_BITS), Signal(ARRIVALS_BITS)
-        experts_line, pitch, expert_line = (Signal(STREAM_BITS, name=name) for name in (
-            "experts_line", "pitch", "expert_line"))
-        multiple, factor = Signal(STREAM_BITS), Signal(EXPERT_BITS)
-        named, over = Signal(), Signal()
-        in_body, body, body_left, body_index = Signal(), Signal(4), Signal(4), Signal.like(self.index)
-
-        # The current segment.
-        destination, left = Signal(Destination), Signal(ROUTE["lines"].width)
-        jump, whole, last = Signal(), Signal(), Signal()
-        m.d.comb += [self.o_route.payload.destination.eq(destination), self.o_route.payload.lines.eq(left)]
-
-        m.d.comb += self.place.eq(place)
-        m.d.sync += [named.eq((self.round == rounds) & (place < self.arrivals) | self.i_total.valid),
-                     over.eq(self.i_total.valid & (place == self.i_total.payload))]
-
-        m.submodules.credit = credit = Credits(self.cfg)
+        pointer, segments, experts = ProgramPointer(m, self.index, first=1), WeightSegments(m), ExpertLines(m)
+        credit = self._credits(m, segments)
+        opcode, wait = Signal(4), Signal(range(READ_CYCLES + 1))
         m.d.comb += [
-            credit.ring_release.eq(Mux(self.ring_release_en, self.ring_release, 0)),
-            credit.param_release.eq(self.param_release), credit.norm_release.eq(self.norm_release),
-            credit.multipliers_release.eq(self.multipliers_release),
+            self.o_route.payload.destination.eq(segments.destination), self.o_route.payload.lines.eq(segments.left),
+            self.o_chunk.payload.line.eq(segments.line), self.o_chunk.payload.lines.eq(segments.lines),
+            self.o_chunk.payload.jump.eq(segments.jump), self.place.eq(experts.place),
         ]
-        lines = Signal(range(CHUNK_LINES + 1))
-        m.d.comb += [
-            lines.eq(Mux(whole, CHUNK_LINES, left[:CHUNK_LINES.bit_length() - 1])),
-            self.o_chunk.payload.line.eq(line), self.o_chunk.payload.lines.eq(lines),
-            self.o_chunk.payload.jump.eq(jump), credit.destination.eq(destination),
-        ]
-
-        wait = Signal(range(READ_CYCLES + 1))
+        experts.watch(self.round, self.arrivals, self.i_total)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [self.index.eq(1), wait.eq(READ_CYCLES), fresh.eq(1), in_body.eq(0), rounds.eq(0)]
+                pointer.restart()
+                segments.restart()
+                experts.restart()
+                m.d.sync += wait.eq(READ_CYCLES)
                 with m.If(self.start):
                     m.next = "FETCH"
-
             with m.State("FETCH"):
                 m.d.sync += wait.eq(wait - 1)
                 with m.If(wait == 1):
                     m.next = "DECODE"
             with m.State("DECODE"):
                 m.d.sync += opcode.eq(self.word[:4])
-                with m.Switch(self.word[:4]):
-                    with m.Case(Opcode.LINEAR):
-                        v = view[Opcode.LINEAR]
-                        m.d.sync += [start_line.eq(v.stream), tiles.eq(v.tiles), slices.eq(v.slices),
-                                     reuse.eq(v.reuse_weights)]
-                        m.next = "PLACE"
-                    with m.Case(Opcode.NORM):
-                        v = view[Opcode.NORM]
-                        m.d.sync += [start_line.eq(v.stream), blocks.eq(v.blocks)]
-                        m.next = "PLACE"
-                    with m.Case(Opcode.ATTENTION):
-                        v = view[Opcode.ATTENTION]
-                        m.d.sync += [start_line.eq(v.stream), heads.eq(v.heads), head_slices.eq(v.head_slices)]
-                        m.next = "PLACE"
-                    with m.Case(Opcode.EXPERTS):
-                        v = view[Opcode.EXPERTS]
-                        m.d.sync += [experts_line.eq(v.stream), pitch.eq(v.pitch), limit.eq(v.experts), body.eq(v.body),
-                                     body_index.eq(self.index + 1), place.eq(0)]
-                        m.next = "SETTLE"
-                    with m.Case(Opcode.GATE):
-                        m.d.sync += rounds.eq(rounds + ~view[Opcode.GATE].append)
-                        m.next = "NEXT"
-                    with m.Case(*(code for code, record in INSTRUCTIONS.items()
-                                  if record.unit and not record.streams and code is not Opcode.GATE)):
-                        m.next = "NEXT"
-                    with m.Default():
-                        m.next = "END"
-
-            # Where its lines begin: a body's streams count from the expert's part.
-            with m.State("PLACE"):
-                with m.If(in_body):
-                    m.d.sync += start_line.eq(start_line + expert_line)
-                m.next = "COMPARE"
-                # 6 x 4 bits by shifts and additions: a DSP would be wasted on it.
-                partial = [Mux(head_slices[n], heads << n, 0) for n in range(len(head_slices))]
-                with m.If(opcode == Opcode.ATTENTION):
-                    m.d.sync += blocks.eq(((partial[0] + partial[1]) + (partial[2] + partial[3])) * SLICE // TN)
-            with m.State("COMPARE"):
-                m.d.sync += [line.eq(start_line), jump.eq(fresh | (start_line != line)), fresh.eq(0)]
-                with m.Switch(opcode):
-                    with m.Case(Opcode.LINEAR):
-                        m.d.sync += [destination.eq(Destination.PARAM), left.eq(PARAM_LINES)]
-                    with m.Case(Opcode.NORM):
-                        m.d.sync += [destination.eq(Destination.NORM), left.eq(_times(blocks, NORM_PARAM_LINES))]
-                    with m.Default():
-                        m.d.sync += [destination.eq(Destination.MULTIPLIERS), left.eq(1)]
-                m.next = "ROUTE"
-
-            # Segments.
-            with m.State("ROUTE"):
-                m.d.comb += self.o_route.valid.eq(1)
-                with m.If(self.o_route.ready):
-                    m.next = "CREDIT"
-            with m.State("CREDIT"):
-                m.d.sync += [whole.eq(left >= CHUNK_LINES), last.eq(left <= CHUNK_LINES)]
-                with m.If(credit.possible):
-                    m.next = "CHUNK"
-            with m.State("CHUNK"):
-                m.d.comb += self.o_chunk.valid.eq(1)
-                with m.If(self.o_chunk.ready):
-                    m.d.comb += credit.taken.eq(lines)
-                    m.d.sync += [left.eq(left - lines), line.eq(line + lines), jump.eq(0)]
-                    m.next = "CREDIT"
-                    with m.If(last):
-                        m.next = "SEGMENT"
-            with m.State("SEGMENT"):
-                m.next = "ROUTE"
-                with m.If((opcode == Opcode.LINEAR) & (destination == Destination.PARAM)):
-                    m.d.sync += [destination.eq(Destination.RING), left.eq(slices * SLICE_LINES), tiles.eq(tiles - 1)]
-                    with m.If(reuse & (tiles == 1)):
-                        m.next = "NEXT"
-                    with m.Elif(reuse):  # the weights are in the ring: on to the next tile's parameters
-                        m.d.sync += [destination.eq(Destination.PARAM), left.eq(PARAM_LINES), jump.eq(1),
-                                     line.eq(line + slices * SLICE_LINES)]
-                with m.Elif((opcode == Opcode.LINEAR) & (tiles != 0)):
-                    m.d.sync += [destination.eq(Destination.PARAM), left.eq(PARAM_LINES)]
-                with m.Elif((opcode == Opcode.ATTENTION) & (destination == Destination.MULTIPLIERS)):
-                    m.d.sync += [destination.eq(Destination.PARAM), left.eq(_times(blocks, PARAM_LINES))]
-                with m.Else():
-                    m.next = "NEXT"
+                self._decode(m, pointer, segments, experts)
+            self._segments(m, opcode, pointer, segments, experts, credit)
 
             with m.State("NEXT"):
-                m.d.sync += [self.index.eq(self.index + 1), wait.eq(READ_CYCLES), body_left.eq(body_left - 1)]
+                pointer.advance()
+                m.d.sync += wait.eq(READ_CYCLES)
                 m.next = "FETCH"
-                with m.If(in_body & (body_left == 1)):
-                    m.d.sync += place.eq(place + 1)
+                with m.If(pointer.at_body_end):
+                    experts.advance()
                     m.next = "SETTLE"
-
-            # EXPERTS. `named` and `over` refer to the place of the previous cycle.
-            with m.State("SETTLE"):
-                m.next = "NAMED"
-            with m.State("NAMED"):
-                m.d.sync += [wait.eq(READ_CYCLES), body_left.eq(body), self.index.eq(body_index), in_body.eq(1),
-                             multiple.eq(pitch), expert_line.eq(experts_line), factor.eq(self.arrival)]
-                with m.If(over):
-                    m.d.comb += self.i_total.ready.eq(1)
-                    m.d.sync += [in_body.eq(0), self.index.eq(body_index + body)]
-                    m.next = "FETCH"
-                with m.Elif(named):
-                    m.next = "LINE"
-                    with m.If(self.arrival >= limit):
-                        m.d.sync += place.eq(place + 1)
-                        m.next = "SETTLE"
-            with m.State("LINE"):
-                m.d.sync += [multiple.eq(multiple << 1), factor.eq(factor >> 1)]
-                with m.If(factor[0]):
-                    m.d.sync += expert_line.eq(expert_line + multiple)
-                with m.If(factor == 0):
-                    m.next = "FETCH"
+            self._experts(m, pointer, experts, wait)
             with m.State("END"):
                 pass
         return m
+
+    def _credits(self, m, segments: WeightSegments) -> Credits:
+        """The credit counters, with all that is released."""
+        m.submodules.credit = credit = Credits(self.cfg)
+        m.d.comb += [
+            credit.ring_release.eq(Mux(self.ring_release_en, self.ring_release, 0)),
+            credit.param_release.eq(self.param_release), credit.norm_release.eq(self.norm_release),
+            credit.multipliers_release.eq(self.multipliers_release), credit.destination.eq(segments.destination),
+        ]
+        return credit
+
+    def _decode(self, m, pointer: ProgramPointer, segments: WeightSegments, experts: ExpertLines) -> None:
+        """Take from the word what its opcode has; the opcode decides on the next state."""
+        view = {opcode: layout(self.word) for opcode, layout in INSTRUCTION.items()}
+        streams = {Opcode.LINEAR: segments.linear, Opcode.NORM: segments.norm, Opcode.ATTENTION: segments.attention}
+        with m.Switch(self.word[:4]):
+            for code, take in streams.items():
+                with m.Case(code):
+                    take(view[code])
+                    m.next = "PLACE"
+            with m.Case(Opcode.EXPERTS):
+                experts.begin(view[Opcode.EXPERTS])
+                pointer.note_body(view[Opcode.EXPERTS].body)
+                m.next = "SETTLE"
+            with m.Case(Opcode.GATE):
+                experts.gate(view[Opcode.GATE])
+                m.next = "NEXT"
+            with m.Case(*(code for code, record in INSTRUCTIONS.items()
+                          if record.unit and not record.streams and code is not Opcode.GATE)):
+                m.next = "NEXT"
+            with m.Default():
+                m.next = "END"
+
+    def _segments(self, m, opcode, pointer: ProgramPointer, segments: WeightSegments, experts: ExpertLines,
+                  credit: Credits) -> None:
+        """States of an instruction with lines: its place, then segments, each announced and requested in chunks."""
+        with m.State("PLACE"):
+            segments.locate(opcode, pointer.in_body, experts.line)
+            m.next = "COMPARE"
+        with m.State("COMPARE"):
+            segments.begin(opcode)
+            m.next = "ROUTE"
+
+        with m.State("ROUTE"):
+            m.d.comb += self.o_route.valid.eq(1)
+            with m.If(self.o_route.ready):
+                m.next = "CREDIT"
+        with m.State("CREDIT"):
+            segments.measure()
+            with m.If(credit.possible):
+                m.next = "CHUNK"
+        with m.State("CHUNK"):
+            m.d.comb += self.o_chunk.valid.eq(1)
+            with m.If(self.o_chunk.ready):
+                segments.take()
+                m.d.comb += credit.taken.eq(segments.lines)
+                m.next = "CREDIT"
+                with m.If(segments.last):
+                    m.next = "SEGMENT"
+        with m.State("SEGMENT"):
+            m.next = "ROUTE"
+            segments.follow(opcode, over="NEXT")
+
+    def _experts(self, m, pointer: ProgramPointer, experts: ExpertLines, wait) -> None:
+        """States of EXPERTS: once the gate has named the expert, its line and a pass over the body."""
+        with m.State("SETTLE"):
+            m.next = "NAMED"
+        with m.State("NAMED"):
+            m.d.sync += wait.eq(READ_CYCLES)
+            pointer.enter_body()
+            foreign = experts.load(self.arrival)
+            with m.If(experts.over):
+                m.d.comb += self.i_total.ready.eq(1)
+                pointer.leave_body()
+                m.next = "FETCH"
+            with m.Elif(experts.named):
+                m.next = "LINE"
+                with m.If(foreign):
+                    experts.advance()
+                    m.next = "SETTLE"
+        with m.State("LINE"):
+            complete = experts.multiply()
+            with m.If(complete):
+                m.next = "FETCH"

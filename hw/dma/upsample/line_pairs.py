@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import Opcode
 from hw.interfaces import ROW_BITS
-from hw.shapes import INSTRUCTION
+from hw.shapes import EDGES, INSTRUCTION
 
 STRIP = INSTRUCTION[Opcode.UPSAMPLE]
 ROWS_BITS, WIDTH_BITS = STRIP["rows"].width, STRIP["width"].width
@@ -48,7 +48,7 @@ class LinePairs(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         strip, pair = self.strip, self.o.payload
-        top_edge, bottom_edge, left_edge, right_edge = (strip.edges[side] for side in range(4))
+        edges = EDGES(strip.edges)
         width, factor = Signal(WIDTH_BITS + 1), Signal(ROWS_BITS)
         line_rows, result_rows = Signal(ROW_BITS), Signal(ROW_BITS)
         source_line, result_line = Signal(ROW_BITS), Signal(ROW_BITS)
@@ -63,10 +63,10 @@ class LinePairs(wiring.Component):
                     m.next = "BEGIN"
             with m.State("BEGIN"):
                 m.d.sync += [
-                    width.eq(2 * (strip.width - 1) + left_edge + right_edge), factor.eq(strip.rows),
+                    width.eq(2 * (strip.width - 1) + edges.left + edges.right), factor.eq(strip.rows),
                     line_rows.eq(0), result_rows.eq(0), bits.eq(ROWS_BITS - 1),
                     source_line.eq(strip.src_row), result_line.eq(strip.dst_row),
-                    single.eq(top_edge), pairs.eq(strip.lines - 2 + top_edge + bottom_edge),
+                    single.eq(edges.top), pairs.eq(strip.lines - 2 + edges.top + edges.bottom),
                 ]
                 m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
@@ -95,7 +95,7 @@ class LinePairs(wiring.Component):
                     m.d.sync += [pair[name].eq(pair[name] + 1) for name in ("top", "bottom", "first", "second")]
                     m.d.sync += rows.eq(rows - 1)
                     with m.If(rows == 0):
-                        m.d.sync += [pairs.eq(pairs - 1), single.eq((pairs == 1) & bottom_edge)]
+                        m.d.sync += [pairs.eq(pairs - 1), single.eq((pairs == 1) & edges.bottom)]
                         m.next = "LINES"
                         with m.If(pairs == 0):
                             m.next = "IDLE"

@@ -10,6 +10,7 @@ from hw.dma.upsample.line_pairs import STRIP, LinePairs
 from hw.dma.upsample.steps import Steps
 from hw.dma.upsample.strip_reader import StripReader
 from hw.interfaces import LINE_BITS, OPERAND_WRITE, ROW_BITS
+from hw.shapes import EDGES
 
 
 class Upsample(wiring.Component):
@@ -57,11 +58,12 @@ class Upsample(wiring.Component):
         m.submodules.steps = steps = Steps()
         m.submodules.lanes = lanes = Lanes()
         strip, start = Signal(STRIP), Signal()
+        edges = EDGES(strip.edges)
         m.d.comb += [
             self.i.ready.eq(self.idle), start.eq(self.i.valid & self.i.ready),
             pairs.start.eq(start), pairs.strip.eq(strip), reader.rows.eq(strip.rows), reader.width.eq(strip.width),
-            steps.rows.eq(strip.rows), steps.width.eq(strip.width), steps.left.eq(strip.edges[2]),
-            steps.right.eq(strip.edges[3]),
+            steps.rows.eq(strip.rows), steps.width.eq(strip.width), steps.left.eq(edges.left),
+            steps.right.eq(edges.right),
         ]
         with m.If(start):
             m.d.sync += [strip.eq(self.i.payload), self.idle.eq(0)]
