@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden.spec.model import ModelConfig
-from host.quantizer.crops import crop, photograph
+from host.images import crop
+from host.quantizer.crops import photograph
 from host.report.compare import Comparison
 
 HELD_OUT = ("coffee", "rocket", "astronaut")
