@@ -11,7 +11,7 @@ import numpy as np
 
 from golden.spec.heads import HEAD_KINDS
 from golden.spec.machine import ABI_VERSION, MACHINES, PAGE
-from golden.spec.program.container import MAGIC, BadMagic
+from golden.spec.program.container import BadMagic
 from golden.spec.program.image import Image
 from golden.spec.program.outputs import FEATURES, LOGITS
 from golden.spec.regs import Ctrl, StatusBits
@@ -255,11 +255,13 @@ class Session:
 
 
 def _read(path: Path) -> Image:
-    data = path.read_bytes()
-    if path.suffix == ".safetensors" and not data.startswith(MAGIC):
+    try:
+        return Image.load(path)
+    except BadMagic:
+        if path.suffix != ".safetensors":
+            raise
         raise BadMagic(f"{path} is a model, not a program for a machine: compile it with `edge-moe compile {path} "
-                       f"--machine NAME -o PROGRAM.emoe`, or in Python with host.program.program_of.")
-    return Image.from_bytes(data)
+                       f"--machine NAME -o PROGRAM.emoe`, or in Python with host.program.program_of.") from None
 
 
 def _pages(size: int) -> int:
