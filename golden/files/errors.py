@@ -42,6 +42,10 @@ class BadHeader(ModelFileError):
     """An invalid header: absurd length, broken JSON, offsets that overlap or leave holes."""
 
 
+class DamagedFile(ModelFileError):
+    """A file whose content is not what was written."""
+
+
 class PickleRefused(ModelFileError):
     """A checkpoint that can only be read by executing what it contains; nothing was executed."""
 
