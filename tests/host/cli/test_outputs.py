@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from PIL import Image as Picture
 
 from golden.files import whole_file
 from golden.files.whole_file import write_whole
@@ -179,6 +180,24 @@ def test_a_picture_that_is_none_is_refused_before_a_simulator_is_built(edge_moe,
     monkeypatch.setattr(SimDevice, "__init__", build)
     assert "no picture file none.png" in refused(edge_moe, "run", "nano.emoe", "none.png", "--device", "sim")
     assert "not 'depth'" in refused(edge_moe, "run", "nano.emoe", "cat.png", "--device", "sim", "--task", "depth")
+
+
+@pytest.mark.parametrize("turn", [3, 6])
+def test_a_phones_portrait_gives_what_the_upright_picture_gives(turn, edge_moe, tmp_path):
+    upright = Picture.open("cat.png").convert("RGB")
+    exif = Picture.Exif()
+    exif[0x0112] = turn
+    lying = upright.transpose({3: Picture.Transpose.ROTATE_180, 6: Picture.Transpose.ROTATE_90}[turn])
+    lying.save(tmp_path / "phone.png", exif=exif)
+    upright.save(tmp_path / "upright.png")
+    found = {}
+    for name in ("phone", "upright"):
+        run = edge_moe("run", "nano.emoe", tmp_path / f"{name}.png", "-o", tmp_path / f"{name}.npy")
+        calibration = edge_moe("quantize", "float.safetensors", "--images", tmp_path / f"{name}.png", "-o",
+                               tmp_path / f"{name}.safetensors")
+        assert run[0] == calibration[0] == 0
+        found[name] = [(tmp_path / f"{name}.{kind}").read_bytes() for kind in ("npy", "safetensors")]
+    assert found["phone"] == found["upright"]
 
 
 def test_the_version(edge_moe):
