@@ -51,16 +51,17 @@ def save_animation(frames: list[np.ndarray], path: Path, rate: float = 10.0) -> 
                                                        duration=round(1000 / rate), loop=0))
         return
     check_film(path)
-    write_whole(path, lambda part: _film(frames, part, path.suffix[1:], rate))
+    write_whole(path, lambda part: _film(frames, part, path, rate))
 
 
-def _film(frames: list[np.ndarray], part: Path, form: str, rate: float) -> None:
+def _film(frames: list[np.ndarray], part: Path, path: Path, rate: float) -> None:
     height, width = (size - size % 2 for size in frames[0].shape[:2])
-    form = {"mkv": "matroska"}.get(form, form)
+    form = {".mkv": "matroska"}.get(path.suffix, path.suffix[1:])
     done = subprocess.run(
         ["ffmpeg", "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}",
          "-r", str(rate), "-i", "-", "-pix_fmt", "yuv420p", "-f", form, str(part)],
         input=b"".join(np.ascontiguousarray(each[:height, :width]).tobytes() for each in frames), capture_output=True,
         check=False)
     if done.returncode:
-        raise AnimationError(f"ffmpeg could not write the film: {done.stderr.decode(errors='replace').strip()[:200]}")
+        said = done.stderr.decode(errors="replace").strip().replace(str(part), str(path))
+        raise AnimationError(f"ffmpeg could not write {path}: {said[:200].rstrip('.')}.")

@@ -115,6 +115,9 @@ def test_huge_files_and_pipes_are_refused_at_once(tmp_path):
             file.truncate(64 << 30)
         with pytest.raises(PictureError, match=f"{name} is not a picture that can be read: "):
             read_picture(tmp_path / name)
+    (tmp_path / "large.ppm").write_bytes(b"P6\n100000 100000\n255\n")
+    with pytest.raises(PictureError, match=f"large.ppm has more than {MOST_PIXELS:,} pixels: make it smaller first"):
+        read_picture(tmp_path / "large.ppm")
     with open(tmp_path / "large.npy", "wb") as file:
         np.lib.format.write_array_header_1_0(
             file, {"descr": "|u1", "fortran_order": False, "shape": (1 << 17, 1 << 17, 3)})
