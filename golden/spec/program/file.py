@@ -33,13 +33,15 @@ def read_file(path: str | os.PathLike) -> bytes:
 
 def write_file(path: str | os.PathLike, data: bytes) -> None:
     """Write an image; an older one stays until the new one is whole. Raises :class:`NoFile`."""
-    name = os.fspath(path)
-    part = f"{name}.{os.getpid()}.part"
+    name, place = os.fspath(path), os.path.realpath(path)
+    if os.path.exists(place) and not os.path.isfile(place):  # or root would turn /dev/null into a file
+        raise NoFile(f"The program image {name!r} cannot be written: a folder, pipe or device has that name.")
+    part = f"{place}.{os.getpid()}.part"
     try:
         try:
             with open(part, "wb") as file:
                 file.write(data)
-            os.replace(part, name)
+            os.replace(part, place)
         finally:
             if os.path.exists(part):
                 os.unlink(part)

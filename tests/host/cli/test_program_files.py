@@ -75,6 +75,14 @@ def test_a_place_that_cannot_be_written_is_named(nano, tmp_path):
         nano[0].save(tmp_path / "no" / "nano.emoe")
 
 
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), os.mkfifo])
+def test_what_is_no_file_is_not_replaced(nano, tmp_path, make):
+    make(tmp_path / "x.emoe")
+    with pytest.raises(NoFile, match="cannot be written: a folder, pipe or device has that name"):
+        nano[0].save(tmp_path / "x.emoe")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.emoe"] and not (tmp_path / "x.emoe").is_file()
+
+
 def test_a_full_disk_leaves_the_older_image(nano, tmp_path):
     resource = pytest.importorskip("resource")
     path, kept = tmp_path / "nano.emoe", b"an older image"
