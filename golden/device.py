@@ -50,10 +50,19 @@ class GoldenDevice:
                 f"There is no machine {machine!r}; there are {', '.join(MACHINES)}.")
         config = MACHINES[machine] if isinstance(machine, str) else machine
         self.name = f"golden:{config.name}"
-        self.trace = trace
+        self.trace, self.closed = trace, False
         self._dram = Dram()
         self._machine = Machine(config, self._dram, hazards=hazards)
         self.reset()
+
+    def __enter__(self) -> "GoldenDevice":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
 
     def reset(self) -> None:
         """Same as the reset pin: registers get their reset values; memory keeps its contents."""
@@ -76,7 +85,8 @@ class GoldenDevice:
             self._words[register.offset + 4] = value >> 32
 
     def read32(self, offset: int) -> int:
-        """A register's value. Raises ValueError where there is none."""
+        """A register's value. Raises ValueError where there is none, or after :meth:`close`."""
+        self._check_open()
         require(offset in _BY_OFFSET, f"There is no register at 0x{offset:03x}.")
         value = self._words[offset]
         if _BY_OFFSET[offset].name == "CTRL":
@@ -84,7 +94,10 @@ class GoldenDevice:
         return value
 
     def write32(self, offset: int, value: int) -> None:
-        """Set a register; CTRL's start bit runs the job. Raises ValueError where nothing can be written."""
+        """Set a register; CTRL's start bit runs the job. Raises ValueError where nothing can be written, or after
+        :meth:`close`.
+        """
+        self._check_open()
         register = _BY_OFFSET.get(offset)
         if register is None or register.access is Access.RO:
             raise ConfigError(f"There is no writable register at 0x{offset:03x}.")
@@ -115,6 +128,7 @@ class GoldenDevice:
 
     def allocate(self, size: int) -> GoldenBuffer:
         """``size`` bytes of new memory."""
+        self._check_open()
         address = self._dram.allocate(size)
         return GoldenBuffer(address, self._dram.view(address, size))
 
@@ -124,7 +138,12 @@ class GoldenDevice:
 
     def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
         """Jobs have always ended already."""
+        self._check_open()
         return bool(self._get("GIER") & 1 and self._get("ISR") & self._get("IER"))
 
     def close(self) -> None:
-        """Nothing runs."""
+        """Nothing runs; whatever is asked afterwards is refused, as by every device."""
+        self.closed = True
+
+    def _check_open(self) -> None:
+        require(not self.closed, f"The device {self.name} was closed.")

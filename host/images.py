@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Picture files, read into the uint8 arrays that models take."""
+"""Pictures: files of any usual kind read into uint8 arrays, cropped and resized to what a model takes."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageChops, ImageOps
 
 from golden.spec.model import ModelConfig
-from host.quantizer.crops import crop
+
+ARRAY = ".npy"
+MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 1 << 27)
+"""Pixels beyond which Pillow takes a file for an attack on the memory."""
+DEEP = 65_535
+"""White of a picture with 16 bits a channel."""
 
 
 class PictureError(ValueError):
@@ -14,22 +21,84 @@ class PictureError(ValueError):
 
 
 def read_picture(path: str | Path) -> np.ndarray:
-    """A picture file as uint8 [height, width, 3] RGB; grey is repeated, transparency dropped. Raises PictureError."""
-    from skimage.io import imread  # late: importing it takes a second
+    """A picture file as uint8 [height, width, 3] RGB, upright as its EXIF orientation says. Raises PictureError.
 
+    Grey is repeated, transparency dropped, CMYK converted; 16 bits become 8, rounded, and of an animation the first
+    frame counts. ``.npy`` holds bool, uint8 or uint16, [height, width] or [height, width, 1, 3 or 4].
+    """
     path = Path(path)
-    if not path.is_file():  # imread would take a name for an address in the net
+    if not path.exists():
         raise PictureError(f"There is no picture file {path}.")
+    if not path.is_file():  # a pipe would be waited for, for ever
+        raise PictureError(f"{path} must be a picture file, not a folder, pipe or device.")
     try:
-        image = np.asarray(imread(path))
+        return _rgb(_array(path)) if path.suffix.lower() == ARRAY else _decoded(path)
+    except PictureError as error:
+        raise PictureError(f"{path} {error}") from None
+    except Image.DecompressionBombError:
+        raise PictureError(f"{path} has more than {MOST_PIXELS:,} pixels: make it smaller first.") from None
     except Exception as error:  # decoders of a dozen formats raise whatever they like
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise PictureError(f"{path} is not a picture that can be read: {reason}") from None
-    if image.ndim == 2:
-        image = np.repeat(image[:, :, None], 3, axis=2)
-    if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
-        raise PictureError(f"{path} must be an 8-bit grey, RGB or RGBA picture, not {image.dtype} {image.shape}.")
-    return np.ascontiguousarray(image[:, :, :3])
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise PictureError(f"{path} is not a picture that can be read: {reason}.") from None
+
+
+def _decoded(path: Path) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # half of what is refused
+        with Image.open(path) as picture:
+            form = picture.format
+            ImageOps.exif_transpose(picture, in_place=True)
+            if picture.mode.startswith("I") and (picture.mode != "I" or form in ("PNG", "PPM")):
+                return _rgb(np.asarray(picture).astype(np.uint16))
+            if picture.mode in ("I", "F"):
+                raise PictureError(f"must have 1, 8 or 16 bits a channel, not 32 (mode {picture.mode!r}).")
+            if picture.mode == "CMYK" and form == "JPEG" and "adobe" not in picture.info:
+                picture = ImageChops.invert(picture)  # Pillow takes all for Adobe's, where 255 means no ink
+            return np.array(picture.convert("RGB"))
+
+
+def _array(path: Path) -> np.ndarray:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: nothing is read before it is checked
+    shape = array.shape
+    if array.dtype not in (np.bool_, np.uint8, np.uint16) or len(shape) not in (2, 3) or shape[2:] not in (
+            (), (1,), (3,), (4,)) or 0 in shape:
+        raise PictureError(f"must hold bool, uint8 or uint16 [height, width] or [height, width, 1, 3 or 4], not "
+                           f"{array.dtype} {list(shape)}.")
+    if shape[0] * shape[1] > MOST_PIXELS:
+        raise PictureError(f"has more than {MOST_PIXELS:,} pixels: make it smaller first.")
+    return np.array(array)
+
+
+def _rgb(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [height, width, 3] of grey, RGB or RGBA of any accepted depth."""
+    if pixels.dtype == np.bool_:
+        pixels = np.where(pixels, np.uint8(255), np.uint8(0))
+    elif pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) * 255 + DEEP // 2) // DEEP).astype(np.uint8)
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    return np.ascontiguousarray(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[:, :, :3])
+
+
+def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """``image``, uint8 [height, width, 1 or 3], at another size: bilinear over all pixels that a new one covers."""
+    if image.shape[:2] == (height, width):
+        return np.ascontiguousarray(image)
+    flat = image[:, :, 0] if image.shape[2] == 1 else image
+    found = Image.fromarray(np.ascontiguousarray(flat)).resize((width, height), Image.Resampling.BILINEAR)
+    return np.array(found).reshape(height, width, image.shape[2])
+
+
+def crop(image: np.ndarray, config: ModelConfig, scale: float, y: float, x: float, flip: bool = False) -> np.ndarray:
+    """The window of the model's aspect whose size is ``scale`` (0..1) of the largest one that fits, resized.
+
+    ``y`` and ``x`` in 0..1 place it between the edges; ``flip`` mirrors left and right.
+    """
+    height, width = image.shape[:2]
+    fit = min(height / config.image_height, width / config.image_width) * scale
+    rows, columns = max(1, round(config.image_height * fit)), max(1, round(config.image_width * fit))
+    top, left = round(y * (height - rows)), round(x * (width - columns))
+    window = image[top:top + rows, left:left + columns]
+    return resized(window[:, ::-1] if flip else window, config.image_height, config.image_width)
 
 
 def fitted(picture: np.ndarray, model: ModelConfig) -> np.ndarray:

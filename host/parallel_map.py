@@ -2,9 +2,13 @@
 """Parallel map over items: on every core, or on a Dask cluster when its scheduler's address is given."""
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.connection import wait
+
+from host.interrupts import ctrl_c_later
 
 TIMEOUT = 10
 """Seconds in which a scheduler must answer."""
@@ -19,7 +23,8 @@ def parallel_map(work: Callable, items: Sequence, *, scheduler: str | None = Non
     """``work(item)`` of every item, in the order of the items; ``report(done, total)`` after each.
 
     ``work`` and items must be picklable. ``scheduler``: address of a Dask scheduler, whose workers have this package
-    installed; otherwise ``workers`` processes, one for each core by default, none for 1. The first exception ends all.
+    installed; otherwise ``workers`` processes, one for each core by default, none for 1. The first exception ends all,
+    Ctrl-C included, and the workers with it.
     """
     if scheduler is not None:
         return _on_cluster(work, items, scheduler, report)
@@ -31,8 +36,24 @@ def parallel_map(work: Callable, items: Sequence, *, scheduler: str | None = Non
             report(len(results), len(items))
         return results
     # Fresh processes: a fork would inherit the threads of progress bars and BLAS.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return _collect([pool.submit(work, item) for item in items], as_completed, report)
+    others = set(active_children())
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_obey_parent) as pool:
+        try:
+            with ctrl_c_later():
+                futures = [pool.submit(work, item) for item in items]
+            return _collect(futures, as_completed, report)
+        except BaseException:  # Ctrl-C, for one: leaving would wait for what the workers have begun
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(active_children()) - others:
+                worker.kill()
+            raise
+
+
+def _obey_parent() -> None:
+    """In a worker, which was started deaf to Ctrl-C: the parent hears it and ends all. Nor does it outlive the parent,
+    however that ends."""
+    if (parent := parent_process()) is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _on_cluster(work: Callable, items: Sequence, scheduler: str, report: Callable[[int, int], None]) -> list:

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 from golden.files import safetensors_file
+from golden.files.bounds import refuse_pipe
 from golden.files.errors import UnknownLayout
 from golden.model.int_model import IntModel
 from golden.spec.machine import MACHINES, ZCU102, MachineConfig
@@ -27,8 +28,11 @@ def machine_named(name: str) -> MachineConfig:
 
 
 def is_program(path: str | Path) -> bool:
-    """Whether a file is, or by its name should be, a program image. Raises OSError where it cannot be read."""
+    """Whether a file is, or by its name should be, a program image. Raises OSError where it cannot be read,
+    MissingFile for a pipe.
+    """
     path = Path(path)
+    refuse_pipe(path)
     if path.is_dir():
         return False
     with path.open("rb") as file:
@@ -53,7 +57,7 @@ def program_of(path: str | Path, machine: MachineConfig | None = None) -> Image:
             raise UnknownLayout(f"{path} is neither a program image nor a quantized model (.safetensors). Quantize the "
                                 f"checkpoint first: edge-moe quantize {path} -o MODEL.safetensors.")
         return _compiled(IntModel.load(path), machine or ZCU102)
-    image = Image.from_bytes(path.read_bytes())
+    image = Image.load(path)
     if machine is not None and machine.fingerprint != image.machine.fingerprint:
         raise VersionMismatch(f"{path} was compiled for the machine {image.machine.name!r} "
                               f"(0x{image.machine.fingerprint:016x}), not for {machine.name!r} "
@@ -64,7 +68,7 @@ def program_of(path: str | Path, machine: MachineConfig | None = None) -> Image:
 def config_of(path: str | Path) -> ModelConfig:
     """Configuration of the model in a program image, a quantized model or any checkpoint. Raises as they do."""
     if is_program(path):
-        return Image.from_bytes(Path(path).read_bytes()).model
+        return Image.load(path).model
     return IntModel.load(path).config if is_quantized(path) else import_checkpoint(path).config
 
 

@@ -30,6 +30,11 @@ class Report(Protocol):
     def __call__(self, done: int, total: int, what: str = "", /) -> None: ...
 
 
+def opening(text: str) -> None:
+    """A line about what a device does until it is open."""
+    console.print(f"simulated board: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def steps(title: str, earlier: int = 0) -> Iterator[Report]:
     """A function ``report(done, total, what)`` that shows how far ``title`` has come and how long the rest may take.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from golden.spec.machine import MACHINES, PAGE, ZCU102, MachineConfig
 from golden.spec.regs import BY_NAME
-from host.driver.device import Buffer
+from host.driver.device import Buffer, Handle
 from host.driver.errors import BusError, DeviceLost, DeviceNotFound, OutOfMemory
 from sim.board import CHUNK, DRAM_BYTES, Board, BoardError
 from sim.board.build import BuildError
@@ -14,7 +14,7 @@ from sim.board.settings import DRAM_BASE, DramSettings
 ISR = BY_NAME["ISR"].offset
 
 
-class SimDevice:
+class SimDevice(Handle):
     """``machine``: a configuration or its name; ``dram``: how the memory behaves. The first use builds the simulator.
 
     ``board`` is the simulated board itself, for tools that inspect it. Raises DeviceNotFound when there is no such
@@ -74,6 +74,11 @@ class SimDevice:
             done += self.board.run(min(CHUNK, limit - done))[0]
             progress(done)
         return ended
+
+    def reset(self) -> None:
+        """Pull the reset pin; DRAM keeps its contents."""
+        self._check_open()
+        self.board.reset()
 
     def close(self) -> None:
         self._open = False

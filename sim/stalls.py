@@ -17,8 +17,9 @@ from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
 from host.driver.errors import AccelError
 from host.driver.session import Session
+from host.interrupts import ends_on_sigterm
 from host.parallel_map import ClusterError, parallel_map
-from host.progress import steps
+from host.progress import opening, steps
 from sim.board.build import build_board
 from sim.board.settings import DramSettings
 from sim.device import SimDevice
@@ -70,7 +71,7 @@ def run(model: str, machine: str, seed: int) -> Outcome:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0 when every frame is exact, 1 when one is not, 2 when there is no cluster."""
+    """Exit status 0 when every frame is exact, 1 when one is not, 2 when there is no cluster, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="make stalls", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many")
     parser.add_argument("--model", default="nano", choices=sorted(MODELS))
@@ -78,15 +79,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scheduler", help="address of a Dask scheduler; every core when none is given")
     parser.add_argument("--workers", type=int, help="processes, when not on a cluster")
     options = parser.parse_args(arguments)
-    if options.scheduler is None:
-        build_board(MACHINES[options.machine], lambda text: print(text, file=sys.stderr))  # once, not in every process
     try:
+        if options.scheduler is None:
+            build_board(MACHINES[options.machine], opening)  # once, not in every process
         with steps(f"stalls on {options.machine}") as report:
             outcomes = parallel_map(partial(run, options.model, options.machine), range(options.seeds),
                               scheduler=options.scheduler, workers=options.workers, report=report)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     for outcome in outcomes:
         if not outcome.exact:
             print(f"seed {outcome.seed}: {outcome.said}")
@@ -97,4 +101,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    with ends_on_sigterm():
+        raise SystemExit(main())

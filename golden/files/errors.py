@@ -34,8 +34,16 @@ class TruncatedFile(ModelFileError):
     """A file with fewer (or more) bytes than its header or the model configuration requires."""
 
 
+class TooLarge(ModelFileError):
+    """A file of more bytes than any model has; nothing was read."""
+
+
 class BadHeader(ModelFileError):
     """An invalid header: absurd length, broken JSON, offsets that overlap or leave holes."""
+
+
+class DamagedFile(ModelFileError):
+    """A file whose content is not what was written."""
 
 
 class PickleRefused(ModelFileError):

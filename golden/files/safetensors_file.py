@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from golden.files.bounds import check_size, refuse_pipe
 from golden.files.errors import BadHeader, MissingFile, ModelFileError, TruncatedFile, WrongDtype
 from golden.files.whole_file import write_whole
 
@@ -51,9 +52,10 @@ class Entry:
 def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """All tensors of a file, by name in file order, and its metadata.
 
-    Raises :class:`MissingFile`, :class:`TruncatedFile`, :class:`BadHeader` or :class:`WrongDtype`, and no other
-    exception, whatever the bytes.
+    Raises :class:`MissingFile`, :class:`TooLarge`, :class:`TruncatedFile`, :class:`BadHeader` or :class:`WrongDtype`,
+    and no other exception, whatever the bytes.
     """
+    refuse_pipe(path)
     try:
         with open(path, "rb") as file:
             entries, metadata, start = _read_header(file, path)
@@ -68,6 +70,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]
 
 def inspect(path: str | os.PathLike) -> tuple[dict[str, Entry], dict[str, str]]:
     """Entries and metadata of a file without its data; refuses the same files as :func:`read`."""
+    refuse_pipe(path)
     try:
         with open(path, "rb") as file:
             entries, metadata, _ = _read_header(file, path)
@@ -152,6 +155,7 @@ def parse_header(text: bytes, data_size: int,
 def _read_header(file, path) -> tuple[dict[str, Entry], dict[str, str], int]:
     """Entries, metadata, and where the data starts."""
     size = os.fstat(file.fileno()).st_size
+    check_size(path, size)
     lead = file.read(8)
     if len(lead) < 8:
         raise TruncatedFile(f"{path}: a safetensors file starts with 8 bytes of header length; "

@@ -9,6 +9,7 @@ import numpy as np
 
 from golden.files import safetensors_file
 from golden.files.errors import BadHeader, UnknownLayout
+from golden.files.sealed_file import check_seal, write_sealed
 from golden.model.int_checks import check_quantized
 from golden.model.int_forward import Forward, Trace
 from golden.model.int_heads import picture, run_head
@@ -111,8 +112,8 @@ class IntModel:
         return image
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write one .safetensors whose bytes depend on the model only."""
-        safetensors_file.write(path, self.tensors, {
+        """Write one .safetensors whose bytes depend on the model only, with a checksum."""
+        write_sealed(path, self.tensors, {
             "format": FORMAT, "version": str(FORMAT_VERSION), "model": _dump(self.config.to_json()),
             "plan": _dump(self.plan.to_json()), "source": self.source})
 
@@ -126,6 +127,7 @@ class IntModel:
         if metadata.get("version") != str(FORMAT_VERSION):
             raise UnknownLayout(f"{path} has format version {metadata.get('version')!r}; this program reads version "
                                 f"{FORMAT_VERSION}. Quantize the checkpoint again.")
+        check_seal(path, tensors, metadata)
         try:
             config = ModelConfig.from_json(json.loads(metadata.get("model", "null")))
             plan = Plan.from_json(json.loads(metadata.get("plan", "null")))

@@ -8,6 +8,7 @@ import numpy as np
 
 from golden.files import safetensors_file
 from golden.files.errors import BadHeader, MissingTensor, UnknownLayout, UnsupportedModel
+from golden.files.sealed_file import SEAL, check_seal, write_sealed
 from golden.model.params import FloatModel
 from golden.spec.model import ConfigError, ModelConfig
 
@@ -24,7 +25,7 @@ def save_float(model: FloatModel, path: str | os.PathLike, *, half: bool = False
     description = json.dumps(model.config.to_json(), sort_keys=True)
     tensors = {name: array.astype(np.float16) for name, array in model.tensors.items()} if half else model.tensors
     extra = {} if notes is None else {"notes": json.dumps(notes, sort_keys=True)}
-    safetensors_file.write(path, tensors, {"format": FORMAT, "version": FORMAT_VERSION, "model": description} | extra)
+    write_sealed(path, tensors, {"format": FORMAT, "version": FORMAT_VERSION, "model": description} | extra)
 
 
 def read_notes(path: str | os.PathLike) -> dict:
@@ -54,7 +55,9 @@ def load_float(path: str | os.PathLike) -> FloatModel:
     if config.depth * _TENSORS_PER_BLOCK > len(entries):  # before memory for a huge depth is allocated
         raise MissingTensor(f"{path}: {config.depth} blocks need at least {config.depth * _TENSORS_PER_BLOCK} tensors, "
                             f"the file holds {len(entries)}.")
-    tensors = safetensors_file.read(path)[0]
+    tensors, metadata = safetensors_file.read(path)
+    if SEAL in metadata:  # files of earlier versions have none
+        check_seal(path, tensors, metadata)
     return FloatModel(config, {name: array.astype(np.float32) if array.dtype == np.float16 else array
                                for name, array in tensors.items()})
 

@@ -10,8 +10,8 @@ from golden.spec.tables import RESIDUAL_FRAC, RESIDUAL_FRACS
 from golden.spec.tiling import WINDOW
 
 FORMAT = "edge-moe-quantized"
-FORMAT_VERSION = 5
-"""Metadata of the .safetensors: ``format``, ``version``, ``model`` and ``plan`` (both JSON), ``source``."""
+FORMAT_VERSION = 6
+"""Metadata of the .safetensors: ``format``, ``version``, ``model`` and ``plan`` (both JSON), ``source``, ``sha256``."""
 
 
 WEIGHT_BITS = range(4, 9)

@@ -10,11 +10,13 @@ A module holds a group of verbs; :data:`GROUPS` lists them. Verbs import what th
 """
 
 import sys
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 
 from golden.files.errors import ModelFileError
+from golden.spec.machine import ABI_VERSION
 from golden.spec.model import ConfigError
 from golden.spec.program.container import ProgramError
 from host.cli import evaluation, explore, files, models, run, training
@@ -22,6 +24,7 @@ from host.cli.output import UsageError
 from host.driver.errors import AccelError, InputError, VersionMismatch
 from host.explore.errors import NothingFits
 from host.images import PictureError
+from host.interrupts import ends_on_sigterm
 from host.ir.nodes import NotFitting
 from host.parallel_map import ClusterError
 from host.pictures.errors import AnimationError
@@ -29,16 +32,28 @@ from host.pictures.errors import AnimationError
 GROUPS = (models, run, evaluation, training, explore, files)
 """Modules of verbs, in the order in which ``--help`` lists them; each has an ``app``."""
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Run multi-task vision transformers on the open accelerator, simulated or real.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for group in GROUPS:
     app.add_typer(group.app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"edge-moe {version('edge-moe')}, ABI {ABI_VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def edge_moe(show_version: Annotated[bool, typer.Option("--version", help="Print the version and end.",
+                                                        callback=_version, is_eager=True)] = False):
+    """Run multi-task vision transformers on the open accelerator, simulated or real."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: a refusal becomes one sentence and exit status 2, a device or job that failed exit status 1."""
     try:
-        app(arguments)
+        with ends_on_sigterm():
+            app(arguments)
     except (UsageError, PictureError, AnimationError, ModelFileError, ProgramError, ConfigError, NotFitting,
             NothingFits, ClusterError, InputError, VersionMismatch) as error:
         _end(2, f"{type(error).__name__}: {error}")

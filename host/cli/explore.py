@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from host.cli.options import Json
+from host.cli.output import DRAWINGS, check_output
 
 app = typer.Typer()
 
@@ -31,6 +32,9 @@ def explore(board: Annotated[str, typer.Option(help="Board: zcu102, kv260, u280.
     from host.explore.search import search
     from host.progress import printer, steps
 
+    if picture is not None:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+    check_output(picture, Path(model), suffixes=DRAWINGS)
     where, network = command.board_named(board), command.model_named(model, plan)
     tasks = command.tasks_named(network, task)
     with steps(f"explore {where.name}") as report:

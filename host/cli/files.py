@@ -20,7 +20,7 @@ def disasm(path: Source,
     from golden.spec.program.image import Image
     from host.compiler.disassemble import disassemble, listing
 
-    image = Image.from_bytes(path.read_bytes())
+    image = Image.load(path)
     print(disassemble(image) if task is None else "\n".join(listing(image, task)))
 
 
@@ -48,7 +48,7 @@ def _info(path: Path) -> dict:
     from host.program import is_program, is_quantized
 
     if is_program(path):
-        image = Image.from_bytes(path.read_bytes())
+        image = Image.load(path)
         return {"kind": "program image", **describe(image.model), "machine": image.machine.name,
                 "programs": ", ".join(image.programs)}
     if is_quantized(path):

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from golden.files.whole_file import write_whole
 from golden.spec.activations import ACTIVATIONS
 from golden.spec.model import ModelConfig
 from host.cli.options import Fits, Json, Output, Preset, Source
-from host.cli.output import UsageError, describe, show
+from host.cli.output import MODELS, UsageError, check_output, describe, show
 
 app = typer.Typer()
 
@@ -36,6 +37,7 @@ def import_(path: Source, output: Output,
     from golden.model.store import save_float
     from host.importers import import_checkpoint
 
+    check_output(output, path, suffixes=MODELS)
     model = import_checkpoint(path, trust_pickle=trust_pickle, heads=heads, top_k=top_k, gate=gate, name=name,
                               activation=activation, tasks=None if tasks is None else tuple(tasks.split(",")),
                               image=_size(image), source_image=_size(source_image), backbone_only=backbone_only or None,
@@ -71,6 +73,7 @@ def quantize(path: Source, output: Output,
     from host.quantizer.findings import Finding
     from host.quantizer.quantize import quantize as quantized
 
+    check_output(output, path, *(images or ()), suffixes=MODELS)
     if is_quantized(path):
         raise UsageError(f"{path} is quantized already; give the float model it was made from.")
     model = import_checkpoint(path)
@@ -101,8 +104,12 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102", json_: Js
 
     if is_program(path):
         raise UsageError(f"{path} is a program image already; give the quantized model it was made from.")
+    check_output(output, path)
+    if output.suffix in MODELS:
+        raise UsageError(f"A program image is no model: name it like {output.stem}.emoe, not {output.name!r}.")
     image = program_of(path, machine_named(machine))
-    output.write_bytes(image.to_bytes())
+    data = image.to_bytes()
+    write_whole(output, lambda part: part.write_bytes(data))
     show(json_, f"{path} -> {output}", describe(image.model) | {
         "machine": image.machine.name, "fingerprint": f"0x{image.machine.fingerprint:016x}",
         "programs": ", ".join(f"{task} ({len(symbols)} instructions, about {sum(s.cycles for s in symbols):,} cycles)"

@@ -8,7 +8,7 @@ import numpy as np
 
 from golden.files.whole_file import write_whole
 from golden.spec.program.image import Image
-from host.cli.output import UsageError
+from host.cli.output import DRAWINGS, UsageError, check_output
 from host.driver.device import Device
 from host.driver.result import Result
 from host.images import PictureError
@@ -38,20 +38,18 @@ def files(picture: Path) -> list[Path]:
     return found
 
 
-def check(output: Path | None, save_picture: Path | None, picture: Path) -> None:
-    """Refuse files that could not be written, before any work. Raises UsageError."""
-    for path in (output, save_picture):
-        if path is not None and not path.parent.is_dir():
-            raise UsageError(f"There is no folder {path.parent} for {path.name}.")
-        if path is not None and path.exists() and path.samefile(picture):
-            raise UsageError(f"{path} is the input; name another file to write.")
+def check(output: Path | None, save_picture: Path | None, picture: Path, model: Path) -> None:
+    """Refuse files that could not be written, before any work. Raises UsageError, AnimationError."""
     if save_picture is not None and picture.is_dir():
         raise UsageError("--save-picture draws one picture; of a folder -o NAME.gif makes an animation.")
-    if output is None:
-        return
-    usual = (*ARRAYS, *(ANIMATIONS if picture.is_dir() else ()))
-    if output.suffix not in usual:
-        raise UsageError(f"The output must be a file {', '.join(usual)}, not {output.name!r}.")
+    check_output(save_picture, picture, model, suffixes=DRAWINGS)
+    check_output(output, picture, model, suffixes=(*ARRAYS, *(ANIMATIONS if picture.is_dir() else ())))
+    if output is not None and output == save_picture:
+        raise UsageError(f"-o and --save-picture both name {output}; name two files.")
+    if output is not None and output.suffix in ANIMATIONS:
+        from host.pictures.animation import check_film
+
+        check_film(output)
 
 
 def usual_program(image: Image) -> str:

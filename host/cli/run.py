@@ -27,27 +27,29 @@ def run(path: Source,
     """Run a picture (cropped and resized to the model's size) through a quantized model or a program image."""
     from host.cli import results
     from host.driver import Session, open_device
+    from host.driver.arguments import program_named
     from host.images import fitted, read_picture
     from host.program import machine_named, program_of
-    from host.progress import cycles, steps
+    from host.progress import cycles, opening, steps
 
-    image = program_of(path, None if machine is None else machine_named(machine))
     pictures = results.files(picture)
-    results.check(output, save_picture, picture)
+    results.check(output, save_picture, picture, path)
+    image = program_of(path, None if machine is None else machine_named(machine))
     name = task or results.usual_program(image)
+    program_named(image, name)
+    first = fitted(read_picture(pictures[0]), image.model)  # opening a simulator may take minutes
     expected = sum(symbol.cycles for symbol in image.symbols.get(name, ()))
-    board = open_device(device, **({} if device == "uio" else {"machine": image.machine}))
+    board = open_device(device, progress=opening, **({} if device == "uio" else {"machine": image.machine}))
     found = []
     try:
         session, title = Session(image, board), f"{image.model.name} {name} on {board.name}"
         if not picture.is_dir():
             with cycles(title, expected) as report:
-                found.append(results.Frame(fitted(read_picture(picture), image.model)))
-                found[0].result = session.frame(found[0].pixels, name, progress=report)
+                found.append(results.Frame(first, session.frame(first, name, progress=report)))
         else:
             with steps(title) as report:
                 for number, file in enumerate(pictures, 1):
-                    pixels = fitted(read_picture(file), image.model)
+                    pixels = fitted(read_picture(file), image.model) if number > 1 else first
                     found.append(results.Frame(pixels, session.frame(pixels, name)))
                     report(number, len(pictures), file.name)
     finally:
@@ -62,4 +64,4 @@ def accuracy(context: typer.Context):
     """The integer model against float, layer by layer; `edge-moe accuracy --help` tells the options."""
     from host.report.accuracy import main as report
 
-    raise typer.Exit(report(context.args) or 0)
+    raise typer.Exit(report(context.args, "edge-moe accuracy") or 0)

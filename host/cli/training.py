@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from host.cli.options import Json
-from host.cli.output import show
+from host.cli.output import MODELS, check_output, show
 
 app = typer.Typer()
 
@@ -65,6 +65,8 @@ def train(output: Annotated[Path, typer.Option("--output", "-o", help="Model fil
 
     given = {key: value for key, value in (("steps", steps), ("batch", batch), ("rate", rate), ("scenes", scenes),
                                            ("seed", seed)) if value is not None}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    check_output(output, init, suffixes=MODELS)
     work = output.with_suffix(".run") if work is None else work
     job = Job(output=output, work=work, data=data, validation=validation, init=init, scratch=scratch, classes=classes,
               ignore=ignore, resume=resume, processes=processes or os.cpu_count() or 1, recipe=given)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Device interface, the same for simulated and real devices, and opening a device by name."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class Buffer:
 
 @runtime_checkable
 class Device(Protocol):
-    """A machine with registers, memory and an end-of-job signal. One owner at a time.
+    """A machine with registers, memory and an end-of-job signal. One owner at a time; ``with`` closes it.
 
     ``name`` is for people; ``clock_hz`` turns cycles into time. A device may also tell its ``condition``, a text with
     whatever it knows of clock and temperature; it is put into the text of time-outs.
@@ -79,13 +80,43 @@ class Device(Protocol):
         wait: it may read registers, and so detect that the job is gone."""
         ...
 
+    def reset(self) -> None:
+        """Bring the machine into the state after power-up, memory excepted: what was loaded must be loaded again
+        (:meth:`host.driver.Session.reset` does both). Raises DeviceLost where that cannot be done from here."""
+
     def close(self) -> None:
-        """Stop what runs and release the device to another owner."""
+        """Stop what runs and release the device to another owner. What is asked of it afterwards is refused."""
+
+    def __enter__(self) -> Self:
+        ...
+
+    def __exit__(self, *_: object) -> None:
+        ...
 
 
-def open_device(name: str = "sim", **options) -> Device:
+class Handle:
+    """What devices have in common as Python objects: ``with`` closes them, and they show their name."""
+
+    name: str
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {getattr(self, 'name', 'half made')}>"
+
+
+def open_device(name: str = "sim", *, progress: Callable[[str], None] | None = None, **options) -> Device:
     """Open the device called ``name``: ``"sim"`` (the Verilated machine), ``"golden"`` (the instruction-set simulator),
     ``"uio"`` (a board under Linux). ``options`` go to its constructor. Raises :class:`DeviceNotFound`.
+
+    ``progress`` hears, in words, what a device does that takes minutes to open: the simulator, where it must be built.
     """
     found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     if name not in found:
@@ -95,4 +126,6 @@ def open_device(name: str = "sim", **options) -> Device:
         constructor = found[name].load()
     except ImportError as error:
         raise DeviceNotFound(f"The device {name!r} needs a package that is not installed: {error}.") from None
+    if progress is not None and "progress" in inspect.signature(constructor).parameters:
+        options["progress"] = progress
     return constructor(**options)

@@ -75,6 +75,6 @@ def error_of(status: Status, *, address: int, index: int, run_id: int, drained: 
     """
     place = f"instruction {index}" + (f" ({where})" if where else "")
     timed_out = f" [{condition}]" if condition and KIND[status] is DeviceTimeout else ""
-    tail = "" if drained else " The bus did not drain: reset the device before the next job."
+    tail = "" if drained else " The bus did not drain: reset the device before the next job (Session.reset)."
     return KIND[status](f"Job {run_id} ended with {status.name}: {MEANING[status]}; {place}, address 0x{address:x}"
                         f"{timed_out}.{tail}", status=status, address=address, index=index, run_id=run_id)

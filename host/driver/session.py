@@ -11,12 +11,12 @@ import numpy as np
 
 from golden.spec.heads import HEAD_KINDS
 from golden.spec.machine import ABI_VERSION, MACHINES, PAGE
-from golden.spec.program.container import MAGIC, BadMagic
 from golden.spec.program.image import Image
 from golden.spec.program.outputs import FEATURES, LOGITS
 from golden.spec.regs import Ctrl, StatusBits
 from golden.spec.status import Status
 from golden.spec.tiling import ceil_div
+from host.driver.arguments import WORD, image_of, limit_of, program_named, require_device
 from host.driver.device import Device, silent
 from host.driver.errors import (
     AccelError,
@@ -33,7 +33,6 @@ from host.driver.maps import TaskMap
 from host.driver.registers import ENDED, Registers, rest
 from host.driver.result import Result
 
-WORD = 1 << 32
 LASTING = ("GIER", "IER", "JOB_LIMIT", "BUS_LIMIT", "READ_LO", "WRITE_LO", "WEIGHT_LO")
 """Registers that a reset changes and no job does: they show whether the device was reset since it was loaded."""
 
@@ -60,14 +59,19 @@ class Session:
 
     def __init__(self, image: Image | str | Path, device: Device, *, job_limit: int = 1 << 31,
                  bus_limit: int = 1 << 16):
-        self.image = image if isinstance(image, Image) else _read(Path(image))
-        self.device, self.regs = device, Registers(device)
-        self.job_limit, self.bus_limit = job_limit, bus_limit
-        for name, limit in (("job_limit", job_limit), ("bus_limit", bus_limit)):
-            if not 0 < limit < WORD:
-                raise InputError(f"{name} must lie in 1..{WORD - 1} cycles, not {limit}.")
+        require_device(device)
+        self.image, self.device, self.regs = image_of(image), device, Registers(device)
+        self.job_limit, self.bus_limit = limit_of("job_limit", job_limit), limit_of("bus_limit", bus_limit)
+        self._waits = False
         self._turn = _TURNS.setdefault(device, _Turn())
+        self._occupy()
+
+    def __repr__(self) -> str:
+        return f"<Session of {self.image.model.name!r} on {self.device.name}: {', '.join(self.image.programs)}>"
+
+    def _occupy(self) -> None:
         with self._turn.lock:
+            self._check_open()
             self._identify()
             self._load()
             self._turn.session = weakref.ref(self)
@@ -90,13 +94,14 @@ class Session:
         soon after a reset of the device. Ends within ``job_limit``, some ``bus_limit`` s for the bus to drain,
         and a margin. An exception such as Ctrl-C is raised again when the job is aborted and the bus is drained.
         """
-        self._name(task)
+        program_named(self.image, task)
         data = prepare_input(picture, self.image.input)
         with self._turn.lock:
             self._check_ready()
             before = self._run_id
             try:
                 self._start(data, task)
+                self._waits = True
                 self.regs.wait(self.job_limit + rest(self.bus_limit), progress)
                 return self.finish()
             except BaseException:
@@ -105,17 +110,34 @@ class Session:
                     if (run_id := self.regs["RUN_ID"]) in (before, (before + 1) % WORD):
                         self._run_id = run_id  # whether or not the start took effect, no other job ran
                 raise
+            finally:
+                self._waits = False
+
+    def abort(self) -> None:
+        """Stop the job that runs, if any; the session is ready for the next one. A :meth:`frame` that waits for the job
+        raises Aborted: call this from its ``progress``, or on a board from another thread. Raises DeviceBusy."""
+        if self._waits:
+            self.regs["CTRL"] = Ctrl.ABORT  # the frame hears the end, and drains the bus
+        elif not self.regs.abort():
+            raise self._stuck()
+
+    def reset(self) -> None:
+        """Reset the device and load the program again: what helps when a job or the bus does not come to rest. Raises
+        DeviceLost where the device cannot be reset from here."""
+        with self._turn.lock:
+            self.device.reset()
+            self._occupy()
 
     def start(self, data: bytes, task: str | None = None) -> None:
         """Write prepared input bytes and start the job, without waiting. For tools that watch the machine work."""
-        self._name(task)
+        program_named(self.image, task)
         if len(data) != self.image.input["bytes"]:
             raise InputError(f"The input buffer has {self.image.input['bytes']} bytes; {len(data)} came.")
         self._check_ready()
         self._start(data, task)
 
     def _start(self, data: bytes, task: str | None) -> None:
-        self._running = self._name(task)
+        self._running = program_named(self.image, task)
         self._main.view[self._input:self._input + len(data)] = np.frombuffer(data, np.uint8)
         self._main.sync_for_device()
         self._output.sync_for_device()
@@ -160,14 +182,9 @@ class Session:
 
     # -- before a job
 
-    def _name(self, task: str | None) -> str:
-        known = list(self.image.programs)
-        if task is not None and task not in known:
-            raise InputError(f"This program knows the tasks {', '.join(known)}, not {task!r}.")
-        return known[0] if task is None else task
-
     def _check_ready(self) -> None:
         """Raise unless the device still is as :meth:`_load` or the last job left it."""
+        self._check_open()
         if self._turn.session() is not self:
             raise DeviceLost(f"Another program was loaded into the device {self.device.name!r} since; make a new "
                              f"Session of {self.image.model.name!r} first.")
@@ -178,7 +195,16 @@ class Session:
         if not self.regs.idle:
             raise DeviceBusy(f"The device {self.device.name!r} still runs job {run_id}.")
         if not self.regs["STATUS"] & StatusBits.DRAINED:
-            raise DeviceLost(f"The bus of the device {self.device.name!r} has not drained after an error: reset it.")
+            raise DeviceLost(f"The bus of the device {self.device.name!r} has not drained after an error: reset it "
+                             f"(Session.reset).")
+
+    def _check_open(self) -> None:
+        if getattr(self.device, "closed", False):
+            raise DeviceLost(f"The device {self.device.name!r} was closed: open it again and make a new Session.")
+
+    def _stuck(self) -> DeviceBusy:
+        return DeviceBusy(f"The device {self.device.name!r} runs a job that cannot be aborted: reset it "
+                          f"(device.reset, Session.reset).")
 
     def _check(self, names: Iterable[str]) -> None:
         """Raise unless these settings are as :meth:`_load` made them: a reset may leave the count of jobs as it was."""
@@ -221,7 +247,7 @@ class Session:
             raise OutOfMemory(f"The program of {image.model.name!r} needs {sum(sizes)} bytes of device memory. "
                               f"{error}") from None
         if not regs.abort():
-            raise DeviceBusy(f"The device {device.name!r} runs a job that cannot be aborted: reset it.")
+            raise self._stuck()
         for buffer, data in ((self._main, readable), (weights, planes)):
             buffer.view[:] = np.frombuffer(data, np.uint8)
             buffer.sync_for_device()
@@ -248,18 +274,10 @@ class Session:
             return Status(code)
         except ValueError:
             raise DeviceLost(f"The device {self.device.name!r} reports the status 0x{code:02x}, which no machine of "
-                             f"this ABI knows: reset it.") from None
+                             f"this ABI knows: reset it (Session.reset).") from None
 
     def _condition(self) -> str:
         return getattr(self.device, "condition", f"clock {self.device.clock_hz / 1e6:g} MHz")
-
-
-def _read(path: Path) -> Image:
-    data = path.read_bytes()
-    if path.suffix == ".safetensors" and not data.startswith(MAGIC):
-        raise BadMagic(f"{path} is a model, not a program for a machine: compile it with `edge-moe compile {path} "
-                       f"--machine NAME -o PROGRAM.emoe`, or in Python with host.program.program_of.")
-    return Image.from_bytes(data)
 
 
 def _pages(size: int) -> int:

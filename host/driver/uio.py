@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from golden.spec.machine import PAGE
-from golden.spec.regs import BY_NAME, MAP_BYTES
+from golden.spec.regs import BY_NAME, MAP_BYTES, StatusBits
 from golden.spec.tiling import ceil_div
-from host.driver.device import Buffer
+from host.driver.device import Buffer, Handle
 from host.driver.errors import AccelError, DeviceBusy, DeviceLost, DeviceNotFound, OutOfMemory
 from host.driver.registers import Registers
 
@@ -34,7 +34,7 @@ SYNC_LIMIT = 1 << 32
 ENABLE_INTERRUPT = struct.pack("=I", 1)
 
 
-class UioDevice:
+class UioDevice(Handle):
     """Open ``/dev/<uio>`` and ``/dev/<buffer>``, and stop what a crashed owner may have left running.
 
     ``clock_hz`` is the accelerator's clock, which turns cycle limits into seconds. ``dev`` and ``sysfs`` are roots, so
@@ -108,6 +108,14 @@ class UioDevice:
                 found.append(int(path.read_text()) / 1000)
         return f"clock {self.clock_hz / 1e6:g} MHz" + (f", {max(found):.0f} degrees C" if found else "")
 
+    def reset(self) -> None:
+        """Stop what runs: software reaches no reset pin. Raises DeviceLost where that does not bring the machine and
+        its bus to rest."""
+        self._recover()
+        if not Registers(self)["STATUS"] & StatusBits.DRAINED:
+            raise DeviceLost(f"The bus of the device {self.name} does not come to rest, and software reaches no reset "
+                             f"pin: load the bitstream again.")
+
     def close(self) -> None:
         """Stop what runs, then release the device to another owner. A no-op the second time, or in a forked child."""
         if self._words is not None and self._pid == os.getpid():
@@ -129,8 +137,7 @@ class UioDevice:
         regs = Registers(self)
         regs.require_id()
         if not regs.abort():
-            raise DeviceLost(f"The device {self.name} runs a job of an earlier owner and does not stop: load the "
-                             f"bitstream again.")
+            raise DeviceLost(f"The device {self.name} runs a job that does not stop: load the bitstream again.")
 
     def _mapped(self, array: np.ndarray | None) -> np.ndarray:
         if array is None:

@@ -12,8 +12,8 @@ from golden.spec.model import ModelConfig
 from host.datasets.folder import Sample
 from host.evaluation.predictors import MODELS, predictor_of
 from host.evaluation.result import Result
+from host.images import resized
 from host.parallel_map import parallel_map
-from host.quantizer.crops import resized
 
 PART = 10
 """Pictures of one part."""

@@ -66,11 +66,12 @@ class DevicePredictor:
 
     def __init__(self, path: str, device: str):
         from host.driver import Session, open_device
+        from host.progress import opening
         image = program_of(Path(path))
         self.config = image.model
         together = "+".join(self.config.tasks)
         self.programs = [together] if together in image.programs else list(self.config.tasks)
-        self.board = open_device(device, **({} if device == "uio" else {"machine": image.machine}))
+        self.board = open_device(device, progress=opening, **({} if device == "uio" else {"machine": image.machine}))
         self.session = Session(image, self.board)
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:

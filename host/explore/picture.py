@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib
 
+from golden.files.whole_file import write_whole
 from host.explore.evaluate import RESOURCES
 from host.explore.search import Search
 
@@ -39,6 +40,5 @@ def save_pareto_front(found: Search, title: str, path: Path) -> None:
     axes[0].legend(fontsize=7)
     figure.colorbar(shown, ax=axes[-1], label="MACs a cycle")
     figure.suptitle(title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    write_whole(path, lambda part: figure.savefig(part, dpi=110, format=path.suffix[1:]))
     pyplot.close(figure)

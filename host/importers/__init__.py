@@ -44,7 +44,7 @@ def import_checkpoint(path: str | os.PathLike, *, trust_pickle: bool = False,
 
 def _import(path: Path, chosen: Options, trust_pickle: bool, note: Callable[[str], None]) -> FloatModel:
     if is_edge_moe_folder(path):
-        return import_edge_moe_bin(path, chosen)
+        return import_edge_moe_bin(path, chosen, note)
     if path.suffix == ".safetensors" and is_float_file(path):
         return adjust(load_float(path), chosen)
     tensors = read_checkpoint(path, trust_pickle)

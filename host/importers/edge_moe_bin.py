@@ -3,10 +3,12 @@
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from golden.files.bounds import check_size
 from golden.files.errors import MissingFile, MissingTensor, TruncatedFile, WrongShape
 from golden.model.params import FloatModel
 from golden.spec.model import M3VIT_TINY
@@ -22,11 +24,16 @@ _PARTS = {"norm1": "norm1", "norm2": "norm2", "qkv": "attn.qkv", "attn_proj": "a
           "fc2": "mlp.fc2", "htoh4": "mlp.fc1", "h4toh": "mlp.fc2"}
 
 
+_GATE = re.compile(r"l(\d+)_w_gate_T_(.+)")
+_OF_ALL = ("norm1", "norm2", "qkv", "attn_proj")
+_OF_KIND = {"dense": ("fc1", "fc2"), "experts": ("htoh4", "h4toh")}
+
+
 def is_edge_moe_folder(path: Path) -> bool:
     return path.is_dir() and any(path.glob(f"*{SUFFIX}"))
 
 
-def import_edge_moe_bin(path: Path, options: Options) -> FloatModel:
+def import_edge_moe_bin(path: Path, options: Options, note: Callable[[str], None] = lambda line: None) -> FloatModel:
     """Every dimension follows from the sizes of the biases; layers, experts and tasks from the names.
 
     Gate matrices are stored transposed with respect to M3ViT's checkpoints: (experts, dim), as ours. Row 0 of
@@ -41,9 +48,13 @@ def import_edge_moe_bin(path: Path, options: Options) -> FloatModel:
     raw = {"patch_embed.weight": _read(files.pop("patch_embed_weight"), (dim, 3, side, side)),
            "patch_embed.bias": _read(files.pop("patch_embed_bias"), (dim,)),
            "pos_embed": _read(files.pop("pos_embed"), (tokens, dim))}
-    gates = [m for name in files if (m := re.fullmatch(r"l(\d+)_w_gate_T_(.+)", name))]
+    gates = [m for name in files if (m := _GATE.fullmatch(name))]
+    _refuse_gaps(set(files), path)
     found = sorted({m[2] for m in gates})
     tasks = task_names(options, len(found)) if options.tasks else tuple(found)
+    if len(gates) == len(found) > 0:  # no second layer would show that a file is missing
+        note(f"Layer {gates[0][1]} alone tells the tasks of {path}: {', '.join(tasks)}. If one is missing, so is its "
+             f"file l{gates[0][1]}_w_gate_T_<task>{SUFFIX}.")
     for match in gates:
         block, task = f"blocks.{match[1]}.", tasks[found.index(match[2])]
         weight = _read(files[match[0]], (_count(files, match[0]) // dim, dim))
@@ -73,6 +84,25 @@ def import_edge_moe_bin(path: Path, options: Options) -> FloatModel:
     return build(raw, options, [(tiny.image_height, tiny.image_width)])
 
 
+def _refuse_gaps(names: set[str], path: Path) -> None:
+    """Raise :class:`MissingTensor` with the files that a layer lacks: weights, biases, gates that other layers have."""
+    layers = {int(m[1]) for name in names if (m := re.match(r"l(\d{1,9})_", name))}
+    tasks = {m[2] for name in names if (m := _GATE.fullmatch(name))}
+    numbers = [int(m[1]) for task in tasks if (m := re.fullmatch(r"task(\d{1,2})", task))]
+    if len(numbers) == len(tasks):
+        tasks |= {f"task{number}" for number in range(max(numbers, default=-1))}
+    for layer in sorted(layers):
+        has = [kind for kind, parts in _OF_KIND.items()
+               if any(f"l{layer}_{part}_{of}" in names for part in parts for of in ("weight", "bias"))]
+        parts = [*_OF_ALL, *(part for kind in has for part in _OF_KIND[kind])]
+        wanted = [f"l{layer}_{part}_{of}" for part in parts for of in ("weight", "bias")]
+        wanted += [f"l{layer}_w_gate_T_{task}" for task in sorted(tasks) if has == ["experts"]]
+        if missing := [name + SUFFIX for name in wanted if name not in names]:
+            raise MissingTensor(f"{path} lacks {', '.join(missing[:3])}{' and others' * (len(missing) > 3)}: layer "
+                                f"{layer} needs a weight and a bias for each part, and a gate for each task. Copy the "
+                                f"folder again.")
+
+
 def _shape(part: str, kind: str, dim: int, experts: int | None, hidden: int) -> tuple[int, ...]:
     outputs, inputs = {"norm1": (dim, None), "norm2": (dim, None), "qkv": (3 * dim, dim), "attn_proj": (dim, dim),
                        "fc1": (hidden, dim), "fc2": (dim, hidden), "htoh4": (hidden, dim),
@@ -86,6 +116,7 @@ def _count(files: dict[str, Path], name: str) -> int:
     if name not in files:
         raise MissingTensor(f"The folder needs a file {name + SUFFIX!r}; there is none.")
     size = files[name].stat().st_size
+    check_size(files[name], size)
     if size == 0 or size % 4:
         raise TruncatedFile(f"{files[name]} must hold whole float32 values, not {size} bytes. Copy the file again.")
     return size // 4

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from golden.files import safetensors_file
+from golden.files.bounds import check_size, refuse_pipe
 from golden.files.errors import (
     BadHeader,
     MissingFile,
@@ -39,6 +40,7 @@ def read_checkpoint(path: Path, trust_pickle: bool = False) -> Tensors:
     """
     if path.is_dir():
         return _read_folder(path, trust_pickle)
+    refuse_pipe(path)
     if not path.is_file():
         raise MissingFile(f"There is no file or folder {path}.")
     if path.suffix == ".safetensors":
@@ -87,6 +89,7 @@ def read_json(path: Path) -> dict:
 
 def _refuse_what_torch_did_not_write(path: Path) -> None:
     """Raises for a truncated file and for a file of another format, before torch reads it."""
+    check_size(path, path.stat().st_size)
     with open(path, "rb") as file:
         lead = file.read(4)
     if lead.startswith(b"PK"):

@@ -33,6 +33,14 @@ def frame(picture: np.ndarray, outputs: list[Output], farthest: float) -> np.nda
     return np.concatenate(parts, axis=1)
 
 
+def check_film(path: Path) -> None:
+    """Raise AnimationError for a file that is neither a GIF nor a film that could be written here."""
+    if path.suffix not in (".gif", *FILMS):
+        raise AnimationError(f"An animation is a .gif or a film ({', '.join(FILMS)}), not {path.name!r}.")
+    if path.suffix != ".gif" and shutil.which("ffmpeg") is None:
+        raise AnimationError(f"Writing {path.name} needs the program ffmpeg; a .gif needs nothing.")
+
+
 def save_animation(frames: list[np.ndarray], path: Path, rate: float = 10.0) -> None:
     """Write frames of one size, ``rate`` a second, whole or not at all. Raises AnimationError and OSError."""
     if not frames:
@@ -42,20 +50,18 @@ def save_animation(frames: list[np.ndarray], path: Path, rate: float = 10.0) -> 
         write_whole(path, lambda part: pictures[0].save(part, format="GIF", save_all=True, append_images=pictures[1:],
                                                        duration=round(1000 / rate), loop=0))
         return
-    if path.suffix not in FILMS:
-        raise AnimationError(f"An animation is a .gif or a film ({', '.join(FILMS)}), not {path.name!r}.")
-    if shutil.which("ffmpeg") is None:
-        raise AnimationError(f"Writing {path.name} needs the program ffmpeg; a .gif needs nothing.")
-    write_whole(path, lambda part: _film(frames, part, path.suffix[1:], rate))
+    check_film(path)
+    write_whole(path, lambda part: _film(frames, part, path, rate))
 
 
-def _film(frames: list[np.ndarray], part: Path, form: str, rate: float) -> None:
+def _film(frames: list[np.ndarray], part: Path, path: Path, rate: float) -> None:
     height, width = (size - size % 2 for size in frames[0].shape[:2])
-    form = {"mkv": "matroska"}.get(form, form)
+    form = {".mkv": "matroska"}.get(path.suffix, path.suffix[1:])
     done = subprocess.run(
         ["ffmpeg", "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}",
          "-r", str(rate), "-i", "-", "-pix_fmt", "yuv420p", "-f", form, str(part)],
         input=b"".join(np.ascontiguousarray(each[:height, :width]).tobytes() for each in frames), capture_output=True,
         check=False)
     if done.returncode:
-        raise AnimationError(f"ffmpeg could not write the film: {done.stderr.decode(errors='replace').strip()[:200]}")
+        said = done.stderr.decode(errors="replace").strip().replace(str(part), str(path))
+        raise AnimationError(f"ffmpeg could not write {path}: {said[:200].rstrip('.')}.")

@@ -6,6 +6,7 @@ from importlib.resources import as_file, files
 import numpy as np
 
 from golden.spec.model import ModelConfig, require
+from host.images import crop, read_picture
 
 PHOTOGRAPHS = {
     "astronaut": "skimage.data:astronaut.png", "brick": "skimage.data:brick.png", "camera": "skimage.data:camera.png",
@@ -27,34 +28,9 @@ Fewer crops leave experts without tokens; more tokens need too much memory."""
 def photograph(name: str) -> np.ndarray:
     """One photograph as uint8 [height, width, 3]. Raises :class:`ConfigError` for an unknown name."""
     require(name in PHOTOGRAPHS, f"There is no photograph {name!r}; known are {sorted(PHOTOGRAPHS)}.")
-    from skimage.io import imread
     package, file = PHOTOGRAPHS[name].split(":")
     with as_file(files(package) / file) as path:
-        pixels = np.asarray(imread(path))
-    pixels = np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
-    return np.ascontiguousarray(pixels[:, :, :3])
-
-
-def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """``image`` (uint8) at another size, antialiased, uint8."""
-    if image.shape[:2] == (height, width):
-        return np.ascontiguousarray(image)
-    from skimage.transform import resize
-    out = resize(image.astype(np.float32), (height, width), order=1, anti_aliasing=True, preserve_range=True)
-    return np.clip(np.rint(out), 0, 255).astype(np.uint8)
-
-
-def crop(image: np.ndarray, config: ModelConfig, scale: float, y: float, x: float, flip: bool = False) -> np.ndarray:
-    """The window of the model's aspect whose size is ``scale`` (0..1) of the largest one that fits, resized.
-
-    ``y`` and ``x`` in 0..1 place it between the edges; ``flip`` mirrors left and right.
-    """
-    height, width = image.shape[:2]
-    fit = min(height / config.image_height, width / config.image_width) * scale
-    rows, columns = max(1, round(config.image_height * fit)), max(1, round(config.image_width * fit))
-    top, left = round(y * (height - rows)), round(x * (width - columns))
-    window = image[top:top + rows, left:left + columns]
-    return resized(window[:, ::-1] if flip else window, config.image_height, config.image_width)
+        return read_picture(path)
 
 
 def exposed(image: np.ndarray, gain: float, gamma: float, saturation: float) -> np.ndarray:

@@ -103,15 +103,14 @@ def report(title: str, slug: str, results: list[Comparison], thresholds: list[Th
     out.print(output_table(results, title))
     out.print(saturation_table(results))
     out.print(threshold_table(thresholds, f"{title}: thresholds"))
-    folder.mkdir(parents=True, exist_ok=True)
     save_error_by_layer(title, results, folder / f"{slug}.png")
     return {"thresholds": [vars(threshold) | {"met": threshold.met} for threshold in thresholds],
             "pictures": [{"picture": r.picture, "task": r.task, "changed": r.changed, **vars(r.output)}
                          for r in results]}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="make accuracy", description=__doc__)
+def main(arguments: list[str] | None = None, command: str = "make accuracy") -> int:
+    parser = argparse.ArgumentParser(prog=command, description=__doc__)
     parser.add_argument("--model", type=Path, help="a checkpoint of your own instead of the reference folder")
     parser.add_argument("--images", type=Path, nargs="*", help="pictures to measure on, with --model")
     parser.add_argument("--plan", default="all", choices=("fast", "accurate", "mixed", "all"))
@@ -122,6 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out/accuracy"))
     parser.add_argument("--json", action="store_true", help="also print one JSON object")
     options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)  # before minutes of work
     plans = ("fast", "accurate") if options.plan == "all" else (options.plan,)
     figures: dict[str, dict] = {}
 

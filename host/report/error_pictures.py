@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from golden.files.whole_file import write_whole
 from host.report.compare import Comparison
 
 matplotlib.use("Agg")
@@ -31,5 +32,5 @@ def save_error_by_layer(title: str, results: list[Comparison], path: Path) -> No
     ranges.set(ylabel="residual stream", xticks=places)
     ranges.set_xticklabels([layer.name for layer in results[0].layers], rotation=45, ha="right", fontsize=7)
     ranges.legend(fontsize=7)
-    figure.savefig(path, dpi=110)
+    write_whole(path, lambda part: figure.savefig(part, dpi=110, format=path.suffix[1:]))
     pyplot.close(figure)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden.spec.model import ModelConfig
-from host.quantizer.crops import crop, photograph
+from host.images import crop
+from host.quantizer.crops import photograph
 from host.report.compare import Comparison
 
 HELD_OUT = ("coffee", "rocket", "astronaut")
@@ -29,8 +30,10 @@ class Threshold:
 
 LIMITS = {
     "fast": {"mse": 7e-3, "mae": 0.055, "other": 6e-3, "changed": 0.05, "sqnr": 25.0},
-    "accurate": {"mse": 1.5e-3, "mae": 0.023, "other": 1.6e-3, "changed": 0.02, "sqnr": 34.0},
+    "accurate": {"mse": 1.5e-3, "mae": 0.023, "other": 1.6e-3, "changed": 0.02, "sqnr": 32.0},
 }
+"""``sqnr`` is the worst of six results, so that it depends on the experts of single tokens: 1 to 2 dB between equally
+good quantizations."""
 
 
 CROPS = ((0.8, 0.5, 0.2), (0.7, 0.8, 0.7), (0.6, 0.5, 0.5), (0.9, 0.3, 0.8), (0.85, 0.7, 0.5), (0.65, 0.2, 0.3))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints of training runs: everything a run needs to go on as if it had not been interrupted."""
 
+import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,9 @@ def save(folder: Path, progress: Progress, config: ModelConfig, recipe: Recipe) 
     about = json.dumps({"model": config.to_json(), "recipe": recipe.to_json(), "history": progress.history})
     state = {"step": progress.step, "network": progress.network, "optimiser": progress.optimiser,
              "average": progress.average, "seconds": progress.seconds, "about": about}
-    write_whole(folder / FILE, lambda part: torch.save(state, part))
+    data = io.BytesIO()  # torch itself would tell a full disk as a RuntimeError that names no file
+    torch.save(state, data)
+    write_whole(folder / FILE, lambda part: part.write_bytes(data.getbuffer()))
 
 
 def load(folder: Path) -> tuple[Progress, ModelConfig, Recipe]:

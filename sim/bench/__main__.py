@@ -15,8 +15,7 @@ from golden.spec.program.image import Image
 from host.compiler.compile import compile_model
 from host.explore.routing import queues
 from host.performance import timeline
-from host.progress import console as notes
-from host.progress import printer
+from host.progress import opening, printer
 from host.progress import steps as stages
 from sim import lockstep
 from sim.bench.cases import (
@@ -113,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     pixels = sample.image
     out.print(f"model {model.config.name} ({source}); picture: {picture}", highlight=False)
     machine = MACHINES[options.machine]
-    device = SimDevice(machine, progress=lambda text: notes.print(f"simulated board: {text}", highlight=False))
+    device = SimDevice(machine, progress=opening)
     runs: dict[str, Run] = {}
     images: dict[str, Image] = {}
     try:

@@ -18,7 +18,7 @@ from golden.spec.program.image import Image, Symbol
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
 from host.progress import console as notes
-from host.progress import printer
+from host.progress import opening, printer
 from sim import lockstep
 from sim.bench.cases import weight_lines
 from sim.board.settings import DRAM_PRESETS
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     task = "+".join(CONFIG.tasks)
     device = SimDevice(image.machine, DRAM_PRESETS[options.dram],
-                       progress=lambda text: notes.print(f"simulated board: {text}", highlight=False))
+                       progress=opening)
     try:
         compared = lockstep.run(image, device, pixels, task, task)
     except Mismatch as error:

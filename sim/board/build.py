@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sysconfig
 import time
@@ -124,7 +125,8 @@ def _run(command: list[str], directory: Path, log: IO, progress: Callable[[str],
     """The exit status; ``progress`` is called at intervals with the time passed, since a compiler prints nothing."""
     began = time.monotonic()
     progress("")
-    with subprocess.Popen(command, cwd=directory, stdout=log, stderr=subprocess.STDOUT) as process:
+    with subprocess.Popen(command, cwd=directory, stdout=log, stderr=subprocess.STDOUT,
+                          start_new_session=True) as process:
         try:
             while True:
                 try:
@@ -136,7 +138,8 @@ def _run(command: list[str], directory: Path, log: IO, progress: Callable[[str],
                                          f"{log.name}.") from None
                     progress(f": {passed:.0f} s")
         finally:
-            process.kill()  # or leaving would wait for it
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)  # with the compilers it started, or leaving would wait for them
 
 
 def _include() -> Path:

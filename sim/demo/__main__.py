@@ -20,8 +20,7 @@ from host.driver.result import same
 from host.driver.session import Session
 from host.pictures.outputs import outputs_of, tokens_of_experts
 from host.pictures.sheet import save_sheet
-from host.progress import console as notes
-from host.progress import cycles, printer, steps
+from host.progress import cycles, opening, printer, steps
 from sim import lockstep
 from sim.board.settings import DRAM_PRESETS
 from sim.demo import models, pictures
@@ -112,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     pictures.save_input(pixels, options.out / "input.png")
     chosen, features, outputs, summary = {}, {}, [], {}
     device = SimDevice(image.machine, DRAM_PRESETS[options.dram],
-                       progress=lambda text: notes.print(f"simulated board: {text}", highlight=False))
+                       progress=opening)
     try:
         for task in config.tasks:
             compared = lockstep.run(image, device, pixels, task, task)

@@ -12,6 +12,8 @@ from golden.model.params import FloatModel
 from golden.model.reference_data import reference_folder, reference_image
 from golden.model.synthetic import synthetic_model
 from golden.spec.model import MODELS, ModelConfig, require
+from golden.spec.quantized import FORMAT_VERSION
+from host import images
 from host.datasets.folder import Sample
 from host.datasets.scene_set import SceneSet
 from host.images import fitted, read_picture
@@ -64,10 +66,10 @@ def _pixels(path: Path | None, config: ModelConfig, source: str) -> tuple[np.nda
 def quantized(model: FloatModel, plan: str, progress: Callable) -> IntModel:
     """``model`` quantized under ``plan``, calibrated on scenes it was trained on, or on photographs; kept on disk by
     weights and quantizer."""
-    digest = hashlib.sha256(f"{plan} {model.config.fingerprint}".encode())
+    digest = hashlib.sha256(f"{plan} {model.config.fingerprint} {FORMAT_VERSION}".encode())
     for name in sorted(model.tensors):
         digest.update(model.tensors[name].tobytes())
-    for source in sorted(Path(quantizer.__file__).parent.rglob("*.py")):
+    for source in (Path(images.__file__), *sorted(Path(quantizer.__file__).parent.rglob("*.py"))):
         digest.update(source.read_bytes())
     path = BUILD.parent / "models" / f"{model.config.name}-{plan}-{digest.hexdigest()[:16]}.safetensors"
     if not path.exists():

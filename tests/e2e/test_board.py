@@ -18,8 +18,9 @@ from golden.spec.quantized import Plan
 from golden.spec.regs import BY_NAME
 from golden.spec.regs import ID as PRODUCT
 from host.compiler.compile import compile_model
-from host.driver.errors import BusError, DeviceLost, DeviceNotFound
+from host.driver.errors import Aborted, BusError, DeviceLost, DeviceNotFound
 from host.driver.layout import prepare_input
+from host.driver.result import same
 from host.driver.session import Session
 from sim.board import Board, BoardError
 from sim.board.build import BuildError, build_board
@@ -178,6 +179,25 @@ def test_a_closed_device_is_lost(picture):
                 lambda: device.wait(10, print)):
         with pytest.raises(DeviceLost, match="The device sim:nano was closed"):
             use()
+
+
+def test_with_abort_and_reset_on_the_simulated_board(picture):
+    config = MODELS["nano"]
+    image = compile_model(random_int_model(config, Plan.fast(config.depth), seed=1), NANO)
+    with SimDevice(NANO, dram_bytes=8 << 20) as device:
+        assert repr(device) == "<SimDevice sim:nano>"
+        session = Session(image, device)
+        wanted = session.frame(picture)
+        with pytest.raises(Aborted):
+            session.frame(picture, progress=lambda cycles: session.abort())
+        assert same(session.frame(picture), wanted)
+        device.reset()
+        with pytest.raises(DeviceLost, match="Make a new Session"):
+            session.frame(picture)
+        session.reset()
+        assert same(session.frame(picture), wanted)
+    with pytest.raises(DeviceLost, match="was closed"):
+        device.reset()
 
 
 def test_an_unknown_machine_is_not_found(monkeypatch):

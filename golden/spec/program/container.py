@@ -88,19 +88,27 @@ def unpack(data: bytes) -> tuple[int, int, dict[Kind, list[bytes]]]:
     return machine_print, model_print, _read_sections(data, entries)
 
 
-def _read_head(data: bytes) -> tuple[int, int, list[tuple]]:
-    """Machine and model fingerprint, and the checked section table."""
-    want(data[:len(MAGIC)] == MAGIC, BadMagic,
-         f"A program image starts with {MAGIC!r}; this file starts with {bytes(data[:len(MAGIC)])!r}.")
-    want(len(data) >= PAGE, Truncated, f"A program image has at least {PAGE} bytes; this file has {len(data)}.")
-    _, container, abi, count, machine_print, model_print, total, crc = _HEADER.unpack_from(data)
+def check_lead(lead: bytes, size: int) -> None:
+    """Refuse a file of ``size`` bytes by its first :data:`PAGE`, before the rest is read: another kind of file, another
+    version, a size that the header does not state.
+    """
+    want(lead[:len(MAGIC)] == MAGIC, BadMagic,
+         f"A program image starts with {MAGIC!r}; this file starts with {bytes(lead[:len(MAGIC)])!r}.")
+    want(size >= PAGE, Truncated, f"A program image has at least {PAGE} bytes; this file has {size}.")
+    _, container, abi, count, _, _, total, _ = _HEADER.unpack_from(lead)
     want(container == CONTAINER_VERSION, BadVersion,
          f"This reader knows container version {CONTAINER_VERSION}; the file has {container}.")
     want(abi == ABI_VERSION, BadVersion, f"This software speaks ABI version {ABI_VERSION}; the image was compiled for "
                                          f"{abi}. Compile the model again.")
     want(count <= MAX_SECTIONS, BadSection, f"An image has at most {MAX_SECTIONS} sections; the header says {count}.")
     want(total <= MAX_BYTES, BadSection, f"An image has at most {MAX_BYTES} bytes; the header says {total}.")
-    want(total == len(data), Truncated, f"The header promises {total} bytes; the file has {len(data)}.")
+    want(total == size, Truncated, f"The header promises {total} bytes; the file has {size}.")
+
+
+def _read_head(data: bytes) -> tuple[int, int, list[tuple]]:
+    """Machine and model fingerprint, and the checked section table."""
+    check_lead(data, len(data))
+    _, _, _, count, machine_print, model_print, _, crc = _HEADER.unpack_from(data)
     end = _HEADER.size + count * _ENTRY.size
     want(len(data) >= _pages(end), Truncated, f"The section table needs {end} bytes; the file has {len(data)}.")
     found = zlib.crc32(data[:_HEADER.size - 4] + data[_HEADER.size:end])

@@ -15,6 +15,7 @@ from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, Opcode, Region
 from golden.spec.machine import LINE, MachineConfig
 from golden.spec.model import ConfigError, ModelConfig
 from golden.spec.program.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
+from golden.spec.program.file import read_file, write_file
 from golden.spec.program.outputs import Output, OutputBuffer, from_json, problem, to_json
 from golden.spec.program.weights import find_forbidden, loaded
 from golden.spec.quantized import Plan
@@ -37,10 +38,6 @@ class WrongModel(ProgramError):
 
 class BadWeight(ProgramError):
     """A program would multiply by a weight of -128, which no machine can."""
-
-
-class NoFile(ProgramError):
-    """The file is not there or cannot be read or written."""
 
 
 class NoSuchTask(ProgramError):
@@ -162,25 +159,13 @@ class Image:
                    sections[Kind.TABLES][0], listed, meta["input"], _read_outputs(meta["outputs"]))
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the container. Raises :class:`NoFile`."""
-        try:
-            with open(path, "wb") as file:
-                file.write(self.to_bytes())
-        except OSError as error:
-            raise NoFile(f"The program image {os.fspath(path)!r} cannot be written: {error.strerror}.") from None
+        """Write the container, whole or not at all. Raises :class:`NoFile`."""
+        write_file(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Image":
-        """Read a container, at most :data:`golden.spec.program.container.MAX_BYTES`. Raises a :class:`ProgramError`."""
-        try:
-            with open(path, "rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                want(size <= MAX_BYTES, BadSection,
-                     f"{os.fspath(path)!r} has {size} bytes; a program image has at most {MAX_BYTES}.")
-                data = file.read()
-        except OSError as error:
-            raise NoFile(f"The program image {os.fspath(path)!r} cannot be read: {error.strerror}.") from None
-        return cls.from_bytes(data)
+        """Read a container, of bounded size. Raises a :class:`ProgramError`."""
+        return cls.from_bytes(read_file(path))
 
 
 def _no_constant(name: str):

@@ -16,6 +16,7 @@ from golden.files.errors import (
     WrongDtype,
     WrongShape,
 )
+from golden.files.sealed_file import SEAL, write_sealed
 from golden.model.int_checks import OutOfRange
 from golden.model.int_model import IntModel
 from golden.model.random_int_model import random_int_model
@@ -53,7 +54,7 @@ def test_files_with_strange_metadata_are_refused(tmp_path, change, error, words)
     path = tmp_path / "model.safetensors"
     random_int_model(NANO, FAST).save(path)
     tensors, metadata = safetensors_file.read(path)
-    safetensors_file.write(path, tensors, metadata | change)
+    write_sealed(path, tensors, {name: text for name, text in metadata.items() if name != SEAL} | change)
     with pytest.raises(error, match=words):
         IntModel.load(path)
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the command-line tests: a folder of small files, and the command in process."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,10 @@ def folder(tmp_path_factory):
     (root / "cut.emoe").write_bytes(image.to_bytes()[:-4096])
     (root / "empty").write_bytes(b"")
     (root / "directory").mkdir()
+    os.mkfifo(root / "pipe")
+    for name in ("huge.emoe", "huge.safetensors", "huge.png"):
+        (root / name).touch()
+        os.truncate(root / name, 64 << 30)
     return root
 
 

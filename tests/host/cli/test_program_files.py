@@ -3,6 +3,7 @@
 
 import os
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from golden.model.random_int_model import random_int_model
 from golden.spec import isa, machine, model
 from golden.spec.machine import PAGE
 from golden.spec.program.container import BadMagic, BadSection, ProgramError, Truncated
-from golden.spec.program.image import Image, NoFile
+from golden.spec.program.file import NoFile
+from golden.spec.program.image import Image
 from golden.spec.status import Status
 from host.compiler.compile import compile_model
 from host.driver.layout import prepare_input
@@ -40,9 +42,11 @@ def write(data):
     return lambda path, good: path.write_bytes(data(good) if callable(data) else data)
 
 
-def sparse(path, good):
-    path.write_bytes(good)
-    os.truncate(path, 1 << 34)
+def sparse(size):
+    def make(path, good):
+        path.write_bytes(good)
+        os.truncate(path, size)
+    return make
 
 
 @pytest.mark.parametrize("make, error, words", [
@@ -54,7 +58,9 @@ def sparse(path, good):
     (write(lambda good: good[:-1]), Truncated, "promises"),
     (write(lambda good: good + good), Truncated, "promises"),
     (write(lambda good: good.replace(b"\r\n", b"\n", 1)), BadMagic, "starts with"),
-    (sparse, BadSection, "at most"),
+    (sparse(64 << 30), BadSection, "at most"),
+    (sparse(1 << 32), Truncated, "promises"),
+    (lambda path, good: os.mkfifo(path), NoFile, "cannot be read: it is a pipe"),
 ])
 def test_bad_files_are_refused_by_name(nano, tmp_path, make, error, words):
     path = tmp_path / "x.emoe"
@@ -67,6 +73,30 @@ def test_bad_files_are_refused_by_name(nano, tmp_path, make, error, words):
 def test_a_place_that_cannot_be_written_is_named(nano, tmp_path):
     with pytest.raises(NoFile, match="cannot be written"):
         nano[0].save(tmp_path / "no" / "nano.emoe")
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), os.mkfifo])
+def test_what_is_no_file_is_not_replaced(nano, tmp_path, make):
+    make(tmp_path / "x.emoe")
+    with pytest.raises(NoFile, match="cannot be written: a folder, pipe or device has that name"):
+        nano[0].save(tmp_path / "x.emoe")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.emoe"] and not (tmp_path / "x.emoe").is_file()
+
+
+def test_a_full_disk_leaves_the_older_image(nano, tmp_path):
+    resource = pytest.importorskip("resource")
+    path, kept = tmp_path / "nano.emoe", b"an older image"
+    path.write_bytes(kept)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+        with pytest.raises(NoFile, match="nano.emoe' cannot be written: File too large"):
+            nano[0].save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == kept and list(tmp_path.iterdir()) == [path]
 
 
 def test_random_damage_of_a_real_image_is_noticed(nano):

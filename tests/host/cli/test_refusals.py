@@ -15,27 +15,36 @@ from host import driver
 from tests.host.support.commands import refused
 from tests.host.support.devices import Failing, Slow
 
+X = "x.safetensors"
 REFUSALS = {
     "no model": (("run", "none.emoe", "cat.png"), "none.emoe: No such file or directory."),
     "no model to compile": (("compile", "none.safetensors", "-o", "x"), "none.safetensors: No such file"),
-    "no checkpoint": (("import", "none.pth", "-o", "x"), "none.pth"),
+    "no checkpoint": (("import", "none.pth", "-o", X), "none.pth"),
     "a directory for a model": (("run", "directory", "cat.png"), "directory"),
-    "a directory for a program": (("disasm", "directory"), "directory: Is a directory."),
-    "a directory for a checkpoint": (("import", "directory", "-o", "x"), "directory"),
+    "a directory for a program": (("disasm", "directory"), "'directory' cannot be read: Is a directory."),
+    "a directory for a checkpoint": (("import", "directory", "-o", X), "directory"),
     "words for a program": (("run", "words.emoe", "cat.png"), "BadMagic: A program image starts with"),
     "a program cut short": (("run", "cut.emoe", "cat.png"), "Truncated: The header promises"),
     "words for a model": (("run", "words.safetensors", "cat.png"), "words.safetensors"),
     "words to compile": (("compile", "words.txt", "-o", "x"), "words.txt"),
-    "words to import": (("import", "words.txt", "-o", "x"), "words.txt"),
+    "words to import": (("import", "words.txt", "-o", X), "words.txt"),
     "words to describe": (("info", "words.txt"), "words.txt"),
     "nothing to describe": (("info", "none"), "none"),
     "an empty file": (("info", "empty"), "empty"),
+    "a pipe for a program": (("run", "pipe", "cat.png"), "MissingFile: pipe must be a file or a folder, not a pipe"),
+    "a pipe to list": (("disasm", "pipe"), "'pipe' cannot be read: it is a pipe"),
+    "a pipe to quantize": (("quantize", "pipe", "-o", X), "MissingFile: pipe must be"),
+    "a pipe to describe": (("info", "pipe"), "MissingFile: pipe must be"),
+    "a pipe for a picture": (("run", "nano.emoe", "pipe"), "PictureError: pipe must be a picture file, not a"),
+    "64 GiB for a program": (("run", "huge.emoe", "cat.png"), "'huge.emoe' has 68719476736 bytes; a program image has"),
+    "64 GiB for a model": (("compile", "huge.safetensors", "-o", "x"), "TooLarge: huge.safetensors has 68,719,476,736"),
+    "64 GiB for a picture": (("run", "nano.emoe", "huge.png"), "huge.png is not a picture that can be read: "),
     "a float model run": (("run", "float.safetensors", "cat.png"), "nor a quantized model (.safetensors). Quantize"),
     "a checkpoint run": (("run", "checkpoint.pth", "cat.png"), "checkpoint.pth is neither a program image nor a"),
     "a float model compiled": (("compile", "float.safetensors", "-o", "x"), "edge-moe quantize float.safetensors -o"),
     "a program compiled": (("compile", "nano.emoe", "-o", "x"), "nano.emoe is a program image already"),
-    "a quantized model quantized": (("quantize", "int.safetensors", "-o", "x"), "is quantized already"),
-    "a program quantized": (("quantize", "nano.emoe", "-o", "x"), "nano.emoe"),
+    "a quantized model quantized": (("quantize", "int.safetensors", "-o", X), "is quantized already"),
+    "a program quantized": (("quantize", "nano.emoe", "-o", X), "nano.emoe"),
     "a model disassembled": (("disasm", "int.safetensors"), "BadMagic: A program image starts with"),
     "no such task to list": (("disasm", "nano.emoe", "--task", "depth"), "has programs for ['task0'"),
     "no such task": (("run", "nano.emoe", "cat.png", "--task", "depth"),
@@ -50,14 +59,14 @@ REFUSALS = {
     "words for a picture": (("run", "nano.emoe", "words.txt"), "words.txt is not a picture that can be read"),
     "words called a picture": (("run", "nano.emoe", "words.png"), "words.png is not a picture that can be read"),
     "an empty picture": (("run", "nano.emoe", "empty"), "empty is not a picture that can be read"),
-    "no calibration picture": (("quantize", "float.safetensors", "-o", "x", "--images", "none.png"), "none.png"),
-    "no such plan": (("quantize", "float.safetensors", "-o", "x", "--plan", "slow", "--crops", "1"), "'slow'"),
-    "a size that is none": (("import", "checkpoint.pth", "-o", "x", "--image", "wide"),
+    "no calibration picture": (("quantize", "float.safetensors", "-o", X, "--images", "none.png"), "none.png"),
+    "no such plan": (("quantize", "float.safetensors", "-o", X, "--plan", "slow", "--crops", "1"), "'slow'"),
+    "a size that is none": (("import", "checkpoint.pth", "-o", X, "--image", "wide"),
                             "UsageError: An image size is HEIGHTxWIDTH, like 128x256, not 'wide'."),
-    "what the checkpoint does not tell": (("import", "checkpoint.pth", "-o", "x"), "AmbiguousModel: "),
+    "what the checkpoint does not tell": (("import", "checkpoint.pth", "-o", X), "AmbiguousModel: "),
     "no place to write": (("compile", "int.safetensors", "-o", "no/such/x", "--machine", "nano"),
-                          "no/such/x: No such file or directory."),
-    "a directory to write": (("run", "nano.emoe", "cat.png", "-o", "directory"), "The output must be a file .npy"),
+                          "UsageError: There is no folder no/such for x."),
+    "a directory to write": (("run", "nano.emoe", "cat.png", "-o", "directory"), "UsageError: directory is a folder"),
 }
 
 
@@ -65,7 +74,7 @@ REFUSALS = {
 def test_a_refusal_is_one_sentence_and_status_2(edge_moe, what):
     words, sentence = REFUSALS[what]
     assert sentence in refused(edge_moe, *words)
-    assert not Path("x").exists()
+    assert not Path("x").exists() and not Path(X).exists()
 
 
 def test_a_model_too_large_for_the_machine_names_the_memory(edge_moe, tmp_path):
@@ -83,7 +92,7 @@ def test_pickles_are_not_opened(edge_moe, tmp_path):
         def __reduce__(self):
             return Path.touch, (tmp_path / "touched",)
     torch.save({"state_dict": Mischief()}, tmp_path / "bad.pth")
-    refused(edge_moe, "import", tmp_path / "bad.pth", "-o", tmp_path / "x")
+    refused(edge_moe, "import", tmp_path / "bad.pth", "-o", tmp_path / X)
     assert not (tmp_path / "touched").exists()
 
 

@@ -97,15 +97,16 @@ def test_a_folder_with_labels_only(folder, tmp_path, call):
 
 
 def test_refusals(folder, tmp_path, call):
-    assert "holds no checkpoint.pt" in call("train", "-o", tmp_path / "a", "--data", folder, "--resume", *SMALL)[2]
-    assert "folder image" in call("train", "-o", tmp_path / "a", "--data", tmp_path)[2]
+    model = tmp_path / "a.safetensors"
+    assert "holds no checkpoint.pt" in call("train", "-o", model, "--data", folder, "--resume", *SMALL)[2]
+    assert "folder image" in call("train", "-o", model, "--data", tmp_path)[2]
     assert "No model comes with this checkout" in call("evaluate")[2]
     bare = tmp_path / "bare.safetensors"
     save_float(synthetic_model(NANO), bare)
     assert "has no task heads" in call("evaluate", bare)[2]
     assert "device must be one of" in call("evaluate", bare, "--device", "abacus")[2]
     (tmp_path / "image").symlink_to(folder / "image")
-    assert "nothing to learn" in call("train", "-o", tmp_path / "a", "--data", tmp_path, *SMALL)[2]
+    assert "nothing to learn" in call("train", "-o", model, "--data", tmp_path, *SMALL)[2]
 
 
 def test_nothing_heavy_is_imported_for_help():

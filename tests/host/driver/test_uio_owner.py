@@ -76,7 +76,7 @@ def test_a_job_that_cannot_be_stopped_is_reported(tmp_path):
     board = Board(tmp_path)  # not running: ABORT has no effect
     board.words[0] = 0
     board.words[BY_NAME["BUS_LIMIT"].offset // 4] = 1000
-    with pytest.raises(DeviceLost, match="runs a job of an earlier owner and does not stop"):
+    with pytest.raises(DeviceLost, match="runs a job that does not stop: load the bitstream"):
         StandIn(board, **files)
     with pytest.raises(DeviceLost):  # and not DeviceBusy: the lock was given back
         StandIn(board, **files)

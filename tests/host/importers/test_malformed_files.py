@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every malformed checkpoint ends in a named error that says what was wanted and what came; nothing is executed."""
 
+import os
 import random
 from dataclasses import replace
 
@@ -9,9 +10,12 @@ import pytest
 
 from golden.files import safetensors_file
 from golden.files.errors import (
+    AmbiguousModel,
+    MissingFile,
     MissingTensor,
     ModelFileError,
     NotFinite,
+    TooLarge,
     TruncatedFile,
     UnexpectedTensor,
     UnsupportedModel,
@@ -165,15 +169,17 @@ FOLDERS = {
     "bias_cut": (cut("l1_htoh4_bias", -16), WrongShape, "bytes for the shape"),
     "width_cut": (cut("patch_embed_bias", -4), ModelFileError, ""),
     "too_long": (longer("l1_h4toh_weight"), WrongShape, "must hold 16384 bytes for the shape (4, 32, 32), not 16388"),
-    "file_gone": (gone("l1_attn_proj_bias"), MissingTensor, "'blocks.1.attn.proj.bias' of shape (32,)"),
     "patches_gone": (gone("patch_embed_weight"), MissingTensor, "needs a file 'patch_embed_weight.float32.bin'"),
     "positions_gone": (gone("pos_embed"), MissingTensor, "needs a file 'pos_embed.float32.bin'"),
     "gates_gone": (lambda f: (gone("l1_w_gate_T_task0")(f), gone("l1_w_gate_T_task1")(f)), MissingTensor,
                    "has experts but no gate"),
-    "one_gate_gone": (gone("l1_w_gate_T_task1"), None, ""),  # one task is a model too
+    "huge_bias": (lambda f: os.truncate(f / "patch_embed_bias.float32.bin", 64 << 30), TooLarge,
+                  "68,719,476,736 bytes"),
+    "pipe": (lambda f: (gone("l1_qkv_bias")(f), os.mkfifo(f / "l1_qkv_bias.float32.bin")), TruncatedFile,
+             "l1_qkv_bias.float32.bin must hold 384 bytes"),
     "extra_file": (lambda f: np.ones(3, "<f4").tofile(f / "l0_gamma.float32.bin"), UnexpectedTensor, "'l0_gamma'"),
     "huge_layer": (lambda f: np.ones(32, "<f4").tofile(f / "l99999999_norm1_bias.float32.bin"), MissingTensor,
-                   "none of block 2"),
+                   "lacks l99999999_norm1_weight.float32.bin"),
     "nan": (spoil, NotFinite, "'blocks.1.mlp.fc1.weight' holds 1 values"),
 }
 
@@ -183,13 +189,48 @@ def test_folders_that_do_not_fit_are_refused(case, tmp_path):
     change, error, words = FOLDERS[case]
     layouts.edge_moe(synthetic_model(MOE), tmp_path)
     change(tmp_path)
-    if error is None:
-        assert import_checkpoint(tmp_path, **GIVEN).config.tasks == ("task0",)
-    elif error is ModelFileError:
+    if error is ModelFileError:
         with pytest.raises(ModelFileError):
             import_checkpoint(tmp_path, **GIVEN)
     else:
         refused(tmp_path, error, words, **GIVEN)
+
+
+FILES = ("patch_embed_weight", "patch_embed_bias", "pos_embed", "l1_w_gate_T_task0", *(
+    f"l{layer}_{part}_{kind}" for layer in (0, 1) for kind in ("weight", "bias")
+    for part in ("norm1", "norm2", "qkv", "attn_proj", *(("htoh4", "h4toh") if layer else ("fc1", "fc2")))))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_file_that_a_folder_lacks_is_named(name, tmp_path):
+    layouts.edge_moe(synthetic_model(MOE), tmp_path)
+    gone(name)(tmp_path)
+    refused(tmp_path, MissingTensor, f"{name}.float32.bin", **GIVEN)
+
+
+def test_a_gate_that_one_layer_of_two_lacks_is_named(tmp_path):
+    layouts.edge_moe(synthetic_model(replace(MOE, depth=3, moe_layers=(1, 2))), tmp_path)
+    gone("l2_w_gate_T_task1")(tmp_path)
+    refused(tmp_path, MissingTensor, "lacks l2_w_gate_T_task1.float32.bin: layer 2", **GIVEN)
+
+
+def test_a_task_that_one_layer_alone_tells_does_not_vanish_without_a_word(tmp_path):
+    layouts.edge_moe(synthetic_model(MOE), tmp_path)
+    gone("l1_w_gate_T_task1")(tmp_path)
+    heard = []
+    assert import_checkpoint(tmp_path, note=heard.append, **GIVEN).config.tasks == ("task0",)
+    assert len(heard) == 1 and "Layer 1 alone tells the tasks" in heard[0] and "l1_w_gate_T_<task>" in heard[0]
+    refused(tmp_path, AmbiguousModel, "gates for 1 tasks, 2 names were given", **GIVEN, tasks=("task0", "task1"))
+
+
+def test_pipes_and_files_beyond_all_models_are_refused_at_once(tmp_path):
+    for name in ("pipe.safetensors", "pipe.pth"):
+        os.mkfifo(tmp_path / name)
+        refused(tmp_path / name, MissingFile, f"{name} must be a file or a folder, not a pipe or device")
+    for name in ("large.safetensors", "large.pth"):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(64 << 30)
+        refused(tmp_path / name, TooLarge, f"{name} has 68,719,476,736 bytes; a model that any machine runs has")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -102,6 +102,18 @@ def test_an_animation_has_all_frames(picture, tmp_path):
         assert (tmp_path / "drive.mp4").stat().st_size > 1000
 
 
+def test_a_film_that_fails_names_the_film_not_its_part(picture, tmp_path, monkeypatch):
+    tool = tmp_path / "ffmpeg"
+    tool.write_text('#!/bin/sh\ncat > /dev/null\nfor last; do :; done\necho "$last: No space left" >&2\nexit 1\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(AnimationError) as caught:
+        save_animation([picture], tmp_path / "drive.mp4")
+    said = tmp_path / "drive.mp4"
+    assert str(caught.value) == f"ffmpeg could not write {said}: {said}: No space left."
+    assert list(tmp_path.iterdir()) == [tool]
+
+
 def test_what_cannot_be_written_is_said(picture, tmp_path, monkeypatch):
     with pytest.raises(AnimationError, match="at least one frame"):
         save_animation([], tmp_path / "a.gif")
