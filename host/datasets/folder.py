@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from host.images import PictureError, read_picture
+from host.images import PictureError, read_picture, resized
 from host.scenes.classes import DEPTH_STEP, IGNORE
 
 DESCRIPTION = "dataset.json"
@@ -30,6 +30,15 @@ class Sample:
     image: np.ndarray
     label: np.ndarray | None
     depth: np.ndarray | None
+
+    def at_size(self, height: int, width: int) -> "Sample":
+        """The sample at another size: the picture as models get theirs, labels and depths of the nearest pixels."""
+        if self.image.shape[:2] == (height, width):
+            return self
+        rows = (np.arange(height) * 2 + 1) * self.image.shape[0] // (2 * height)
+        columns = (np.arange(width) * 2 + 1) * self.image.shape[1] // (2 * width)
+        label, depth = (None if m is None else m[rows][:, columns] for m in (self.label, self.depth))
+        return Sample(self.name, resized(self.image, height, width), label, depth)
 
 
 @dataclass(frozen=True)

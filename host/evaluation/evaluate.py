@@ -6,13 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
-from golden.spec.model import ModelConfig
 from host.datasets.folder import Sample
 from host.evaluation.predictors import MODELS, predictor_of
 from host.evaluation.result import Result
-from host.images import resized
 from host.parallel_map import parallel_map
 
 PART = 10
@@ -58,18 +54,8 @@ def evaluate(model: Path, pictures: Pictures, device: str = "float", *, schedule
 def evaluate_part(part: Part) -> Result:
     """Accuracy on one part."""
     predictor, result = predictor_of(part.model, part.device), Result()
+    config = predictor.config
     for index in range(part.first, part.last):
-        sample = fitted_sample(part.pictures.read(index), predictor.config)
-        result.add(predictor(sample.image), sample, predictor.config.task_heads)
+        sample = part.pictures.read(index).at_size(config.image_height, config.image_width)
+        result.add(predictor(sample.image), sample, config.task_heads)
     return result
-
-
-def fitted_sample(sample: Sample, config: ModelConfig) -> Sample:
-    """The sample at the model's size."""
-    height, width = config.image_height, config.image_width
-    if sample.image.shape[:2] == (height, width):
-        return sample
-    rows = (np.arange(height) * 2 + 1) * sample.image.shape[0] // (2 * height)
-    columns = (np.arange(width) * 2 + 1) * sample.image.shape[1] // (2 * width)
-    label, depth = (None if m is None else m[rows][:, columns] for m in (sample.label, sample.depth))
-    return Sample(sample.name, resized(sample.image, height, width), label, depth)

@@ -67,11 +67,9 @@ class FolderSource:
     def __init__(self, folder: Folder, height: int, width: int, report=lambda done, total, what: None):
         self.items = []
         for i in range(len(folder)):
-            sample = folder.read(i)
-            image = _resized(torch.from_numpy(sample.image).permute(2, 0, 1)[None].float(), height, width, "bilinear")
-            label, depth = (None if m is None else _resized(torch.from_numpy(m)[None, None].float(), height, width,
-                                                            "nearest")[0, 0] for m in (sample.label, sample.depth))
-            self.items.append((image[0].round().clamp(0, 255).byte(), None if label is None else label.byte(), depth))
+            sample = folder.read(i).at_size(height, width)
+            label, depth = (None if m is None else torch.from_numpy(m.copy()) for m in (sample.label, sample.depth))
+            self.items.append((torch.from_numpy(sample.image).permute(2, 0, 1), label, depth))
             report(i + 1, len(folder), "pictures")
 
     def __len__(self) -> int:

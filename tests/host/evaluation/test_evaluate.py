@@ -14,7 +14,7 @@ from golden.spec.model import NANO
 from host.datasets.folder import Sample
 from host.datasets.scene_set import SceneSet
 from host.evaluation.baseline import colour_classifier
-from host.evaluation.evaluate import PART, evaluate, fitted_sample
+from host.evaluation.evaluate import PART, evaluate
 from host.evaluation.metrics import DepthSums, class_ious, confusion, mean_iou
 from host.evaluation.result import Result
 
@@ -69,7 +69,7 @@ def test_pictures_without_maps_have_no_figures(model):
 
 def test_other_sizes_are_fitted():
     label = np.arange(16, dtype=np.uint8).repeat(4).reshape(1, 64).repeat(64, 0)
-    sample = fitted_sample(Sample("", np.zeros((64, 64, 3), np.uint8), label, label.astype(np.float32)), CONFIG)
+    sample = Sample("", np.zeros((64, 64, 3), np.uint8), label, label.astype(np.float32)).at_size(32, 48)
     assert sample.image.shape == (32, 48, 3) and sample.label.shape == sample.depth.shape == (32, 48)
     assert sample.label[0, :6].tolist() == [0, 0, 0, 1, 1, 1]
 
