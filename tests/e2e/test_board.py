@@ -181,7 +181,8 @@ def test_a_closed_device_is_lost(picture):
             use()
 
 
-def test_with_abort_and_reset_on_the_simulated_board(picture):
+def test_with_abort_and_reset_on_the_simulated_board(picture, monkeypatch):
+    monkeypatch.setattr("sim.device.CHUNK", 500)  # so that progress is heard before the frame is done
     config = MODELS["nano"]
     image = compile_model(random_int_model(config, Plan.fast(config.depth), seed=1), NANO)
     with SimDevice(NANO, dram_bytes=8 << 20) as device:

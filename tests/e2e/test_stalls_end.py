@@ -17,4 +17,4 @@ pytestmark = pytest.mark.rtl
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_ends_the_stalls(number):
     build_board(NANO)
-    ends_with_its_workers(["-m", "sim.stalls", "--seeds", "5000", "--workers", "2"], number, patience=300)
+    ends_with_its_workers(["-m", "sim.stalls", "--seeds", "500", "--workers", "2"], number, patience=300)

@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-LIMIT = 2.0
-"""Seconds in which all must have ended."""
+LIMIT = 2.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+"""Seconds in which all must have ended: two, or more where other work shares the cores."""
 
 
 def descendants(pid):
