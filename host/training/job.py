@@ -17,7 +17,8 @@ from host.training import checkpoint
 from host.training.data import FolderSource, SceneSource, Source
 from host.training.finetune import FINE_TUNING, model_for, split
 from host.training.loop import train
-from host.training.recipe import STREET, Recipe
+from host.training.recipe import FINISHING, STREET, Recipe
+from host.training.refit import refit_depth
 
 
 @dataclass(frozen=True)
@@ -51,27 +52,39 @@ class Plan:
 
 
 def run(job: Job) -> dict:
-    """Train; returns what to tell the user."""
-    plan = _scene_plan(job) if job.data is None else _folder_plan(job, job.data)
-    earlier = checkpoint.load(job.work)[0].step if job.resume else 0
-    with progress(f"train {plan.config.name}", earlier) as report:
-        model, figures = train(plan.config, plan.recipe, plan.source, plan.validation, job.work, init=plan.init,
-                               resume=job.resume, processes=job.processes, report=report,
-                               note=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+    """Train; returns what to tell the user. Scenes are trained on in two stages, unless ``job`` says how many steps."""
+    plan = _scene_plan(job, Recipe()) if job.data is None else _folder_plan(job, job.data)
+    model, figures = _trained(job, plan, job.work, job.resume)
+    notes: dict = {"recipe": plan.recipe.to_json(), "steps": figures["steps"], "seconds": figures["seconds"]}
+    if job.data is None and job.init is None and "steps" not in job.recipe:
+        plan, work = replace(_scene_plan(job, FINISHING), init=model), job.work / "finishing"
+        model, figures = _trained(job, plan, work, job.resume and (work / checkpoint.FILE).exists())
+        notes |= {"finishing": plan.recipe.to_json(), "seconds": notes["seconds"] + figures["seconds"]}
+    if any(head.kind == "depth" for head in plan.config.task_heads):
+        with progress("refit the depth head") as report:
+            model = refit_depth(model, plan.source, report)
     last = figures["history"][-1] if figures["history"] else {}
-    notes = {"classes": plan.classes, "colours": plan.colours, "recipe": plan.recipe.to_json(), "figures": last,
-             "steps": figures["steps"], "seconds": figures["seconds"],
-             "data": SCENE_DATA if job.data is None else job.data.name}
+    notes |= {"classes": plan.classes, "colours": plan.colours, "figures": last,
+              "data": SCENE_DATA if job.data is None else job.data.name}
     save_float(model, job.output, half=True, notes=notes)
     names = ("miou", "rmse", "rmse_ratio", "log_rmse", "relative_error")
     shown = {name: round(last[name], 4) for name in names if name in last}
     per_class = dict(zip(plan.classes, last.get("ious", ()), strict=False))
-    return {"written": str(job.output), "bytes": job.output.stat().st_size, "steps": figures["steps"],
-            "seconds": figures["seconds"], **shown, "iou_of_classes": per_class}
+    return {"written": str(job.output), "bytes": job.output.stat().st_size, "steps": notes["steps"],
+            "seconds": notes["seconds"], **shown, "iou_of_classes": per_class}
 
 
-def _scene_plan(job: Job) -> Plan:
-    recipe = replace(Recipe(), **_scaled(job.recipe, Recipe()))
+def _trained(job: Job, plan: Plan, work: Path, resume: bool) -> tuple[FloatModel, dict]:
+    """Float model and figures of one stage, whose checkpoint lies in ``work``."""
+    earlier = checkpoint.load(work)[0].step if resume else 0
+    with progress(f"train {plan.config.name}", earlier) as report:
+        return train(plan.config, plan.recipe, plan.source, plan.validation, work, init=plan.init, resume=resume,
+                     processes=job.processes, report=report,
+                     note=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+
+
+def _scene_plan(job: Job, usual: Recipe) -> Plan:
+    recipe = replace(usual, **_scaled(job.recipe, usual))
     init = None if job.init is None else import_checkpoint(job.init)
     config = STREET if init is None else init.config
     size = config.image_height, config.image_width

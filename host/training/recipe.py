@@ -31,7 +31,7 @@ class Recipe:
     batch: int = 16
     scenes: int = 4000
     seed: int = 0
-    validation_scenes: int = 96
+    validation_scenes: int = 64
     validation_seed: int = 1
     rate: float = 1e-3
     final_rate: float = 1e-5
@@ -68,3 +68,8 @@ class Recipe:
 
     def to_json(self) -> dict:
         return asdict(self)
+
+
+FINISHING = Recipe(steps=1000, scenes=6016, rate=3e-4, warmup=50, decay=0.9, halves=0.0, depth_unit=5.0, average=0.99)
+"""Second stage for the street model, from the result of the first: more scenes, whole pictures, and a smaller unit of
+depth, with which the loss is more of a squared error."""

@@ -2,6 +2,7 @@
 """Commands scenes, train and evaluate on small things: what they write and print, how they refuse."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -54,6 +55,22 @@ def test_scenes(folder, call):
     assert len(list((folder / "image").iterdir())) == len(list((folder / "depth").iterdir())) == 12
     code, out, _ = call("scenes", "-o", folder, "--count", "12", "--seed", "3", "--size", "32x64", "--json")
     assert code == 0 and json.loads(out)["rendered"] == 0
+
+
+def test_scenes_are_trained_on_in_two_stages_that_go_on(call, tmp_path, monkeypatch):
+    first = Recipe(steps=2, batch=2, warmup=0, scenes=4, validation_scenes=2)
+    monkeypatch.setattr(job, "Recipe", lambda: first)
+    monkeypatch.setattr(job, "FINISHING", replace(first, steps=3, scenes=6, depth_unit=5.0))
+    command = ["train", "-o", tmp_path / "a.safetensors", "--work", tmp_path / "run", "--processes", "1"]
+    code, out, error = call(*command, "--json")
+    assert code == 0, error
+    notes, model = read_notes(tmp_path / "a.safetensors"), load_float(tmp_path / "a.safetensors")
+    assert notes["steps"] == 2 and notes["finishing"]["steps"] == 3 and notes["finishing"]["depth_unit"] == 5.0
+    assert notes["figures"]["step"] == 3 and json.loads(out)["steps"] == 2
+    shutil.rmtree(tmp_path / "run" / "finishing")
+    assert call(*command, "--resume")[0] == 0
+    again = load_float(tmp_path / "a.safetensors")
+    assert all((again.tensors[name] == tensor).all() for name, tensor in model.tensors.items())
 
 
 @pytest.mark.parametrize("size", ["33x64", "32", "axb", "0x16"])
