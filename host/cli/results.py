@@ -9,7 +9,7 @@ import numpy as np
 from golden.files.whole_file import write_whole
 from golden.spec.program.image import Image
 from host.cli.output import UsageError
-from host.driver.device import Device
+from host.driver.device import Device, clock_text
 from host.driver.result import Result
 from host.images import PictureError
 
@@ -74,7 +74,8 @@ def facts(frames: list[Frame], image: Image, board: Device, program: str) -> dic
     shown = {"device": board.name, "task": program, "placement": f"accelerator: 100 % of MACs; host: {host}",
              "features": list(found.shape), "mean": round(float(found.mean()), 5),
              "deviation": round(float(found.std()), 5), "cycles": result.cycles or None,
-             "milliseconds": round(result.cycles / board.clock_hz * 1e3, 3) or None}
+             "milliseconds": round(result.cycles / board.clock_hz * 1e3, 3) or None,
+             "clock": clock_text(board) if result.cycles else None}
     if len(frames) > 1:
         shown["pictures"] = len(frames)
     if result.maps:

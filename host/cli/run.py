@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from host.cli.devices import Buffer, Clock, Uio, Which, opened
 from host.cli.options import Json, Machine, Source
 from host.cli.output import show
 
@@ -16,7 +17,7 @@ app = typer.Typer()
 def run(path: Source,
         picture: Annotated[Path, typer.Argument(help="Picture file, or a folder of them: a drive, in the order of "
                                                      "their names.")],
-        device: Annotated[str, typer.Option(help="golden, sim or uio.")] = "golden", machine: Machine = None,
+        device: Which = "golden", machine: Machine = None, uio: Uio = None, buffer: Buffer = None, clock: Clock = None,
         task: Annotated[str | None, typer.Option(help="Which program to run; by default all tasks together where "
                                                       "the model has task heads, else the first.")] = None,
         output: Annotated[Path | None, typer.Option("--output", "-o", help="Write features (.npy: tokens x dim, or "
@@ -26,7 +27,7 @@ def run(path: Source,
         json_: Json = False):
     """Run a picture (cropped and resized to the model's size) through a quantized model or a program image."""
     from host.cli import results
-    from host.driver import Session, open_device
+    from host.driver import Session
     from host.images import fitted, read_picture
     from host.program import machine_named, program_of
     from host.progress import cycles, steps
@@ -36,7 +37,7 @@ def run(path: Source,
     results.check(output, save_picture, picture)
     name = task or results.usual_program(image)
     expected = sum(symbol.cycles for symbol in image.symbols.get(name, ()))
-    board = open_device(device, **({} if device == "uio" else {"machine": image.machine}))
+    board = opened(device, image.machine, uio, buffer, clock)
     found = []
     try:
         session, title = Session(image, board), f"{image.model.name} {name} on {board.name}"

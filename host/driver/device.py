@@ -51,7 +51,8 @@ class Device(Protocol):
     """A machine with registers, memory and an end-of-job signal. One owner at a time.
 
     ``name`` is for people; ``clock_hz`` turns cycles into time. A device may also tell its ``condition``, a text with
-    whatever it knows of clock and temperature; it is put into the text of time-outs.
+    whatever it knows of clock and temperature; it is put into the text of time-outs; and ``clock_from``, who says that
+    ``clock_hz`` is its clock.
     """
 
     name: str
@@ -83,11 +84,22 @@ class Device(Protocol):
         """Stop what runs and release the device to another owner."""
 
 
+def clock_text(device: Device) -> str:
+    """The clock that turns cycles of ``device`` into time, and who says so: ``assumed 300 MHz`` where nobody does."""
+    megahertz = f"{device.clock_hz / 1e6:g} MHz"
+    source = getattr(device, "clock_from", None)
+    return f"assumed {megahertz}" if source is None else f"{megahertz} ({source})"
+
+
 def open_device(name: str = "sim", **options) -> Device:
     """Open the device called ``name``: ``"sim"`` (the Verilated machine), ``"golden"`` (the instruction-set simulator),
-    ``"uio"`` (a board under Linux). ``options`` go to its constructor. Raises :class:`DeviceNotFound`.
+    ``"uio"`` (a board under Linux). ``options`` go to its constructor, first what follows a colon: the machine in
+    ``"sim:nano"``, the UIO node in ``"uio:NAME"``. Raises :class:`DeviceNotFound`.
     """
     found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    name, colon, which = name.partition(":")
+    if colon and not which:
+        raise DeviceNotFound(f"The device {name + colon!r} ends in a colon; a name follows it, as in 'uio:NAME'.")
     if name not in found:
         raise DeviceNotFound(f"There is no device {name!r}; installed are {', '.join(sorted(found)) or 'none'}. "
                              f"Run `make setup` if the project was not installed.")
@@ -95,4 +107,4 @@ def open_device(name: str = "sim", **options) -> Device:
         constructor = found[name].load()
     except ImportError as error:
         raise DeviceNotFound(f"The device {name!r} needs a package that is not installed: {error}.") from None
-    return constructor(**options)
+    return constructor(*([which] if which else []), **options)
