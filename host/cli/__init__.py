@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command ``edge-moe``: import, quantize, compile, run, evaluate, train, scenes, accuracy,
-explore, disasm, info, registers.
+explore, disasm, info, registers, selftest, doctor, compare.
 
 Exit status: 0 done; 1 the device or the job failed; 2 the input was refused. Errors are one sentence on stderr;
 ``--json`` prints one JSON object on stdout instead of tables.
@@ -17,8 +17,9 @@ import typer
 from golden.files.errors import ModelFileError
 from golden.spec.model import ConfigError
 from golden.spec.program.container import ProgramError
-from host.cli import evaluation, explore, files, models, registers, run, training
+from host.cli import diagnosis, evaluation, explore, files, models, registers, run, training
 from host.cli.output import UsageError
+from host.diagnosis.dump import DumpError
 from host.driver.errors import AccelError, InputError, VersionMismatch
 from host.explore.errors import NothingFits
 from host.images import PictureError
@@ -26,7 +27,7 @@ from host.ir.nodes import NotFitting
 from host.parallel_map import ClusterError
 from host.pictures.errors import AnimationError
 
-GROUPS = (models, run, evaluation, training, explore, files, registers)
+GROUPS = (models, run, evaluation, training, explore, files, registers, diagnosis)
 """Modules of verbs, in the order in which ``--help`` lists them; each has an ``app``."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: a refusal becomes one sentence and exit status 2, a device or job that failed exit status 1."""
     try:
         app(arguments)
-    except (UsageError, PictureError, AnimationError, ModelFileError, ProgramError, ConfigError, NotFitting,
+    except (UsageError, PictureError, AnimationError, DumpError, ModelFileError, ProgramError, ConfigError, NotFitting,
             NothingFits, ClusterError, InputError, VersionMismatch) as error:
         _end(2, f"{type(error).__name__}: {error}")
     except AccelError as error:

@@ -23,6 +23,8 @@ def run(path: Source,
         output: Annotated[Path | None, typer.Option("--output", "-o", help="Write features (.npy: tokens x dim, or "
                                                     "tasks x tokens x dim where several ran), all results (.npz), or "
                                                     "an animation of a folder (.gif, .mp4).")] = None,
+        dump: Annotated[Path | None, typer.Option(help="Folder for all tensors of the run, as edge-moe compare reads "
+                                                       "them.")] = None,
         save_picture: Annotated[Path | None, typer.Option(help="Draw the input and all maps into this file.")] = None,
         json_: Json = False):
     """Run a picture (cropped and resized to the model's size) through a quantized model or a program image."""
@@ -35,6 +37,7 @@ def run(path: Source,
     image = program_of(path, None if machine is None else machine_named(machine))
     pictures = results.files(picture)
     results.check(output, save_picture, picture)
+    results.check_dump(dump)
     name = task or results.usual_program(image)
     expected = sum(symbol.cycles for symbol in image.symbols.get(name, ()))
     board = opened(device, image.machine, uio, buffer, clock)
@@ -55,6 +58,9 @@ def run(path: Source,
         board.close()
     facts = results.facts(found, image, board, name)
     results.write(found, image, path, name, output, save_picture, facts)
+    if dump is not None:
+        results.write_dump(found, image, board, name, pictures, dump)
+        facts["dump"] = str(dump)
     show(json_, f"{path} on {picture}", facts)
 
 

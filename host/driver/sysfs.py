@@ -16,7 +16,8 @@ from host.driver.errors import DeviceNotFound
 NAME = "edge-moe"
 """What the accelerator's device-tree node is called, or its buffer, or one of its ``compatible`` texts: in any case,
 with - or _, and with more after it."""
-OVERLAY = 'Is the device-tree overlay loaded (a node edge-moe@..., compatible = "generic-uio")?'
+OVERLAY = ('Is the device-tree overlay loaded (a node edge-moe@..., compatible = "generic-uio"), and uio_pdrv_genirq '
+           "with of_id=generic-uio?")
 MODULE = "Is the u-dma-buf module loaded with a size?"
 
 
