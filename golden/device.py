@@ -13,7 +13,7 @@ from golden.iss.dram import Dram
 from golden.iss.faults import IssFault
 from golden.iss.machine import Machine
 from golden.iss.trace import Entry
-from golden.spec.machine import ABI_VERSION, MACHINES, ZCU102, MachineConfig
+from golden.spec.machine import MACHINES, ZCU102, MachineConfig
 from golden.spec.model import ConfigError, require
 from golden.spec.regs import BY_NAME, REGISTERS, Access, Cause, Ctrl, StatusBits
 
@@ -68,10 +68,8 @@ class GoldenDevice:
         """Same as the reset pin: registers get their reset values; memory keeps its contents."""
         self._words = dict.fromkeys(_BY_OFFSET, 0)
         for register in REGISTERS:
-            self._set(register.name, register.reset)
-        self._set("ABI", ABI_VERSION)
+            self._set(register.name, register.reset or 0)
         self._set("FINGERPRINT", self._machine.config.fingerprint)
-        self._set("CTRL", Ctrl.IDLE)
 
     def _get(self, name: str) -> int:
         register = BY_NAME[name]

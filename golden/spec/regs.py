@@ -4,6 +4,8 @@
 import enum
 from dataclasses import dataclass
 
+from golden.spec.machine import ABI_VERSION
+
 ID = 0x454D4F45
 """Product identification in register ID."""
 MAP_BYTES = 0x200
@@ -13,25 +15,57 @@ many periods of BUS_LIMIT cycles with traffic the job ends with DRAIN_TIMEOUT.""
 
 
 class Access(enum.Enum):
-    """RO read only; RW read and write; COR read, cleared by reading; TOW toggled by writing ones."""
+    """RO read only; RW read and write; COR read, cleared by reading; TOW toggled by writing ones; SOW set by writing
+    ones and cleared by the machine."""
 
     RO = "ro"
     RW = "rw"
     COR = "cor"
     TOW = "tow"
+    SOW = "sow"
+
+
+@dataclass(frozen=True)
+class Field:
+    """``width`` bits of a register from bit ``low`` up."""
+
+    name: str
+    low: int
+    width: int
+    access: Access
+    about: str
+
+    @property
+    def mask(self) -> int:
+        """Ones where the field is."""
+        return (1 << self.width) - 1 << self.low
 
 
 @dataclass(frozen=True)
 class Register:
-    """One register, 32 bits or (``wide``) 64 in two words, low first. ``locked``: writes while busy are ignored."""
+    """One register, 32 bits or (``wide``) 64 in two words, low first. ``locked``: writes while busy are ignored.
+    ``reset`` is what it holds after a reset, None where each machine configuration has its own value.
+    ``parts``: its fields; without any the whole word is one.
+    """
 
     name: str
     offset: int
     access: Access
     about: str
     wide: bool = False
-    reset: int = 0
+    reset: int | None = 0
     locked: bool = False
+    parts: tuple[Field, ...] = ()
+
+    @property
+    def bits(self) -> int:
+        """Width in bits."""
+        return 64 if self.wide else 32
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """Its fields, lowest first: at least one."""
+        return self.parts or (Field("VALUE", 0, self.bits, self.access, self.about),)
 
 
 class Ctrl(enum.IntFlag):
@@ -60,16 +94,34 @@ class StatusBits(enum.IntFlag):
     CONFIG_LOCKED = 1 << 10
 
 
+def _bits(flags: type[enum.IntFlag], **bits: tuple[Access, str]) -> tuple[Field, ...]:
+    """A field of one bit for each of ``flags``: its access and meaning by name."""
+    return tuple(Field(flag.name or "", flag.bit_length() - 1, 1, *bits[flag.name or ""]) for flag in flags)
+
+
+def _causes(access: Access) -> tuple[Field, ...]:
+    """Fields of IER and ISR."""
+    return _bits(Cause, DONE=(access, "the job has ended"), READY=(access, "the next job can be started"),
+                 ERROR=(access, "the job has ended with an error"))
+
+
 _RO, _RW = Access.RO, Access.RW
 _CONTROL = [
-    Register("CTRL", 0x00, _RW, "start, done, idle, ready, abort"),
-    Register("GIER", 0x04, _RW, "bit 0: interrupts on"),
-    Register("IER", 0x08, _RW, "which causes interrupt"),
-    Register("ISR", 0x0C, Access.TOW, "which causes have happened; write ones to clear"),
+    Register("CTRL", 0x00, _RW, "start, done, idle, ready, abort", reset=Ctrl.IDLE, parts=_bits(
+        Ctrl, START=(Access.SOW, "start a job; one while it runs"), DONE=(Access.COR, "a job has ended"),
+        IDLE=(_RO, "no job runs"), READY=(Access.COR, "the next job can be started"),
+        ABORT=(Access.SOW, "end the job that runs; one until it has ended"))),
+    Register("GIER", 0x04, _RW, "bit 0: interrupts on", parts=(Field("ENABLE", 0, 1, _RW, "interrupts on"),)),
+    Register("IER", 0x08, _RW, "which causes interrupt", parts=_causes(_RW)),
+    Register("ISR", 0x0C, Access.TOW, "which causes have happened; write ones to clear", parts=_causes(Access.TOW)),
     Register("ID", 0x10, _RO, "product", reset=ID),
-    Register("ABI", 0x14, _RO, "ABI version"),
-    Register("FINGERPRINT", 0x18, _RO, "of the machine configuration", wide=True),
-    Register("STATUS", 0x20, _RO, "code of the last job and sticky bits", reset=StatusBits.DRAINED),
+    Register("ABI", 0x14, _RO, "ABI version", reset=ABI_VERSION),
+    Register("FINGERPRINT", 0x18, _RO, "of the machine configuration", wide=True, reset=None),
+    Register("STATUS", 0x20, _RO, "code of the last job and sticky bits", reset=StatusBits.DRAINED, parts=(
+        Field("CODE", 0, 8, _RO, "how the last job ended, one of the status codes"), *_bits(
+            StatusBits, DRAINED=(_RO, "nothing is outstanding on the buses"),
+            START_IGNORED=(_RO, "a start came while a job ran; zero at the next start"),
+            CONFIG_LOCKED=(_RO, "a locked register was written while a job ran; zero at the next start")))),
     Register("ERR_INDEX", 0x24, _RO, "instruction that was refused or in flight"),
     Register("ERR_ADDR", 0x28, _RO, "bus address of the first error", wide=True),
     Register("RUN_ID", 0x30, _RO, "jobs started since reset"),

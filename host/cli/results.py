@@ -9,7 +9,7 @@ import numpy as np
 from golden.files.whole_file import write_whole
 from golden.spec.program.image import Image
 from host.cli.output import DRAWINGS, UsageError, check_output
-from host.driver.device import Device
+from host.driver.device import Device, clock_text
 from host.driver.result import Result
 from host.images import PictureError
 
@@ -52,6 +52,14 @@ def check(output: Path | None, save_picture: Path | None, picture: Path, model: 
         check_film(output)
 
 
+def check_dump(folder: Path | None) -> None:
+    """Refuse, before any work, a place where no folder of a dump can be. Raises UsageError."""
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise UsageError(f"--dump wants a folder; {folder} is a file.")
+    if folder is not None and not folder.parent.is_dir():
+        raise UsageError(f"There is no folder {folder.parent} for {folder.name}.")
+
+
 def usual_program(image: Image) -> str:
     """All tasks together where there are task heads and such a program, else the first."""
     together = "+".join(image.model.tasks)
@@ -72,7 +80,8 @@ def facts(frames: list[Frame], image: Image, board: Device, program: str) -> dic
     shown = {"device": board.name, "task": program, "placement": f"accelerator: 100 % of MACs; host: {host}",
              "features": list(found.shape), "mean": round(float(found.mean()), 5),
              "deviation": round(float(found.std()), 5), "cycles": result.cycles or None,
-             "milliseconds": round(result.cycles / board.clock_hz * 1e3, 3) or None}
+             "milliseconds": round(result.cycles / board.clock_hz * 1e3, 3) or None,
+             "clock": clock_text(board) if result.cycles else None}
     if len(frames) > 1:
         shown["pictures"] = len(frames)
     if result.maps:
@@ -95,6 +104,18 @@ def write(frames: list[Frame], image: Image, model: Path, program: str, output: 
     if save_picture is not None:
         _save_sheet(frames[0], image, model, program, save_picture)
         shown["picture"] = str(save_picture)
+
+
+def write_dump(frames: list[Frame], image: Image, board: Device, program: str, pictures: list[Path],
+               folder: Path) -> None:
+    """Write all tensors of the frames as a dump."""
+    from host.diagnosis import dump
+    from host.diagnosis.difference import tensors_of
+
+    done = [(frame.pixels, frame.result) for frame in frames if frame.result is not None]
+    about = dump.About(board.name, image.machine.name, image.model.name, program, tuple(path.name for path in pictures),
+                       tuple(result.cycles for _, result in done))
+    dump.write_dump(folder, about, [tensors_of(pixels, result) for pixels, result in done])
 
 
 def _save_arrays(frames: list[Frame], path: Path) -> None:

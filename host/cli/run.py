@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from host.cli.devices import Buffer, Clock, Uio, Which, opened
 from host.cli.options import Json, Machine, Source
 from host.cli.output import show
 
@@ -16,30 +17,33 @@ app = typer.Typer()
 def run(path: Source,
         picture: Annotated[Path, typer.Argument(help="Picture file, or a folder of them: a drive, in the order of "
                                                      "their names.")],
-        device: Annotated[str, typer.Option(help="golden, sim or uio.")] = "golden", machine: Machine = None,
+        device: Which = "golden", machine: Machine = None, uio: Uio = None, buffer: Buffer = None, clock: Clock = None,
         task: Annotated[str | None, typer.Option(help="Which program to run; by default all tasks together where "
                                                       "the model has task heads, else the first.")] = None,
         output: Annotated[Path | None, typer.Option("--output", "-o", help="Write features (.npy: tokens x dim, or "
                                                     "tasks x tokens x dim where several ran), all results (.npz), or "
                                                     "an animation of a folder (.gif, .mp4).")] = None,
+        dump: Annotated[Path | None, typer.Option(help="Folder for all tensors of the run, as edge-moe compare reads "
+                                                       "them.")] = None,
         save_picture: Annotated[Path | None, typer.Option(help="Draw the input and all maps into this file.")] = None,
         json_: Json = False):
     """Run a picture (cropped and resized to the model's size) through a quantized model or a program image."""
     from host.cli import results
-    from host.driver import Session, open_device
+    from host.driver import Session
     from host.driver.arguments import program_named
     from host.images import fitted, read_picture
     from host.program import machine_named, program_of
-    from host.progress import cycles, opening, steps
+    from host.progress import cycles, steps
 
     pictures = results.files(picture)
     results.check(output, save_picture, picture, path)
+    results.check_dump(dump)
     image = program_of(path, None if machine is None else machine_named(machine))
     name = task or results.usual_program(image)
     program_named(image, name)
     first = fitted(read_picture(pictures[0]), image.model)  # opening a simulator may take minutes
     expected = sum(symbol.cycles for symbol in image.symbols.get(name, ()))
-    board = open_device(device, progress=opening, **({} if device == "uio" else {"machine": image.machine}))
+    board = opened(device, image.machine, uio, buffer, clock)
     found = []
     try:
         session, title = Session(image, board), f"{image.model.name} {name} on {board.name}"
@@ -56,6 +60,9 @@ def run(path: Source,
         board.close()
     facts = results.facts(found, image, board, name)
     results.write(found, image, path, name, output, save_picture, facts)
+    if dump is not None:
+        results.write_dump(found, image, board, name, pictures, dump)
+        facts["dump"] = str(dump)
     show(json_, f"{path} on {picture}", facts)
 
 

@@ -52,7 +52,8 @@ class Device(Protocol):
     """A machine with registers, memory and an end-of-job signal. One owner at a time; ``with`` closes it.
 
     ``name`` is for people; ``clock_hz`` turns cycles into time. A device may also tell its ``condition``, a text with
-    whatever it knows of clock and temperature; it is put into the text of time-outs.
+    whatever it knows of clock and temperature; it is put into the text of time-outs; and ``clock_from``, who says that
+    ``clock_hz`` is its clock.
     """
 
     name: str
@@ -112,13 +113,24 @@ class Handle:
         return f"<{type(self).__name__} {getattr(self, 'name', 'half made')}>"
 
 
+def clock_text(device: Device) -> str:
+    """The clock that turns cycles of ``device`` into time, and who says so: ``assumed 300 MHz`` where nobody does."""
+    megahertz = f"{device.clock_hz / 1e6:g} MHz"
+    source = getattr(device, "clock_from", None)
+    return f"assumed {megahertz}" if source is None else f"{megahertz} ({source})"
+
+
 def open_device(name: str = "sim", *, progress: Callable[[str], None] | None = None, **options) -> Device:
     """Open the device called ``name``: ``"sim"`` (the Verilated machine), ``"golden"`` (the instruction-set simulator),
-    ``"uio"`` (a board under Linux). ``options`` go to its constructor. Raises :class:`DeviceNotFound`.
+    ``"uio"`` (a board under Linux). ``options`` go to its constructor, first what follows a colon: the machine in
+    ``"sim:nano"``, the UIO node in ``"uio:NAME"``. Raises :class:`DeviceNotFound`.
 
     ``progress`` hears, in words, what a device does that takes minutes to open: the simulator, where it must be built.
     """
     found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    name, colon, which = name.partition(":")
+    if colon and not which:
+        raise DeviceNotFound(f"The device {name + colon!r} ends in a colon; a name follows it, as in 'uio:NAME'.")
     if name not in found:
         raise DeviceNotFound(f"There is no device {name!r}; installed are {', '.join(sorted(found)) or 'none'}. "
                              f"Run `make setup` if the project was not installed.")
@@ -128,4 +140,4 @@ def open_device(name: str = "sim", *, progress: Callable[[str], None] | None = N
         raise DeviceNotFound(f"The device {name!r} needs a package that is not installed: {error}.") from None
     if progress is not None and "progress" in inspect.signature(constructor).parameters:
         options["progress"] = progress
-    return constructor(**options)
+    return constructor(*([which] if which else []), **options)

@@ -3,13 +3,27 @@
 
 import numpy as np
 
-from golden.spec.machine import LINE
+from golden.spec.machine import LINE, PAGE
 from golden.spec.model import PATCH_AXES
+from golden.spec.program.image import Image
 from golden.spec.program.outputs import Output
+from golden.spec.tiling import ceil_div
 from host.driver.errors import InputError
 
 VALUES = LINE // 2
 """Values of a line of the output buffer."""
+
+
+def pages(size: int) -> int:
+    """``size`` in whole pages, at least one."""
+    return max(1, ceil_div(size, PAGE)) * PAGE
+
+
+def memory_need(image: Image) -> tuple[int, int, int]:
+    """Bytes of device memory that a program needs: programs, tables and input; output; weight planes."""
+    readable = (*map(len, image.programs.values()), len(image.tables), image.input["bytes"])
+    return (sum(map(pages, readable)), pages(max(image.output_bytes(task) for task in image.programs)),
+            sum(pages(len(plane)) for plane in image.planes))
 
 
 def prepare_input(image: np.ndarray, layout: dict) -> bytes:

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from golden.spec.heads import HEAD_KINDS
-from golden.spec.machine import ABI_VERSION, MACHINES, PAGE
+from golden.spec.machine import ABI_VERSION, MACHINES
 from golden.spec.program.image import Image
 from golden.spec.program.outputs import FEATURES, LOGITS
 from golden.spec.regs import Ctrl, StatusBits
 from golden.spec.status import Status
-from golden.spec.tiling import ceil_div
 from host.driver.arguments import WORD, image_of, limit_of, program_named, require_device
 from host.driver.device import Device, silent
 from host.driver.errors import (
@@ -28,7 +27,7 @@ from host.driver.errors import (
     VersionMismatch,
     error_of,
 )
-from host.driver.layout import prepare_input, read_output
+from host.driver.layout import memory_need, pages, prepare_input, read_output
 from host.driver.maps import TaskMap
 from host.driver.registers import ENDED, Registers, rest
 from host.driver.result import Result
@@ -235,9 +234,9 @@ class Session:
             self._programs[task] = len(readable)
             readable += _padded(data)
         tables, self._input = len(readable), len(readable) + len(_padded(image.tables))
-        readable += _padded(image.tables) + bytes(_pages(image.input["bytes"]))
+        readable += _padded(image.tables) + bytes(pages(image.input["bytes"]))
         planes = b"".join(_padded(plane) for plane in image.planes)
-        sizes = (len(readable), _pages(max(image.output_bytes(task) for task in image.programs)), len(planes))
+        sizes = memory_need(image)
         self._turn.session = lambda: None  # the one before loses its memory
         device.free()
         try:
@@ -280,9 +279,5 @@ class Session:
         return getattr(self.device, "condition", f"clock {self.device.clock_hz / 1e6:g} MHz")
 
 
-def _pages(size: int) -> int:
-    return max(1, ceil_div(size, PAGE)) * PAGE
-
-
 def _padded(data: bytes) -> bytes:
-    return data.ljust(_pages(len(data)), b"\0")
+    return data.ljust(pages(len(data)), b"\0")

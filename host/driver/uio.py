@@ -4,6 +4,7 @@
 The device tree gives the accelerator a ``generic-uio`` node (its registers are map 0, its interrupt the UIO's) and
 the ``u-dma-buf`` module a contiguous buffer. Files used, below ``/dev``: ``uioN``, ``udmabufN``; below ``/sys/class``:
 ``uio/uioN/maps/map0/size``, ``u-dma-buf/udmabufN/{phys_addr,size,sync_for_cpu,sync_for_device}``, and the thermometers.
+:mod:`host.driver.sysfs` finds node, buffer and clock.
 """
 
 import fcntl
@@ -24,6 +25,7 @@ from golden.spec.tiling import ceil_div
 from host.driver.device import Buffer, Handle
 from host.driver.errors import AccelError, DeviceBusy, DeviceLost, DeviceNotFound, OutOfMemory
 from host.driver.registers import Registers
+from host.driver.sysfs import MODULE, OVERLAY, clock_of, find_buffer, find_uio
 
 POLL_SECONDS = 0.05
 """Interval of register polls in addition to the interrupt, so that a lost interrupt costs little."""
@@ -37,27 +39,29 @@ ENABLE_INTERRUPT = struct.pack("=I", 1)
 class UioDevice(Handle):
     """Open ``/dev/<uio>`` and ``/dev/<buffer>``, and stop what a crashed owner may have left running.
 
-    ``clock_hz`` is the accelerator's clock, which turns cycle limits into seconds. ``dev`` and ``sysfs`` are roots, so
-    that tests can lay out stand-ins. Raises DeviceNotFound when a file is missing or may not be opened, DeviceBusy with
-    the owner's process number when somebody else holds the device, DeviceLost when what is there is no accelerator or
-    cannot be stopped.
+    ``uio``: a node's file or name, the one that is called edge-moe when None; ``buffer``: the only one when None.
+    ``clock_hz`` is the accelerator's clock, which turns cycle limits into seconds; the device tree's when None.
+    ``dev`` and ``sysfs`` are roots, so that tests can lay out stand-ins. Raises DeviceNotFound when a file is missing
+    or may not be opened, or nobody tells the clock, DeviceBusy with the owner's process number when somebody else holds
+    the device, DeviceLost when what is there is no accelerator or cannot be stopped.
     """
 
-    def __init__(self, uio: str = "uio0", buffer: str = "udmabuf0", *, clock_hz: float = 300e6, dev: str = "/dev",
-                 sysfs: str = "/sys"):
-        self.name, self.clock_hz = f"uio:{uio}", clock_hz
+    def __init__(self, uio: str | None = None, buffer: str | None = None, *, clock_hz: float | None = None,
+                 dev: str = "/dev", sysfs: str = "/sys"):
+        uio, buffer = find_uio(Path(sysfs), uio), find_buffer(Path(sysfs), buffer)
+        self.name, (self.clock_hz, self.clock_from) = f"uio:{uio}", _clock(Path(sysfs), uio, clock_hz)
         self._class, self._buffer = Path(sysfs) / "class", Path(sysfs) / "class" / "u-dma-buf" / buffer
         self._pid, self._next, self._interrupts = os.getpid(), 0, True
         self._fd = self._dma_fd = -1
         self._words = self._bytes = None
         try:
-            self._fd = _open(Path(dev) / uio, 'Is the device-tree overlay loaded (compatible = "generic-uio")?')
+            self._fd = _open(Path(dev) / uio, OVERLAY)
             self._own()
             size = _number(self._class / "uio" / uio / "maps" / "map0" / "size", 16)
             if size < MAP_BYTES:
                 raise DeviceLost(f"{uio} maps {size} bytes of registers; the accelerator has {MAP_BYTES}.")
             self._words = _map(self._fd, size, uio).view("<u4")
-            self._dma_fd = _open(Path(dev) / buffer, "Is the u-dma-buf module loaded with a size?")
+            self._dma_fd = _open(Path(dev) / buffer, MODULE)
             self._base = _number(self._buffer / "phys_addr", 16)
             self._size = _number(self._buffer / "size", 10)
             self._bytes = _map(self._dma_fd, self._size, buffer)
@@ -182,6 +186,16 @@ class UioDevice(Handle):
             (self._buffer / which).write_text(f"0x{command:016x}")
         except OSError as error:
             raise DeviceLost(f"{self._buffer / which} cannot be written: {error.strerror}.") from None
+
+
+def _clock(sysfs: Path, uio: str, given: float | None) -> tuple[float, str]:
+    """The clock in Hz, and who says so. Raises DeviceNotFound where nobody does: a wrong one would end waits early."""
+    if given is not None:
+        return given, "given"
+    if (told := clock_of(sysfs, uio)) is None:
+        raise DeviceNotFound(f"The device tree does not tell the clock of {uio} (clock-frequency, a fixed clock or "
+                             f"assigned-clock-rates): give it, as --clock MHZ or clock_hz=HZ.")
+    return told
 
 
 def _open(path: Path, hint: str) -> int:

@@ -18,25 +18,12 @@ from golden.spec.limits import MODEL_LIMITS, machine_limits
 from golden.spec.machine import MACHINES
 from golden.spec.model import M3VIT_TINY
 from golden.spec.quantized import quantized_schema
-from golden.spec.regs import REGISTERS
-from golden.spec.status import MEANING, Status
+from host.registers.pages import fields, registers, statuses
 from host.report.instruction_set import instructions, table
 from host.report.synthesis import kept_areas, kept_clocks, kept_totals
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "golden/README.md", "hw/README.md", "hw/synthesis/README.md")
-
-
-def registers() -> str:
-    """The register map."""
-    return table(["offset", "name", "bits", "access", "meaning"], [
-        [f"0x{r.offset:03X}", r.name, 64 if r.wide else 32, r.access.value.upper() + (", locked" if r.locked else ""),
-         r.about] for r in REGISTERS])
-
-
-def statuses() -> str:
-    """The status codes."""
-    return table(["code", "name", "meaning"], [[f"0x{int(s):02X}", s.name, MEANING[s]] for s in Status])
 
 
 def machines() -> str:
@@ -76,8 +63,8 @@ def limits() -> str:
     return table(["what", "meaning", "any machine", *MACHINES], rows)
 
 
-SECTIONS = {"registers": registers, "statuses": statuses, "instructions": instructions, "machines": machines,
-            "activations": activations, "tensors": tensors, "limits": limits,
+SECTIONS = {"registers": registers, "fields": fields, "statuses": statuses, "instructions": instructions,
+            "machines": machines, "activations": activations, "tensors": tensors, "limits": limits,
             "synth-zcu102-total": partial(kept_totals, "zcu102"), "synth-zcu102": partial(kept_areas, "zcu102"),
             "synth-small": partial(kept_areas, "small"), "pnr-small": partial(kept_clocks, "small")}
 

@@ -174,5 +174,5 @@ def test_a_directory_is_no_device(tmp_path):
     (tmp_path / "dev/uio0").mkdir()
     with pytest.raises(DeviceNotFound, match="uio0 cannot be opened: Is a directory"):
         UioDevice(**files)
-    with pytest.raises(DeviceNotFound, match="There is no /dev/uio77"):
+    with pytest.raises(DeviceNotFound, match="No UIO node is called 'uio77'; there are"):
         open_device("uio", uio="uio77")

@@ -25,9 +25,28 @@ PHYS_ADDR, DMA_BYTES = 0x8_0010_0000, 1 << 20
 CTRL, GIER, IER, ISR = (BY_NAME[name].offset // 4 for name in ("CTRL", "GIER", "IER", "ISR"))
 
 
+def property_of(root: Path, uio: str, name: str, *cells: int) -> None:
+    """Give a node's device-tree entry a property of cells."""
+    node = root / "sys/class/uio" / uio / "device/of_node"
+    node.mkdir(parents=True, exist_ok=True)
+    (node / name).write_bytes(struct.pack(f">{len(cells)}I", *cells))
+
+
+def monitors(root: Path) -> None:
+    """Make the layout a stock kernel's: uio0 to uio3 are performance monitors, the accelerator is uio4."""
+    for folder in ("dev", "sys/class/uio"):
+        (root / folder / "uio0").rename(root / folder / "uio4")
+    for number in range(4):
+        node = root / f"sys/class/uio/uio{number}"
+        (node / "maps/map0").mkdir(parents=True)
+        (node / "maps/map0/size").write_text("0x0000000000010000\n")
+        (node / "name").write_text("axi-pmon\n")
+        (root / f"dev/uio{number}").write_bytes(b"\xa5" * 65536)
+
+
 def lay_out(root: Path, registers: int = MAP_BYTES, dma_bytes: int = DMA_BYTES) -> dict[str, str]:
     """Files as UIO and u-dma-buf show them; the arguments that make a UioDevice find them."""
-    files = {"sys/class/uio/uio0/maps/map0/size": f"0x{registers:016x}\n",
+    files = {"sys/class/uio/uio0/maps/map0/size": f"0x{registers:016x}\n", "sys/class/uio/uio0/name": "edge-moe\n",
              "sys/class/u-dma-buf/udmabuf0/phys_addr": f"0x{PHYS_ADDR:016x}\n",
              "sys/class/u-dma-buf/udmabuf0/size": f"{dma_bytes}\n",
              "sys/class/u-dma-buf/udmabuf0/sync_for_cpu": "0\n",
@@ -35,6 +54,7 @@ def lay_out(root: Path, registers: int = MAP_BYTES, dma_bytes: int = DMA_BYTES) 
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+    property_of(root, "uio0", "clock-frequency", 300_000_000)
     (root / "dev").mkdir()
     words = np.zeros(registers // 4, "<u4")
     for offset, value in GoldenDevice(NANO)._words.items():
