@@ -177,10 +177,8 @@ class M3ViT(nn.Module):
             self.blocks = nn.ModuleList(Block(c, i) for i in range(c.depth))
             if c.final_norm:
                 self.norm = nn.LayerNorm(c.dim, eps=c.eps)
-            if c.classes:
-                self.head = nn.Linear(c.dim, c.classes)
-                if c.extra_tokens == 2:
-                    self.head_dist = nn.Linear(c.dim, c.classes)
+            for head in c.class_heads:
+                self.add_module(head, nn.Linear(c.dim, c.classes))
             self.heads = nn.ModuleList(UpsamplingHead(c, head) for head in c.task_heads)
         state = {self._ours(name): torch.tensor(array, dtype=dtype) for name, array in model.tensors.items()}
         self.load_state_dict(state, assign=True)
@@ -231,9 +229,13 @@ class M3ViT(nn.Module):
     def logits(self, stream: Tensor) -> Tensor:  # [B, N, D] -> [B, classes]
         """Class scores from token 0, or the mean of both heads where there is a distillation token."""
         require(self.config.classes > 0, f"The model {self.config.name!r} has no classifier head.")
-        x = self.norm(stream[:, :self.config.extra_tokens])
-        y = self.head(x[:, 0])
-        return y if self.config.extra_tokens == 1 else (y + self.head_dist(x[:, 1])) / 2
+        return torch.stack(self.class_scores(stream)).mean(0)
+
+    def class_scores(self, stream: Tensor) -> list[Tensor]:  # [B, N, D] -> for each head [B, classes]
+        """Scores of each classifier head, each of its own token."""
+        heads = self.config.class_heads
+        x = self.norm(stream[:, :len(heads)])
+        return [self.get_submodule(head)(x[:, i]) for i, head in enumerate(heads)]
 
 
 def task_index(config: ModelConfig, task: str | None) -> int:

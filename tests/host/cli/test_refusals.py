@@ -56,7 +56,15 @@ REFUSALS = {
                             "UsageError: An image size is HEIGHTxWIDTH, like 128x256, not 'wide'."),
     "what the checkpoint does not tell": (("import", "checkpoint.pth", "-o", "x"), "AmbiguousModel: "),
     "no place to write": (("compile", "int.safetensors", "-o", "no/such/x", "--machine", "nano"),
-                          "no/such/x: No such file or directory."),
+                          "UsageError: There is no folder no/such to write x into; make it first."),
+    "no place for an import": (("import", "checkpoint.pth", "-o", "no/such/x"), "There is no folder no/such to write"),
+    "an import over its checkpoint": (("import", "float.safetensors", "-o", "float.safetensors"),
+                                      "UsageError: float.safetensors is what is read, or a part of it, and would be"),
+    "quantized over the float model": (("quantize", "float.safetensors", "-o", "./float.safetensors"),
+                                       "float.safetensors is what is read"),
+    "a program over its model": (("compile", "int.safetensors", "-o", "int.safetensors"), "is what is read"),
+    "numbers that are none": (("import", "checkpoint.pth", "-o", "x", "--pixel-mean", "grey"),
+                              "UsageError: Numbers are comma-separated, like 0.485,0.456,0.406, not 'grey'."),
     "a directory to write": (("run", "nano.emoe", "cat.png", "-o", "directory"), "The output must be a file .npy"),
 }
 
