@@ -220,6 +220,14 @@ class M3ViT(nn.Module):
             probe["norm"] = self.norm(x)
         return x
 
+    def features(self, pixels: Tensor, task: str | None = None, normed: bool = True) -> Tensor:  # -> [B, N, D]
+        """Features of all tokens: after the final norm, what libraries call ``last_hidden_state``, or before it, which
+        is what a program leaves in its output buffer.
+        """
+        require(not normed or self.config.final_norm, f"The model {self.config.name!r} has no final norm.")
+        stream = self(pixels, task)
+        return self.norm(stream) if normed else stream
+
     def maps(self, stream: Tensor, task: str, probe: Probe | None = None) -> Tensor:  # [B, N, D] -> [B, M, H, W]
         """Result of the head named ``task`` at the picture's size, from the stream of its task's pass."""
         names = [head.task for head in self.config.task_heads]
@@ -256,9 +264,21 @@ def to_pixels(config: ModelConfig, images: np.ndarray) -> Tensor:
 
 
 @torch.inference_mode()
-def run_float(model: FloatModel, images: np.ndarray, task: str | None = None) -> np.ndarray:
-    """Residual stream after the last block, float32 [B, N, D], of uint8 images [B, height, width, C]."""
-    return M3ViT(model).eval()(to_pixels(model.config, images), task).numpy()
+def run_float(model: FloatModel, images: np.ndarray, task: str | None = None, *, normed: bool = False) -> np.ndarray:
+    """Residual stream after the last block, float32 [B, N, D], of uint8 images [B, height, width, C]; ``normed``:
+    after the final norm, as libraries give features.
+    """
+    return M3ViT(model).eval().features(to_pixels(model.config, images), task, normed).numpy()
+
+
+@torch.inference_mode()
+def normed(model: FloatModel, features: np.ndarray) -> np.ndarray:
+    """Features [..., D] of a program, which are those before the final norm, after that of its float model."""
+    c = model.config
+    require(c.final_norm, f"The model {c.name!r} has no final norm.")
+    weight, bias = (torch.from_numpy(model[f"norm.{kind}"]) for kind in ("weight", "bias"))
+    return F.layer_norm(torch.from_numpy(np.ascontiguousarray(features, np.float32)), (c.dim,), weight, bias,
+                        c.eps).numpy()
 
 
 @torch.inference_mode()

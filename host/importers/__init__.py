@@ -13,12 +13,14 @@ from golden.spec.model import ConfigError
 from host.importers.edge_moe_bin import import_edge_moe_bin, is_edge_moe_folder
 from host.importers.facts import Facts
 from host.importers.files.json_file import read_json
-from host.importers.files.nested import prefix_of, unwrapped
+from host.importers.files.nested import unwrapped
 from host.importers.files.readers import fewer_experts, read_checkpoint
-from host.importers.huggingface import HUGGINGFACE_ANCHOR, import_huggingface
+from host.importers.huggingface import HUGGINGFACE_ANCHOR, import_huggingface, refuse_family
 from host.importers.m3vit import import_m3vit, is_m3vit, strip_prefixes
 from host.importers.options import Options
+from host.importers.others import import_other
 from host.importers.ours import adjust
+from host.importers.reasons import refuse_foreign
 from host.importers.timm import TIMM_ANCHOR, import_timm
 
 __all__ = ["Options", "import_checkpoint"]
@@ -29,8 +31,9 @@ def import_checkpoint(path: str | os.PathLike, *, trust_pickle: bool = False,
     """The model in a checkpoint of any known layout.
 
     Layouts: Edge-MoE's folder of ``.float32.bin``; M3ViT ``.pth``, ``.pth.tar`` or folder of rank shards;
-    timm, DeiT and Meta's DINO and DINOv2; Hugging Face ViT, DeiT, DINOv2; our own float ``.safetensors``. Containers:
-    ``.safetensors``, ``.npz``, or what ``torch.save`` writes, which is never unpickled unless ``trust_pickle``.
+    timm, DeiT and Meta's DINO and DINOv2; Hugging Face ViT, DeiT, DINOv2, SigLIP; torchvision; Google's; our own float
+    ``.safetensors``. Containers: ``.safetensors``, ``.npz``, or what ``torch.save`` writes, which is never unpickled
+    unless ``trust_pickle``.
 
     ``note`` hears, in sentences, what of the checkpoint is left out, which file said what, and what is a guess.
     ``options`` are the fields of :class:`Options`; they override the checkpoint. A value that neither gives and that
@@ -53,8 +56,7 @@ def _import(path: Path, facts: Facts, trust_pickle: bool) -> FloatModel:
         return import_edge_moe_bin(path, facts)
     if path.suffix == ".safetensors" and path.is_file() and is_float_file(path):
         return adjust(load_float(path), facts)
-    key = facts.options.key
-    tensors = read_checkpoint(path, trust_pickle, key)
+    tensors = read_checkpoint(path, trust_pickle, facts.options.key)
     facts.told("the file's name", name=path.resolve().name.split(".")[0] or "imported")
     tensors = {new: tensors[old] for old, new in unwrapped(tensors).items()}
     if is_m3vit(set(tensors)):
@@ -64,26 +66,17 @@ def _import(path: Path, facts: Facts, trust_pickle: bool) -> FloatModel:
         return import_m3vit(strip_prefixes(tensors), facts)
     folder = path if path.is_dir() else path.parent
     config = read_json(folder / "config.json")
-    if (prefix := prefix_of(tensors, HUGGINGFACE_ANCHOR, key)) is not None:
-        plain = _without_prefix(tensors, prefix, facts, keep=("classifier.", "cls_classifier.", "pooler.",
-                                                              "distillation_classifier.", "decoder."))
-        return import_huggingface(plain, facts, config, read_json(folder / "preprocessor_config.json"),
-                                  prefix.rstrip("."))
-    prefix = prefix_of(tensors, TIMM_ANCHOR, key)
-    if prefix is not None:
-        return import_timm(_without_prefix(tensors, prefix, facts), facts, config, path.resolve().name)
-    raise UnknownLayout(f"{path} matches no layout known here (Edge-MoE, M3ViT, timm, Hugging Face); its "
+    preprocessor = read_json(folder / "preprocessor_config.json")
+    refuse_family(config.get("model_type"))
+    if (prefix := facts.prefix_of(tensors, HUGGINGFACE_ANCHOR)) is not None:
+        plain = facts.without_prefix(tensors, prefix, ("classifier.", "cls_classifier.", "distillation_classifier.",
+                                                       "pooler.", "decoder."))
+        return import_huggingface(plain, facts, config, preprocessor, prefix.rstrip("."))
+    if (prefix := facts.prefix_of(tensors, TIMM_ANCHOR)) is not None:
+        return import_timm(facts.without_prefix(tensors, prefix), facts, config, path.resolve().name)
+    if (model := import_other(tensors, facts, config, preprocessor)) is not None:
+        return model
+    refuse_foreign(tensors)
+    raise UnknownLayout(f"{path} matches no layout known here (Edge-MoE, M3ViT, timm, Hugging Face, torchvision, "
+                        f"Google); its "
                         f"{len(tensors)} tensors start with {sorted(tensors)[:4]}.")
-
-
-def _without_prefix(tensors: dict, prefix: str, facts: Facts, keep: tuple[str, ...] = ()) -> dict:
-    """The tensors under a prefix, without it, and those whose names start with one of ``keep``; others are left out,
-    and said so.
-    """
-    if not prefix:
-        return tensors
-    inside = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
-    kept = {name: array for name, array in tensors.items() if name.startswith(keep)} if keep else {}
-    facts.left_out([name for name in tensors if not name.startswith(prefix) and name not in kept],
-                   f"outside the network {prefix.rstrip('.')!r}, stay on the host")
-    return inside | kept

@@ -70,6 +70,8 @@ def build(raw: Tensors, facts: Facts, extras: Iterable[int] = (1,), known_images
     positions = split(rows, extras, size, options, known_images)
     names = [name for name in TOKENS if name in raw]
     first = extra_rows([raw[name] for name in names], names, positions)
+    if len(first) == 2:
+        _second_head(raw)
     image = options.image or (positions.grid[0] * size, positions.grid[1] * size)
     usual = ModelConfig()
     try:
@@ -93,6 +95,16 @@ def build(raw: Tensors, facts: Facts, extras: Iterable[int] = (1,), known_images
     tensors["pos_embed"], tensors["patch_embed.weight"] = rows, patch.reshape(dim, -1)
     return FloatModel(config, {name: array if array.flags.c_contiguous else np.ascontiguousarray(array)
                                for name, array in tensors.items()})  # a scalar would become a vector
+
+
+def _second_head(raw: Tensors) -> None:
+    """Replaces the single head of a model of two extra tokens, which reads the class token only, by two heads whose
+    mean is equal: twice the head, and zero.
+    """
+    if "head.weight" in raw and "head_dist.weight" not in raw:
+        for kind in ("weight", "bias"):
+            head = need(raw, f"head.{kind}")
+            raw[f"head.{kind}"], raw[f"head_dist.{kind}"] = 2 * head, np.zeros_like(head)
 
 
 def need(raw: Tensors, name: str, ndim: int | None = None) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from golden.files.errors import AmbiguousModel
 from golden.spec.model import GateKind
+from host.importers.files.nested import prefix_of
 from host.importers.options import Options
 
 _OWN = "an option"
@@ -47,6 +48,22 @@ class Facts:
         if names:
             self.note(f"{len(names)} tensors are {why} and left out: {', '.join(sorted(names)[:4])}"
                       f"{', ...' if len(names) > 4 else '.'}")
+
+    def prefix_of(self, tensors: dict, anchor: str) -> str | None:
+        """What stands before ``anchor`` in a tensor's name; None where there is none. The option ``key`` chooses."""
+        return prefix_of(tensors, anchor, self.options.key)
+
+    def without_prefix(self, tensors: dict, prefix: str, keep: tuple[str, ...] = ()) -> dict:
+        """The tensors under a prefix, without it, and those whose names start with one of ``keep``; others are left
+        out, and said so.
+        """
+        if not prefix:
+            return tensors
+        inside = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+        kept = {name: array for name, array in tensors.items() if keep and name.startswith(keep)}
+        self.left_out([name for name in tensors if not name.startswith(prefix) and name not in kept],
+                      f"outside the network {prefix.rstrip('./')!r}, stay on the host")
+        return inside | kept
 
     def resized(self, old: tuple[int, int], new: tuple[int, int], kind: str) -> None:
         """Tell ``note`` that positions were resized."""

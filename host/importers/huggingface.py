@@ -12,6 +12,7 @@ from host.importers.activations import activation_named
 from host.importers.build import Tensors, as_float32, build, fill_qkv_bias, fold_layer_scale, need, refuse_unknown
 from host.importers.facts import Facts
 from host.importers.pixels import HALF, IMAGENET, tell_preprocessor
+from host.importers.reasons import refuse_foreign
 
 HUGGINGFACE_ANCHOR = "embeddings.patch_embeddings.projection.weight"
 """The tensor that tells the layout, after a prefix such as ``vit.``."""
@@ -70,6 +71,7 @@ def import_huggingface(tensors: Tensors, facts: Facts, config: dict, preprocesso
     the head count must be given; eps, mean and std are guessed as the family's. What follows the backbone, other than a
     classifier of class tokens, stays on the host.
     """
+    refuse_foreign(tensors)
     raw, rest = _renamed(tensors)
     family = _family(config, prefix, raw, tensors)
     facts.left_out([name for name in rest if _TRAINING_ONLY.fullmatch(name)], "for training only")
@@ -82,7 +84,6 @@ def import_huggingface(tensors: Tensors, facts: Facts, config: dict, preprocesso
     facts.left_out(host, "no part of the backbone, stay on the host (they read features after the final norm)")
     unknown = [name for name in rest if not _TRAINING_ONLY.fullmatch(name) and name not in set(host)]
     refuse_unknown([f"{prefix}.{name}".lstrip(".") for name in unknown], "Hugging Face")
-    _classifier(raw)
     if "head.weight" not in raw and "norm.weight" not in raw:
         raise UnsupportedModel("A Hugging Face ViT has a final norm ('layernorm.weight'); there is none.")
     _tell(facts, config)
@@ -90,6 +91,12 @@ def import_huggingface(tensors: Tensors, facts: Facts, config: dict, preprocesso
     facts.guess(f"as {family} models have it", **_FAMILIES[family].pixels)
     facts.guess(f"as {family} models have it", eps=_FAMILIES[family].eps, activation="gelu", resize="bicubic")
     return build(raw, facts, [sum(name in raw for name in ("cls_token", "dist_token"))])
+
+
+def refuse_family(model_type: object) -> None:
+    """Raise :class:`UnsupportedModel` for a family with parts that no machine runs, whatever its tensors are called."""
+    if isinstance(model_type, str) and model_type in _REFUSED:
+        raise UnsupportedModel(f"{_REFUSED[model_type]}; this accelerator has no such thing.")
 
 
 def _renamed(tensors: Tensors) -> tuple[Tensors, Tensors]:
@@ -134,27 +141,16 @@ def _family(config: dict, prefix: str, raw: Tensors, tensors: Tensors) -> str:
     found = said if isinstance(said, str) else {"": None, "model": None}.get(prefix, prefix.split(".")[-1])
     if found not in _FAMILIES and found not in _REFUSED:
         scaled = any(name.endswith(".lambda1") for name in tensors)
-        found = ("dinov2" if scaled else "vit_mae" if any(n.startswith("decoder.") for n in tensors)
+        found = ("dinov2" if scaled else "vit_mae" if any(n.startswith("decoder.decoder_") for n in tensors)
                  else "deit" if "dist_token" in raw else "ijepa" if "cls_token" not in raw else "vit")
-    if found == "vit" and any(name.startswith("decoder.") for name in tensors):
+    if said is None and found == "vit" and any(name.startswith("decoder.decoder_") for name in tensors):
         found = "vit_mae"
     old_names = any(re.fullmatch(r"encoder\.layer\.\d+\.layernorm_before\.weight", name) for name in tensors)
     if "cls_token" not in raw and old_names and any(re.fullmatch(r"encoder\.layer\.\d+\.mlp\.fc1\.weight", name)
                                                     for name in tensors):
         found = "vitpose_backbone"
-    if found in _REFUSED:
-        raise UnsupportedModel(f"{_REFUSED[found]}; this accelerator has no such thing.")
+    refuse_family(found)
     return found
-
-
-def _classifier(raw: Tensors) -> None:
-    """Replaces the single head of a distilled model, which reads the class token only, by two heads whose mean is
-    equal: twice the head, and zero.
-    """
-    if "dist_token" in raw and "head.weight" in raw and "head_dist.weight" not in raw:
-        for kind in ("weight", "bias"):
-            head = as_float32(f"head.{kind}", need(raw, f"head.{kind}"))
-            raw[f"head.{kind}"], raw[f"head_dist.{kind}"] = 2 * head, np.zeros_like(head)
 
 
 def _tell(facts: Facts, config: dict) -> None:

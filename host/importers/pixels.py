@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a pixel code means: mean, std and scale of families, and of the files that lie beside a checkpoint."""
+"""What a pixel code means: mean, std and scale of families, and of the files that lie next to a checkpoint."""
 
 from dataclasses import replace
 

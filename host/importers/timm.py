@@ -20,6 +20,7 @@ from host.importers.build import (
 )
 from host.importers.facts import Facts
 from host.importers.pixels import HALF, IMAGENET, tell_pretrained_cfg
+from host.importers.reasons import refuse_foreign
 
 _SAME = re.compile(r"blocks\.\d+\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)"
                    r"|(norm|head|head_dist)\.(weight|bias)|cls_token|dist_token|reg_token|pos_embed")
@@ -44,8 +45,10 @@ def import_timm(tensors: Tensors, facts: Facts, config: dict, hint: str = "") ->
     architecture = facts.options.architecture or config.get("architecture")
     architecture = architecture if isinstance(architecture, str) else ""
     timm_names.refuse(architecture)
+    refuse_foreign(tensors)
     raw, rest = convert_dense({_META.get(name, name): array for name, array in tensors.items()})
-    rest = _without_heads(raw, rest, facts, config.get("global_pool") == "avg" or timm_names.averages(architecture))
+    rest = _without_heads(raw, rest, facts, config.get("global_pool") == "avg"
+                          or timm_names.averages(architecture) or "cls_token" not in raw)
     refuse_unknown(rest, "timm")
     prefix = sum(raw[name].size // max(1, raw[name].shape[-1]) for name in TOKENS if name in raw and raw[name].ndim)
     scaled = [name for name in tensors if _SCALE.fullmatch(name)]
@@ -57,12 +60,12 @@ def import_timm(tensors: Tensors, facts: Facts, config: dict, hint: str = "") ->
     _tell(facts, config, architecture)
     why, pixels = timm_names.usual_pixels(architecture or hint) or (
         ("as DeiT's distilled models have it", IMAGENET) if "dist_token" in raw
-        else ("as DeiT-III and DINOv2 have it", IMAGENET) if scaled
+        else ("as DeiT-III and DINOv2 have it", IMAGENET) if scaled and "cls_token" in raw
         else ("as most of timm's vit_* models have it (DeiT, DINO and MAE have mean 0.485 0.456 0.406, std 0.229 0.224 "
               "0.225)", HALF))
     facts.guess(why, **pixels)
     facts.guess("as timm's ViT has it", activation="gelu", eps=1e-6, resize="bicubic_antialias")
-    extras = (prefix, 0, min(prefix, 1))
+    extras = (prefix,) if "dist_token" in raw else (prefix, 0, min(prefix, 1))
     facts.told("config.json", source_image=_image(config, need(raw, "patch_embed.weight", 4).shape[2],
                                                   [_rows(raw) - extra for extra in extras]))
     return build(raw, facts, extras)

@@ -22,7 +22,8 @@ _REFUSED = {
     "_dlittle_": "differential attention, which this accelerator does not have",
     "_dwee_": "differential attention, which this accelerator does not have",
     "radio": "patches embedded by its own picture encoder ('patch_generator'), which this accelerator does not have",
-    "36x1": "", "swin": "shifted windows of tokens; only global attention is supported",
+    "_rpn_": "norms after attention and FFN (res-post-norm), which this accelerator does not have",
+    "swin": "shifted windows of tokens; only global attention is supported",
     "beit_": "relative positions added to the scores, which this accelerator does not have",
     "beitv2_": "relative positions added to the scores, which this accelerator does not have",
     "samvit": "relative positions added to the scores, which this accelerator does not have",
@@ -34,7 +35,7 @@ _REFUSED = {
 def refuse(architecture: str) -> None:
     """Raise :class:`UnsupportedModel` for a network that has what no tensor shows and no machine runs."""
     for part, has in _REFUSED.items():
-        if has and part in f"_{architecture}_":
+        if part in f"_{architecture}_":
             raise UnsupportedModel(f"{architecture} has {has}.")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small JSON files that lie beside a checkpoint."""
+"""Small JSON files that lie next to a checkpoint."""
 
 import json
 from pathlib import Path

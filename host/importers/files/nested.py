@@ -39,13 +39,14 @@ def prefix_of(names: Iterable[str], anchor: str, key: str | None) -> str | None:
     """What stands before ``anchor`` in one of the names; None where no name ends with it. Where several networks
     have it, as teacher and student, ``key`` chooses the prefix, else :class:`AmbiguousModel` is raised.
     """
-    found = sorted({name.removesuffix(anchor) for name in names if name == anchor or name.endswith(f".{anchor}")})
+    found = sorted({name.removesuffix(anchor) for name in names
+                    if name == anchor or name.endswith((f".{anchor}", f"/{anchor}"))})
     if key is not None and (chosen := [prefix for prefix in found if prefix in (f"{key}.", key)
                                        or prefix.startswith(f"{key}.")]):
         found = chosen
     if len(found) > 1:
         raise AmbiguousModel(f"The checkpoint holds {len(found)} networks, "
-                             f"{', '.join(repr(prefix.rstrip('.')) for prefix in found)}: choose one with --key NAME "
+                             f"{', '.join(repr(prefix.rstrip('./')) for prefix in found)}: choose one with --key NAME "
                              f"(key=... in Python).")
     return found[0] if found else None
 

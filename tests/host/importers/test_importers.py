@@ -58,7 +58,7 @@ class TestImageSize:
     def test_equals_torch(self, old, new, kind):
         rows = np.random.default_rng(0).standard_normal((old[0] * old[1], 32)).astype(np.float32)
         grid = torch.from_numpy(rows).double().reshape(1, *old, 32).permute(0, 3, 1, 2)
-        wanted = F.interpolate(grid, new, align_corners=False, **KINDS[kind]).permute(0, 2, 3, 1).reshape(-1, 32)
+        wanted = F.interpolate(grid, new, **{"align_corners": False} | KINDS[kind]).permute(0, 2, 3, 1).reshape(-1, 32)
         np.testing.assert_allclose(resize_positions(rows, old, new, kind), wanted, rtol=0, atol=1e-5)
 
     def test_import_at_another_size_keeps_the_extra_rows(self, tmp_path):

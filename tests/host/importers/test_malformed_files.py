@@ -74,7 +74,7 @@ QUERY, HTOH4 = "vit.encoder.layer.1.attention.attention.query.weight", "blocks.1
 STATES = {
     "missing_key": ("timm", without("blocks.1.norm2.bias"), MissingTensor, "'blocks.1.norm2.bias' of shape (32,)"),
     "missing_patch": ("timm", without("patch_embed.proj.weight"), MissingTensor, "'patch_embed.weight'; there is none"),
-    "missing_positions": ("timm", without("pos_embed"), MissingTensor, "'pos_embed'"),
+    "missing_positions": ("timm", without("pos_embed"), UnsupportedModel, "'pos_embed'"),
     "missing_fc1": ("timm", without("blocks.0.mlp.fc1.weight"), MissingTensor, "'blocks.0.mlp.fc1.weight'"),
     "missing_head_bias": ("timm", without("head.bias"), MissingTensor, "'head.bias' of shape (5,)"),
     "missing_query": ("huggingface", without(QUERY), MissingTensor, "'q'"),
@@ -90,7 +90,7 @@ STATES = {
                       "blocks up to 3, but none of block 2"),
     "huge_block": ("timm", put("blocks.999999999.norm1.weight", np.ones(32, np.float32)), MissingTensor,
                    "none of block 2"),
-    "extra_key": ("timm", put("blocks.0.attn.rel_pos", ONES), UnexpectedTensor, "timm checkpoint has tensors without"),
+    "extra_key": ("timm", put("blocks.0.attn.rel_pos", ONES), UnsupportedModel, "added to the scores ('blocks.0."),
     "extra_register": ("m3vit", put("reg_token", ONES), UnexpectedTensor, "'reg_token'"),
     "extra_in_huggingface": ("huggingface", put("vit.encoder.layer.0.mlp.weights_in.weight", ONES), UnexpectedTensor,
                              "vit.encoder.layer.0.mlp.weights_in.weight"),
