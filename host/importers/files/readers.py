@@ -14,7 +14,6 @@ from host.importers.files.torch_file import Tensors, read_torch
 
 _EXPERT_SHARD = re.compile(r".*mlp\.experts\.(htoh4|h4toh)\..*")
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.(safetensors|bin)")
-_LFS = b"version https://git-lfs"
 _KINDS = ("model*.safetensors", "*.safetensors", "pytorch_model*.bin", "*.pth", "*.pt", "*.npz")
 """What a folder's checkpoint may be, the first that is there; other .bin files, such as training_args.bin, are none."""
 
@@ -38,9 +37,7 @@ def read_checkpoint(path: Path, trust_pickle: bool = False, key: str | None = No
 
 def _read_file(path: Path, trust_pickle: bool, key: str | None) -> Tensors:
     with open(path, "rb") as file:
-        if file.read(len(_LFS)) == _LFS:
-            raise MissingFile(f"{path} is a pointer of Git LFS, {path.stat().st_size} bytes of text in place of the "
-                              f"file itself: fetch it with 'git lfs pull'.")
+        safetensors_file.refuse_pointer(file.read(8), path, path.stat().st_size)
     if path.suffix == ".safetensors":
         return safetensors_file.read(path)[0]
     if path.suffix == ".npz":

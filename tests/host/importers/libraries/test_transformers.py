@@ -56,19 +56,19 @@ def backbone_of(network) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-@pytest.mark.parametrize("beside", [True, False], ids=["preprocessor", "no_preprocessor"])
-def test_last_hidden_state_equals_the_library(name, beside, tmp_path):
+@pytest.mark.parametrize("told", [True, False], ids=["preprocessor", "no_preprocessor"])
+def test_last_hidden_state_equals_the_library(name, told, tmp_path):
     config, pixels, more = ACCEPTED[name]
     network = made(name, config, **more)
     files = {"config": network.config.to_dict()}
-    if beside:
+    if told:
         pixels = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
         files["preprocessor_config"] = {"image_mean": pixels[0], "image_std": pixels[1], "do_normalize": True,
                                         "do_rescale": True, "rescale_factor": 1 / 127.5}
     save(tmp_path, network, **files)
     model, said = imported(tmp_path)
     image = picture(64, 64)
-    fed = prepared(image, *pixels, 127.5 if beside else 255.0)
+    fed = prepared(image, *pixels, 127.5 if told else 255.0)
     backbone = backbone_of(network)
     with torch.inference_mode():
         if name == "ViTMAEModel":
@@ -79,7 +79,7 @@ def test_last_hidden_state_equals_the_library(name, beside, tmp_path):
     got = features(model, image)
     assert got.shape == wanted.shape and (got - wanted).abs().max() < CLOSE
     assert torch.allclose(torch.from_numpy(normed(model, run_float(model, image))), got, atol=1e-6)
-    assert beside or any("a guess" in line and "pixel mean" in line for line in said)
+    assert told or any("a guess" in line and "pixel mean" in line for line in said)
 
 
 @pytest.mark.parametrize("name", REFUSED)
