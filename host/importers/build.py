@@ -63,6 +63,9 @@ def build(raw: Tensors, facts: Facts, extras: Iterable[int] = (1,), known_images
         tasks = tasks if options.tasks is None else options.tasks
     elif options.tasks:
         tasks = options.tasks
+        if len(tasks) > 1:
+            raise AmbiguousModel(f"The checkpoint has no gates, so that all tasks are the same; {len(tasks)} names "
+                                 f"were given, {', '.join(tasks)}: give one, or leave --tasks out.")
     rows = need(raw, "pos_embed")
     rows = rows[0] if rows.ndim == 3 and rows.shape[0] == 1 else rows
     if rows.ndim != 2 or rows.shape[1] != dim:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training job from files to a file: sources, model, run, and the model file with its recipe and figures."""
 
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -70,9 +71,13 @@ def run(job: Job) -> dict:
             "seconds": figures["seconds"], **shown, "iou_of_classes": per_class}
 
 
+def _tell(line: str) -> None:
+    print(f"edge-moe: {line}", file=sys.stderr)
+
+
 def _scene_plan(job: Job) -> Plan:
     recipe = replace(Recipe(), **_scaled(job.recipe, Recipe()))
-    init = None if job.init is None else import_checkpoint(job.init)
+    init = None if job.init is None else import_checkpoint(job.init, note=_tell)
     config = STREET if init is None else init.config
     size = config.image_height, config.image_width
     sources = []
@@ -90,7 +95,7 @@ def _folder_plan(job: Job, data: Path) -> Plan:
     else:
         held_out = open_folder(job.validation, folder.classes or job.classes, job.ignore)
     start = job.init or default_model()
-    init = None if job.scratch or start is None else import_checkpoint(start)
+    init = None if job.scratch or start is None else import_checkpoint(start, note=_tell)
     config = model_for(folder, init, job.output.name.split(".")[0])
     sources = []
     for part in (folder, held_out):

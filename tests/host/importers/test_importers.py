@@ -104,3 +104,10 @@ class TestOurs:
         assert found.config == replace(NANO, name="other", top_k=1, image_height=64, gate=GateKind.TOPK_THEN_SOFTMAX)
         with pytest.raises(UnsupportedModel, match="top_k must lie in 1..4, not 9"):
             import_checkpoint(path, top_k=9)
+
+
+def test_several_tasks_of_a_model_without_gates_are_refused(tmp_path):
+    path = save_safe(tmp_path / "a.safetensors", layouts.timm(made(DEIT)))
+    with pytest.raises(AmbiguousModel, match="has no gates, .* 2 names were given, one, two"):
+        import_checkpoint(path, heads=2, tasks=("one", "two"))
+    assert import_checkpoint(path, heads=2, tasks=("one",)).config.tasks == ("one",)
