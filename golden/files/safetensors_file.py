@@ -152,6 +152,13 @@ def parse_header(text: bytes, data_size: int,
     return entries, metadata
 
 
+def refuse_pointer(lead: bytes, path, size: int) -> None:
+    """Raise :class:`MissingFile` for a file of ``size`` bytes that starts as what Git LFS leaves in place of one."""
+    if lead.startswith(b"version ") and size < 1024:
+        raise MissingFile(f"{path} is a pointer of Git LFS, {size} bytes of text in place of the file itself: fetch it "
+                          f"with 'git lfs pull'.")
+
+
 def _read_header(file, path) -> tuple[dict[str, Entry], dict[str, str], int]:
     """Entries, metadata, and where the data starts."""
     size = os.fstat(file.fileno()).st_size
@@ -160,6 +167,7 @@ def _read_header(file, path) -> tuple[dict[str, Entry], dict[str, str], int]:
     if len(lead) < 8:
         raise TruncatedFile(f"{path}: a safetensors file starts with 8 bytes of header length; "
                             f"this one has {len(lead)} bytes in all.")
+    refuse_pointer(lead, path, size)
     length = int.from_bytes(lead, "little")
     if length > HEADER_LIMIT:
         raise BadHeader(f"{path}: the header claims {length} bytes, more than the {HEADER_LIMIT} allowed; "

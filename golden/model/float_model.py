@@ -177,10 +177,8 @@ class M3ViT(nn.Module):
             self.blocks = nn.ModuleList(Block(c, i) for i in range(c.depth))
             if c.final_norm:
                 self.norm = nn.LayerNorm(c.dim, eps=c.eps)
-            if c.classes:
-                self.head = nn.Linear(c.dim, c.classes)
-                if c.extra_tokens == 2:
-                    self.head_dist = nn.Linear(c.dim, c.classes)
+            for head in c.class_heads:
+                self.add_module(head, nn.Linear(c.dim, c.classes))
             self.heads = nn.ModuleList(UpsamplingHead(c, head) for head in c.task_heads)
         state = {self._ours(name): torch.tensor(array, dtype=dtype) for name, array in model.tensors.items()}
         self.load_state_dict(state, assign=True)
@@ -222,6 +220,14 @@ class M3ViT(nn.Module):
             probe["norm"] = self.norm(x)
         return x
 
+    def features(self, pixels: Tensor, task: str | None = None, normed: bool = True) -> Tensor:  # -> [B, N, D]
+        """Features of all tokens: after the final norm, what libraries call ``last_hidden_state``, or before it, which
+        is what a program leaves in its output buffer.
+        """
+        require(not normed or self.config.final_norm, f"The model {self.config.name!r} has no final norm.")
+        stream = self(pixels, task)
+        return self.norm(stream) if normed else stream
+
     def maps(self, stream: Tensor, task: str, probe: Probe | None = None) -> Tensor:  # [B, N, D] -> [B, M, H, W]
         """Result of the head named ``task`` at the picture's size, from the stream of its task's pass."""
         names = [head.task for head in self.config.task_heads]
@@ -231,9 +237,13 @@ class M3ViT(nn.Module):
     def logits(self, stream: Tensor) -> Tensor:  # [B, N, D] -> [B, classes]
         """Class scores from token 0, or the mean of both heads where there is a distillation token."""
         require(self.config.classes > 0, f"The model {self.config.name!r} has no classifier head.")
-        x = self.norm(stream[:, :self.config.extra_tokens])
-        y = self.head(x[:, 0])
-        return y if self.config.extra_tokens == 1 else (y + self.head_dist(x[:, 1])) / 2
+        return torch.stack(self.class_scores(stream)).mean(0)
+
+    def class_scores(self, stream: Tensor) -> list[Tensor]:  # [B, N, D] -> for each head [B, classes]
+        """Scores of each classifier head, each of its own token."""
+        heads = self.config.class_heads
+        x = self.norm(stream[:, :len(heads)])
+        return [self.get_submodule(head)(x[:, i]) for i, head in enumerate(heads)]
 
 
 def task_index(config: ModelConfig, task: str | None) -> int:
@@ -254,9 +264,21 @@ def to_pixels(config: ModelConfig, images: np.ndarray) -> Tensor:
 
 
 @torch.inference_mode()
-def run_float(model: FloatModel, images: np.ndarray, task: str | None = None) -> np.ndarray:
-    """Residual stream after the last block, float32 [B, N, D], of uint8 images [B, height, width, C]."""
-    return M3ViT(model).eval()(to_pixels(model.config, images), task).numpy()
+def run_float(model: FloatModel, images: np.ndarray, task: str | None = None, *, normed: bool = False) -> np.ndarray:
+    """Residual stream after the last block, float32 [B, N, D], of uint8 images [B, height, width, C]; ``normed``:
+    after the final norm, as libraries give features.
+    """
+    return M3ViT(model).eval().features(to_pixels(model.config, images), task, normed).numpy()
+
+
+@torch.inference_mode()
+def normed(model: FloatModel, features: np.ndarray) -> np.ndarray:
+    """Features [..., D] of a program, which are those before the final norm, after that of its float model."""
+    c = model.config
+    require(c.final_norm, f"The model {c.name!r} has no final norm.")
+    weight, bias = (torch.from_numpy(model[f"norm.{kind}"]) for kind in ("weight", "bias"))
+    return F.layer_norm(torch.from_numpy(np.ascontiguousarray(features, np.float32)), (c.dim,), weight, bias,
+                        c.eps).numpy()
 
 
 @torch.inference_mode()

@@ -59,8 +59,7 @@ def linears(config: ModelConfig, plan: Plan) -> dict[str, int]:
         peaks |= {f"{b}attn.{part}": operand_peak(layer.norm1) for part in "qkv"}
         peaks |= {f"{b}attn.proj": operand_peak(layer.attn), f"{b}mlp.fc1": operand_peak(layer.norm2),
                   f"{b}mlp.fc2": operand_peak(layer.hidden)}
-    if config.classes:
-        peaks |= {head: operand_peak(plan.head) for head in ("head", "head_dist")[:config.extra_tokens]}
+    peaks |= {head: operand_peak(plan.head) for head in config.class_heads}
     for head, part in zip(config.task_heads, plan.task_heads, strict=True):
         peaks |= head_peaks(f"heads.{head.task}", part)
     return peaks

@@ -161,13 +161,13 @@ class Forward:
         return x
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        """int16 [extra_tokens, classes], step 2**-logit_frac, one head for each extra token, of a residual stream."""
-        c = self.config
+        """int16 [class heads, classes], step 2**-logit_frac, of a residual stream."""
+        heads = self.config.class_heads
         with self.saturation.at("norm"):
-            operand, _ = self.norm("norm", x[:c.extra_tokens], self.plan.head)
+            operand, _ = self.norm("norm", x[:len(heads)], self.plan.head)
         self.see("norm", operand)
         with self.saturation.at("head"):
             rows = [to_residual(self.linear(head, operand.take([i])))
-                    for i, head in enumerate(("head", "head_dist")[:c.extra_tokens])]
+                    for i, head in enumerate(heads)]
         self.see("logits", np.concatenate(rows))
         return np.concatenate(rows)

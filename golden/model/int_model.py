@@ -65,9 +65,7 @@ class IntModel:
 
     def logits(self, residual: np.ndarray, trace: Trace | None = None,
                saturation: SaturationCounters | None = None) -> np.ndarray:
-        """int16 [extra_tokens, classes], step 2**-logit_frac, of :meth:`run`'s result; each extra token has its own
-        head.
-        """
+        """int16 [class heads, classes], step 2**-logit_frac, of :meth:`run`'s result."""
         require(self.config.classes > 0, f"The model {self.config.name!r} has no classifier head.")
         return Forward(self.config, self.plan, self.tensors, trace, saturation).logits(self._residual(residual))
 

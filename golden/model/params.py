@@ -36,10 +36,8 @@ def float_schema(config: ModelConfig) -> dict[str, tuple[int, ...]]:
                 shapes |= {f"{b}gate.{task}.weight": (c.experts, c.dim), f"{b}gate.{task}.bias": (c.experts,)}
     if c.final_norm:
         shapes |= {"norm.weight": (c.dim,), "norm.bias": (c.dim,)}
-    if c.classes:
-        shapes |= {"head.weight": (c.classes, c.dim), "head.bias": (c.classes,)}
-        if c.extra_tokens == 2:
-            shapes |= {"head_dist.weight": (c.classes, c.dim), "head_dist.bias": (c.classes,)}
+    for head in c.class_heads:
+        shapes |= {f"{head}.weight": (c.classes, c.dim), f"{head}.bias": (c.classes,)}
     return shapes | head_schema(c)
 
 

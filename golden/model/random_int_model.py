@@ -134,9 +134,8 @@ class _Maker:
             self.block(i)
         if c.final_norm:
             self.norm("norm", self.plan.head)
-        if c.classes:
-            for head in ("head", "head_dist")[:c.extra_tokens]:
-                self.linear(head, RMS16 if self.plan.head else RMS8, 2.0 * STREAM)
+        for head in c.class_heads:
+            self.linear(head, RMS16 if self.plan.head else RMS8, 2.0 * STREAM)
         for head, plan in zip(c.task_heads, self.plan.task_heads, strict=True):
             self.task_head(head, plan)
         return IntModel(c, self.plan, self.tensors, "random")

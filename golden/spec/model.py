@@ -13,6 +13,8 @@ from golden.spec.heads import HeadConfig, HeadError
 
 BLOCK = 32
 """Channels that share one operand exponent; every on-chip width is a multiple of it."""
+MOST_EXTRA_TOKENS = 64
+"""Most tokens before the patches: class, distillation, registers, learnt prompts."""
 PATCH_AXES = (0, 2, 4, 1, 3)
 """Axes of an image [patch row, row, patch column, column, channel] in the order of the patch embedding's inputs:
 patches row by row; channel, row, column within a patch."""
@@ -45,8 +47,9 @@ class ModelConfig:
 
     Blocks listed in ``moe_layers`` hold experts, the others a dense FFN. ``tasks`` names one gate each; a model
     without experts has the single task ``"default"`` by default. ``activation`` is a name of
-    :data:`golden.spec.activations.ACTIVATIONS`. Token 0 is the class token, token 1 the
-    distillation token where ``extra_tokens`` is 2. ``task_heads`` turn the patch tokens into maps: with several
+    :data:`golden.spec.activations.ACTIVATIONS`. Before the patches stand ``extra_tokens``: none,
+    the class token, class and distillation token, or more (registers, learnt prompts) of which the first is the class
+    token; a classifier reads those of :attr:`class_heads`. ``task_heads`` turn the patch tokens into maps: with several
     ``tasks`` each head belongs to the one of its name, which runs the backbone with its gates; with a single task all
     heads share one pass of the backbone, whatever their names.
     """
@@ -78,8 +81,7 @@ class ModelConfig:
     """A pixel code 0..255 means code / pixel_scale before mean and std (Edge-MoE: 256; most others: 255)."""
 
     def __post_init__(self):
-        for field in ("image_height", "image_width", "patch", "channels", "dim", "depth", "heads", "mlp_hidden",
-                      "extra_tokens"):
+        for field in ("image_height", "image_width", "patch", "channels", "dim", "depth", "heads", "mlp_hidden"):
             value = getattr(self, field)
             require(isinstance(value, int) and not isinstance(value, bool) and value > 0,
                     f"{field} must be a positive integer, not {value!r}.")
@@ -92,7 +94,8 @@ class ModelConfig:
         require(self.mlp_hidden % BLOCK == 0, f"mlp_hidden must be a multiple of {BLOCK}, not {self.mlp_hidden}.")
         require(self.activation in ACTIVATIONS,
                 f"activation must be one of {list(ACTIVATIONS)}, not {self.activation!r}.")
-        require(self.extra_tokens in (1, 2), f"extra_tokens must be 1 or 2, not {self.extra_tokens}.")
+        require(type(self.extra_tokens) is int and 0 <= self.extra_tokens <= MOST_EXTRA_TOKENS,
+                f"extra_tokens must lie in 0..{MOST_EXTRA_TOKENS}, not {self.extra_tokens!r}.")
         require(len(set(self.moe_layers)) == len(self.moe_layers)
                 and all(0 <= layer < self.depth for layer in self.moe_layers),
                 f"moe_layers must be distinct indices below depth {self.depth}, not {self.moe_layers}.")
@@ -108,6 +111,7 @@ class ModelConfig:
                     f"expert_hidden must be a positive multiple of {BLOCK}, not {self.expert_hidden}.")
         require(self.classes >= 0, f"classes must not be negative, not {self.classes}.")
         require(self.classes == 0 or self.final_norm, "A classifier head needs final_norm.")
+        require(self.classes == 0 or self.extra_tokens > 0, "A classifier head needs a class token to read.")
         self._check_heads()
         require(0 <= self.eps < 1, f"eps must lie in [0, 1), not {self.eps}.")
         for field in ("pixel_mean", "pixel_std"):
@@ -137,12 +141,18 @@ class ModelConfig:
         return self.dim // self.heads
 
     @property
+    def class_heads(self) -> tuple[str, ...]:
+        """Names of the classifier heads; number ``i`` reads token ``i``, and the logits are their mean. With two extra
+        tokens each has its own."""
+        return ("head", "head_dist")[:2 if self.extra_tokens == 2 else 1] if self.classes else ()
+
+    @property
     def patches(self) -> int:
         return self.grid[0] * self.grid[1]
 
     @property
     def tokens(self) -> int:
-        """Patches plus class (and distillation) tokens."""
+        """Patches plus extra tokens."""
         return self.patches + self.extra_tokens
 
     @property
@@ -165,7 +175,7 @@ class ModelConfig:
         return (self.patches * self.patch_dim * d + self.depth * (4 * n * d * d + 2 * n * n * d)
                 + (self.depth - moe) * 2 * n * d * self.mlp_hidden
                 + moe * (n * d * self.experts + self.top_k * 2 * n * d * self.expert_hidden)
-                + (self.extra_tokens * d * self.classes))
+                + len(self.class_heads) * d * self.classes)
 
     def to_json(self) -> dict:
         """A JSON-ready dictionary; :meth:`from_json` is its inverse."""

@@ -200,9 +200,8 @@ def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
                             f"{g}multiplier": ("uint16", ()), f"{g}shift": ("int32", ())}
     if c.final_norm:
         tensors |= _norm("norm", c.dim)
-    if c.classes:
-        for head in ("head", "head_dist")[:c.extra_tokens]:
-            tensors |= _linear(head, c.classes, c.dim)
+    for head in c.class_heads:
+        tensors |= _linear(head, c.classes, c.dim)
     for head in c.task_heads:
         tensors |= _head(head, c.dim)
     return tensors

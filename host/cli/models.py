@@ -26,6 +26,19 @@ def import_(path: Source, output: Output,
             image: Annotated[str | None, typer.Option(help="Wanted image size, HEIGHTxWIDTH.")] = None,
             source_image: Annotated[str | None, typer.Option(help="Image size the checkpoint was trained for.")] = None,
             name: Annotated[str | None, typer.Option(help="What to call the model.")] = None,
+            pixel_mean: Annotated[str | None, typer.Option(help="Mean of pixels in 0..1, one number for each channel, "
+                                                           "comma-separated, or one for all.")] = None,
+            pixel_std: Annotated[str | None, typer.Option(help="Their standard deviation, as many numbers.")] = None,
+            pixel_scale: Annotated[float | None, typer.Option(help="What a pixel code 0..255 is divided by; mostly "
+                                                              "255.")] = None,
+            eps: Annotated[float | None, typer.Option(help="Of the layer norms.")] = None,
+            architecture: Annotated[str | None, typer.Option(help="timm's name of the network, such as "
+                                                             "vit_tiny_patch16_224.")] = None,
+            key: Annotated[str | None, typer.Option(help="Which of several dictionaries or networks in a file, such as "
+                                                    "teacher.")] = None,
+            resize: Annotated[str | None, typer.Option(help="How positions are resized: bilinear, bicubic or "
+                                                       "bicubic_antialias; by default as the family's library "
+                                                       "does.")] = None,
             head_kinds: Annotated[str | None, typer.Option(help="What heads of unusual names are: task=kind, "
                                                            "comma-separated.")] = None,
             backbone_only: Annotated[bool, typer.Option("--backbone-only", help="Leave the task heads out.")] = False,
@@ -39,10 +52,12 @@ def import_(path: Source, output: Output,
 
     check_output(output, path, suffixes=MODELS)
     model = import_checkpoint(path, trust_pickle=trust_pickle, heads=heads, top_k=top_k, gate=gate, name=name,
+                              pixel_mean=_numbers(pixel_mean), pixel_std=_numbers(pixel_std), pixel_scale=pixel_scale,
+                              eps=eps, architecture=architecture, key=key, resize=resize,
                               activation=activation, tasks=None if tasks is None else tuple(tasks.split(",")),
                               image=_size(image), source_image=_size(source_image), backbone_only=backbone_only or None,
                               head_kinds=None if head_kinds is None else tuple(head_kinds.split(",")),
-                              note=lambda line: print(f"edge-moe: {line}", file=sys.stderr))
+                              note=tell)
     require_fit(model.config, "fast", machine)
     save_float(model, output)
     show(json_, f"{path} -> {output}", describe(model.config) | {
@@ -76,7 +91,7 @@ def quantize(path: Source, output: Output,
     check_output(output, path, *(images or ()), suffixes=MODELS)
     if is_quantized(path):
         raise UsageError(f"{path} is quantized already; give the float model it was made from.")
-    model = import_checkpoint(path)
+    model = import_checkpoint(path, note=tell)
     require_fit(model.config, plan, machine)
     if images:
         pictures, kind = [fitted(read_picture(image), model.config) for image in images], "given"
@@ -126,6 +141,20 @@ def require_fit(config: ModelConfig, plan: str, machine: str | None) -> None:
     if machine is not None:
         chosen = Plan.accurate if plan == "accurate" else Plan.fast  # a mixed one needs at least the fast one's memory
         require_fit(config, chosen(config.depth, config.task_heads), machine_named(machine))
+
+
+def tell(line: str) -> None:
+    """Print a sentence about a checkpoint to stderr."""
+    print(f"edge-moe: {line}", file=sys.stderr)
+
+
+def _numbers(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"Numbers are comma-separated, like 0.485,0.456,0.406, not {text!r}.") from None
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

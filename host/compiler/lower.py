@@ -161,8 +161,8 @@ class Lowering(Builder):
             self.store(f"residual.{task}", self.x, first, c.tokens, outputs[at[task, FEATURES, FEATURES]].offset)
             if not c.classes:
                 continue
-            a = self.norm("norm", self.plan.head, c.extra_tokens, first)
-            for slot, name in enumerate(("head", "head_dist")[:c.extra_tokens]):
+            a = self.norm("norm", self.plan.head, len(c.class_heads), first)
+            for slot, name in enumerate(c.class_heads):
                 y = Region(f"{name} logits", Memory.RESIDUAL, 1, residual_rows(c.classes))
                 head = self.linear(name, a, y, Dest.RESIDUAL, outputs=c.classes, inputs=c.dim, tokens=1,
                                    src_first=slot, shift1=self.number(f"{name}.shift"), dst_stride=0)

@@ -11,17 +11,22 @@ from host.ir.nodes import NotFitting
 
 
 def require_fit(config: ModelConfig, plan: Plan, machine: MachineConfig) -> None:
-    """Raise :class:`NotFitting` unless ``machine`` holds one task of the model; the sentence names presets that do."""
+    """Raise :class:`NotFitting` unless ``machine`` holds one task of the model; the sentences name tokens and
+    widths, and presets that hold it, or what the largest lacks."""
     refusal = _refusal(config, plan, machine)
     if refusal is not None:
-        raise NotFitting(f"{refusal} {suggestion(config, plan)}")
+        widths = sorted({config.ffn_hidden(i) for i in range(config.depth)})
+        raise NotFitting(f"{refusal} The model: {config.tokens} tokens of {config.dim} channels, FFNs of "
+                         f"{' and '.join(map(str, widths))}. {suggestion(config, plan)}")
 
 
 def suggestion(config: ModelConfig, plan: Plan) -> str:
     """Which presets hold one task of the model, a sentence."""
     names = [machine.name for machine in MACHINES.values() if _refusal(config, plan, machine) is None]
     if not names:
-        return "No preset machine holds it; take a smaller image or model."
+        largest = max(MACHINES.values(), key=lambda machine: machine.residual_rows)
+        return (f"No preset machine holds it; take a smaller image or model. The largest, {largest.name}, does not: "
+                f"{_refusal(config, plan, largest)}")
     return f"It fits the machine{'s' * (len(names) > 1)} {_listed(names)}."
 
 

@@ -5,18 +5,23 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from golden.files.errors import UnknownLayout, UnsupportedModel
+from golden.files.errors import MissingFile, UnknownLayout, UnsupportedModel
 from golden.model.params import FloatModel
 from golden.model.store import is_float_file, load_float
 from golden.spec.limits import check_model
 from golden.spec.model import ConfigError
 from host.importers.edge_moe_bin import import_edge_moe_bin, is_edge_moe_folder
-from host.importers.huggingface import import_huggingface, is_huggingface
+from host.importers.facts import Facts
+from host.importers.files.json_file import read_json
+from host.importers.files.nested import unwrapped
+from host.importers.files.readers import fewer_experts, read_checkpoint
+from host.importers.huggingface import HUGGINGFACE_ANCHOR, import_huggingface, refuse_family
 from host.importers.m3vit import import_m3vit, is_m3vit, strip_prefixes
 from host.importers.options import Options
+from host.importers.others import import_other
 from host.importers.ours import adjust
-from host.importers.readers import read_checkpoint, read_json
-from host.importers.timm import import_timm, is_timm
+from host.importers.reasons import refuse_foreign
+from host.importers.timm import TIMM_ANCHOR, import_timm
 
 __all__ = ["Options", "import_checkpoint"]
 
@@ -26,38 +31,52 @@ def import_checkpoint(path: str | os.PathLike, *, trust_pickle: bool = False,
     """The model in a checkpoint of any known layout.
 
     Layouts: Edge-MoE's folder of ``.float32.bin``; M3ViT ``.pth``, ``.pth.tar`` or folder of rank shards;
-    timm and DeiT; Hugging Face ViT, DeiT, DINOv2; our own float ``.safetensors``. Containers:
-    ``.safetensors``, or what ``torch.save`` writes, which is never unpickled unless ``trust_pickle``.
+    timm, DeiT and Meta's DINO and DINOv2; Hugging Face ViT, DeiT, DINOv2, SigLIP; torchvision; Google's; our own float
+    ``.safetensors``. Containers: ``.safetensors``, ``.npz``, or what ``torch.save`` writes, which is never unpickled
+    unless ``trust_pickle``.
 
-    ``note`` hears, in sentences, what of the checkpoint is left out. ``options`` are the fields of :class:`Options`;
-    they override the checkpoint. A value that neither gives raises :class:`AmbiguousModel`, which names the option.
-    Every error is a subclass of
+    ``note`` hears, in sentences, what of the checkpoint is left out, which file said what, and what is a guess.
+    ``options`` are the fields of :class:`Options`; they override the checkpoint. A value that neither gives and that
+    would be no good guess raises :class:`AmbiguousModel`, which names the option. Every error is a subclass of
     :class:`ModelFileError`; a network that no machine of this instruction set runs is :class:`UnsupportedModel`.
     """
-    model = _import(Path(path), Options(**options), trust_pickle, note)
+    said: list[str] = []  # a refusal is one sentence, so that what led there is not told
+    model = _import(Path(path), Facts(Options(**options), said.append), trust_pickle)
     try:
         check_model(model.config)
     except ConfigError as error:
         raise UnsupportedModel(str(error)) from None
+    for line in said:
+        note(line)
     return model
 
 
-def _import(path: Path, chosen: Options, trust_pickle: bool, note: Callable[[str], None]) -> FloatModel:
+def _import(path: Path, facts: Facts, trust_pickle: bool) -> FloatModel:
     if is_edge_moe_folder(path):
-        return import_edge_moe_bin(path, chosen, note)
-    if path.suffix == ".safetensors" and is_float_file(path):
-        return adjust(load_float(path), chosen)
-    tensors = read_checkpoint(path, trust_pickle)
-    chosen = chosen.or_else(name=path.resolve().name.split(".")[0] or "imported")
-    names = set(tensors)
-    if is_m3vit(names):
-        return import_m3vit(strip_prefixes(tensors), chosen, note)
+        return import_edge_moe_bin(path, facts)
+    if path.suffix == ".safetensors" and path.is_file() and is_float_file(path):
+        return adjust(load_float(path), facts)
+    tensors = read_checkpoint(path, trust_pickle, facts.options.key)
+    facts.told("the file's name", name=path.resolve().name.split(".")[0] or "imported")
+    tensors = {new: tensors[old] for old, new in unwrapped(tensors).items()}
+    if is_m3vit(set(tensors)):
+        if found := fewer_experts(tensors):
+            raise MissingFile(f"The gate {found[0]!r} names {found[1]} experts, {path} holds {found[2]}: of a "
+                              f"checkpoint of several ranks give the folder with 0.pth and all others.")
+        return import_m3vit(strip_prefixes(tensors), facts)
     folder = path if path.is_dir() else path.parent
-    if is_huggingface(names):
-        configs = read_json(folder / "config.json"), read_json(folder / "preprocessor_config.json")
-        return import_huggingface(tensors, chosen, configs)
-    plain = strip_prefixes(tensors)
-    if is_timm(set(plain)):
-        return import_timm(plain, chosen, read_json(folder / "config.json"))
-    raise UnknownLayout(f"{path} matches no layout known here (Edge-MoE, M3ViT, timm, Hugging Face); its "
-                        f"{len(names)} tensors start with {sorted(names)[:4]}.")
+    config = read_json(folder / "config.json")
+    preprocessor = read_json(folder / "preprocessor_config.json")
+    refuse_family(config.get("model_type"))
+    if (prefix := facts.prefix_of(tensors, HUGGINGFACE_ANCHOR)) is not None:
+        plain = facts.without_prefix(tensors, prefix, ("classifier.", "cls_classifier.", "distillation_classifier.",
+                                                       "pooler.", "decoder."))
+        return import_huggingface(plain, facts, config, preprocessor, prefix.rstrip("."))
+    if (prefix := facts.prefix_of(tensors, TIMM_ANCHOR)) is not None:
+        return import_timm(facts.without_prefix(tensors, prefix), facts, config, path.resolve().name)
+    if (model := import_other(tensors, facts, config, preprocessor)) is not None:
+        return model
+    refuse_foreign(tensors)
+    raise UnknownLayout(f"{path} matches no layout known here (Edge-MoE, M3ViT, timm, Hugging Face, torchvision, "
+                        f"Google); its "
+                        f"{len(tensors)} tensors start with {sorted(tensors)[:4]}.")

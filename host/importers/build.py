@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds a checked :class:`FloatModel` from tensors under our names: infers the configuration, resizes positions."""
 
-import math
 import re
 from collections.abc import Iterable
 
@@ -19,28 +18,37 @@ from golden.files.errors import (
 from golden.model.params import FloatModel
 from golden.spec.heads import HeadConfig
 from golden.spec.model import ConfigError, GateKind, ModelConfig
+from host.importers.facts import Facts
 from host.importers.options import Options
+from host.importers.pixels import for_channels
+from host.importers.positions import extra_rows, split
 from host.importers.resize import resize_positions
 
 Tensors = dict[str, np.ndarray]
+TOKENS = ("cls_token", "dist_token", "reg_token")
+"""Tokens before the patches, in their order; the last may hold several."""
 
 
-def build(raw: Tensors, options: Options, known_images: Iterable[tuple[int, int]] = (),
+def build(raw: Tensors, facts: Facts, extras: Iterable[int] = (1,), known_images: Iterable[tuple[int, int]] = (),
           task_heads: tuple[HeadConfig, ...] = ()) -> FloatModel:
     """A model from tensors under the names of :func:`golden.model.params.float_schema`, except that
 
     * ``patch_embed.weight`` is (dim, channels, patch, patch),
-    * ``pos_embed`` holds the extra tokens' and the patches' positions only, with or without a leading 1,
-    * ``cls_token`` and, where there is one, ``dist_token`` are separate; both absent: already in
-    ``pos_embed``.
+    * ``pos_embed`` holds the positions of patches, after rows for as many extra tokens as one of ``extras`` says,
+      with or without a leading 1,
+    * the tokens :data:`TOKENS` are separate; all absent: their rows of ``pos_embed`` are sums already.
 
     ``known_images`` are image sizes, height x width, that the layout's published models use; ``task_heads``
-    are those whose tensors are in ``raw``. Raises a
+    are those whose tensors are in ``raw``. What is known and by whom is told to the user. Raises a
     subclass of :class:`ModelFileError`.
     """
     raw = {name: as_float32(name, array) for name, array in raw.items()}
+    facts.say()
     patch = need(raw, "patch_embed.weight", 4)
     dim, channels, size, width = patch.shape
+    options = for_channels(facts.options, channels)
+    if 0 in patch.shape:
+        raise WrongShape(f"'patch_embed.weight' must not be empty, as its shape {patch.shape} says.")
     if size != width:
         raise UnsupportedModel(f"Patches must be square, not {size} x {width} ('patch_embed.weight' {patch.shape}).")
     depth = _depth(raw)
@@ -55,23 +63,26 @@ def build(raw: Tensors, options: Options, known_images: Iterable[tuple[int, int]
         tasks = tasks if options.tasks is None else options.tasks
     elif options.tasks:
         tasks = options.tasks
-    positions = need(raw, "pos_embed")
-    if positions.ndim == 3 and positions.shape[0] == 1:
-        positions = positions[0]
-    if positions.ndim != 2 or positions.shape[1] != dim:
+        if len(tasks) > 1:
+            raise AmbiguousModel(f"The checkpoint has no gates, so that all tasks are the same; {len(tasks)} names "
+                                 f"were given, {', '.join(tasks)}: give one, or leave --tasks out.")
+    rows = need(raw, "pos_embed")
+    rows = rows[0] if rows.ndim == 3 and rows.shape[0] == 1 else rows
+    if rows.ndim != 2 or rows.shape[1] != dim:
         raise WrongShape(f"'pos_embed' must have shape (tokens, {dim}), not {raw['pos_embed'].shape}.")
-    extra = 2 if "dist_token" in raw else 1
-    if len(positions) <= extra:
-        raise WrongShape(f"'pos_embed' must have more rows than the {extra} extra tokens, not {len(positions)}.")
-    old = source_grid(len(positions) - extra, size, options, known_images)
-    image = options.image or (old[0] * size, old[1] * size)
+    positions = split(rows, extras, size, options, known_images)
+    names = [name for name in TOKENS if name in raw]
+    first = extra_rows([raw[name] for name in names], names, positions)
+    if len(first) == 2:
+        _second_head(raw)
+    image = options.image or (positions.grid[0] * size, positions.grid[1] * size)
     usual = ModelConfig()
     try:
         config = ModelConfig(
             name=options.name or "imported", image_height=image[0], image_width=image[1], patch=size,
             channels=channels, dim=dim, depth=depth, heads=options.need("heads", "the number of attention heads"),
             mlp_hidden=hidden, moe_layers=moe, experts=experts, expert_hidden=expert_hidden, top_k=top_k, gate=gate,
-            activation=options.activation or usual.activation, tasks=tasks, extra_tokens=extra,
+            activation=options.activation or usual.activation, tasks=tasks, extra_tokens=len(first),
             final_norm="norm.weight" in raw,
             classes=raw["head.weight"].shape[0] if "head.weight" in raw and raw["head.weight"].ndim else 0,
             task_heads=task_heads, eps=usual.eps if options.eps is None else options.eps,
@@ -79,43 +90,24 @@ def build(raw: Tensors, options: Options, known_images: Iterable[tuple[int, int]
             pixel_scale=options.pixel_scale or 255.0)
     except ConfigError as error:
         raise UnsupportedModel(f"The tensors and options together describe no model that can run: {error}") from None
-    new = image[0] // size, image[1] // size
-    rows = np.concatenate([positions[:extra], resize_positions(positions[extra:], old, new)]).astype(np.float32)
-    for place, token in enumerate(("cls_token", "dist_token")):
-        if token in raw:
-            if raw[token].size != dim:
-                raise WrongShape(f"{token!r} must hold {dim} values, not {raw[token].shape}.")
-            rows[place] += raw[token].reshape(dim)
-    tensors = {name: array for name, array in raw.items() if name not in ("cls_token", "dist_token")}
+    new, kind = (image[0] // size, image[1] // size), options.resize or "bicubic"
+    if new != positions.grid:
+        facts.resized(positions.grid, new, kind)
+    rows = np.concatenate([first, resize_positions(rows[positions.extra:], positions.grid, new, kind)])
+    tensors = {name: array for name, array in raw.items() if name not in TOKENS}
     tensors["pos_embed"], tensors["patch_embed.weight"] = rows, patch.reshape(dim, -1)
     return FloatModel(config, {name: array if array.flags.c_contiguous else np.ascontiguousarray(array)
                                for name, array in tensors.items()})  # a scalar would become a vector
 
 
-def source_grid(patches: int, patch: int, options: Options, known_images: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    """Rows and columns of patches that a positional embedding of ``patches`` rows was trained for."""
-    if options.source_image:
-        grid = options.source_image[0] // patch, options.source_image[1] // patch
-        if grid[0] * grid[1] != patches:
-            raise WrongShape(f"A {options.source_image[0]} x {options.source_image[1]} image has {grid[0] * grid[1]} "
-                             f"patches of {patch} x {patch}; the checkpoint's 'pos_embed' has {patches}.")
-        return grid
-    side = math.isqrt(patches)
-    usual = [(h // patch, w // patch) for h, w in known_images] + [(side, side)]
-    found = next((grid for grid in usual if grid[0] * grid[1] == patches), None)
-    if not options.image:
-        if found is None:
-            raise AmbiguousModel(f"The checkpoint does not tell the height and width of its {patches} patches: "
-                                 f"give --image (image=... in Python).")
-        return found
-    wanted = options.image[0] // patch, options.image[1] // patch
-    if wanted[0] * wanted[1] == patches and found is not None and found != wanted:
-        raise AmbiguousModel(f"{patches} patches may be {found[0]} x {found[1]} or, as the image wanted, {wanted[0]} x "
-                             f"{wanted[1]}: give --source-image (source_image=... in Python).")
-    if found is None and wanted[0] * wanted[1] != patches:
-        raise AmbiguousModel(f"The checkpoint does not tell the height and width of its {patches} patches, and those "
-                             f"wanted are others: give --source-image (source_image=... in Python).")
-    return found or wanted
+def _second_head(raw: Tensors) -> None:
+    """Replaces the single head of a model of two extra tokens, which reads the class token only, by two heads whose
+    mean is equal: twice the head, and zero.
+    """
+    if "head.weight" in raw and "head_dist.weight" not in raw:
+        for kind in ("weight", "bias"):
+            head = need(raw, f"head.{kind}")
+            raw[f"head.{kind}"], raw[f"head_dist.{kind}"] = 2 * head, np.zeros_like(head)
 
 
 def need(raw: Tensors, name: str, ndim: int | None = None) -> np.ndarray:

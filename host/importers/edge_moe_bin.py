@@ -3,7 +3,6 @@
 
 import math
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,8 @@ from golden.files.errors import MissingFile, MissingTensor, TruncatedFile, Wrong
 from golden.model.params import FloatModel
 from golden.spec.model import M3VIT_TINY
 from host.importers.build import build, refuse_unknown, task_names
-from host.importers.options import Options
+from host.importers.facts import Facts
+from host.importers.pixels import RAW
 
 SUFFIX = ".float32.bin"
 
@@ -33,13 +33,14 @@ def is_edge_moe_folder(path: Path) -> bool:
     return path.is_dir() and any(path.glob(f"*{SUFFIX}"))
 
 
-def import_edge_moe_bin(path: Path, options: Options, note: Callable[[str], None] = lambda line: None) -> FloatModel:
+def import_edge_moe_bin(path: Path, facts: Facts) -> FloatModel:
     """Every dimension follows from the sizes of the biases; layers, experts and tasks from the names.
 
     Gate matrices are stored transposed with respect to M3ViT's checkpoints: (experts, dim), as ours. Row 0 of
     ``pos_embed`` is class token + position already. A pixel means code / 256, without mean and std. For
     the published network's dimensions heads is 3 and top_k 2; for others they must be given.
     """
+    options = facts.options
     files = {file.name.removesuffix(SUFFIX): file for file in sorted(path.glob(f"*{SUFFIX}"))}
     files = {name: file for name, file in files.items() if not _NOT_PARAMETERS.fullmatch(name)}
     dim = _count(files, "patch_embed_bias")
@@ -53,8 +54,8 @@ def import_edge_moe_bin(path: Path, options: Options, note: Callable[[str], None
     found = sorted({m[2] for m in gates})
     tasks = task_names(options, len(found)) if options.tasks else tuple(found)
     if len(gates) == len(found) > 0:  # no second layer would show that a file is missing
-        note(f"Layer {gates[0][1]} alone tells the tasks of {path}: {', '.join(tasks)}. If one is missing, so is its "
-             f"file l{gates[0][1]}_w_gate_T_<task>{SUFFIX}.")
+        facts.note(f"Layer {gates[0][1]} alone tells the tasks of {path}: {', '.join(tasks)}. If one is missing, so is "
+                   f"its file l{gates[0][1]}_w_gate_T_<task>{SUFFIX}.")
     for match in gates:
         block, task = f"blocks.{match[1]}.", tasks[found.index(match[2])]
         weight = _read(files[match[0]], (_count(files, match[0]) // dim, dim))
@@ -79,9 +80,12 @@ def import_edge_moe_bin(path: Path, options: Options, note: Callable[[str], None
     refuse_unknown(files, "Edge-MoE")
     tiny = M3VIT_TINY
     if dim == tiny.dim and (tiny.experts, tiny.expert_hidden) in hidden.values():
-        options = options.or_else(heads=tiny.heads, top_k=tiny.top_k)
-    options = options.or_else(tasks=tasks or None, pixel_scale=256.0, eps=1e-6, name=path.resolve().name)
-    return build(raw, options, [(tiny.image_height, tiny.image_width)])
+        facts.guess("as the published network has it", heads=tiny.heads, top_k=tiny.top_k)
+    facts.told("the layout", tasks=tasks or None, name=path.resolve().name, **RAW | {"pixel_scale": 256.0})
+    facts.guess("as the published network has it", eps=1e-6, activation="gelu", resize="bilinear")
+    if tokens == tiny.tokens and side == tiny.patch:
+        facts.guess("as the published network has it", source_image=(tiny.image_height, tiny.image_width))
+    return build(raw, facts)
 
 
 def _refuse_gaps(names: set[str], path: Path) -> None:

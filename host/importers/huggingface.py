@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Importer of Hugging Face checkpoints: ViT with the names of transformers 4 and 5, DeiT, DINOv2 with LayerScale."""
+"""Importer of Hugging Face checkpoints: ViT and its kin with the names of transformers 4 and 5, DeiT, DINOv2."""
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,18 +10,21 @@ from golden.files.errors import BadHeader, UnsupportedModel
 from golden.model.params import FloatModel
 from host.importers.activations import activation_named
 from host.importers.build import Tensors, as_float32, build, fill_qkv_bias, fold_layer_scale, need, refuse_unknown
-from host.importers.options import Options
-from host.importers.timm import IMAGENET
+from host.importers.facts import Facts
+from host.importers.pixels import HALF, IMAGENET, tell_preprocessor
+from host.importers.reasons import refuse_foreign
 
-_PREFIX = re.compile(r"(vit|deit|dinov2)\.")
+HUGGINGFACE_ANCHOR = "embeddings.patch_embeddings.projection.weight"
+"""The tensor that tells the layout, after a prefix such as ``vit.``."""
 _EMBEDDINGS = {
     "embeddings.cls_token": "cls_token",
     "embeddings.distillation_token": "dist_token",
+    "embeddings.register_tokens": "reg_token",
     "embeddings.position_embeddings": "pos_embed",
     "embeddings.patch_embeddings.projection.weight": "patch_embed.weight",
     "embeddings.patch_embeddings.projection.bias": "patch_embed.bias",
 }
-_BLOCK = re.compile(r"(?:encoder\.)?layers?\.(\d{1,6})\.(.+)\.(weight|bias|lambda1)")
+_BLOCK = re.compile(r"(?:encoder\.|model\.)?layers?\.(\d{1,6})\.(.+)\.(weight|bias|lambda1)")
 _PARTS = {
     "layernorm_before": "norm1", "layernorm_after": "norm2", "norm1": "norm1", "norm2": "norm2",
     "attention.output.dense": "attn.proj", "attention.o_proj": "attn.proj",
@@ -30,28 +34,79 @@ _PARTS = {
     "attention.q_proj": "q", "attention.k_proj": "k", "attention.v_proj": "v",
 }
 _TOP = {"layernorm": "norm", "classifier": "head", "cls_classifier": "head", "distillation_classifier": "head_dist"}
-_NOT_USED = re.compile(r"pooler\..*|embeddings\.mask_token|decoder\..*")
+_HOST = re.compile(r"(pooler|neck|head|decode_head|auxiliary_head)\..*")
+_TRAINING_ONLY = re.compile(r"embeddings\.mask_token|decoder\..*")
 
 
-def is_huggingface(names: set[str]) -> bool:
-    return any(name.endswith("embeddings.patch_embeddings.projection.weight") for name in names)
+@dataclass(frozen=True)
+class _Family:
+    """What models of a ``model_type`` have where no file says it."""
+
+    pixels: dict
+    eps: float = 1e-12
 
 
-def import_huggingface(tensors: Tensors, options: Options, configs: tuple[dict, dict] = ({}, {})) -> FloatModel:
-    """ViT, DeiT, DINOv2. ``configs`` are ``config.json`` and ``preprocessor_config.json`` where they
-    exist.
+_FAMILIES = {
+    "vit": _Family(HALF), "deit": _Family(IMAGENET), "vit_mae": _Family(IMAGENET), "vit_msn": _Family(IMAGENET, 1e-6),
+    "dinov2": _Family(IMAGENET, 1e-6), "dinov2_with_registers": _Family(IMAGENET, 1e-6),
+    "ijepa": _Family(IMAGENET, 1e-6), "dpt": _Family(HALF), "depth_anything": _Family(IMAGENET, 1e-6),
+}
+_REFUSED = {
+    "vitpose_backbone": "VitPose cuts its patches from a picture with a border of 2 pixels (padding of the patch "
+                        "embedding)",
+    "dinov3_vit": "DINOv3 has rotary positions, which are not in the file",
+    "yolos": "YOLOS adds positions between the blocks ('mid_position_embeddings')",
+    "beit": "BEiT adds relative positions to the scores", "data2vec-vision": "Data2Vec adds relative positions to the "
+    "scores", "vit_hybrid": "ViT-Hybrid embeds patches with a convolutional network",
+    "vivit": "ViViT looks at several frames of a video", "videomae": "VideoMAE looks at several frames of a video",
+    "audio-spectrogram-transformer": "The patches of an audio spectrogram transformer overlap",
+}
+"""What networks have that this accelerator does not."""
 
-    Without them the head count must be given, and eps is 1e-12 (DINOv2 1e-6), mean and std 0.5 (DeiT and
-    DINOv2 ImageNet's), the defaults of these families.
+
+def import_huggingface(tensors: Tensors, facts: Facts, config: dict, preprocessor: dict, prefix: str) -> FloatModel:
+    """ViT, DeiT, ViT-MAE, ViT-MSN, I-JEPA, DINOv2 with or without registers, and the backbone of DPT or Depth Anything.
+
+    ``config`` and ``preprocessor`` are ``config.json`` and ``preprocessor_config.json`` where they exist. Without them
+    the head count must be given; eps, mean and std are guessed as the family's. What follows the backbone, other than a
+    classifier of class tokens, stays on the host.
     """
-    family = next((m[1] for name in sorted(tensors) if (m := _PREFIX.match(name))), "vit")
+    refuse_foreign(tensors)
+    raw, rest = _renamed(tensors)
+    family = _family(config, prefix, raw, tensors)
+    facts.left_out([name for name in rest if _TRAINING_ONLY.fullmatch(name)], "for training only")
+    host = [name for name in rest if _HOST.fullmatch(name)]
+    dim = need(raw, "patch_embed.weight", 4).shape[0]
+    if "head.weight" in raw and raw["head.weight"].ndim == 2 and raw["head.weight"].shape[1] == 2 * dim:
+        facts.note("the classifier reads the class token and the mean of the patches: it is left out, and stays on the "
+                   "host.")
+        raw = {name: array for name, array in raw.items() if not name.startswith("head.")}
+    facts.left_out(host, "no part of the backbone, stay on the host (they read features after the final norm)")
+    unknown = [name for name in rest if not _TRAINING_ONLY.fullmatch(name) and name not in set(host)]
+    refuse_unknown([f"{prefix}.{name}".lstrip(".") for name in unknown], "Hugging Face")
+    if "head.weight" not in raw and "norm.weight" not in raw:
+        raise UnsupportedModel("A Hugging Face ViT has a final norm ('layernorm.weight'); there is none.")
+    _tell(facts, config)
+    tell_preprocessor(facts, preprocessor)
+    facts.guess(f"as {family} models have it", **_FAMILIES[family].pixels)
+    facts.guess(f"as {family} models have it", eps=_FAMILIES[family].eps, activation="gelu", resize="bicubic")
+    return build(raw, facts, [sum(name in raw for name in ("cls_token", "dist_token"))])
+
+
+def refuse_family(model_type: object) -> None:
+    """Raise :class:`UnsupportedModel` for a family with parts that no machine runs, whatever its tensors are called."""
+    if isinstance(model_type, str) and model_type in _REFUSED:
+        raise UnsupportedModel(f"{_REFUSED[model_type]}; this accelerator has no such thing.")
+
+
+def _renamed(tensors: Tensors) -> tuple[Tensors, Tensors]:
+    """Tensors under our names, and those without one. Query, key and value are joined, LayerScale is folded."""
     raw, rest, scales, joined = {}, {}, {}, {}
     for full, array in tensors.items():
-        name = _PREFIX.sub("", full)
-        stem, _, kind = name.rpartition(".")
-        if name in _EMBEDDINGS:
-            raw[_EMBEDDINGS[name]] = array
-        elif (match := _BLOCK.fullmatch(name)) and match[2] in _PARTS:
+        stem, _, kind = full.rpartition(".")
+        if full in _EMBEDDINGS:
+            raw[_EMBEDDINGS[full]] = array
+        elif (match := _BLOCK.fullmatch(full)) and match[2] in _PARTS:
             key = f"blocks.{match[1]}.{_PARTS[match[2]]}"
             if match[3] == "lambda1":
                 scales[key] = as_float32(full, array)
@@ -61,9 +116,8 @@ def import_huggingface(tensors: Tensors, options: Options, configs: tuple[dict, 
                 raw[f"{key}.{match[3]}"] = array
         elif stem in _TOP and kind in ("weight", "bias"):
             raw[f"{_TOP[stem]}.{kind}"] = array
-        elif not _NOT_USED.fullmatch(name):
+        else:
             rest[full] = array
-    refuse_unknown(rest, "Hugging Face")
     for (block, kind), parts in joined.items():
         three = [need(parts, part, 2 if kind == "weight" else 1) for part in "qkv"]
         if len({part.shape[1:] for part in three}) != 1:
@@ -73,42 +127,42 @@ def import_huggingface(tensors: Tensors, options: Options, configs: tuple[dict, 
     for linear, gamma in scales.items():
         fold_layer_scale(raw, linear, gamma)
     fill_qkv_bias(raw)
-    if family == "vit" and scales:
-        family = "dinov2"
-    _classifier(raw)
-    if "head.weight" not in raw and "norm.weight" not in raw:
-        raise UnsupportedModel("A Hugging Face ViT has a final norm ('layernorm.weight'); there is none.")
-    return build(raw, _configured(options, family, *configs))
+    return raw, rest
 
 
-def _classifier(raw: Tensors) -> None:
-    """Replaces the single head of a distilled model, which reads the class token only, by two heads whose mean is
-    equal: twice the head, and zero.
+def _family(config: dict, prefix: str, raw: Tensors, tensors: Tensors) -> str:
+    """The family of a checkpoint by ``config.json``, else by its names. Raises for those with parts that no tensor
+    shows.
     """
-    if "dist_token" in raw and "head.weight" in raw and "head_dist.weight" not in raw:
-        for kind in ("weight", "bias"):
-            head = as_float32(f"head.{kind}", need(raw, f"head.{kind}"))
-            raw[f"head.{kind}"], raw[f"head_dist.{kind}"] = 2 * head, np.zeros_like(head)
+    said = config.get("model_type")
+    backbone = config.get("backbone_config")
+    if said in ("depth_anything", "dpt", "vitpose") and isinstance(backbone, dict):
+        said = backbone.get("model_type", said)
+    found = said if isinstance(said, str) else {"": None, "model": None}.get(prefix, prefix.split(".")[-1])
+    if found not in _FAMILIES and found not in _REFUSED:
+        scaled = any(name.endswith(".lambda1") for name in tensors)
+        found = ("dinov2" if scaled else "vit_mae" if any(n.startswith("decoder.decoder_") for n in tensors)
+                 else "deit" if "dist_token" in raw else "ijepa" if "cls_token" not in raw else "vit")
+    if said is None and found == "vit" and any(name.startswith("decoder.decoder_") for name in tensors):
+        found = "vit_mae"
+    old_names = any(re.fullmatch(r"encoder\.layer\.\d+\.layernorm_before\.weight", name) for name in tensors)
+    if "cls_token" not in raw and old_names and any(re.fullmatch(r"encoder\.layer\.\d+\.mlp\.fc1\.weight", name)
+                                                    for name in tensors):
+        found = "vitpose_backbone"
+    refuse_family(found)
+    return found
 
 
-def _configured(options: Options, family: str, config: dict, preprocessor: dict) -> Options:
-    """Options, completed by the two JSON files and by what the family usually has."""
+def _tell(facts: Facts, config: dict) -> None:
+    """Take what ``config.json`` says."""
+    backbone = config.get("backbone_config")
+    config = backbone if isinstance(backbone, dict) else config
     activation = activation_named(config.get("hidden_act"), "config.json: hidden_act")
     image = config.get("image_size")
     image = (image, image) if isinstance(image, int) else tuple(image) if isinstance(image, list) else None
-    numbers = {"heads": (config.get("num_attention_heads"), int), "eps": (config.get("layer_norm_eps"), float)}
-    for name, (value, kind) in numbers.items():
+    found = {"heads": (config.get("num_attention_heads"), int), "eps": (config.get("layer_norm_eps"), float)}
+    for name, (value, kind) in found.items():
         if value is not None and not (isinstance(value, (int, kind)) and not isinstance(value, bool)):
             raise BadHeader(f"config.json: the value for {name} must be {kind.__name__}, not {value!r}.")
-    options = options.or_else(**{name: value for name, (value, _) in numbers.items()}, activation=activation,
-                              source_image=image)
-    usual = IMAGENET if family in ("deit", "dinov2") else IMAGENET | {"pixel_mean": (0.5,) * 3,
-                                                                      "pixel_std": (0.5,) * 3}
-    if "image_mean" in preprocessor and "image_std" in preprocessor:
-        try:
-            usual = usual | {"pixel_mean": tuple(map(float, preprocessor["image_mean"])),
-                             "pixel_std": tuple(map(float, preprocessor["image_std"]))}
-        except (TypeError, ValueError):
-            raise BadHeader("preprocessor_config.json: image_mean and image_std must be lists of numbers, not "
-                            f"{preprocessor['image_mean']!r} and {preprocessor['image_std']!r}.") from None
-    return options.or_else(**usual, eps=1e-6 if family == "dinov2" else 1e-12)
+    facts.told("config.json", **{name: value for name, (value, _) in found.items()}, activation=activation,
+               source_image=image)

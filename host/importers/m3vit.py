@@ -3,7 +3,6 @@
 
 import math
 import re
-from collections.abc import Callable
 
 import numpy as np
 
@@ -11,9 +10,11 @@ from golden.files.errors import MissingTensor, UnsupportedModel, WrongShape
 from golden.model.params import FloatModel
 from golden.spec.model import GateKind
 from host.importers.build import Tensors, as_float32, build, need, refuse_unknown, task_names
+from host.importers.facts import Facts
 from host.importers.heads import take_heads
 from host.importers.options import Options
-from host.importers.timm import IMAGENET, convert_dense
+from host.importers.pixels import IMAGENET, RAW
+from host.importers.timm import convert_dense
 
 KNOWN_IMAGES = ((128, 256), (480, 640), (512, 512))
 """Cityscapes, NYUD and PASCAL-Context as M3ViT trains on them, height x width."""
@@ -47,8 +48,8 @@ def strip_prefixes(tensors: Tensors) -> Tensors:
     return plain
 
 
-def import_m3vit(tensors: Tensors, options: Options, note: Callable[[str], None] = lambda line: None) -> FloatModel:
-    """Multi-gate, shared-gate and task-conditioned M3ViT with its task heads; ``note`` hears what is left out.
+def import_m3vit(tensors: Tensors, facts: Facts) -> FloatModel:
+    """Multi-gate, shared-gate and task-conditioned M3ViT with its task heads.
 
     With as many gates as heads the tasks are those of the heads. ``top_k`` and ``heads`` must be given. The gate is
     ``topk_then_softmax`` where the checkpoint holds the ``noisy`` gate's ``w_noise``, else ``softmax_then_topk``. Not
@@ -57,27 +58,29 @@ def import_m3vit(tensors: Tensors, options: Options, note: Callable[[str], None]
     """
     noisy = any(name.endswith(".w_noise") for name in tensors)
     left_out = [name for name in tensors if _TRAINING_ONLY.fullmatch(name)]
-    if left_out:
-        note(f"{len(left_out)} tensors are for training only and left out: {', '.join(sorted(left_out)[:4])}"
-             f"{', ...' if len(left_out) > 4 else '.'}")
+    facts.left_out(left_out, "for training only")
     tensors = {name: array for name, array in tensors.items() if name not in set(left_out)}
-    head_tensors, heads = take_heads(tensors, options)
+    head_tensors, heads = take_heads(tensors, facts.options)
     raw, rest = convert_dense(tensors)
     for name in [n for n in raw if n.startswith(("head.", "head_dist."))]:
         del raw[name]  # a pre-training head; the tasks' heads are decoders
     rest = {name: array for name, array in rest.items() if not name.startswith("head.")}
+    if "reg_token" in raw:
+        rest["reg_token"] = raw.pop("reg_token")  # M3ViT has none
     for name in list(rest):
         if match := re.fullmatch(r"(blocks\.\d+\.mlp\.)experts\.(htoh4|h4toh)\.(weight|bias)", name):
             raw[f"{match[1]}{_EXPERTS[match[2]]}.{match[3]}"] = rest.pop(name)
     dim = need(raw, "patch_embed.weight", 4).shape[0]
-    gates, tasks = _gates(rest, dim, options, tuple(head.task for head in heads))
+    gates, tasks = _gates(rest, dim, facts.options, tuple(head.task for head in heads))
     raw |= gates | head_tensors
     refuse_unknown(rest, "M3ViT")
     positions = need(raw, "pos_embed")
     cityscapes = positions.ndim >= 2 and positions.shape[-2] == 1 + 128
-    pixels = {"pixel_scale": 255.0} if cityscapes else IMAGENET
     kind = GateKind.TOPK_THEN_SOFTMAX if noisy else GateKind.SOFTMAX_THEN_TOPK
-    return build(raw, options.or_else(tasks=tasks, gate=kind, eps=1e-6, **pixels), KNOWN_IMAGES, heads)
+    facts.guess("as M3ViT trains on Cityscapes" if cityscapes else "as M3ViT trains on NYUD and PASCAL-Context",
+                **(RAW if cityscapes else IMAGENET))
+    facts.guess("as M3ViT has it", tasks=tasks, gate=kind, eps=1e-6, activation="gelu", resize="bilinear")
+    return build(raw, facts, (1 + ("dist_token" in raw),), KNOWN_IMAGES, heads)
 
 
 def _gates(rest: Tensors, dim: int, options: Options, heads: tuple[str, ...]) -> tuple[Tensors, tuple[str, ...]]:

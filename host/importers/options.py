@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 
 from golden.files.errors import AmbiguousModel
 from golden.spec.model import GateKind, require
+from host.importers.resize import KINDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +14,8 @@ class Options:
 
     ``image`` and ``source_image`` are (height, width) in pixels: of the model wanted, and of the images
     that the checkpoint's positional embedding was trained for. Where they differ the embedding is resized.
+    ``architecture`` is timm's name of the network; ``key`` names one of several dictionaries or networks in a
+    checkpoint; ``resize`` is a kind of :data:`host.importers.resize.KINDS`.
     ``head_kinds`` are texts ``task=kind`` with a kind of :data:`golden.spec.heads.HEAD_KINDS`; ``backbone_only``
     leaves the task heads out.
     Raises :class:`ConfigError` for values of the wrong kind.
@@ -32,6 +35,9 @@ class Options:
     pixel_scale: float | None = None
     head_kinds: tuple[str, ...] | None = None
     backbone_only: bool | None = None
+    architecture: str | None = None
+    key: str | None = None
+    resize: str | None = None
 
     def __post_init__(self):
         if self.gate is not None:
@@ -48,6 +54,11 @@ class Options:
             value = getattr(self, field)
             require(value is None or len(value) == 2 and all(isinstance(v, int) and v > 0 for v in value),
                     f"{field} must be a height and a width in pixels, not {value!r}.")
+
+        require(self.pixel_scale is None or 0 < self.pixel_scale < float("inf"),
+                f"pixel_scale must be positive, not {self.pixel_scale}.")
+        require(self.resize is None or self.resize in KINDS,
+                f"resize must be one of {list(KINDS)}, not {self.resize!r}.")
 
     def or_else(self, **usual) -> "Options":
         """A copy in which fields that are ``None`` take the value of ``usual``."""

@@ -1,43 +1,74 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Importer of timm and DeiT checkpoints (``blocks.i.attn.qkv``), whose names M3ViT's dense parts share."""
+"""Importer of timm, DeiT and DINOv2 checkpoints (``blocks.i.attn.qkv``), whose names M3ViT's dense parts share."""
 
+import math
 import re
 
-from golden.files.errors import UnsupportedModel
+from golden.files.errors import AmbiguousModel
 from golden.model.params import FloatModel
+from host.importers import timm_names
 from host.importers.activations import activation_named
 from host.importers.build import (
+    TOKENS,
     Tensors,
     as_float32,
     build,
     fill_qkv_bias,
     fold_layer_scale,
+    need,
     refuse_unknown,
 )
-from host.importers.options import Options
-
-IMAGENET = {"pixel_mean": (0.485, 0.456, 0.406), "pixel_std": (0.229, 0.224, 0.225), "pixel_scale": 255.0}
+from host.importers.facts import Facts
+from host.importers.pixels import HALF, IMAGENET, tell_pretrained_cfg
+from host.importers.reasons import refuse_foreign
 
 _SAME = re.compile(r"blocks\.\d+\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)"
-                   r"|(norm|head|head_dist)\.(weight|bias)|cls_token|dist_token|pos_embed")
+                   r"|(norm|head|head_dist)\.(weight|bias)|cls_token|dist_token|reg_token|pos_embed")
 _SCALE = re.compile(r"(blocks\.\d+\.)(?:ls([12])\.gamma|gamma_([12]))")
 _TARGET = {"1": "attn.proj", "2": "mlp.fc2"}
+_TRAINING_ONLY = re.compile(r"mask_tokens?|decoder_.*|head\.(mlp|last_layer|\d+)\..*|(dino|ibot)_head\..*")
+_POOLS = re.compile(r"(attn_pool|fc_norm)\..*")
+TIMM_ANCHOR = "blocks.0.attn.qkv.weight"
+"""The tensor that tells the layout, after a prefix such as ``backbone.``."""
+_META = {"register_tokens": "reg_token"}
+"""Meta's own names where they are others than timm's."""
 
 
-def is_timm(names: set[str]) -> bool:
-    return any(re.fullmatch(r"blocks\.\d+\.attn\.qkv\.weight", name) for name in names)
+def import_timm(tensors: Tensors, facts: Facts, config: dict, hint: str = "") -> FloatModel:
+    """ViT, DeiT and DINOv2 with any extra tokens. ``config`` is the ``config.json`` next to the file, if any, ``hint``
+    the file's name.
 
-
-def import_timm(tensors: Tensors, options: Options, config: dict | None = None) -> FloatModel:
-    """ViT and DeiT, distilled or not. ImageNet mean and std unless given; eps 1e-6; head count must be
-    given. The activation is GELU unless ``config``, the ``config.json`` next to the file, names another ``act_layer``.
+    What decides: options, then ``config.json`` (``pretrained_cfg``, ``model_args``, ``global_pool``), then timm's name
+    of the network, which it holds or the option ``architecture`` gives. Heads are asked for where none of them tells.
+    A classifier that reads the mean of the patches, or pools them by attention, stays on the host.
     """
-    arguments = (config or {}).get("model_args")
-    act_layer = arguments.get("act_layer") if isinstance(arguments, dict) else None
-    options = options.or_else(activation=activation_named(act_layer, "config.json: act_layer"))
-    raw, rest = convert_dense(tensors)
+    architecture = facts.options.architecture or config.get("architecture")
+    architecture = architecture if isinstance(architecture, str) else ""
+    timm_names.refuse(architecture)
+    refuse_foreign(tensors)
+    raw, rest = convert_dense({_META.get(name, name): array for name, array in tensors.items()})
+    rest = _without_heads(raw, rest, facts, config.get("global_pool") == "avg"
+                          or timm_names.averages(architecture) or "cls_token" not in raw)
     refuse_unknown(rest, "timm")
-    return build(raw, options.or_else(**IMAGENET, eps=1e-6))
+    prefix = sum(raw[name].size // max(1, raw[name].shape[-1]) for name in TOKENS if name in raw and raw[name].ndim)
+    scaled = [name for name in tensors if _SCALE.fullmatch(name)]
+    if prefix and any(".gamma_" in name for name in scaled) and "deit" not in (architecture or hint).lower() and \
+            math.isqrt(_rows(raw)) ** 2 == _rows(raw):
+        raise AmbiguousModel("These tensors may be DeiT-III's, or those of a network with rotary positions "
+                             "(vit_*_rope_ape_*), which are not in the file: give --architecture with timm's name "
+                             "(architecture=... in Python), such as deit3_small_patch16_224.")
+    _tell(facts, config, architecture)
+    why, pixels = timm_names.usual_pixels(architecture or hint) or (
+        ("as DeiT's distilled models have it", IMAGENET) if "dist_token" in raw
+        else ("as DeiT-III and DINOv2 have it", IMAGENET) if scaled and "cls_token" in raw
+        else ("as most of timm's vit_* models have it (DeiT, DINO and MAE have mean 0.485 0.456 0.406, std 0.229 0.224 "
+              "0.225)", HALF))
+    facts.guess(why, **pixels)
+    facts.guess("as timm's ViT has it", activation="gelu", eps=1e-6, resize="bicubic_antialias")
+    extras = (prefix,) if "dist_token" in raw else (prefix, 0, min(prefix, 1))
+    facts.told("config.json", source_image=_image(config, need(raw, "patch_embed.weight", 4).shape[2],
+                                                  [_rows(raw) - extra for extra in extras]))
+    return build(raw, facts, extras)
 
 
 def convert_dense(tensors: Tensors) -> tuple[Tensors, Tensors]:
@@ -52,9 +83,52 @@ def convert_dense(tensors: Tensors) -> tuple[Tensors, Tensors]:
             scales[match[1] + _TARGET[match[2] or match[3]]] = as_float32(name, array)
         else:
             rest[name] = array
-    if "fc_norm.weight" in rest:
-        raise UnsupportedModel("The classifier averages the patches ('fc_norm'); only the class token is supported.")
     for linear, gamma in scales.items():
         fold_layer_scale(raw, linear, gamma)
     fill_qkv_bias(raw)
     return raw, rest
+
+
+def _without_heads(raw: Tensors, rest: Tensors, facts: Facts, averaged: bool) -> list[str]:
+    """Removes the classifier from ``raw`` where it does not read class tokens; returns what of ``rest`` is unknown."""
+    pools = [name for name in rest if _POOLS.fullmatch(name)]
+    heads = [name for name in raw if name.startswith("head")] if pools or averaged else []
+    if pools or heads:
+        facts.note(f"the classifier ({', '.join(sorted(pools + heads)[:4])}) reads all patches, not the class token: "
+                   f"it is left out, and stays on the host.")
+    for name in heads:
+        del raw[name]
+    trained = [name for name in rest if _TRAINING_ONLY.fullmatch(name)]
+    facts.left_out(trained, "for training only")
+    return sorted(set(rest) - set(pools) - set(trained))
+
+
+def _tell(facts: Facts, config: dict, architecture: str) -> None:
+    arguments, known = config.get("model_args"), timm_names.known(architecture)
+    arguments = arguments if isinstance(arguments, dict) else {}
+    heads = arguments.get("num_heads")
+    facts.told("config.json", activation=activation_named(arguments.get("act_layer"), "config.json: act_layer"),
+               heads=heads if isinstance(heads, int) and not isinstance(heads, bool) else None)
+    if facts.said_by("heads") == "config.json":
+        known.pop("heads", None)
+    facts.told(f"the name {architecture}", **known)
+    tell_pretrained_cfg(facts, config)
+
+
+def _rows(raw: Tensors) -> int:
+    """Rows of the positional embedding."""
+    shape = need(raw, "pos_embed").shape
+    return shape[-2] if len(shape) >= 2 else 0
+
+
+def _image(config: dict, patch: int, counts: list[int]) -> tuple[int, int] | None:
+    """Height and width that ``config.json`` says, where they have as many patches as one of ``counts``."""
+    arguments, cfg = config.get("model_args"), config.get("pretrained_cfg")
+    size = arguments.get("img_size") if isinstance(arguments, dict) else None
+    if size is None:
+        size = (cfg if isinstance(cfg, dict) else config).get("input_size")
+        size = size[1:] if isinstance(size, list) else None
+    size = [size, size] if isinstance(size, int) else size
+    if not (isinstance(size, list) and len(size) == 2 and all(type(v) is int and v > 0 for v in size) and patch):
+        return None
+    return (size[0], size[1]) if (size[0] // patch) * (size[1] // patch) in counts else None

@@ -61,11 +61,11 @@ class Quantizer(LayerQuantizer):
         return x_float, x
 
     def head(self, x_float: Tensor, x: Tensor) -> None:
-        """Quantizes the final norm and the classifier heads, one per extra token."""
-        c, n = self.config, self.config.extra_tokens
+        """Quantizes the final norm and the classifier heads."""
+        c, names = self.config, self.config.class_heads
         if not c.final_norm:
             return
-        names = ("head", "head_dist")[:n] if c.classes else ()
+        n = len(names)
         following = torch.cat([self.weights(name)[0] for name in names]) if names else torch.eye(c.dim).double()
         if names:
             x_float, x = x_float[:, :n].contiguous(), x[:, :n].contiguous()

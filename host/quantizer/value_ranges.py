@@ -92,9 +92,7 @@ def value_range(model: FloatModel, images: np.ndarray) -> ValueRange:
         for start in range(0, len(images), step):
             x = net(to_pixels(c, images[start:start + step]), task, probe)
             if c.classes:
-                x = net.norm(x[:, :c.extra_tokens])
-                heads = (net.head, net.head_dist) if c.extra_tokens == 2 else (net.head,)
-                logits = max([logits, *(float(head(x[:, i]).abs().max()) for i, head in enumerate(heads))])
+                logits = max([logits, *(float(scores.abs().max()) for scores in net.class_scores(x))])
     return ValueRange(*probe.furthest(len(images)), logits)
 
 

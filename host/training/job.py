@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training job from files to a file: sources, model, run, and the model file with its recipe and figures."""
 
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -83,9 +84,13 @@ def _trained(job: Job, plan: Plan, work: Path, resume: bool) -> tuple[FloatModel
                      note=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
 
 
+def _tell(line: str) -> None:
+    print(f"edge-moe: {line}", file=sys.stderr)
+
+
 def _scene_plan(job: Job, usual: Recipe) -> Plan:
     recipe = replace(usual, **_scaled(job.recipe, usual))
-    init = None if job.init is None else import_checkpoint(job.init)
+    init = None if job.init is None else import_checkpoint(job.init, note=_tell)
     config = STREET if init is None else init.config
     size = config.image_height, config.image_width
     sources = []
@@ -103,7 +108,7 @@ def _folder_plan(job: Job, data: Path) -> Plan:
     else:
         held_out = open_folder(job.validation, folder.classes or job.classes, job.ignore)
     start = job.init or default_model()
-    init = None if job.scratch or start is None else import_checkpoint(start)
+    init = None if job.scratch or start is None else import_checkpoint(start, note=_tell)
     config = model_for(folder, init, job.output.name.split(".")[0])
     sources = []
     for part in (folder, held_out):

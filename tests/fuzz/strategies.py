@@ -27,7 +27,7 @@ def models(draw, most_dim: int = 256, most_tokens: int = 150) -> ModelConfig:
     """A network of any shape, small enough to run in a moment."""
     patch, channels = draw(st.sampled_from([2, 4, 8, 16])), draw(st.integers(1, 4))
     rows, columns = draw(st.integers(1, 9)), draw(st.integers(1, 16))
-    extra = draw(st.integers(1, 2))
+    extra = draw(st.sampled_from([0, 1, 2, 5]))
     rows = max(1, min(rows, (most_tokens - extra) // columns))
     head_dim = draw(st.sampled_from([32, 64, 96, 128]))
     heads = draw(st.integers(1, max(1, most_dim // head_dim)))
@@ -43,7 +43,7 @@ def models(draw, most_dim: int = 256, most_tokens: int = 150) -> ModelConfig:
         top_k=draw(st.integers(1, min(8, experts))) if moe_layers else 0, gate=draw(st.sampled_from(GateKind)),
         activation=draw(st.sampled_from(sorted(ACTIVATIONS))),
         tasks=tasks, extra_tokens=extra, final_norm=final_norm,
-        classes=draw(st.sampled_from([0, 1, 10, 100, 1000])) if final_norm else 0,
+        classes=draw(st.sampled_from([0, 1, 10, 100, 1000])) if final_norm and extra else 0,
         eps=draw(st.sampled_from([0.0, 1e-6, 1e-5, 0.5])), pixel_mean=(0.0,) * channels, pixel_std=(1.0,) * channels,
         pixel_scale=draw(st.sampled_from([1.0, 255.0, 256.0])))
 

@@ -63,7 +63,7 @@ def test_the_models_that_the_field_compares():
 @pytest.mark.parametrize(("change", "words"), [
     ({"dim": 200}, "dim"), ({"dim": 0}, "dim must be a positive integer"), ({"depth": True}, "depth must be"),
     ({"heads": 5}, "multiple of heads"), ({"heads": 12}, "dim / heads must be a multiple of 32"),
-    ({"image_height": 100}, "whole number of"), ({"mlp_hidden": 100}, "mlp_hidden"), ({"extra_tokens": 3}, "1 or 2"),
+    ({"image_height": 100}, "whole number of"), ({"mlp_hidden": 100}, "mlp_hidden"), ({"extra_tokens": 65}, "0..64"),
     ({"moe_layers": (1, 1)}, "distinct"), ({"moe_layers": (12,)}, "below depth"), ({"experts": 65}, "1..64"),
     ({"top_k": 9}, "top_k"), ({"top_k": 0}, "top_k"), ({"expert_hidden": 31}, "expert_hidden"),
     ({"tasks": ()}, "tasks"), ({"tasks": ("a", "a")}, "tasks must be distinct"),

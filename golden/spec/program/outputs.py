@@ -66,7 +66,7 @@ def expected(config: ModelConfig, plan: Plan, tasks: tuple[str, ...]) -> list[Ou
     for task in tasks:
         wanted = [(FEATURES, FEATURES, (config.tokens, config.dim), plan.residual_frac)]
         if config.classes:
-            wanted.append((LOGITS, LOGITS, (config.extra_tokens, config.classes), plan.logit_frac))
+            wanted.append((LOGITS, LOGITS, (len(config.class_heads), config.classes), plan.logit_frac))
         wanted += [(head.task, head.kind, (8 * height, 8 * width, head.classes), plans[head.task].frac)
                    for head in config.heads_of(task)]
         for name, kind, shape, frac in wanted:

@@ -22,6 +22,8 @@ from host.driver.layout import find, prepare_input, read_output
 MIXED = Plan((LayerPlan(norm1=True, hidden=True), LayerPlan(prob=True, norm2=True)))
 TINY_DEPTH2 = replace(model.M3VIT_TINY, depth=2, moe_layers=(1,))
 HEAD64 = replace(model.NANO, name="head64", heads=1, classes=37, final_norm=True, extra_tokens=2)
+NO_TOKEN = replace(model.NANO, name="no_token", extra_tokens=0)
+REGISTERS = replace(model.NANO, name="registers", classes=37, final_norm=True, extra_tokens=5)
 RENORM = replace(model.NANO, name="renorm", gate=GateKind.TOPK_THEN_SOFTMAX, experts=20, top_k=3)
 ODD = replace(model.NANO, name="odd", dim=96, heads=3, mlp_hidden=160, expert_hidden=96, patch=4, image_height=16,
               image_width=20, channels=1, pixel_mean=(0.0,), pixel_std=(1.0,))
@@ -128,7 +130,7 @@ def test_nano_equals_the_integer_network(target, plan):
         assert seen == wanted - inside
 
 
-@pytest.mark.parametrize("config", [HEAD64, RENORM, ODD, TINY_DEPTH2], ids=lambda c: c.name)
+@pytest.mark.parametrize("config", [HEAD64, NO_TOKEN, REGISTERS, RENORM, ODD, TINY_DEPTH2], ids=lambda c: c.name)
 @pytest.mark.parametrize("make", [Plan.fast, Plan.accurate], ids=["fast", "accurate"])
 def test_other_shapes_equal_the_integer_network(config, make):
     network = random_int_model(config, make(config.depth), seed=5)

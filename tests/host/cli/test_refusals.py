@@ -67,6 +67,14 @@ REFUSALS = {
     "no place to write": (("compile", "int.safetensors", "-o", "no/such/x", "--machine", "nano"),
                           "UsageError: There is no folder no/such for x."),
     "a directory to write": (("run", "nano.emoe", "cat.png", "-o", "directory"), "UsageError: directory is a folder"),
+    "no place for an import": (("import", "checkpoint.pth", "-o", "no/such/" + X), "There is no folder no/such"),
+    "an import over its checkpoint": (("import", "float.safetensors", "-o", "float.safetensors"),
+                                      "UsageError: float.safetensors is the input"),
+    "quantized over the float model": (("quantize", "float.safetensors", "-o", "./float.safetensors"),
+                                       "float.safetensors is the input"),
+    "a program over its model": (("compile", "int.safetensors", "-o", "int.safetensors"), "is the input"),
+    "numbers that are none": (("import", "checkpoint.pth", "-o", X, "--pixel-mean", "grey"),
+                              "UsageError: Numbers are comma-separated, like 0.485,0.456,0.406, not 'grey'."),
 }
 
 
@@ -128,3 +136,15 @@ def test_ctrl_c_is_no_traceback(edge_moe, monkeypatch):
 def test_a_command_that_makes_no_sense_is_status_2(edge_moe, words):
     status, out, err = edge_moe(*words)
     assert status == 2 and out == "" and "Usage" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("verb", ["import", "quantize"])
+def test_a_model_that_the_chosen_machine_does_not_hold_is_refused_early(edge_moe, tmp_path, verb):
+    """The sentence names tokens, widths and presets that hold it; nothing is written."""
+    from golden.model.store import save_float
+    from golden.model.synthetic import synthetic_model
+    large = tmp_path / "large.safetensors"
+    save_float(synthetic_model(replace(NANO, name="large", image_height=64, image_width=128)), large)
+    refusal = refused(edge_moe, verb, large, "-o", tmp_path / X, "--machine", "nano")
+    assert "'large' has 129 tokens; the machine 'nano' holds 64. The model: 129 tokens of 64 channels" in refusal
+    assert refusal.endswith("It fits the machines small, zcu102 and u280.\n") and not (tmp_path / X).exists()

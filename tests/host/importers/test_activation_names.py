@@ -22,7 +22,7 @@ def test_every_name_means_an_activation():
     ({}, "gelu"), ({"model_args": {"act_layer": "relu"}}, "relu"), ({"model_args": {"depth": 3}}, "gelu")])
 def test_act_layer_of_timm(told, wanted, tmp_path):
     model = made(DEIT)
-    path = save_safe(tmp_path / "a.safetensors", layouts.timm(model))
+    path = save_safe(tmp_path / "deit.safetensors", layouts.timm(model))
     (tmp_path / "config.json").write_text(json.dumps(told))
     same(import_checkpoint(path, heads=2), model, activation=wanted)
     same(import_checkpoint(path, heads=2, activation="silu"), model, activation="silu")

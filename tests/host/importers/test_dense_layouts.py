@@ -68,10 +68,6 @@ class TestTimm:
         with pytest.raises(MissingTensor, match="blocks.1.attn.qkv.bias"):
             import_checkpoint(save_safe(tmp_path / "a.safetensors", state), heads=2)
 
-    def test_pooling_classifier_is_refused(self, tmp_path):
-        state = layouts.timm(made(DEIT)) | {"fc_norm.weight": np.ones(64, np.float32)}
-        with pytest.raises(UnsupportedModel, match="fc_norm"):
-            import_checkpoint(save_safe(tmp_path / "a.safetensors", state), heads=2)
 
 
 class TestHuggingface:

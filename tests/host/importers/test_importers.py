@@ -18,7 +18,7 @@ from golden.model.store import save_float
 from golden.model.synthetic import synthetic_model
 from golden.spec.model import NANO, GateKind, ModelConfig
 from host.importers import import_checkpoint
-from host.importers.resize import resize_positions
+from host.importers.resize import KINDS, resize_positions
 from tests.host.support import layouts
 from tests.host.support.checkpoints import DEIT, DISTILLED, GIVEN, MOE, made, same, save_safe
 
@@ -53,12 +53,13 @@ class TestEdgeMoe:
 
 
 class TestImageSize:
+    @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("old, new", [((8, 16), (30, 40)), ((14, 14), (7, 9)), ((3, 5), (6, 10)), ((1, 4), (2, 1))])
-    def test_equals_torch(self, old, new):
+    def test_equals_torch(self, old, new, kind):
         rows = np.random.default_rng(0).standard_normal((old[0] * old[1], 32)).astype(np.float32)
         grid = torch.from_numpy(rows).double().reshape(1, *old, 32).permute(0, 3, 1, 2)
-        wanted = F.interpolate(grid, new, mode="bilinear", align_corners=False).permute(0, 2, 3, 1).reshape(-1, 32)
-        np.testing.assert_allclose(resize_positions(rows, old, new), wanted, rtol=0, atol=1e-6)
+        wanted = F.interpolate(grid, new, **{"align_corners": False} | KINDS[kind]).permute(0, 2, 3, 1).reshape(-1, 32)
+        np.testing.assert_allclose(resize_positions(rows, old, new, kind), wanted, rtol=0, atol=1e-5)
 
     def test_import_at_another_size_keeps_the_extra_rows(self, tmp_path):
         model = made(DISTILLED)
@@ -66,7 +67,8 @@ class TestImageSize:
         found = import_checkpoint(path, heads=2, image=(32, 96))
         assert (found.config.image_height, found.config.image_width, found.config.tokens) == (32, 96, 14)
         assert np.array_equal(found["pos_embed"][:2], model["pos_embed"][:2])
-        assert np.array_equal(found["pos_embed"][2:], resize_positions(model["pos_embed"][2:], (4, 4), (2, 6)))
+        assert np.array_equal(found["pos_embed"][2:], resize_positions(
+            model["pos_embed"][2:], (4, 4), (2, 6), "bicubic_antialias"))
         assert run_float(found, np.zeros((1, 32, 96, 3), np.uint8)).shape == (1, 14, 64)
 
     def test_same_number_of_patches_is_ambiguous(self, tmp_path):
@@ -102,3 +104,10 @@ class TestOurs:
         assert found.config == replace(NANO, name="other", top_k=1, image_height=64, gate=GateKind.TOPK_THEN_SOFTMAX)
         with pytest.raises(UnsupportedModel, match="top_k must lie in 1..4, not 9"):
             import_checkpoint(path, top_k=9)
+
+
+def test_several_tasks_of_a_model_without_gates_are_refused(tmp_path):
+    path = save_safe(tmp_path / "a.safetensors", layouts.timm(made(DEIT)))
+    with pytest.raises(AmbiguousModel, match="has no gates, .* 2 names were given, one, two"):
+        import_checkpoint(path, heads=2, tasks=("one", "two"))
+    assert import_checkpoint(path, heads=2, tasks=("one",)).config.tasks == ("one",)

@@ -14,6 +14,7 @@ import torch
 
 from golden.files.errors import (
     BadHeader,
+    MissingFile,
     ModelFileError,
     PickleRefused,
     TruncatedFile,
@@ -95,7 +96,8 @@ def bomb():
 TORCH_FILES = {
     "empty": (lambda: b"", UnknownLayout, "it starts with b''"),
     "text": (lambda: b"<html>404</html>", UnknownLayout, "no checkpoint known here"),
-    "git_lfs_pointer": (lambda: b"version https://git-lfs", UnknownLayout, "it starts with b'vers'"),
+    "git_lfs_pointer": (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", MissingFile,
+                        "fetch it with 'git lfs pull'"),
     "archive_cut": (lambda: torch_bytes(tensors())[:-300], TruncatedFile, "cut short"),
     "archive_start": (lambda: b"PK\x03\x04", TruncatedFile, "cut short"),
     "other_archive": (lambda: plain_zip(), BadHeader, "cannot be read as a file of torch.save"),
