@@ -8,6 +8,7 @@ import numpy as np
 
 from golden.files.whole_file import write_whole
 from golden.spec.program.image import Image
+from golden.spec.program.names import width_of
 from host.cli.output import UsageError
 from host.driver.device import Device
 from host.driver.result import Result
@@ -52,6 +53,15 @@ def check(output: Path | None, save_picture: Path | None, picture: Path) -> None
     usual = (*ARRAYS, *(ANIMATIONS if picture.is_dir() else ()))
     if output.suffix not in usual:
         raise UsageError(f"The output must be a file {', '.join(usual)}, not {output.name!r}.")
+
+
+def widths(path: Path, task: str | None) -> tuple[float, ...]:
+    """FFN widths of the programs to make of the quantized model at ``path`` so that ``task`` can run."""
+    from host.program import config_of, is_program, is_quantized
+
+    if task is None or "@" not in task or is_program(path) or not is_quantized(path):
+        return (1.0,)
+    return (width_of(task, config_of(path)),)
 
 
 def usual_program(image: Image) -> str:
@@ -126,6 +136,7 @@ def _save_animation(frames: list[Frame], image: Image, path: Path) -> None:
 
 def _save_sheet(frame: Frame, image: Image, model: Path, program: str, path: Path) -> None:
     from golden.model.int_model import IntModel
+    from golden.model.nested import narrow
     from host.pictures.outputs import expert_load, outputs_of
     from host.pictures.sheet import save_sheet
     from host.program import is_program, is_quantized
@@ -133,7 +144,8 @@ def _save_sheet(frame: Frame, image: Image, model: Path, program: str, path: Pat
     assert frame.result is not None
     load = {}
     if not is_program(model) and is_quantized(model):
-        load = expert_load(IntModel.load(model), frame.pixels, image.tasks(program))
+        network = narrow(IntModel.load(model), width_of(program, image.model))
+        load = expert_load(network, frame.pixels, image.tasks(program))
     save_sheet(frame.pixels, outputs_of(frame.result, image.model), path, load,
                f"{image.model.name}, {program}, {frame.result.cycles:,} cycles" if frame.result.cycles
                else f"{image.model.name}, {program}")

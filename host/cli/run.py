@@ -17,8 +17,9 @@ def run(path: Source,
         picture: Annotated[Path, typer.Argument(help="Picture file, or a folder of them: a drive, in the order of "
                                                      "their names.")],
         device: Annotated[str, typer.Option(help="golden, sim or uio.")] = "golden", machine: Machine = None,
-        task: Annotated[str | None, typer.Option(help="Which program to run; by default all tasks together where "
-                                                      "the model has task heads, else the first.")] = None,
+        task: Annotated[str | None, typer.Option(help="Which program to run, TASK@0.5 with half of the neurons of "
+                                                      "every FFN; by default all tasks together where the model has "
+                                                      "task heads, else the first.")] = None,
         output: Annotated[Path | None, typer.Option("--output", "-o", help="Write features (.npy: tokens x dim, or "
                                                     "tasks x tokens x dim where several ran), all results (.npz), or "
                                                     "an animation of a folder (.gif, .mp4).")] = None,
@@ -31,7 +32,7 @@ def run(path: Source,
     from host.program import machine_named, program_of
     from host.progress import cycles, steps
 
-    image = program_of(path, None if machine is None else machine_named(machine))
+    image = program_of(path, None if machine is None else machine_named(machine), results.widths(path, task))
     pictures = results.files(picture)
     results.check(output, save_picture, picture)
     name = task or results.usual_program(image)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from golden.device import GoldenDevice
+from golden.model.nested import narrow
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa
 from golden.spec.activations import ACTIVATIONS
@@ -111,6 +112,17 @@ def test_every_activation_equals_golden(activation, device, picture):
     codes = {isa.decode(word)[1]["activation"] for word in image.words("task1") if word & 15 == isa.Opcode.LINEAR}
     assert codes == {0, ACTIVATIONS[activation].code}
     assert same(load(image, device).frame(picture, "task1").residuals, expected(image, picture, "task1"))
+
+
+@pytest.mark.parametrize("plan", ["fast", "accurate"])
+@pytest.mark.parametrize("moe_layers", [(), (1,), (0, 1)], ids=["dense", "mixed", "experts"])
+def test_every_ffn_width_equals_the_narrow_network(moe_layers, plan, device, picture):
+    config = replace(MODELS["nano"], moe_layers=moe_layers)
+    network = random_int_model(config, getattr(Plan, plan)(config.depth), seed=4)
+    session = load(compile_model(network, NANO, widths=(0.25, 0.5, 1)), device)
+    for width, name in ((1, "task1"), (0.5, "task1@0.5"), (0.25, "task1@0.25")):
+        result = session.run(picture, task=name)
+        np.testing.assert_array_equal(result.residuals["task1"], narrow(network, width).run(picture, "task1"))
 
 
 FAULTS = [

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from golden.model.int_model import IntModel, dequantize
+from golden.model.nested import narrow
 from golden.model.store import load_float
 from golden.spec.machine import NANO as MACHINE
 from golden.spec.model import NANO
@@ -145,3 +146,19 @@ def test_an_internal_error_is_not_reported_as_a_refusal(monkeypatch, folder):
 
 def test_the_image_written_is_the_image_compiled(folder):
     assert Image.from_bytes((folder / "nano.emoe").read_bytes()).to_bytes() == compiled()[1].to_bytes()
+
+
+def test_ffn_widths(edge_moe, folder, tmp_path):
+    """Several widths in one program file; a quantized model runs at any width."""
+    program, features = tmp_path / "nested.emoe", tmp_path / "features.npy"
+    found = facts(edge_moe, "compile", "int.safetensors", "-o", program, "--machine", "nano", "--ffn-width", "0.3, 1")
+    network = IntModel.load(folder / "int.safetensors")
+    assert found["ffn_neurons"] == "0.3: 64 of 128, 32 of 64 of an expert; 1: 128 of 128, 64 of 64 of an expert"
+    assert program.read_bytes() == compile_model(network, MACHINE, widths=(0.3, 1)).to_bytes()
+    pixels = fitted(read_picture(folder / "cat.png"), network.config)
+    wanted = dequantize(narrow(network, 0.3).run(pixels, "task1"))
+    for source in (program, "int.safetensors"):
+        found = facts(edge_moe, "run", source, "cat.png", "--machine", "nano", "--task", "task1@0.3", "-o", features,
+                      "--save-picture", tmp_path / "sheet.png")
+        assert found["task"] == "task1@0.3"
+        np.testing.assert_array_equal(np.load(features), wanted)

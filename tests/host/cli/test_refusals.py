@@ -40,6 +40,10 @@ REFUSALS = {
     "no such task to list": (("disasm", "nano.emoe", "--task", "depth"), "has programs for ['task0'"),
     "no such task": (("run", "nano.emoe", "cat.png", "--task", "depth"),
                      "InputError: This program knows the tasks task0, task1, task0+task1, not 'depth'."),
+    "no such width to run": (("run", "int.safetensors", "cat.png", "--machine", "nano", "--task", "task0@half"),
+                             "ConfigError: The width of an FFN is a fraction above 0 and at most 1, like 0.5"),
+    "a width that was not compiled": (("run", "nano.emoe", "cat.png", "--task", "task0@0.5"), "not 'task0@0.5'."),
+    "no width": (("compile", "int.safetensors", "-o", "x", "--machine", "nano", "--ffn-width", "1,2"), "not '2'."),
     "no such machine": (("compile", "int.safetensors", "-o", "x", "--machine", "huge"), "There is no machine 'huge'"),
     "another machine": (("run", "nano.emoe", "cat.png", "--machine", "small"),
                         "VersionMismatch: nano.emoe was compiled for the machine 'nano' "
