@@ -22,6 +22,7 @@ from host.driver.session import Session
 from sim.board.settings import DRAM_BASE, DramSettings, Fault, Response
 from sim.stalls import SEEDS, Outcome, main, stalling
 from sim.trace import Tracer
+from tests.host.support.relu import imported, pictures, quantized
 
 pytestmark = pytest.mark.rtl
 LIMIT = 2_000_000
@@ -123,6 +124,16 @@ def test_every_ffn_width_equals_the_narrow_network(moe_layers, plan, device, pic
     for width, name in ((1, "task1"), (0.5, "task1@0.5"), (0.25, "task1@0.25")):
         result = session.run(picture, task=name)
         np.testing.assert_array_equal(result.residuals["task1"], narrow(network, width).run(picture, "task1"))
+
+
+@pytest.mark.parametrize("plan", ["fast", "accurate"])
+def test_a_relu_network_from_its_file_to_the_board(plan, device, tmp_path):
+    network = quantized(imported(tmp_path), plan)
+    session = load(compile_model(network, NANO), device)
+    for pixels in pictures(2, seed=3):
+        result, wanted = session.run(pixels), network.run(pixels)
+        np.testing.assert_array_equal(result.residuals["default"], wanted)
+        np.testing.assert_array_equal(result.scores["default"], network.logits(wanted))
 
 
 FAULTS = [
