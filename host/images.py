@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Picture files, read into the uint8 arrays that models take."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,13 @@ def read_picture(path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(image[:, :, :3])
 
 
-def fitted(picture: np.ndarray, model: ModelConfig) -> np.ndarray:
-    """The picture [height, width, 3] at the model's size: cropped around its middle to the model's proportions, then
-    resized; grey where the model has one channel. Raises PictureError for other channel counts.
+def fitted(picture: np.ndarray, model: ModelConfig, scale: int = 1) -> np.ndarray:
+    """The picture [height, width, 3] at ``scale`` times the model's size: cropped around its middle to the model's
+    proportions, then resized; grey where the model has one channel. Raises PictureError for other channel counts.
     """
     if model.channels not in (1, 3):
         raise PictureError(f"The model {model.name!r} looks at {model.channels} channels; a picture has 1 or 3.")
     if model.channels == 1:
         picture = np.rint(picture.mean(axis=2, keepdims=True)).astype(np.uint8)
-    return crop(picture, model, 1.0, 0.5, 0.5)
+    size = replace(model, image_height=scale * model.image_height, image_width=scale * model.image_width)
+    return crop(picture, size, 1.0, 0.5, 0.5)

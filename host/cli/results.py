@@ -64,6 +64,13 @@ def widths(path: Path, task: str | None) -> tuple[float, ...]:
     return (width_of(task, config_of(path)),)
 
 
+def opened(device: str, image: Image) -> Device:
+    """The device of that name, which for a simulated one is the machine of the image."""
+    from host.driver import open_device
+
+    return open_device(device, **({} if device == "uio" else {"machine": image.machine}))
+
+
 def usual_program(image: Image) -> str:
     """All tasks together where there are task heads and such a program, else the first."""
     together = "+".join(image.model.tasks)
@@ -114,7 +121,11 @@ def _save_arrays(frames: list[Frame], path: Path) -> None:
     arrays = {name: np.stack([result[name] for result in results]) if len(results) > 1 else results[0][name]
               for name in results[0]}
     arrays["features"] = np.stack([features(r) for r in results]) if len(results) > 1 else features(results[0])
+    save_arrays(arrays, path)
 
+
+def save_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Write all arrays into a .npz, or the one called ``features`` into a .npy."""
     def save(part: Path) -> None:
         with part.open("wb") as file:  # by name numpy would add a suffix
             if path.suffix == ".npz":

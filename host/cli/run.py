@@ -24,10 +24,14 @@ def run(path: Source,
                                                     "tasks x tokens x dim where several ran), all results (.npz), or "
                                                     "an animation of a folder (.gif, .mp4).")] = None,
         save_picture: Annotated[Path | None, typer.Option(help="Draw the input and all maps into this file.")] = None,
+        scales: Annotated[str | None, typer.Option(help="Features at several scales, like 1,2: of the picture and of "
+                                                   "its quarters at twice the size, pooled and joined by channels.")
+                          ] = None,
         json_: Json = False):
     """Run a picture (cropped and resized to the model's size) through a quantized model or a program image."""
     from host.cli import results
-    from host.driver import Session, open_device
+    from host.cli.scales import run_at_scales
+    from host.driver import Session
     from host.images import fitted, read_picture
     from host.program import machine_named, program_of
     from host.progress import cycles, steps
@@ -36,8 +40,11 @@ def run(path: Source,
     pictures = results.files(picture)
     results.check(output, save_picture, picture)
     name = task or results.usual_program(image)
+    if scales is not None:
+        show(json_, f"{path} on {picture}", run_at_scales(image, pictures, scales, device, name, output, save_picture))
+        return
     expected = sum(symbol.cycles for symbol in image.symbols.get(name, ()))
-    board = open_device(device, **({} if device == "uio" else {"machine": image.machine}))
+    board = results.opened(device, image)
     found = []
     try:
         session, title = Session(image, board), f"{image.model.name} {name} on {board.name}"

@@ -9,6 +9,7 @@ import pytest
 from golden.device import GoldenDevice
 from golden.model.nested import narrow
 from golden.model.random_int_model import random_int_model
+from golden.model.scales import scaled
 from golden.spec import isa
 from golden.spec.activations import ACTIVATIONS
 from golden.spec.machine import NANO
@@ -18,6 +19,7 @@ from golden.spec.status import Status
 from host.compiler.compile import compile_model
 from host.driver.errors import AccelError
 from host.driver.layout import prepare_input
+from host.driver.scales import run_scales
 from host.driver.session import Session
 from sim.board.settings import DRAM_BASE, DramSettings, Fault, Response
 from sim.stalls import SEEDS, Outcome, main, stalling
@@ -124,6 +126,15 @@ def test_every_ffn_width_equals_the_narrow_network(moe_layers, plan, device, pic
     for width, name in ((1, "task1"), (0.5, "task1@0.5"), (0.25, "task1@0.25")):
         result = session.run(picture, task=name)
         np.testing.assert_array_equal(result.residuals["task1"], narrow(network, width).run(picture, "task1"))
+
+
+def test_scales_equal_the_reference(device, picture):
+    config = MODELS["nano"]
+    network = random_int_model(config, Plan.fast(config.depth), seed=6)
+    seen = {1: picture, 2: np.tile(picture, (2, 2, 1))[:, ::-1]}
+    result = run_scales(load(compile_model(network, NANO), device), seen)
+    np.testing.assert_array_equal(result.features, scaled(config, network.features, seen))
+    assert result.jobs == 5 and result.cycles > 0
 
 
 @pytest.mark.parametrize("plan", ["fast", "accurate"])

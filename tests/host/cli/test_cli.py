@@ -12,6 +12,7 @@ import pytest
 
 from golden.model.int_model import IntModel, dequantize
 from golden.model.nested import narrow
+from golden.model.scales import scaled
 from golden.model.store import load_float
 from golden.spec.machine import NANO as MACHINE
 from golden.spec.model import NANO
@@ -162,3 +163,23 @@ def test_ffn_widths(edge_moe, folder, tmp_path):
                       "--save-picture", tmp_path / "sheet.png")
         assert found["task"] == "task1@0.3"
         np.testing.assert_array_equal(np.load(features), wanted)
+
+
+def test_scales(edge_moe, folder, tmp_path):
+    """The picture and its quarters at twice the size, by hand; a folder of pictures; all tasks of a program."""
+    network, features = IntModel.load(folder / "int.safetensors"), tmp_path / "features.npy"
+    picture = read_picture(folder / "cat.png")
+    seen = {s: fitted(picture, network.config, s) for s in (1, 2)}
+    assert seen[2].shape == (64, 128, 3)
+    found = facts(edge_moe, "run", "nano.emoe", "cat.png", "--scales", "1,2", "-o", features)
+    assert found["jobs"] == 5 and found["features"] == [33, 128] and found["scales"] == "1, 2"
+    wanted = scaled(network.config, network.features, seen)
+    np.testing.assert_array_equal(np.load(features), wanted)
+    many, pair = tmp_path / "many", tmp_path / "pair.npz"
+    many.mkdir()
+    for name in "ab":
+        (many / f"{name}.png").write_bytes((folder / "cat.png").read_bytes())
+    found = facts(edge_moe, "run", "nano.emoe", many, "--scales", "2,1", "--task", "task0+task1", "-o", pair)
+    array = np.load(pair)["features"]
+    assert array.shape == (2, 2, 33, 128) and found["pictures"] == 2
+    np.testing.assert_array_equal(array[1, 0], np.roll(wanted, 64, 1))

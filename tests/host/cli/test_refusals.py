@@ -44,6 +44,11 @@ REFUSALS = {
                              "ConfigError: The width of an FFN is a fraction above 0 and at most 1, like 0.5"),
     "a width that was not compiled": (("run", "nano.emoe", "cat.png", "--task", "task0@0.5"), "not 'task0@0.5'."),
     "no width": (("compile", "int.safetensors", "-o", "x", "--machine", "nano", "--ffn-width", "1,2"), "not '2'."),
+    "no scales": (("run", "nano.emoe", "cat.png", "--scales", "1,b"), "UsageError: Scales are whole numbers, comma-"),
+    "a scale twice": (("run", "nano.emoe", "cat.png", "--scales", "1,1"), "InputError: Scales are different whole"),
+    "a picture of scales": (("run", "nano.emoe", "cat.png", "--scales", "1,2", "--save-picture", "a.png"),
+                            "UsageError: --scales gives features, no pictures: name a file .npy or .npz with -o."),
+    "no such task at scales": (("run", "nano.emoe", "cat.png", "--scales", "1,2", "--task", "depth"), "not 'depth'."),
     "no such machine": (("compile", "int.safetensors", "-o", "x", "--machine", "huge"), "There is no machine 'huge'"),
     "another machine": (("run", "nano.emoe", "cat.png", "--machine", "small"),
                         "VersionMismatch: nano.emoe was compiled for the machine 'nano' "
