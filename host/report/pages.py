@@ -21,10 +21,11 @@ from golden.spec.quantized import quantized_schema
 from golden.spec.regs import REGISTERS
 from golden.spec.status import MEANING, Status
 from host.report.instruction_set import instructions, table
+from host.report.other_networks import other_networks
 from host.report.synthesis import kept_areas, kept_clocks, kept_totals
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "golden/README.md", "hw/README.md", "hw/synthesis/README.md")
+PAGES = ("README.md", "golden/README.md", "hw/README.md", "hw/synthesis/README.md", "host/doc/other-networks.md")
 
 
 def registers() -> str:
@@ -78,6 +79,7 @@ def limits() -> str:
 
 SECTIONS = {"registers": registers, "statuses": statuses, "instructions": instructions, "machines": machines,
             "activations": activations, "tensors": tensors, "limits": limits,
+            "other-networks": other_networks,
             "synth-zcu102-total": partial(kept_totals, "zcu102"), "synth-zcu102": partial(kept_areas, "zcu102"),
             "synth-small": partial(kept_areas, "small"), "pnr-small": partial(kept_clocks, "small")}
 
