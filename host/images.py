@@ -2,6 +2,7 @@
 """Pictures: files of any usual kind read into uint8 arrays, cropped and resized to what a model takes."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,12 +102,13 @@ def crop(image: np.ndarray, config: ModelConfig, scale: float, y: float, x: floa
     return resized(window[:, ::-1] if flip else window, config.image_height, config.image_width)
 
 
-def fitted(picture: np.ndarray, model: ModelConfig) -> np.ndarray:
-    """The picture [height, width, 3] at the model's size: cropped around its middle to the model's proportions, then
-    resized; grey where the model has one channel. Raises PictureError for other channel counts.
+def fitted(picture: np.ndarray, model: ModelConfig, scale: int = 1) -> np.ndarray:
+    """The picture [height, width, 3] at ``scale`` times the model's size: cropped around its middle to the model's
+    proportions, then resized; grey where the model has one channel. Raises PictureError for other channel counts.
     """
     if model.channels not in (1, 3):
         raise PictureError(f"The model {model.name!r} looks at {model.channels} channels; a picture has 1 or 3.")
     if model.channels == 1:
         picture = np.rint(picture.mean(axis=2, keepdims=True)).astype(np.uint8)
-    return crop(picture, model, 1.0, 0.5, 0.5)
+    size = replace(model, image_height=scale * model.image_height, image_width=scale * model.image_width)
+    return crop(picture, size, 1.0, 0.5, 0.5)

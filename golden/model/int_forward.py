@@ -2,6 +2,7 @@
 """Forward pass of the integer network: composes the reference models in the order of the machine."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,11 +34,12 @@ def patches(image: np.ndarray, config: ModelConfig) -> np.ndarray:
 
 
 class Forward:
-    """Forward pass of one frame with the ``tensors`` of :func:`golden.spec.quantized.quantized_schema`."""
+    """Forward pass of one frame with the ``tensors`` of :func:`golden.spec.quantized.quantized_schema` and the ``rest``
+    of a narrowed network (:mod:`golden.model.nested`)."""
 
     def __init__(self, config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray], trace: Trace | None = None,
-                 saturation: SaturationCounters | None = None):
-        self.config, self.plan, self.tensors, self.trace = config, plan, tensors, trace
+                 saturation: SaturationCounters | None = None, rest: dict[str, np.ndarray] | None = None):
+        self.config, self.plan, self.tensors, self.trace, self.rest = config, plan, tensors, trace, rest or {}
         self.saturation = SaturationCounters() if saturation is None else saturation
 
     def see(self, name: str, value: np.ndarray | Operand) -> None:
@@ -69,6 +71,12 @@ class Forward:
         weight = weight if expert is None else weight[expert]
         weight = np.pad(weight, ((0, 0), (0, operand.shape[1] - weight.shape[1])))
         return epilogue(matmul(operand, weight), self.epilogue(name, expert, **flags), expert_weight)
+
+    def absent(self, name: str, tokens: int, expert: int | None = None, expert_weight=None) -> np.ndarray:
+        """``v`` int64 [tokens, D] that replaces what absent neurons of the FFN ``name`` left in the bias of fc2."""
+        rest = self.rest[name] if expert is None else self.rest[name][expert]
+        record = replace(self.epilogue(f"{name}.fc2", expert, gate_weight=expert_weight is not None), bias=rest)
+        return epilogue(np.zeros((tokens, len(rest)), np.int64), record, expert_weight)
 
     def norm(self, name: str, x: np.ndarray, wide: bool) -> tuple[Operand, np.ndarray]:
         t = self.tensors
@@ -133,11 +141,13 @@ class Forward:
             hidden = to_operand(self.fc1(b, operand), plan.hidden)
         self.see(f"{b}mlp.hidden", hidden)
         with self.saturation.at(f"{b}mlp.fc2"):
+            x = to_residual(self.absent(f"{b}mlp", len(x)), x) if self.rest else x
             return to_residual(self.linear(f"{b}mlp.fc2", hidden), x)
 
     def experts(self, b: str, plan: LayerPlan, x: np.ndarray, operand: Operand, normalized: np.ndarray,
                 task: str) -> np.ndarray:
-        """Experts in order of arrival, each adding its rounded contributions to the residual stream before the next."""
+        """Experts in order of arrival, each adding its rounded contributions to the residual stream before the next;
+        those that stand for absent neurons first."""
         t, c, g = self.tensors, self.config, f"{b}gate.{task}."
         self.see(f"{b}norm2.normalized", normalized)
         with self.saturation.at(f"{b}gate"):
@@ -153,6 +163,8 @@ class Forward:
             with self.saturation.at(f"{b}mlp.fc1"):
                 hidden = to_operand(self.fc1(b, operand.take(queue.tokens), e), plan.hidden)
             with self.saturation.at(f"{b}mlp.fc2"):
+                if self.rest:
+                    x = scatter_add(x, queue.tokens, self.absent(f"{b}mlp", len(queue.tokens), e, queue.weights))
                 v = self.linear(f"{b}mlp.fc2", hidden, e, queue.weights, gate_weight=True)
                 x = scatter_add(x, queue.tokens, v)
             self.see(f"{b}mlp.tokens.{e}", queue.tokens)

@@ -24,7 +24,8 @@ class IntModel:
     """A quantized network, checked on construction against the schema, the ISA's limits and its accumulators' bounds.
 
     Raises a subclass of :class:`golden.files.errors.ModelFileError` for what does not fit. ``source``: free text,
-    origin of the model. The residual stream is int16 [tokens, dim], step 2**-residual_frac of the plan
+    origin of the model. ``rest``: of a network narrowed by :func:`golden.model.nested.narrow`, what absent neurons left
+    in the bias of ``fc2``. The residual stream is int16 [tokens, dim], step 2**-residual_frac of the plan
     (:meth:`features`).
 
     Named intermediates go to ``trace(name, array)``: ``embed``; for each block, with prefix ``blocks.i.``: ``norm1``,
@@ -40,6 +41,7 @@ class IntModel:
     plan: Plan
     tensors: dict[str, np.ndarray] = field(repr=False)
     source: str = ""
+    rest: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         check_quantized(self.config, self.plan, self.tensors)
@@ -53,7 +55,7 @@ class IntModel:
 
         ``task`` None means the first. With a trace, a classifier and the task's heads run too, to be traced.
         """
-        forward = Forward(self.config, self.plan, self.tensors, trace, saturation)
+        forward = Forward(self.config, self.plan, self.tensors, trace, saturation, self.rest)
         x = forward.embed(self._image(image))
         for i in range(self.config.depth):
             x = forward.block(i, x, self._task(task))
@@ -67,7 +69,8 @@ class IntModel:
                saturation: SaturationCounters | None = None) -> np.ndarray:
         """int16 [class heads, classes], step 2**-logit_frac, of :meth:`run`'s result."""
         require(self.config.classes > 0, f"The model {self.config.name!r} has no classifier head.")
-        return Forward(self.config, self.plan, self.tensors, trace, saturation).logits(self._residual(residual))
+        forward = Forward(self.config, self.plan, self.tensors, trace, saturation, self.rest)
+        return forward.logits(self._residual(residual))
 
     def maps(self, residual: np.ndarray, task: str | None = None, trace: Trace | None = None,
              saturation: SaturationCounters | None = None) -> dict[str, np.ndarray]:
@@ -75,7 +78,7 @@ class IntModel:
         int16 [8 h, 8 w, classes] of a token grid h x w, step 2**-frac of the head's plan. They have half the height and
         width of the picture (:meth:`pictures`).
         """
-        forward = Forward(self.config, self.plan, self.tensors, trace, saturation)
+        forward = Forward(self.config, self.plan, self.tensors, trace, saturation, self.rest)
         x = self._residual(residual)
         return {head.task: run_head(forward, head, x) for head in self.config.heads_of(self._task(task))}
 
@@ -110,7 +113,11 @@ class IntModel:
         return image
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write one .safetensors whose bytes depend on the model only, with a checksum."""
+        """Write one .safetensors whose bytes depend on the model only, with a checksum; a narrowed model is in the file of
+        the whole.
+        """
+        require(not self.rest, "A narrowed model has no file of its own: save the whole one and narrow it when it is "
+                "loaded.")
         write_sealed(path, self.tensors, {
             "format": FORMAT, "version": str(FORMAT_VERSION), "model": _dump(self.config.to_json()),
             "plan": _dump(self.plan.to_json()), "source": self.source})

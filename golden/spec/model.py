@@ -4,7 +4,9 @@
 import enum
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -166,6 +168,15 @@ class ModelConfig:
     def ffn_hidden(self, layer: int) -> int:
         """Channels between the two matrices of ``layer``'s FFN, or of each of its experts."""
         return self.expert_hidden if self.is_moe(layer) else self.mlp_hidden
+
+    def narrowed(self, width: float) -> "ModelConfig":
+        """The same network with the first neurons only of every FFN: the fraction ``width`` of them, above 0 and at
+        most 1, rounded up to whole blocks of 32.
+        """
+        require(0 < width <= 1, f"The width of an FFN must lie above 0 and be at most 1, not {width}.")
+        part = Fraction(str(width))
+        mlp, expert = (math.ceil(part * hidden / BLOCK) * BLOCK for hidden in (self.mlp_hidden, self.expert_hidden))
+        return replace(self, mlp_hidden=mlp, expert_hidden=expert)
 
     @cached_property
     def macs(self) -> int:

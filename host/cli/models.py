@@ -113,8 +113,12 @@ def quantize(path: Source, output: Output,
 
 
 @app.command("compile")
-def compile_(path: Source, output: Output, machine: Preset = "zcu102", json_: Json = False):
+def compile_(path: Source, output: Output, machine: Preset = "zcu102",
+             ffn_width: Annotated[str, typer.Option(help="Fractions of the neurons of every FFN, comma-separated, like "
+                                                    "0.25,0.5,1: programs TASK@0.25, TASK@0.5 and TASK that share "
+                                                    "their weights.")] = "1", json_: Json = False):
     """Lower a quantized model to a program image for one machine."""
+    from golden.spec.program.names import parse_width
     from host.program import is_program, machine_named, program_of
 
     if is_program(path):
@@ -122,14 +126,25 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102", json_: Js
     check_output(output, path)
     if output.suffix in MODELS:
         raise UsageError(f"A program image is no model: name it like {output.stem}.emoe, not {output.name!r}.")
-    image = program_of(path, machine_named(machine))
+    widths = {parse_width(text.strip()) for text in ffn_width.split(",")}
+    image = program_of(path, machine_named(machine), widths)
     data = image.to_bytes()
     write_whole(output, lambda part: part.write_bytes(data))
     show(json_, f"{path} -> {output}", describe(image.model) | {
         "machine": image.machine.name, "fingerprint": f"0x{image.machine.fingerprint:016x}",
         "programs": ", ".join(f"{task} ({len(symbols)} instructions, about {sum(s.cycles for s in symbols):,} cycles)"
                               for task, symbols in image.symbols.items()),
+        **({"ffn_neurons": _neurons(image.model, widths)} if widths != {1.0} else {}),
         "weight_bytes": sum(len(plane) for plane in image.planes), "written": str(output)})
+
+
+def _neurons(config: ModelConfig, widths: set[float]) -> str:
+    """How many neurons each width uses, after rounding up to whole tiles."""
+    dense, moe = len(config.moe_layers) < config.depth, len(config.moe_layers) > 0
+    parts = {width: config.narrowed(width) for width in sorted(widths)}
+    return "; ".join(f"{width:g}: " + ", ".join(
+        [f"{part.mlp_hidden} of {config.mlp_hidden}"] * dense
+        + [f"{part.expert_hidden} of {config.expert_hidden} of an expert"] * moe) for width, part in parts.items())
 
 
 def require_fit(config: ModelConfig, plan: str, machine: str | None) -> None:

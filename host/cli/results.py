@@ -8,6 +8,7 @@ import numpy as np
 
 from golden.files.whole_file import write_whole
 from golden.spec.program.image import Image
+from golden.spec.program.names import width_of
 from host.cli.output import DRAWINGS, UsageError, check_output
 from host.driver.device import Device, clock_text
 from host.driver.result import Result
@@ -58,6 +59,15 @@ def check_dump(folder: Path | None) -> None:
         raise UsageError(f"--dump wants a folder; {folder} is a file.")
     if folder is not None and not folder.parent.is_dir():
         raise UsageError(f"There is no folder {folder.parent} for {folder.name}.")
+
+
+def widths(path: Path, task: str | None) -> tuple[float, ...]:
+    """FFN widths of the programs to make of the quantized model at ``path`` so that ``task`` can run."""
+    from host.program import config_of, is_program, is_quantized
+
+    if task is None or "@" not in task or is_program(path) or not is_quantized(path):
+        return (1.0,)
+    return (width_of(task, config_of(path)),)
 
 
 def usual_program(image: Image) -> str:
@@ -123,7 +133,11 @@ def _save_arrays(frames: list[Frame], path: Path) -> None:
     arrays = {name: np.stack([result[name] for result in results]) if len(results) > 1 else results[0][name]
               for name in results[0]}
     arrays["features"] = np.stack([features(r) for r in results]) if len(results) > 1 else features(results[0])
+    save_arrays(arrays, path)
 
+
+def save_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Write all arrays into a .npz, or the one called ``features`` into a .npy."""
     def save(part: Path) -> None:
         with part.open("wb") as file:  # by name numpy would add a suffix
             if path.suffix == ".npz":
@@ -145,6 +159,7 @@ def _save_animation(frames: list[Frame], image: Image, path: Path) -> None:
 
 def _save_sheet(frame: Frame, image: Image, model: Path, program: str, path: Path) -> None:
     from golden.model.int_model import IntModel
+    from golden.model.nested import narrow
     from host.pictures.outputs import expert_load, outputs_of
     from host.pictures.sheet import save_sheet
     from host.program import is_program, is_quantized
@@ -152,7 +167,8 @@ def _save_sheet(frame: Frame, image: Image, model: Path, program: str, path: Pat
     assert frame.result is not None
     load = {}
     if not is_program(model) and is_quantized(model):
-        load = expert_load(IntModel.load(model), frame.pixels, image.tasks(program))
+        network = narrow(IntModel.load(model), width_of(program, image.model))
+        load = expert_load(network, frame.pixels, image.tasks(program))
     save_sheet(frame.pixels, outputs_of(frame.result, image.model), path, load,
                f"{image.model.name}, {program}, {frame.result.cycles:,} cycles" if frame.result.cycles
                else f"{image.model.name}, {program}")

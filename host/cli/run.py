@@ -18,17 +18,22 @@ def run(path: Source,
         picture: Annotated[Path, typer.Argument(help="Picture file, or a folder of them: a drive, in the order of "
                                                      "their names.")],
         device: Which = "golden", machine: Machine = None, uio: Uio = None, buffer: Buffer = None, clock: Clock = None,
-        task: Annotated[str | None, typer.Option(help="Which program to run; by default all tasks together where "
-                                                      "the model has task heads, else the first.")] = None,
+        task: Annotated[str | None, typer.Option(help="Which program to run, TASK@0.5 with half of the neurons of "
+                                                      "every FFN; by default all tasks together where the model has "
+                                                      "task heads, else the first.")] = None,
         output: Annotated[Path | None, typer.Option("--output", "-o", help="Write features (.npy: tokens x dim, or "
                                                     "tasks x tokens x dim where several ran), all results (.npz), or "
                                                     "an animation of a folder (.gif, .mp4).")] = None,
         dump: Annotated[Path | None, typer.Option(help="Folder for all tensors of the run, as edge-moe compare reads "
                                                        "them.")] = None,
         save_picture: Annotated[Path | None, typer.Option(help="Draw the input and all maps into this file.")] = None,
+        scales: Annotated[str | None, typer.Option(help="Features at several scales, like 1,2: of the picture and of "
+                                                   "its quarters at twice the size, pooled and joined by channels.")
+                          ] = None,
         json_: Json = False):
     """Run a picture (cropped and resized to the model's size) through a quantized model or a program image."""
     from host.cli import results
+    from host.cli.scales import run_at_scales
     from host.driver import Session
     from host.driver.arguments import program_named
     from host.images import fitted, read_picture
@@ -38,9 +43,14 @@ def run(path: Source,
     pictures = results.files(picture)
     results.check(output, save_picture, picture, path)
     results.check_dump(dump)
-    image = program_of(path, None if machine is None else machine_named(machine))
+    image = program_of(path, None if machine is None else machine_named(machine), results.widths(path, task))
     name = task or results.usual_program(image)
     program_named(image, name)
+    if scales is not None:
+        show(json_, f"{path} on {picture}", run_at_scales(
+            image, pictures, scales, lambda: opened(device, image.machine, uio, buffer, clock), name, output,
+            (save_picture, dump)))
+        return
     first = fitted(read_picture(pictures[0]), image.model)  # opening a simulator may take minutes
     expected = sum(symbol.cycles for symbol in image.symbols.get(name, ()))
     board = opened(device, image.machine, uio, buffer, clock)

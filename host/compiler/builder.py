@@ -12,6 +12,7 @@ from golden.spec.isa import Region as Base
 from golden.spec.machine import MachineConfig
 from golden.spec.tiling import operand_rows, residual_rows, slices, tiles
 from host.compiler import weight_stream as lay
+from host.compiler.nested import Nest
 from host.ir.model import QuantizedModel
 from host.ir.nodes import Access, Memory, Node, Region, Row
 
@@ -19,10 +20,13 @@ from host.ir.nodes import Access, Memory, Node, Region, Row
 class Builder:
     """One program under construction: its ``nodes``, and ``x``, the residual stream of all ``tasks``.
 
-    ``stream`` collects payloads, each once; it may be shared with other programs of the model.
+    ``stream`` collects payloads, each once; it may be shared with other programs of the model, and with those of other
+    FFN widths: ``nest``, by default the model alone.
     """
 
-    def __init__(self, model: QuantizedModel, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...]):
+    def __init__(self, model: QuantizedModel, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...],
+                 nest: Nest | None = None):
+        self.model, self.nest = model, nest or Nest((model,))
         self.config, self.plan, self.tensors = model.config, model.plan, model.tensors
         self.machine, self.stream, self.tasks = machine, stream, tasks
         self.nodes: list[Node] = []

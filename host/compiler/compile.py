@@ -2,18 +2,23 @@
 """Compiler from quantized model to program image: lowering, passes, regions, waits, instruction words, symbols."""
 
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 
+from golden.model.nested import narrow
 from golden.spec import isa
 from golden.spec.isa import Opcode
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
+from golden.spec.model import require
 from golden.spec.program.image import Image, Symbol
+from golden.spec.program.names import program_name
 from golden.spec.program.outputs import OutputBuffer
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows
 from host.compiler.allocate import allocate
 from host.compiler.heads.plan import INSTRUCTION_PRICE
 from host.compiler.lower import Lowering, hidden_rows
+from host.compiler.nested import Nest
 from host.compiler.passes import CUTTING, PASSES, Pass, software_pipelining
 from host.compiler.passes.software_pipelining import patch_ranges
 from host.compiler.passes.waits import set_waits
@@ -28,25 +33,32 @@ _PRICES = (INSTRUCTION_PRICE, 100 * INSTRUCTION_PRICE)
 """Prices of an instruction of a task head, until the program fits."""
 
 
-def compile_model(model, machine: MachineConfig, joint: bool = True, passes: tuple[Pass, ...] = PASSES) -> Image:
+def compile_model(model, machine: MachineConfig, joint: bool = True, passes: tuple[Pass, ...] = PASSES,
+                  widths: Iterable[float] = (1.0,)) -> Image:
     """The image of ``model`` (``config``, ``plan``, ``tensors`` of ``golden.spec.quantized``) for ``machine``.
 
     One program a task and, with ``joint`` and several tasks, one called ``"a+b"`` that runs all tasks on one image if
-    the machine can hold it. ``passes`` of :data:`host.compiler.passes.PASSES` change cycles and DRAM bytes, no result.
+    the machine can hold it; these for each of ``widths``, the fractions of the neurons of every FFN that they use
+    (:mod:`golden.model.nested`), from the widest on. ``passes`` of :data:`host.compiler.passes.PASSES` change cycles
+    and DRAM bytes, no result.
     Same input, same bytes. Raises :class:`NotFitting` when not even one task fits, and
     :class:`host.compiler.verify.CompilerError` for a program that the compiler itself finds wrong.
     """
     config, stream = model.config, Stream()
+    by_width = {width: narrow(model, width) for width in sorted(set(widths), reverse=True)} or {1.0: model}
+    nest = Nest(tuple(by_width.values()))
     groups = [(task,) for task in config.tasks]
     programs, symbols, outputs = {}, {}, {}
-    for group in groups + ([config.tasks] if joint and config.moe_layers and len(config.tasks) > 1 else []):
+    together = [config.tasks] if joint and config.moe_layers and len(config.tasks) > 1 else []
+    for (width, part), group in itertools.product(by_width.items(), groups + together):
         try:
-            nodes, output = plan_with_output(model, machine, stream, group, passes)
+            nodes, output = plan_with_output(part, machine, stream, group, passes, nest)
         except NotFitting:
             if len(group) == 1:
                 raise
             continue
-        name = "+".join(group)
+        name = program_name(group, width)
+        require(name not in programs, f"There would be two programs called {name!r}.")
         programs[name], outputs[name] = isa.assemble(encode(nodes, machine, stream)), output
         symbols[name] = tuple(_symbol(node, machine) for node in flat(nodes))
     return Image(machine, config, model.plan, programs, stream.planes(machine), tables(model), symbols,
@@ -60,7 +72,7 @@ def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str
 
 
 def plan_with_output(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...],
-                     passes: tuple[Pass, ...] = PASSES) -> tuple[list[Node], OutputBuffer]:
+                     passes: tuple[Pass, ...] = PASSES, nest: Nest | None = None) -> tuple[list[Node], OutputBuffer]:
     """Nodes of one program with addresses and waits, and its output buffer: FFNs in as few token ranges as fit, task
     heads in the strips that cost least, or else in few ones, with all passes that fit."""
     what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "")
@@ -72,7 +84,7 @@ def plan_with_output(model, machine: MachineConfig, stream: Stream, tasks: tuple
             continue
         room = ceil_div(widest * config.tokens * len(tasks), rounds)
         cuts = patch_ranges(config, machine) if software_pipelining in chosen else 1
-        lowering = Lowering(model, machine, stream, tasks, room, cuts, price)
+        lowering = Lowering(model, machine, stream, tasks, room, cuts, price, nest)
         nodes = lowered = lowering.program()
         for rewrite in chosen:
             nodes = rewrite(nodes, machine)

@@ -8,6 +8,7 @@ from golden.spec.model import GateKind
 from golden.spec.tiling import ceil_div, linear_lines, slices, tiles
 from host.compiler import weight_stream as lay
 from host.compiler.builder import Builder
+from host.compiler.nested import by_tile, check_body, rest_linear, rest_lines, rest_payload
 from host.ir.nodes import Access, Memory, Region
 
 
@@ -42,9 +43,10 @@ def add_gates(program: Builder, i: int, normalized: Region, first: int, count: i
 def add_experts(program: Builder, i: int, a: Region, hidden: Region, queues: Region, count: int) -> None:
     """EXPERTS, whose body is the FFN of one expert, on ``count`` tokens of ``a``."""
     c, name = program.config, f"blocks.{i}.mlp"
-    width = c.expert_hidden
-    pitch_fc1 = linear_lines(tiles(width), slices(c.dim))
-    pitch = pitch_fc1 + linear_lines(tiles(c.dim), slices(width))
+    width, stored = c.expert_hidden, program.nest.stored.expert_hidden
+    pitch_fc1 = linear_lines(tiles(stored), slices(c.dim))
+    ffn = pitch_fc1 + linear_lines(tiles(c.dim), slices(stored))
+    pitch = ffn + len(program.nest.rests(name)) * rest_lines(c)
     payload = program.payload(name, lambda: b"".join(_payload(program, name, e) for e in range(c.experts)))
     fc1, fc2 = program.ffn(name, a, hidden, width, count, payload)
     fc1.fields |= {"tokens": 0, "stream": 0, "src_index": Index.QUEUE_TOKEN, "dst_index": Index.QUEUE_SLOT}
@@ -58,15 +60,22 @@ def add_experts(program: Builder, i: int, a: Region, hidden: Region, queues: Reg
         node.tokens = count * c.top_k / node.passes
         node.macs *= c.top_k
         node.payload = None
-    program.add(Opcode.EXPERTS, name, reads=(queue,), payload=payload, body=(fc1, fc2),
-                fields={"experts": c.experts, "body": 2, "pitch": pitch})
+    body = [fc1, *by_tile(fc2, stored, pitch_fc1)]
+    rest = program.nest.place(program.model, name)
+    if rest is not None:
+        body.insert(0, rest_linear(name, fc1, fc2, None, stream=ffn + rest * rest_lines(c)))
+    check_body(body, c)
+    program.add(Opcode.EXPERTS, name, reads=(queue,), payload=payload, body=tuple(body),
+                fields={"experts": c.experts, "body": len(body), "pitch": pitch})
 
 
 def _payload(program: Builder, name: str, e: int) -> bytes:
-    """fc1 and fc2 of expert ``e`` in the weight stream."""
+    """fc1 and fc2 of expert ``e`` in the weight stream, then what absent neurons left, of each narrow width."""
     one, two = f"{name}.fc1", f"{name}.fc2"
+    rests = [rest_payload(program.machine, rest[e], program.t(f"{two}.multiplier")[e])
+             for rest in program.nest.rests(name)]
     return (lay.linear(program.machine, program.t(f"{one}.weight")[e], program.t(f"{one}.bias")[e],
                        program.t(f"{one}.multiplier")[e],
                        program.t(f"{one}.gain")[e], program.t(f"{one}.offset")[e])
             + lay.linear(program.machine, program.t(f"{two}.weight")[e], program.t(f"{two}.bias")[e],
-                         program.t(f"{two}.multiplier")[e]))
+                         program.t(f"{two}.multiplier")[e]) + b"".join(rests))

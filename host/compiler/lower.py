@@ -17,6 +17,7 @@ from host.compiler.experts import add_experts, add_gates
 from host.compiler.heads.lower import HeadLowering
 from host.compiler.heads.plan import INSTRUCTION_PRICE, Room
 from host.compiler.limits import check_limits
+from host.compiler.nested import Nest, by_tile, rest_linear, rest_payload
 from host.compiler.split import linear_part
 from host.ir.model import QuantizedModel
 from host.ir.nodes import Access, Memory, Node, Region, Row
@@ -41,8 +42,9 @@ class Lowering(Builder):
     """
 
     def __init__(self, model: QuantizedModel, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...],
-                 room: int = 1 << 16, patch_ranges: int = 1, instruction: int = INSTRUCTION_PRICE):
-        super().__init__(model, machine, stream, tasks)
+                 room: int = 1 << 16, patch_ranges: int = 1, instruction: int = INSTRUCTION_PRICE,
+                 nest: Nest | None = None):
+        super().__init__(model, machine, stream, tasks, nest)
         self.room, self.patch_ranges, self.instruction = room, patch_ranges, instruction
         self.first_moe = min(self.config.moe_layers, default=self.config.depth)
         self.copies = 1
@@ -149,7 +151,12 @@ class Lowering(Builder):
                 fc1.fields["src_row"], fc2.fields["dst_row"] = Row(a, first), Row(self.x, first)
                 fc1.reads = (Access(a, first, count),)
                 fc2.reads, fc2.writes = (Access(hidden), Access(self.x, first, count)), (Access(self.x, first, count),)
-                self.nodes += [fc1, fc2]
+                rest = self.nest.place(self.model, f"{b}mlp")
+                if rest is not None:
+                    payload = self.payload(f"{b}mlp.rest.{rest}", lambda name=f"{b}mlp": rest_payload(
+                        self.machine, self.model.rest[name], self.t(f"{name}.fc2.multiplier")))
+                    self.nodes.append(rest_linear(f"{b}mlp", fc1, fc2, payload))
+                self.nodes += [fc1, *by_tile(fc2, self.nest.stored.ffn_hidden(i))]
 
     def finish(self) -> None:
         """Store the residual stream of every copy and the classifier's logits; then come the task heads."""

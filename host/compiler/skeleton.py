@@ -43,6 +43,7 @@ class ModelSkeleton:
     plan: Plan
     tensors: Mapping[str, np.ndarray]
     queues: Mapping[str, list[list[Arrival]]] = field(default_factory=dict)
+    rest: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def empty(config: ModelConfig, plan: Plan) -> ModelSkeleton:

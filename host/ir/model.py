@@ -21,3 +21,8 @@ class QuantizedModel(Protocol):
 
     @property
     def tensors(self) -> Mapping[str, np.ndarray]: ...
+
+    @property
+    def rest(self) -> Mapping[str, np.ndarray]:
+        """Of a narrowed network, by FFN, what is added for its absent neurons (:mod:`golden.model.nested`)."""
+        ...

@@ -20,10 +20,11 @@ from golden.spec.model import M3VIT_TINY
 from golden.spec.quantized import quantized_schema
 from host.registers.pages import fields, registers, statuses
 from host.report.instruction_set import instructions, table
+from host.report.other_networks import other_networks
 from host.report.synthesis import kept_areas, kept_clocks, kept_totals
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "golden/README.md", "hw/README.md", "hw/synthesis/README.md")
+PAGES = ("README.md", "golden/README.md", "hw/README.md", "hw/synthesis/README.md", "host/doc/other-networks.md")
 
 
 def machines() -> str:
@@ -65,6 +66,7 @@ def limits() -> str:
 
 SECTIONS = {"registers": registers, "fields": fields, "statuses": statuses, "instructions": instructions,
             "machines": machines, "activations": activations, "tensors": tensors, "limits": limits,
+            "other-networks": other_networks,
             "synth-zcu102-total": partial(kept_totals, "zcu102"), "synth-zcu102": partial(kept_areas, "zcu102"),
             "synth-small": partial(kept_areas, "small"), "pnr-small": partial(kept_clocks, "small")}
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from golden.device import GoldenDevice
+from golden.model.nested import narrow
 from golden.model.random_int_model import random_int_model
+from golden.model.scales import scaled
 from golden.spec import isa
 from golden.spec.activations import ACTIVATIONS
 from golden.spec.machine import NANO
@@ -17,10 +19,12 @@ from golden.spec.status import Status
 from host.compiler.compile import compile_model
 from host.driver.errors import AccelError
 from host.driver.layout import prepare_input
+from host.driver.scales import run_scales
 from host.driver.session import Session
 from sim.board.settings import DRAM_BASE, DramSettings, Fault, Response
 from sim.stalls import SEEDS, Outcome, main, stalling
 from sim.trace import Tracer
+from tests.host.support.relu import imported, pictures, quantized
 
 pytestmark = pytest.mark.rtl
 LIMIT = 2_000_000
@@ -111,6 +115,36 @@ def test_every_activation_equals_golden(activation, device, picture):
     codes = {isa.decode(word)[1]["activation"] for word in image.words("task1") if word & 15 == isa.Opcode.LINEAR}
     assert codes == {0, ACTIVATIONS[activation].code}
     assert same(load(image, device).frame(picture, "task1").residuals, expected(image, picture, "task1"))
+
+
+@pytest.mark.parametrize("plan", ["fast", "accurate"])
+@pytest.mark.parametrize("moe_layers", [(), (1,), (0, 1)], ids=["dense", "mixed", "experts"])
+def test_every_ffn_width_equals_the_narrow_network(moe_layers, plan, device, picture):
+    config = replace(MODELS["nano"], moe_layers=moe_layers)
+    network = random_int_model(config, getattr(Plan, plan)(config.depth), seed=4)
+    session = load(compile_model(network, NANO, widths=(0.25, 0.5, 1)), device)
+    for width, name in ((1, "task1"), (0.5, "task1@0.5"), (0.25, "task1@0.25")):
+        result = session.run(picture, task=name)
+        np.testing.assert_array_equal(result.residuals["task1"], narrow(network, width).run(picture, "task1"))
+
+
+def test_scales_equal_the_reference(device, picture):
+    config = MODELS["nano"]
+    network = random_int_model(config, Plan.fast(config.depth), seed=6)
+    seen = {1: picture, 2: np.tile(picture, (2, 2, 1))[:, ::-1]}
+    result = run_scales(load(compile_model(network, NANO), device), seen)
+    np.testing.assert_array_equal(result.features, scaled(config, network.features, seen))
+    assert result.jobs == 5 and result.cycles > 0
+
+
+@pytest.mark.parametrize("plan", ["fast", "accurate"])
+def test_a_relu_network_from_its_file_to_the_board(plan, device, tmp_path):
+    network = quantized(imported(tmp_path), plan)
+    session = load(compile_model(network, NANO), device)
+    for pixels in pictures(2, seed=3):
+        result, wanted = session.run(pixels), network.run(pixels)
+        np.testing.assert_array_equal(result.residuals["default"], wanted)
+        np.testing.assert_array_equal(result.scores["default"], network.logits(wanted))
 
 
 FAULTS = [

@@ -16,6 +16,7 @@ from golden.spec.machine import LINE, MachineConfig
 from golden.spec.model import ConfigError, ModelConfig
 from golden.spec.program.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
 from golden.spec.program.file import read_file, write_file
+from golden.spec.program.names import tasks_of
 from golden.spec.program.outputs import Output, OutputBuffer, from_json, problem, to_json
 from golden.spec.program.weights import find_forbidden, loaded
 from golden.spec.quantized import Plan
@@ -61,8 +62,8 @@ _INPUT_KEYS = {"height", "width", "channels", "patch", "row_bytes", "rows", "byt
 
 @dataclass(frozen=True)
 class Image:
-    """One compiled model. ``programs`` maps a task (or a group of tasks) to its instructions, ``planes`` holds the
-    bytes of each weight port, ``tables`` what LOAD finds at the table base.
+    """One compiled model. ``programs`` maps a name (``golden.spec.program.names``) to instructions, ``planes`` holds
+    the bytes of each weight port, ``tables`` what LOAD finds at the table base.
 
     ``input``: height, width, channels, patch, row_bytes (64), rows (of one patch), bytes (of the buffer).
     ``outputs``: the output buffer of each program, with its named results. ``symbols``: a tuple per program, one
@@ -90,10 +91,10 @@ class Image:
         return self.programs[name]
 
     def tasks(self, program: str | None = None) -> tuple[str, ...]:
-        """Tasks that a program computes, in the order of their results: one, or several joined by ``+``."""
+        """Tasks that a program computes, in the order of their results (:mod:`golden.spec.program.names`)."""
         self.program(program)
         name = next(iter(self.programs)) if program is None else program
-        return (name,) if name in self.model.tasks else tuple(name.split("+"))
+        return tasks_of(name, self.model)
 
     def results(self, program: str | None = None) -> tuple[Output, ...]:
         """What a program leaves in the output buffer."""

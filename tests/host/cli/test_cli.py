@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from golden.model.int_model import IntModel, dequantize
+from golden.model.nested import narrow
+from golden.model.scales import scaled
 from golden.model.store import load_float
 from golden.spec.machine import NANO as MACHINE
 from golden.spec.model import NANO
@@ -145,3 +147,39 @@ def test_an_internal_error_is_not_reported_as_a_refusal(monkeypatch, folder):
 
 def test_the_image_written_is_the_image_compiled(folder):
     assert Image.from_bytes((folder / "nano.emoe").read_bytes()).to_bytes() == compiled()[1].to_bytes()
+
+
+def test_ffn_widths(edge_moe, folder, tmp_path):
+    """Several widths in one program file; a quantized model runs at any width."""
+    program, features = tmp_path / "nested.emoe", tmp_path / "features.npy"
+    found = facts(edge_moe, "compile", "int.safetensors", "-o", program, "--machine", "nano", "--ffn-width", "0.3, 1")
+    network = IntModel.load(folder / "int.safetensors")
+    assert found["ffn_neurons"] == "0.3: 64 of 128, 32 of 64 of an expert; 1: 128 of 128, 64 of 64 of an expert"
+    assert program.read_bytes() == compile_model(network, MACHINE, widths=(0.3, 1)).to_bytes()
+    pixels = fitted(read_picture(folder / "cat.png"), network.config)
+    wanted = dequantize(narrow(network, 0.3).run(pixels, "task1"))
+    for source in (program, "int.safetensors"):
+        found = facts(edge_moe, "run", source, "cat.png", "--machine", "nano", "--task", "task1@0.3", "-o", features,
+                      "--save-picture", tmp_path / "sheet.png")
+        assert found["task"] == "task1@0.3"
+        np.testing.assert_array_equal(np.load(features), wanted)
+
+
+def test_scales(edge_moe, folder, tmp_path):
+    """The picture and its quarters at twice the size, by hand; a folder of pictures; all tasks of a program."""
+    network, features = IntModel.load(folder / "int.safetensors"), tmp_path / "features.npy"
+    picture = read_picture(folder / "cat.png")
+    seen = {s: fitted(picture, network.config, s) for s in (1, 2)}
+    assert seen[2].shape == (64, 128, 3)
+    found = facts(edge_moe, "run", "nano.emoe", "cat.png", "--scales", "1,2", "-o", features)
+    assert found["jobs"] == 5 and found["features"] == [33, 128] and found["scales"] == "1, 2"
+    wanted = scaled(network.config, network.features, seen)
+    np.testing.assert_array_equal(np.load(features), wanted)
+    many, pair = tmp_path / "many", tmp_path / "pair.npz"
+    many.mkdir()
+    for name in "ab":
+        (many / f"{name}.png").write_bytes((folder / "cat.png").read_bytes())
+    found = facts(edge_moe, "run", "nano.emoe", many, "--scales", "2,1", "--task", "task0+task1", "-o", pair)
+    array = np.load(pair)["features"]
+    assert array.shape == (2, 2, 33, 128) and found["pictures"] == 2
+    np.testing.assert_array_equal(array[1, 0], np.roll(wanted, 64, 1))

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scaling on scales: one program over a picture and its parts at larger sizes, features pooled and joined on the host.
+
+The rule, and the reference that this equals: :mod:`golden.model.scales`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.spec.model import ModelConfig
+from host.driver.errors import InputError
+from host.driver.session import Session
+
+LARGEST = 16
+"""Largest scale: 256 parts."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Features of a picture at several scales. ``by_task``: task -> float32 [tokens, dim * scales]; ``cycles`` of all
+    ``jobs`` together."""
+
+    by_task: dict[str, np.ndarray]
+    scales: tuple[int, ...]
+    jobs: int
+    cycles: int
+
+    @property
+    def features(self) -> np.ndarray:
+        """Of the (first) task."""
+        return next(iter(self.by_task.values()))
+
+
+def check_scales(scales: tuple[int, ...]) -> None:
+    """Raise InputError unless these are distinct numbers of 1 to :data:`LARGEST`, at least one."""
+    if not scales or len(set(scales)) < len(scales) or not all(type(s) is int and 1 <= s <= LARGEST for s in scales):
+        raise InputError(f"Scales are different whole numbers of 1 to {LARGEST}, like 1,2, not "
+                         f"{','.join(map(str, scales)) or 'none'}.")
+
+
+def run_scales(session: Session, pictures: Mapping[int, np.ndarray], task: str | None = None, *,
+               progress: Callable[[int, int], None] = lambda done, jobs: None) -> Scaled:
+    """Run a picture, given at each scale s as uint8 [s * height, s * width, channels], through the program ``task``.
+
+    ``progress`` hears how many of the jobs are done. Raises InputError before any job, or what a job raises.
+    """
+    model, scales = session.image.model, tuple(pictures)
+    check_scales(scales)
+    for s, picture in pictures.items():
+        wanted = (s * model.image_height, s * model.image_width, model.channels)
+        if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape != wanted:
+            came = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
+            raise InputError(f"At scale {s} the program wants a uint8 picture of shape {wanted}; {came} came.")
+    jobs, done, cycles = sum(s * s for s in scales), 0, 0
+    joined: dict[str, list[np.ndarray]] = {}
+    for s, picture in pictures.items():
+        codes: dict[str, list[np.ndarray]] = {}
+        for part in _parts(picture, s, model):
+            result = session.frame(part, task)
+            for name, residual in result.residuals.items():
+                codes.setdefault(name, []).append(residual)
+            done, cycles = done + 1, cycles + result.cycles
+            progress(done, jobs)
+        for name, parts in codes.items():
+            joined.setdefault(name, []).append(_pooled(np.stack(parts), s, model))
+    step = 2.0 ** -session.image.plan.residual_frac
+    by_task = {name: (np.concatenate(parts, 1) * step).astype(np.float32) for name, parts in joined.items()}
+    return Scaled(by_task, scales, jobs, cycles)
+
+
+def _parts(picture: np.ndarray, s: int, model: ModelConfig) -> list[np.ndarray]:
+    """The s x s parts of a picture, row by row."""
+    h, w = model.image_height, model.image_width
+    return [np.ascontiguousarray(picture[y * h:(y + 1) * h, x * w:(x + 1) * w]) for y in range(s) for x in range(s)]
+
+
+def _pooled(codes: np.ndarray, s: int, model: ModelConfig) -> np.ndarray:
+    """int16 [s * s, tokens, dim] of all parts -> their means on the grid of one, float64 [tokens, dim]."""
+    (rows, columns), extra = model.grid, model.extra_tokens
+    sums = codes.astype(np.int64)
+    large = sums[:, extra:].reshape(s, s, rows, columns, -1).transpose(0, 2, 1, 3, 4)
+    grid = large.reshape(rows, s, columns, s, -1).sum((1, 3)).reshape(rows * columns, -1)
+    return np.concatenate([sums[:, :extra].sum(0), grid]) / (s * s)
