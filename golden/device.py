@@ -14,7 +14,7 @@ from golden.iss.faults import IssFault
 from golden.iss.machine import Machine
 from golden.iss.trace import Entry
 from golden.spec.machine import MACHINES, ZCU102, MachineConfig
-from golden.spec.model import ConfigError, require
+from golden.spec.model import require
 from golden.spec.regs import BY_NAME, REGISTERS, Access, Cause, Ctrl, StatusBits
 
 _BY_OFFSET = {register.offset + 4 * high: register for register in REGISTERS for high in range(1 + register.wide)}
@@ -83,29 +83,35 @@ class GoldenDevice:
             self._words[register.offset + 4] = value >> 32
 
     def read32(self, offset: int) -> int:
-        """A register's value. Raises ValueError where there is none, or after :meth:`close`."""
+        """A register's value; 0, noted in STATUS, where there is none. Raises ValueError after :meth:`close`."""
         self._check_open()
-        require(offset in _BY_OFFSET, f"There is no register at 0x{offset:03x}.")
+        if offset not in _BY_OFFSET:
+            self._stray()
+            return 0
         value = self._words[offset]
         if _BY_OFFSET[offset].name == "CTRL":
             self._words[offset] = value & ~(Ctrl.DONE | Ctrl.READY)
         return value
 
     def write32(self, offset: int, value: int) -> None:
-        """Set a register; CTRL's start bit runs the job. Raises ValueError where nothing can be written, or after
-        :meth:`close`.
+        """Set a register; CTRL's start bit runs the job. Where nothing can be written it is only noted in STATUS.
+
+        Raises ValueError after :meth:`close`.
         """
         self._check_open()
         register = _BY_OFFSET.get(offset)
         if register is None or register.access is Access.RO:
-            raise ConfigError(f"There is no writable register at 0x{offset:03x}.")
-        if register.name == "CTRL":
+            self._stray()
+        elif register.name == "CTRL":
             if value & Ctrl.START:
                 self._start()
         elif register.access is Access.TOW:
             self._words[offset] ^= value & _CAUSES
         else:
             self._words[offset] = value & 0xFFFF_FFFF
+
+    def _stray(self) -> None:
+        self._set("STATUS", self._get("STATUS") | StatusBits.STRAY_ACCESS)
 
     def _start(self) -> None:
         self._set("RUN_ID", self._get("RUN_ID") + 1)

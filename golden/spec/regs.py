@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Register map of the AXI4-Lite slave ``s_axi_control``: 32-bit words, ``ap_ctrl_hs`` conventions below 0x10."""
+"""Register map of the AXI4-Lite slave ``s_axi_control``: 32-bit words, ``ap_ctrl_hs`` conventions below 0x10.
+
+Every access is answered with OKAY, because an error answer is a bus error or worse on a board's processor.
+"""
 
 import enum
 from dataclasses import dataclass
@@ -9,6 +12,9 @@ from golden.spec.machine import ABI_VERSION
 ID = 0x454D4F45
 """Product identification in register ID."""
 MAP_BYTES = 0x200
+STRAY = ("A word without a register reads as zero; a write to it or to a read-only word has no effect. Both are "
+         "answered with OKAY and set STATUS.STRAY_ACCESS.")
+"""What accesses do that meet no register."""
 DRAIN_LIMITS = 4
 """After a protocol violation the bus counts as drained once it was silent for BUS_LIMIT cycles in a row; after this
 many periods of BUS_LIMIT cycles with traffic the job ends with DRAIN_TIMEOUT."""
@@ -92,6 +98,7 @@ class StatusBits(enum.IntFlag):
     DRAINED = 1 << 8
     START_IGNORED = 1 << 9
     CONFIG_LOCKED = 1 << 10
+    STRAY_ACCESS = 1 << 11
 
 
 def _bits(flags: type[enum.IntFlag], **bits: tuple[Access, str]) -> tuple[Field, ...]:
@@ -121,7 +128,9 @@ _CONTROL = [
         Field("CODE", 0, 8, _RO, "how the last job ended, one of the status codes"), *_bits(
             StatusBits, DRAINED=(_RO, "nothing is outstanding on the buses"),
             START_IGNORED=(_RO, "a start came while a job ran; zero at the next start"),
-            CONFIG_LOCKED=(_RO, "a locked register was written while a job ran; zero at the next start")))),
+            CONFIG_LOCKED=(_RO, "a locked register was written while a job ran; zero at the next start"),
+            STRAY_ACCESS=(_RO, "a word without a register was read or written, or a read-only one was written; zero at "
+                               "the next start")))),
     Register("ERR_INDEX", 0x24, _RO, "instruction that was refused or in flight"),
     Register("ERR_ADDR", 0x28, _RO, "bus address of the first error", wide=True),
     Register("RUN_ID", 0x30, _RO, "jobs started since reset"),

@@ -23,7 +23,8 @@ def run_at_scales(image: Image, pictures: list[Path], text: str, opened: Callabl
     """
     scales = _scales(text)
     if any(other is not None for other in others) or output is not None and output.suffix not in results.ARRAYS:
-        raise UsageError(f"--scales gives features, no pictures and no dump: name a file {' or '.join(results.ARRAYS)} with -o.")
+        raise UsageError(f"--scales gives features, no pictures and no dump: name a file {' or '.join(results.ARRAYS)} "
+                         f"with -o.")
     board = opened()
     found, cycles, jobs = [], 0, 0
     try:

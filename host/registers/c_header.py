@@ -2,7 +2,7 @@
 """The register map as a C header, for C99 and C++: offsets, masks, codes, and a structure to lay over the map."""
 
 from golden.spec.machine import ABI_VERSION, MachineConfig
-from golden.spec.regs import ID, MAP_BYTES, REGISTERS
+from golden.spec.regs import ID, MAP_BYTES, REGISTERS, STRAY
 from golden.spec.status import MEANING, Status
 from host.registers.facts import COUNT, NAME, about, heading
 
@@ -17,7 +17,8 @@ def text(machine: MachineConfig | None = None) -> str:
     return "\n".join([
         "/* SPDX-License-Identifier: Apache-2.0 */",
         f"/* {heading(machine)}. Written by `edge-moe registers`.",
-        "   Every access is one of 32 bits; of a 64-bit register the low word comes first.", f"   {COUNT} */",
+        "   Every access is one of 32 bits; of a 64-bit register the low word comes first.",
+        f"   {COUNT}", f"   {STRAY} */",
         f"#ifndef {PREFIX}_REGISTERS_H", f"#define {PREFIX}_REGISTERS_H", "", "#include <stdint.h>", "",
         *(f"#define {PREFIX}_{name} {value}" for name, value in constants), "", *_offsets(), "",
         "/* How a job ended: the field CODE of STATUS. */", f"enum {NAME}_status {{",

@@ -2,12 +2,14 @@
 """What every format tells of the register map besides the registers themselves."""
 
 from golden.spec.machine import ABI_VERSION, MachineConfig
-from golden.spec.regs import Register
+from golden.spec.regs import STRAY, Register
 
 NAME = "edge_moe"
 SLAVE = "s_axi_control"
 """Bus interface of the exported Verilog that the map belongs to."""
 COUNT = "A 64-bit counter is captured whole when its low word is read."
+ACCESSES = f"{COUNT} {STRAY}"
+"""What accesses do that the access of a register does not tell."""
 KEY = ("Access: RO read only, RW read and write, COR cleared by reading, TOW toggled by writing ones, SOW set by "
        "writing ones; writes to locked registers while a job runs are ignored.")
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 from golden.spec.machine import ABI_VERSION, MachineConfig
 from golden.spec.regs import MAP_BYTES, REGISTERS, Access, Field, Register
-from host.registers.facts import COUNT, NAME, SLAVE, about, heading, reset_of
+from host.registers.facts import ACCESSES, NAME, SLAVE, about, heading, reset_of
 
 SPIRIT = "http://www.spiritconsortium.org/XMLSchema/SPIRIT/1685-2009"
 ACCESS = {Access.RO: "read-only", Access.RW: "read-write", Access.COR: "read-only", Access.TOW: "read-write",
@@ -23,8 +23,8 @@ def text(machine: MachineConfig | None = None) -> str:
     space = _add(_add(component, "memoryMaps"), "memoryMap")
     _add(space, "name", SLAVE)
     block = _add(space, "addressBlock")
-    for name, value in (("name", "registers"), ("description", f"{heading(machine)}. {COUNT}"), ("baseAddress", "0x0"),
-                        ("range", f"0x{MAP_BYTES:X}"), ("width", "32"), ("usage", "register"),
+    for name, value in (("name", "registers"), ("description", f"{heading(machine)}. {ACCESSES}"),
+                        ("baseAddress", "0x0"), ("range", f"0x{MAP_BYTES:X}"), ("width", "32"), ("usage", "register"),
                         ("access", "read-write")):
         _add(block, name, value)
     for register in REGISTERS:

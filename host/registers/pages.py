@@ -7,7 +7,7 @@ from html import escape
 from golden.spec.machine import MachineConfig
 from golden.spec.regs import REGISTERS
 from golden.spec.status import MEANING, Status
-from host.registers.facts import COUNT, KEY, heading, reset_of
+from host.registers.facts import ACCESSES, KEY, heading, reset_of
 from host.report.instruction_set import table
 
 STYLE = """body { font: 15px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -21,8 +21,8 @@ Rows = tuple[list[str], list[list[str]]]
 
 
 def registers() -> str:
-    """The registers as a Markdown table."""
-    return table(*_registers(None))
+    """The registers as a Markdown table, and what it leaves open."""
+    return f"{table(*_registers(None))}\n\n{KEY} {ACCESSES}"
 
 
 def fields() -> str:
@@ -37,7 +37,7 @@ def statuses() -> str:
 
 def markdown(machine: MachineConfig | None = None) -> str:
     """A whole page in Markdown."""
-    parts = [f"# {heading(machine)}", f"Written by `edge-moe registers`. {KEY} {COUNT}"]
+    parts = [f"# {heading(machine)}", f"Written by `edge-moe registers`. {KEY} {ACCESSES}"]
     for title, rows in _tables(machine):
         parts += [f"## {title}", table(*rows)]
     return "\n\n".join([*parts, ""])
@@ -48,7 +48,8 @@ def html(machine: MachineConfig | None = None) -> str:
     title = escape(heading(machine))
     parts = ["<!DOCTYPE html>", "<!-- SPDX-License-Identifier: Apache-2.0 -->", '<html lang="en"><head>',
              f'<meta charset="utf-8"><title>{title}</title>', f"<style>{STYLE}</style></head><body>",
-             f"<h1>{title}</h1>", f"<p>Written by <code>edge-moe registers</code>. {escape(KEY)} {escape(COUNT)}</p>"]
+             f"<h1>{title}</h1>",
+             f"<p>Written by <code>edge-moe registers</code>. {escape(KEY)} {escape(ACCESSES)}</p>"]
     for name, (headings, rows) in _tables(machine):
         parts += [f"<h2>{name}</h2>", "<table>", _row("th", headings)]
         parts += [_row("td", row, row[1] if name == "Registers" else None) for row in rows]

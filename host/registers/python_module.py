@@ -4,7 +4,7 @@
 from golden.spec.machine import ABI_VERSION, MachineConfig
 from golden.spec.regs import ID, MAP_BYTES, REGISTERS
 from golden.spec.status import Status
-from host.registers.facts import COUNT, about, heading
+from host.registers.facts import ACCESSES, about, heading
 
 
 def text(machine: MachineConfig | None = None) -> str:
@@ -14,7 +14,7 @@ def text(machine: MachineConfig | None = None) -> str:
              f"ABI_VERSION = {ABI_VERSION}", f"ID = 0x{ID:08X}", f"MAP_BYTES = 0x{MAP_BYTES:X}"]
     if machine is not None:
         lines.append(f"FINGERPRINT = 0x{machine.fingerprint:016X}")
-    lines += ["", "", "class Offset(enum.IntEnum):", f'    """Bytes from the base. {COUNT}"""', ""]
+    lines += ["", "", "class Offset(enum.IntEnum):", f'    """Bytes from the base. {ACCESSES}"""', ""]
     for register in REGISTERS:
         lines.append(f"    {register.name} = 0x{register.offset:03X}  # {register.access.value.upper()}, "
                      f"{register.bits} bits: {about(register)}")

@@ -3,7 +3,7 @@
 
 from golden.spec.machine import MachineConfig
 from golden.spec.regs import REGISTERS, Access, Field, Register
-from host.registers.facts import COUNT, NAME, about, heading, reset_of
+from host.registers.facts import ACCESSES, NAME, about, heading, reset_of
 
 PROPERTIES = {
     Access.RO: "sw = r; hw = w;", Access.RW: "sw = rw; hw = r;", Access.COR: "sw = r; onread = rclr; hw = w;",
@@ -15,7 +15,7 @@ PROPERTIES = {
 def text(machine: MachineConfig | None = None) -> str:
     """The whole file."""
     lines = ["// SPDX-License-Identifier: Apache-2.0", f"// {heading(machine)}. Written by `edge-moe registers`.",
-             f"addrmap {NAME} {{", f'    name = "{heading(machine)}";', f'    desc = "{COUNT}";',
+             f"addrmap {NAME} {{", f'    name = "{heading(machine)}";', f'    desc = "{ACCESSES}";',
              "    default accesswidth = 32;", "    addressing = regalign;", "    littleendian;", "    lsb0;"]
     for register in REGISTERS:
         lines += _register(register, reset_of(register, machine))

@@ -22,11 +22,12 @@ class Csr(wiring.Component):
 
     ::
 
-        AW, W -> [address] [data, strobes] -> write -> B            unmapped: DECERR; read-only: SLVERR; no side effect
+        AW, W -> [address] [data, strobes] -> write -> B            always OKAY
         AR -> [address] -> [word] + counters, a snapshot -> R
 
-    START while busy sets START_IGNORED, a write to a setting while busy sets CONFIG_LOCKED; both clear at the next
-    start. DONE and READY clear when read. An event that arrives with the access that clears it stays.
+    START while busy sets START_IGNORED, a write to a setting while busy CONFIG_LOCKED, an access that meets no register
+    or writes to a read-only one STRAY_ACCESS and does nothing else; all clear at the next start. DONE and READY clear
+    when read. An event that arrives with the access that clears it stays.
 
     Timing: one access at a time in each direction; LATENCY cycles from AR to RVALID.
     Domain: any access; AW and W in any order.
@@ -71,7 +72,7 @@ class Csr(wiring.Component):
 
         # Values of the plain registers.
         done, ready, stopping = Signal(), Signal(), Signal()
-        ignored, locked = Signal(), Signal()
+        ignored, locked, stray = Signal(), Signal(), Signal()
         gier, ier, isr = Signal(), Signal(len(Cause)), Signal(len(Cause))
         held: dict[str, Value] = {
             "GIER": gier, "IER": ier, "ISR": isr, **{r.name: getattr(self, r.name.lower()) for r in SETTINGS},
@@ -80,12 +81,12 @@ class Csr(wiring.Component):
             "CTRL": self._bits(Ctrl, START=self.busy, DONE=done, IDLE=~self.busy, READY=ready, ABORT=stopping),
             "ID": ID, "ABI": ABI_VERSION, "FINGERPRINT": self.cfg.fingerprint,
             "STATUS": self.code | self._bits(StatusBits, DRAINED=self.drained, START_IGNORED=ignored,
-                                             CONFIG_LOCKED=locked),
+                                             CONFIG_LOCKED=locked, STRAY_ACCESS=stray),
             "ERR_INDEX": self.err_index, "ERR_ADDR": self.err_addr, "RUN_ID": self.run_id,
         }
 
-        read_ctrl = self._reads(m, shown)
-        write, address, word, mask = self._writes(m)
+        read_ctrl, stray_read = self._reads(m, shown)
+        write, address, word, mask, stray_write = self._writes(m)
 
         def writes(name, half=0):
             return write & (address == BY_NAME[name].offset // 4 + half)
@@ -118,9 +119,11 @@ class Csr(wiring.Component):
                 with m.If(self.busy):
                     m.d.sync += ignored.eq(1)
                 with m.Else():
-                    m.d.sync += [self.start.eq(1), ignored.eq(0), locked.eq(0), done.eq(0), ready.eq(0)]
+                    m.d.sync += [self.start.eq(1), ignored.eq(0), locked.eq(0), stray.eq(0), done.eq(0), ready.eq(0)]
             with m.If((word & Ctrl.ABORT != 0) & self.busy):
                 m.d.sync += [self.abort.eq(1), stopping.eq(1)]
+        with m.If(stray_read | stray_write):
+            m.d.sync += stray.eq(1)
         with m.If(self.done):
             m.d.sync += [done.eq(1), ready.eq(1), stopping.eq(0)]
         return m
@@ -134,20 +137,22 @@ class Csr(wiring.Component):
         return word
 
     def _writes(self, m):
-        """The write channels: one access at a time; a pulse with its address, data and bit mask."""
+        """The write channels: one access at a time; a pulse with its address, data and bit mask; a pulse when there is
+        nothing to write.
+        """
         axi = self.axi
         address, have_address = Signal(len(WORD_ADDRESS)), Signal()
         beyond = Signal()
         word, strobes, have_word = Signal(32), Signal(4), Signal()
-        write = Signal()
-        mapped, writable = Signal(), Signal()
+        complete, writable = Signal(), Signal()
         with m.Switch(address):
             for register in REGISTERS:
-                for half in range(1 + register.wide):
-                    with m.Case(register.offset // 4 + half):
-                        m.d.comb += [mapped.eq(1), writable.eq(register.access in (Access.RW, Access.TOW))]
-        m.d.comb += [axi.awready.eq(~have_address), axi.wready.eq(~have_word),
-                     write.eq(have_address & have_word & ~axi.bvalid & mapped & ~beyond)]
+                if register.access is not Access.RO:
+                    for half in range(1 + register.wide):
+                        with m.Case(register.offset // 4 + half):
+                            m.d.comb += writable.eq(~beyond)
+        m.d.comb += [axi.awready.eq(~have_address), axi.wready.eq(~have_word), axi.bresp.eq(Response.OKAY.value),
+                     complete.eq(have_address & have_word & ~axi.bvalid)]
         with m.If(axi.awvalid & axi.awready):
             m.d.sync += [address.eq(axi.awaddr[WORD_ADDRESS.start:WORD_ADDRESS.stop]), have_address.eq(1),
                          beyond.eq(axi.awaddr[WORD_ADDRESS.stop:].any())]
@@ -155,21 +160,17 @@ class Csr(wiring.Component):
             m.d.sync += [word.eq(axi.wdata), strobes.eq(axi.wstrb), have_word.eq(1)]
         with m.If(axi.bready):
             m.d.sync += axi.bvalid.eq(0)
-        with m.If(have_address & have_word & ~axi.bvalid):
-            m.d.sync += [
-                have_address.eq(0), have_word.eq(0), axi.bvalid.eq(1),
-                axi.bresp.eq(Mux(mapped & ~beyond, Mux(writable, Response.OKAY.value, Response.SLVERR.value),
-                                 Response.DECERR.value)),
-            ]
+        with m.If(complete):
+            m.d.sync += [have_address.eq(0), have_word.eq(0), axi.bvalid.eq(1)]
         mask = Cat(bit.replicate(8) for bit in strobes)
-        return write, address, word, mask
+        return complete & writable, address, word, mask, complete & ~writable
 
     def _reads(self, m, shown):
-        """The read channels; a pulse when CTRL is sampled."""
+        """The read channels; a pulse when CTRL is sampled; a pulse when there is nothing to read."""
         axi, counters = self.axi, self.counters
         address, beyond = Signal(len(WORD_ADDRESS)), Signal()
         word, mapped, counted = Signal(32), Signal(), Signal()
-        sample = Signal()
+        sample, stray = Signal(), Signal()
         first = COUNTERS[0].offset // 4
         m.d.comb += [counters.select.eq((address - first) >> 1), counters.high.eq(address[0])]
         with m.FSM(name="read"):
@@ -180,28 +181,27 @@ class Csr(wiring.Component):
                 with m.If(axi.arvalid):
                     m.next = "SAMPLE"
             with m.State("SAMPLE"):
-                m.d.comb += sample.eq(~beyond)
-                m.d.sync += [word.eq(0), mapped.eq(0), counted.eq(0)]
+                m.d.comb += [sample.eq(~beyond), stray.eq(beyond | ~mapped)]
+                m.d.sync += [word.eq(0), counted.eq(0)]
                 with m.Switch(address):
                     for register in REGISTERS:
                         for half in range(1 + register.wide):
                             with m.Case(register.offset // 4 + half):
-                                m.d.sync += mapped.eq(~beyond)
+                                m.d.comb += mapped.eq(1)
                                 if register in COUNTERS:
                                     m.d.comb += counters.read.eq(~beyond)
-                                    m.d.sync += counted.eq(1)
+                                    m.d.sync += counted.eq(~beyond)
                                 else:
-                                    m.d.sync += word.eq(Value.cast(shown[register.name]) >> 32 * half)
+                                    value = Value.cast(shown[register.name]) >> 32 * half
+                                    m.d.sync += word.eq(Mux(beyond, 0, value))
                 m.next = "MERGE"
             with m.State("MERGE"):
                 m.next = "ANSWER"
             with m.State("ANSWER"):
                 with m.If(~axi.rvalid):
-                    m.d.sync += [
-                        axi.rvalid.eq(1), axi.rdata.eq(Mux(mapped, Mux(counted, counters.o, word), 0)),
-                        axi.rresp.eq(Mux(mapped, Response.OKAY.value, Response.DECERR.value)),
-                    ]
+                    m.d.sync += [axi.rvalid.eq(1), axi.rdata.eq(Mux(counted, counters.o, word))]
                 with m.Elif(axi.rready):
                     m.d.sync += axi.rvalid.eq(0)
                     m.next = "ACCEPT"
-        return sample & (address == BY_NAME["CTRL"].offset // 4)
+        m.d.comb += axi.rresp.eq(Response.OKAY.value)
+        return sample & (address == BY_NAME["CTRL"].offset // 4), stray

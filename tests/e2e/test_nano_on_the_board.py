@@ -12,9 +12,10 @@ from golden.model.random_int_model import random_int_model
 from golden.model.scales import scaled
 from golden.spec import isa
 from golden.spec.activations import ACTIVATIONS
-from golden.spec.machine import NANO
+from golden.spec.machine import NANO, PAGE
 from golden.spec.model import MODELS, ModelConfig
 from golden.spec.quantized import Plan
+from golden.spec.regs import REGISTERS, Access, Ctrl, StatusBits
 from golden.spec.status import Status
 from host.compiler.compile import compile_model
 from host.driver.errors import AccelError
@@ -50,6 +51,24 @@ def test_every_task_equals_golden(image, device, picture):
     session = load(image, device)
     for task in image.programs:
         assert same(session.frame(picture, task).residuals, expected(image, picture, task)), task
+
+
+def test_stray_accesses_are_harmless_and_noted(image, device, picture):
+    """A dump of the whole page, and writes to all of it that is not writable, between two exact frames."""
+    session = load(image, device)
+    taken = {r.offset + 4 * half: r for r in REGISTERS for half in range(1 + r.wide)}
+    holes = [offset for offset in range(0, PAGE, 4) if offset not in taken]
+    assert not session.regs["STATUS"] & StatusBits.STRAY_ACCESS
+    assert not any(device.read32(offset) for offset in holes) and session.regs["STATUS"] & StatusBits.STRAY_ACCESS
+    task = next(iter(image.programs))
+    assert same(session.frame(picture, task).residuals, expected(image, picture, task))
+    assert not session.regs["STATUS"] & StatusBits.STRAY_ACCESS
+    before = {r.name: session.regs[r.name] for r in REGISTERS}
+    for offset in (*holes, *(offset for offset, register in taken.items() if register.access is Access.RO)):
+        device.write32(offset, 0xFFFF_FFFF)
+    assert {r.name: session.regs[r.name] for r in REGISTERS} \
+        == before | {"STATUS": before["STATUS"] | StatusBits.STRAY_ACCESS, "CTRL": Ctrl.IDLE}
+    assert same(session.frame(picture, task).residuals, expected(image, picture, task))
 
 
 def test_every_instruction_equals_the_instruction_set_simulator(image, device, picture):

@@ -33,6 +33,10 @@ class Mutant:
 
 
 MUTANTS = [
+    Mutant("a write beyond the map reaches the register of the same low address", "hw.ctrl.csr", "Csr", "ctrl.test_csr",
+           "writable.eq(~beyond)", "writable.eq(1)", (NANO,)),
+    Mutant("a stray read is not noted", "hw.ctrl.csr", "Csr", "ctrl.test_csr",
+           "m.If(stray_read | stray_write)", "m.If(stray_write)", (NANO,)),
     Mutant("the correction is not rounded", "hw.vector.activation", "Activation", "vector.test_activation",
            "Const(1 << STEP >> 1, STEP)", "Const(0, STEP)"),
     Mutant("a carry between partial products is lost", "hw.vector.requantize", "Requantize", "vector.test_requantize",
