@@ -113,9 +113,7 @@ class IntModel:
         return image
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write one .safetensors whose bytes depend on the model only, with a checksum; a narrowed model has none of its
-        own.
-        """
+        """Write one .safetensors whose bytes depend on the model only, with a checksum. A narrowed model has none."""
         require(not self.rest, "A narrowed model has no file of its own: save the whole one and narrow it when it is "
                 "loaded.")
         write_sealed(path, self.tensors, {

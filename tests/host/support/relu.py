@@ -29,7 +29,7 @@ def imported(folder) -> FloatModel:
     """The seeded network after a way through timm's file and its config.json, in ``folder``."""
     model = layouts.rounded(synthetic_model(SHAPE, seed=11))
     path = save_safe(folder / "model.safetensors", layouts.timm(model))
-    (folder / "config.json").write_text(json.dumps({"architecture": "deit_tiny", "model_args": {"act_layer": "relu"}}))
+    (folder / "config.json").write_text(json.dumps({"architecture": "vit_relu", "model_args": {"act_layer": "relu"}}))
     return import_checkpoint(path, heads=SHAPE.heads, name="relu")
 
 
