@@ -56,7 +56,7 @@ REFUSALS = {
     "no scales": (("run", "nano.emoe", "cat.png", "--scales", "1,b"), "UsageError: Scales are whole numbers, comma-"),
     "a scale twice": (("run", "nano.emoe", "cat.png", "--scales", "1,1"), "InputError: Scales are different whole"),
     "a picture of scales": (("run", "nano.emoe", "cat.png", "--scales", "1,2", "--save-picture", "a.png"),
-                            "UsageError: --scales gives features, no pictures and no dump: name a file .npy or .npz with -o."),
+                            "UsageError: --scales gives features, no pictures and no dump: name a file .npy or .npz"),
     "no such task at scales": (("run", "nano.emoe", "cat.png", "--scales", "1,2", "--task", "depth"), "not 'depth'."),
     "no such machine": (("compile", "int.safetensors", "-o", "x", "--machine", "huge"), "There is no machine 'huge'"),
     "another machine": (("run", "nano.emoe", "cat.png", "--machine", "small"),
