@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 
 from golden.iss.trace import Entry
+from golden.spec.heads import WINDOWS
 from golden.spec.isa import Opcode, stream_lines
 from golden.spec.machine import LINE, SLICE, TN, MachineConfig
 from sim.trace import Retired
@@ -29,11 +30,14 @@ def stream_bytes(entry: Entry) -> int:
 
 
 def _layer_of(symbol: str) -> str:
-    """``blocks.3.attn.q`` -> ``blocks.3``, ``heads.depth.conv_1.3`` -> ``heads.depth.conv_1``; loads and patch
-    embedding overlap and are one layer."""
+    """``blocks.3.attn.q`` -> ``blocks.3``, ``heads.depth.conv_1.3`` -> ``heads.depth.conv_1``.
+
+    What overlaps is one layer: loads and patch embedding; a head's last two convolutions and the STORE of their result, one tile after the other.
+    """
     parts = symbol.split(".")
     if parts[0] == "heads":
-        return ".".join(parts[:3])
+        last = len(parts) == 2 or parts[2] in (f"conv_{WINDOWS - 1}", f"conv_{WINDOWS}")
+        return f"heads.{parts[1]}.last" if last else ".".join(parts[:3])
     if parts[0] == "blocks":
         return ".".join(parts[:2])
     return "embedding" if parts[0] in ("pos_embed", "patches", "patch_embed") else parts[0]
