@@ -32,7 +32,8 @@ def stream_bytes(entry: Entry) -> int:
 def _layer_of(symbol: str) -> str:
     """``blocks.3.attn.q`` -> ``blocks.3``, ``heads.depth.conv_1.3`` -> ``heads.depth.conv_1``.
 
-    What overlaps is one layer: loads and patch embedding; a head's last two convolutions and the STORE of their result, one tile after the other.
+    What overlaps is one layer: loads and patch embedding; a head's last two convolutions and the STORE of their
+    result, one tile after the other.
     """
     parts = symbol.split(".")
     if parts[0] == "heads":
