@@ -48,7 +48,7 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
     if model is None:
         raise UsageError("No model comes with this checkout: name one.")
     known = sorted({*MODELS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
-    require(device in known, f"device must be one of {', '.join(known)}, not {device!r}.")
+    require(device.partition(":")[0] in known, f"device must be one of {', '.join(known)}, not {device!r}.")
     config = config_of(model)
     require(bool(config.task_heads), f"The model {config.name!r} has no task heads; there is nothing to evaluate.")
     size = config.image_height, config.image_width
