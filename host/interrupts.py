@@ -23,12 +23,23 @@ def ends_on_sigterm() -> Iterator[None]:
 
 @contextmanager
 def ctrl_c_later() -> Iterator[None]:
-    """A Ctrl-C meanwhile is heard afterwards, and not at all by processes that are started meanwhile."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """A Ctrl-C meanwhile is heard afterwards, and not at all by processes that are started meanwhile.
+
+    They inherit the mask of this thread. Where the signal goes to another thread, a handler keeps it. Outside the main
+    thread only the former.
+    """
+    heard: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number)) if main else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if main:
+            signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if heard and callable(handler):
+            handler(signal.SIGINT, None)
 
 
 def _end(number: int, frame: object) -> NoReturn:

@@ -3,6 +3,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -57,9 +58,14 @@ def test_sigterm_raises_and_what_was_before_comes_back():
     assert ended.value.code == 143 and signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_ctrl_c_is_late_and_not_lost():
-    reached = False
+@pytest.mark.parametrize("threads", [0, 3])
+def test_a_ctrl_c_is_late_and_not_lost(threads):
+    """Also where other threads, which do not block the signal, are there to take it."""
+    reached, ended = False, threading.Event()
+    for _ in range(threads):
+        threading.Thread(target=ended.wait, daemon=True).start()
     with pytest.raises(KeyboardInterrupt), ctrl_c_later():
         os.kill(os.getpid(), signal.SIGINT)
         reached = True
+    ended.set()
     assert reached
