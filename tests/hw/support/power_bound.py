@@ -30,9 +30,9 @@ def of_truncation(p, total, *, one: float = 1.0, all_: float) -> np.ndarray:
     return (one + p * all_) / (total - all_)
 
 
-def least_total(z) -> np.ndarray:
-    """The least sum of powers of logits ``z`` [..., keys], [..., 1]: the largest is between 1/2 and 1 of EXP_ONE, as
-    its distance to the next whole power of two says."""
-    log2 = np.asarray(z) / math.log(2)
-    reference = np.ceil(log2.max(-1, keepdims=True) + SCORE_ERROR)
-    return EXP_ONE * 2.0 ** -SCORE_ERROR * (2.0 ** (log2 - reference)).sum(-1, keepdims=True)
+def least_total(z, input_error=0.0) -> np.ndarray:
+    """The least sum of powers of logits ``z`` [..., keys], known to ``input_error``, as [..., 1]: the largest power is
+    between 1/2 and 1 of EXP_ONE, as the distance of its logit to the next whole power of two says."""
+    log2, error = np.asarray(z) / math.log(2), SCORE_ERROR + np.asarray(input_error) / math.log(2)
+    reference = np.ceil(log2.max(-1, keepdims=True) + error)
+    return EXP_ONE * (2.0 ** (log2 - reference - error)).sum(-1, keepdims=True)

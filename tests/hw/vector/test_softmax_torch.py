@@ -58,7 +58,7 @@ def dequantized(job: Job) -> np.ndarray:
 
 def bound(z: np.ndarray, p: np.ndarray, job: Job, input_error=0.0) -> np.ndarray:
     """Of each probability ``p`` = softmax(z); the sum in the head of this file."""
-    keys, total = z.shape[1], power_bound.least_total(z - np.max(input_error))
+    keys, total = z.shape[1], power_bound.least_total(z, input_error)
     scores = power_bound.of_scores(p, input_error)
     if job.wide:
         total, cut = total * 2.0 ** -job.p_shift, keys
