@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cocotb_tools.runner import get_runner
 
+from sim import accuracy
 from sim.export import port_names, sim_verilog
 from sim.lock import exclusive
 
@@ -67,7 +68,8 @@ def run_bench(component, *, module: str, name: str | None = None, seed: int = 1,
     """Build ``component`` and run the ``@cocotb.test`` coroutines of ``module`` on it (those in ``tests``, or all).
 
     ``env`` reaches the coroutines through ``os.environ``. Raises ``AssertionError`` naming the failed coroutines, the
-    seed and the log when one fails or none ran. A record of cycles and speed is left for ``sim.table``.
+    seed and the log when one fails or none ran. A record of cycles, speed and what coroutines kept by ``sim.accuracy``
+    is left for ``sim.table``.
     ``WAVES=1`` in the environment builds with tracing and leaves ``dump.vcd`` in the build directory.
     """
     name = name or module.rpartition(".")[2].removeprefix("test_")
@@ -83,7 +85,8 @@ def run_bench(component, *, module: str, name: str | None = None, seed: int = 1,
                     test_dir=run, results_xml=str(results), seed=seed, waves=waves, log_file=log,
                     plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed}"],
                     test_filter="|".join(f"{test}$" for test in tests) if tests else None,
-                    extra_env={"PYTHONWARNINGS": "ignore", "COCOTB_ANSI_OUTPUT": "0", **(env or {})})
+                    extra_env={"PYTHONWARNINGS": "ignore", "COCOTB_ANSI_OUTPUT": "0",
+                               accuracy.VARIABLE: str(run / "accuracy.jsonl"), **(env or {})})
     except SystemExit:
         pass
     wall = time.perf_counter() - began
@@ -93,7 +96,7 @@ def run_bench(component, *, module: str, name: str | None = None, seed: int = 1,
                       if value.get("name") == "sim_time_duration")
     dumps = [str(dump.replace(directory / dump.name)) for dump in run.glob("dump.*")]
     record = {"bench": name, "tests": len(cases), "failed": len(failed), "cycles": round(nanoseconds / 10),
-              "seconds": wall, "seed": seed, "waveforms": dumps}
+              "seconds": wall, "seed": seed, "waveforms": dumps, "accuracy": accuracy.read(run / "accuracy.jsonl")}
     (BUILD / "results").mkdir(exist_ok=True)
     (BUILD / "results" / f"{name}-{os.getpid()}-{time.monotonic_ns()}.json").write_text(json.dumps(record))
     tail = "\n".join(log.read_text().splitlines()[-60:]) if log.exists() else "(no log)"

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of the bench support: protocol violations are caught, payloads that do not fit are refused, waits end."""
 
+import json
+
 import cocotb
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from sim.accuracy import VARIABLE, Accuracy, nearest, read
 from sim.payload import pack, unpack
 from sim.runner import BUILD, run_bench
 from sim.streams import Hang, Sink, Source, bursts, cycles, half, start, until
+from sim.table import against_torch
 
 PAIR = data.StructLayout({"a": 8, "b": data.ArrayLayout(4, 2)})
 
@@ -45,6 +49,33 @@ def test_waves_leave_a_waveform(monkeypatch):
     assert len(new) == 1 and b"$enddefinitions" in new[0].read_bytes()
 
 
+def test_a_run_leaves_its_accuracy_in_its_record():
+    before = set((BUILD / "results").glob("accuracy-*.json"))
+    run_bench(Register(), module=__name__, name="accuracy", tests=["keeps_an_accuracy"])
+    record, = set((BUILD / "results").glob("accuracy-*.json")) - before
+    assert json.loads(record.read_text())["accuracy"] == [
+        {"unit": "register", "function": "identity", "error": 0.5, "bound": 1.0, "largest": 0.5, "values": 2}]
+
+
+def test_an_accuracy_is_that_of_the_value_nearest_to_its_bound(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "kept"))
+    near = nearest("unit", "f", [1.0, 2.5, 3.0], [1.0, 2.0, 3.25], [0.0, 1.0, 0.3])
+    assert near == Accuracy("unit", "f", 0.25, 0.3, 0.5, 3) and near.ratio == 0.25 / 0.3
+    near.keep()
+    assert nearest("unit", "f", [1], [1], 0).ratio == 0 and nearest("unit", "f", [1], [2], 0).ratio == float("inf")
+    with pytest.raises(AssertionError, match="beyond its bound"):
+        nearest("unit", "f", [1], [3], 1.5).keep()
+    with pytest.raises(AssertionError, match="says too little"):
+        nearest("unit", "f", [1], [1.1], 1.0).keep()
+    for bad in ([], [float("nan")]):
+        with pytest.raises(ValueError, match="no number"):
+            nearest("unit", "f", bad, bad, 1.0)
+    assert [entry["error"] for entry in read(tmp_path / "kept")] == [0.25, 2.0, pytest.approx(0.1)]
+    table = against_torch([Accuracy(**entry) for entry in read(tmp_path / "kept")])
+    assert [list(column.cells) for column in table.columns] == [
+        ["unit"], ["f"], ["5"], ["2.00e+00"], ["2.00e+00"], ["1.50e+00"], ["1.33"]]
+
+
 def test_pack_refuses_what_does_not_fit():
     assert unpack(PAIR, pack(PAIR, {"a": 255, "b": [1, 15]})) == {"a": 255, "b": [1, 15]}
     with pytest.raises(ValueError, match="a: 256 does not fit"):
@@ -64,6 +95,10 @@ async def passes_values_in_order_under_stalls(dut):
     assert await sink.receive(200, 1000) == values
 
 
+@cocotb.test()
+async def keeps_an_accuracy(dut):
+    await start(dut)
+    nearest("register", "identity", [1, 2], [1, 2.5], 1.0).keep()
 
 
 @cocotb.test(expect_fail=True)
