@@ -14,8 +14,9 @@ SCALE  ?= 25
 OUT    ?= out
 DEVICE ?= golden
 ARGS   ?=
-# What `make test-fast` runs; left out are tests that quantize, search or compile large models.
+# What `make test-fast` runs; left out are tests that quantize, search, compile many programs or large models.
 FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ignore tests/host/explore/test_explore.py \
+	--ignore tests/host/compiler/heads/test_heads.py --ignore tests/host/compiler/test_nested.py \
 	--deselect tests/host/compiler/test_compiler.py::test_the_largest_model_fits_the_largest_machine
 
 # Run times are stated for two cores; more BLAS threads than that slow each other down.

@@ -33,7 +33,6 @@ def run(path: Source,
         json_: Json = False):
     """Run a picture (cropped and resized to the model's size) through a quantized model or a program image."""
     from host.cli import results
-    from host.cli.scales import run_at_scales
     from host.driver import Session
     from host.driver.arguments import program_named
     from host.images import fitted, read_picture
@@ -47,6 +46,7 @@ def run(path: Source,
     name = task or results.usual_program(image)
     program_named(image, name)
     if scales is not None:
+        from host.cli.scales import run_at_scales
         show(json_, f"{path} on {picture}", run_at_scales(
             image, pictures, scales, lambda: opened(device, image.machine, uio, buffer, clock), name, output,
             (save_picture, dump)))

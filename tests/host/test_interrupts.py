@@ -30,7 +30,7 @@ COMMANDS = {
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are found in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-@pytest.mark.parametrize("what", COMMANDS)
+@pytest.mark.parametrize("what", ["work that sleeps", pytest.param("explore", marks=pytest.mark.slow)])
 def test_a_signal_ends_the_command_and_its_workers(what, number):
     ends_with_its_workers(COMMANDS[what], number)
 

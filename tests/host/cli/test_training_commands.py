@@ -79,6 +79,7 @@ def test_sizes_are_refused(size, tmp_path, call):
     assert code == 2 and err.startswith("edge-moe: ConfigError:") and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_fine_tuning_and_evaluation(folder, tmp_path, call):
     model = tmp_path / "tuned.safetensors"
     code, out, _ = call("train", "-o", model, "--data", folder, *SMALL, "--json")

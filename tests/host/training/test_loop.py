@@ -59,7 +59,7 @@ def test_it_learns(tmp_path):
     assert np.mean(found[-5:]) < 0.6 * np.mean(found[:5])
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_resumed_run_gives_the_same_bits(tmp_path, processes):
     whole, figures = train(CONFIG, RECIPE, Stripes(), Stripes(), tmp_path / "a", processes=processes)
     train(CONFIG, RECIPE, Stripes(), Stripes(), tmp_path / "b", processes=processes, until=5)
