@@ -28,9 +28,9 @@ class Area:
 
 
 FIXED = {
-    "csr": Area(2_027, 2_156), "main": Area(1_465, 1_865, 0, 2),
-    "sequencer": Area(200, 1_546), "prefetcher": Area(540, 345), "activity": Area(6, 12),
-    "load_store": Area(1_354, 1_350), "norm_params": Area(34, 22, 0, 7.5), "multipliers": Area(307, 519),
+    "csr": Area(2_327, 2_153), "main": Area(1_560, 1_886, 0, 2),
+    "sequencer": Area(134, 1_534), "prefetcher": Area(540, 365), "activity": Area(6, 12),
+    "load_store": Area(4_716, 4_682), "norm_params": Area(34, 22, 0, 7.5), "multipliers": Area(307, 519),
 }
 """Units that are the same, or nearly, in every machine."""
 ARRAY_LANES = {2: Area(4_860, 3_490), 4: Area(8_110, 5_800), 8: Area(14_600, 10_500)}
@@ -50,9 +50,9 @@ def units(m: MachineConfig) -> dict[str, Area]:
     return FIXED | {
         "supervisor": Area(478 + 142 * m.ports, 366),
         "weights": Area(753 + 700 * m.ports, 1_927 + 809 * m.ports, 0, 2 * m.ports),
-        "front_end": Area(1_340, 1_830, 7, 2 * memory(8 * INSTRUCTION_BYTES, m.program_depth)[1]),
+        "front_end": Area(1_711, 2_732, 11, 2 * memory(8 * INSTRUCTION_BYTES, m.program_depth)[1]),
         "gate": Area(6_980, 5_660, 9, 3) + _of(28, m.queue_depth) + _of(m.queue_depth.bit_length() - 1, m.queue_depth),
-        "control": Area(2_218 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_350 + 815 * m.tm + 40 * m.tm * m.tk, 2)
+        "control": Area(2_790 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_960 + 815 * m.tm + 40 * m.tm * m.tk, 3)
         + _of(8 * LINE + 2 * BLOCK_SHIFT_BITS, 2 * m.lane_rows, m.tm),
         "array": Area(*(products * value for value in astuple(ARRAY_PRODUCT))) + ARRAY_LANES[m.tm],
         "norm": Area(2_240 + 16_540 / m.serialization, 5_280 + 15_840 / m.serialization, 5 + 128 // m.serialization,

@@ -97,9 +97,9 @@ def test_limits_are_named(found):
 
 
 def test_scarce_memory_shows(nano):
-    slow = replace(KV260, dram_bytes_per_s=KV260.dram_bytes_per_s // 16)
+    slow = replace(KV260, dram_bytes_per_s=KV260.dram_bytes_per_s // 32)
     tasks = NANO.tasks[:1]
-    points, _ = explore_geometry(skeleton(nano), tasks, slow, FILL, Geometry(2, 4, 4))
+    points, _ = explore_geometry(skeleton(nano), tasks, slow, FILL, Geometry(2, 2, 4))
     assert points and {slowed_by(point, slow)[0] for point in points} == {"DRAM"}
 
 
