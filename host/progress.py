@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Progress of long work: a bar on a terminal, a plain line now and then when piped."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,11 @@ def printer() -> Console:
     """A console for results on stdout, whose tables stay readable in a pipe or a file."""
     result = Console()
     return result if result.is_terminal else Console(width=PLAIN_WIDTH)
+
+
+def tell(line: str) -> None:
+    """Print a sentence about what is read, or done, to stderr."""
+    print(f"edge-moe: {line}", file=sys.stderr)
 
 
 PLAIN_SECONDS = 5.0

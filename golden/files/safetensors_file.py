@@ -16,7 +16,7 @@ import numpy as np
 
 from golden.files.bounds import check_size, refuse_pipe
 from golden.files.errors import BadHeader, MissingFile, ModelFileError, TruncatedFile, WrongDtype
-from golden.files.whole_file import write_whole
+from golden.spec.whole_file import write_whole
 
 HEADER_LIMIT = 16 << 20
 """Longest accepted header in bytes; a real one needs about 100 bytes a tensor."""

@@ -55,7 +55,7 @@ class IntModel:
 
         ``task`` None means the first. With a trace, a classifier and the task's heads run too, to be traced.
         """
-        forward = Forward(self.config, self.plan, self.tensors, trace, saturation, self.rest)
+        forward = self._forward(trace, saturation)
         x = forward.embed(self._image(image))
         for i in range(self.config.depth):
             x = forward.block(i, x, self._task(task))
@@ -69,8 +69,7 @@ class IntModel:
                saturation: SaturationCounters | None = None) -> np.ndarray:
         """int16 [class heads, classes], step 2**-logit_frac, of :meth:`run`'s result."""
         require(self.config.classes > 0, f"The model {self.config.name!r} has no classifier head.")
-        forward = Forward(self.config, self.plan, self.tensors, trace, saturation, self.rest)
-        return forward.logits(self._residual(residual))
+        return self._forward(trace, saturation).logits(self._residual(residual))
 
     def maps(self, residual: np.ndarray, task: str | None = None, trace: Trace | None = None,
              saturation: SaturationCounters | None = None) -> dict[str, np.ndarray]:
@@ -78,7 +77,7 @@ class IntModel:
         int16 [8 h, 8 w, classes] of a token grid h x w, step 2**-frac of the head's plan. They have half the height and
         width of the picture (:meth:`pictures`).
         """
-        forward = Forward(self.config, self.plan, self.tensors, trace, saturation, self.rest)
+        forward = self._forward(trace, saturation)
         x = self._residual(residual)
         return {head.task: run_head(forward, head, x) for head in self.config.heads_of(self._task(task))}
 
@@ -98,6 +97,9 @@ class IntModel:
         require(task is None or task in self.config.tasks,
                 f"task must be one of {list(self.config.tasks)}, not {task!r}.")
         return self.config.tasks[0] if task is None else task
+
+    def _forward(self, trace: Trace | None, saturation: SaturationCounters | None) -> Forward:
+        return Forward(self.config, self.plan, self.tensors, trace, saturation, self.rest)
 
     def _residual(self, residual: np.ndarray) -> np.ndarray:
         wanted = (self.config.tokens, self.config.dim)

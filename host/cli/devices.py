@@ -25,14 +25,14 @@ def opened(device: str, machine: MachineConfig | None, uio: str | None = None, b
     from host.driver import open_device
     from host.progress import opening
 
-    kind, colon, which = device.partition(":")
+    kind, _, which = device.partition(":")
     if clock is not None and not 0 < clock < 10_000:
         raise UsageError(f"--clock is in MHz, more than 0 and less than 10,000, not {clock:g}.")
     options: dict = {}
     if kind != "uio":
         if uio is not None or buffer is not None:
             raise UsageError(f"--uio and --buffer find a board: give them with --device uio, not {device}.")
-        board = open_device(device, progress=opening, **({} if colon or machine is None else {"machine": machine}))
+        board = open_device(device, machine=machine, progress=opening)
         if clock is not None:
             board.clock_hz, board.clock_from = clock * 1e6, "given"  # type: ignore[attr-defined]  # any device has room
         return board

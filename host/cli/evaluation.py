@@ -36,8 +36,8 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
     from host.datasets import open_folder
     from host.datasets.scene_set import SceneSet
     from host.driver.device import ENTRY_POINTS
+    from host.evaluation import baseline as colours
     from host.evaluation import evaluate as job
-    from host.evaluation.baseline import colour_classifier
     from host.evaluation.metrics import mean_iou
     from host.evaluation.predictors import MODELS
     from host.models import default_model
@@ -60,8 +60,8 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
              **result.figures(pictures.classes)}
     if baseline and data is None:
         with steps("colour classifier") as report:
-            matrix = colour_classifier(SceneSet(100, 0, *size), pictures,
-                                       lambda done, total: report(done, total, "scenes"))
+            matrix = colours.colour_classifier(SceneSet(colours.SCENES, 0, *size), pictures,
+                                               lambda done, total: report(done, total, "scenes"))
         facts["colour_classifier"] = {"miou": round(mean_iou(matrix), 5)}
     if json_:
         print(json.dumps(facts))

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verbs ``import``, ``quantize`` and ``compile``: from a checkpoint to a program image."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from golden.files.whole_file import write_whole
 from golden.spec.activations import ACTIVATIONS
 from golden.spec.model import ModelConfig
+from golden.spec.whole_file import write_whole
 from host.cli.options import Fits, Json, Output, Preset, Source
 from host.cli.output import MODELS, UsageError, check_output, describe, show
 
@@ -49,6 +48,7 @@ def import_(path: Source, output: Output,
     """Read a checkpoint of any known layout and write one float .safetensors."""
     from golden.model.store import save_float
     from host.importers import import_checkpoint
+    from host.progress import tell
 
     check_output(output, path, suffixes=MODELS)
     model = import_checkpoint(path, trust_pickle=trust_pickle, heads=heads, top_k=top_k, gate=gate, name=name,
@@ -84,7 +84,7 @@ def quantize(path: Source, output: Output,
     from host.importers import import_checkpoint
     from host.models.calibration import calibration_pictures, trained_on_scenes
     from host.program import is_quantized
-    from host.progress import steps
+    from host.progress import steps, tell
     from host.quantizer.findings import Finding
     from host.quantizer.quantize import quantize as quantized
 
@@ -102,7 +102,7 @@ def quantize(path: Source, output: Output,
         result = quantized(model, pictures, plan, progress=report, report=found.append, cycle_budget=cycle_budget,
                            weight_bits=weight_bits, expert_bits=expert_bits)
     for finding in found:
-        print(f"edge-moe: warning: {finding}", file=sys.stderr)
+        tell(f"warning: {finding}")
     if found and strict:
         raise UsageError(f"{len(found)} finding{'s' * (len(found) > 1)} of calibration, and --strict: nothing is "
                          f"written.")
@@ -156,11 +156,6 @@ def require_fit(config: ModelConfig, plan: str, machine: str | None) -> None:
     if machine is not None:
         chosen = Plan.accurate if plan == "accurate" else Plan.fast  # a mixed one needs at least the fast one's memory
         require_fit(config, chosen(config.depth, config.task_heads), machine_named(machine))
-
-
-def tell(line: str) -> None:
-    """Print a sentence about a checkpoint to stderr."""
-    print(f"edge-moe: {line}", file=sys.stderr)
 
 
 def _numbers(text: str | None) -> tuple[float, ...] | None:

@@ -19,7 +19,7 @@ def registers(format_: Annotated[str, typer.Option("--format", help="rdl (System
                                                                                  "none is given.")] = None,
               machine: Machine = None):
     """Write the register map for other tools; with --machine, with the fingerprint of that machine."""
-    from golden.files.whole_file import write_whole
+    from golden.spec.whole_file import write_whole
     from host.program import machine_named
     from host.registers import FORMATS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.files.whole_file import write_whole
+from golden.files.array_file import write_npy, write_npz
 from golden.spec.program.image import Image
 from golden.spec.program.names import width_of
 from host.cli.output import DRAWINGS, UsageError, check_output
@@ -138,14 +138,10 @@ def _save_arrays(frames: list[Frame], path: Path) -> None:
 
 def save_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
     """Write all arrays into a .npz, or the one called ``features`` into a .npy."""
-    def save(part: Path) -> None:
-        with part.open("wb") as file:  # by name numpy would add a suffix
-            if path.suffix == ".npz":
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-            else:
-                np.save(file, arrays["features"])
-
-    write_whole(path, save)
+    if path.suffix == ".npz":
+        write_npz(path, arrays)
+    else:
+        write_npy(path, arrays["features"])
 
 
 def _save_animation(frames: list[Frame], image: Image, path: Path) -> None:

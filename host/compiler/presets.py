@@ -22,11 +22,12 @@ def require_fit(config: ModelConfig, plan: Plan, machine: MachineConfig) -> None
 
 def suggestion(config: ModelConfig, plan: Plan) -> str:
     """Which presets hold one task of the model, a sentence."""
-    names = [machine.name for machine in MACHINES.values() if _refusal(config, plan, machine) is None]
+    refusals = {machine.name: _refusal(config, plan, machine) for machine in MACHINES.values()}
+    names = [name for name, refusal in refusals.items() if refusal is None]
     if not names:
         largest = max(MACHINES.values(), key=lambda machine: machine.residual_rows)
         return (f"No preset machine holds it; take a smaller image or model. The largest, {largest.name}, does not: "
-                f"{_refusal(config, plan, largest)}")
+                f"{refusals[largest.name]}")
     return f"It fits the machine{'s' * (len(names) > 1)} {_listed(names)}."
 
 

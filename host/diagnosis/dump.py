@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from golden.files.whole_file import write_whole
+from golden.files.array_file import write_npz
+from golden.spec.whole_file import write_whole
 
 FORMAT = "edge-moe dump 1"
 ABOUT, TENSORS = "about.json", "tensors.npz"
@@ -48,12 +49,8 @@ def write_dump(folder: Path, about: About, frames: Sequence[dict[str, np.ndarray
     tensors = {f"{number}.{name}" if many else name: array for number, frame in enumerate(frames)
                for name, array in frame.items()}
 
-    def save(part: Path) -> None:
-        with part.open("wb") as file:  # by name numpy would add a suffix
-            np.savez_compressed(file, allow_pickle=False, **tensors)
-
     (folder / ABOUT).unlink(missing_ok=True)  # while it is missing the folder is no dump
-    write_whole(folder / TENSORS, save)
+    write_npz(folder / TENSORS, tensors)
     text = json.dumps({"format": FORMAT, **asdict(about), "tensors": list(tensors)}, indent=1)
     write_whole(folder / ABOUT, lambda part: part.write_text(text + "\n"))
 

@@ -2,6 +2,7 @@
 """Device interface, the same for simulated and real devices, and opening a device by name."""
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -9,6 +10,7 @@ from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from golden.spec.machine import MachineConfig
 from host.driver.errors import DeviceNotFound
 
 ENTRY_POINTS = "edge_moe.devices"
@@ -95,13 +97,13 @@ class Device(Protocol):
         ...
 
 
-class Handle:
+class Handle(ABC):
     """What devices have in common as Python objects: ``with`` closes them, and they show their name."""
 
     name: str
 
-    def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close(self) -> None: ...
 
     def __enter__(self) -> Self:
         return self
@@ -114,17 +116,19 @@ class Handle:
 
 
 def clock_text(device: Device) -> str:
-    """The clock that turns cycles of ``device`` into time, and who says so: ``assumed 300 MHz`` where nobody does."""
+    """The clock that turns cycles of ``device`` into time, and its source: ``assumed 300 MHz`` where there is none."""
     megahertz = f"{device.clock_hz / 1e6:g} MHz"
     source = getattr(device, "clock_from", None)
     return f"assumed {megahertz}" if source is None else f"{megahertz} ({source})"
 
 
-def open_device(name: str = "sim", *, progress: Callable[[str], None] | None = None, **options) -> Device:
+def open_device(name: str = "sim", *, machine: MachineConfig | str | None = None,
+                progress: Callable[[str], None] | None = None, **options) -> Device:
     """Open the device called ``name``: ``"sim"`` (the Verilated machine), ``"golden"`` (the instruction-set simulator),
     ``"uio"`` (a board under Linux). ``options`` go to its constructor, first what follows a colon: the machine in
     ``"sim:nano"``, the UIO node in ``"uio:NAME"``. Raises :class:`DeviceNotFound`.
 
+    ``machine``: what to simulate, where ``name`` says nothing of it; a board is the machine that it is.
     ``progress`` hears, in words, what a device does that takes minutes to open: the simulator, where it must be built.
     """
     found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
@@ -138,6 +142,8 @@ def open_device(name: str = "sim", *, progress: Callable[[str], None] | None = N
         constructor = found[name].load()
     except ImportError as error:
         raise DeviceNotFound(f"The device {name!r} needs a package that is not installed: {error}.") from None
-    if progress is not None and "progress" in inspect.signature(constructor).parameters:
-        options["progress"] = progress
+    taken = inspect.signature(constructor).parameters
+    for option, value in (("machine", None if which else machine), ("progress", progress)):
+        if value is not None and option in taken:
+            options[option] = value
     return constructor(*([which] if which else []), **options)

@@ -18,7 +18,7 @@ from golden.spec.program.image import Image
 from golden.spec.regs import MAP_BYTES
 from host.driver.errors import AccelError
 from host.driver.layout import memory_need
-from host.driver.sysfs import clock_of, find_buffer, find_uio, uio_nodes
+from host.driver.sysfs import clock_of, find_buffer, find_uio, text, uio_nodes
 
 OLDEST_PYTHON, OLDEST_NUMPY = (3, 11), (1, 26)
 RULE = "Run as root, or give this user access by a udev rule: {rule}, MODE=\"0660\", GROUP=\"users\"."
@@ -85,7 +85,7 @@ def _numpy() -> str:
 
 
 def _bitstream(place: Place) -> str:
-    states = {path.parent.name: _text(path) for path in sorted(place.sysfs.glob("class/fpga_manager/*/state"))}
+    states = {path.parent.name: text(path) for path in sorted(place.sysfs.glob("class/fpga_manager/*/state"))}
     if not states:
         return "this kernel does not tell (no fpga_manager)"
     if "operating" not in states.values():
@@ -137,7 +137,7 @@ def _buffer(place: Place, image: Image | None) -> str:
 
 def _cma(place: Place, image: Image | None) -> str:
     facts = {name: int(value) << 10 for name, value in
-             re.findall(r"^(Cma\w+): +(\d+) kB$", _text(place.proc / "meminfo"), re.MULTILINE)}
+             re.findall(r"^(Cma\w+): +(\d+) kB$", text(place.proc / "meminfo"), re.MULTILINE)}
     if "CmaTotal" not in facts:
         return "this kernel does not tell"
     total, free = facts["CmaTotal"], facts.get("CmaFree", 0)
@@ -170,13 +170,6 @@ def _number(path: Path, base: int) -> int:
         raise Lacking(f"{path} does not tell a number: is this the kernel's sysfs?") from None
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except (OSError, ValueError):
-        return ""
-
-
 def _mib(size: int) -> str:
     return f"{size / (1 << 20):.1f} MiB"
 
@@ -193,7 +186,7 @@ def _dotted(numbers: tuple) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Print the lines for this machine, and for a program image where one is named; status 1 when something lacks."""
     words = sys.argv[1:] if arguments is None else arguments
-    lines = examine(image=Image.from_bytes(Path(words[0]).read_bytes()) if words else None)
+    lines = examine(image=Image.load(words[0]) if words else None)
     for line in lines:
         print(f"{'ok' if line.ok else 'TO DO':6}{line.name}: {line.said}")
     return 0 if all(line.ok for line in lines) else 1

@@ -40,7 +40,7 @@ class Node:
 
 def uio_nodes(sysfs: Path) -> list[Node]:
     """All UIO nodes, by number."""
-    return [Node(path.name, _text(path / "name"), tuple(_text(path / "device/of_node/compatible").split("\0")))
+    return [Node(path.name, text(path / "name"), tuple(text(path / "device/of_node/compatible").split("\0")))
             for path in _by_number(sysfs / "class" / "uio")]
 
 
@@ -110,7 +110,8 @@ def _cell(path: Path) -> int:
         return 0
 
 
-def _text(path: Path) -> str:
+def text(path: Path) -> str:
+    """What a small file of the kernel holds; nothing where it cannot be read."""
     try:
         return path.read_text(errors="replace").strip("\0\n ")
     except OSError:

@@ -42,7 +42,7 @@ class UioDevice(Handle):
     ``uio``: a node's file or name, the one that is called edge-moe when None; ``buffer``: the only one when None.
     ``clock_hz`` is the accelerator's clock, which turns cycle limits into seconds; the device tree's when None.
     ``dev`` and ``sysfs`` are roots, so that tests can lay out stand-ins. Raises DeviceNotFound when a file is missing
-    or may not be opened, or nobody tells the clock, DeviceBusy with the owner's process number when somebody else holds
+    or may not be opened, or the clock is not known, DeviceBusy with the owner's process number when somebody else holds
     the device, DeviceLost when what is there is no accelerator or cannot be stopped.
     """
 
@@ -189,7 +189,7 @@ class UioDevice(Handle):
 
 
 def _clock(sysfs: Path, uio: str, given: float | None) -> tuple[float, str]:
-    """The clock in Hz, and who says so. Raises DeviceNotFound where nobody does: a wrong one would end waits early."""
+    """The clock in Hz, and its source. Raises DeviceNotFound where there is none: a wrong one would end waits early."""
     if given is not None:
         return given, "given"
     if (told := clock_of(sysfs, uio)) is None:

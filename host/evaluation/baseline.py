@@ -10,6 +10,8 @@ from host.evaluation.evaluate import Pictures
 from host.evaluation.metrics import confusion
 from host.scenes.classes import IGNORE
 
+SCENES = 100
+"""Scenes of the training series that it learns from, where no other pictures are given."""
 LEAF = 200
 """Fewest pixels in a leaf of the decision tree."""
 

@@ -71,9 +71,7 @@ class DevicePredictor:
         self.config = image.model
         together = "+".join(self.config.tasks)
         self.programs = [together] if together in image.programs else list(self.config.tasks)
-        kind, colon, _ = device.partition(":")
-        self.board = open_device(device, progress=opening,
-                                 **({} if kind == "uio" or colon else {"machine": image.machine}))
+        self.board = open_device(device, machine=image.machine, progress=opening)
         self.session = Session(image, self.board)
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import matplotlib
 
-from golden.files.whole_file import write_whole
+from golden.spec.whole_file import write_whole
 from host.explore.evaluate import RESOURCES
 from host.explore.search import Search
 

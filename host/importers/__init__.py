@@ -78,5 +78,4 @@ def _import(path: Path, facts: Facts, trust_pickle: bool) -> FloatModel:
         return model
     refuse_foreign(tensors)
     raise UnknownLayout(f"{path} matches no layout known here (Edge-MoE, M3ViT, timm, Hugging Face, torchvision, "
-                        f"Google); its "
-                        f"{len(tensors)} tensors start with {sorted(tensors)[:4]}.")
+                        f"Google); its {len(tensors)} tensors start with {sorted(tensors)[:4]}.")

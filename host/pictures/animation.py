@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image as Picture
 
-from golden.files.whole_file import write_whole
+from golden.spec.whole_file import write_whole
 from host.pictures.errors import AnimationError
 from host.pictures.palette import class_names, painted
 from host.pictures.panels import Output

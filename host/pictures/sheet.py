@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from golden.files.whole_file import write_whole
+from golden.spec.whole_file import write_whole
 from host.pictures.panels import Output, draw_error, draw_experts, draw_output, draw_overlay, draw_picture
 
 matplotlib.use("Agg")

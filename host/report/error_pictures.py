@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from golden.files.whole_file import write_whole
+from golden.spec.whole_file import write_whole
 from host.report.compare import Comparison
 
 matplotlib.use("Agg")

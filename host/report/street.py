@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from host.datasets.scene_set import SceneSet
-from host.evaluation.baseline import colour_classifier
+from host.evaluation import baseline
 from host.evaluation.evaluate import evaluate
 from host.evaluation.metrics import mean_iou
 from host.importers import import_checkpoint
@@ -20,7 +20,6 @@ from host.report.thresholds import Threshold
 
 SERIES, SCENES = 2, 300
 """The scenes that are measured: neither training nor its validation sees this series."""
-CLASSIFIER_SCENES = 100
 LEAST_MIOU, MOST_BASELINE, MOST_DEPTH_RATIO = 0.70, 0.45, 0.4
 MOST_LOSS = {"fast": 1.0, "accurate": 0.3}
 """Points of mIoU that the integer network may lose."""
@@ -42,7 +41,7 @@ def measure(plans: Iterable[str], count: int = SCENES, model_file: Path = STREET
             integer.save(path)
             found[plan] = _evaluated(plan, path, scenes, "golden")
     with steps("colour classifier") as report:
-        matrix = colour_classifier(SceneSet(CLASSIFIER_SCENES, TRAINING_SERIES, *size), scenes,
+        matrix = baseline.colour_classifier(SceneSet(baseline.SCENES, TRAINING_SERIES, *size), scenes,
                                    lambda done, total: report(done, total, "scenes"))
     found["colours"] = {"semseg": {"miou": mean_iou(matrix)}}
     return found

@@ -7,12 +7,11 @@ A series lies in a folder of its own, in chunks of :data:`CHUNK` scenes: ``NNNNN
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from golden.files.whole_file import write_whole
+from golden.files.array_file import write_npy
 from host.parallel_map import parallel_map
 from host.scenes.render import scene
 
@@ -59,9 +58,4 @@ def render_chunk(job: Job) -> None:
         pixels[i, ..., :3], pixels[i, ..., 3] = one.image, one.label
         depth[i] = one.depth_codes
     for kind, array in (("pixels", pixels), ("depth", depth)):  # depth last: it marks the chunk as complete
-        write_whole(Path(job.folder) / f"{job.chunk:05d}.{kind}.npy", partial(_save, array))
-
-
-def _save(array: np.ndarray, path: Path) -> None:
-    with path.open("wb") as file:  # by name numpy would add a suffix
-        np.save(file, array)
+        write_npy(Path(job.folder) / f"{job.chunk:05d}.{kind}.npy", array)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from golden.files.whole_file import write_whole
+from golden.spec.whole_file import write_whole
 from host.parallel_map import parallel_map
 from host.scenes.classes import CLASSES, DEPTH_STEP, FARTHEST, IGNORE
 from host.scenes.render import scene

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from golden.files.errors import BadHeader, MissingFile
-from golden.files.whole_file import write_whole
 from golden.spec.model import ModelConfig
+from golden.spec.whole_file import write_whole
 from host.training.recipe import Recipe
 
 FILE = "checkpoint.pt"

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training job from files to a file: sources, model, run, and the model file with its recipe and figures."""
 
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from golden.spec.model import ModelConfig
 from host.datasets.folder import open_folder
 from host.importers import import_checkpoint
 from host.models import SCENE_DATA, default_model
-from host.progress import console
+from host.progress import console, tell
 from host.progress import steps as progress
 from host.scenes.classes import CLASSES
 from host.training import checkpoint
@@ -84,13 +83,9 @@ def _trained(job: Job, plan: Plan, work: Path, resume: bool) -> tuple[FloatModel
                      note=lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
 
 
-def _tell(line: str) -> None:
-    print(f"edge-moe: {line}", file=sys.stderr)
-
-
 def _scene_plan(job: Job, usual: Recipe) -> Plan:
     recipe = replace(usual, **_scaled(job.recipe, usual))
-    init = None if job.init is None else import_checkpoint(job.init, note=_tell)
+    init = None if job.init is None else import_checkpoint(job.init, note=tell)
     config = STREET if init is None else init.config
     size = config.image_height, config.image_width
     sources = []
@@ -108,7 +103,7 @@ def _folder_plan(job: Job, data: Path) -> Plan:
     else:
         held_out = open_folder(job.validation, folder.classes or job.classes, job.ignore)
     start = job.init or default_model()
-    init = None if job.scratch or start is None else import_checkpoint(start, note=_tell)
+    init = None if job.scratch or start is None else import_checkpoint(start, note=tell)
     config = model_for(folder, init, job.output.name.split(".")[0])
     sources = []
     for part in (folder, held_out):

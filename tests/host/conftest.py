@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A board made of files, and the driver's device opened on it."""
+"""A board made of files, the driver's device opened on it, and the command in process."""
 
 import pytest
 
+from host.cli import main
 from tests.host.support.stand_in import Board, StandIn, lay_out
 
 
@@ -20,3 +21,14 @@ def opened(board):
     device = StandIn(board, **board.files)
     yield device
     device.close()
+
+
+@pytest.fixture
+def edge_moe(capsys):
+    """Runs ``edge-moe`` in process: (status, stdout, stderr)."""
+    def command(*words):
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        out = capsys.readouterr()
+        return ended.value.code, out.out, out.err
+    return command

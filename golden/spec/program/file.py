@@ -3,9 +3,11 @@
 
 import os
 import stat
+from pathlib import Path
 
 from golden.spec.machine import PAGE
 from golden.spec.program.container import MAX_BYTES, BadSection, ProgramError, check_lead, want
+from golden.spec.whole_file import write_whole
 
 
 class NoFile(ProgramError):
@@ -33,17 +35,10 @@ def read_file(path: str | os.PathLike) -> bytes:
 
 def write_file(path: str | os.PathLike, data: bytes) -> None:
     """Write an image; an older one stays until the new one is whole. Raises :class:`NoFile`."""
-    name, place = os.fspath(path), os.path.realpath(path)
-    if os.path.exists(place) and not os.path.isfile(place):  # or root would turn /dev/null into a file
+    name = os.fspath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
         raise NoFile(f"The program image {name!r} cannot be written: a folder, pipe or device has that name.")
-    part = f"{place}.{os.getpid()}.part"
     try:
-        try:
-            with open(part, "wb") as file:
-                file.write(data)
-            os.replace(part, place)
-        finally:
-            if os.path.exists(part):
-                os.unlink(part)
+        write_whole(Path(path), lambda part: part.write_bytes(data))
     except OSError as error:
         raise NoFile(f"The program image {name!r} cannot be written: {error.strerror}.") from None

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from golden.files.whole_file import write_whole
+from golden.spec.whole_file import write_whole
 from host.report.synthesis import GLUE, MACHINE, MUST
 from sim.implementation.synth import depth, design, flow
 from sim.implementation.synth import resources as resources_of

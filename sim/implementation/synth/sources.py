@@ -6,8 +6,8 @@ import importlib
 import importlib.metadata
 from pathlib import Path
 
-from golden.files.whole_file import write_whole
 from golden.spec.machine import MachineConfig
+from golden.spec.whole_file import write_whole
 from sim.implementation.synth import design, flow
 from sim.implementation.synth.units import TOP, component
 

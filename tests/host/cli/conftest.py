@@ -11,7 +11,6 @@ from skimage.io import imsave
 from golden.model.store import save_float
 from golden.model.synthetic import synthetic_model
 from golden.spec.model import NANO
-from host.cli import main
 from host.quantizer.crops import photograph
 from tests.host.support import layouts
 from tests.host.support.devices import CLASSIFIER, compiled
@@ -46,13 +45,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def edge_moe(folder, capsys, monkeypatch):
+def edge_moe(folder, edge_moe, monkeypatch):
     """Runs ``edge-moe`` in process; words naming files of ``folder`` are found there. (status, stdout, stderr)."""
     monkeypatch.chdir(folder)
-
-    def command(*words):
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out = capsys.readouterr()
-        return ended.value.code, out.out, out.err
-    return command
+    return edge_moe

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image as Picture
 
-from golden.files import whole_file
-from golden.files.whole_file import write_whole
+from golden.spec import whole_file
+from golden.spec.whole_file import write_whole
 from host import explore, images, program
 from host.driver import device as driver_device
 from host.explore import search

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from golden.files.whole_file import write_whole
 from golden.spec.heads import HeadConfig, HeadError
+from golden.spec.whole_file import write_whole
 from host.pictures.animation import AnimationError, frame, save_animation
 from host.pictures.palette import class_names, colours, painted
 from host.pictures.panels import Output
