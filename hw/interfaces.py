@@ -5,6 +5,7 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
 from golden.spec.activations import ACTIVATION_BITS
+from golden.spec.instructions.linear import MAX_BLOCK
 from golden.spec.isa import INSTRUCTION_BYTES, Dest
 from golden.spec.machine import LANES, LINE, SLICE, SOFTMAX_SLOTS, TN, MachineConfig
 from golden.spec.tables import BLOCK_SHIFT_BITS
@@ -15,6 +16,8 @@ TOKEN_BITS = 12
 ROW_BITS = 16
 OPERAND_BITS = 9
 """A byte of an operand in the array: -128..127 signed or 0..255 unsigned, as 9 bits signed."""
+SLOT_BITS = (MAX_BLOCK - 1).bit_length()
+"""Number of one of the epilogue's parameter sets."""
 READ_LATENCY = 2
 """Cycles from a read request at any on-chip memory to its data: array read, output register."""
 
@@ -63,7 +66,7 @@ GATE_BEAT = data.StructLayout({
 SOFTMAX_JOB = data.StructLayout({
     "multiplier": unsigned(16), "shift1": unsigned(6), "wide": unsigned(1), "p_shift": unsigned(4),
     "keys": unsigned(12),              # of a row; chunks = ceil(keys / 16)
-    "lanes": unsigned(4),              # queries of this job: lanes 0 .. lanes - 1 send scores
+    "lanes": unsigned(5),              # queries of this job: lanes 0 .. lanes - 1 send scores
 })
 SCORE_BEAT_FIELDS = {
     "value": data.ArrayLayout(signed(32), LANES),
@@ -106,7 +109,7 @@ def tile_context(config: MachineConfig) -> data.StructLayout:
     return data.StructLayout({
         "route": Route,
         "tile": unsigned(8),           # output tile (LINEAR), key tile (SOFTMAX), output block (attention)
-        "slot": unsigned(2),           # parameter set to use ...
+        "slot": unsigned(SLOT_BITS),   # parameter set to use ...
         "load": unsigned(1),           # ... after pulling it from the parameter stream
         "activation": unsigned(ACTIVATION_BITS),
         "affine": unsigned(1), "gate_weight": unsigned(1), "accumulate": unsigned(1),

@@ -8,9 +8,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import MachineConfig
-from hw.array.array import MatrixArray
 from hw.array.array_control import ArrayControl
 from hw.axi import LITE_MEMBERS, READ_MEMBERS, WRITE_MEMBERS, connect_flat, flat
+from hw.cluster.arrays import ClusterArrays
+from hw.cluster.epilogues import ClusterEpilogues
+from hw.cluster.key_value import KeyBanks, ValueBanks
+from hw.cluster.layernorms import ClusterLayerNorms
+from hw.cluster.softmaxes import ClusterSoftmaxes
 from hw.ctrl.credits import MULTIPLIER_LINES, NORM_LINES
 from hw.ctrl.csr import COUNTERS, Csr
 from hw.ctrl.front_end import FrontEnd
@@ -23,15 +27,10 @@ from hw.dma.main_port import MainPort
 from hw.dma.weight_stream import WeightStream
 from hw.interfaces import LINE_BITS
 from hw.lib.queue import Queue
-from hw.memory.key_memory import KeyMemory
 from hw.memory.operand_memory import OperandMemory
 from hw.memory.residual_memory import ResidualMemory
-from hw.memory.value_memory import ValueMemory
 from hw.memory.weight_ring import WeightRing
 from hw.moe.gate import Gate
-from hw.vector.epilogue.epilogue import Epilogue
-from hw.vector.layernorm.layernorm import LayerNorm
-from hw.vector.softmax.softmax import Softmax
 
 FAULTY = ("load_store", "operand", "residual", "gate", "array", "epilogue")
 """Units that report what a program did wrong within the machine."""
@@ -170,18 +169,15 @@ class Accelerator(wiring.Component):
         _join(m, (u.load_store.o_load, u.main.i_load), (u.main.o_load, u.load_store.i_data),
               (u.load_store.o_store, u.main.i_store), (u.load_store.o_data, u.main.i_data))
         _assign(m, u.load_store, u.main, "stored")
-        _join(m, (u.control.o_operand_read, u.operand.i_read[0]), (u.load_store.o_operand_read, u.operand.i_read[1]),
-              (u.epilogue.o_operand, u.operand.i_write[0]), (u.norm.o, u.operand.i_write[1]),
-              (u.load_store.o_operand_write, u.operand.i_write[2]),
-              (u.epilogue.o_residual_read, u.residual.i_read[0]), (u.norm.o_read, u.residual.i_read[1]),
-              (u.load_store.o_residual_read, u.residual.i_read[2]),
-              (u.epilogue.o_residual, u.residual.i_write[0]), (u.load_store.o_residual_write, u.residual.i_write[1]),
-              (u.epilogue.o_key, u.key.i), (u.epilogue.o_value, u.value.i))
-        m.d.comb += [
-            u.control.i_operand_row.eq(u.operand.o_row[0]), u.load_store.i_operand_row.eq(u.operand.o_row[1]),
-            u.epilogue.i_residual_row.eq(u.residual.o_row[0]), u.norm.i_row.eq(u.residual.o_row[1]),
-            u.load_store.i_residual_row.eq(u.residual.o_row[2]),
-        ]
+        _join(m, (u.control.o_operand_read, u.operand.i_read[0]), (u.load_store.o_operand_read, u.operand.i_read[1]))
+        _join(m, *zip([*u.epilogue.o_operand, *u.norm.o, u.load_store.o_operand_write], u.operand.i_write, strict=True))
+        _join(m, *zip([*u.epilogue.o_residual_read, *u.norm.o_read, u.load_store.o_residual_read], u.residual.i_read,
+                      strict=True))
+        _join(m, *zip([*u.epilogue.o_residual, u.load_store.o_residual_write], u.residual.i_write, strict=True))
+        _join(m, *zip(u.epilogue.o_key, u.key.i, strict=True), *zip(u.epilogue.o_value, u.value.i, strict=True))
+        m.d.comb += [u.control.i_operand_row.eq(u.operand.o_row[0]), u.load_store.i_operand_row.eq(u.operand.o_row[1])]
+        rows = [*u.epilogue.i_residual_row, *u.norm.i_row, u.load_store.i_residual_row]
+        m.d.comb += [row.eq(answer) for row, answer in zip(rows, u.residual.o_row, strict=True)]
         _assign(m, u.key, u.control, row="key_row", en="key_en")
         _assign(m, u.value, u.control, row="value_row", en="value_en")
         _assign(m, u.control, u.key, key_data="o")
@@ -192,8 +188,8 @@ class Accelerator(wiring.Component):
         m.d.comb += [u.array.i.payload.eq(u.control.o_beat.payload), u.array.i.valid.eq(u.control.o_beat.valid),
                      u.control.o_beat.ready.eq(1)]
         _assign(m, u.control, u.array, "release")
-        _join(m, (u.array.o, u.epilogue.i), (u.control.o_context, u.epilogue.i_context),
-              (u.epilogue.o_score, u.softmax.i), (u.epilogue.o_gate, u.gate.i_logits),
+        _join(m, *zip(u.array.o, u.epilogue.i, strict=True), *zip(u.epilogue.o_score, u.softmax.i, strict=True))
+        _join(m, (u.control.o_context, u.epilogue.i_context), (u.epilogue.o_gate, u.gate.i_logits),
               (u.control.o_softmax_job, u.softmax.i_job), (u.softmax.o, u.control.i_softmax_done),
               (u.control.o_traverse, u.gate.i_traverse), (u.gate.o_entry, u.control.i_entry))
         _assign(m, u.softmax, u.control, "p_slot", "p_chunk", "p_plane", "p_en", "p_release")
@@ -217,9 +213,9 @@ def _units(cfg: MachineConfig) -> dict:
     return {
         "main": MainPort(), "weights": WeightStream(cfg), "front_end": FrontEnd(cfg), "sequencer": Sequencer(cfg),
         "prefetcher": WeightPrefetcher(cfg), "activity": Activity(), "load_store": LoadStore(cfg),
-        "norm": LayerNorm(cfg), "gate": Gate(cfg), "control": ArrayControl(cfg), "array": MatrixArray(cfg),
-        "epilogue": Epilogue(cfg), "softmax": Softmax(cfg), "operand": OperandMemory(cfg),
-        "residual": ResidualMemory(cfg), "key": KeyMemory(cfg), "value": ValueMemory(cfg), "ring": WeightRing(cfg),
+        "norm": ClusterLayerNorms(cfg), "gate": Gate(cfg), "control": ArrayControl(cfg), "array": ClusterArrays(cfg),
+        "epilogue": ClusterEpilogues(cfg), "softmax": ClusterSoftmaxes(cfg), "operand": OperandMemory(cfg),
+        "residual": ResidualMemory(cfg), "key": KeyBanks(cfg), "value": ValueBanks(cfg), "ring": WeightRing(cfg),
         "params": Queue(LINE_BITS, cfg.param_lines), "norm_params": Queue(LINE_BITS, NORM_LINES),
         "multipliers": Queue(LINE_BITS, MULTIPLIER_LINES),
     }

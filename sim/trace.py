@@ -15,6 +15,8 @@ import numpy as np
 from golden.iss.trace import Entry, Write
 from golden.spec.isa import UNIT, Unit
 from golden.spec.machine import LANES, TN, MachineConfig
+from golden.spec.tiling import bank_of_row
+from hw.cluster.key_value import BankedMemory, KeyBanks, ValueBanks
 from sim.board import Board
 
 SETTLE = 24
@@ -32,26 +34,46 @@ class Memories:
 
     def __init__(self, board: Board):
         config: MachineConfig = board.config
-        self._operand = [board.memory("operand", f"half{half}") for half in range(2)]
-        self._residual = [board.memory("residual", f"half{half}") for half in range(2)]
-        self._key = board.memory("key", "store")
-        self._value = [[board.memory("value", f"key{key}_half{half}") for half in range(TN // LANES)]
-                       for key in range(config.tk)]
+        self._config = config
+        banks = [f"bank{bank}_" for bank in range(config.banks)] if config.banks > 1 else [""]
+        self._operand, self._residual = ([[board.memory(unit, f"{bank}half{half}") for bank in banks]
+                                          for half in range(2)] for unit in ("operand", "residual"))
+        self._key = [board.memory(f"key.bank{bank}", "store") for bank in range(config.clusters)]
+        keys = config.tk // config.clusters
+        self._value = [[[board.memory(f"value.bank{bank}", f"key{key}_half{half}") for half in range(TN // LANES)]
+                        for key in range(keys)] for bank in range(config.clusters)]
+
+    def _rows(self, banks: list[np.ndarray], rows: np.ndarray) -> np.ndarray:
+        """Those rows of a memory in banks."""
+        bank, place = bank_of_row(rows, len(banks)), rows >> (len(banks) - 1).bit_length()
+        found = np.empty((len(rows), banks[0].shape[1]), np.uint8)
+        for number, memory in enumerate(banks):
+            found[bank == number] = memory[place[bank == number]]
+        return found
 
     def operand(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        halves = [memory[rows] for memory in self._operand]
+        halves = [self._rows(memory, rows) for memory in self._operand]
         return (np.concatenate([half[:, :TN] for half in halves], axis=1),
                 np.stack([half[:, TN] & 3 for half in halves], axis=1))
 
     def residual(self, rows: np.ndarray) -> np.ndarray:
-        return np.concatenate([memory[rows][:, :2 * LANES] for memory in self._residual], axis=1)
+        return np.concatenate([self._rows(memory, rows)[:, :2 * LANES] for memory in self._residual], axis=1)
 
     def key(self, rows: np.ndarray) -> np.ndarray:
-        return self._key[rows]
+        return _joined([bank[rows] for bank in self._key], KeyBanks(self._config))
 
     def value(self, rows: np.ndarray) -> np.ndarray:
-        keys = [np.concatenate([memory[rows][:, :LANES] for memory in halves], axis=1) for halves in self._value]
-        return np.stack(keys, axis=2).reshape(len(rows), -1)
+        banks = []
+        for bank in self._value:
+            keys = [np.concatenate([memory[rows][:, :LANES] for memory in halves], axis=1) for halves in bank]
+            banks.append(np.stack(keys, axis=2).reshape(len(rows), -1))
+        return _joined(banks, ValueBanks(self._config))
+
+
+def _joined(banks: list[np.ndarray], memory: BankedMemory) -> np.ndarray:
+    """Rows of a memory whose bytes are spread over ``banks``."""
+    places = [memory.byte_of(byte) for byte in range(memory.cfg.row_bytes)]
+    return np.stack([banks[bank][:, place] for bank, place in places], axis=1)
 
 
 @dataclass

@@ -3,13 +3,13 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 from golden.spec.activations import ACTIVATIONS
 from golden.spec.model import BLOCK, require
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 """Changes whenever the ISA, the register map, a memory layout or an arithmetic rule changes."""
 
 TN = BLOCK
@@ -47,6 +47,8 @@ SOFTMAX_SLOTS = 4
 probabilities."""
 BEAT_BYTES = 16
 """Bytes of a beat of the main port and of each weight port, one a cycle."""
+BANK_ROWS = 32
+"""A bank of operand or residual rows has a multiple of these."""
 PAGE = 4096
 """Bytes of a page: program image sections and device buffers begin on one."""
 MAX_EXPERTS = 64
@@ -68,13 +70,15 @@ def _three_quarters(value: int) -> bool:
 class MachineConfig:
     """Configuration of one bitstream. The array makes ``tm * TN * tk`` multiply-accumulates a cycle.
 
-    ``tm`` token lanes (2, 4 or 8), ``tk`` inputs a cycle (2, 4, 8 or 16), ``ports`` 128-bit weight ports (1, 2, 4).
+    ``tm`` token lanes (2, 4, 8 or 16) in ``clusters`` (1, 2 or 4), each with an epilogue, a softmax and a layer norm of
+    its own; ``tk`` inputs a cycle (2, 4, 8 or 16), ``ports`` 128-bit weight ports (1, 2, 4).
     Depths, powers of two or three quarters of one: ``ring_lines`` of weights in 64-byte lines; ``operand_rows`` and
     ``residual_rows`` of 64 bytes. Depths, powers of two: ``param_lines`` of parameters in 64-byte lines; ``kv_tiles``
     of TN x SLICE bytes for each of K and V; ``lane_rows`` 64-byte rows in each half of a lane buffer; ``max_keys`` a
     softmax row may have; ``program_depth`` instructions; ``queue_depth`` (token, expert) pairs. ``serialization``:
     cycles that LANES values take in layer norm, epilogue and softmax (1, 2, 4 or 8); a larger factor makes these
-    units smaller, for arrays whose tiles take that long anyway.
+    units smaller, for arrays whose tiles take that long anyway. Clusters work on different tokens with the same
+    weights, keys and values, so the bytes of these that are read a cycle do not grow with them.
     """
 
     name: str
@@ -91,16 +95,23 @@ class MachineConfig:
     program_depth: int
     queue_depth: int
     serialization: int = 1
+    clusters: int = 1
 
     def __post_init__(self):
-        require(self.tm in (2, 4, 8), f"tm must be 2, 4 or 8, not {self.tm}.")
+        require(self.tm in (2, 4, 8, 16), f"tm must be 2, 4, 8 or 16, not {self.tm}.")
         require(self.tk in (2, 4, 8, 16), f"tk must be 2, 4, 8 or 16, not {self.tk}.")
         require(self.ports in (1, 2, 4), f"ports must be 1, 2 or 4, not {self.ports}.")
+        require(self.clusters in (1, 2, 4), f"clusters must be 1, 2 or 4, not {self.clusters}.")
+        require(self.tm >= 2 * self.clusters,
+                f"tm must be at least 2 for each cluster, not {self.tm} for {self.clusters}.")
         require(self.serialization in (1, 2, 4, 8), f"serialization must be 1, 2, 4 or 8, not {self.serialization}.")
         for field in ("ring_lines", "operand_rows", "residual_rows"):
             value = getattr(self, field)
             require(_three_quarters(value) and 64 <= value <= 1 << 16,
                     f"{field} must be a power of two, or three quarters of one, in 64..65536, not {value}.")
+        for field in ("operand_rows", "residual_rows"):
+            require(getattr(self, field) % (BANK_ROWS * self.banks) == 0, f"{field} must be a multiple of "
+                    f"{BANK_ROWS * self.banks} for {self.clusters} clusters, not {getattr(self, field)}.")
         for field, low, high in (("param_lines", 16, 1 << 12), ("kv_tiles", 8, 1 << 10), ("lane_rows", 4, 128),
                                  ("max_keys", 16, 2048), ("program_depth", 16, 4096), ("queue_depth", 16, 1 << 14)):
             value = getattr(self, field)
@@ -108,6 +119,16 @@ class MachineConfig:
                     f"{field} must be a power of two in {low}..{high}, not {value}.")
         require(self.ring_lines * LINE >= 2 * self.row_bytes,
                 f"ring_lines {self.ring_lines} must hold at least two rows of {self.row_bytes} bytes.")
+
+    @property
+    def banks(self) -> int:
+        """Banks of the operand and of the residual memory: several, where several clusters use them."""
+        return 1 if self.clusters == 1 else 2 * self.clusters
+
+    @cached_property
+    def cluster(self) -> "MachineConfig":
+        """The configuration of one cluster's units: its token lanes only."""
+        return replace(self, tm=self.tm // self.clusters, clusters=1)
 
     @property
     def macs_per_cycle(self) -> int:

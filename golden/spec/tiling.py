@@ -28,6 +28,15 @@ SLICES_PER_ROW = LINE // SLICE
 BLOCKS_PER_ROW = LINE // TN
 
 
+def bank_of_row(row, banks: int):
+    """Bank of an operand or residual row, where it is row ``row >> log2(banks)``; ``row`` may be a signal.
+
+    Groups of bits are folded, so that rows of neighbouring tokens lie in different banks whatever their stride.
+    """
+    bits = banks.bit_length() - 1
+    return (row ^ row >> bits ^ row >> 2 * bits) & banks - 1
+
+
 def ceil_div(value: int, by: int) -> int:
     return -(-value // by)
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from golden.spec import isa
 from golden.spec.boards import Board
 from golden.spec.isa import Opcode
-from golden.spec.machine import TN, MachineConfig
+from golden.spec.machine import MachineConfig
 from host.compiler.compile import encode, plan_program
 from host.compiler.skeleton import ModelSkeleton
 from host.compiler.weight_stream import Stream
 from host.explore.area import Area, area
 from host.explore.design_space import Geometry, families, rings
 from host.ir.nodes import Node, NotFitting
+from host.performance.cycles import drain
 from host.performance.timeline import Span, Timeline
 
 RESOURCES = {"LUT": "lut", "FF": "ff", "DSP": "dsp", "BRAM36": "bram36"}
@@ -74,7 +75,7 @@ def _multiplying(spans: list[Span], words: list[int], machine: MachineConfig) ->
     """Cycles in which LINEAR and ATTENTION kept the array or its drain busy."""
     program = [isa.decode(word)[0] for word in words]
     tail = Timeline(machine).latency
-    tail = tail.array + machine.tm * TN // machine.lanes + tail.epilogue
+    tail = tail.array + drain(machine) + tail.epilogue
     return sum(span.end - span.start - span.waited - tail for span in spans
                if program[span.index] in (Opcode.LINEAR, Opcode.ATTENTION))
 

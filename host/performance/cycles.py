@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from math import ceil
 
+from golden.spec.instructions.linear import MAX_BLOCK
 from golden.spec.instructions.record import edge_bits
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import BEAT_BYTES, LINE, SLICE, TN, MachineConfig
@@ -14,12 +15,13 @@ PAIR = 4
 
 
 def drain(machine: MachineConfig) -> int:
-    """Cycles that the results of one tile take to leave the array and pass the epilogue: tm lanes of TN channels."""
-    return machine.tm * TN // machine.lanes
+    """Cycles that the results of one tile take to leave the array and pass the epilogues: TN channels of the token
+    lanes of a cluster."""
+    return machine.cluster.tm * TN // machine.lanes
 
 
 def group_rows(machine: MachineConfig, fields: dict) -> int:
-    """Operand rows that are read for one tile of a full token group; those of dst GATE are loaded once for all tiles.
+    """Operand rows that are read for a full token group, once for all tiles of a block.
 
     With ``window`` each of the tm + 2 neighbours of a group is loaded once for a line and operand row.
     """
@@ -27,15 +29,35 @@ def group_rows(machine: MachineConfig, fields: dict) -> int:
         rows = (machine.tm + WINDOW - 1) * WINDOW * window
     else:
         rows = machine.tm * ceil(fields["slices"] / SLICES_PER_ROW)
-    rows *= 2 if fields["src_wide"] else 1
-    return ceil(rows / fields["tiles"]) if fields["dst"] == Dest.GATE else rows
+    return rows * (2 if fields["src_wide"] else 1)
 
 
-def linear_pass(machine: MachineConfig, fields: dict) -> int:
-    """Cycles of one tile of one token group of a LINEAR: its steps, the leaving of its results, or the loading of its
-    operand rows, a row a cycle."""
+def blocks(fields: dict, count: int | None = None) -> list[int]:
+    """Tiles of each block of a LINEAR's output tiles, or of the first ``count`` of them."""
+    count = fields["tiles"] if count is None else count
+    size = count if fields["dst"] == Dest.GATE else min(count, fields.get("block", 0) + 1)
+    return [size] * (count // size) + ([count % size] if count % size else [])
+
+
+def block_cycles(machine: MachineConfig, fields: dict, count: int) -> int:
+    """Cycles of one token group in a block of ``count`` tiles: their steps, the leaving of their results, or the
+    loading of the group's operand rows, a row a cycle."""
     steps = fields["slices"] * machine.steps * (2 if fields["src_wide"] else 1)
-    return max(steps, drain(machine), group_rows(machine, fields))
+    return max(count * steps, count * drain(machine), group_rows(machine, fields))
+
+
+def linear_pass(machine: MachineConfig, fields: dict, count: int | None = None) -> int:
+    """Cycles of one token group of a LINEAR over all its tiles, or over ``count`` of them."""
+    return sum(block_cycles(machine, fields, size) for size in blocks(fields, count))
+
+
+def best_block(machine: MachineConfig, fields: dict) -> int:
+    """The field ``block`` of a LINEAR with these: fewest cycles, then the smallest block. A block's weights fit the
+    part of the ring that is not retained, and a group's operand rows half of the lane buffers."""
+    if fields["dst"] == Dest.GATE or group_rows(machine.cluster, fields) > machine.cluster.tm * machine.lane_rows:
+        return 0
+    most = min(fields["tiles"], MAX_BLOCK, max(1, machine.ring_slices // 2 // fields["slices"]))
+    return min(range(most), key=lambda block: (linear_pass(machine, fields | {"block": block}), block))
 
 
 def token_groups(machine: MachineConfig, fields: dict, tokens: float) -> int:
@@ -48,7 +70,7 @@ def token_groups(machine: MachineConfig, fields: dict, tokens: float) -> int:
 
 def linear_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
     """Array cycles of a LINEAR over ``tokens``."""
-    return fields["tiles"] * token_groups(machine, fields, tokens) * linear_pass(machine, fields)
+    return token_groups(machine, fields, tokens) * linear_pass(machine, fields)
 
 
 def attention_group(machine: MachineConfig, fields: dict) -> tuple[int, int, int, int]:
@@ -57,17 +79,17 @@ def attention_group(machine: MachineConfig, fields: dict) -> tuple[int, int, int
     A tile of scores leaves the array a lane a cycle, one of P V half a lane, or slower when the epilogue is serialized.
     """
     groups = fields["heads"] * ceil(fields["queries"] / machine.tm)
-    scores = tiles(fields["keys"]) * max(fields["head_slices"] * machine.steps, machine.tm)
+    scores = tiles(fields["keys"]) * max(fields["head_slices"] * machine.steps, machine.cluster.tm)
     chunks = ceil(fields["keys"] / SLICE)
     steps = chunks * machine.steps * (2 if fields["wide_p"] else 1)
     mixed = ceil(fields["head_slices"] / 2) * max(steps, drain(machine))
-    return groups, scores, mixed, chunks * machine.tm * machine.serialization
+    return groups, scores, mixed, chunks * machine.cluster.tm * machine.serialization
 
 
 def last_scores(machine: MachineConfig, fields: dict) -> int:
     """Cycles from the first to the last scores of a group's last key tile: a beat for each lane and half with a key."""
     halves = 1 + (fields["keys"] - 1) % TN // SLICE
-    return machine.serialization * (machine.tm * halves - 1)
+    return machine.serialization * (machine.cluster.tm * halves - 1)
 
 
 def attention_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
@@ -82,11 +104,11 @@ def norm_planes(fields: dict) -> int:
 
 
 def norm_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
-    """Both passes of a NORM over ``tokens``: a pair of blocks takes as long as its channels, or its planes to leave; a
-    serialized norm gathers a pair before it leaves."""
+    """Both passes of a NORM over ``tokens``, of which each cluster has its part: a pair of blocks takes as long as its
+    channels, or its planes to leave; a serialized norm gathers a pair before it leaves."""
     serial, planes = machine.serialization, norm_planes(fields)
     pair = max(2, planes) if serial == 1 else 2 * serial + planes - 1
-    return (tokens + 1) * ceil(fields["blocks"] * pair / 2)
+    return (ceil(tokens / machine.clusters) + 1) * ceil(fields["blocks"] * pair / 2)
 
 
 def upsample_cycles(machine: MachineConfig, fields: dict, tokens: float = 0) -> int:

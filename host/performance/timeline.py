@@ -12,6 +12,8 @@ from golden.spec.isa import Dest, Index, Memory, Opcode, Unit, stream_lines
 from golden.spec.machine import BEAT_BYTES, LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, MachineConfig
 from host.performance.cycles import (
     attention_group,
+    block_cycles,
+    blocks,
     drain,
     group_rows,
     last_scores,
@@ -204,32 +206,35 @@ class Timeline:
 
     def _linear(self, at: int, f: dict, issue: float, tokens: int, expert: int) -> Span:
         m, lat = self.machine, self.latency
-        groups, one = token_groups(m, f, tokens), linear_pass(m, f)
+        groups, sizes = token_groups(m, f, tokens), blocks(f)
         lines, gate = f["slices"] * SLICE_LINES, f["dst"] == Dest.GATE
         collect = gate or f["retain_weights"] or f["reuse_weights"]
         start = max(issue + lat.load, self.array_free)
         when, waited = start, 0.0
-        for _ in range(f["tiles"]):
-            there = self.stream.lines(PARAM_LINES, self.stream.params)
-            if not f["reuse_weights"]:
-                there = self.stream.lines(lines, self.stream.ring)
-                self.held += lines
-            # The first group can only end when all weights are there; the others find them.
-            stall = max(0.0, there - (when + one))
-            waited += stall
-            when += stall + groups * one
-            self.stream.params.release(when + one - groups * one, PARAM_LINES)
+        for size in sizes:
+            one, begin = block_cycles(m, f, size), when
+            for tile in range(1, size + 1):
+                there = self.stream.lines(PARAM_LINES, self.stream.params)
+                if not f["reuse_weights"]:
+                    there = self.stream.lines(lines, self.stream.ring)
+                    self.held += lines
+                # In the first group each tile can only end when its weights are there; the others find them.
+                stall = max(0.0, there - (begin + tile * one / size))
+                begin += stall
+                self.stream.params.release(begin + tile * one / size, PARAM_LINES)
+            waited += begin - when
+            when = begin + groups * one
             if not collect:
                 self._release(when, self.held)
         if collect and not f["retain_weights"]:
             self._release(when,
                           f["reuse_offset"] * SLICE_LINES + f["tiles"] * lines if f["reuse_weights"] else self.held)
         self.array_free = when
-        self.reading = start, when, groups * f["tiles"] * group_rows(m, f)
+        self.reading = start, when, groups * len(sizes) * group_rows(m, f)
         self.idle[Unit.ARRAY] = end = when + lat.array + drain(m) + lat.epilogue
         if gate:
             self.idle[Unit.GATE] = end + lat.gate
-            pace = one * f["tiles"]
+            pace = linear_pass(m, f)
             known = start + pace + (end - when) + lat.gate
             self.gatings.append(_Gating(self.gate["first_token"], known, pace))
         if f["dst"] == Dest.RESIDUAL and f["accumulate"]:

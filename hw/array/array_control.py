@@ -77,7 +77,7 @@ class ArrayControl(wiring.Component):
         kv_row, weights = range(cfg.kv_rows), 8 * cfg.row_bytes
         super().__init__({
             "i": In(stream.Signature(ISSUE)), "o_beat": Out(stream.Signature(array_beat(cfg))),
-            "o_context": Out(stream.Signature(tile_context(cfg))), "release": In(1),
+            "o_context": Out(stream.Signature(tile_context(cfg))), "release": In(cfg.clusters),
             "o_operand_read": Out(stream.Signature(ROW_BITS)), "i_operand_row": In(OPERAND_ROW),
             "ring_level": In(range(cfg.ring_rows + 1)), "ring_row": Out(range(cfg.ring_rows)), "ring_en": Out(1),
             "ring_data": In(weights), "ring_release": Out(range(cfg.ring_rows + 1)), "ring_release_en": Out(1),

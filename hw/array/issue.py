@@ -3,7 +3,7 @@
 
 from typing import NamedTuple
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -42,11 +42,11 @@ class BeatIssue(wiring.Component):
     Domain: plans in which no row is read twice after it was freed.
     Reference model: none, it changes nothing.
 
-    Members: ``i`` In(stream micro_op); ``release`` In, a bank became free; ``loaded`` In, ``free`` Out, pointers to
-    the end and to the start of the lane rows in use; ``lane_*`` to and from the lane buffers; ``ring_*``, ``key_*``,
-    ``value_*``, ``p_*`` to and from the memories; ``o_beat`` Out(stream array_beat); ``retired`` Out, the last beat
-    of an instruction left; ``busy``, ``wait_weights``, ``wait_operands``, ``wait_drain`` Out, what this cycle did
-    with the plan at ``i``, all low when there was none.
+    Members: ``i`` In(stream micro_op); ``release`` In, of each cluster: a bank became free; ``loaded`` In, ``free``
+    Out, pointers to the end and to the start of the lane rows in use; ``lane_*`` to and from the lane buffers;
+    ``ring_*``, ``key_*``, ``value_*``, ``p_*`` to and from the memories; ``o_beat`` Out(stream array_beat);
+    ``retired`` Out, the last beat of an instruction left; ``busy``, ``wait_weights``, ``wait_operands``, ``wait_drain``
+    Out, what this cycle did with the plan at ``i``, all low when there was none.
     """
 
     LATENCY = 4
@@ -59,7 +59,8 @@ class BeatIssue(wiring.Component):
         self.cfg = cfg
         kv_row, pointer = range(cfg.kv_rows), pointer_bits(cfg)
         super().__init__({
-            "i": In(stream.Signature(micro_op(cfg))), "release": In(1), "loaded": In(pointer), "free": Out(pointer),
+            "i": In(stream.Signature(micro_op(cfg))), "release": In(cfg.clusters), "loaded": In(pointer),
+            "free": Out(pointer),
             "lane_row": Out(pointer - 1), "lane_quarter": Out(2), "lane_step": Out(3), "lane_unsigned": Out(1),
             "lane_present": Out(cfg.tm), "lane_en": Out(1),
             "lane_operand": In(data.ArrayLayout(data.ArrayLayout(OPERAND_BITS, cfg.tk), cfg.tm)),
@@ -84,15 +85,16 @@ class BeatIssue(wiring.Component):
         lane = self._lane_row(m, go, from_lanes)
 
         # Drain banks.
-        credits = Signal(range(DRAIN_BANKS + 1), init=DRAIN_BANKS)
-        m.d.sync += credits.eq(credits + self.release - (go & plan.last))
+        credits = [Signal(range(DRAIN_BANKS + 1), name=f"credits{n}", init=DRAIN_BANKS)
+                   for n in range(self.cfg.clusters)]
+        m.d.sync += [left.eq(left + back - (go & plan.last)) for left, back in zip(credits, self.release, strict=True)]
 
         # The decision.
         no_weights, no_operands, no_bank = Signal(), Signal(), Signal()
         m.d.comb += [
             no_weights.eq(from_ring & (ring.now.at == ring.head)),
             no_operands.eq(from_lanes & (lane == self.loaded)),
-            no_bank.eq(plan.last & (credits == 0)),
+            no_bank.eq(plan.last & Cat(left == 0 for left in credits).any()),
             go.eq(self.i.valid & ~(no_weights | no_operands | no_bank)), self.i.ready.eq(go),
         ]
         m.d.sync += [
@@ -149,6 +151,8 @@ class BeatIssue(wiring.Component):
                     m.d.sync += ring.eq(mark)
                 with m.Case(RingMove.MARK):
                     m.d.sync += [ring.eq(following), mark.eq(following)]
+                with m.Case(RingMove.BLOCK):
+                    m.d.sync += [place.eq(following) for place in (ring, mark, start)]
                 with m.Case(RingMove.RESTART):
                     m.d.sync += [ring.eq(start), mark.eq(start)]
                 with m.Case(RingMove.RELEASE, RingMove.KEEP):

@@ -5,25 +5,26 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.spec.instructions.linear import MAX_BLOCK
 from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
 from hw.array.micro_op import LaneMove, RingMove, Source, micro_op
 from hw.array.token_group import group
-from hw.interfaces import ISSUE, Route, tile_context
+from hw.interfaces import ISSUE, SLOT_BITS, Route, tile_context
 from hw.shapes import INSTRUCTION
 
 
 class LinearSchedule(wiring.Component):
-    """Loops of LINEAR: output tile, token group, plane, slice, step; with dst GATE token group, then output tile, ....
+    """Loops of LINEAR: block of output tiles, token group, tile of the block, plane, slice, step; with dst GATE all
+    tiles are one block.
 
     ::
 
         i       -> [ instruction ] --.
-        i_group -> (head) -----------+-> [ tile | plane | slice | step ] -> o, context
+        i_group -> (head) -----------+-> [ block | tile | plane | slice | step ] -> o, context
 
-    The weights of a tile are read once for each group and released after the last one (GATE, ``reuse_weights``:
-    those of all tiles after the last group; ``retain_weights``: not at all). Lane rows are freed in the last pass over
-    their group.
+    The weights of a block are read once for each group and released after the last one (``reuse_weights``: those of all
+    tiles after the last group; ``retain_weights``: not at all). Lane rows are freed by the last tile of the block.
     Timing: LATENCY = 1 from ``i`` to ``o``, which also needs a group; II = 1 beat, across groups, tiles and
     instructions; a LINEAR with ``reuse_weights`` first takes a cycle to move the ring pointer back. A stalled ``o``
     keeps its payload.
@@ -56,27 +57,29 @@ class LinearSchedule(wiring.Component):
         # Instruction, replaced in the cycle in which its last beat leaves.
         word = Signal(INSTRUCTION[Opcode.LINEAR])
         after = INSTRUCTION[Opcode.LINEAR](self.i.p.word)
-        gate, tiles_last, slices_last = Signal(), Signal(8), Signal(9)
+        numbers_last, tiles_last, slices_last = Signal(SLOT_BITS), Signal(8), Signal(9)
         collect, seek = Signal(), Signal()  # release weights at the end only; first jump to retained ones
         done = Signal()
         m.d.comb += self.i.ready.eq(~self.busy | done)
         with m.If(self.i.ready):
             m.d.sync += [
                 self.busy.eq(self.i.valid), word.as_value().eq(self.i.p.word),
-                gate.eq(after.dst == Route.GATE.value), tiles_last.eq(after.tiles - 1),
+                numbers_last.eq(Mux(after.dst == Route.GATE.value, MAX_BLOCK - 1, after.block)),
+                tiles_last.eq(after.tiles - 1),
                 slices_last.eq(after.slices - 1), seek.eq(after.reuse_weights),
-                collect.eq((after.dst == Route.GATE.value) | after.retain_weights | after.reuse_weights),
+                collect.eq(after.retain_weights | after.reuse_weights),
             ]
 
         # Place in the loops.
         tile, plane, slice_, step = Signal(8), Signal(), Signal(9), Signal(3)
         step_last, slice_last, tile_last, tile_done = Signal(), Signal(), Signal(), Signal()
+        number, first_tile, block_last = Signal(SLOT_BITS), Signal(8), Signal()
         plane_done, group_done, take = Signal(), Signal(), Signal()
         m.d.comb += [
             step_last.eq(step == self.cfg.steps - 1), slice_last.eq(slice_ == slices_last),
-            tile_last.eq(tile == tiles_last),
+            tile_last.eq(tile == tiles_last), block_last.eq(tile_last | (number == numbers_last)),
             plane_done.eq(step_last & slice_last), tile_done.eq(plane_done & (plane | ~word.src_wide)),
-            group_done.eq(tile_done & (tile_last | ~gate)),
+            group_done.eq(tile_done & block_last),
             self.o.valid.eq(self.busy & (self.i_group.valid | seek)), take.eq(self.o.valid & self.o.ready & ~seek),
             self.i_group.ready.eq(take & group_done), done.eq(take & tile_done & tile_last & group_.last),
         ]
@@ -88,8 +91,11 @@ class LinearSchedule(wiring.Component):
                 m.d.sync += slice_.eq(Mux(slice_last, 0, slice_ + 1))
             with m.If(plane_done):
                 m.d.sync += plane.eq(word.src_wide & ~plane)
-            with m.If(tile_done & (gate | group_.last)):
-                m.d.sync += tile.eq(Mux(tile_last, 0, tile + 1))
+            with m.If(group_done):
+                following = Mux(group_.last, Mux(tile_last, 0, tile + 1), first_tile)
+                m.d.sync += [number.eq(0), tile.eq(following), first_tile.eq(following)]
+            with m.Elif(tile_done):
+                m.d.sync += [number.eq(number + 1), tile.eq(tile + 1)]
 
         # The beat.
         first = (slice_ == 0) & (step == 0)
@@ -103,20 +109,27 @@ class LinearSchedule(wiring.Component):
         ]
         with m.If(tile_done & tile_last & group_.last):
             m.d.comb += plan.ring.eq(Mux(word.retain_weights, RingMove.KEEP, RingMove.RELEASE))
-        with m.Elif(tile_done & Mux(gate, ~tile_last, group_.last)):
-            m.d.comb += plan.ring.eq(Mux(collect, RingMove.MARK, RingMove.RELEASE))
-        with m.Elif(tile_done & gate):
+        with m.Elif(group_done & group_.last):
+            m.d.comb += plan.ring.eq(Mux(collect, RingMove.BLOCK, RingMove.RELEASE))
+        with m.Elif(group_done):
             m.d.comb += plan.ring.eq(RingMove.RESTART)
+        with m.Elif(tile_done):
+            m.d.comb += plan.ring.eq(RingMove.MARK)
         with m.Elif(plane_done):
             m.d.comb += plan.ring.eq(RingMove.AGAIN)
         with m.If(step_last & (slice_last | (slice_[:2] == 3))):
-            m.d.comb += plan.lane.eq(Mux(~gate | tile_last, LaneMove.FREE,
+            m.d.comb += plan.lane.eq(Mux(block_last, LaneMove.FREE,
                                          Mux(tile_done, LaneMove.REWIND, LaneMove.NEXT)))
 
-        # The tile's context.
-        context = self.context
+        # The tile's context. The group's rows are those of the block's first tile.
+        context, offset = self.context, Signal(SLOT_BITS)
+        with m.Switch(word.dst):
+            with m.Case(Route.RESIDUAL):
+                m.d.comb += offset.eq(number)
+            with m.Case(Route.OPERAND8, Route.OPERAND16, Route.UNSIGNED8):
+                m.d.comb += offset.eq((number + first_tile[0]) >> 1)
         m.d.comb += [
-            context.route.as_value().eq(word.dst), context.tile.eq(tile), context.slot.eq(Mux(gate, tile[:2], tile[0])),
+            context.route.as_value().eq(word.dst), context.tile.eq(tile), context.slot.eq(tile),
             context.load.eq(group_.first), context.activation.eq(word.activation),
             context.affine.eq(word.affine),
             context.gate_weight.eq(word.gate_weight), context.accumulate.eq(word.accumulate),
@@ -126,6 +139,6 @@ class LinearSchedule(wiring.Component):
             context.final.eq(plan.final),
         ]
         for lane, token in zip(context.lanes, group_.lanes, strict=True):
-            m.d.comb += [lane.present.eq(token.present), lane.row.eq(token.row), lane.token.eq(token.token),
+            m.d.comb += [lane.present.eq(token.present), lane.row.eq(token.row + offset), lane.token.eq(token.token),
                          lane.multiplier.eq(token.multiplier)]
         return m

@@ -23,7 +23,7 @@ class Source(enum.Enum, shape=2):
 
 class RingMove(enum.Enum, shape=3):
     """Move of the ring pointer after a beat. The base is the ring's tail, where the oldest rows lie that are still
-    retained; the start is the first row of the instruction, or of the next tile when those before it were released;
+    retained; the start is the first row of the block of tiles;
     the mark is the first row of the tile."""
 
     NEXT = 0
@@ -32,11 +32,14 @@ class RingMove(enum.Enum, shape=3):
     MARK = 2
     """Next row, which becomes the mark (next tile of an instruction that releases its weights only at its end)."""
     RESTART = 3
-    """Back to the start (next group of a pass over all tiles)."""
+    """Back to the start (next group of a pass over the tiles of a block)."""
     RELEASE = 4
     """All rows from the base to this one are released; the next one is the base."""
     KEEP = 5
     """Nothing is released at the instruction's end."""
+    BLOCK = 6
+    """Next row, which becomes the mark and the start (next block of an instruction that releases its weights only at
+    its end)."""
 
 
 class LaneMove(enum.Enum, shape=2):

@@ -84,7 +84,7 @@ class OperandLoader(wiring.Component):
 
         # Plane, row, lane: lanes innermost, so that the array can start when row 0 is there. The next row to fill.
         order = orders.o.p
-        plane, row, lane, offset = Signal(), Signal(7), Signal(3), Signal(9)
+        plane, row, lane, offset = Signal(), Signal(7), Signal(range(cfg.tm)), Signal(9)
         pointer = Signal(pointer_bits(cfg))
         take, advance, lane_last, row_last, full = Signal(), Signal(), Signal(), Signal(), Signal()
         windows = m.submodules.windows = WindowIterator(cfg)
@@ -111,7 +111,7 @@ class OperandLoader(wiring.Component):
         with m.If(advance):
             m.d.sync += [
                 a_valid.eq(take), a_beyond.eq(take & order.window & windows.beyond),
-                a_address.eq(order.address[lane[:(cfg.tm - 1).bit_length()]]),
+                a_address.eq(order.address[lane]),
                 a_offset.eq(Mux(order.window, windows.offset, offset)), a_tag.window.eq(order.window),
                 a_tag.lanes.eq(Mux(order.window, windows.lanes, 1 << lane)), a_tag.row.eq(pointer + windows.ahead),
                 a_tag.last.eq(Mux(order.window, windows.completes, lane_last)),

@@ -13,7 +13,7 @@ def group(config: MachineConfig) -> data.StructLayout:
     return data.StructLayout({
         "first": unsigned(1),              # first group of its pass (of an output tile, of a head)
         "last": unsigned(1),               # last group of its pass
-        "count": unsigned(4),              # lanes 0 .. count - 1 carry tokens
+        "count": unsigned(5),              # lanes 0 .. count - 1 carry tokens
         "lanes": data.ArrayLayout(data.StructLayout({
             "present": unsigned(1),
             "row": unsigned(ROW_BITS),     # row of the result; attention: of the token's first output block
@@ -27,7 +27,7 @@ def load_order(config: MachineConfig) -> data.StructLayout:
     """Load order: which operand rows to copy into the lanes for one group."""
     return data.StructLayout({
         "address": data.ArrayLayout(unsigned(ROW_BITS), config.tm),  # first row of each lane's token; window: corner
-        "lanes_last": unsigned(3),         # last lane with a token
+        "lanes_last": unsigned(4),         # last lane with a token
         "rows_last": unsigned(7),          # rows of a plane, less one; window: of a position
         "wide": unsigned(1),               # two planes ...
         "plane": unsigned(8),              # ... this many rows apart

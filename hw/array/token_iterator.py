@@ -22,13 +22,13 @@ _PLACE = data.StructLayout({
 })
 """A row before it is computed: ``row + offset + token * stride``."""
 _TOKEN = data.StructLayout({
-    "valid": 1, "lane": 3, "first": 1, "last": 1, "done": 1, "empty": 1, "multiplier": 16, "rows_last": 7, "wide": 1,
+    "valid": 1, "lane": 4, "first": 1, "last": 1, "done": 1, "empty": 1, "multiplier": 16, "rows_last": 7, "wide": 1,
     "plane": 8, "window": 1, "edges": 4,
 })
 _WORK = {
     "attention": 1, "empty": 1, "residual": 1, "operand": 1, "traversals": 1, "src_by_entry": 1, "dst_by_entry": 1,
-    "wide": 1, "passes_last": 8, "tokens_last": TOKEN_BITS, "rows_last": 7, "plane": 8, "head_last": 3, "src": _PLACE,
-    "dst": _PLACE, "window": 1,
+    "wide": 1, "passes_last": 8, "last_pass": 1, "tokens_last": TOKEN_BITS, "rows_last": 7, "plane": 8,
+    "head_last": 3, "src": _PLACE, "dst": _PLACE, "window": 1, "block": 3,
 }
 """The current instruction, LINEAR or ATTENTION."""
 assert SLICES_PER_ROW == 4, "Quarters of a row are counted in two bits."
@@ -42,10 +42,11 @@ class TokenIterator(wiring.Component):
         i ----> [ pass | token | lane ] -> [ s1: places ] -> [ s2: products ] -> [ s3: rows ] -> [ lanes ] -> o
         o_traverse <-'   i_entry -^
 
-    Passes: output tiles of LINEAR (one for dst GATE), heads of ATTENTION.
+    Passes: blocks of output tiles of LINEAR (one for dst GATE), heads of ATTENTION.
     Row of a token's operands: src_row + token * src_stride, plus the head's first row for ATTENTION; of its results:
-    dst_row + token * dst_stride, plus the tile (RESIDUAL) or half of it (operand rows hold two blocks). With ``window``
-    tokens are results of a convolution: a group ends with its line, and WindowLines knows where its operands lie.
+    dst_row + token * dst_stride, plus the block's first tile (RESIDUAL) or half of it (an operand row holds two tiles).
+    With ``window`` tokens are results of a convolution: a group ends with its line, and WindowLines knows where its
+    operands lie.
     Timing: LATENCY = 5 from ``i`` to ``o`` with tm = 1 token (one more for each further one); II = 1 token, across
     groups, passes and instructions. A stalled ``o`` stops the iterator.
     Domain: fields within ``golden.spec.isa.LIMITS``. A LINEAR without tokens still runs its passes, with one
@@ -104,17 +105,18 @@ class TokenIterator(wiring.Component):
         traversals, more, left, expert = by_entry & ~linear_empty, Signal(), Signal(8), Signal(6)
         m.d.comb += [self.o_traverse.valid.eq(more), self.o_traverse.p.expert.eq(expert)]
         with m.If(self.o_traverse.valid & self.o_traverse.ready):
-            m.d.sync += [left.eq(left - 1), more.eq(left != 0)]
+            m.d.sync += [left.eq(left - work.block - 1), more.eq(left > work.block)]
         with m.If(begin):
             m.d.sync += expert.eq(self.i.p.expert)
             with m.If(linear.opcode == Opcode.ATTENTION):
                 m.d.sync += [
                     work.attention.eq(1), work.empty.eq(0), work.residual.eq(0), work.operand.eq(0),
                     work.traversals.eq(0), work.src_by_entry.eq(0), work.dst_by_entry.eq(0), work.wide.eq(0),
-                    work.passes_last.eq(heads.heads - 1), work.tokens_last.eq(heads.queries - 1),
+                    work.passes_last.eq(heads.heads - 1), work.last_pass.eq(heads.heads == 1),
+                    work.tokens_last.eq(heads.queries - 1),
                     work.head_last.eq(heads.head_slices - 1), work.src.row.eq(heads.q_row),
                     work.src.stride.eq(heads.q_stride), work.dst.row.eq(heads.dst_row),
-                    work.dst.stride.eq(heads.dst_stride), work.window.eq(0),
+                    work.dst.stride.eq(heads.dst_stride), work.window.eq(0), work.block.eq(0),
                 ]
             with m.Else():
                 m.d.sync += [
@@ -124,9 +126,9 @@ class TokenIterator(wiring.Component):
                     work.empty.eq(linear_empty), work.traversals.eq(traversals),
                     work.src_by_entry.eq(linear.src_index == Index.QUEUE_TOKEN),
                     work.dst_by_entry.eq(linear.dst_index == Index.QUEUE_TOKEN), work.wide.eq(linear.src_wide),
-                    work.passes_last.eq(linear_passes_last),
+                    work.passes_last.eq(linear_passes_last), work.last_pass.eq(linear_passes_last <= linear.block),
                     work.tokens_last.eq(Mux(linear_empty, 0, linear_count - 1)),
-                    work.window.eq(windowed),
+                    work.window.eq(windowed), work.block.eq(linear.block),
                     work.rows_last.eq(Mux(windowed, linear.window - 1, (linear.slices - 1) >> 2)),
                     work.plane.eq(Mux(linear_empty, 0, linear.src_plane)),
                     work.src.row.eq(Mux(linear_empty, 0, linear.src_row)), work.src.stride.eq(linear.src_stride),
@@ -137,8 +139,9 @@ class TokenIterator(wiring.Component):
     def _places(self, m, work, valid, advance, done, lines: WindowLines) -> tuple:
         """Place in the loops; ``slice_`` is the head's first slice. Stage 1: (which token and pass, its source, its
         destination)."""
-        pass_, token, lane, slice_ = Signal(8), Signal(TOKEN_BITS), Signal(3), Signal(8)
-        first = Signal(init=1)  # group of its pass
+        pass_ = Signal(8)  # the tile or head that it begins with
+        token, lane, slice_ = Signal(TOKEN_BITS), Signal(range(self.cfg.tm)), Signal(8)
+        first, following = Signal(init=1), Signal(9)  # group of its pass; what the next pass begins with
         pass_done, group_done, take = Signal(), Signal(), Signal()
         ready = valid & (~work.traversals | self.i_entry.valid)
         m.d.comb += [
@@ -146,16 +149,18 @@ class TokenIterator(wiring.Component):
             pass_done.eq(token == work.tokens_last),
             group_done.eq(pass_done | (lane == self.cfg.tm - 1) | lines.line_done), lines.take.eq(take),
             lines.group_done.eq(group_done), lines.pass_done.eq(pass_done),
-            done.eq(take & pass_done & (pass_ == work.passes_last)),
+            done.eq(take & pass_done & work.last_pass), following.eq(pass_ + work.block + 1),
         ]
         with m.If(take):
             m.d.sync += [token.eq(Mux(pass_done, 0, token + 1)), lane.eq(Mux(group_done, 0, lane + 1))]
             with m.If(group_done):
                 m.d.sync += first.eq(pass_done)
             with m.If(pass_done):
-                m.d.sync += [pass_.eq(pass_ + 1), slice_.eq(slice_ + work.head_last + 1)]
+                m.d.sync += [pass_.eq(following), slice_.eq(slice_ + work.head_last + 1)]
             with m.If(done):
                 m.d.sync += [pass_.eq(0), slice_.eq(0)]
+            with m.Elif(pass_done):
+                m.d.sync += work.last_pass.eq(following + work.block >= work.passes_last)
 
         s1_src, s1_dst, s1_token = Signal(_PLACE), Signal(_PLACE), Signal(_TOKEN)
         end_slice = Signal(9)

@@ -50,12 +50,13 @@ class WindowIterator(wiring.Component):
         self.cfg = cfg
         super().__init__({
             "order": In(load_order(cfg)), "take": In(1), "offset": Out(ROW_BITS), "beyond": Out(1),
-            "lanes": Out(cfg.tm), "ahead": Out(3), "opens": Out(1), "completes": Out(1), "done": Out(1)})
+            "lanes": Out(cfg.tm), "ahead": Out(range(cfg.tm + 2)), "opens": Out(1), "completes": Out(1),
+            "done": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         order, edges = self.order, EDGES(self.order.edges)
-        column, row, line, plane = Signal(4), Signal(4), Signal(2), Signal()
+        column, row, line, plane = Signal(5), Signal(4), Signal(2), Signal()
         column_last, row_last, line_last, plane_last = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             column_last.eq(column == order.lanes_last + (WINDOW - 1)), row_last.eq(row == order.rows_last),
@@ -80,7 +81,7 @@ class WindowIterator(wiring.Component):
                 m.d.sync += [line.eq(0), plane.eq(~plane_last), *(place.eq(next_plane) for place in places)]
 
         # Lanes: the latest three columns that a lane can have; they move up by one with each column.
-        band, there, ahead = Signal(self.cfg.tm, init=1), Signal(self.cfg.tm), Signal(3)
+        band, there, ahead = Signal(self.cfg.tm, init=1), Signal(self.cfg.tm), Signal.like(self.ahead)
         m.d.comb += [there.eq(~(~1 << order.lanes_last)), self.lanes.eq(band & there), self.ahead.eq(ahead)]
         with m.If(self.take):
             m.d.sync += [band.eq(band << 1 | (column < WINDOW - 1)), ahead.eq(Mux(self.opens, 0, ahead + 1))]

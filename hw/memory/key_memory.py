@@ -22,10 +22,10 @@ class KeyMemory(wiring.Component):
     takes II = ``cfg.steps`` cycles; a read sees writes transferred WRITE_LATENCY or more cycles before. The bytes read
     a cycle are TN * tk, whatever the number of token lanes. After a reset the write registers sweep zeros through
     all rows: for SWEEP = ``cfg.kv_rows`` cycles no write is accepted, and reads give zeros at once.
-    Domain: tiles below ``cfg.kv_tiles`` (the epilogue refuses others).
+    Domain: tiles below ``cfg.kv_tiles`` (the epilogue refuses others). With fewer ``columns`` than TN it is a bank.
     Reference model: the K memory of ``golden.iss``.
 
-    Members: ``i`` In(stream KEY_WRITE), ``row`` In, ``en`` In, ``o`` Out(TN * tk * 8 bits).
+    Members: ``i`` In(stream KEY_WRITE), ``row`` In, ``en`` In, ``o`` Out(columns * tk * 8 bits).
     """
 
     LATENCY = READ_LATENCY
@@ -35,13 +35,13 @@ class KeyMemory(wiring.Component):
     en: Signal
     o: Signal
 
-    def __init__(self, cfg: MachineConfig):
-        self.cfg = cfg
+    def __init__(self, cfg: MachineConfig, columns: int = TN):
+        self.cfg, self.columns = cfg, columns
         self.II = cfg.steps
         self.WRITE_LATENCY = 1 + cfg.steps
         self.SWEEP = cfg.kv_rows
         super().__init__({"i": In(stream.Signature(KEY_WRITE)), "row": In(range(cfg.kv_rows)), "en": In(1),
-                          "o": Out(8 * cfg.row_bytes)})
+                          "o": Out(8 * cfg.tk * columns)})
 
     def elaborate(self, platform):
         m = Module()
@@ -50,7 +50,7 @@ class KeyMemory(wiring.Component):
         # Write: the payload stays in s1 for `steps` cycles and shifts down by one step in each. A reset leaves zeros
         # for all columns of row 0 there, and the later rows follow.
         s1_ready, s1_step = Signal(), Signal(range(max(2, steps)))
-        s1_column, s1_tile = Signal(TN, init=-1), Signal(range(self.cfg.kv_tiles))
+        s1_column, s1_tile = Signal(self.columns, init=-1), Signal(range(self.cfg.kv_tiles))
         s1_data, swept, reads = Signal(steps * granule), Signal(), Signal()
         s1_row = Cat(s1_step, s1_tile) if steps > 1 else s1_tile
         m.d.comb += self.i.ready.eq(s1_ready)
@@ -67,11 +67,11 @@ class KeyMemory(wiring.Component):
         with m.Else():
             m.d.sync += [s1_ready.eq(s1_step == steps - 2), s1_step.eq(s1_step + 1), s1_data.eq(s1_data >> granule)]
 
-        store = m.submodules.store = memory.Memory(shape=8 * self.cfg.row_bytes, depth=self.cfg.kv_rows, init=[])
+        store = m.submodules.store = memory.Memory(shape=granule * self.columns, depth=self.cfg.kv_rows, init=[])
         write_port, read_port = store.write_port(granularity=granule), store.read_port()
         m.d.comb += [
             write_port.addr.eq(s1_row), write_port.en.eq(s1_column),
-            write_port.data.eq(s1_data[:granule].replicate(TN)),
+            write_port.data.eq(s1_data[:granule].replicate(self.columns)),
             read_port.addr.eq(self.row), read_port.en.eq(self.en),
         ]
 

@@ -9,13 +9,14 @@ from hw.memory.row_memory import RowMemory
 class OperandMemory(RowMemory):
     """Operand memory, a :class:`RowMemory` of ``cfg.operand_rows`` rows; a half is a block of 32 bytes and exponent.
 
-    Read clients: 0 operand loader, 1 DMA. Write clients: 0 epilogue, 1 norm, 2 DMA. Datapath, timing, domain and
-    members as there. Reference model: the operand memory of ``golden.iss``.
+    Read clients: operand loader, DMA. Write clients: the epilogue of each cluster, the norm of each cluster, DMA.
+    Datapath, timing, domain and members as there. Reference model: the operand memory of ``golden.iss``.
     """
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
-        super().__init__(rows=cfg.operand_rows, row_shape=OPERAND_ROW, write_shape=OPERAND_WRITE, readers=2, writers=3)
+        super().__init__(rows=cfg.operand_rows, row_shape=OPERAND_ROW, write_shape=OPERAND_WRITE, readers=2,
+                         writers=2 * cfg.clusters + 1, banks=cfg.banks)
 
     def halves(self, word):
         middle = LINE_BITS // 2

@@ -9,13 +9,14 @@ from hw.memory.row_memory import RowMemory
 class ResidualMemory(RowMemory):
     """Residual memory, a :class:`RowMemory` of ``cfg.residual_rows`` rows of 64 bytes; a half is 16 channels.
 
-    Read clients: 0 epilogue, 1 norm, 2 DMA. Write clients: 0 epilogue, 1 DMA. Datapath, timing, domain and members as
-    there. Reference model: the residual memory of ``golden.iss``.
+    Read clients: the epilogue of each cluster, the norm of each cluster, DMA. Write clients: the epilogues, DMA.
+    Datapath, timing, domain and members as there. Reference model: the residual memory of ``golden.iss``.
     """
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
-        super().__init__(rows=cfg.residual_rows, row_shape=LINE_BITS, write_shape=RESIDUAL_WRITE, readers=3, writers=2)
+        super().__init__(rows=cfg.residual_rows, row_shape=LINE_BITS, write_shape=RESIDUAL_WRITE,
+                         readers=2 * cfg.clusters + 1, writers=cfg.clusters + 1, banks=cfg.banks)
 
     def halves(self, word):
         bits = getattr(word, "data", word)  # a write is a structure, a row is its bits

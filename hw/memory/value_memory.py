@@ -4,6 +4,7 @@
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from golden.spec.machine import LANES, TN, MachineConfig
 from hw.interfaces import READ_LATENCY, VALUE_WRITE
@@ -22,10 +23,11 @@ class ValueMemory(wiring.Component):
     II = 1; a read sees writes transferred WRITE_LATENCY or more cycles before. The bytes read a cycle are TN * tk, for
     any number of token lanes. After a reset the write registers sweep zeros through all rows: for SWEEP =
     ``cfg.kv_rows`` cycles no write is accepted, and reads give zeros at once.
-    Domain: tiles below ``cfg.kv_tiles`` (the epilogue refuses others).
+    Domain: tiles below ``cfg.kv_tiles`` (the epilogue refuses others). With fewer ``keys`` than tk it is a bank: a
+    position is then a step and a key of the bank.
     Reference model: the V memory of ``golden.iss``.
 
-    Members: ``i`` In(stream VALUE_WRITE), ``row`` In, ``en`` In, ``o`` Out(TN * tk * 8 bits).
+    Members: ``i`` In(stream VALUE_WRITE), ``row`` In, ``en`` In, ``o`` Out(TN * keys * 8 bits).
     """
 
     LATENCY = READ_LATENCY
@@ -37,16 +39,16 @@ class ValueMemory(wiring.Component):
     en: Signal
     o: Signal
 
-    def __init__(self, cfg: MachineConfig):
-        self.cfg = cfg
+    def __init__(self, cfg: MachineConfig, keys: int | None = None):
+        self.cfg, self.keys = cfg, keys or cfg.tk
         self.SWEEP = cfg.kv_rows
         super().__init__({"i": In(stream.Signature(VALUE_WRITE)), "row": In(range(cfg.kv_rows)), "en": In(1),
-                          "o": Out(8 * cfg.row_bytes)})
+                          "o": Out(8 * TN * self.keys)})
 
     def elaborate(self, platform):
         m = Module()
-        tk = self.cfg.tk
-        key_log2 = (tk - 1).bit_length()
+        tk = self.keys
+        key_log2, step_log2 = exact_log2(tk), exact_log2(self.cfg.steps)
 
         # Write, stage 1: a position is a step and a key within it; select one of the 2 * tk arrays.
         # A reset leaves zeros for all arrays of row 0 there, and the later rows follow.
@@ -55,7 +57,7 @@ class ValueMemory(wiring.Component):
         m.d.comb += self.i.ready.eq(swept)
         with m.If(swept):
             m.d.sync += [
-                s1_row.eq(Cat(self.i.p.position[key_log2:], self.i.p.tile)),
+                s1_row.eq(Cat(self.i.p.position[key_log2:key_log2 + step_log2], self.i.p.tile)),
                 s1_data.eq(self.i.p.data.as_value()),
                 s1_select.eq(self.i.valid << Cat(self.i.p.half, self.i.p.position[:key_log2])),
             ]

@@ -65,12 +65,12 @@ class LogitLoader(wiring.Component):
         with m.If(self.begin):
             m.d.sync += [count.eq(self.finished) for count in opened]
             m.d.sync += [left.eq(self.tokens), some.eq(self.tokens != 0)]
-        m.d.comb += self.i_logits.ready.eq(some & self._room(m, opened))
+        m.d.comb += self.i_logits.ready.eq(some & (self._room(m, opened) | (beat.tile != 0)))
         return m
 
     def _room(self, m, opened) -> Signal:
-        """A cycle late: only a high beat follows a low beat, and needs no slot. At most tm of the tokens in the slots,
-        a group, are incomplete: when all slots are taken some are complete, so a slot becomes free in any case."""
+        """A cycle late: only a high beat follows a low beat, and needs no slot. Later tiles of a token find its slot:
+        they pass when all slots are taken, so the tokens there become complete and a slot becomes free in any case."""
         room, slots = Signal(), logit_slots(self.cfg)
         full = [self._distance(opened[0], self.finished) == SLOTS,
                 *(self._distance(opened[0], done) == slots for done in self.done)]

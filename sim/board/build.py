@@ -28,6 +28,8 @@ SIGN_OF_LIFE = 15
 BUILD_LIMIT = 3600
 UNITS = ("operand", "residual", "key", "value", "epilogue", "norm", "gate", "load_store")
 """Submodules of the machine that traces observe: their memories, and their ``retire`` pulses."""
+BANKED = ("key", "value")
+"""Those whose memories lie in submodules called ``bank0``, ``bank1``, ...; they are known as ``key.bank0``."""
 
 
 class BuildError(RuntimeError):
@@ -51,8 +53,17 @@ def units(text: str) -> dict[str, tuple[str, str]]:
 
     Both are called as the unit is, with a number appended where a wire of the top has that name already.
     """
-    found = re.findall(rf"^  \\?({TOP}\.(\w+)(?:\$\d+)?)\s+\\?(\S+)\s*\(", text, re.MULTILINE)
-    return {unit: (module, f"{TOP}.{instance}") for module, unit, instance in found if unit in UNITS}
+    found = {unit: (module, f"{TOP}.{instance}") for module, unit, instance in _instances(text, TOP) if unit in UNITS}
+    for unit in BANKED:
+        module, path = found.get(unit, ("", ""))
+        found |= {f"{unit}.{bank}": (inner, f"{path}.{instance}") for inner, bank, instance in _instances(text, module)
+                  if bank.startswith("bank")}
+    return found
+
+
+def _instances(text: str, module: str) -> list[tuple[str, str, str]]:
+    """(module, name, instance) of each submodule of ``module`` in the Verilog ``text``."""
+    return re.findall(rf"^  \\?({re.escape(module)}\.(\w+)(?:\$\d+)?)\s+\\?(\S+)\s*\(", text, re.MULTILINE)
 
 
 def _control(text: str) -> str:

@@ -22,6 +22,8 @@ from golden.spec.words import Field
 
 LOGITS = TN // 2
 """Logits that one output tile brings to the gate, each a column of high parts and one of low parts."""
+MAX_BLOCK = 8
+"""Most output tiles of a block: as many as the epilogue has parameter sets."""
 SHIFT2 = Field("shift2", 6, "right shift after the second multiplication")
 
 
@@ -90,6 +92,12 @@ def _contradictions(f, s: ProgramState, pick=choose) -> list:
             f["overlapping"] & (pick(queued(f), pick(s.body, s.slots, 0), f["tokens"]) > 1)]
 
 
+def _tiles_in_ring(f, pick):
+    """Output tiles whose weights the ring holds at the same time."""
+    everything = (f["dst"] == Dest.GATE) | f["retain_weights"] | (f["tiles"] <= f["block"])
+    return pick(everything, f["tiles"], f["block"] + 1)
+
+
 def _ranges(f, s: ProgramState, pick=choose) -> list[AddressRange]:
     sources, results = _count(f, "src_index", s, pick), _count(f, "dst_index", s, pick)
     work, dst = (sources != 0) & (results != 0), f["dst"]
@@ -111,8 +119,9 @@ def _ranges(f, s: ProgramState, pick=choose) -> list[AddressRange]:
         AddressRange(1, Resource.VALUE, when=work & (dst == Dest.VALUE), base=f["dst_row"], steps=f["tiles"] - 1,
                      stride=f["dst_stride"], count=round_down(results - 1, SLICE) + 1, write=True),
         AddressRange(2, Resource.RING, when=f["reuse_weights"] == 0, base=s.held, steps=f["slices"],
-                     stride=pick(to_gate | f["retain_weights"], f["tiles"], 1)),
-        AddressRange(3, Resource.LANE_BUFFER, when=to_gate, steps=rows, stride=pick(f["src_wide"], 2, 1)),
+                     stride=_tiles_in_ring(f, pick)),
+        AddressRange(3, Resource.LANE_BUFFER, when=to_gate | (f["block"] != 0), steps=rows,
+                     stride=pick(f["src_wide"], 2, 1)),
     ]
 
 
@@ -135,7 +144,9 @@ LINEAR = Instruction(
           "lines; its operand are the nine positions around it in a strip of a map whose lines are `pitch` positions "
           "apart, zeros beyond an edge of the map. The strip has a halo of one position on each side without an edge. "
           "Inputs are ordered by map line, operand row of a position, map column, channel: "
-          "`golden.spec.tiling.window_order`.",
+          "`golden.spec.tiling.window_order`. Output tiles are computed in blocks of "
+          "block + 1: a token group's operand is loaded once for all tiles of a block, whose weights are in the ring "
+          "together (dst GATE: all tiles are one block).",
     fields=(
         STREAM, Field("tokens", 12, "how many, for DIRECT"), Field("tiles", 8, "32-channel output tiles"),
         Field("slices", 9, "16-input slices"), Field("src_index", 2, "rows of the operands: Index", codes=Index),
@@ -161,10 +172,11 @@ LINEAR = Instruction(
         Field("width", 10, "with window: positions of a line of results"),
         Field("lines", 8, "with window: lines of results"),
         Field("pitch", 10, "with window: positions from line to line of the operands"),
-        Field("edges", 4, "with window: Edge bits of the operands' strip", codes=Edge)),
+        Field("edges", 4, "with window: Edge bits of the operands' strip", codes=Edge),
+        Field("block", 3, "output tiles of a block, less one; changes no result")),
     limits={"tokens": (0, 4095), "tiles": (1, 255), "slices": (1, 511), "src_index": (0, len(Index) - 1),
             "dst": (0, len(Dest) - 1), "dst_index": (0, len(Index) - 1), "shift1": (0, 47), "shift2": (0, 40),
             "activation": (0, len(BY_CODE) - 1), "act_shift": (0, ACT_SHIFT_MAX),
-            "window": (0, 14)},
+            "window": (0, 14), "block": (0, MAX_BLOCK - 1)},
     extents=_extents, products=_products, totals=_totals, contradictions=_contradictions, ranges=_ranges,
     changes=_changes, queues=lambda f: (READS_QUEUES,) if queued(f) else (), stream=_stream)

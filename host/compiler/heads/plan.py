@@ -16,7 +16,7 @@ from golden.spec.tiling import ceil_div, linear_lines
 from host.compiler.heads.shape import Conv, HeadShape
 from host.compiler.heads.strips import Cuts, Job, jobs, tile_step
 from host.ir.nodes import NotFitting
-from host.performance.cycles import linear_pass
+from host.performance.cycles import best_block, linear_pass
 
 LINE_PRICE = 48
 """Cycles that a line through the bus may cost: a percent of a full head's cycles for a percent of its lines."""
@@ -220,12 +220,18 @@ def _slots(level: Level, machine: MachineConfig) -> int:
     return max(slots, 0)
 
 
+def _group_cycles(machine: MachineConfig, fields: dict) -> int:
+    """Cycles of a token group of a LINEAR, in the best blocks of tiles."""
+    return linear_pass(machine, fields | {"block": best_block(machine, fields)})
+
+
 def _level_price(level: Level, shape: HeadShape, room: Room) -> float:
     """Cycles of the array and those it stands still, lines besides weights once, instructions."""
     conv, m, bands, tiles = level.conv, room.machine, level.bands, level.tiles
     count = instructions = bands.count * tiles.count
-    cycles = count * DRAIN + conv.height * conv.tiles * linear_pass(
-        m, {"slices": conv.slices, "src_wide": conv.planes == 2, "window": conv.rows, "dst": Dest.UNSIGNED8}) * sum(
+    cycles = count * DRAIN + conv.height * _group_cycles(
+        m, {"tiles": conv.tiles, "slices": conv.slices, "src_wide": conv.planes == 2, "window": conv.rows,
+            "dst": Dest.UNSIGNED8}) * sum(
         ceil_div(width, m.tm) * n for width, n in tiles.parts.items())
     parameters, weights, moved = conv.tiles * PARAM_LINES, linear_lines(conv.tiles, conv.slices), 0
     twice = (conv.source[0] - 2) // (level.slots - 1) if level.slots < conv.source[0] else 0
@@ -245,8 +251,9 @@ def _level_price(level: Level, shape: HeadShape, room: Room) -> float:
     if level.result is Fate.CONSUMED:
         groups = sum(ceil_div(lines * width, m.tm) * n * k for lines, n in bands.parts.items()
                      for width, k in tiles.parts.items())
-        cycles += count * DRAIN + groups * shape.last_tiles * linear_pass(
-            m, {"slices": shape.last_slices, "src_wide": shape.last_wide, "dst": Dest.RESIDUAL})
+        cycles += count * DRAIN + groups * _group_cycles(
+            m, {"tiles": shape.last_tiles, "slices": shape.last_slices, "src_wide": shape.last_wide,
+                "dst": Dest.RESIDUAL})
         parameters += shape.last_tiles * PARAM_LINES
         weights += linear_lines(shape.last_tiles, shape.last_slices)
         instructions += count + ceil_div(count, level.group)

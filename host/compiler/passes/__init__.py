@@ -11,11 +11,12 @@ from golden.spec.machine import MachineConfig
 from host.compiler.passes.early_routing import early_routing
 from host.compiler.passes.retain_weights import retain_weights
 from host.compiler.passes.software_pipelining import software_pipelining
+from host.compiler.passes.tile_blocks import tile_blocks
 from host.ir.nodes import Node
 
 Pass = Callable[[list[Node], MachineConfig], list[Node]]
 
-PASSES: tuple[Pass, ...] = (early_routing, software_pipelining, retain_weights)
+PASSES: tuple[Pass, ...] = (tile_blocks, early_routing, software_pipelining, retain_weights)
 """All passes, in the order in which they run."""
 CUTTING = (early_routing, software_pipelining)
 """Passes that need more instructions or memory; where there are too few, the first of them is left out first."""

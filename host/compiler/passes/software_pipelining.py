@@ -85,11 +85,12 @@ def _after_linear(linear: Node, norm: Node, machine: MachineConfig) -> list[Node
         return [norm_part(norm, 0, a), linear, norm_part(norm, a, fed)]
     if fed != tokens:
         return [linear, norm]
-    one, restart, cycles = linear_pass(machine, linear.fields), _restart(machine), partial(_norm_cycles, norm, machine)
+    restart, cycles = _restart(machine), partial(_norm_cycles, norm, machine)
     best, cut = LEAST_GAIN, None
     for last in range(1, linear.fields["tiles"] + 1):
+        one = linear_pass(machine, linear.fields, last)
         for a in range(machine.tm, tokens, machine.tm):
-            work = last * ceil((tokens - a) / machine.tm) * one
+            work = ceil((tokens - a) / machine.tm) * one
             exposed = max(work + restart, cycles(a)) - work + cycles(tokens - a)
             lines = lines_again(last, linear.fields["slices"], machine)
             gain = cycles(tokens) - exposed - _line_cost(machine) * lines
@@ -109,7 +110,7 @@ def _before_linear(norm: Node, linear: Node, machine: MachineConfig) -> list[Nod
     cycles = partial(_norm_cycles, norm, machine)
     best, cut = LEAST_GAIN, 0
     for a in range(machine.tm, tokens, machine.tm):
-        work = whole * ceil(a / machine.tm) * one
+        work = ceil(a / machine.tm) * one
         exposed = cycles(a) + max(0, cycles(tokens - a) - work) + _restart(machine) // 2
         gain = cycles(tokens) - exposed - _line_cost(machine) * lines
         if gain > best:

@@ -57,8 +57,9 @@ class Epilogue(wiring.Component):
     are not written and ``fault`` pulses with RANGE_LOCAL. A GATE context's ``tile`` is below 4.
     Reference model: ``golden.ops.epilogue``.
 
-    Members: as in hw/README.md; ``idle`` is high when the unit is empty, no context or beat waits at the inputs, and
-    every write is in its memory.
+    Members: as in hw/README.md; ``ended`` Out: ready to retire an instruction, which waits for ``hold`` In to fall (of
+    the other clusters one is not ready), and what follows with it; ``idle`` is high when the unit is empty, no context
+    or beat waits at the inputs, and every write is in its memory.
     """
 
     QUEUE_DEPTH = 32
@@ -78,6 +79,8 @@ class Epilogue(wiring.Component):
     o_score: stream.Interface
     idle: Signal
     retire: Signal
+    ended: Signal
+    hold: Signal
     fault: Signal
     fault_code: Signal
 
@@ -99,7 +102,7 @@ class Epilogue(wiring.Component):
             "o_residual": Out(stream.Signature(RESIDUAL_WRITE)), "o_operand": Out(stream.Signature(OPERAND_WRITE)),
             "o_key": Out(stream.Signature(KEY_WRITE)), "o_value": Out(stream.Signature(VALUE_WRITE)),
             "o_gate": Out(stream.Signature(GATE_BEAT)), "o_score": Out(stream.Signature(score_beat(cfg))),
-            "idle": Out(1), "retire": Out(1), "fault": Out(1), "fault_code": Out(8),
+            "idle": Out(1), "retire": Out(1), "ended": Out(1), "hold": In(1), "fault": Out(1), "fault_code": Out(8),
         })
 
     def elaborate(self, platform):
@@ -238,5 +241,6 @@ class Epilogue(wiring.Component):
         connect(m, queue.o, back.i)
         for name in ("o_residual_read", "o_residual", "o_operand", "o_key", "o_value"):
             connect(m, getattr(back, name), flipped(getattr(self, name)))
-        m.d.comb += [back.i_residual_row.eq(self.i_residual_row), self.retire.eq(back.retire)]
+        m.d.comb += [back.i_residual_row.eq(self.i_residual_row), self.retire.eq(back.retire),
+                     self.ended.eq(back.ended), back.others.eq(self.hold)]
         return back, held

@@ -5,11 +5,12 @@ from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.spec.instructions.linear import MAX_BLOCK
 from golden.spec.machine import LANES, LINE, PARAM_BYTES, PARAM_LINES, PARAMS, TN, MachineConfig
 from hw.interfaces import LINE_BITS, Route, tile_context
 from hw.shapes import struct_of_record
 
-SLOTS = 4
+SLOTS = MAX_BLOCK
 HALVES = TN // LANES
 HALF_LINES = PARAM_LINES // HALVES
 EARLY = struct_of_record(PARAMS[:2])
@@ -25,7 +26,7 @@ class EpilogueParams(wiring.Component):
 
         i_context -> [ held context ] -> o_context
                           | load, slot free
-        i_param ----> [ line n ] -> 3 memories x (early bytes | late bytes), 8 entries: slot, half
+        i_param ----> [ line n ] -> 3 memories x (early bytes | late bytes); entries: slot, half
                                         early_slot, early_half -> [ ] -> early      16 x (bias, multiplier)
                                         late_slot, late_half ---> [ ] -> late       16 x (gain, offset)
 

@@ -50,7 +50,8 @@ class WriteBack(wiring.Component):
     Reference model: the writes of ``golden.iss``.
 
     Members: ``i`` In(stream FINISHED); ``o_*`` as in hw/README.md; ``hold`` In: do not retire yet (the gate's beats are
-    still in flight); ``retire`` Out; ``idle`` Out: empty; ``moved`` Out: a write was accepted in this cycle.
+    still in flight); ``ended`` Out: ready to retire; ``others`` In: another cluster is not; ``retire`` Out; ``idle``
+    Out: empty; ``moved`` Out: a write was accepted in this cycle.
     """
 
     LATENCY = 1
@@ -64,6 +65,8 @@ class WriteBack(wiring.Component):
     o_key: stream.Interface
     o_value: stream.Interface
     hold: Signal
+    ended: Signal
+    others: Signal
     retire: Signal
     idle: Signal
     moved: Signal
@@ -74,8 +77,8 @@ class WriteBack(wiring.Component):
             "i": In(stream.Signature(FINISHED)), "o_residual_read": Out(stream.Signature(ROW_BITS)),
             "i_residual_row": In(LINE_BITS), "o_residual": Out(stream.Signature(RESIDUAL_WRITE)),
             "o_operand": Out(stream.Signature(OPERAND_WRITE)), "o_key": Out(stream.Signature(KEY_WRITE)),
-            "o_value": Out(stream.Signature(VALUE_WRITE)), "hold": In(1), "retire": Out(1), "idle": Out(1),
-            "moved": Out(1),
+            "o_value": Out(stream.Signature(VALUE_WRITE)), "hold": In(1), "ended": Out(1), "others": In(1),
+            "retire": Out(1), "idle": Out(1), "moved": Out(1),
         })
 
     def elaborate(self, platform):
@@ -150,7 +153,7 @@ class WriteBack(wiring.Component):
         m.d.comb += [
             quiet.eq(residual.idle & ~(self.o_operand.valid | low_full | self.o_key.valid | self.o_value.valid)),
             self.idle.eq(quiet & ~retiring), self.moved.eq(Cat(port.valid & port.ready for port in outputs).any()),
-            self.retire.eq(retiring & quiet & ~self.hold),
+            self.ended.eq(retiring & quiet & ~self.hold), self.retire.eq(self.ended & ~self.others),
         ]
         with m.If(self.i.valid & self.i.ready & entry.end):
             m.d.sync += retiring.eq(1)

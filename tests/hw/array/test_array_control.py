@@ -12,9 +12,10 @@ import pytest
 from golden.iss import execute
 from golden.iss.memories import Memories
 from golden.spec.activations import ACT_SHIFT_MAX, BY_CODE
+from golden.spec.instructions.linear import MAX_BLOCK
 from golden.spec.isa import Dest, Index, Opcode, decode, encode
-from golden.spec.machine import NANO, TN, MachineConfig
-from golden.spec.tiling import ceil_div, window_slices
+from golden.spec.machine import LINE, NANO, TN, MachineConfig
+from golden.spec.tiling import SLICES_PER_ROW, ceil_div, window_slices
 from hw.array.array_control import ArrayControl
 from sim.runner import run_bench
 from sim.streams import bursts, half, reset, seeded, start
@@ -25,15 +26,18 @@ CONFIGS = {
     "nano": NANO,
     "wide": dataclasses.replace(NANO, name="wide", tm=4, tk=16, lane_rows=16, ring_lines=2048, kv_tiles=64),
     "tall": dataclasses.replace(NANO, name="tall", tm=8, tk=4),
+    "large": dataclasses.replace(NANO, name="large", tm=16, tk=16, lane_rows=16, ring_lines=2048, kv_tiles=64),
 }
 CFG: MachineConfig = CONFIGS[os.environ.get("ARRAY_CFG", "nano")]
 
 
 @pytest.mark.parametrize("config", list(CONFIGS))
 def test_array_control(config):
-    some = ["programs_match_the_loops", "windows_have_no_bubble", "key_and_value_bytes_do_not_grow_with_lanes"]
+    some = ["programs_match_the_loops", "blocks_hide_the_loading_of_operands",
+            "key_and_value_bytes_do_not_grow_with_lanes"]
+    more = {"tall": ["windows_have_no_bubble"], "large": ["programs_match_under_stalls", "retained_weights_are_reused"]}
     run_bench(ArrayControl(CONFIGS[config]), module=__name__, name=f"array_control-{config}",
-              tests=some if config == "tall" else None, env={"ARRAY_CFG": config})
+              tests=some + more[config] if config in more else None, env={"ARRAY_CFG": config})
 
 
 @pytest.mark.parametrize("edges", range(16))
@@ -64,22 +68,31 @@ def linear(**fields) -> dict:
 def random_window(rng, **fields) -> dict:
     """A convolution of a small strip; ``fields`` are given, the others at random."""
     wide = int(rng.random() < 0.3)
-    f = {"window": rng.choice([1, 1, 1, 2, 3, 4]), "width": rng.randint(1, 2 * CFG.tm + 1), "lines": rng.randint(1, 2),
-         "pitch": rng.randrange(1024), "edges": rng.randrange(16), "src_row": rng.randrange(1 << 16),
-         "src_stride": rng.randrange(256), "src_plane": rng.randrange(256), "src_wide": wide,
+    f = {"window": rng.choice([1, 1, 1, 2, 3, 4]), "width": rng.choice([CFG.tm, rng.randint(1, 2 * CFG.tm + 1)]),
+         "lines": rng.randint(1, 2), "pitch": rng.randrange(1024), "edges": rng.randrange(16),
+         "src_row": rng.randrange(1 << 16), "src_stride": rng.randrange(256), "src_plane": rng.randrange(256),
+         "src_wide": wide,
          "src_unsigned": int(not wide and rng.random() < 0.7), "tiles": rng.randint(1, 2),
          "dst": rng.choice([Dest.UNSIGNED8, Dest.UNSIGNED8, Dest.OPERAND16, Dest.RESIDUAL, Dest.VALUE]),
          "dst_row": rng.randrange(1 << 16), "dst_stride": rng.randrange(256), "dst_plane": rng.randrange(256)} | fields
     while window_slices(f["window"]) > CFG.ring_rows // CFG.steps:  # a tile's weights fit the ring
         f["window"] -= 1
+    f |= random_block(rng, f | {"slices": window_slices(f["window"])})
     return linear(**f, tokens=f["width"] * f["lines"], slices=window_slices(f["window"]))
+
+
+def random_block(rng, f: dict) -> dict:
+    """Any size of a block of output tiles for which ring and lane buffers have room."""
+    rows = ceil_div(f["slices"], SLICES_PER_ROW) * (1 + f["src_wide"])
+    return {"block": rng.choice([block for block in range(MAX_BLOCK) if block == 0 or (
+        rows <= 2 * CFG.lane_rows and min(f["tiles"], block + 1) * f["slices"] * CFG.steps <= CFG.ring_rows)])}
 
 
 def random_linear(rng, tb: Testbench) -> dict:
     dst = rng.choice(list(Dest))
     wide = rng.random() < 0.4
     fields = {
-        "tokens": max(0, rng.randint(-1, 3 * CFG.tm + 1)), "tiles": rng.randint(1, 3),
+        "tokens": max(0, rng.randint(-1, 3 * CFG.tm + 1)), "tiles": rng.choice([1, 2, 3, 4, 5, 9]),
         "slices": rng.choice([1, 2, 3, 4, 5, 8, 9]),
         "src_row": rng.randrange(1 << 16), "src_stride": rng.randrange(256), "src_plane": rng.randrange(256),
         "src_wide": wide, "src_unsigned": not wide and rng.random() < 0.3, "dst": dst,
@@ -89,6 +102,9 @@ def random_linear(rng, tb: Testbench) -> dict:
         "shift1": rng.randint(0, 47), "shift2": rng.randint(0, 40), "act_shift": rng.randint(0, ACT_SHIFT_MAX)}
     expert = rng.randrange(64)
     fields["gate_weight"] = 0
+    if dst == Dest.GATE:
+        fields["tiles"] = min(fields["tiles"], 3)
+    fields |= random_block(rng, fields)
     if dst in (Dest.RESIDUAL, Dest.OPERAND8, Dest.OPERAND16) and rng.random() < 0.6:
         count = rng.randint(1, 2 * CFG.tm + 1)
         tb.queues[expert] = [(rng.randrange(4096), rng.randrange(1 << 16)) for _ in range(count)]
@@ -155,6 +171,18 @@ async def linear_after_linear_has_no_bubble(dut):
     assert gaps(got) == 0, f"{gaps(got)} bubbles in {len(got.beats)} beats; {got.counts}"
     assert not got.counts["wait_weights"] and not got.counts["wait_drain"], got.counts
     assert got.beats[0][0] == ArrayControl(CFG).LATENCY, f"The first beat came after {got.beats[0][0]} cycles."
+
+
+@cocotb.test()
+async def blocks_hide_the_loading_of_operands(dut):
+    """Tiles of a block share a group's operand rows: with blocks of tm * tk / 64 tiles no beat waits for a row."""
+    await start(dut)
+    tiles = max(1, CFG.tm * CFG.tk // LINE)
+    shape = {"tokens": 3 * CFG.tm, "slices": 4, "src_row": 5, "src_stride": 3, "dst": Dest.RESIDUAL, "dst_stride": 8}
+    got = await run(dut, [linear(**shape, tiles=2 * tiles, block=tiles - 1), linear(**shape, tiles=7, block=6)],
+                    Manners(release=(2, 2)))
+    assert gaps(got) == 0, f"{gaps(got)} bubbles in {len(got.beats)} beats; {got.counts}"
+    assert got.loads == 3 * CFG.tm * 3
 
 
 @cocotb.test()
@@ -238,14 +266,17 @@ async def retained_weights_are_reused(dut):
                 i = rng.randrange(len(held))
                 slices, tiles = held[i]
                 issues.append(linear(**shape, slices=slices, tiles=tiles, reuse_weights=1, reuse_offset=begin[i],
-                                     retain_weights=hold))
+                                     retain_weights=hold, block=rng.randrange(MAX_BLOCK)))
                 held = held if hold else held[i + 1:]
             else:
                 slices, tiles = rng.randint(1, 3), rng.randint(1, 3)
                 hold = int(hold and begin[-1] + 2 * slices * tiles <= most)
                 if not hold and begin[-1] + slices * tiles > most:
                     continue
-                issues.append(linear(**shape, slices=slices, tiles=tiles, retain_weights=hold))
+                block = rng.randrange(MAX_BLOCK)
+                if begin[-1] + slices * tiles > most:
+                    block = 0
+                issues.append(linear(**shape, slices=slices, tiles=tiles, retain_weights=hold, block=block))
                 held = [*held, (slices, tiles)] if hold else []
         got = await run(dut, issues, manners, Testbench(CFG, 40 + n), salt=f"held{n}")
         words = [decode(issue["word"])[1] for issue in issues]

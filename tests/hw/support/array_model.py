@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from golden.spec import isa
+from golden.spec.instructions.linear import MAX_BLOCK
 from golden.spec.isa import Dest, Edge, Index, Opcode
 from golden.spec.machine import LINE, SCORES_AHEAD, SLICE, TN, MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW, WINDOW, ceil_div
@@ -134,7 +135,9 @@ class Loops:
         groups = groups_of(f, count, cfg.tm)
         tile_rows = f["slices"] * cfg.steps
         first_row = self.ring + (f["reuse_offset"] * cfg.steps if f["reuse_weights"] else self.held)
-        passes = 1 if gate else f["tiles"]
+        block = f["tiles"] if gate else f["block"] + 1
+        blocks = [range(first, min(first + block, f["tiles"])) for first in range(0, f["tiles"], block)]
+        passes = len(blocks)
         if named:
             self.traversals += [issue["expert"]] * passes
             self.entries += [{"token": t, "weight": w, "last": int(n == len(entries) - 1)}
@@ -169,20 +172,16 @@ class Loops:
                       "token": entries[i][0] if f["dst_index"] == Index.QUEUE_TOKEN else i,
                       **({"multiplier": entries[i][1]} if named else {})} for i in group]
             self.contexts.append({
-                "route": f["dst"], "tile": tile, "slot": tile & (3 if gate else 1), "load": int(group.start == 0),
+                "route": f["dst"], "tile": tile, "slot": tile % MAX_BLOCK, "load": int(group.start == 0),
                 "divide": 0, "final": 0, "base": f["dst_row"] & 1023,
                 "pitch": f["dst_plane"] if f["dst"] == Dest.OPERAND16 else f["dst_stride"],
                 **{name: f[name] for name in ("activation", "affine", "gate_weight", "accumulate", "shift1", "shift2",
                                               "act_shift")},
                 "lanes": lanes})
 
-        if gate:
+        for tiles in blocks:
             for group in groups:
-                for tile in range(f["tiles"]):
-                    one(tile, group)
-        else:
-            for tile in range(f["tiles"]):
-                for group in groups:
+                for tile in tiles:
                     one(tile, group)
         end = first_row + tile_rows * f["tiles"] - self.ring
         if f["retain_weights"]:
@@ -190,8 +189,8 @@ class Loops:
         elif gate or keeps:
             self.release(end)
         else:
-            for tile in range(f["tiles"]):
-                self.release(first_row + tile_rows * (tile + 1) - self.ring)
+            for tiles in blocks:
+                self.release(first_row + tile_rows * tiles.stop - self.ring)
 
     def release(self, rows: int) -> None:
         self.releases.append(rows)

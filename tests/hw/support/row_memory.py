@@ -6,6 +6,7 @@ import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from golden.spec.status import Status
+from golden.spec.tiling import bank_of_row
 from hw.interfaces import READ_LATENCY
 from hw.memory.row_memory import BLOCK_ROWS
 from sim.payload import pack, unpack
@@ -28,7 +29,7 @@ class Clients:
         self.sweeping, self.waits = sweeping, {}
         self.model = {} if model is None else model  # (row, half) -> (data, exponent); zeros where nothing was written
         self.served = {"read": [0] * len(self.readers), "write": [0] * len(self.writers)}
-        self.faults = self.compared = self.collisions = self.zeros = self.waited = 0
+        self.faults = self.compared = self.collisions = self.zeros = self.waited = self.at_once = 0
 
     def _ports(self, name: str) -> list:
         count = 0
@@ -41,16 +42,27 @@ class Clients:
             getattr(self.dut, f"{port}__valid").value = int(self.rng.random() < self.rate)
             getattr(self.dut, f"{port}__payload").value = payload
 
-    def _granted(self, ports: list[str]) -> int | None:
-        """The one client served in this cycle, after checking that it is the first that asked."""
-        asked = [n for n, port in enumerate(ports) if int(getattr(self.dut, f"{port}__valid").value)]
-        granted = [n for n in asked if int(getattr(self.dut, f"{ports[n]}__ready").value)]
-        closed = self.sweeping and not granted and ports == self.writers
-        self.waited += closed and bool(asked)
-        assert granted == asked[:1] or closed, f"{ports[0][:-3]}: clients {asked} asked, {granted} were served"
-        if self.sweeping:
-            self.waits |= {port: n in asked and n not in granted for n, port in enumerate(ports)}
-        return granted[0] if granted else None
+    def _row(self, port: str) -> int:
+        bits = int(getattr(self.dut, f"{port}__payload").value)
+        return bits if port in self.readers else unpack(self.write_shape, bits)["row"]
+
+    def _granted(self, ports: list[str]) -> list[int]:
+        """The clients served in this cycle, after checking that each is the first that asked for its bank."""
+        by_bank = {}
+        for n, port in enumerate(ports):
+            if int(getattr(self.dut, f"{port}__valid").value):
+                by_bank.setdefault(bank_of_row(self._row(port), self.unit.banks), []).append(n)
+        served = []
+        for asked in by_bank.values():
+            granted = [n for n in asked if int(getattr(self.dut, f"{ports[n]}__ready").value)]
+            closed = self.sweeping and not granted and ports == self.writers
+            self.waited += closed
+            assert granted == asked[:1] or closed, f"{ports[0][:-3]}: clients {asked} asked, {granted} were served"
+            if self.sweeping:
+                self.waits |= {ports[n]: n not in granted for n in asked}
+            served += granted
+        self.at_once = max(self.at_once, len(served))
+        return served
 
     def _word(self, bits: int) -> list:
         return self._halves(unpack(self.row_shape, bits) if self.row_shape else {"data": bits})
@@ -88,9 +100,9 @@ class Clients:
             for entry in [entry for entry in pending if entry[0] <= cycle - self.unit.WRITE_LATENCY]:
                 pending.remove(entry)
                 self.model |= entry[1]
-            reader, writer = self._granted(self.readers), self._granted(self.writers)
-            if reader is not None:
-                row = int(getattr(dut, f"{self.readers[reader]}__payload").value)
+            readers, writers = self._granted(self.readers), self._granted(self.writers)
+            for reader in readers:
+                row = self._row(self.readers[reader])
                 self.served["read"][reader] += 1
                 if row >= self.unit.rows:
                     fault_at.add(cycle)
@@ -100,7 +112,7 @@ class Clients:
                     self.collisions += len(unknown)
                     word = [None if half in unknown else self.model.get((row, half), (0, 0)) for half in range(2)]
                     answers.append((cycle + READ_LATENCY, reader, word))
-            if writer is not None:
+            for writer in writers:
                 value = unpack(self.write_shape, int(getattr(dut, f"{self.writers[writer]}__payload").value))
                 self.served["write"][writer] += 1
                 if value["row"] >= self.unit.rows:
@@ -125,11 +137,11 @@ async def random_clients(dut, unit, write_shape, row_shape) -> None:
         clients = Clients(dut, unit, write_shape, row_shape, rows=rows, rate=rate, model=model)
         await clients.run(count)
         cocotb.log.info("served %s, compared %d halves, %d faults", clients.served, clients.compared, clients.faults)
-        assert clients.compared > 50 and clients.collisions > 5
+        assert clients.compared > 50 and clients.collisions > 5 and (clients.at_once > 1) == (unit.banks > 1)
         assert (clients.faults > 20) == (rows != few)
         if rate < 1:
             assert all(all(counts) for counts in clients.served.values()), f"a client never came: {clients.served}"
-        else:  # one row a cycle, and all of it to client 0
+        elif unit.banks == 1:  # one row a cycle, and all of it to client 0
             assert clients.served["read"][0] == clients.served["write"][0] == count
 
 
