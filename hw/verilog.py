@@ -6,7 +6,7 @@ import re
 import warnings
 from pathlib import Path
 
-from amaranth.back import verilog
+from amaranth.back import rtlil, verilog
 from amaranth.hdl import UnusedElaboratable
 
 from golden.spec.machine import MACHINES, MachineConfig
@@ -94,9 +94,19 @@ def plain_names(text: str) -> str:
     return re.sub(r"\\\S*\[\d+\]\S*(?=\s)", lambda name: name[0].replace("[", "_").replace("]", ""), text)
 
 
+_ZEROS = re.compile(r"\n  cell \$meminit_v2 (?:.*\n)+?    connect \\DATA \d+'0+\n  end\n")
+
+
+def without_zeros(il: str) -> str:
+    """RTLIL without the initial zeros of memories: no result depends on them, UltraRAM has none, and writing them takes
+    most of the lines and of the time of an export."""
+    return _ZEROS.sub("\n", il)
+
+
 def shipped_verilog(cfg: MachineConfig) -> str:
     """Verilog-2001 of the accelerator; its top module is ``edge_moe``."""
-    core = verilog.convert(Accelerator(cfg), name=f"{NAME}_core", emit_src=False, strip_internal_attrs=True)
+    il = without_zeros(rtlil.convert(Accelerator(cfg), name=f"{NAME}_core", emit_src=False))
+    core = verilog._convert_rtlil_text(il, strip_internal_attrs=True)  # private: amaranth is pinned
     return f"{_HEAD}{wrapper(cfg)}\n{wake_constants(plain_names(core))}"
 
 

@@ -60,20 +60,19 @@ class Memories:
         return np.concatenate([self._rows(memory, rows)[:, :2 * LANES] for memory in self._residual], axis=1)
 
     def key(self, rows: np.ndarray) -> np.ndarray:
-        return _joined([bank[rows] for bank in self._key], KeyBanks(self._config))
+        return self._joined([bank[rows] for bank in self._key], KeyBanks)
 
     def value(self, rows: np.ndarray) -> np.ndarray:
         banks = []
         for bank in self._value:
             keys = [np.concatenate([memory[rows][:, :LANES] for memory in halves], axis=1) for halves in bank]
             banks.append(np.stack(keys, axis=2).reshape(len(rows), -1))
-        return _joined(banks, ValueBanks(self._config))
+        return self._joined(banks, ValueBanks)
 
-
-def _joined(banks: list[np.ndarray], memory: BankedMemory) -> np.ndarray:
-    """Rows of a memory whose bytes are spread over ``banks``."""
-    places = [memory.byte_of(byte) for byte in range(memory.cfg.row_bytes)]
-    return np.stack([banks[bank][:, place] for bank, place in places], axis=1)
+    def _joined(self, banks: list[np.ndarray], memory: type[BankedMemory]) -> np.ndarray:
+        """Rows of a memory whose bytes are spread over ``banks``."""
+        places = [memory.byte_of(self._config, byte) for byte in range(self._config.row_bytes)]
+        return np.stack([banks[bank][:, place] for bank, place in places], axis=1)
 
 
 @dataclass

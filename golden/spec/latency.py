@@ -44,7 +44,10 @@ def unit_latencies(m: MachineConfig) -> UnitLatencies:
     more = m.serialization - 1
     trees = int(log2(TN // m.serialization)) + (more > 0)
     """Sum trees of the norm, and the choice of a part."""
+    split = 3 if m.clusters > 1 else 0
+    """Of a NORM into a part for each cluster."""
     return UnitLatencies(
         fetch=6, sequencer=2, activity=3, control=19 + 2 * (m.tm - 2), array=6 + int(log2(m.tk)),
-        epilogue=24 + 3 * more, residual=30 + 3 * more, norm=68 + trees + more, softmax=39 + int(log2(m.lanes)) + more,
+        epilogue=24 + 3 * more, residual=30 + 3 * more, norm=68 + trees + more + split,
+        softmax=39 + int(log2(m.lanes)) + more,
         gate=51, load_store=3, upsample=9, engine=13)

@@ -78,7 +78,8 @@ class MachineConfig:
     softmax row may have; ``program_depth`` instructions; ``queue_depth`` (token, expert) pairs. ``serialization``:
     cycles that LANES values take in layer norm, epilogue and softmax (1, 2, 4 or 8); a larger factor makes these
     units smaller, for arrays whose tiles take that long anyway. Clusters work on different tokens with the same
-    weights, keys and values, so the bytes of these that are read a cycle do not grow with them.
+    weights, keys and values, so the bytes of these that are read a cycle do not grow with them. ``uram``: the weight
+    ring, the operand and the residual memory are UltraRAM, where a device has it.
     """
 
     name: str
@@ -96,6 +97,7 @@ class MachineConfig:
     queue_depth: int
     serialization: int = 1
     clusters: int = 1
+    uram: bool = False
 
     def __post_init__(self):
         require(self.tm in (2, 4, 8, 16), f"tm must be 2, 4, 8 or 16, not {self.tm}.")
@@ -184,7 +186,10 @@ SMALL = MachineConfig(
 ZCU102 = MachineConfig(
     name="zcu102", tm=4, tk=16, ports=4, ring_lines=16384, param_lines=512, operand_rows=6144, residual_rows=4096,
     kv_tiles=512, lane_rows=64, max_keys=256, program_depth=512, queue_depth=1024)
+KV260 = MachineConfig(
+    name="kv260", tm=4, tk=8, ports=4, ring_lines=16384, param_lines=256, operand_rows=4096, residual_rows=4096,
+    kv_tiles=256, lane_rows=32, max_keys=256, program_depth=512, queue_depth=512, uram=True)
 U280 = MachineConfig(
-    name="u280", tm=8, tk=16, ports=4, ring_lines=32768, param_lines=1024, operand_rows=65536, residual_rows=16384,
-    kv_tiles=1024, lane_rows=64, max_keys=2048, program_depth=1024, queue_depth=8192)
-MACHINES = {machine.name: machine for machine in (NANO, SMALL, ZCU102, U280)}
+    name="u280", tm=16, tk=16, ports=4, ring_lines=32768, param_lines=1024, operand_rows=65536, residual_rows=16384,
+    kv_tiles=1024, lane_rows=64, max_keys=2048, program_depth=1024, queue_depth=8192, clusters=4, uram=True)
+MACHINES = {machine.name: machine for machine in (NANO, SMALL, KV260, ZCU102, U280)}

@@ -49,7 +49,8 @@ class BankedMemory(wiring.Component):
         super().__init__({"i": In(stream.Signature(shape)).array(cfg.clusters), "row": In(range(cfg.kv_rows)),
                           "en": In(1), "o": Out(8 * cfg.row_bytes)})
 
-    def bank_bits(self) -> tuple[int, int]:
+    @staticmethod
+    def bank_bits(cfg: MachineConfig) -> tuple[int, int]:
         """Where in a key's number that of its bank begins, and how many bits it has."""
         raise NotImplementedError
 
@@ -61,13 +62,14 @@ class BankedMemory(wiring.Component):
         """The key of a write."""
         raise NotImplementedError
 
-    def byte_of(self, byte: int) -> tuple[int, int]:
+    @classmethod
+    def byte_of(cls, cfg: MachineConfig, byte: int) -> tuple[int, int]:
         """The bank of a byte of a row, and its place in the bank's row."""
         raise NotImplementedError
 
     def elaborate(self, platform):
         m = Module()
-        banks, (low, bits) = self.banks(), self.bank_bits()
+        banks, (low, bits) = self.banks(), self.bank_bits(self.cfg)
         crossbar = m.submodules.crossbar = Crossbar(
             self.shape, len(self.i), len(banks), lambda write: split(self.key(write), low, bits)[0])
         for n, (client, bank, port) in enumerate(zip(self.i, banks, crossbar.o, strict=True)):
@@ -76,7 +78,7 @@ class BankedMemory(wiring.Component):
             m.d.comb += [bank.i.valid.eq(port.valid), port.ready.eq(bank.i.ready), bank.i.p.eq(port.p),
                          self.key(bank.i.p).eq(split(self.key(port.p), low, bits)[1]),
                          bank.row.eq(self.row), bank.en.eq(self.en)]
-        places = [self.byte_of(byte) for byte in range(self.cfg.row_bytes)]
+        places = [self.byte_of(self.cfg, byte) for byte in range(self.cfg.row_bytes)]
         m.d.comb += self.o.eq(Cat(banks[bank].o.word_select(place, 8) for bank, place in places))
         return m
 
@@ -87,8 +89,9 @@ class KeyBanks(BankedMemory):
     def __init__(self, cfg: MachineConfig):
         super().__init__(cfg, KEY_WRITE)
 
-    def bank_bits(self) -> tuple[int, int]:
-        return exact_log2(self.cfg.cluster.tm), exact_log2(self.cfg.clusters)
+    @staticmethod
+    def bank_bits(cfg: MachineConfig) -> tuple[int, int]:
+        return exact_log2(cfg.cluster.tm), exact_log2(cfg.clusters)
 
     def banks(self) -> list[KeyMemory]:
         return [KeyMemory(self.cfg, TN // self.cfg.clusters) for _ in range(self.cfg.clusters)]
@@ -96,10 +99,11 @@ class KeyBanks(BankedMemory):
     def key(self, write):
         return write.column
 
-    def byte_of(self, byte: int) -> tuple[int, int]:
-        key, channel = divmod(byte, self.cfg.tk)
-        bank, place = place_of(key, *self.bank_bits())
-        return bank, place * self.cfg.tk + channel
+    @classmethod
+    def byte_of(cls, cfg: MachineConfig, byte: int) -> tuple[int, int]:
+        key, channel = divmod(byte, cfg.tk)
+        bank, place = place_of(key, *cls.bank_bits(cfg))
+        return bank, place * cfg.tk + channel
 
 
 class ValueBanks(BankedMemory):
@@ -108,9 +112,10 @@ class ValueBanks(BankedMemory):
     def __init__(self, cfg: MachineConfig):
         super().__init__(cfg, VALUE_WRITE)
 
-    def bank_bits(self) -> tuple[int, int]:
-        bits = exact_log2(self.cfg.clusters)
-        return min(exact_log2(self.cfg.cluster.tm), exact_log2(self.cfg.tk) - bits), bits
+    @staticmethod
+    def bank_bits(cfg: MachineConfig) -> tuple[int, int]:
+        bits = exact_log2(cfg.clusters)
+        return min(exact_log2(cfg.cluster.tm), exact_log2(cfg.tk) - bits), bits
 
     def banks(self) -> list[ValueMemory]:
         return [ValueMemory(self.cfg, self.cfg.tk // self.cfg.clusters) for _ in range(self.cfg.clusters)]
@@ -118,7 +123,8 @@ class ValueBanks(BankedMemory):
     def key(self, write):
         return write.position
 
-    def byte_of(self, byte: int) -> tuple[int, int]:
-        channel, key = divmod(byte, self.cfg.tk)
-        bank, place = place_of(key, *self.bank_bits())
-        return bank, channel * (self.cfg.tk // self.cfg.clusters) + place
+    @classmethod
+    def byte_of(cls, cfg: MachineConfig, byte: int) -> tuple[int, int]:
+        channel, key = divmod(byte, cfg.tk)
+        bank, place = place_of(key, *cls.bank_bits(cfg))
+        return bank, channel * (cfg.tk // cfg.clusters) + place

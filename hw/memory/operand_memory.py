@@ -16,7 +16,7 @@ class OperandMemory(RowMemory):
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         super().__init__(rows=cfg.operand_rows, row_shape=OPERAND_ROW, write_shape=OPERAND_WRITE, readers=2,
-                         writers=2 * cfg.clusters + 1, banks=cfg.banks)
+                         writers=2 * cfg.clusters + 1, banks=cfg.banks, uram=cfg.uram)
 
     def halves(self, word):
         middle = LINE_BITS // 2

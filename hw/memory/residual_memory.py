@@ -16,7 +16,8 @@ class ResidualMemory(RowMemory):
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         super().__init__(rows=cfg.residual_rows, row_shape=LINE_BITS, write_shape=RESIDUAL_WRITE,
-                         readers=2 * cfg.clusters + 1, writers=cfg.clusters + 1, banks=cfg.banks)
+                         readers=2 * cfg.clusters + 1, writers=cfg.clusters + 1, banks=cfg.banks,
+                         uram=cfg.uram)
 
     def halves(self, word):
         bits = getattr(word, "data", word)  # a write is a structure, a row is its bits

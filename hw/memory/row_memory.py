@@ -12,6 +12,7 @@ from golden.spec.machine import BANK_ROWS
 from golden.spec.status import Status
 from golden.spec.tiling import bank_of_row
 from hw.interfaces import READ_LATENCY, ROW_BITS
+from hw.lib.ram import ram_style
 
 BLOCK_ROWS = BANK_ROWS
 """Rows that open together."""
@@ -65,8 +66,9 @@ class RowMemory(wiring.Component):
     fault: Signal
     fault_code: Signal
 
-    def __init__(self, *, rows: int, row_shape, write_shape, readers: int, writers: int, banks: int = 1):
-        self.rows, self.banks, self.depth = rows, banks, rows // banks
+    def __init__(self, *, rows: int, row_shape, write_shape, readers: int, writers: int, banks: int = 1,
+                 uram: bool = False):
+        self.rows, self.banks, self.depth, self.attrs = rows, banks, rows // banks, ram_style(uram)
         super().__init__({
             "i_read": In(stream.Signature(ROW_BITS)).array(readers),
             "o_row": Out(row_shape).array(readers),
@@ -141,7 +143,8 @@ class RowMemory(wiring.Component):
         halves = []
         for half, parts in enumerate(self.halves(word)):
             bits = Cat(*parts)
-            store = m.submodules[f"{name}half{half}"] = memory.Memory(shape=len(bits), depth=self.depth, init=[])
+            store = m.submodules[f"{name}half{half}"] = memory.Memory(shape=len(bits), depth=self.depth, init=[],
+                                                                            attrs=self.attrs)
             write_port, read_port = store.write_port(), store.read_port()
             s1_data = Signal(len(bits), name=f"{name}s1_data{half}", reset_less=True)
             m.d.sync += s1_data.eq(Mux(written, bits, 0))

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import LINE, MachineConfig
 from hw.interfaces import LINE_BITS, READ_LATENCY
+from hw.lib.ram import ram_style
 
 
 class WeightRing(wiring.Component):
@@ -81,7 +82,8 @@ class WeightRing(wiring.Component):
         m.d.sync += s1_en.eq(self.ring_en)
         words = []
         for n in range(self.row_lines):
-            store = m.submodules[f"line{n}"] = memory.Memory(shape=LINE_BITS, depth=rows, init=[])
+            store = m.submodules[f"line{n}"] = memory.Memory(
+                shape=LINE_BITS, depth=rows, init=[], attrs=ram_style(self.cfg.uram))
             write_port, read_port = store.write_port(), store.read_port()
             m.d.comb += [
                 write_port.addr.eq(s1_head), write_port.data.eq(s1_line), write_port.en.eq(s1_select[n]),

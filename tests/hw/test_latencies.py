@@ -9,6 +9,7 @@ from golden.spec.latency import unit_latencies
 from golden.spec.machine import MACHINES, NANO, ZCU102
 from hw.array.array import MatrixArray
 from hw.array.array_control import ArrayControl
+from hw.cluster.layernorms import SPLIT_LATENCY
 from hw.ctrl.perf_events import Activity
 from hw.ctrl.sequencer import Sequencer
 from hw.dma.load_store import LoadStore
@@ -28,9 +29,10 @@ OTHERS = [replace(NANO, name="nano-tk8", tk=8), replace(ZCU102, name="zcu102-ser
 def test_each_latency_is_that_of_its_unit(machine):
     assert asdict(unit_latencies(machine)) == {
         "fetch": Sequencer.FETCH, "sequencer": Sequencer.LATENCY, "activity": Activity.LATENCY,
-        "control": ArrayControl(machine).LATENCY, "array": MatrixArray(machine).LATENCY,
-        "epilogue": Epilogue(machine).LATENCY, "residual": Epilogue(machine).RESIDUAL_LATENCY,
-        "norm": LayerNorm(machine).LATENCY, "softmax": Softmax(machine).LATENCY, "gate": Gate.LATENCY,
+        "control": ArrayControl(machine).LATENCY, "array": MatrixArray(machine.cluster).LATENCY,
+        "epilogue": Epilogue(machine.cluster).LATENCY, "residual": Epilogue(machine.cluster).RESIDUAL_LATENCY,
+        "norm": LayerNorm(machine.cluster).LATENCY + (SPLIT_LATENCY if machine.clusters > 1 else 0),
+        "softmax": Softmax(machine.cluster).LATENCY, "gate": Gate.LATENCY,
         "load_store": LoadStore.LATENCY, "upsample": Upsample.LATENCY, "engine": ReadEngine.LATENCY}
 
 

@@ -74,5 +74,5 @@ def read_board(path: Path) -> Board:
 
 BOARDS = {path.stem: read_board(path) for path in sorted(FOLDER.glob("*.toml"))}
 
-BOARD_OF = {"nano": "kv260", "small": "kv260", "zcu102": "zcu102", "u280": "u280"}
+BOARD_OF = {"nano": "kv260", "small": "kv260", "kv260": "kv260", "zcu102": "zcu102", "u280": "u280"}
 """Board that a machine configuration's size is compared with."""

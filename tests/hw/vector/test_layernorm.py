@@ -8,7 +8,7 @@ from dataclasses import replace
 import cocotb
 import numpy as np
 import pytest
-from cocotb.triggers import FallingEdge, RisingEdge
+from cocotb.triggers import RisingEdge
 
 from golden.ops.arith import rsh
 from golden.ops.layernorm import layernorm, normalise
@@ -19,6 +19,7 @@ from hw.vector.layernorm.layernorm import LayerNorm
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 from tests.hw.support.norm_case import Case
+from tests.hw.support.row_answers import RowAnswers
 
 CFG = replace(NANO, serialization=int(os.environ.get("NORM_SERIALIZATION", NANO.serialization)))
 
@@ -30,34 +31,12 @@ def test_norm(serialization):
               env={"NORM_SERIALIZATION": str(serialization)})
 
 
-class Rows:
-    """Answers ``o_read`` from a dictionary, READ_LATENCY cycles after each transfer; noise in between."""
-
-    def __init__(self, dut, stall):
-        self.dut, self.stall, self.rng, self.rows, self.asked = dut, stall, seeded("rows"), {}, []
-        self.task = cocotb.start_soon(self._run())
-
-    async def _run(self):
-        pipe = [None] * (READ_LATENCY - 1)
-        while True:
-            self.dut.o_read__ready.value = ready = int(not self.stall(self.rng))
-            await RisingEdge(self.dut.clk)
-            asked = None
-            if int(self.dut.o_read__valid.value) and ready and not int(self.dut.rst.value):
-                asked = int(self.dut.o_read__payload.value)
-                self.asked.append(asked)
-            await FallingEdge(self.dut.clk)
-            pipe.append(asked)
-            now = pipe.pop(0)
-            self.dut.i_row.value = self.rng.getrandbits(LINE_BITS) if now is None else self.rows[now]
-
-
 class Bench:
     def __init__(self, dut, *, stall=never):
         self.dut = dut
         self.issue = Source(dut, "i", ISSUE, stall=stall)
         self.params = Source(dut, "i_param", LINE_BITS, stall=stall)
-        self.rows = Rows(dut, stall)
+        self.rows = RowAnswers(dut, "o_read", "i_row", stall, READ_LATENCY)
         self.writes = Sink(dut, "o", OPERAND_WRITE, stall=stall)
         self.retired = 0
         cocotb.start_soon(self._watch())
