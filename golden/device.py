@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from golden.files.machine_file import machine_of
 from golden.iss.dram import Dram
 from golden.iss.faults import IssFault
 from golden.iss.machine import Machine
 from golden.iss.trace import Entry
-from golden.spec.machine import MACHINES, ZCU102, MachineConfig
+from golden.spec.machine import ZCU102, MachineConfig
 from golden.spec.model import require
 from golden.spec.regs import BY_NAME, REGISTERS, Access, Cause, Ctrl, StatusBits
 
@@ -46,9 +47,7 @@ class GoldenDevice:
 
     def __init__(self, machine: MachineConfig | str = ZCU102, *, trace: Callable[[Entry], None] | None = None,
                  hazards: bool | None = None):
-        require(not isinstance(machine, str) or machine in MACHINES,
-                f"There is no machine {machine!r}; there are {', '.join(MACHINES)}.")
-        config = MACHINES[machine] if isinstance(machine, str) else machine
+        config = machine_of(machine)
         self.name = f"golden:{config.name}"
         self.trace, self.closed = trace, False
         self._dram = Dram()

@@ -8,8 +8,8 @@ from golden.files import safetensors_file
 from golden.files.bounds import refuse_pipe
 from golden.files.errors import UnknownLayout
 from golden.model.int_model import IntModel
-from golden.spec.machine import MACHINES, ZCU102, MachineConfig
-from golden.spec.model import ModelConfig, require
+from golden.spec.machine import ZCU102, MachineConfig
+from golden.spec.model import ModelConfig
 from golden.spec.program.container import MAGIC
 from golden.spec.program.image import Image
 from golden.spec.quantized import FORMAT
@@ -20,12 +20,6 @@ from host.importers import import_checkpoint
 from host.ir.nodes import NotFitting
 
 SUFFIX = ".emoe"
-
-
-def machine_named(name: str) -> MachineConfig:
-    """The preset called ``name``. Raises ConfigError with the names there are."""
-    require(name in MACHINES, f"There is no machine {name!r}; there are {', '.join(MACHINES)}.")
-    return MACHINES[name]
 
 
 def is_program(path: str | Path) -> bool:

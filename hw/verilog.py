@@ -9,7 +9,9 @@ from pathlib import Path
 from amaranth.back import rtlil, verilog
 from amaranth.hdl import UnusedElaboratable
 
+from golden.files.machine_file import machine_of
 from golden.spec.machine import MACHINES, MachineConfig
+from golden.spec.model import ConfigError
 from golden.spec.regs import MAP_BYTES
 from hw.axi import BEAT_BITS, LITE_ADDRESS_BITS
 from hw.top import Accelerator, ports
@@ -112,14 +114,18 @@ def shipped_verilog(cfg: MachineConfig) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m hw.verilog", description=__doc__)
-    parser.add_argument("--config", choices=sorted(MACHINES), default="zcu102", help="which machine")
+    parser.add_argument("--config", default="zcu102", help=f"which machine: {', '.join(MACHINES)}, or a JSON file")
     parser.add_argument("-o", "--output", type=Path, help="file to write; build/verilog/edge_moe_CONFIG.v by default")
     options = parser.parse_args(arguments)
-    path = options.output or Path("build/verilog") / f"{NAME}_{options.config}.v"
+    try:
+        machine = machine_of(options.config)
+    except ConfigError as error:
+        parser.error(str(error))
+    path = options.output or Path("build/verilog") / f"{NAME}_{machine.name}.v"
     if path.is_dir():
         parser.error(f"-o must name a file; {path} is a folder.")
     warnings.simplefilter("ignore", UnusedElaboratable)
-    text = shipped_verilog(MACHINES[options.config])
+    text = shipped_verilog(machine)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     print(f"{path}: {len(text.splitlines())} lines, top module {NAME}")

@@ -3,7 +3,9 @@
 
 from collections.abc import Callable
 
-from golden.spec.machine import MACHINES, PAGE, ZCU102, MachineConfig
+from golden.files.machine_file import machine_of
+from golden.spec.machine import PAGE, ZCU102, MachineConfig
+from golden.spec.model import ConfigError
 from golden.spec.regs import BY_NAME
 from host.driver.device import Buffer, Handle
 from host.driver.errors import BusError, DeviceLost, DeviceNotFound, OutOfMemory
@@ -25,9 +27,10 @@ class SimDevice(Handle):
 
     def __init__(self, machine: MachineConfig | str = ZCU102, dram: DramSettings | None = None, *,
                  dram_bytes: int = DRAM_BYTES, progress: Callable[[str], None] = lambda text: None):
-        if isinstance(machine, str) and machine not in MACHINES:
-            raise DeviceNotFound(f"There is no machine {machine!r}; there are {', '.join(MACHINES)}.")
-        config = MACHINES[machine] if isinstance(machine, str) else machine
+        try:
+            config = machine_of(machine)
+        except ConfigError as error:
+            raise DeviceNotFound(str(error)) from None
         self.name = f"sim:{config.name}"
         try:
             self.board = Board(config, dram, dram_bytes=dram_bytes, progress=progress)

@@ -10,7 +10,7 @@ import numpy as np
 
 from golden.device import GoldenDevice
 from golden.model.random_int_model import random_int_model
-from golden.spec.machine import MACHINES
+from golden.spec.machine import MachineConfig
 from golden.spec.model import MODELS
 from golden.spec.program.image import Image
 from golden.spec.quantized import Plan
@@ -23,6 +23,7 @@ from host.progress import opening, steps
 from sim.board.build import build_board
 from sim.board.settings import DramSettings
 from sim.device import SimDevice
+from sim.machine_option import add_machine
 
 SEEDS = 50
 LIMIT = 20_000_000
@@ -47,16 +48,16 @@ def stalling(seed: int) -> DramSettings:
 
 
 @cache
-def _frame(model: str, machine: str) -> tuple[Image, np.ndarray, dict]:
+def _frame(model: str, machine: MachineConfig) -> tuple[Image, np.ndarray, dict]:
     """Program, picture and golden residuals, computed once in each process."""
     config = MODELS[model]
     plan = Plan.fast(config.depth, config.task_heads)
-    image = compile_model(random_int_model(config, plan, seed=1), MACHINES[machine])
+    image = compile_model(random_int_model(config, plan, seed=1), machine)
     picture = np.random.default_rng(7).integers(0, 256, (config.image_height, config.image_width, 3), dtype=np.uint8)
     return image, picture, Session(image, GoldenDevice(image.machine)).frame(picture).residuals
 
 
-def run(model: str, machine: str, seed: int) -> Outcome:
+def run(model: str, machine: MachineConfig, seed: int) -> Outcome:
     """One frame on a fresh board."""
     image, picture, golden = _frame(model, machine)
     device = SimDevice(image.machine, stalling(seed))
@@ -75,14 +76,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make stalls", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many")
     parser.add_argument("--model", default="nano", choices=sorted(MODELS))
-    parser.add_argument("--machine", default="nano", choices=sorted(MACHINES))
+    add_machine(parser, default="nano")
     parser.add_argument("--scheduler", help="address of a Dask scheduler; every core when none is given")
     parser.add_argument("--workers", type=int, help="processes, when not on a cluster")
     options = parser.parse_args(arguments)
     try:
         if options.scheduler is None:
-            build_board(MACHINES[options.machine], opening)  # once, not in every process
-        with steps(f"stalls on {options.machine}") as report:
+            build_board(options.machine, opening)  # once, not in every process
+        with steps(f"stalls on {options.machine.name}") as report:
             outcomes = parallel_map(partial(run, options.model, options.machine), range(options.seeds),
                               scheduler=options.scheduler, workers=options.workers, report=report)
     except ClusterError as error:

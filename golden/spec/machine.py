@@ -185,10 +185,10 @@ SMALL = MachineConfig(
     kv_tiles=64, lane_rows=16, max_keys=256, program_depth=256, queue_depth=512, serialization=8)
 ZCU102 = MachineConfig(
     name="zcu102", tm=4, tk=16, ports=4, ring_lines=16384, param_lines=512, operand_rows=6144, residual_rows=4096,
-    kv_tiles=512, lane_rows=64, max_keys=256, program_depth=512, queue_depth=1024)
+    kv_tiles=512, lane_rows=64, max_keys=1024, program_depth=512, queue_depth=1024)
 KV260 = MachineConfig(
     name="kv260", tm=4, tk=8, ports=4, ring_lines=16384, param_lines=256, operand_rows=4096, residual_rows=4096,
-    kv_tiles=256, lane_rows=32, max_keys=256, program_depth=512, queue_depth=512, uram=True)
+    kv_tiles=256, lane_rows=32, max_keys=256, program_depth=512, queue_depth=512, serialization=2, uram=True)
 U280 = MachineConfig(
     name="u280", tm=16, tk=16, ports=4, ring_lines=32768, param_lines=1024, operand_rows=65536, residual_rows=16384,
     kv_tiles=1024, lane_rows=64, max_keys=2048, program_depth=1024, queue_depth=8192, clusters=4, uram=True)

@@ -18,12 +18,12 @@ app = typer.Typer()
 def selftest(device: Which = "uio", machine: Machine = None, uio: Uio = None, buffer: Buffer = None,
              clock: Clock = None, json_: Json = False):
     """Run golden vectors on a device: identity, registers, jobs bit for bit, a refusal. Status 1 when a check fails."""
+    from golden.files.machine_file import machine_of
     from host.diagnosis import selftest as test
     from host.driver.device import clock_text
-    from host.program import machine_named
     from host.progress import steps
 
-    board = opened(device, None if machine is None else machine_named(machine), uio, buffer, clock)
+    board = opened(device, None if machine is None else machine_of(machine), uio, buffer, clock)
     try:
         with steps(f"selftest {board.name}") as report:
             number = iter(range(1, 100))

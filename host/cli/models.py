@@ -118,8 +118,9 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102",
                                                     "0.25,0.5,1: programs TASK@0.25, TASK@0.5 and TASK that share "
                                                     "their weights.")] = "1", json_: Json = False):
     """Lower a quantized model to a program image for one machine."""
+    from golden.files.machine_file import machine_of
     from golden.spec.program.names import parse_width
-    from host.program import is_program, machine_named, program_of
+    from host.program import is_program, program_of
 
     if is_program(path):
         raise UsageError(f"{path} is a program image already; give the quantized model it was made from.")
@@ -127,7 +128,7 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102",
     if output.suffix in MODELS:
         raise UsageError(f"A program image is no model: name it like {output.stem}.emoe, not {output.name!r}.")
     widths = {parse_width(text.strip()) for text in ffn_width.split(",")}
-    image = program_of(path, machine_named(machine), widths)
+    image = program_of(path, machine_of(machine), widths)
     data = image.to_bytes()
     write_whole(output, lambda part: part.write_bytes(data))
     show(json_, f"{path} -> {output}", describe(image.model) | {
@@ -149,13 +150,13 @@ def _neurons(config: ModelConfig, widths: set[float]) -> str:
 
 def require_fit(config: ModelConfig, plan: str, machine: str | None) -> None:
     """Raise NotFitting unless the machine of that name, if any, holds the model."""
+    from golden.files.machine_file import machine_of
     from golden.spec.quantized import Plan
     from host.compiler.presets import require_fit
-    from host.program import machine_named
 
     if machine is not None:
         chosen = Plan.accurate if plan == "accurate" else Plan.fast  # a mixed one needs at least the fast one's memory
-        require_fit(config, chosen(config.depth, config.task_heads), machine_named(machine))
+        require_fit(config, chosen(config.depth, config.task_heads), machine_of(machine))
 
 
 def _numbers(text: str | None) -> tuple[float, ...] | None:

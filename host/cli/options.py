@@ -8,7 +8,7 @@ import typer
 
 from golden.spec.machine import MACHINES
 
-_MACHINES = ", ".join(MACHINES)
+_MACHINES = f"{', '.join(MACHINES)}, or FILE.json as explore prints it (FILE.json:NAME of several)"
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
 Source = Annotated[Path, typer.Argument(help="File or folder to read.")]

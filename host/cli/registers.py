@@ -19,13 +19,13 @@ def registers(format_: Annotated[str, typer.Option("--format", help="rdl (System
                                                                                  "none is given.")] = None,
               machine: Machine = None):
     """Write the register map for other tools; with --machine, with the fingerprint of that machine."""
+    from golden.files.machine_file import machine_of
     from golden.spec.whole_file import write_whole
-    from host.program import machine_named
     from host.registers import FORMATS
 
     if format_ not in FORMATS:
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {format_!r}.")
-    text = FORMATS[format_](None if machine is None else machine_named(machine))
+    text = FORMATS[format_](None if machine is None else machine_of(machine))
     if output is None:
         print(text, end="")
     else:

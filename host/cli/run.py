@@ -32,17 +32,18 @@ def run(path: Source,
                           ] = None,
         json_: Json = False):
     """Run a picture (cropped and resized to the model's size) through a quantized model or a program image."""
+    from golden.files.machine_file import machine_of
     from host.cli import results
     from host.driver import Session
     from host.driver.arguments import program_named
     from host.images import fitted, read_picture
-    from host.program import machine_named, program_of
+    from host.program import program_of
     from host.progress import cycles, steps
 
     pictures = results.files(picture)
     results.check(output, save_picture, picture, path)
     results.check_dump(dump)
-    image = program_of(path, None if machine is None else machine_named(machine), results.widths(path, task))
+    image = program_of(path, None if machine is None else machine_of(machine), results.widths(path, task))
     name = task or results.usual_program(image)
     program_named(image, name)
     if scales is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Area formulas: LUT, FF, DSP and block memories of a machine configuration, unit by unit.
+"""Area formulas: LUT, FF, DSP, block and UltraRAM memories of a machine configuration, unit by unit.
 
 What grows with the configuration follows from the gateware: products, accumulators, memories. The constants are fitted
 to what Yosys makes of the units (``make synth``) of `small`, `zcu102` and configurations between;
@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass
 from golden.spec.isa import INSTRUCTION_BYTES
 from golden.spec.machine import LANES, LINE, SLICE, SOFTMAX_SLOTS, TN, MachineConfig
 from golden.spec.tables import BLOCK_SHIFT_BITS
-from host.explore.unit_area import in_luts, memory
+from host.explore.unit_area import in_luts, memory, ultra
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,13 @@ class Area:
     ff: float = 0
     dsp: float = 0
     bram36: float = 0
+    uram: float = 0
 
     def __add__(self, other: "Area") -> "Area":
         return Area(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def __mul__(self, count: float) -> "Area":
+        return Area(*(count * value for value in astuple(self)))
 
 
 FIXED = {
@@ -43,7 +47,8 @@ ARRAY_PRODUCT = Area(36.6, 77.3, 1)
 
 def units(m: MachineConfig) -> dict[str, Area]:
     """Each unit of the machine."""
-    products = m.macs_per_cycle // 2
+    c, clusters, banks = m.cluster, m.clusters, m.banks
+    products = c.macs_per_cycle // 2
     lines = max(1, m.row_bytes // LINE)
     chunks = SOFTMAX_SLOTS * m.max_keys // SLICE
     half_row = 8 * LINE // 2
@@ -54,22 +59,23 @@ def units(m: MachineConfig) -> dict[str, Area]:
         "gate": Area(6_980, 5_660, 9, 3) + _of(28, m.queue_depth) + _of(m.queue_depth.bit_length() - 1, m.queue_depth),
         "control": Area(2_790 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_960 + 815 * m.tm + 40 * m.tm * m.tk, 3)
         + _of(8 * LINE + 2 * BLOCK_SHIFT_BITS, 2 * m.lane_rows, m.tm),
-        "array": Area(*(products * value for value in astuple(ARRAY_PRODUCT))) + ARRAY_LANES[m.tm],
+        "array": (ARRAY_PRODUCT * products + ARRAY_LANES[c.tm]) * clusters,
         "norm": Area(2_240 + 16_540 / m.serialization, 5_280 + 15_840 / m.serialization, 5 + 128 // m.serialization,
-                     NORM_BLOCKS[m.serialization]),
-        "epilogue": Area(5_890 + 90 * m.tm + 10_320 / m.serialization, 8_090 + 155 * m.tm + 9_290 / m.serialization,
-                         1 + 64 // m.serialization, 8 / m.serialization),
-        "softmax": Area(1_060 + 175 * m.tm + 5_500 / m.serialization, 1_130 + 400 * m.tm + 5_770 / m.serialization,
-                        32 // m.serialization,
-                        4 / m.serialization)
-        + _of(16 * m.lanes + 9, m.serialization * chunks * m.tm) + _of(8 * SLICE, chunks, 2 * m.tm),
-        "operand": Area(550 + 528 * (m.operand_rows > 4096), 1_047)
-        + _of(half_row + BLOCK_SHIFT_BITS, m.operand_rows, 2),
-        "residual": Area(548 + 8 * LINE * _odd(m.residual_rows), 1_038) + _of(half_row, m.residual_rows, 2),
+                     NORM_BLOCKS[m.serialization]) * clusters,
+        "epilogue": Area(5_890 + 90 * c.tm + 10_320 / m.serialization, 8_090 + 155 * c.tm + 9_290 / m.serialization,
+                         1 + 64 // m.serialization, 8 / m.serialization) * clusters,
+        "softmax": (Area(1_060 + 175 * c.tm + 5_500 / m.serialization, 1_130 + 400 * c.tm + 5_770 / m.serialization,
+                         32 // m.serialization, 4 / m.serialization)
+                    + _of(16 * m.lanes + 9, m.serialization * chunks * c.tm) + _of(8 * SLICE, chunks, 2 * c.tm))
+        * clusters,
+        "operand": Area(550 + 528 * (m.operand_rows > 4096), 1_047) * banks + _ports(m, 2 * clusters + 1, 2)
+        + _rows(m, half_row + BLOCK_SHIFT_BITS, m.operand_rows),
+        "residual": Area(548 + 8 * LINE * _odd(m.residual_rows), 1_038) * banks
+        + _ports(m, clusters + 1, 2 * clusters + 1) + _rows(m, half_row, m.residual_rows),
         "key": Area(80, 180 + 1.02 * 8 * m.row_bytes) + _of(8 * m.row_bytes, m.kv_rows, 1, 1.05),
         "value": Area(12, 160 + 8 * m.row_bytes) + _of(8 * LANES, m.kv_rows, m.tk * TN // LANES),
         "ring": Area(75 + 3 * lines + 8 * m.row_bytes * _odd(m.ring_lines), 560 + 515 * lines)
-        + _of(8 * LINE, m.ring_lines // lines, lines),
+        + _of(8 * LINE, m.ring_lines // lines, lines, uram=m.uram),
         "params": Area(45, 28 + 500 * in_luts(m.param_lines)) + _of(8 * LINE, m.param_lines),
     }
 
@@ -84,7 +90,23 @@ def _odd(depth: int) -> bool:
     return depth & (depth - 1) != 0
 
 
-def _of(width: int, depth: int, count: int = 1, waste: float = 1.0) -> Area:
-    """``count`` memories; ``waste``: how many times what the width needs, where bytes are written singly."""
+def _rows(m: MachineConfig, width: int, rows: int) -> Area:
+    """Both halves of a row memory, in banks."""
+    return _of(width, rows // m.banks, 2 * m.banks, uram=m.uram)
+
+
+def _ports(m: MachineConfig, writers: int, readers: int) -> Area:
+    """Multiplexers between clients and banks: estimated, two inputs of a bit a LUT."""
+    if m.banks == 1:
+        return Area()
+    bits = 8 * LINE
+    return Area(bits * (m.banks * (writers - 1) + readers * (m.banks - 1)) / 2, readers * bits)
+
+
+def _of(width: int, depth: int, count: int = 1, waste: float = 1.0, uram: bool = False) -> Area:
+    """``count`` memories; ``waste``: how many times what the width needs, where bytes are written singly; ``uram``: of
+    UltraRAM."""
+    if uram:
+        return Area(uram=count * ultra(width, depth))
     luts, blocks = memory(width, depth)
     return Area(lut=count * luts * waste, bram36=count * blocks * waste)

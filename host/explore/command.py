@@ -62,7 +62,8 @@ def skeleton_of(model, tasks: tuple[str, ...]) -> ModelSkeleton:
 
 def table(found: Search, title: str, most: int) -> Table:
     """The fastest ``most`` points of the front, then the project's own machines."""
-    shown = Table("machine", "MAC/cycle", "cycles", "ms", "DSP", "LUT", "BRAM36", "slowed by", "held by", title=title)
+    shown = Table("machine", "MAC/cycle", "cycles", "ms", "DSP", "LUT", "BRAM36", "URAM", "slowed by", "held by",
+                  title=title)
     for point in found.pareto_front[:most]:
         shown.add_row(*_row(point, found))
     shown.add_section()
@@ -77,6 +78,7 @@ def _row(point: Point, found: Search) -> tuple[str, ...]:
     area = point.area
     return (point.machine.name, f"{point.machine.macs_per_cycle:,}", f"{point.cycles:,.0f}",
             f"{_milliseconds(point, found):.3f}", f"{area.dsp:,.0f}", f"{area.lut:,.0f}", f"{area.bram36:,.0f}",
+            f"{area.uram:,.0f}",
             f"{slow} {slow_share:.0%}", f"{held} {held_share:.0%}")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from golden.spec.boards import Board
-from golden.spec.machine import MachineConfig
+from golden.spec.machine import BANK_ROWS, MachineConfig
 from golden.spec.tiling import ceil_div
 from host.compiler.allocate import lifetimes, peak
 from host.compiler.compile import plan_program
@@ -17,6 +17,9 @@ from host.explore.unit_area import LUT_DEPTH, in_luts
 from host.ir.nodes import Memory, Node, NotFitting, flat
 
 TM, TK, PORTS = (2, 4, 8), (2, 4, 8, 16), (1, 2, 4)
+CLUSTERS = (2, 4)
+"""Of the widest arrays, with CLUSTER_LANES token lanes each: what smaller ones would gain is their registers' size."""
+CLUSTER_LANES = 4
 RINGS = tuple(sorted({1 << n for n in range(6, 17)} | {3 << n for n in range(5, 15)}))
 """Depths of the weight ring, in lines."""
 OPERAND_SHARES = (2, 1, 1 / 2, 1 / 4, 1 / 8)
@@ -35,16 +38,23 @@ class Geometry:
     tm: int
     tk: int
     ports: int
+    clusters: int = 1
+    uram: bool = False
 
 
 def geometries(board: Board) -> list[Geometry]:
-    """Every array, with the port counts that the board has in addition to the main port."""
-    return [Geometry(*shape) for shape in product(TM, TK, PORTS) if shape[2] < board.ports]
+    """Every array, with the port counts that the board has in addition to the main port; large memories in UltraRAM and
+    in block memories where the board has both."""
+    shapes = [(tm, tk, ports, 1) for tm, tk, ports in product(TM, TK, PORTS)]
+    shapes += [(CLUSTER_LANES * clusters, TK[-1], PORTS[-1], clusters) for clusters in CLUSTERS]
+    return [Geometry(*shape, uram) for shape in shapes if shape[2] < board.ports
+            for uram in ((False, True) if board.uram else (False,))]
 
 
 def roomy(geometry: Geometry) -> MachineConfig:
     """The largest machine of a geometry."""
-    return MachineConfig(name="roomy", tm=geometry.tm, tk=geometry.tk, ports=geometry.ports, **_ROOMY)
+    return MachineConfig(name="roomy", tm=geometry.tm, tk=geometry.tk, ports=geometry.ports,
+                         clusters=geometry.clusters, uram=geometry.uram, **_ROOMY)
 
 
 def families(model: ModelSkeleton, tasks: tuple[str, ...],
@@ -56,16 +66,16 @@ def families(model: ModelSkeleton, tasks: tuple[str, ...],
     """
     most = roomy(geometry)
     nodes = plan_program(model, most, Stream(), tasks)
-    need = _peaks(nodes)
+    need, least = _peaks(nodes), max(64, BANK_ROWS * most.banks)
     base = replace(
         most, lane_rows=_least(model, most, "lane_rows"), max_keys=_least(model, most, "max_keys"),
         ring_lines=2 * _least(model, most, "ring_lines"),
-        residual_rows=_power(need[Memory.RESIDUAL], 64), queue_depth=_power(need[Memory.QUEUE], 16),
+        residual_rows=_power(need[Memory.RESIDUAL], least), queue_depth=_power(need[Memory.QUEUE], 16),
         kv_tiles=_power(max(need[Memory.KEY], need[Memory.VALUE]), 8))
     seen = set()
     shares = (2 * OPERAND_SHARES[0], *OPERAND_SHARES) if model.config.task_heads else OPERAND_SHARES
     for share in shares:
-        machine = replace(base, operand_rows=max(64, int(_power(need[Memory.OPERAND], 64) * share)))
+        machine = replace(base, operand_rows=max(least, int(_power(need[Memory.OPERAND], 64) * share)))
         if machine.operand_rows in seen or machine.operand_rows > most.operand_rows:
             continue
         seen.add(machine.operand_rows)
@@ -83,6 +93,7 @@ def rings(machine: MachineConfig) -> list[MachineConfig]:
     """The machine with every ring from its own on and with all parameter stores, named by what distinguishes it:
     geometry, weight ports, K and V tiles, operand rows, parameter and ring lines."""
     name = f"{machine.tm}x32x{machine.tk}-p{machine.ports}-k{machine.kv_tiles}-o{machine.operand_rows}"
+    name += "-u" * machine.uram
     return [replace(machine, ring_lines=ring, param_lines=params, name=f"{name}-a{params}-r{ring}")
             for ring in RINGS if ring >= machine.ring_lines for params in PARAMS]
 

@@ -16,7 +16,7 @@ from host.ir.nodes import Node, NotFitting
 from host.performance.cycles import drain
 from host.performance.timeline import Span, Timeline
 
-RESOURCES = {"LUT": "lut", "FF": "ff", "DSP": "dsp", "BRAM36": "bram36"}
+RESOURCES = {"LUT": "lut", "FF": "ff", "DSP": "dsp", "BRAM36": "bram36", "URAM": "uram"}
 """Resources of a board, and the field of Area and Board that counts each."""
 
 
@@ -33,8 +33,8 @@ class Point:
 
     @property
     def costs(self) -> tuple[float, ...]:
-        """Objectives to minimise: cycles, DSP, LUT, BRAM36."""
-        return self.cycles, self.area.dsp, self.area.lut, self.area.bram36
+        """Objectives to minimise: cycles, DSP, LUT, BRAM36, URAM."""
+        return self.cycles, self.area.dsp, self.area.lut, self.area.bram36, self.area.uram
 
 
 def fits(needed: Area, board: Board, fill: float) -> bool:

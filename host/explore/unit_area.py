@@ -10,6 +10,15 @@ LUT_DEPTH = 64
 """Rows up to which a memory is made of LUTs."""
 
 
+ULTRA = (72, 4096)
+"""Width and depth of an UltraRAM block."""
+
+
+def ultra(width: int, depth: int) -> int:
+    """UltraRAM blocks of ``depth`` rows of ``width`` bits."""
+    return ceil(width / ULTRA[0]) * ceil(depth / ULTRA[1])
+
+
 def in_luts(depth: int) -> bool:
     """Whether a memory of ``depth`` rows is made of LUTs."""
     return depth <= LUT_DEPTH

@@ -24,6 +24,7 @@ from host.performance.cycles import (
     upsample_cycles,
 )
 from host.performance.latencies import Latencies, latencies
+from host.performance.moving_rows import MovingRows, delay
 from host.performance.weight_stream_model import Store, WeightStreamModel
 
 
@@ -57,25 +58,6 @@ class _Gating:
     pace: float
 
 
-@dataclass
-class _Rows:
-    """The norm or LOAD at work: its place among the spans, when it moves rows, and how many a cycle."""
-
-    at: int
-    start: float
-    end: float
-    rows_per_cycle: float
-
-
-def _delay(begin: float, end: float, until: float, left: float, wanted: float) -> float:
-    """How much longer work up to ``until`` takes when, from ``begin`` to ``end``, others leave it ``left`` of the
-    ``wanted`` rows a cycle."""
-    share = max(left, 1e-3) / wanted
-    if share >= 1 or begin >= min(end, until):
-        return 0.0
-    return min(end - begin, (until - begin) / share) * (1 - share)
-
-
 class Timeline:
     """Simulation of one program, a tile at a time."""
 
@@ -88,12 +70,12 @@ class Timeline:
         self.stream = WeightStreamModel(alone * awake / LINE, max(shared, 1e-3) * awake / LINE, self.dram.latency,
                              Store(machine.ring_lines), Store(machine.param_lines))
         self.spans: list[Span] = []
-        self.norm: _Rows | None = None
+        self.norm: MovingRows | None = None
         self.writing = (0.0, 1.0, 0)
         """When the epilogue writes operand rows, and how many."""
         self.reading = (0.0, 1.0, 0)
         """When the array reads operand rows, and how many."""
-        self.load: _Rows | None = None
+        self.load: MovingRows | None = None
         self.now = 0.0
         self.idle = {unit: 0.0 for unit in Unit}
         self.array_free = 0.0
@@ -192,7 +174,7 @@ class Timeline:
         elif opcode is Opcode.UPSAMPLE:
             # The array reads operand rows first; four results take two rows.
             work, (begin, until, taken) = upsample_cycles(self.machine, f), self.reading
-            work += _delay(max(begin, start), until, start + work, 1 - taken / max(until - begin, 1), 0.5)
+            work += delay(max(begin, start), until, start + work, 1 - taken / max(until - begin, 1), 0.5)
             end = start + self.latency.upsample + work
         else:
             # A write is acknowledged in half the time that a read takes to arrive.
@@ -200,7 +182,7 @@ class Timeline:
             end = start + latency + self.latency.dma + f["rows"] * LINE / self.main_bytes
             self.stream.main.append((start, end))
             if opcode is Opcode.LOAD and f["memory"] == Memory.OPERAND:
-                self.load = _Rows(len(self.spans), start, end, self.main_bytes / LINE)
+                self.load = MovingRows(len(self.spans), start, end, self.main_bytes / LINE)
         self.idle[Unit.DMA] = end
         return Span(at, -1, start, end)
 
@@ -248,14 +230,14 @@ class Timeline:
         self.stream.ring.release(when, lines)
         self.held -= lines
 
-    def _slow(self, unit: Unit, rows: "_Rows | None", begin: float, end: float, taken: float) -> None:
+    def _slow(self, unit: Unit, rows: "MovingRows | None", begin: float, end: float, taken: float) -> None:
         """Between ``begin`` and ``end`` another unit takes ``taken`` rows of a memory first; what ``unit`` lacks then
         makes its last instruction longer.
         """
         if rows is None:
             return
         left = 1 - taken / (end - begin)
-        delay = _delay(max(begin, rows.start), end, rows.end, left, rows.rows_per_cycle)
+        delay = delay(max(begin, rows.start), end, rows.end, left, rows.rows_per_cycle)
         rows.end += delay
         self.idle[unit] += delay
         self.spans[rows.at] = replace(self.spans[rows.at], end=self.idle[unit])
@@ -287,9 +269,9 @@ class Timeline:
         work = norm_cycles(self.machine, f, f["tokens"])
         # The epilogue writes operand rows before the norm.
         (begin, until, taken), written = self.writing, f["tokens"] * f["blocks"] * norm_planes(f) / 2
-        work += _delay(max(begin, start), until, start + work, 1 - taken / (until - begin), written / work)
+        work += delay(max(begin, start), until, start + work, 1 - taken / (until - begin), written / work)
         self.idle[Unit.NORM] = end = start + self.latency.norm + work
-        self.norm = _Rows(len(self.spans), start, start + work, f["tokens"] * f["blocks"] / work)
+        self.norm = MovingRows(len(self.spans), start, start + work, f["tokens"] * f["blocks"] / work)
         # The norm writes operand rows before the DMA unit.
         self._slow(Unit.DMA, self.load, start + self.latency.norm, end, written)
         return Span(at, -1, start, end)

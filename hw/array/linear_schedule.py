@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linear schedule: the order of the array beats of LINEAR instructions."""
 
+from typing import NamedTuple
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -12,6 +14,25 @@ from hw.array.micro_op import LaneMove, RingMove, Source, micro_op
 from hw.array.token_group import group
 from hw.interfaces import ISSUE, SLOT_BITS, Route, tile_context
 from hw.shapes import INSTRUCTION
+
+
+class Loops(NamedTuple):
+    """Place in the loops: the counters, and which of them are at their last value in this beat; ``number`` and
+    ``first_tile`` of the block, ``..._done``: with this beat the tile, the group of the block, the plane is done."""
+
+    tile: Signal
+    number: Signal
+    first_tile: Signal
+    plane: Signal
+    slice_: Signal
+    step: Signal
+    step_last: Signal
+    slice_last: Signal
+    plane_done: Signal
+    tile_done: Signal
+    tile_last: Signal
+    block_last: Signal
+    group_done: Signal
 
 
 class LinearSchedule(wiring.Component):
@@ -52,7 +73,7 @@ class LinearSchedule(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        group_, plan = self.i_group.p, self.o.p
+        group_ = self.i_group.p
 
         # Instruction, replaced in the cycle in which its last beat leaves.
         word = Signal(INSTRUCTION[Opcode.LINEAR])
@@ -97,48 +118,57 @@ class LinearSchedule(wiring.Component):
             with m.Elif(tile_done):
                 m.d.sync += [number.eq(number + 1), tile.eq(tile + 1)]
 
-        # The beat.
-        first = (slice_ == 0) & (step == 0)
+        loops = Loops(tile, number, first_tile, plane, slice_, step, step_last, slice_last, plane_done, tile_done,
+                      tile_last, block_last, group_done)
+        self._plan(m, word, loops, collect, seek)
+        self._context(m, word, loops)
+        return m
+
+    def _plan(self, m, word, at: Loops, collect, seek) -> None:
+        """The beat, and what moves after it."""
+        group_, plan = self.i_group.p, self.o.p
+        first = (at.slice_ == 0) & (at.step == 0)
         m.d.comb += [
             plan.source.eq(Mux(seek, Source.NONE, Source.RING)), plan.reuse.eq(word.reuse_weights),
-            plan.jump.eq(word.reuse_offset << (self.cfg.steps.bit_length() - 1)), plan.quarter.eq(slice_[:2]),
-            plan.step.eq(step), plan.scaled.eq(~word.src_wide),
-            plan.unsigned.eq(word.src_unsigned | plane), plan.present.eq(Cat(lane.present for lane in group_.lanes)),
-            plan.first.eq(first & ~plane), plan.shift8.eq(first & plane), plan.last.eq(tile_done & ~seek),
-            plan.final.eq(tile_done & tile_last & group_.last & ~seek),
+            plan.jump.eq(word.reuse_offset << (self.cfg.steps.bit_length() - 1)), plan.quarter.eq(at.slice_[:2]),
+            plan.step.eq(at.step), plan.scaled.eq(~word.src_wide),
+            plan.unsigned.eq(word.src_unsigned | at.plane), plan.present.eq(Cat(lane.present for lane in group_.lanes)),
+            plan.first.eq(first & ~at.plane), plan.shift8.eq(first & at.plane), plan.last.eq(at.tile_done & ~seek),
+            plan.final.eq(at.tile_done & at.tile_last & group_.last & ~seek),
         ]
-        with m.If(tile_done & tile_last & group_.last):
+        with m.If(at.tile_done & at.tile_last & group_.last):
             m.d.comb += plan.ring.eq(Mux(word.retain_weights, RingMove.KEEP, RingMove.RELEASE))
-        with m.Elif(group_done & group_.last):
+        with m.Elif(at.group_done & group_.last):
             m.d.comb += plan.ring.eq(Mux(collect, RingMove.BLOCK, RingMove.RELEASE))
-        with m.Elif(group_done):
+        with m.Elif(at.group_done):
             m.d.comb += plan.ring.eq(RingMove.RESTART)
-        with m.Elif(tile_done):
+        with m.Elif(at.tile_done):
             m.d.comb += plan.ring.eq(RingMove.MARK)
-        with m.Elif(plane_done):
+        with m.Elif(at.plane_done):
             m.d.comb += plan.ring.eq(RingMove.AGAIN)
-        with m.If(step_last & (slice_last | (slice_[:2] == 3))):
-            m.d.comb += plan.lane.eq(Mux(block_last, LaneMove.FREE,
-                                         Mux(tile_done, LaneMove.REWIND, LaneMove.NEXT)))
+        with m.If(at.step_last & (at.slice_last | (at.slice_[:2] == 3))):
+            m.d.comb += plan.lane.eq(Mux(at.block_last, LaneMove.FREE,
+                                         Mux(at.tile_done, LaneMove.REWIND, LaneMove.NEXT)))
 
-        # The tile's context. The group's rows are those of the block's first tile.
+    def _context(self, m, word, at: Loops) -> None:
+        """The tile's context. The group's rows are those of the block's first tile."""
+        group_ = self.i_group.p
         context, offset = self.context, Signal(SLOT_BITS)
         with m.Switch(word.dst):
             with m.Case(Route.RESIDUAL):
-                m.d.comb += offset.eq(number)
+                m.d.comb += offset.eq(at.number)
             with m.Case(Route.OPERAND8, Route.OPERAND16, Route.UNSIGNED8):
-                m.d.comb += offset.eq((number + first_tile[0]) >> 1)
+                m.d.comb += offset.eq((at.number + at.first_tile[0]) >> 1)
         m.d.comb += [
-            context.route.as_value().eq(word.dst), context.tile.eq(tile), context.slot.eq(tile),
+            context.route.as_value().eq(word.dst), context.tile.eq(at.tile), context.slot.eq(at.tile),
             context.load.eq(group_.first), context.activation.eq(word.activation),
             context.affine.eq(word.affine),
             context.gate_weight.eq(word.gate_weight), context.accumulate.eq(word.accumulate),
             context.shift1.eq(word.shift1), context.shift2.eq(word.shift2), context.act_shift.eq(word.act_shift),
             context.base.eq(word.dst_row),
             context.pitch.eq(Mux(word.dst == Route.OPERAND16.value, word.dst_plane, word.dst_stride)),
-            context.final.eq(plan.final),
+            context.final.eq(self.o.p.final),
         ]
         for lane, token in zip(context.lanes, group_.lanes, strict=True):
             m.d.comb += [lane.present.eq(token.present), lane.row.eq(token.row + offset), lane.token.eq(token.token),
                          lane.multiplier.eq(token.multiplier)]
-        return m

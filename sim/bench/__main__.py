@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from golden.spec.machine import BEAT_BYTES, MACHINES
+from golden.spec.machine import BEAT_BYTES
 from golden.spec.model import MODELS
 from golden.spec.program.image import Image
 from host.compiler.compile import compile_model
@@ -35,6 +35,7 @@ from sim.board.settings import DRAM_PRESETS
 from sim.demo import models
 from sim.demo.layers import Layer, layers
 from sim.device import SimDevice
+from sim.machine_option import add_machine
 from sim.trace import RETIRED_BY, Retired
 
 out = printer()
@@ -101,7 +102,7 @@ def figures(runs: dict[str, Run]) -> list[tuple[str, str, str, bool]]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--model", default="m3vit-tiny", choices=sorted(MODELS))
-    parser.add_argument("--machine", default="zcu102", choices=sorted(MACHINES))
+    add_machine(parser)
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="one case, or several")
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
     parser.add_argument("--json", action="store_true", help="also print one JSON object")
@@ -111,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     sample, picture = models.picture(None, model.config, source)
     pixels = sample.image
     out.print(f"model {model.config.name} ({source}); picture: {picture}", highlight=False)
-    machine = MACHINES[options.machine]
+    machine = options.machine
     device = SimDevice(machine, progress=opening)
     runs: dict[str, Run] = {}
     images: dict[str, Image] = {}
@@ -154,13 +155,13 @@ def main(arguments: list[str] | None = None) -> int:
     table = Table("figure", "must", "measured", "met")
     for figure, must, measured, met in rows:
         table.add_row(figure, must, measured, "yes" if met else "NO")
-    if options.model == "m3vit-tiny" and options.machine == "zcu102":
+    if options.model == "m3vit-tiny" and machine.name == "zcu102":
         out.print(table)
     out.print(f"pictures and trace.json (open it in Perfetto) in {options.out}", highlight=False)
     if options.json:
         print(json.dumps({name: {"cycles": r.cycles, "use": r.use, "dram_ratio": r.dram_ratio, "exact": r.exact,
                                  "predicted": r.predicted} for name, r in runs.items()}))
-    thresholds = options.model == "m3vit-tiny" and options.machine == "zcu102"
+    thresholds = options.model == "m3vit-tiny" and machine.name == "zcu102"
     return 0 if all(r.exact for r in runs.values()) and (not thresholds or all(met for *_, met in rows)) else 1
 
 

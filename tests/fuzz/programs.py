@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from golden.iss.bounds_check import meet
 from golden.spec import isa
 from golden.spec.activations import BY_CODE
+from golden.spec.instructions.linear import MAX_BLOCK
 from golden.spec.isa import FORMATS, LIMITS, MAGIC, Dest, Index, Opcode, Region, Unit
 from golden.spec.legality import ProgramState, after, capacity, contradictions, derived, ranges
 from golden.spec.machine import ABI_VERSION, LINE, NANO, MachineConfig
@@ -132,7 +133,14 @@ class Grammar:
             shift1=self.number(0, 47) if self.number(0, 3) == 0 else self.number(14, 32), shift2=self.number(0, 40),
             retain_weights=retain, reuse_weights=reuse,
             reuse_offset=self.number(0, max(0, state.held - tiles * slices)) if reuse else 0,
-            act_shift=self.number(0, 4))
+            act_shift=self.number(0, 4), block=self.block(state, tiles, slices, wide))
+
+    def block(self, state: ProgramState, tiles: int, slices: int, wide: bool) -> int:
+        """Tiles of a block, less one: any for which ring and lane buffers have room."""
+        rows, machine = -(-slices // 4) * (1 + wide), self.machine
+        if rows > 2 * machine.lane_rows or state.held + tiles * slices > machine.ring_slices:
+            return 0
+        return self.number(0, MAX_BLOCK - 1)
 
     def window(self, state: ProgramState) -> Instruction:
         """A 3x3 convolution of a small strip."""
@@ -148,6 +156,7 @@ class Grammar:
             "window": rows, "width": width, "lines": lines, "pitch": pitch, "edges": edges, "tokens": width * lines,
             "slices": slices, "stream": self.stream(linear_lines(tiles, slices)), "src_stride": stride,
             "src_plane": plane, "src_row": self.operand(last * stride + rows + plane), "reuse_weights": int(reuse),
+            "block": self.block(state, tiles, slices, fields["src_wide"]),
             "reuse_offset": self.number(0, max(0, state.held - tiles * slices)) if reuse else 0}
 
     def attention(self) -> Instruction:

@@ -231,16 +231,18 @@ def test_what_is_refused_for_its_strides_would_have_met(instruction):
     event(f"{opcode.name}: {'refused' if strides else 'accepted'}")
 
 
-@pytest.mark.parametrize("dst, retain, reuse, retained, tiles, slices, wide", itertools.product(
-    (Dest.RESIDUAL, Dest.GATE), (0, 1), (0, 1), (0, 24), (1, 3), (1, 5, 8), (0, 1)))
-def test_the_ring_and_the_lanes_hold_what_is_used_more_than_once(dst, retain, reuse, retained, tiles, slices, wide):
-    """Slices in the ring at one time: those retained, and a tile's or, for the gate and what stays, all tiles'."""
+@pytest.mark.parametrize("dst, retain, reuse, retained, tiles, slices, wide, block", itertools.product(
+    (Dest.RESIDUAL, Dest.GATE), (0, 1), (0, 1), (0, 24), (1, 3), (1, 5, 8), (0, 1), (0, 1, 2, 7)))
+def test_the_ring_and_the_lanes_hold_what_is_used_more_than_once(dst, retain, reuse, retained, tiles, slices, wide,
+                                                                 block):
+    """Slices in the ring at one time: those retained, and a block's or, for the gate and what stays, all tiles'. Rows
+    in the lanes: a group's, where several tiles use them."""
     f = {field.name: 0 for field in FORMATS[Opcode.LINEAR].fields} | {
         "dst": dst, "retain_weights": retain, "reuse_weights": reuse, "tiles": tiles, "slices": slices,
-        "src_wide": wide,
+        "src_wide": wide, "block": block,
         "tokens": 2, "src_stride": 4, "src_plane": 2, "dst_stride": 3}
     state = ProgramState(held=retained, left=2, experts=16 * tiles)
     said = {r.resource: r.end for r in ranges(Opcode.LINEAR, f | derived(Opcode.LINEAR, f), state) if r.when}
-    stays = tiles if retain or dst == Dest.GATE else 1
+    stays = tiles if retain or dst == Dest.GATE else min(tiles, block + 1)
     assert said.get(Resource.RING, 0) == (0 if reuse else retained + stays * slices)
-    assert said.get(Resource.LANE_BUFFER, 0) == ((slices + 3) // 4 * (1 + wide) if dst == Dest.GATE else 0)
+    assert said.get(Resource.LANE_BUFFER, 0) == ((slices + 3) // 4 * (1 + wide) if dst == Dest.GATE or block else 0)

@@ -33,7 +33,7 @@ def test_the_reference_machine():
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    ({"tm": 3}, "tm must be 2, 4 or 8, not 3"), ({"tk": 32}, "tk must be"), ({"ports": 3}, "ports must be"),
+    ({"tm": 3}, "tm must be 2, 4, 8 or 16, not 3"), ({"tk": 32}, "tk must be"), ({"ports": 3}, "ports must be"),
     ({"operand_rows": 500}, "operand_rows must be a power of two, or three quarters of one"),
     ({"max_keys": 4096}, "max_keys"), ({"ring_lines": 32}, "ring_lines"), ({"ring_lines": 320}, "three quarters"),
     ({"kv_tiles": 2048}, "kv_tiles"),

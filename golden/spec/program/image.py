@@ -8,7 +8,7 @@ silently multiply wrongly are refused here (``golden.spec.program.weights``).
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from golden.spec.isa import FORMATS, INSTRUCTION_BYTES, Opcode, Region
@@ -189,10 +189,10 @@ def _read_json(text: bytes) -> dict:
 
 def _read_configs(meta: dict) -> tuple[MachineConfig, ModelConfig, Plan]:
     machine = meta["machine"]
-    known = set(MachineConfig.__dataclass_fields__)
-    want(isinstance(machine, dict) and set(machine) == known
-         and all(type(value) is (str if key == "name" else int) for key, value in machine.items()), BadMetadata,
-         f"The machine must be a name and integers called {sorted(known)}, not {str(machine)[:200]}.")
+    kinds = {field.name: field.type for field in fields(MachineConfig)}
+    want(isinstance(machine, dict) and set(machine) == set(kinds)
+         and all(type(value) is kinds[key] for key, value in machine.items()), BadMetadata,
+         f"The machine must be a name and numbers called {sorted(kinds)}, not {str(machine)[:200]}.")
     try:
         return MachineConfig(**machine), ModelConfig.from_json(meta["model"]), Plan.from_json(meta["plan"])
     except ConfigError as error:

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 
-from golden.spec.machine import MACHINES
 from host.report import synthesis
 from sim.implementation.pnr import place
 from sim.implementation.pnr.part import TARGET, places
 from sim.implementation.synth import design, sources
+from sim.machine_option import add_machine
 
 _WHOLE = synthesis.MACHINE
 
@@ -21,7 +21,7 @@ _WHOLE = synthesis.MACHINE
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0; 1 when something could not be placed; 2 for an unknown unit or without the tool."""
     parser = argparse.ArgumentParser(prog="python -m sim.implementation.pnr", description=__doc__)
-    parser.add_argument("--config", choices=sorted(MACHINES), default="small", help="which machine")
+    add_machine(parser, "--config", default="small")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--unit", nargs="+", metavar="NAME", help="these units of the machine alone; all by default")
     what.add_argument("--whole", action="store_true", help="the machine as one")
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     if sentence := place.missing():
         _say(sentence)
         return 2
-    whole = sources.machine(MACHINES[options.config])
+    whole = sources.machine(options.config)
     known = {name: text for name, (_, text) in design.split(whole)[1].items()} | {_WHOLE: whole}
     units = [name for name in known if name != _WHOLE]
     names = [_WHOLE] if options.whole else options.unit or units
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         _say(f"The machine has no unit {unknown[0]!r}; it has {', '.join(known)}.")
         return 2
     def keep(result: place.Routed) -> None:
-        name = f"{options.config}-pnr"
+        name = f"{options.config.name}-pnr"
         path = synthesis.keep(name, merged([asdict(result)], synthesis.kept(name), units))
         _say(f"{result.unit}: kept in {path}; `make docs` writes the pages")
 

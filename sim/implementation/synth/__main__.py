@@ -7,15 +7,16 @@ import sys
 from collections.abc import Iterator
 
 from golden.spec.boards import BOARD_OF, BOARDS
-from golden.spec.machine import MACHINES, MachineConfig
+from golden.spec.machine import MachineConfig
 from host.report import synthesis
 from sim.implementation.synth import design, flow, report, sources, units
+from sim.machine_option import add_machine
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0; 1 when a synthesis failed or, with ``--strict``, a limit is exceeded; 2 for an unknown unit."""
     parser = argparse.ArgumentParser(prog="python -m sim.implementation.synth", description=__doc__)
-    parser.add_argument("--config", choices=sorted(MACHINES), default="zcu102", help="which machine")
+    add_machine(parser, "--config")
     parser.add_argument("--unit", nargs="+", metavar="NAME", help="these units alone; the whole machine by default")
     parser.add_argument("--board", choices=sorted(BOARDS), help="compare the areas with this board")
     parser.add_argument("--json", action="store_true", help="results as JSON on standard output")
@@ -23,7 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
                         help="keep the machine's results in hw/synthesis, for the tables of `make docs`")
     parser.add_argument("--strict", action="store_true", help="fail when a depth or the area is over its limit")
     options = parser.parse_args(arguments)
-    cfg, known = MACHINES[options.config], units.units()
+    cfg, known = options.config, units.units()
+    if options.board is None and cfg.name not in BOARD_OF:
+        parser.error(f"--board must say what {cfg.name} is compared with: {', '.join(BOARDS)}.")
     unknown = [name for name in options.unit or () if name not in known]
     if unknown:
         print(f"There is no unit {unknown[0]!r}; there are {', '.join(known)}.", file=sys.stderr)

@@ -12,7 +12,7 @@ from golden.spec.machine import MachineConfig
 from host.report.synthesis import MACHINE
 from hw.top import Accelerator
 
-PACKAGES = ("arith", "array", "vector", "moe", "memory", "dma", "ctrl")
+PACKAGES = ("arith", "array", "cluster", "vector", "moe", "memory", "dma", "ctrl")
 TOP = MACHINE
 
 

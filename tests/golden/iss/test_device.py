@@ -202,7 +202,7 @@ def test_machines_go_by_name():
     assert GoldenDevice().name == f"golden:{ZCU102.name}"
     for name, config in MACHINES.items():
         assert wide(GoldenDevice(name), "FINGERPRINT") == config.fingerprint
-    with pytest.raises(ConfigError, match="There is no machine 'zcu104'; there are nano, small, zcu102"):
+    with pytest.raises(ConfigError, match="There is no machine 'zcu104'; there are nano, small, kv260, zcu102"):
         GoldenDevice("zcu104")
 
 

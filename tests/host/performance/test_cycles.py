@@ -34,13 +34,14 @@ def test_every_instruction_of_a_unit_has_cycles_and_semantics():
     (NANO, linear(src_wide=1), 96),
     (ZCU102, linear(slices=4), 8),  # results: 4 lanes of 32 channels, 16 a cycle
     (ZCU102, linear(slices=13), 16),  # rows: 4 tokens of 4
-    (U280, linear(slices=48), 96),  # rows: 8 tokens of 12
-    (U280, linear(slices=48, src_wide=1), 192),
+    (U280, linear(slices=48), 192),  # rows: 16 tokens of 12
+    (U280, linear(slices=48, src_wide=1), 384),
     (U280, linear(slices=48, dst=Dest.GATE, tiles=4), 48),  # rows are loaded once for all tiles
-    (replace(U280, name="serialized", serialization=8), linear(), 128),
+    (U280, linear(slices=48, block=3, tiles=8), 48),  # and for those of a block
+    (replace(U280, name="serialized", serialization=8), linear(block=5), 64),  # results: 4 lanes of 32, 2 a cycle
 ], ids=lambda value: getattr(value, "name", ""))
-def test_a_pass_takes_as_long_as_its_slowest_part(machine, fields, cycles):
-    assert linear_pass(machine, fields) == cycles
+def test_a_tile_takes_as_long_as_its_slowest_part(machine, fields, cycles):
+    assert linear_pass(machine, fields) == fields["tiles"] * cycles
     assert linear_cycles(machine, fields, machine.tm + 1) == 2 * fields["tiles"] * cycles
     assert linear_cycles(machine, fields, 0) == fields["tiles"] * cycles, "without tokens it still passes once"
 

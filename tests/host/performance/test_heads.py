@@ -28,13 +28,13 @@ WINDOW = {"tiles": 8, "slices": 144, "src_wide": 0, "window": 4, "width": 30, "l
 def test_windows_by_formula():
     m = machine.ZCU102
     assert token_groups(m, WINDOW, 180) == 6 * 8  # a group ends with its line
-    assert group_rows(m, WINDOW) == 6 * 3 * 4 and linear_pass(m, WINDOW) == 144
+    assert group_rows(m, WINDOW) == 6 * 3 * 4 and linear_pass(m, WINDOW, 1) == 144
     assert linear_cycles(m, WINDOW, 180) == 8 * 48 * 144
-    assert group_rows(m, WINDOW | {"src_wide": 1}) == 2 * 72 and linear_pass(m, WINDOW | {"src_wide": 1}) == 288
+    assert group_rows(m, WINDOW | {"src_wide": 1}) == 2 * 72 and linear_pass(m, WINDOW | {"src_wide": 1}, 1) == 288
     fast = replace(m, tk=16, tm=8)
-    assert linear_pass(fast, WINDOW) == 144 and group_rows(fast, WINDOW) == 120
+    assert linear_pass(fast, WINDOW, 1) == 144 and group_rows(fast, WINDOW) == 120
     plain = WINDOW | {"window": 0}
-    assert token_groups(m, plain, 181) == 46 and linear_pass(m, plain) == 144
+    assert token_groups(m, plain, 181) == 46 and linear_pass(m, plain, 1) == 144
 
 
 def test_enlargements_by_formula():

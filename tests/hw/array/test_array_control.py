@@ -11,16 +11,16 @@ import pytest
 
 from golden.iss import execute
 from golden.iss.memories import Memories
-from golden.spec.activations import ACT_SHIFT_MAX, BY_CODE
 from golden.spec.instructions.linear import MAX_BLOCK
-from golden.spec.isa import Dest, Index, Opcode, decode, encode
+from golden.spec.isa import Dest, Opcode, decode, encode
 from golden.spec.machine import LINE, NANO, TN, MachineConfig
-from golden.spec.tiling import SLICES_PER_ROW, ceil_div, window_slices
+from golden.spec.tiling import ceil_div, window_slices
 from hw.array.array_control import ArrayControl
 from sim.runner import run_bench
 from sim.streams import bursts, half, reset, seeded, start
 from tests.hw.support.array_model import BEYOND, Testbench, window_row
 from tests.hw.support.array_neighbours import Manners, Neighbours
+from tests.hw.support.array_programs import linear, random_program, random_window
 
 CONFIGS = {
     "nano": NANO,
@@ -58,91 +58,6 @@ def test_windows_of_the_loops_are_those_of_the_simulator(edges):
         if not wide:
             exps = [(0, 0) if row == BEYOND else tb.operand(row)[1] for row in found]
             assert exps == [tuple(pair) for pair in operand.exp.reshape(-1, 2).tolist()]
-
-
-def linear(**fields) -> dict:
-    known = {name: fields.pop(name, 0) for name in ("expert", "count")}
-    return {"word": encode(Opcode.LINEAR, **fields), **known}
-
-
-def random_window(rng, **fields) -> dict:
-    """A convolution of a small strip; ``fields`` are given, the others at random."""
-    wide = int(rng.random() < 0.3)
-    f = {"window": rng.choice([1, 1, 1, 2, 3, 4]), "width": rng.choice([CFG.tm, rng.randint(1, 2 * CFG.tm + 1)]),
-         "lines": rng.randint(1, 2), "pitch": rng.randrange(1024), "edges": rng.randrange(16),
-         "src_row": rng.randrange(1 << 16), "src_stride": rng.randrange(256), "src_plane": rng.randrange(256),
-         "src_wide": wide,
-         "src_unsigned": int(not wide and rng.random() < 0.7), "tiles": rng.randint(1, 2),
-         "dst": rng.choice([Dest.UNSIGNED8, Dest.UNSIGNED8, Dest.OPERAND16, Dest.RESIDUAL, Dest.VALUE]),
-         "dst_row": rng.randrange(1 << 16), "dst_stride": rng.randrange(256), "dst_plane": rng.randrange(256)} | fields
-    while window_slices(f["window"]) > CFG.ring_rows // CFG.steps:  # a tile's weights fit the ring
-        f["window"] -= 1
-    f |= random_block(rng, f | {"slices": window_slices(f["window"])})
-    return linear(**f, tokens=f["width"] * f["lines"], slices=window_slices(f["window"]))
-
-
-def random_block(rng, f: dict) -> dict:
-    """Any size of a block of output tiles for which ring and lane buffers have room."""
-    rows = ceil_div(f["slices"], SLICES_PER_ROW) * (1 + f["src_wide"])
-    return {"block": rng.choice([block for block in range(MAX_BLOCK) if block == 0 or (
-        rows <= 2 * CFG.lane_rows and min(f["tiles"], block + 1) * f["slices"] * CFG.steps <= CFG.ring_rows)])}
-
-
-def random_linear(rng, tb: Testbench) -> dict:
-    dst = rng.choice(list(Dest))
-    wide = rng.random() < 0.4
-    fields = {
-        "tokens": max(0, rng.randint(-1, 3 * CFG.tm + 1)), "tiles": rng.choice([1, 2, 3, 4, 5, 9]),
-        "slices": rng.choice([1, 2, 3, 4, 5, 8, 9]),
-        "src_row": rng.randrange(1 << 16), "src_stride": rng.randrange(256), "src_plane": rng.randrange(256),
-        "src_wide": wide, "src_unsigned": not wide and rng.random() < 0.3, "dst": dst,
-        "dst_row": rng.randrange(1 << 16), "dst_stride": rng.randrange(256), "dst_plane": rng.randrange(256),
-        **{name: rng.getrandbits(1) for name in ("accumulate", "affine", "gate_weight")},
-        "activation": rng.randrange(len(BY_CODE)),
-        "shift1": rng.randint(0, 47), "shift2": rng.randint(0, 40), "act_shift": rng.randint(0, ACT_SHIFT_MAX)}
-    expert = rng.randrange(64)
-    fields["gate_weight"] = 0
-    if dst == Dest.GATE:
-        fields["tiles"] = min(fields["tiles"], 3)
-    fields |= random_block(rng, fields)
-    if dst in (Dest.RESIDUAL, Dest.OPERAND8, Dest.OPERAND16) and rng.random() < 0.6:
-        count = rng.randint(1, 2 * CFG.tm + 1)
-        tb.queues[expert] = [(rng.randrange(4096), rng.randrange(1 << 16)) for _ in range(count)]
-        if rng.random() < 0.5:
-            fields |= {"src_index": Index.QUEUE_TOKEN, "dst_index": Index.QUEUE_SLOT, "tokens": 0}
-        else:
-            fields |= {"src_index": Index.QUEUE_SLOT, "dst_index": Index.QUEUE_TOKEN, "gate_weight": 1, "tokens": 0}
-        return linear(**fields, expert=expert, count=count)
-    return linear(**fields)
-
-
-def random_attention(rng, _: Testbench) -> dict:
-    return {"word": encode(
-        Opcode.ATTENTION, heads=rng.randint(1, 3), head_slices=rng.choice([2, 2, 4, 4, 6, 8]),
-        queries=rng.randint(1, 2 * CFG.tm + 1), keys=rng.choice([1, 16, 17, 32, 33, 64, 65, 70]),
-        q_row=rng.randrange(1 << 16), q_stride=rng.randrange(256), key_tile=rng.randrange(1024),
-        key_pitch=rng.randrange(256), value_tile=rng.randrange(1024), dst_row=rng.randrange(1 << 16),
-        dst_stride=rng.randrange(256), dst_plane=rng.randrange(256), wide_p=rng.getrandbits(1),
-        wide=rng.getrandbits(1), p_shift=rng.randrange(16), shift1=rng.randint(0, 47), shift2=rng.randint(0, 40))}
-
-
-def random_program(rng, tb: Testbench, length: int) -> list[dict]:
-    """LINEARs and ATTENTIONs. An expert's queue keeps its entries: each instruction has its own expert."""
-    program = []
-    while len(program) < length:
-        kind = rng.random()
-        if kind < 0.3:
-            program.append(random_attention(rng, tb))
-        elif kind < 0.5:
-            program.append(random_window(rng))
-        else:
-            before = dict(tb.queues)
-            issue = random_linear(rng, tb)
-            if issue.get("expert") in before:
-                tb.queues = before
-            else:
-                program.append(issue)
-    return program
 
 
 async def run(dut, issues, manners=None, tb=None, salt="") -> Neighbours:
@@ -192,7 +107,7 @@ async def windows_have_no_bubble(dut):
     await start(dut)
     rng, rows = seeded("window"), min(4, CFG.ring_rows // CFG.steps // window_slices(1))
     shape = {"window": rows, "width": 2 * CFG.tm + 1, "lines": 2, "dst": Dest.UNSIGNED8, "src_wide": 0, "edges": 0}
-    issues = [random_window(rng, **shape | change) for change in (
+    issues = [random_window(CFG, rng, **shape | change) for change in (
         {"tiles": 2}, {"edges": 15, "tiles": 1}, {"src_wide": 1, "src_unsigned": 0, "tiles": 1, "lines": 1})]
     issues.insert(2, linear(tokens=2 * CFG.tm, tiles=1, slices=12, src_stride=3, dst=Dest.OPERAND8, dst_stride=1))
     got = await run(dut, issues, Manners(release=(12, 12)))
@@ -233,7 +148,7 @@ async def programs_match_under_stalls(dut):
         got = await run(dut, random_program(rng, tb, 10), manners, tb, salt=str(n))
         cocotb.log.info("%s", got.counts)
         await reset(dut)
-        window = [random_window(rng, window=rows) for rows in (1, 2)]
+        window = [random_window(CFG, rng, window=rows) for rows in (1, 2)]
         await run(dut, window, manners, tb, salt=f"windows{n}")
         await reset(dut)
 

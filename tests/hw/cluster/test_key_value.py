@@ -14,6 +14,7 @@ from hw.cluster.key_value import KeyBanks, ValueBanks
 from hw.interfaces import KEY_WRITE, READ_LATENCY, VALUE_WRITE
 from sim.runner import run_bench
 from sim.streams import Source, bursts, cycles, half, never, seeded, start
+from tests.hw.support.kv_memory import width_read
 
 CONFIGS = {"two": replace(NANO, tm=4, clusters=2), "four": replace(NANO, tm=16, tk=16, clusters=4, ring_lines=2048)}
 CFG = CONFIGS[os.environ.get("BANKS", "two")]
@@ -27,6 +28,12 @@ SHAPE = KEY_WRITE if IS_KEY else VALUE_WRITE
 def test_banks(config, kind):
     unit = (KeyBanks if kind == "key" else ValueBanks)(CONFIGS[config])
     run_bench(unit, module=__name__, name=f"{kind}_banks-{config}", env={"BANKS": config, "KIND": kind})
+
+
+@pytest.mark.parametrize("kind", [KeyBanks, ValueBanks])
+def test_bytes_read_a_cycle_do_not_depend_on_the_clusters(kind):
+    machines = [replace(CONFIGS["four"], tm=4 * clusters, clusters=clusters) for clusters in (1, 2, 4)]
+    assert {width_read(kind(machine)) for machine in machines} == {8 * TN * machines[0].tk}
 
 
 def make(rng, key: int) -> dict:

@@ -30,7 +30,7 @@ TAME = {**dict.fromkeys(("row", "src_row", "q_row"), (0, 60)), "dst_row": (100, 
         **dict.fromkeys(("dst_plane", "normalized_plane"), (2, 8)),
         **dict.fromkeys(("key_tile", "value_tile", "key_pitch"), (0, 2)), "dst": (Dest.RESIDUAL, Dest.OPERAND16),
         **dict.fromkeys(("src_index", "dst_index", "src_unsigned", "gate_weight", "retain_weights", "reuse_weights",
-                         "reuse_offset"), (0, 0)),
+                         "reuse_offset"), (0, 0)), "block": (0, 7),
         **dict.fromkeys(("width", "lines"), (2, 3)), "pitch": (3, 5), "edges": (0, 15)}
 """Ranges in which every instruction but GATE fits every machine, wherever it stands."""
 OUTSIDE_THE_GATE = (*(opcode for opcode in PLAIN if opcode is not Opcode.GATE), Opcode.UPSAMPLE)
