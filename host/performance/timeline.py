@@ -237,9 +237,9 @@ class Timeline:
         if rows is None:
             return
         left = 1 - taken / (end - begin)
-        delay = delay(max(begin, rows.start), end, rows.end, left, rows.rows_per_cycle)
-        rows.end += delay
-        self.idle[unit] += delay
+        longer = delay(max(begin, rows.start), end, rows.end, left, rows.rows_per_cycle)
+        rows.end += longer
+        self.idle[unit] += longer
         self.spans[rows.at] = replace(self.spans[rows.at], end=self.idle[unit])
 
     def _attention(self, at: int, f: dict, issue: float) -> Span:
