@@ -66,8 +66,10 @@ def _sides(size: object) -> tuple[int, int] | None:
     """Height and width of a size that is a number or has both."""
     if isinstance(size, dict):
         size = size.get("height"), size.get("width")
-    sides = size if isinstance(size, tuple) else (size, size)
-    return sides if all(type(side) is int and side > 0 for side in sides) else None
+    height, width = size if isinstance(size, tuple) else (size, size)
+    if type(height) is int and type(width) is int and min(height, width) > 0:
+        return height, width
+    return None
 
 
 def tell_pretrained_cfg(facts: Facts, config: dict) -> None:
@@ -81,8 +83,9 @@ def tell_pretrained_cfg(facts: Facts, config: dict) -> None:
     crop, how, mode = cfg.get("crop_pct"), cfg.get("interpolation"), cfg.get("crop_mode") or "center"
     if crop is None and how is None:
         return
-    if mode in _CROP_MODES and type(crop) in (int, float) and 0 < crop <= 1 and how in INTERPOLATIONS:
-        facts.told("config.json", fit=_CROP_MODES[mode], crop_share=float(crop), interpolation=how)
+    fit = _CROP_MODES.get(mode) if isinstance(mode, str) else None
+    if fit and isinstance(crop, (int, float)) and 0 < crop <= 1 and how in INTERPOLATIONS:
+        facts.told("config.json", fit=fit, crop_share=float(crop), interpolation=how)
     else:
         facts.note(f"config.json fits a picture by crop_pct {crop!r}, interpolation {how!r}, crop_mode {mode!r}, which "
                    f"edge-moe run does not do: it resizes the largest middle part.")
