@@ -9,6 +9,7 @@ STAMP  := $(VENV)/installed
 CONFIG ?= zcu102
 BOARD  ?= zcu102
 UNIT   ?=
+MODEL  ?=
 SEED   ?= 1
 SCALE  ?= 25
 OUT    ?= out
@@ -24,7 +25,7 @@ FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ign
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano drive accuracy verilog synth pnr bench bench-heads stalls explore train docs clean
+.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano drive accuracy verilog synth pnr bench bench-heads bench-quantize stalls explore train docs clean
 
 help: ## list of the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -58,8 +59,8 @@ fuzz: $(STAMP) ## random shapes and programs, golden model against RTL, on machi
 
 check: lint test ## all that CI runs
 
-demo: $(STAMP) ## a street picture to segmentation and depth, every instruction of the street model in RTL compared bit by bit
-	$(PY) -m sim.demo --then deit-tiny --out $(OUT)/demo $(ARGS)
+demo: $(STAMP) ## a street picture to segmentation and depth, every instruction of the street model in RTL compared bit by bit; MODEL=deit-small or dinov2-small (seeded) on the smallest machine that holds it
+	$(PY) -m sim.demo $(if $(MODEL),--model $(MODEL) --machine smallest,--then deit-tiny) --out $(OUT)/demo$(if $(MODEL),-$(MODEL)) $(ARGS)
 
 demo-nano: $(STAMP) ## the same with a nano model on a nano machine, in seconds
 	$(PY) -m sim.demo --model nano --machine nano --out $(OUT)/demo-nano $(ARGS)
@@ -91,6 +92,9 @@ bench: $(STAMP) ## cycles, array use, DRAM bytes of the full frame in RTL, with 
 
 bench-heads: $(STAMP) ## cycles, array use and DRAM bytes of full M3ViT task heads (256 channels) in RTL, with their thresholds
 	$(PY) -m sim.bench.heads $(ARGS)
+
+bench-quantize: $(STAMP) ## time and memory of quantizing DeiT-Tiny and ViT-Base at 224, with their limits; MODEL=deit-tiny for one
+	$(PY) -m host.report.quantize_cost $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 stalls: $(STAMP) ## 50 seeds of random DRAM stalls on nano, each frame compared with the golden model; ARGS="--scheduler ADDRESS" for Dask
 	$(PY) -m sim.stalls $(ARGS)

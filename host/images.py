@@ -80,12 +80,14 @@ def _rgb(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[:, :, :3])
 
 
-def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """``image``, uint8 [height, width, 1 or 3], at another size: bilinear over all pixels that a new one covers."""
+def resized(image: np.ndarray, height: int, width: int, kind: str = "bilinear") -> np.ndarray:
+    """``image``, uint8 [height, width, 1 or 3], at another size: over all pixels that a new one covers, by a ``kind``
+    of :data:`golden.spec.model.INTERPOLATIONS`.
+    """
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image)
     flat = image[:, :, 0] if image.shape[2] == 1 else image
-    found = Image.fromarray(np.ascontiguousarray(flat)).resize((width, height), Image.Resampling.BILINEAR)
+    found = Image.fromarray(np.ascontiguousarray(flat)).resize((width, height), Image.Resampling[kind.upper()])
     return np.array(found).reshape(height, width, image.shape[2])
 
 
@@ -103,12 +105,28 @@ def crop(image: np.ndarray, config: ModelConfig, scale: float, y: float, x: floa
 
 
 def fitted(picture: np.ndarray, model: ModelConfig, scale: int = 1) -> np.ndarray:
-    """The picture [height, width, 3] at ``scale`` times the model's size: cropped around its middle to the model's
-    proportions, then resized; grey where the model has one channel. Raises PictureError for other channel counts.
+    """The picture [height, width, 3] at ``scale`` times the model's size, as its ``fit`` of
+    :data:`golden.spec.model.FITS` says; grey where it has one channel. Raises PictureError for other channel counts.
     """
     if model.channels not in (1, 3):
         raise PictureError(f"The model {model.name!r} looks at {model.channels} channels; a picture has 1 or 3.")
     if model.channels == 1:
         picture = np.rint(picture.mean(axis=2, keepdims=True)).astype(np.uint8)
     size = replace(model, image_height=scale * model.image_height, image_width=scale * model.image_width)
-    return crop(picture, size, 1.0, 0.5, 0.5)
+    return crop(picture, size, 1.0, 0.5, 0.5) if model.fit == "middle" else _middle_of_resized(picture, size)
+
+
+def _middle_of_resized(picture: np.ndarray, model: ModelConfig) -> np.ndarray:
+    """The middle of the resized picture, pixel by pixel as torchvision and timm cut it out."""
+    rows, columns = picture.shape[:2]
+    tall, wide = (int(side / model.crop_share + 1e-9) for side in (model.image_height, model.image_width))
+    if model.fit == "shortest" and tall == wide:
+        tall, wide = (tall, int(tall * columns / rows)) if rows <= columns else (int(tall * rows / columns), tall)
+    elif model.fit == "shortest":
+        smaller = min(rows / tall, columns / wide)
+        tall, wide = round(rows / smaller), round(columns / smaller)
+    if tall * wide > MOST_PIXELS:
+        raise PictureError(f"A picture of {columns} x {rows} is too long for the model {model.name!r}.")
+    large = resized(picture, tall, wide, model.interpolation)
+    top, left = round((tall - model.image_height) / 2), round((wide - model.image_width) / 2)
+    return np.ascontiguousarray(large[top:top + model.image_height, left:left + model.image_width])

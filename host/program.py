@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loading a program for one machine from a model file or a program image."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from golden.files import safetensors_file
@@ -61,11 +61,13 @@ def program_of(path: str | Path, machine: MachineConfig | None = None, widths: I
     return image
 
 
-def config_of(path: str | Path) -> ModelConfig:
-    """Configuration of the model in a program image, a quantized model or any checkpoint. Raises as they do."""
+def config_of(path: str | Path, note: Callable[[str], None] = lambda line: None) -> ModelConfig:
+    """Configuration of the model in a program image, a quantized model or any checkpoint, of which ``note`` hears what
+    was guessed. Raises as they do.
+    """
     if is_program(path):
         return Image.load(path).model
-    return IntModel.load(path).config if is_quantized(path) else import_checkpoint(path).config
+    return IntModel.load(path).config if is_quantized(path) else import_checkpoint(path, note=note).config
 
 
 def _compiled(model: IntModel, machine: MachineConfig, widths: Iterable[float]) -> Image:

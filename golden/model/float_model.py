@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from golden.model.heads import UpsamplingHead
+from golden.model.heads import UpsamplingHead, pooled
 from golden.model.params import FloatModel
 from golden.spec.model import GateKind, ModelConfig, require
 
@@ -23,9 +23,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 """What PyTorch calls the activations of :mod:`golden.spec.activations`."""
 
 Probe = MutableMapping[str, Tensor]
-"""Receives named intermediates by item assignment: a dict keeps all of them, another mapping may keep
-statistics.
-"""
+"""Receives named intermediates by item assignment: a dict keeps all of them, another mapping may keep statistics."""
 
 
 class Attention(nn.Module):
@@ -104,8 +102,7 @@ class Experts(nn.Module):
 def route(logits: Tensor, top_k: int, kind: GateKind) -> tuple[Tensor, Tensor]:
     """Chosen experts, best first, and their gate weights, both [..., k], from gate logits [..., E].
 
-    Of equal logits the lower index wins. Gate weights of ``SOFTMAX_THEN_TOPK`` sum to less than 1 on purpose.
-    """
+    Of equal logits the lower index wins. Gate weights of ``SOFTMAX_THEN_TOPK`` sum to less than 1 on purpose."""
     ranked, order = logits.sort(dim=-1, descending=True, stable=True)  # torch.topk promises nothing about ties
     chosen = order[..., :top_k]
     if kind is GateKind.SOFTMAX_THEN_TOPK:
@@ -148,8 +145,7 @@ class Block(nn.Module):
 class _Nothing(dict):
     """Probe that discards everything, used where the caller passes none."""
 
-    def __setitem__(self, name, value):
-        pass
+    def __setitem__(self, name, value): ...
 
 
 class M3ViT(nn.Module):
@@ -177,8 +173,10 @@ class M3ViT(nn.Module):
             self.blocks = nn.ModuleList(Block(c, i) for i in range(c.depth))
             if c.final_norm:
                 self.norm = nn.LayerNorm(c.dim, eps=c.eps)
+            if c.fc_norm:
+                self.fc_norm = nn.LayerNorm(c.dim, eps=c.eps)
             for head in c.class_heads:
-                self.add_module(head, nn.Linear(c.dim, c.classes))
+                self.add_module(head, nn.Linear(c.head_inputs, c.classes))
             self.heads = nn.ModuleList(UpsamplingHead(c, head) for head in c.task_heads)
         state = {self._ours(name): torch.tensor(array, dtype=dtype) for name, array in model.tensors.items()}
         self.load_state_dict(state, assign=True)
@@ -235,13 +233,16 @@ class M3ViT(nn.Module):
         return self.heads[names.index(task)](stream, _Nothing() if probe is None else probe)
 
     def logits(self, stream: Tensor) -> Tensor:  # [B, N, D] -> [B, classes]
-        """Class scores from token 0, or the mean of both heads where there is a distillation token."""
+        """Class scores from token 0, from both class tokens (their mean), or from what the model's ``pool`` says."""
         require(self.config.classes > 0, f"The model {self.config.name!r} has no classifier head.")
         return torch.stack(self.class_scores(stream)).mean(0)
 
     def class_scores(self, stream: Tensor) -> list[Tensor]:  # [B, N, D] -> for each head [B, classes]
         """Scores of each classifier head, each of its own token."""
-        heads = self.config.class_heads
+        c, heads = self.config, self.config.class_heads
+        if c.pooled:
+            x = pooled(c, self.norm(stream) if c.final_norm else stream)
+            return [self.head(self.fc_norm(x) if c.fc_norm else x)]
         x = self.norm(stream[:, :len(heads)])
         return [self.get_submodule(head)(x[:, i]) for i, head in enumerate(heads)]
 

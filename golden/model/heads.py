@@ -4,6 +4,7 @@
 Shapes: B images, N tokens, D embedding, h x w token grid, C channels, M result maps.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,6 +15,14 @@ from golden.spec.model import ModelConfig
 def upsampled(x: Tensor) -> Tensor:  # [B, C, h, w] -> [B, C, 2h, 2w]
     """Twice the height and width: on each axis 3/4 of the nearer value and 1/4 of the other, edges repeated."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def pooled(config: ModelConfig, x: Tensor) -> Tensor:  # [B, N, D] -> [B, D or 2 D]
+    """What a classifier reads that pools features: their mean over the patches, with ``class_mean`` after the class
+    token's.
+    """
+    mean = x[:, config.extra_tokens:].mean(1)
+    return torch.cat([x[:, 0], mean], 1) if config.pool == "class_mean" else mean
 
 
 class UpsamplingHead(nn.Module):

@@ -13,6 +13,7 @@ from golden.spec.tables import (
     ACC_LIMIT,
     GATE_WEIGHT_MAX,
     PIXEL_PEAK,
+    RESIDUAL_FRACS,
     UNSIGNED_MAX,
     WEIGHT_MAX,
     WIDE_PEAK,
@@ -59,7 +60,7 @@ def linears(config: ModelConfig, plan: Plan) -> dict[str, int]:
         peaks |= {f"{b}attn.{part}": operand_peak(layer.norm1) for part in "qkv"}
         peaks |= {f"{b}attn.proj": operand_peak(layer.attn), f"{b}mlp.fc1": operand_peak(layer.norm2),
                   f"{b}mlp.fc2": operand_peak(layer.hidden)}
-    peaks |= {head: operand_peak(plan.head) for head in config.class_heads}
+    peaks |= {head: WIDE_PEAK if config.pooled else operand_peak(plan.head) for head in config.class_heads}
     for head, part in zip(config.task_heads, plan.task_heads, strict=True):
         peaks |= head_peaks(f"heads.{head.task}", part)
     return peaks
@@ -100,6 +101,8 @@ def _check_ranges(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray
         elif name.endswith(".shift"):
             field = (Opcode.GATE, "shift1") if gate else (Opcode.NORM, "shift") if norm else (Opcode.LINEAR, "shift1")
             _within(name, array, *bounds(*field))
+        elif name.endswith(".frac"):
+            _within(name, array, RESIDUAL_FRACS[0], RESIDUAL_FRACS[-1])
         elif name.endswith("score_shift"):
             _within(name, array, *bounds(Opcode.ATTENTION, "shift1"))
         elif name.endswith(".shift2"):

@@ -12,6 +12,7 @@ from golden.ops.gate import Gate, gate_logits, route
 from golden.ops.layernorm import Norm, layernorm
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand, to_operand
+from golden.ops.pool import mean_rows
 from golden.ops.queues import arrivals, fill, scatter_add
 from golden.ops.saturation import SaturationCounters
 from golden.spec.activations import ACTIVATIONS
@@ -175,6 +176,8 @@ class Forward:
     def logits(self, x: np.ndarray) -> np.ndarray:
         """int16 [class heads, classes], step 2**-logit_frac, of a residual stream."""
         heads = self.config.class_heads
+        if self.config.pooled:
+            return self.pooled_logits(x)
         with self.saturation.at("norm"):
             operand, _ = self.norm("norm", x[:len(heads)], self.plan.head)
         self.see("norm", operand)
@@ -183,3 +186,22 @@ class Forward:
                     for i, head in enumerate(heads)]
         self.see("logits", np.concatenate(rows))
         return np.concatenate(rows)
+
+    def host_norm(self, name: str, x: np.ndarray) -> np.ndarray:
+        """int16 [N, D], step 2**-frac of the norm ``name``, of residual rows: what the host computes."""
+        with self.saturation.at(name):
+            result = self.norm(name, x, wide=True)[0].bytes
+        self.see(name, result)
+        return result
+
+    def pooled_logits(self, x: np.ndarray) -> np.ndarray:
+        """int16 [1, classes] of a classifier that reads the mean of the patches, as the host computes it."""
+        c = self.config
+        y = x if c.fc_norm else self.host_norm("features_norm", x)
+        mean = mean_rows(y[c.extra_tokens:])
+        read = self.host_norm("fc_norm", mean) if c.fc_norm else mean
+        read = np.concatenate([y[:1], read], 1) if c.pool == "class_mean" else read
+        with self.saturation.at("head"):
+            scores = to_residual(self.linear("head", Operand.in_16_bits(read)))
+        self.see("logits", scores)
+        return scores

@@ -71,6 +71,12 @@ class IntModel:
         require(self.config.classes > 0, f"The model {self.config.name!r} has no classifier head.")
         return self._forward(trace, saturation).logits(self._residual(residual))
 
+    def normed(self, residual: np.ndarray) -> np.ndarray:
+        """Features after the final norm, float32 [tokens, dim], of :meth:`run`'s result, as the host computes them."""
+        require(self.config.final_norm, f"The model {self.config.name!r} has no final norm.")
+        codes = self._forward(None, None).host_norm("features_norm", self._residual(residual))
+        return dequantize(codes, int(self.tensors["features_norm.frac"]))
+
     def maps(self, residual: np.ndarray, task: str | None = None, trace: Trace | None = None,
              saturation: SaturationCounters | None = None) -> dict[str, np.ndarray]:
         """Results of the heads that follow a pass for ``task`` (None: the first), by name, of :meth:`run`'s result:

@@ -36,8 +36,10 @@ def float_schema(config: ModelConfig) -> dict[str, tuple[int, ...]]:
                 shapes |= {f"{b}gate.{task}.weight": (c.experts, c.dim), f"{b}gate.{task}.bias": (c.experts,)}
     if c.final_norm:
         shapes |= {"norm.weight": (c.dim,), "norm.bias": (c.dim,)}
+    if c.fc_norm:
+        shapes |= {"fc_norm.weight": (c.dim,), "fc_norm.bias": (c.dim,)}
     for head in c.class_heads:
-        shapes |= {f"{head}.weight": (c.classes, c.dim), f"{head}.bias": (c.classes,)}
+        shapes |= {f"{head}.weight": (c.classes, c.head_inputs), f"{head}.bias": (c.classes,)}
     return shapes | head_schema(c)
 
 

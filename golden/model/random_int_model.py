@@ -132,10 +132,14 @@ class _Maker:
         self.put("pos_embed", self.rng.normal(0, 0.7 * STREAM, (c.tokens, c.dim)))
         for i in range(c.depth):
             self.block(i)
-        if c.final_norm:
+        for name in ("features_norm", "fc_norm"):
+            if f"{name}.gain" in self.schema:
+                self.norm(name, True)
+                self.put(f"{name}.frac", NORMALIZED_FRAC)
+        if c.classes and not c.pooled:
             self.norm("norm", self.plan.head)
         for head in c.class_heads:
-            self.linear(head, RMS16 if self.plan.head else RMS8, 2.0 * STREAM)
+            self.linear(head, RMS16 if self.plan.head or c.pooled else RMS8, 2.0 * STREAM)
         for head, plan in zip(c.task_heads, self.plan.task_heads, strict=True):
             self.task_head(head, plan)
         return IntModel(c, self.plan, self.tensors, "random")

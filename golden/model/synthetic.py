@@ -38,8 +38,9 @@ def synthetic_model(config: ModelConfig, seed: int = 0) -> FloatModel:
     outliers = _outlier_channels(config, seed)
     for i in range(config.depth):
         tensors |= _block(config, i, seed, outliers, shapes)
-    if config.final_norm:
-        tensors |= _norm("norm", config.dim, 1.2, seed, outliers)
+    for norm in ("norm", "fc_norm"):
+        if f"{norm}.weight" in shapes:
+            tensors |= _norm(norm, config.dim, 1.2, seed, outliers)
     for head in ("head", "head_dist"):
         if f"{head}.weight" in shapes:
             tensors[f"{head}.weight"] = _normal(seed, f"{head}.weight", shapes, 0.05 * _shrink(config.dim))

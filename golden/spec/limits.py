@@ -78,7 +78,8 @@ def machine_needs(config: ModelConfig, plan: Plan, machine: MachineConfig) -> li
     needs = [
         Need("tokens", c.tokens, m.max_keys),
         Need(f"residual rows of 32 channels ({c.tokens} tokens x {residual_rows(c.dim)})",
-             c.tokens * residual_rows(c.dim) + (residual_rows(c.classes) if c.classes else 0), m.residual_rows),
+             c.tokens * residual_rows(c.dim) + (residual_rows(c.classes) if c.classes and not c.pooled else 0),
+             m.residual_rows),
         Need(f"K tiles of 32 keys x 16 channels ({c.tokens} tokens, dim {c.dim})", tiles(c.tokens) * slices(c.dim),
              m.kv_tiles),
         Need(f"V tiles of 32 channels x 16 keys ({c.tokens} tokens, dim {c.dim})", tiles(c.dim) * slices(c.tokens),

@@ -17,6 +17,13 @@ BLOCK = 32
 """Channels that share one operand exponent; every on-chip width is a multiple of it."""
 MOST_EXTRA_TOKENS = 64
 """Most tokens before the patches: class, distillation, registers, learnt prompts."""
+POOLS = ("class", "mean", "class_mean")
+"""What a classifier reads: class tokens; the mean of the patches; the class token, then that mean."""
+FITS = ("middle", "shortest", "squash")
+"""How a picture becomes one of the model's size: its largest middle part is resized; it is resized until it just covers
+a size, or to that size whatever its proportions, 1 / ``crop_share`` of the model's, and the middle is cut out."""
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest", "box", "hamming")
+"""Kinds of resizing of pictures, as Pillow has them."""
 PATCH_AXES = (0, 2, 4, 1, 3)
 """Axes of an image [patch row, row, patch column, column, channel] in the order of the patch embedding's inputs:
 patches row by row; channel, row, column within a patch."""
@@ -51,7 +58,10 @@ class ModelConfig:
     without experts has the single task ``"default"`` by default. ``activation`` is a name of
     :data:`golden.spec.activations.ACTIVATIONS`. Before the patches stand ``extra_tokens``: none,
     the class token, class and distillation token, or more (registers, learnt prompts) of which the first is the class
-    token; a classifier reads those of :attr:`class_heads`. ``task_heads`` turn the patch tokens into maps: with several
+    token; a classifier reads those of :attr:`class_heads`, or what ``pool`` of :data:`POOLS` says: features after the
+    final norm, or with ``fc_norm`` those before it, which are normalised once they are pooled. ``fit``, one of
+    :data:`FITS`, ``crop_share`` and ``interpolation`` say how a picture becomes one of the model's size.
+    ``task_heads`` turn the patch tokens into maps: with several
     ``tasks`` each head belongs to the one of its name, which runs the backbone with its gates; with a single task all
     heads share one pass of the backbone, whatever their names.
     """
@@ -79,6 +89,11 @@ class ModelConfig:
     eps: float = 1e-6
     pixel_mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     pixel_std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    pool: str = "class"
+    fc_norm: bool = False
+    fit: str = "middle"
+    crop_share: float = 1.0
+    interpolation: str = "bilinear"
     pixel_scale: float = 256.0
     """A pixel code 0..255 means code / pixel_scale before mean and std (Edge-MoE: 256; most others: 255)."""
 
@@ -112,15 +127,29 @@ class ModelConfig:
             require(self.expert_hidden > 0 and self.expert_hidden % BLOCK == 0,
                     f"expert_hidden must be a positive multiple of {BLOCK}, not {self.expert_hidden}.")
         require(self.classes >= 0, f"classes must not be negative, not {self.classes}.")
-        require(self.classes == 0 or self.final_norm, "A classifier head needs final_norm.")
-        require(self.classes == 0 or self.extra_tokens > 0, "A classifier head needs a class token to read.")
+        self._check_classifier()
         self._check_heads()
+        require(self.fit in FITS, f"fit must be one of {list(FITS)}, not {self.fit!r}.")
+        require(0 < self.crop_share <= 1, f"crop_share must lie above 0 and be at most 1, not {self.crop_share}.")
+        require(self.interpolation in INTERPOLATIONS,
+                f"interpolation must be one of {list(INTERPOLATIONS)}, not {self.interpolation!r}.")
         require(0 <= self.eps < 1, f"eps must lie in [0, 1), not {self.eps}.")
         for field in ("pixel_mean", "pixel_std"):
             require(len(getattr(self, field)) == self.channels,
                     f"{field} needs one value for each of {self.channels} channels, not {getattr(self, field)}.")
         require(all(s > 0 for s in self.pixel_std), f"pixel_std must be positive, not {self.pixel_std}.")
         require(0 < self.pixel_scale < float("inf"), f"pixel_scale must be positive, not {self.pixel_scale}.")
+
+    def _check_classifier(self) -> None:
+        require(self.pool in POOLS, f"pool must be one of {list(POOLS)}, not {self.pool!r}.")
+        require(type(self.fc_norm) is bool, f"fc_norm must be true or false, not {self.fc_norm!r}.")
+        require(self.classes > 0 or self.pool == "class" and not self.fc_norm,
+                "pool and fc_norm describe a classifier; the model has no classes.")
+        require(self.classes == 0 or self.final_norm != self.fc_norm,
+                "A classifier head needs one norm: final_norm, or fc_norm after pooling.")
+        require(not self.fc_norm or self.pool == "mean", "fc_norm follows the mean of the patches (pool='mean').")
+        require(self.classes == 0 or self.pool == "mean" or self.extra_tokens > 0,
+                "A classifier head needs a class token to read.")
 
     def _check_heads(self) -> None:
         names = [head.task for head in self.task_heads]
@@ -146,7 +175,18 @@ class ModelConfig:
     def class_heads(self) -> tuple[str, ...]:
         """Names of the classifier heads; number ``i`` reads token ``i``, and the logits are their mean. With two extra
         tokens each has its own."""
-        return ("head", "head_dist")[:2 if self.extra_tokens == 2 else 1] if self.classes else ()
+        two = self.extra_tokens == 2 and self.pool == "class"
+        return ("head", "head_dist")[:2 if two else 1] if self.classes else ()
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the classifier reads a mean over patches, which the host computes, and the scores with it."""
+        return self.pool != "class"
+
+    @property
+    def head_inputs(self) -> int:
+        """Values that a classifier head reads."""
+        return 2 * self.dim if self.pool == "class_mean" else self.dim
 
     @property
     def patches(self) -> int:
@@ -186,13 +226,15 @@ class ModelConfig:
         return (self.patches * self.patch_dim * d + self.depth * (4 * n * d * d + 2 * n * n * d)
                 + (self.depth - moe) * 2 * n * d * self.mlp_hidden
                 + moe * (n * d * self.experts + self.top_k * 2 * n * d * self.expert_hidden)
-                + len(self.class_heads) * d * self.classes)
+                + len(self.class_heads) * self.head_inputs * self.classes)
 
     def to_json(self) -> dict:
         """A JSON-ready dictionary; :meth:`from_json` is its inverse."""
         data = asdict(self)
         data["gate"] = self.gate.value
         data["task_heads"] = [asdict(head) for head in self.task_heads]
+        for key in [key for key, usual in _LATER.items() if data[key] == usual]:
+            del data[key]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
 
     @classmethod
@@ -200,7 +242,7 @@ class ModelConfig:
         """Build from :meth:`to_json`'s form. Raises :class:`ConfigError` for unknown or missing keys and bad values."""
         require(isinstance(data, dict), f"A model description must be a JSON object, not {type(data).__name__}.")
         known = set(cls.__dataclass_fields__)
-        unknown, missing = set(data) - known, known - set(data)
+        unknown, missing = set(data) - known, known - set(data) - set(_LATER)
         require(not unknown, f"The model description has unknown keys {sorted(unknown)}; known are {sorted(known)}.")
         require(not missing, f"The model description lacks the keys {sorted(missing)}.")
         fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
@@ -225,6 +267,9 @@ class ModelConfig:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
+_LATER = {"pool": "class", "fc_norm": False, "fit": "middle", "crop_share": 1.0, "interpolation": "bilinear"}
+"""Fields that descriptions leave out where they have these values, as all did before there were such fields."""
+
 M3VIT_TINY = ModelConfig(name="m3vit-tiny")
 M3VIT_SMALL = ModelConfig(
     name="m3vit-small", image_height=480, image_width=640, dim=384, heads=12, mlp_hidden=1536, expert_hidden=384,
@@ -234,7 +279,9 @@ DEIT_TINY = ModelConfig(
     tasks=("default",), final_norm=True, classes=1000, pixel_scale=255.0,
     pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225))
 DEIT_SMALL = replace(DEIT_TINY, name="deit-small", dim=384, heads=6, mlp_hidden=1536, extra_tokens=2)
+DINOV2_SMALL = replace(DEIT_SMALL, name="dinov2-small", patch=14, extra_tokens=1, classes=0, fit="shortest",
+                       crop_share=0.875, interpolation="bicubic")
 NANO = ModelConfig(
     name="nano", image_height=32, image_width=64, patch=8, dim=64, depth=2, heads=2, mlp_hidden=128, moe_layers=(1,),
     experts=4, expert_hidden=64, top_k=2)
-MODELS = {model.name: model for model in (M3VIT_TINY, M3VIT_SMALL, DEIT_TINY, DEIT_SMALL, NANO)}
+MODELS = {model.name: model for model in (M3VIT_TINY, M3VIT_SMALL, DEIT_TINY, DEIT_SMALL, DINOV2_SMALL, NANO)}

@@ -10,7 +10,7 @@ from golden.spec.tables import RESIDUAL_FRAC, RESIDUAL_FRACS
 from golden.spec.tiling import WINDOW
 
 FORMAT = "edge-moe-quantized"
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """Metadata of the .safetensors: ``format``, ``version``, ``model`` and ``plan`` (both JSON), ``source``, ``sha256``."""
 
 
@@ -149,6 +149,23 @@ def _norm(name: str, dim: int) -> dict:
             f"{name}.eps": ("int64", ()), f"{name}.normalized_shift": ("int32", ())}
 
 
+def _host_norm(name: str, dim: int) -> dict:
+    """A norm that the host computes: its result has steps of 2**-frac."""
+    return _norm(name, dim) | {f"{name}.frac": ("int32", ())}
+
+
+def host_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name -> (dtype, shape) of the tensors that the host needs for what it computes of a program's features: those
+    after the final norm, and the scores of a classifier that reads a mean over patches.
+    """
+    c, tensors = config, {}
+    if c.final_norm or c.fc_norm:
+        tensors |= _host_norm("fc_norm" if c.fc_norm else "features_norm", c.dim)
+    if c.pooled:
+        tensors |= _linear("head", c.classes, c.head_inputs)
+    return tensors
+
+
 def _head(head: HeadConfig, dim: int) -> dict:
     name, tensors = f"heads.{head.task}", _norm(f"heads.{head.task}.norm", dim)
     for layer in range(WINDOWS + 1):
@@ -171,7 +188,9 @@ def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
     multiplier per head. Normalized values have 11 - ``normalized_shift`` fraction bits, inputs of an activation
     9 - ``act_shift``.
     ``pos_embed`` is in residual steps (2**-residual_frac of the plan); ``head.multiplier``/``head.shift`` bring a
-    logit to steps of 2**-logit_frac.
+    logit to steps of 2**-logit_frac. ``features_norm`` is the final norm as the host computes it for features (``norm``
+    is what a classifier on the machine reads), ``fc_norm`` the norm of pooled features; with one of
+    :attr:`ModelConfig.pooled` the host's ``head`` reads these results, 16 bit.
     ``heads.<task>.conv_0`` to ``conv_3`` give unsigned bytes 0..255, where the map's step differs from channel to
     channel and is part of the next weights (``conv_3`` with the plan's ``last``: 0..32767, and 16-bit operands for
     ``conv_4``); ``conv_4``, [classes, channels], gives steps of 2**-frac of the head's plan.
@@ -198,10 +217,11 @@ def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
                 g = f"{b}gate.{task}."
                 tensors |= {f"{g}weight": ("int16", (c.experts, c.dim)), f"{g}bias": ("int64", (c.experts,)),
                             f"{g}multiplier": ("uint16", ()), f"{g}shift": ("int32", ())}
-    if c.final_norm:
+    tensors |= host_schema(c)
+    if c.classes and not c.pooled:
         tensors |= _norm("norm", c.dim)
-    for head in c.class_heads:
-        tensors |= _linear(head, c.classes, c.dim)
+        for head in c.class_heads:
+            tensors |= _linear(head, c.classes, c.dim)
     for head in c.task_heads:
         tensors |= _head(head, c.dim)
     return tensors

@@ -42,14 +42,14 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
     from host.evaluation.predictors import MODELS
     from host.models import default_model
     from host.program import config_of
-    from host.progress import steps
+    from host.progress import steps, tell
 
     model = model or default_model()
     if model is None:
         raise UsageError("No model comes with this checkout: name one.")
     known = sorted({*MODELS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
     require(device.partition(":")[0] in known, f"device must be one of {', '.join(known)}, not {device!r}.")
-    config = config_of(model)
+    config = config_of(model, tell)
     require(bool(config.task_heads), f"The model {config.name!r} has no task heads; there is nothing to evaluate.")
     size = config.image_height, config.image_width
     pictures = SceneSet(count, seed, *size) if data is None else open_folder(data, classes, ignore)

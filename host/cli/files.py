@@ -46,6 +46,7 @@ def _info(path: Path) -> dict:
     from golden.spec.program.image import Image
     from host.importers import import_checkpoint
     from host.program import is_program, is_quantized
+    from host.progress import tell
 
     if is_program(path):
         image = Image.load(path)
@@ -55,4 +56,4 @@ def _info(path: Path) -> dict:
         model = IntModel.load(path)
         wide = sum(sum(vars(layer).values()) for layer in model.plan.layers)
         return {"kind": "quantized model", **describe(model.config), "wide_operands": wide, "source": model.source}
-    return {"kind": "float model", **describe(import_checkpoint(path).config)}
+    return {"kind": "float model", **describe(import_checkpoint(path, note=tell).config)}

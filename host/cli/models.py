@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from golden.spec.activations import ACTIVATIONS
-from golden.spec.model import ModelConfig
+from golden.spec.model import FITS, INTERPOLATIONS, POOLS, ModelConfig
 from golden.spec.whole_file import write_whole
 from host.cli.options import Fits, Json, Output, Preset, Source
 from host.cli.output import MODELS, UsageError, check_output, describe, show
@@ -38,6 +38,13 @@ def import_(path: Source, output: Output,
             resize: Annotated[str | None, typer.Option(help="How positions are resized: bilinear, bicubic or "
                                                        "bicubic_antialias; by default as the family's library "
                                                        "does.")] = None,
+            fit: Annotated[str | None, typer.Option(help=f"How a picture gets the model's size: {', '.join(FITS)}.")
+                           ] = None,
+            crop_share: Annotated[float | None, typer.Option(help="Part of the resized picture that is kept, a side; "
+                                                             "timm's crop_pct.")] = None,
+            interpolation: Annotated[str | None, typer.Option(help="How a picture is resized: "
+                                                              f"{', '.join(INTERPOLATIONS)}.")] = None,
+            pool: Annotated[str | None, typer.Option(help=f"What a classifier reads: {', '.join(POOLS)}.")] = None,
             head_kinds: Annotated[str | None, typer.Option(help="What heads of unusual names are: task=kind, "
                                                            "comma-separated.")] = None,
             backbone_only: Annotated[bool, typer.Option("--backbone-only", help="Leave the task heads out.")] = False,
@@ -53,7 +60,8 @@ def import_(path: Source, output: Output,
     check_output(output, path, suffixes=MODELS)
     model = import_checkpoint(path, trust_pickle=trust_pickle, heads=heads, top_k=top_k, gate=gate, name=name,
                               pixel_mean=_numbers(pixel_mean), pixel_std=_numbers(pixel_std), pixel_scale=pixel_scale,
-                              eps=eps, architecture=architecture, key=key, resize=resize,
+                              eps=eps, architecture=architecture, key=key, resize=resize, pool=pool,
+                              fit=fit, crop_share=crop_share, interpolation=interpolation,
                               activation=activation, tasks=None if tasks is None else tuple(tasks.split(",")),
                               image=_size(image), source_image=_size(source_image), backbone_only=backbone_only or None,
                               head_kinds=None if head_kinds is None else tuple(head_kinds.split(",")),

@@ -9,9 +9,10 @@ import numpy as np
 from golden.files.array_file import write_npy, write_npz
 from golden.spec.program.image import Image
 from golden.spec.program.names import width_of
+from golden.spec.program.outputs import FEATURES
 from host.cli.output import DRAWINGS, UsageError, check_output
 from host.driver.device import Device, clock_text
-from host.driver.result import Result
+from host.driver.result import NORMED, Result
 from host.images import PictureError
 
 ARRAYS = (".npy", ".npz")
@@ -53,6 +54,14 @@ def check(output: Path | None, save_picture: Path | None, picture: Path, model: 
         check_film(output)
 
 
+def check_normed(normed: bool, image: Image, output: Path | None) -> None:
+    """Refuse --normed where it would change nothing. Raises UsageError."""
+    if normed and not image.model.final_norm:
+        raise UsageError(f"The model {image.model.name!r} has no final norm: leave --normed out.")
+    if normed and (output is None or output.suffix != ".npy"):
+        raise UsageError("--normed chooses the features of a file .npy, named with -o; a .npz has both.")
+
+
 def check_dump(folder: Path | None) -> None:
     """Refuse, before any work, a place where no folder of a dump can be. Raises UsageError."""
     if folder is not None and folder.exists() and not folder.is_dir():
@@ -76,9 +85,10 @@ def usual_program(image: Image) -> str:
     return together if image.model.task_heads and together in image.programs else next(iter(image.programs))
 
 
-def features(result: Result) -> np.ndarray:
-    """float32 [tokens, dim], or [tasks, tokens, dim] where several ran."""
-    return np.stack(list(result.by_task.values())) if len(result.by_task) > 1 else result.features
+def features(result: Result, normed: bool = False) -> np.ndarray:
+    """float32 [tokens, dim], or [tasks, tokens, dim] where several ran, before or after the final norm."""
+    tasks = list((result.normed_by_task if normed else result.by_task).values())
+    return np.stack(tasks) if len(tasks) > 1 else tasks[0]
 
 
 def facts(frames: list[Frame], image: Image, board: Device, program: str) -> dict:
@@ -86,9 +96,12 @@ def facts(frames: list[Frame], image: Image, board: Device, program: str) -> dic
     result = frames[-1].result
     assert result is not None
     found = features(result)
-    host = "crop, resize" + (", last enlargement of the maps" if result.maps else "")
+    host = "crop, resize" + ", last enlargement of the maps" * bool(result.maps) + \
+        f", {image.model.pool.replace('_', ' and ')} of features and classifier" * image.model.pooled
+    normed = "; normed_features: after it" if NORMED in result else ", which the model does not have"
     shown = {"device": board.name, "task": program, "placement": f"accelerator: 100 % of MACs; host: {host}",
-             "features": list(found.shape), "mean": round(float(found.mean()), 5),
+             "features": list(found.shape), "features_are": f"before the final norm{normed}",
+             "mean": round(float(found.mean()), 5),
              "deviation": round(float(found.std()), 5), "cycles": result.cycles or None,
              "milliseconds": round(result.cycles / board.clock_hz * 1e3, 3) or None,
              "clock": clock_text(board) if result.cycles else None}
@@ -103,11 +116,13 @@ def facts(frames: list[Frame], image: Image, board: Device, program: str) -> dic
 
 
 def write(frames: list[Frame], image: Image, model: Path, program: str, output: Path | None,
-          save_picture: Path | None, shown: dict) -> None:
-    """Write the files that were asked for, each whole or not at all, and name them in ``shown``."""
+          save_picture: Path | None, shown: dict, normed: bool = False) -> None:
+    """Write the files that were asked for, each whole or not at all, and name them in ``shown``; ``normed``: a .npy has
+    features after the final norm.
+    """
     if output is not None:
         if output.suffix in ARRAYS:
-            _save_arrays(frames, output)
+            _save_arrays(frames, output, normed)
         else:
             _save_animation(frames, image, output)
         shown["written"] = str(output)
@@ -128,20 +143,24 @@ def write_dump(frames: list[Frame], image: Image, board: Device, program: str, p
     dump.write_dump(folder, about, [tensors_of(pixels, result) for pixels, result in done])
 
 
-def _save_arrays(frames: list[Frame], path: Path) -> None:
+def _save_arrays(frames: list[Frame], path: Path, normed: bool) -> None:
     results = [frame.result for frame in frames if frame.result is not None]
-    arrays = {name: np.stack([result[name] for result in results]) if len(results) > 1 else results[0][name]
-              for name in results[0]}
-    arrays["features"] = np.stack([features(r) for r in results]) if len(results) > 1 else features(results[0])
-    save_arrays(arrays, path)
+
+    def stacked(arrays: list[np.ndarray]) -> np.ndarray:
+        return np.stack(arrays) if len(arrays) > 1 else arrays[0]
+
+    arrays = {name: stacked([result[name] for result in results]) for name in results[0]}
+    for name in arrays.keys() & {FEATURES, NORMED}:
+        arrays[name] = stacked([features(result, name == NORMED) for result in results])
+    save_arrays(arrays, path, NORMED if normed else FEATURES)
 
 
-def save_arrays(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Write all arrays into a .npz, or the one called ``features`` into a .npy."""
+def save_arrays(arrays: dict[str, np.ndarray], path: Path, one: str = FEATURES) -> None:
+    """Write all arrays into a .npz, or the ``one`` into a .npy."""
     if path.suffix == ".npz":
         write_npz(path, arrays)
     else:
-        write_npy(path, arrays["features"])
+        write_npy(path, arrays[one])
 
 
 def _save_animation(frames: list[Frame], image: Image, path: Path) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from host.cli.devices import Buffer, Clock, Uio, Which, opened
 from host.cli.options import Json, Machine, Source
-from host.cli.output import show
+from host.cli.output import UsageError, show
 
 app = typer.Typer()
 
@@ -26,6 +26,8 @@ def run(path: Source,
                                                     "an animation of a folder (.gif, .mp4).")] = None,
         dump: Annotated[Path | None, typer.Option(help="Folder for all tensors of the run, as edge-moe compare reads "
                                                        "them.")] = None,
+        normed: Annotated[bool, typer.Option("--normed", help="Write features after the final norm into a .npy; a .npz "
+                                             "has both, as features and normed_features.")] = False,
         save_picture: Annotated[Path | None, typer.Option(help="Draw the input and all maps into this file.")] = None,
         scales: Annotated[str | None, typer.Option(help="Features at several scales, like 1,2: of the picture and of "
                                                    "its quarters at twice the size, pooled and joined by channels.")
@@ -46,7 +48,10 @@ def run(path: Source,
     image = program_of(path, None if machine is None else machine_of(machine), results.widths(path, task))
     name = task or results.usual_program(image)
     program_named(image, name)
+    results.check_normed(normed, image, output)
     if scales is not None:
+        if normed:
+            raise UsageError("--scales gives features before the final norm: leave --normed out.")
         from host.cli.scales import run_at_scales
         show(json_, f"{path} on {picture}", run_at_scales(
             image, pictures, scales, lambda: opened(device, image.machine, uio, buffer, clock), name, output,
@@ -70,7 +75,7 @@ def run(path: Source,
     finally:
         board.close()
     facts = results.facts(found, image, board, name)
-    results.write(found, image, path, name, output, save_picture, facts)
+    results.write(found, image, path, name, output, save_picture, facts, normed)
     if dump is not None:
         results.write_dump(found, image, board, name, pictures, dump)
         facts["dump"] = str(dump)

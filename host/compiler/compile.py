@@ -11,6 +11,7 @@ from golden.spec import isa
 from golden.spec.isa import Opcode
 from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
 from golden.spec.model import require
+from golden.spec.program.host_part import layout
 from golden.spec.program.image import Image, Symbol
 from golden.spec.program.names import program_name
 from golden.spec.program.outputs import OutputBuffer
@@ -62,7 +63,7 @@ def compile_model(model, machine: MachineConfig, joint: bool = True, passes: tup
         programs[name], outputs[name] = isa.assemble(encode(nodes, machine, stream)), output
         symbols[name] = tuple(_symbol(node, machine) for node in flat(nodes))
     return Image(machine, config, model.plan, programs, stream.planes(machine), tables(model), symbols,
-                 input_layout(config), outputs)
+                 input_layout(config), outputs, host_part(model))
 
 
 def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...],
@@ -167,6 +168,12 @@ def tables(model) -> bytes:
     rows = np.zeros((c.tokens, residual_rows(c.dim) * LINE // 2), "<i2")
     rows[:, :c.dim] = model.tensors["pos_embed"]
     return rows.tobytes()
+
+
+def host_part(model) -> bytes:
+    """Tensors that the host computes with: see :mod:`golden.spec.program.host_part`."""
+    return b"".join(np.asarray(model.tensors[name]).astype(np.dtype(kind).newbyteorder("<")).tobytes()
+                    for name, (_, kind, _) in layout(model.config).items())
 
 
 def input_layout(config) -> dict:

@@ -166,7 +166,7 @@ class Lowering(Builder):
         for copy, task in enumerate(self.tasks):
             first = copy * c.tokens
             self.store(f"residual.{task}", self.x, first, c.tokens, outputs[at[task, FEATURES, FEATURES]].offset)
-            if not c.classes:
+            if not c.classes or c.pooled:
                 continue
             a = self.norm("norm", self.plan.head, len(c.class_heads), first)
             for slot, name in enumerate(c.class_heads):

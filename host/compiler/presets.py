@@ -16,8 +16,17 @@ def require_fit(config: ModelConfig, plan: Plan, machine: MachineConfig) -> None
     refusal = _refusal(config, plan, machine)
     if refusal is not None:
         widths = sorted({config.ffn_hidden(i) for i in range(config.depth)})
+        experts = f", {config.experts} experts of which a token uses {config.top_k}" if config.moe_layers else ""
         raise NotFitting(f"{refusal} The model: {config.tokens} tokens of {config.dim} channels, FFNs of "
-                         f"{' and '.join(map(str, widths))}. {suggestion(config, plan)}")
+                         f"{' and '.join(map(str, widths))}{experts}. {suggestion(config, plan)}")
+
+
+def smallest(config: ModelConfig, plan: Plan) -> MachineConfig:
+    """The preset with the fewest multipliers that holds one task of the model. Raises :class:`NotFitting`."""
+    for machine in sorted(MACHINES.values(), key=lambda machine: machine.macs_per_cycle):
+        if _refusal(config, plan, machine) is None:
+            return machine
+    raise NotFitting(suggestion(config, plan))
 
 
 def suggestion(config: ModelConfig, plan: Plan) -> str:

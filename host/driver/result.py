@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from golden.spec.program.outputs import FEATURES, LOGITS
+from host.driver.host_part import HostPart
 from host.driver.maps import TaskMap
+
+NORMED = "normed_features"
 
 
 @dataclass(frozen=True)
 class Result(Mapping):
     """Result of one frame. ``residuals``: task -> int16 (tokens, dim) in steps of 2**-frac; ``scores``: task -> int16
     (heads, classes) in steps of 2**-logit_frac, empty without a classifier; ``maps``: results of the task heads by
-    name; ``counters`` of the hardware (CYCLES is 0 on a device without timing); ``run_id`` of the device.
+    name; ``counters`` of the hardware (CYCLES is 0 on a device without timing); ``run_id`` of the device; ``host``
+    computes normed features.
 
-    As a mapping it gives each result by name: a task head's :attr:`host.driver.maps.TaskMap.picture`, ``"features"``
-    and, with a classifier, ``"logits"``.
+    As a mapping it gives each result by name: a task head's :attr:`host.driver.maps.TaskMap.picture`, ``"features"``,
+    with a final norm ``"normed_features"`` and with a classifier ``"logits"``.
     """
 
     residuals: dict[str, np.ndarray]
@@ -27,18 +31,23 @@ class Result(Mapping):
     run_id: int
     logit_frac: int
     maps: dict[str, TaskMap] = field(default_factory=dict)
+    host: HostPart | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name in self.maps:
             return self.maps[name].picture
         if name == FEATURES:
             return self.features
+        if name == NORMED and (normed := self.normed_features) is not None:
+            return normed
         if name == LOGITS and (logits := self.logits) is not None:
             return logits
         raise KeyError(f"This result has {', '.join(self)}, not {name!r}.")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys((*self.maps, FEATURES, *((LOGITS,) if self.scores else ()))))
+        normed = self.host is not None and self.host.frac is not None
+        return iter(dict.fromkeys((*self.maps, FEATURES, *((NORMED,) if normed else ()),
+                                   *((LOGITS,) if self.scores else ()))))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
@@ -48,6 +57,19 @@ class Result(Mapping):
         """Encoder output of the (first) task as float32 (tokens, dim): the residual stream after the last block,
         before a final norm."""
         return _scaled(next(iter(self.residuals.values())), self.frac)
+
+    @property
+    def normed_features(self) -> np.ndarray | None:
+        """Encoder output of the (first) task after the final norm, float32 (tokens, dim): what libraries call
+        ``last_hidden_state``; None for a model without a final norm."""
+        return next(iter(self.normed_by_task.values()), None)
+
+    @property
+    def normed_by_task(self) -> dict[str, np.ndarray]:
+        """Encoder output of every task that ran after the final norm; empty for a model without one."""
+        if self.host is None or self.host.frac is None:
+            return {}
+        return {task: _scaled(self.host.normed(residual), self.host.frac) for task, residual in self.residuals.items()}
 
     @property
     def by_task(self) -> dict[str, np.ndarray]:

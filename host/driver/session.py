@@ -27,6 +27,7 @@ from host.driver.errors import (
     VersionMismatch,
     error_of,
 )
+from host.driver.host_part import HostPart
 from host.driver.layout import memory_need, pages, prepare_input, read_output
 from host.driver.maps import TaskMap
 from host.driver.registers import ENDED, Registers, rest
@@ -61,7 +62,7 @@ class Session:
         require_device(device)
         self.image, self.device, self.regs = image_of(image), device, Registers(device)
         self.job_limit, self.bus_limit = limit_of("job_limit", job_limit), limit_of("bus_limit", bus_limit)
-        self._waits = False
+        self._waits, self._host = False, HostPart(self.image)
         self._turn = _TURNS.setdefault(device, _Turn())
         self._occupy()
 
@@ -78,8 +79,8 @@ class Session:
     def run(self, picture: np.ndarray, task: str | None = None, *,
             progress: Callable[[int], None] = silent) -> Result:
         """Results of one picture (uint8, height x width x channels) by name: ``result["semseg"]`` and whatever task
-        heads the program has, at the picture's size, and ``result["features"]``, float32 (tokens, dim), before a final
-        norm. See :meth:`frame`.
+        heads the program has, at the picture's size, ``result["features"]``, float32 (tokens, dim), before a final
+        norm, ``result["normed_features"]``, after it, and class scores, ``result["logits"]``. See :meth:`frame`.
 
         A program named ``"a+b"`` runs the tasks a and b on one picture.
         """
@@ -177,7 +178,10 @@ class Session:
                             for wanted in (FEATURES, LOGITS))
         maps = {o.name: TaskMap(o.name, o.kind, codes[o.kind, o.task, o.name], o.frac) for o in outputs
                 if o.kind in HEAD_KINDS}
-        return Result(features, logits, plan.residual_frac, self.regs.counters(), run_id, plan.logit_frac, maps)
+        if self.image.model.pooled:
+            logits = {task: self._host.scores(residual) for task, residual in features.items()}
+        return Result(features, logits, plan.residual_frac, self.regs.counters(), run_id, plan.logit_frac, maps,
+                      self._host)
 
     # -- before a job
 

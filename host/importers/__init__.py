@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from golden.files.errors import MissingFile, UnknownLayout, UnsupportedModel
+from golden.files.errors import AmbiguousModel, MissingFile, UnknownLayout, UnsupportedModel
 from golden.model.params import FloatModel
 from golden.model.store import is_float_file, load_float
 from golden.spec.limits import check_model
@@ -20,7 +20,7 @@ from host.importers.m3vit import import_m3vit, is_m3vit, strip_prefixes
 from host.importers.options import Options
 from host.importers.others import import_other
 from host.importers.ours import adjust
-from host.importers.reasons import refuse_foreign
+from host.importers.reasons import refuse_convolutions, refuse_foreign
 from host.importers.timm import TIMM_ANCHOR, import_timm
 
 __all__ = ["Options", "import_checkpoint"]
@@ -72,10 +72,16 @@ def _import(path: Path, facts: Facts, trust_pickle: bool) -> FloatModel:
         plain = facts.without_prefix(tensors, prefix, ("classifier.", "cls_classifier.", "distillation_classifier.",
                                                        "pooler.", "decoder."))
         return import_huggingface(plain, facts, config, preprocessor, prefix.rstrip("."))
-    if (prefix := facts.prefix_of(tensors, TIMM_ANCHOR)) is not None:
+    try:
+        prefix = facts.prefix_of(tensors, TIMM_ANCHOR)
+    except AmbiguousModel:
+        refuse_foreign(tensors)  # stages of one network look like several
+        raise
+    if prefix is not None:
         return import_timm(facts.without_prefix(tensors, prefix), facts, config, path.resolve().name)
     if (model := import_other(tensors, facts, config, preprocessor)) is not None:
         return model
     refuse_foreign(tensors)
+    refuse_convolutions(tensors)
     raise UnknownLayout(f"{path} matches no layout known here (Edge-MoE, M3ViT, timm, Hugging Face, torchvision, "
                         f"Google); its {len(tensors)} tensors start with {sorted(tensors)[:4]}.")

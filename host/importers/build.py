@@ -38,6 +38,9 @@ def build(raw: Tensors, facts: Facts, extras: Iterable[int] = (1,), known_images
       with or without a leading 1,
     * the tokens :data:`TOKENS` are separate; all absent: their rows of ``pos_embed`` are sums already.
 
+    A classifier ``head`` reads what the option ``pool`` says, by default class tokens; with ``fc_norm`` it is
+    normalised after pooling.
+
     ``known_images`` are image sizes, height x width, that the layout's published models use; ``task_heads``
     are those whose tensors are in ``raw``. What is known and by whom is told to the user. Raises a
     subclass of :class:`ModelFileError`.
@@ -73,7 +76,9 @@ def build(raw: Tensors, facts: Facts, extras: Iterable[int] = (1,), known_images
     positions = split(rows, extras, size, options, known_images)
     names = [name for name in TOKENS if name in raw]
     first = extra_rows([raw[name] for name in names], names, positions)
-    if len(first) == 2:
+    classes = raw["head.weight"].shape[0] if "head.weight" in raw and raw["head.weight"].ndim else 0
+    pool = (options.pool or "class") if classes else "class"
+    if len(first) == 2 and pool == "class":
         _second_head(raw)
     image = options.image or (positions.grid[0] * size, positions.grid[1] * size)
     usual = ModelConfig()
@@ -84,10 +89,12 @@ def build(raw: Tensors, facts: Facts, extras: Iterable[int] = (1,), known_images
             mlp_hidden=hidden, moe_layers=moe, experts=experts, expert_hidden=expert_hidden, top_k=top_k, gate=gate,
             activation=options.activation or usual.activation, tasks=tasks, extra_tokens=len(first),
             final_norm="norm.weight" in raw,
-            classes=raw["head.weight"].shape[0] if "head.weight" in raw and raw["head.weight"].ndim else 0,
+            classes=classes, pool=pool, fc_norm="fc_norm.weight" in raw,
             task_heads=task_heads, eps=usual.eps if options.eps is None else options.eps,
             pixel_mean=options.pixel_mean or (0.0,) * channels, pixel_std=options.pixel_std or (1.0,) * channels,
-            pixel_scale=options.pixel_scale or 255.0)
+            pixel_scale=options.pixel_scale or 255.0, fit=options.fit or usual.fit,
+            crop_share=options.crop_share or usual.crop_share,
+            interpolation=options.interpolation or usual.interpolation)
     except ConfigError as error:
         raise UnsupportedModel(f"The tensors and options together describe no model that can run: {error}") from None
     new, kind = (image[0] // size, image[1] // size), options.resize or "bicubic"

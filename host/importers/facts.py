@@ -10,7 +10,8 @@ from host.importers.files.nested import prefix_of
 from host.importers.options import Options
 
 _OWN = "an option"
-_SHOWN = ("heads", "top_k", "gate", "activation", "eps", "pixel_scale", "pixel_mean", "pixel_std")
+_SHOWN = ("heads", "top_k", "gate", "activation", "eps", "pool", "pixel_scale", "pixel_mean", "pixel_std", "fit",
+          "crop_share", "interpolation")
 
 
 class Facts:

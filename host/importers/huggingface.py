@@ -2,6 +2,7 @@
 """Importer of Hugging Face checkpoints: ViT and its kin with the names of transformers 4 and 5, DeiT, DINOv2."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,10 +78,10 @@ def import_huggingface(tensors: Tensors, facts: Facts, config: dict, preprocesso
     facts.left_out([name for name in rest if _TRAINING_ONLY.fullmatch(name)], "for training only")
     host = [name for name in rest if _HOST.fullmatch(name)]
     dim = need(raw, "patch_embed.weight", 4).shape[0]
-    if "head.weight" in raw and raw["head.weight"].ndim == 2 and raw["head.weight"].shape[1] == 2 * dim:
-        facts.note("the classifier reads the class token and the mean of the patches: it is left out, and stays on the "
-                   "host.")
-        raw = {name: array for name, array in raw.items() if not name.startswith("head.")}
+    if "head.weight" in raw and raw["head.weight"].ndim == 2:
+        both = raw["head.weight"].shape[1] == 2 * dim
+        facts.guess("as the shape of the classifier shows" if both else f"as {family} models have it",
+                    pool="class_mean" if both else "mean" if "cls_token" not in raw else None)
     facts.left_out(host, "no part of the backbone, stay on the host (they read features after the final norm)")
     unknown = [name for name in rest if not _TRAINING_ONLY.fullmatch(name) and name not in set(host)]
     refuse_unknown([f"{prefix}.{name}".lstrip(".") for name in unknown], "Hugging Face")
@@ -91,6 +92,23 @@ def import_huggingface(tensors: Tensors, facts: Facts, config: dict, preprocesso
     facts.guess(f"as {family} models have it", **_FAMILIES[family].pixels)
     facts.guess(f"as {family} models have it", eps=_FAMILIES[family].eps, activation="gelu", resize="bicubic")
     return build(raw, facts, [sum(name in raw for name in ("cls_token", "dist_token"))])
+
+
+def inner(config: dict) -> dict:
+    """The part of ``config.json`` that describes the picture's network, where it is one of several."""
+    parts = (config.get(key) for key in ("backbone_config", "vision_config", "encoder"))
+    return next((part for part in parts if isinstance(part, dict) and part), config)
+
+
+def refuse_strangers(config: dict, known: Iterable[str]) -> None:
+    """Raise :class:`UnsupportedModel` for a ``model_type`` that is none of the ``known``: tensors of the same names may
+    mean another network.
+    """
+    said = inner(config).get("model_type")
+    refuse_family(said)
+    if isinstance(said, str) and said not in known:
+        raise UnsupportedModel(f"config.json says model_type {said!r}, which is unknown here: its tensors have a ViT's "
+                               f"names, but what it computes may differ. Known are {', '.join(sorted(known))}.")
 
 
 def refuse_family(model_type: object) -> None:
@@ -134,10 +152,8 @@ def _family(config: dict, prefix: str, raw: Tensors, tensors: Tensors) -> str:
     """The family of a checkpoint by ``config.json``, else by its names. Raises for those with parts that no tensor
     shows.
     """
-    said = config.get("model_type")
-    backbone = config.get("backbone_config")
-    if said in ("depth_anything", "dpt", "vitpose") and isinstance(backbone, dict):
-        said = backbone.get("model_type", said)
+    refuse_strangers(config, _FAMILIES)
+    said = inner(config).get("model_type")
     found = said if isinstance(said, str) else {"": None, "model": None}.get(prefix, prefix.split(".")[-1])
     if found not in _FAMILIES and found not in _REFUSED:
         scaled = any(name.endswith(".lambda1") for name in tensors)
@@ -155,8 +171,7 @@ def _family(config: dict, prefix: str, raw: Tensors, tensors: Tensors) -> str:
 
 def _tell(facts: Facts, config: dict) -> None:
     """Take what ``config.json`` says."""
-    backbone = config.get("backbone_config")
-    config = backbone if isinstance(backbone, dict) else config
+    config = inner(config)
     activation = activation_named(config.get("hidden_act"), "config.json: hidden_act")
     image = config.get("image_size")
     image = (image, image) if isinstance(image, int) else tuple(image) if isinstance(image, list) else None

@@ -65,8 +65,8 @@ def import_m3vit(tensors: Tensors, facts: Facts) -> FloatModel:
     for name in [n for n in raw if n.startswith(("head.", "head_dist."))]:
         del raw[name]  # a pre-training head; the tasks' heads are decoders
     rest = {name: array for name, array in rest.items() if not name.startswith("head.")}
-    if "reg_token" in raw:
-        rest["reg_token"] = raw.pop("reg_token")  # M3ViT has none
+    for name in [n for n in raw if n.startswith(("reg_token", "fc_norm."))]:
+        rest[name] = raw.pop(name)  # M3ViT has none
     for name in list(rest):
         if match := re.fullmatch(r"(blocks\.\d+\.mlp\.)experts\.(htoh4|h4toh)\.(weight|bias)", name):
             raw[f"{match[1]}{_EXPERTS[match[2]]}.{match[3]}"] = rest.pop(name)

@@ -4,7 +4,7 @@
 from dataclasses import dataclass, fields, replace
 
 from golden.files.errors import AmbiguousModel
-from golden.spec.model import GateKind, require
+from golden.spec.model import FITS, INTERPOLATIONS, POOLS, GateKind, require
 from host.importers.resize import KINDS
 
 
@@ -16,6 +16,8 @@ class Options:
     that the checkpoint's positional embedding was trained for. Where they differ the embedding is resized.
     ``architecture`` is timm's name of the network; ``key`` names one of several dictionaries or networks in a
     checkpoint; ``resize`` is a kind of :data:`host.importers.resize.KINDS`.
+    ``pool`` is what the classifier reads, one of :data:`golden.spec.model.POOLS`; ``fit``, ``crop_share`` and
+    ``interpolation`` are how a picture becomes one of the model's size (:data:`golden.spec.model.FITS`).
     ``head_kinds`` are texts ``task=kind`` with a kind of :data:`golden.spec.heads.HEAD_KINDS`; ``backbone_only``
     leaves the task heads out.
     Raises :class:`ConfigError` for values of the wrong kind.
@@ -38,6 +40,10 @@ class Options:
     architecture: str | None = None
     key: str | None = None
     resize: str | None = None
+    pool: str | None = None
+    fit: str | None = None
+    crop_share: float | None = None
+    interpolation: str | None = None
 
     def __post_init__(self):
         if self.gate is not None:
@@ -57,6 +63,9 @@ class Options:
 
         require(self.pixel_scale is None or 0 < self.pixel_scale < float("inf"),
                 f"pixel_scale must be positive, not {self.pixel_scale}.")
+        for field, names in (("pool", POOLS), ("fit", FITS), ("interpolation", INTERPOLATIONS)):
+            value = getattr(self, field)
+            require(value is None or value in names, f"{field} must be one of {list(names)}, not {value!r}.")
         require(self.resize is None or self.resize in KINDS,
                 f"resize must be one of {list(KINDS)}, not {self.resize!r}.")
 

@@ -19,7 +19,7 @@ def adjust(model: FloatModel, facts: Facts) -> FloatModel:
     """
     config = model.config
     given = for_channels(facts.options, config.channels).given
-    for unused in ("source_image", "head_kinds", "architecture", "key"):  # known from the file
+    for unused in ("source_image", "head_kinds", "architecture", "key", "pool"):  # known from the file
         given.pop(unused, None)
     if given.pop("backbone_only", False):
         model = FloatModel(replace(config, task_heads=()), {

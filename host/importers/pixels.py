@@ -4,6 +4,7 @@
 from dataclasses import replace
 
 from golden.files.errors import AmbiguousModel, BadHeader
+from golden.spec.model import INTERPOLATIONS
 from host.importers.facts import Facts
 from host.importers.options import Options
 
@@ -12,6 +13,11 @@ HALF = {"pixel_mean": (0.5,) * 3, "pixel_std": (0.5,) * 3, "pixel_scale": 255.0}
 RAW = {"pixel_mean": (0.0,), "pixel_std": (1.0,), "pixel_scale": 255.0}
 CLIP = {"pixel_mean": (0.48145466, 0.4578275, 0.40821073), "pixel_std": (0.26862954, 0.26130258, 0.27577711),
         "pixel_scale": 255.0}
+
+_CROP_MODES = {"center": "shortest", "squash": "squash"}
+"""timm's ``crop_mode``, to names of :data:`golden.spec.model.FITS`."""
+_RESAMPLE = dict(enumerate(("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")))
+"""Pillow's numbers of kinds of resizing."""
 
 
 def tell_preprocessor(facts: Facts, preprocessor: dict) -> None:
@@ -34,20 +40,55 @@ def tell_preprocessor(facts: Facts, preprocessor: dict) -> None:
     scale = 1 / factor
     values["pixel_scale"] = float(round(scale)) if abs(scale - round(scale)) < 1e-6 * scale else scale
     facts.told(file, **values)
+    _tell_fit(facts, preprocessor)
+
+
+def _tell_fit(facts: Facts, preprocessor: dict) -> None:
+    """Take how Hugging Face's ``preprocessor_config.json`` fits a picture: ``size``, ``crop_size``, ``resample``."""
+    size = preprocessor.get("size")
+    if size is None or not _flag(preprocessor, "do_resize"):
+        return
+    crop = _sides(preprocessor.get("crop_size")) if preprocessor.get("do_center_crop") else None
+    shortest = size.get("shortest_edge") if isinstance(size, dict) else None
+    sides, how = (shortest, shortest) if type(shortest) is int else _sides(size), preprocessor.get("resample", 2)
+    shares = {part / side for part, side in zip(crop or sides or (), sides or (), strict=False) if side > 0}
+    kind = _RESAMPLE.get(how) if type(how) is int else None
+    if kind is None or len(shares) != 1 or not 0 < max(shares) <= 1 or (type(shortest) is int and crop is None):
+        facts.note(f"preprocessor_config.json fits a picture by size {size}, crop_size "
+                   f"{preprocessor.get('crop_size')}, resample {how!r}, which edge-moe run does not do: it resizes the "
+                   f"largest middle part.")
+        return
+    facts.told("preprocessor_config.json", fit="shortest" if type(shortest) is int else "squash",
+               crop_share=shares.pop(), interpolation=kind)
+
+
+def _sides(size: object) -> tuple[int, int] | None:
+    """Height and width of a size that is a number or has both."""
+    if isinstance(size, dict):
+        size = size.get("height"), size.get("width")
+    height, width = size if isinstance(size, tuple) else (size, size)
+    if type(height) is int and type(width) is int and min(height, width) > 0:
+        return height, width
+    return None
 
 
 def tell_pretrained_cfg(facts: Facts, config: dict) -> None:
-    """Take mean and std of timm's ``config.json``, and say how timm fits a picture to the model."""
+    """Take mean and std of timm's ``config.json``, and how timm fits a picture to the model."""
     cfg = config.get("pretrained_cfg")
     cfg = cfg if isinstance(cfg, dict) else config
     if "mean" not in cfg or "std" not in cfg:
         return
     facts.told("config.json", pixel_scale=255.0, pixel_mean=numbers(cfg["mean"], "config.json: mean"),
                pixel_std=numbers(cfg["std"], "config.json: std"))
-    crop, how = cfg.get("crop_pct"), cfg.get("interpolation")
-    if isinstance(crop, (int, float)) and isinstance(how, str):
-        facts.note(f"the library resizes a picture ({how}) to 1 / {crop:g} of the model's size and cuts the middle "
-                   f"out; edge-moe run takes the largest middle part.")
+    crop, how, mode = cfg.get("crop_pct"), cfg.get("interpolation"), cfg.get("crop_mode") or "center"
+    if crop is None and how is None:
+        return
+    fit = _CROP_MODES.get(mode) if isinstance(mode, str) else None
+    if fit and isinstance(crop, (int, float)) and 0 < crop <= 1 and how in INTERPOLATIONS:
+        facts.told("config.json", fit=fit, crop_share=float(crop), interpolation=how)
+    else:
+        facts.note(f"config.json fits a picture by crop_pct {crop!r}, interpolation {how!r}, crop_mode {mode!r}, which "
+                   f"edge-moe run does not do: it resizes the largest middle part.")
 
 
 def for_channels(options: Options, channels: int) -> Options:

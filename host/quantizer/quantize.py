@@ -16,11 +16,12 @@ from golden.ops.arith import INT16
 from golden.spec.limits import check_model
 from golden.spec.model import PATCH_AXES, ModelConfig, require
 from golden.spec.quantized import LayerPlan, Plan
-from golden.spec.tables import PIXEL_PEAK, operand_peak
+from golden.spec.tables import PIXEL_PEAK
 from host.quantizer import emulation, folding
 from host.quantizer.attention import AttentionQuantizer
 from host.quantizer.ffn import FfnQuantizer
 from host.quantizer.findings import Finding, Findings
+from host.quantizer.heads.classifier import ClassifierQuantizer
 from host.quantizer.heads.head import HeadQuantizer, head_pictures
 from host.quantizer.layer import LayerQuantizer, Options
 from host.quantizer.linear import Inputs
@@ -40,6 +41,7 @@ class Quantizer(LayerQuantizer):
         super().__init__(model, plan, options, findings, {})
         self.attention = AttentionQuantizer(model, plan, options, findings, self.tensors)
         self.ffn = FfnQuantizer(model, plan, options, findings, self.tensors)
+        self.classifier = ClassifierQuantizer(model, plan, options, findings, self.tensors)
         self.heads = HeadQuantizer(model, plan, options, findings, self.tensors)
 
     def embed(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,25 +62,6 @@ class Quantizer(LayerQuantizer):
         self.findings.stream("patch_embed", x_float, x * step)
         return x_float, x
 
-    def head(self, x_float: Tensor, x: Tensor) -> None:
-        """Quantizes the final norm and the classifier heads."""
-        c, names = self.config, self.config.class_heads
-        if not c.final_norm:
-            return
-        n = len(names)
-        following = torch.cat([self.weights(name)[0] for name in names]) if names else torch.eye(c.dim).double()
-        if names:
-            x_float, x = x_float[:, :n].contiguous(), x[:, :n].contiguous()
-        y, _, _, a, scale = self.norm("norm", x_float, x, self.plan.head, following)
-        step = 2.0 ** -self.plan.logit_frac
-        for j, name in enumerate(names):
-            weight, bias = self.weights(name)
-            target = y[j::n] @ weight.T + bias
-            weight, bias = folding.fold_input(*folding.fold_norm(self.model, "norm", weight, bias), scale)
-            u = self.linear(name, a[j::n], Inputs.of(a[j::n]), target.mean(0), weight, bias, step,
-                            operand_peak(self.plan.head))
-            self.findings.stream(name, target, self.findings.clip(name, "logits", u, *INT16) * step)
-
     def run(self, images: np.ndarray, progress: Progress | None = None) -> dict[str, np.ndarray]:
         """Quantizes everything on uint8 images [B, height, width, C]; every task sees every image."""
         c = self.config
@@ -91,7 +74,7 @@ class Quantizer(LayerQuantizer):
             if i == min(c.moe_layers, default=c.depth):  # tasks differ from the first gate on
                 x_float, x = (stream.repeat(len(c.tasks), 1, 1) for stream in (x_float, x))
             x_float, x = self.ffn.quantize(i, x_float, x)
-        self.head(x_float, x)
+        self.classifier.quantize(x_float, x)
         chosen = head_pictures(c, len(images), self.options.head_positions)
         for i, (head, plan) in enumerate(zip(c.task_heads, self.plan.task_heads, strict=True)):
             if progress:

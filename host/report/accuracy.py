@@ -22,7 +22,7 @@ from golden.spec.model import M3VIT_TINY
 from host.images import fitted, read_picture
 from host.importers import import_checkpoint
 from host.models import default_model
-from host.progress import printer, steps
+from host.progress import printer, steps, tell
 from host.quantizer.crops import crops
 from host.quantizer.quantize import quantize
 from host.report import street as street_model
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None, command: str = "make accuracy") -> 
 
     folder = options.model or reference_folder()
     if folder is not None and options.only in (None, "reference"):
-        model = import_checkpoint(folder)
+        model = import_checkpoint(folder, note=tell)
         config = model.config
         own = options.model is not None
         if own:

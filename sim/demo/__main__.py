@@ -16,6 +16,7 @@ from golden.spec.machine import MACHINES
 from golden.spec.model import MODELS
 from golden.spec.program.image import Image
 from host.compiler.compile import compile_model
+from host.compiler.presets import smallest
 from host.driver.result import same
 from host.driver.session import Session
 from host.pictures.outputs import outputs_of, tokens_of_experts
@@ -87,7 +88,8 @@ def shown(value) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--model", default=models.names()[0], choices=sorted(models.names()))
-    parser.add_argument("--machine", default="zcu102", choices=sorted(MACHINES))
+    parser.add_argument("--machine", default="zcu102", choices=[*sorted(MACHINES), "smallest"],
+                        help="a preset, or the smallest one that holds the model")
     parser.add_argument("--plan", default="fast", choices=("fast", "accurate"))
     parser.add_argument("--dram", default="ideal", choices=sorted(DRAM_PRESETS))
     parser.add_argument("--then", choices=sorted(MODELS), help="another model to run on the same bitstream afterwards")
@@ -101,8 +103,9 @@ def main(arguments: list[str] | None = None) -> int:
     sample, picture_name = models.picture(options.picture, config, source)
     pixels = sample.image
     with steps(f"quantize {config.name}") as report:
-        integer = models.quantized(model, options.plan, report)
-    image = compile_model(integer, MACHINES[options.machine])
+        integer = models.quantized(model, options.plan, report, source.startswith("trained"))
+    image = compile_model(integer, smallest(config, integer.plan) if options.machine == "smallest"
+                          else MACHINES[options.machine])
     out.print(f"model {config.name} ({source}), plan {options.plan}; picture: {picture_name}", highlight=False)
     last = ", last enlargement of the maps" if config.task_heads else ""
     out.print(f"placement: accelerator 100 % of the MACs; host: crop, resize, patch order{last}", highlight=False)

@@ -27,6 +27,8 @@ from sim.runner import BUILD
 
 SHOWN_SERIES, SHOWN = 1, 0
 """The scene to show: of a series that training has not seen."""
+SEEDED_CROPS = 16
+"""Calibration pictures of a model that was never trained: enough for its ranges."""
 
 
 def names() -> list[str]:
@@ -63,17 +65,18 @@ def _pixels(path: Path | None, config: ModelConfig, source: str) -> tuple[np.nda
     return fitted(photograph("motorcycle"), config), "the motorcycle photograph of scikit-image"
 
 
-def quantized(model: FloatModel, plan: str, progress: Callable) -> IntModel:
-    """``model`` quantized under ``plan``, calibrated on scenes it was trained on, or on photographs; kept on disk by
-    weights and quantizer."""
-    digest = hashlib.sha256(f"{plan} {model.config.fingerprint} {FORMAT_VERSION}".encode())
+def quantized(model: FloatModel, plan: str, progress: Callable, trained: bool = True) -> IntModel:
+    """``model`` quantized under ``plan``, calibrated on scenes it was trained on, or on photographs, fewer for seeded
+    weights; kept on disk by weights and quantizer."""
+    digest = hashlib.sha256(f"{plan} {trained} {model.config.fingerprint} {FORMAT_VERSION}".encode())
     for name in sorted(model.tensors):
         digest.update(model.tensors[name].tobytes())
     for source in (Path(images.__file__), *sorted(Path(quantizer.__file__).parent.rglob("*.py"))):
         digest.update(source.read_bytes())
     path = BUILD.parent / "models" / f"{model.config.name}-{plan}-{digest.hexdigest()[:16]}.safetensors"
     if not path.exists():
-        shown = calibration_pictures(model.config, model.config.name == STREET.name)[0]
+        crops = None if trained else SEEDED_CROPS
+        shown = calibration_pictures(model.config, model.config.name == STREET.name, crops)[0]
         result = quantizer.quantize(model, shown, plan, progress=progress)
         path.parent.mkdir(parents=True, exist_ok=True)
         result.save(path)

@@ -69,7 +69,16 @@ def test_the_models_that_the_field_compares():
     ({"tasks": ()}, "tasks"), ({"tasks": ("a", "a")}, "tasks must be distinct"),
     ({"tasks": "depth"}, "tuple of names, not 'depth'"), ({"tasks": ("",)}, "tuple of names"),
     ({"pixel_scale": 0.0}, "pixel_scale"), ({"pixel_scale": float("nan")}, "pixel_scale"),
-    ({"classes": 10}, "needs final_norm"), ({"classes": -1}, "classes"),
+    ({"classes": 10}, "needs one norm"), ({"classes": -1}, "classes"),
+    ({"classes": 10, "final_norm": True, "pool": "max"}, "pool must be one of"),
+    ({"classes": 10, "final_norm": True, "pool": ["mean"]}, "pool must be one of"),
+    ({"classes": 10, "final_norm": True, "pool": "mean", "fc_norm": True}, "needs one norm"),
+    ({"classes": 10, "fc_norm": True}, "fc_norm follows the mean"), ({"pool": "mean"}, "the model has no classes"),
+    ({"classes": 10, "fc_norm": 1, "pool": "mean"}, "fc_norm must be true or false"),
+    ({"classes": 10, "final_norm": True, "extra_tokens": 0}, "class token to read"),
+    ({"classes": 10, "final_norm": True, "extra_tokens": 0, "pool": "class_mean"}, "class token to read"),
+    ({"fit": "pad"}, "fit must be one of"), ({"crop_share": 0.0}, "crop_share"), ({"crop_share": 1.5}, "crop_share"),
+    ({"interpolation": "random"}, "interpolation must be one of"),
     ({"eps": 1.0}, "eps"), ({"pixel_std": (1.0, 0.0, 1.0)}, "pixel_std"), ({"pixel_mean": (0.0,)}, "pixel_mean")])
 def test_impossible_models_are_refused(change, words):
     with pytest.raises(ConfigError, match=words):
@@ -83,3 +92,12 @@ def test_impossible_models_are_refused(change, words):
 def test_strange_model_descriptions_are_refused(edit, words):
     with pytest.raises(ConfigError, match=words):
         ModelConfig.from_json(edit(M3VIT_TINY.to_json()))
+
+
+def test_descriptions_without_the_later_fields_are_read_and_written():
+    """Files of models that need none of these fields look, and hash, as before there were such fields."""
+    data = M3VIT_SMALL.to_json()
+    assert not {"pool", "fc_norm", "fit", "crop_share", "interpolation"} & set(data)
+    assert M3VIT_SMALL.fingerprint == ModelConfig.from_json(data).fingerprint
+    pooled = replace(DEIT_TINY, pool="mean", fit="squash", crop_share=0.9, interpolation="bicubic")
+    assert ModelConfig.from_json(pooled.to_json()) == pooled and pooled.fingerprint != DEIT_TINY.fingerprint

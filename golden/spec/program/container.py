@@ -27,12 +27,13 @@ _ENTRY = struct.Struct("<HHIQQ")
 
 class Kind(enum.IntEnum):
     """Content of a section. PROGRAM: 32-byte instructions, one section per task. PLANE: one per weight port. TABLES:
-    what LOAD reads from the table base. METADATA: JSON."""
+    what LOAD reads from the table base. METADATA: JSON. HOST: what the host computes with, none for most models."""
 
     METADATA = 1
     PROGRAM = 2
     TABLES = 3
     PLANE = 4
+    HOST = 5
 
 
 class ProgramError(ValueError):
@@ -138,7 +139,8 @@ def _read_sections(data: bytes, entries: list[tuple]) -> dict[Kind, list[bytes]]
         want(not any(data[offset + size:end]), BadChecksum, f"The fill after section {number} is not zero.")
         held.append(bytes(body))
     want(end == len(data), BadSection, f"The sections end at byte {end}; the file has {len(data)}.")
-    for kind, low, high in ((Kind.METADATA, 1, 1), (Kind.TABLES, 1, 1), (Kind.PROGRAM, 1, 64), (Kind.PLANE, 1, 4)):
+    for kind, low, high in ((Kind.METADATA, 1, 1), (Kind.TABLES, 1, 1), (Kind.PROGRAM, 1, 64), (Kind.PLANE, 1, 4),
+                            (Kind.HOST, 0, 1)):
         have = len(sections.get(kind, []))
         want(low <= have <= high, BadSection,
              f"An image has {low} to {high} {kind.name} sections; this one has {have}.")

@@ -16,6 +16,7 @@ from golden.spec.machine import LINE, MachineConfig
 from golden.spec.model import ConfigError, ModelConfig
 from golden.spec.program.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
 from golden.spec.program.file import read_file, write_file
+from golden.spec.program.host_part import host_problem
 from golden.spec.program.names import tasks_of
 from golden.spec.program.outputs import Output, OutputBuffer, from_json, problem, to_json
 from golden.spec.program.weights import find_forbidden, loaded
@@ -63,7 +64,8 @@ _INPUT_KEYS = {"height", "width", "channels", "patch", "row_bytes", "rows", "byt
 @dataclass(frozen=True)
 class Image:
     """One compiled model. ``programs`` maps a name (``golden.spec.program.names``) to instructions, ``planes`` holds
-    the bytes of each weight port, ``tables`` what LOAD finds at the table base.
+    the bytes of each weight port, ``tables`` what LOAD finds at the table base, ``host`` what the host computes with:
+    the tensors of :func:`golden.spec.quantized.host_schema` one after the other, little-endian.
 
     ``input``: height, width, channels, patch, row_bytes (64), rows (of one patch), bytes (of the buffer).
     ``outputs``: the output buffer of each program, with its named results. ``symbols``: a tuple per program, one
@@ -79,6 +81,7 @@ class Image:
     symbols: dict[str, tuple[Symbol, ...]]
     input: dict
     outputs: dict[str, OutputBuffer]
+    host: bytes = b""
 
     def __post_init__(self):
         _check(self)
@@ -136,7 +139,8 @@ class Image:
         text = json.dumps(self._metadata(), sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
         return pack(self.machine.fingerprint, self.model.fingerprint, [
             (Kind.METADATA, text), *((Kind.PROGRAM, data) for data in self.programs.values()),
-            (Kind.TABLES, self.tables), *((Kind.PLANE, data) for data in self.planes)])
+            (Kind.TABLES, self.tables), *((Kind.PLANE, data) for data in self.planes),
+            *([(Kind.HOST, self.host)] if self.host else [])])
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Image":
@@ -157,7 +161,8 @@ class Image:
         want(len(listed) == len(bodies), BadSection,
              f"The metadata name {len(listed)} programs; the image holds {len(bodies)}.")
         return cls(machine, model, plan, dict(zip(listed, bodies, strict=True)), tuple(sections.get(Kind.PLANE, [])),
-                   sections[Kind.TABLES][0], listed, meta["input"], _read_outputs(meta["outputs"]))
+                   sections[Kind.TABLES][0], listed, meta["input"], _read_outputs(meta["outputs"]),
+                   *sections.get(Kind.HOST, []))
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the container, whole or not at all. Raises :class:`NoFile`."""
@@ -257,6 +262,8 @@ def _check(image: Image) -> None:
          f"{[len(plane) for plane in image.planes]}.")
     want(len(image.tables) % LINE == 0, BadSection,
          f"Tables come in lines of {LINE} bytes, not {len(image.tables)} bytes.")
+    wrong = host_problem(image.host, image.model)
+    want(wrong is None, BadSection, f"{wrong}")
     for task, data in image.programs.items():
         count = len(data) // INSTRUCTION_BYTES
         want(len(data) % INSTRUCTION_BYTES == 0 and 2 <= count <= machine.program_depth, BadSection,

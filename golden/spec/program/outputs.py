@@ -65,7 +65,7 @@ def expected(config: ModelConfig, plan: Plan, tasks: tuple[str, ...]) -> list[Ou
     plans = dict(zip((head.task for head in config.task_heads), plan.task_heads, strict=True))
     for task in tasks:
         wanted = [(FEATURES, FEATURES, (config.tokens, config.dim), plan.residual_frac)]
-        if config.classes:
+        if config.classes and not config.pooled:
             wanted.append((LOGITS, LOGITS, (len(config.class_heads), config.classes), plan.logit_frac))
         wanted += [(head.task, head.kind, (8 * height, 8 * width, head.classes), plans[head.task].frac)
                    for head in config.heads_of(task)]

@@ -16,6 +16,6 @@ def import_other(tensors: dict, facts: Facts, config: dict, preprocessor: dict) 
         prefix = facts.prefix_of(tensors, layout.ANCHOR)
         if prefix is not None:
             refuse_foreign(tensors)
-            plain = facts.without_prefix(tensors, prefix)
+            plain = facts.without_prefix(tensors, prefix, ("classifier.",))
             return import_timm(layout.as_timm(plain, facts, config, preprocessor), facts, {})
     return None

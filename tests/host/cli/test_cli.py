@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from golden.model.int_model import IntModel, dequantize
 from golden.model.nested import narrow
 from golden.model.scales import scaled
-from golden.model.store import load_float
+from golden.model.store import load_float, save_float
+from golden.model.synthetic import synthetic_model
 from golden.spec.machine import NANO as MACHINE
 from golden.spec.model import NANO
 from golden.spec.program.image import Image
@@ -92,6 +94,34 @@ def test_run_of_a_classifier_names_the_best_classes(edge_moe, folder):
     scores = dequantize(network.logits(network.run(fitted(read_picture(folder / "cat.png"), CLASSIFIER)))).mean(axis=0)
     assert found["top_classes"].startswith(f"{scores.argmax()} ({scores.max():.2f}), ")
     assert len(found["top_classes"].split(", ")) == 5
+
+
+def test_a_pooled_classifier_from_checkpoint_to_scores(edge_moe, tmp_path, folder):
+    """Import keeps it, run gives the integer network's scores and features before and after the final norm."""
+    config = replace(CLASSIFIER, name="pooled", pool="mean", extra_tokens=1, classes=7)
+    model = synthetic_model(config)
+    save_float(model, tmp_path / "pooled.safetensors")
+    found = facts(edge_moe, "info", tmp_path / "pooled.safetensors")
+    assert found["classes"] == 7 and found["classifier_reads"] == "the mean of the patches"
+    program, q = tmp_path / "p.emoe", tmp_path / "q.safetensors"
+    facts(edge_moe, "quantize", tmp_path / "pooled.safetensors", "-o", q, "--crops", 4)
+    facts(edge_moe, "compile", q, "-o", program, "--machine", "nano")
+    network, pixels = IntModel.load(q), fitted(read_picture(folder / "cat.png"), config)
+    residual = network.run(pixels)
+    scores = dequantize(network.logits(residual)[0], network.plan.logit_frac)
+    shown = facts(edge_moe, "run", program, "cat.png", "-o", tmp_path / "all.npz")
+    assert shown["top_classes"].startswith(f"{scores.argmax()} ({scores.max():.2f}), ")
+    assert "mean of features and classifier" in shown["placement"] and "normed_features: after" in shown["features_are"]
+    with np.load(tmp_path / "all.npz") as arrays:
+        np.testing.assert_array_equal(arrays["logits"], scores)
+        np.testing.assert_array_equal(arrays["features"], dequantize(residual, network.plan.residual_frac))
+        np.testing.assert_array_equal(arrays["normed_features"], network.normed(residual))
+    facts(edge_moe, "run", program, "cat.png", "-o", tmp_path / "after.npy", "--normed")
+    np.testing.assert_array_equal(np.load(tmp_path / "after.npy"), network.normed(residual))
+    status, _, err = edge_moe("run", "nano.emoe", "cat.png", "-o", tmp_path / "x.npy", "--normed")
+    assert status != 0 and "has no final norm: leave --normed out" in err
+    status, _, err = edge_moe("run", program, "cat.png", "-o", tmp_path / "x.npz", "--normed")
+    assert status != 0 and "a .npz has both" in err
 
 
 @pytest.mark.parametrize("path, kind", [

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits: what no machine runs is refused at import, what a machine does not hold by name, in the model's own terms."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +26,8 @@ from host.ir.nodes import NotFitting
 from tests.host.support.compiled import picture
 
 VIT = replace(model.DEIT_TINY, depth=1)
+BASE = replace(VIT, name="vit-base", dim=768, heads=12, mlp_hidden=3072)
+LARGE = replace(VIT, name="vit-large", dim=1024, heads=16, mlp_hidden=4096)
 WIDE = ModelConfig(name="wide", image_height=32, image_width=32, dim=1280, depth=1, heads=20, mlp_hidden=64,
                    moe_layers=(), experts=0, expert_hidden=0, top_k=0, tasks=("default",))
 
@@ -32,6 +35,7 @@ WIDE = ModelConfig(name="wide", image_height=32, image_width=32, dim=1280, depth
 @pytest.mark.parametrize("config, words", [
     (replace(VIT, dim=960, heads=6), "head_dim 160 .* at most 128"),
     (replace(VIT, dim=768, heads=4), "head_dim 192 .* at most 128"),
+    (replace(VIT, dim=1152, heads=18), "dim 1152 .* at most 1024"),
     (replace(VIT, dim=1280, heads=20), "dim 1280 .* at most 1024"),
     (replace(VIT, dim=1280, heads=40), "dim 1280 .* at most 1024"),
     (replace(VIT, image_height=800, image_width=720), "tokens 2251 .* at most 2048"),
@@ -52,9 +56,15 @@ def test_the_largest_of_each_is_accepted():
 
 
 @pytest.mark.parametrize("config, words", [
-    (model.M3VIT_SMALL, "has 1201 tokens; the machine 'zcu102' holds 256. .* and 1536. It fits the machine u280."),
+    (model.M3VIT_SMALL, "has 1201 tokens; the machine 'zcu102' holds 256. .* and 1536, .* It fits the machine u280."),
     (replace(VIT, image_height=256, image_width=256), "has 257 tokens; .* holds 256. .* It fits the machine u280."),
-    (replace(VIT, dim=768, heads=12), r"197 tokens x 24\).* It fits the machine u280."),
+    (replace(VIT, image_height=384, image_width=384), "has 577 tokens; .* holds 256. .* It fits the machine u280."),
+    (BASE, r"197 tokens x 24\).* 197 tokens of 768 channels, FFNs of 3072. It fits the machine u280."),
+    (replace(BASE, image_height=384, image_width=384), "577 tokens of 768 channels, .* It fits the machine u280."),
+    (LARGE, r"197 tokens x 32\).* 197 tokens of 1024 channels, FFNs of 4096. It fits the machine u280."),
+    (replace(LARGE, image_height=384, image_width=384), r"577 tokens of 1024 .* No preset .* \(577 tokens x 32\)"),
+    (replace(model.M3VIT_SMALL, experts=64, top_k=8), "FFNs of 384 and 1536, 64 experts of which a token uses 8. It "
+     "fits the machine u280."),
     (replace(VIT, image_height=720, image_width=720, dim=1024, heads=32), "No preset machine holds it")])
 def test_what_a_machine_does_not_hold(config, words):
     with pytest.raises(NotFitting, match=words):
@@ -68,6 +78,21 @@ def test_import_refuses_and_writes_nothing(tmp_path):
         import_checkpoint(source)
     result = CliRunner().invoke(app, ["import", str(source), "-o", str(target)])
     assert isinstance(result.exception, UnsupportedModel) and not target.exists()
+
+
+@pytest.mark.parametrize("verb", ["import", "quantize"])
+@pytest.mark.parametrize("config, words", [
+    (replace(VIT, image_height=256, image_width=256), "257 tokens of 192 channels, FFNs of 768. It fits .* u280."),
+    (replace(VIT, image_height=384, image_width=384), "577 tokens of 192 channels, FFNs of 768. It fits .* u280."),
+    (BASE, "197 tokens of 768 channels, FFNs of 3072. It fits the machine u280."),
+    (replace(model.M3VIT_SMALL, depth=2, moe_layers=(1,), experts=64), "1201 tokens of 384 channels, FFNs of 384 and "
+     "1536, 64 experts of which a token uses 4. It fits the machine u280.")], ids=["257", "577", "vit-base", "experts"])
+def test_the_refusal_names_tokens_widths_and_a_preset(verb, config, words, tmp_path):
+    source, target = tmp_path / "m.safetensors", tmp_path / "out.safetensors"
+    save_float(synthetic_model(config), source)
+    result = CliRunner().invoke(app, [verb, str(source), "-o", str(target), "--machine", "zcu102"])
+    assert isinstance(result.exception, NotFitting) and not target.exists()
+    assert re.search(words, str(result.exception)), str(result.exception)
 
 
 @pytest.mark.parametrize("verb", ["import", "quantize"])

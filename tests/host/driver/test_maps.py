@@ -63,7 +63,7 @@ def test_a_session_gives_every_head_by_name(rows):
     session = Session(image, open_device("golden", machine=target))
     pixels = picture(config)
     result, wanted = session.run(pixels), network.pictures(pixels)
-    assert list(result) == [*KINDS, "features", "logits"] and len(result) == 7
+    assert list(result) == [*KINDS, "features", "normed_features", "logits"] and len(result) == 8
     for kind in KINDS:
         np.testing.assert_array_equal(result.maps[kind].scores.transpose(2, 0, 1), wanted[kind])
         assert result[kind].shape[:2] == (32, 64)

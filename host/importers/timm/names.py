@@ -39,6 +39,11 @@ def refuse(architecture: str) -> None:
             raise UnsupportedModel(f"{architecture} has {has}.")
 
 
+def in_file_name(name: str) -> str:
+    """timm's name of a network that a file is called after; empty for others."""
+    return name.split(".")[0] if re.match(r"(vit|deit3?|flexivit|beit3?|eva\w*)_\w*patch\d+", name) else ""
+
+
 def known(architecture: str) -> dict:
     """Options that timm's name of a network decides; empty for a name unknown here."""
     architecture = architecture.split(".")[0]

@@ -6,7 +6,6 @@ import re
 
 from golden.files.errors import AmbiguousModel
 from golden.model.params import FloatModel
-from host.importers import timm_names
 from host.importers.activations import activation_named
 from host.importers.build import (
     TOKENS,
@@ -21,13 +20,13 @@ from host.importers.build import (
 from host.importers.facts import Facts
 from host.importers.pixels import HALF, IMAGENET, tell_pretrained_cfg
 from host.importers.reasons import refuse_foreign
+from host.importers.timm import names as timm_names
+from host.importers.timm import pooling
 
 _SAME = re.compile(r"blocks\.\d+\.(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)"
-                   r"|(norm|head|head_dist)\.(weight|bias)|cls_token|dist_token|reg_token|pos_embed")
+                   r"|(norm|fc_norm|head|head_dist)\.(weight|bias)|cls_token|dist_token|reg_token|pos_embed")
 _SCALE = re.compile(r"(blocks\.\d+\.)(?:ls([12])\.gamma|gamma_([12]))")
 _TARGET = {"1": "attn.proj", "2": "mlp.fc2"}
-_TRAINING_ONLY = re.compile(r"mask_tokens?|decoder_.*|head\.(mlp|last_layer|\d+)\..*|(dino|ibot)_head\..*")
-_POOLS = re.compile(r"(attn_pool|fc_norm)\..*")
 TIMM_ANCHOR = "blocks.0.attn.qkv.weight"
 """The tensor that tells the layout, after a prefix such as ``backbone.``."""
 _META = {"register_tokens": "reg_token"}
@@ -40,16 +39,14 @@ def import_timm(tensors: Tensors, facts: Facts, config: dict, hint: str = "") ->
 
     What decides: options, then ``config.json`` (``pretrained_cfg``, ``model_args``, ``global_pool``), then timm's name
     of the network, which it holds or the option ``architecture`` gives. Heads are asked for where none of them tells.
-    A classifier that reads the mean of the patches, or pools them by attention, stays on the host.
+    A classifier that pools by attention, by maxima or over the extra tokens too is left out.
     """
     architecture = facts.options.architecture or config.get("architecture")
     architecture = architecture if isinstance(architecture, str) else ""
-    timm_names.refuse(architecture)
+    timm_names.refuse(architecture or timm_names.in_file_name(hint))
     refuse_foreign(tensors)
     raw, rest = convert_dense({_META.get(name, name): array for name, array in tensors.items()})
-    rest = _without_heads(raw, rest, facts, config.get("global_pool") == "avg"
-                          or timm_names.averages(architecture) or "cls_token" not in raw)
-    refuse_unknown(rest, "timm")
+    refuse_unknown(pooling.take_classifier(raw, rest, facts, config, architecture), "timm")
     prefix = sum(raw[name].size // max(1, raw[name].shape[-1]) for name in TOKENS if name in raw and raw[name].ndim)
     scaled = [name for name in tensors if _SCALE.fullmatch(name)]
     if prefix and any(".gamma_" in name for name in scaled) and "deit" not in (architecture or hint).lower() and \
@@ -57,6 +54,11 @@ def import_timm(tensors: Tensors, facts: Facts, config: dict, hint: str = "") ->
         raise AmbiguousModel("These tensors may be DeiT-III's, or those of a network with rotary positions "
                              "(vit_*_rope_ape_*), which are not in the file: give --architecture with timm's name "
                              "(architecture=... in Python), such as deit3_small_patch16_224.")
+    if "fc_norm.weight" in tensors and not prefix and "norm.weight" not in tensors and not architecture and \
+            not config and not timm_names.in_file_name(hint):
+        raise AmbiguousModel("These tensors may be those of a network with norms before attention and FFN, or after "
+                             "them (vit_*_rpn_*): give --architecture with timm's name (architecture=... in Python), "
+                             "such as vit_base_patch16_gap_224.")
     _tell(facts, config, architecture)
     why, pixels = timm_names.usual_pixels(architecture or hint) or (
         ("as DeiT's distilled models have it", IMAGENET) if "dist_token" in raw
@@ -87,20 +89,6 @@ def convert_dense(tensors: Tensors) -> tuple[Tensors, Tensors]:
         fold_layer_scale(raw, linear, gamma)
     fill_qkv_bias(raw)
     return raw, rest
-
-
-def _without_heads(raw: Tensors, rest: Tensors, facts: Facts, averaged: bool) -> list[str]:
-    """Removes the classifier from ``raw`` where it does not read class tokens; returns what of ``rest`` is unknown."""
-    pools = [name for name in rest if _POOLS.fullmatch(name)]
-    heads = [name for name in raw if name.startswith("head")] if pools or averaged else []
-    if pools or heads:
-        facts.note(f"the classifier ({', '.join(sorted(pools + heads)[:4])}) reads all patches, not the class token: "
-                   f"it is left out, and stays on the host.")
-    for name in heads:
-        del raw[name]
-    trained = [name for name in rest if _TRAINING_ONLY.fullmatch(name)]
-    facts.left_out(trained, "for training only")
-    return sorted(set(rest) - set(pools) - set(trained))
 
 
 def _tell(facts: Facts, config: dict, architecture: str) -> None:
