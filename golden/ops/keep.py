@@ -12,6 +12,11 @@ from golden.spec.machine import TN
 from golden.spec.tables import WEIGHT_MAX
 from golden.spec.tiling import tiles
 
+CLASS_PARAMETERS = {"gain": np.ones(TN, np.int64), "offset": np.zeros(TN, np.int64), "shift2": 0}
+"""Parameters with which programs make the scores: 127 * 256 is all of one head's attention. Where that much comes
+together of several heads a score saturates, which no more tokens than heads can reach: they are kept, since a program
+keeps as many patches at least (``golden.spec.model``)."""
+
 
 def class_attention(q: Operand, k: np.ndarray, record: Attention) -> np.ndarray:
     """Probabilities of the query ``q`` [1, heads * head_dim] summed over the heads, int16 [32 * tiles of keys].

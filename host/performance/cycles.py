@@ -55,12 +55,14 @@ def attention_group(machine: MachineConfig, fields: dict) -> tuple[int, int, int
     """Query groups of all heads; array cycles for the scores and for P V of one; the softmax' cycles for its scores.
 
     A tile of scores leaves the array a lane a cycle, one of P V half a lane, or slower when the epilogue is serialized.
+    With ``class_scores`` the tiles are those of the keys.
     """
     groups = fields["heads"] * ceil(fields["queries"] / machine.tm)
     scores = tiles(fields["keys"]) * max(fields["head_slices"] * machine.steps, machine.tm)
     chunks = ceil(fields["keys"] / SLICE)
     steps = chunks * machine.steps * (2 if fields["wide_p"] else 1)
-    mixed = ceil(fields["head_slices"] / 2) * max(steps, drain(machine))
+    blocks = tiles(fields["keys"]) if fields.get("class_scores") else ceil(fields["head_slices"] / 2)
+    mixed = blocks * max(steps, drain(machine))
     return groups, scores, mixed, chunks * machine.tm * machine.serialization
 
 
@@ -106,7 +108,7 @@ def keep_cycles(machine: MachineConfig, fields: dict, tokens: float = 0) -> int:
     kept with their rows."""
     count, keep, fours = fields["tokens"], fields["keep"], ceil(fields["tokens"] / 4)
     search = tiles(count) * KEEP_SCORES + 16 * (fours + KEEP_PASS)
-    moves = keep * fields["blocks"] + tiles(keep) * KEEP_NUMBERS
+    moves = keep * fields["blocks"] + tiles(keep) * KEEP_NUMBERS + -keep % TN
     return search + KEEP_JUDGE * count + KEEP_FETCH * fours * (count - keep) // count + moves
 
 
