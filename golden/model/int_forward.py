@@ -118,6 +118,7 @@ class Forward:
         if patches is not None:
             numbers = self.chosen(b, operand, k, self.config.extra_tokens + patches)
             x, operand = x[numbers], operand.take(numbers)
+            self.see(f"{b}norm1.kept", operand)
         with at(f"{b}attn.q"):
             q = Operand.in_blocks(self.linear(f"{b}attn.q", operand))
         for part, value in (("q", q), ("k", k), ("v", v)):
@@ -144,7 +145,8 @@ class Forward:
             score_multiplier=t[f"{b}attn.score_multiplier"], shift1=int(t[f"{b}attn.score_shift"]),
             wide_p=True, **CLASS_PARAMETERS))[:len(k)]
         numbers = kept(score, self.config.extra_tokens, count)
-        self.see(f"{b}paid", score)
+        self.see(f"{b}attn.class", q)
+        self.see(f"{b}attn.paid", score)
         self.see(f"{b}kept", numbers)
         return numbers
 

@@ -18,9 +18,10 @@ def chosen(paid: Tensor, extra: int, patches: int) -> Tensor:
 
 def add_attention(config: ModelConfig, layer: int, attention: Callable[..., Tensor], x: Tensor, y: Tensor,
                   probe: MutableMapping[str, Tensor]) -> Tensor:
-    """The stream x [B, N, D] after block ``layer`` added its attention of y, with the tokens that the block keeps: [B,
-    kept, D]. Their numbers go to ``blocks.i.kept`` of the probe, the mean over the heads of what the class token pays to
-    each token to ``blocks.i.paid``.
+    """The stream x [B, N, D] after block ``layer`` added its attention of y, of the tokens that the block keeps.
+
+    Their numbers go to ``blocks.i.kept`` of the probe, the mean over the heads of what the class token pays to each
+    token to ``blocks.i.paid``.
     """
     name, seen = f"blocks.{layer}.", {}
     x = x + attention(y, seen, name)

@@ -55,7 +55,7 @@ def prune(low: "Lowering", i: int) -> None:
     a = low.norm(f"{b}norm1", plan.norm1, keys)
     first = low.operand(f"{at}.class", 1, c.dim)
     q_shift = low.number(f"{at}.q.shift")
-    low.nodes.append(square(f"{at}.q", a, first, Dest.OPERAND8, tokens=1, shift1=q_shift))
+    low.nodes.append(replace(square(f"{at}.q", a, first, Dest.OPERAND8, tokens=1, shift1=q_shift), name=f"{at}.class"))
     k = Region(f"{at}.k", Memory.KEY, tiles(keys), slices(c.dim))
     v = Region(f"{at}.v", Memory.VALUE, tiles(c.dim), slices(keys))
     low.nodes.append(square(f"{at}.k", a, k, Dest.KEY, tokens=keys, shift1=low.number(f"{at}.k.shift")))
@@ -65,6 +65,7 @@ def prune(low: "Lowering", i: int) -> None:
     line = next(o.offset for o in expected(c, low.plan, low.tasks) if o.name == kept_name(i))
     low.store(kept_name(i), paid, 0, tiles(low.left), line)  # waits for KEEP, while the array is busy
     kept = low.norm(f"{b}norm1", plan.norm1, low.left)
+    low.nodes[-1].name = f"{b}norm1.kept"
     q, out = low.operand(f"{at}.q", low.left, c.dim), low.operand(f"{at}.out", low.left, c.dim, plan.attn)
     low.nodes.append(square(f"{at}.q", kept, q, Dest.OPERAND8, tokens=low.left, shift1=q_shift))
     low.attention(i, q, k, v, out, 0, keys)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps: those of task heads at the picture's size, the last enlargement by 2 exact; features of kept patches in place."""
+"""Maps of task heads at the picture's size, the last enlargement by 2 exact; features of kept patches, in place."""
 
 from dataclasses import dataclass
 

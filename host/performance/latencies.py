@@ -24,8 +24,8 @@ class Latencies:
     first probability, besides the cycle that each chunk of scores takes. ``dma``: from an issue to the first request,
     and from the last beat to the last row, of a LOAD or STORE. ``upsample``: from the issue of
     an UPSAMPLE to its first result, and from the last to its write. ``gate``: from a token's last logit to its queue
-    entries. ``keep``: of a KEEP besides its work. ``experts``: from the gate's ``idle`` to the first body instruction, and from an expert's naming to its
-    first request; ``expert``: more from one expert to the next.
+    entries. ``keep``: of a KEEP besides its work. ``experts``: from the gate's ``idle`` to the first body instruction,
+    and from an expert's naming to its first request; ``expert``: more from one expert to the next.
     """
 
     fetch: int

@@ -138,6 +138,7 @@ class OutputIterator(wiring.Component):
             context.shift2.eq(word.shift2), context.pitch.eq(word.dst_plane), context.final.eq(self.plan.final),
         ]
         for n, (lane, of_group) in enumerate(zip(context.lanes, self.group.lanes, strict=True)):
-            m.d.comb += [lane.present.eq(of_group.present), lane.row.eq(of_group.row + Mux(word.class_scores, tile, block[1:])),
+            m.d.comb += [lane.present.eq(of_group.present),
+                         lane.row.eq(of_group.row + Mux(word.class_scores, tile, block[1:])),
                          lane.token.eq(of_group.token), lane.multiplier.eq(self.ratio.recip[n]),
                          lane.shift.eq(self.ratio.shift[n])]

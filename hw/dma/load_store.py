@@ -24,8 +24,8 @@ ROW_QUEUE = 8
 
 class LoadStore(wiring.Component):
     """Load/store unit: moves ``rows`` rows of 64 bytes; operand rows that are loaded get exponent 0. UPSAMPLE enlarges
-    a strip of a map (:class:`Upsample`) on its way from operand rows to operand rows, KEEP moves the rows of some tokens
-    together (:class:`Keep`) within the residual memory.
+    a strip of a map (:class:`Upsample`) on its way from operand rows to operand rows, KEEP moves residual rows of some
+    tokens together (:class:`Keep`).
 
     ::
 
@@ -95,7 +95,8 @@ class LoadStore(wiring.Component):
         source, target, rows = Signal(ROW_BITS), Signal(ROW_BITS), Signal(ROWS_BITS)
         base, offset = Signal(ADDRESS_BITS), Signal(32)
         into = SimpleNamespace(source=source, target=target, rows=rows, residual=residual, base=base, offset=offset,
-                               is_load=is_load, is_store=is_store, is_copy=is_copy, is_upsample=is_upsample, is_keep=is_keep)
+                               is_load=is_load, is_store=is_store, is_copy=is_copy, is_upsample=is_upsample,
+                               is_keep=is_keep)
         source_end, target_end = Signal(ROWS_BITS + 1), Signal(ROWS_BITS + 1)
         half = ADDRESS_BITS // 2
         carry = Signal()

@@ -50,8 +50,8 @@ class Keep(wiring.Component):
         self.cfg = cfg
         super().__init__({
             "i": In(stream.Signature(WORD)), "o_read": Out(stream.Signature(ROW_BITS)),
-            "i_row": In(stream.Signature(LINE_BITS)), "o": Out(stream.Signature(RESIDUAL_WRITE)), "idle": Out(1, init=1),
-        })
+            "i_row": In(stream.Signature(LINE_BITS)), "o": Out(stream.Signature(RESIDUAL_WRITE)),
+            "idle": Out(1, init=1)})
 
     def elaborate(self, platform):
         m = Module()

@@ -24,8 +24,8 @@ class Threshold(wiring.Component):
 
     The last number that fewer than ``keep`` keys reach is the threshold plus 1, so its count is how many keys lie
     above; of the keys equal to the threshold ``ties`` more are wanted.
-    Timing: ``done`` rises KEY_BITS * (words + PASS) + 2 cycles after ``start``, words being ``last`` + 1. ``keys`` belong
-    to the ``addr`` of READ_LATENCY cycles before, while ``done``.
+    Timing: ``done`` rises KEY_BITS * (words + PASS) + 2 cycles after ``start``, words being ``last`` + 1. While
+    ``done``, ``keys`` belong to the ``addr`` of READ_LATENCY cycles before.
     Domain: 1 <= keep <= keys. Those that fill up the last word are 0, below every number that is tried.
     Reference model: ``golden.ops.keep.kept``.
     Members: ``write_addr``, ``write_keys``, ``write_en`` In; ``start`` In, a pulse; ``last`` In, the last word, and

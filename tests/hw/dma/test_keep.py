@@ -9,9 +9,9 @@ from golden.ops.keep import kept
 from golden.spec.isa import Opcode, encode
 from golden.spec.machine import LINE, NANO, TN
 from golden.spec.tiling import tiles
+from host.performance.cycles import keep_cycles
 from hw.dma.keep.keep import WORD, Keep
 from hw.interfaces import LINE_BITS, RESIDUAL_WRITE, ROW_BITS
-from host.performance.cycles import keep_cycles
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
 

@@ -257,6 +257,6 @@ class Loops:
                 "load": int(block == 0 if of_keys else group.start == 0), "activation": 0, "affine": 1,
                 "gate_weight": 0, "accumulate": int(of_keys and head > 0),
                 "divide": 1, "shift2": f["shift2"], "pitch": f["dst_plane"], "final": 0,
-                "lanes": [{"present": 1, "row": (f["dst_row"] + q * f["dst_stride"] + (dt if of_keys else block // 2)) & 0xFFFF,
-                           "multiplier": recip, "shift": shift}
+                "lanes": [{"present": 1, "multiplier": recip, "shift": shift,
+                           "row": (f["dst_row"] + q * f["dst_stride"] + (dt if of_keys else block // 2)) & 0xFFFF}
                           for q, (recip, shift) in zip(group, ratios, strict=True)]})
