@@ -88,6 +88,13 @@ class Grammar:
             Opcode.UPSAMPLE, rows=rows, width=width, lines=lines, pitch=self.number(max(2, width - 1), width + 2),
             edges=self.number(0, 15), src_row=self.operand(300), dst_row=self.operand(rows * 4 * width * lines))
 
+    def keep(self) -> Instruction:
+        tokens, blocks = self.number(1, 40), self.number(1, 4)
+        keep = self.number(1, tokens)
+        return Opcode.KEEP, _fields(
+            Opcode.KEEP, score_row=self.number(0, 250), row=self.number(0, 256 - tokens * blocks), blocks=blocks,
+            tokens=tokens, first=self.number(0, min(3, keep)), keep=keep)
+
     def norm(self) -> Instruction:
         tokens, blocks, wide, normalized = self.number(1, 12), self.number(1, 6), self.flag(), self.flag()
         rows = -(-blocks // 2)
@@ -156,13 +163,15 @@ class Grammar:
         rows = -(-heads * head_slices // 4)
         plane = self.number(rows, rows + 1)
         stride, q_stride = self.number(rows + plane * wide, rows + plane * wide + 2), self.number(0, rows + 2)
-        pitch = self.number(0, heads * head_slices)
+        pitch, class_scores = self.number(0, heads * head_slices), int(self.number(0, 3) == 0)
         return Opcode.ATTENTION, _fields(
             Opcode.ATTENTION, stream=self.stream(1 + heads * head_slices * 3), heads=heads, head_slices=head_slices,
-            queries=queries, keys=keys, q_row=self.operand(queries * q_stride + rows), q_stride=q_stride,
+            queries=1 if class_scores else queries, keys=keys, class_scores=class_scores,
+            q_row=self.operand(queries * q_stride + rows), q_stride=q_stride,
             key_tile=self.number(0, 8), key_pitch=pitch, value_tile=self.number(0, 8),
-            dst_row=self.operand(queries * stride), dst_stride=stride, dst_plane=plane, wide_p=wide_p, wide=wide,
-            p_shift=self.number(0, 14), shift1=self.number(8, 34), shift2=self.number(0, 40))
+            dst_row=self.number(0, 250) if class_scores else self.operand(queries * stride), dst_stride=stride,
+            dst_plane=plane, wide_p=wide_p, wide=wide, p_shift=self.number(0, 14), shift1=self.number(8, 34),
+            shift2=self.number(0, 40))
 
     def gate(self, append: bool) -> Instruction:
         experts = self.draw(st.sampled_from([1, 2, 5, 16, 17, 33]))
@@ -203,7 +212,7 @@ def programs(draw, machine: MachineConfig = NANO) -> list[Instruction]:
     grammar, state = Grammar(draw, machine), ProgramState()
     found = [grammar.load() for _ in range(draw(st.integers(1, 4)))]
     kinds = st.sampled_from(["linear"] * 4 + ["window"] * 2 + ["norm"] * 2 + ["attention"] * 2
-                            + ["moe", "load", "copy", "store", "upsample"])
+                            + ["moe", "load", "copy", "store", "upsample", "keep"])
     for _ in range(draw(st.integers(1, 10))):
         kind = draw(kinds)
         group = grammar.moe(state) if kind == "moe" else [
