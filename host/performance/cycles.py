@@ -98,7 +98,7 @@ def upsample_cycles(machine: MachineConfig, fields: dict, tokens: float = 0) -> 
     return fields["rows"] * (lines * width + PAIR * (fields["lines"] - 1 + top + bottom))
 
 
-KEEP_PASS, KEEP_JUDGE, KEEP_FETCH, KEEP_SCORES, KEEP_NUMBERS = 5, 2, 2, 8, 6
+KEEP_PASS, KEEP_DECIDE, KEEP_FETCH, KEEP_SCORES, KEEP_NUMBERS = 5, 2, 2, 8, 6
 """Cycles of a KEEP: of a pass over the scores besides them, of a token, of four of them unless rows move meanwhile, of
 a row of scores, of a row of numbers."""
 
@@ -109,7 +109,7 @@ def keep_cycles(machine: MachineConfig, fields: dict, tokens: float = 0) -> int:
     count, keep, fours = fields["tokens"], fields["keep"], ceil(fields["tokens"] / 4)
     search = tiles(count) * KEEP_SCORES + 16 * (fours + KEEP_PASS)
     moves = keep * fields["blocks"] + tiles(keep) * KEEP_NUMBERS + -keep % TN
-    return search + KEEP_JUDGE * count + KEEP_FETCH * fours * (count - keep) // count + moves
+    return search + KEEP_DECIDE * count + KEEP_FETCH * fours * (count - keep) // count + moves
 
 
 def _transfer(machine: MachineConfig, fields: dict, tokens: float) -> float:

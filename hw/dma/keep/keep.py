@@ -19,15 +19,15 @@ WORDS = TN // KEYS
 
 
 class Keep(wiring.Component):
-    """Token pruning unit: reads the scores, finds the threshold, then judges token after token. ::
+    """Token pruning unit: reads the scores, finds the threshold, then decides token after token. ::
 
-        i_row -> [4 scores] -> [Threshold] -> [judge token] -> its rows -> o_read
+        i_row -> [4 scores] -> [Threshold] -> [decide token] -> its rows -> o_read
                                                    '-> [numbers of kept tokens] -> o
         i_row ---------------------------------------------- rows that move ----'
 
     The first tokens get the largest key, and of equal keys the first wins, so they are always kept. Rows move down
     in order: a row is read before its place is written.
-    Timing: a row of scores takes WORDS + 1 cycles, the search as in Threshold, a token JUDGE cycles and its rows if it
+    Timing: a row of scores takes WORDS + 1 cycles, the search as in Threshold, a token DECIDE cycles and its rows if it
     is kept, every fourth one FETCH more. II = 1 row a cycle.
     Domain: instructions that passed the checker.
     Reference model: ``golden.ops.keep.kept``.
@@ -37,7 +37,7 @@ class Keep(wiring.Component):
     """
 
     II = 1
-    JUDGE = 2
+    DECIDE = 2
     FETCH = READ_LATENCY
 
     i: stream.Interface
@@ -73,7 +73,7 @@ class Keep(wiring.Component):
         landed = Signal()
         m.d.comb += landed.eq((left == 0) & (owed == 0))
         numbers = self._numbers(m, start, landed)
-        judged = self._judged(m, word, threshold)
+        token_now = self._in_hand(m, word, threshold)
         stored, row_ends = self._scores(m, word, threshold, moving)
         self._writes(m, start, moving, row_ends, numbers)
         with m.FSM():
@@ -94,7 +94,7 @@ class Keep(wiring.Component):
                 with m.If(threshold.done):
                     m.d.sync += moving.eq(1)
                     m.next = "BEGIN"
-            self._judge(m, word, judged, threshold, numbers, read, left)
+            self._decide(m, word, token_now, threshold, numbers, read, left)
             with m.State("LAND"):
                 with m.If(landed & numbers.empty):
                     m.d.sync += self.idle.eq(1)
@@ -159,7 +159,7 @@ class Keep(wiring.Component):
         with m.If(start):
             m.d.sync += target.eq(self.i.payload.row)
 
-    def _judged(self, m, word, threshold) -> SimpleNamespace:
+    def _in_hand(self, m, word, threshold) -> SimpleNamespace:
         """The token in hand: its number, its first row, whether its key is above the threshold or equal to it, whether
         it is the ``last``; how many more of the keys equal to the threshold are wanted."""
         token, row, ties = Signal(COUNT_BITS), Signal(ROW_BITS, name="token_row"), Signal(COUNT_BITS)
@@ -171,31 +171,31 @@ class Keep(wiring.Component):
         return SimpleNamespace(token=token, row=row, ties=ties, above=above, equal=equal, last=last,
                                ends_word=token[:lane_bits] == KEYS - 1)
 
-    def _judge(self, m, word, judged, threshold, numbers, read, left) -> None:
+    def _decide(self, m, word, token_now, threshold, numbers, read, left) -> None:
         """States from BEGIN on."""
-        token, row, ties, wait = judged.token, judged.row, judged.ties, Signal(range(self.FETCH))
+        token, row, ties, wait = token_now.token, token_now.row, token_now.ties, Signal(range(self.FETCH))
         with m.State("BEGIN"):
             m.d.sync += [token.eq(0), row.eq(word.row), ties.eq(threshold.ties), wait.eq(self.FETCH - 1)]
             m.next = "FETCH"
         with m.State("FETCH"):
             m.d.sync += wait.eq(wait - 1)
             with m.If(wait == 0):
-                m.next = "JUDGE"
-        with m.State("JUDGE"):
+                m.next = "DECIDE"
+        with m.State("DECIDE"):
             with m.If((left == 0) & ~numbers.full):
                 m.next = "GO"
         with m.State("GO"):
-            tie = judged.equal & (ties != 0)
+            tie = token_now.equal & (ties != 0)
             m.d.comb += numbers.number.eq(token)
             m.d.sync += [token.eq(token + 1), row.eq(row + word.blocks), ties.eq(ties - tie)]
-            with m.If(judged.above | tie):
+            with m.If(token_now.above | tie):
                 m.d.comb += numbers.push.eq(1)
                 m.d.sync += [read.eq(row), left.eq(word.blocks)]
-            m.next = "JUDGE"
-            with m.If(judged.ends_word):
+            m.next = "DECIDE"
+            with m.If(token_now.ends_word):
                 m.d.sync += wait.eq(self.FETCH - 1)
                 m.next = "FETCH"
-            with m.If(judged.last):
+            with m.If(token_now.last):
                 m.next = "FILL"
         with m.State("FILL"):
             with m.If(numbers.empty | numbers.full):
