@@ -31,7 +31,8 @@ def class_attention(q: Operand, k: np.ndarray, record: Attention) -> np.ndarray:
                           f"{record.heads} heads, not {q.bytes.dtype} {q.shape}, {k.dtype} {k.shape}.")
     multiplier = check_range(integers(record.score_multiplier, "score_multiplier"), 0, 65535, "score_multiplier")
     gain, offset = (np.tile(channel, count) for channel in (record.gain, record.offset))
-    unit, values, total = WEIGHT_MAX * np.eye(keys, count * TN, dtype=np.int8), q.values(), 0
+    unit, values = WEIGHT_MAX * np.eye(keys, count * TN, dtype=np.int8), q.values()
+    total = np.zeros((1, count * TN), np.int64)
     for h in range(record.heads):
         part = slice(h * dim, (h + 1) * dim)
         rows = softmax(scores(values[:, part], k[:, part], multiplier[h], record.shift1), wide_p=record.wide_p,
