@@ -72,7 +72,7 @@ def test_deit_small_takes_at_least_35_percent_fewer_cycles():
 
 def test_choosing_tokens_costs_little():
     """Keeping all patches of a block costs the choice alone."""
-    assert cycles(pruned(DEIT_SMALL, "6:1.0")) <= 1.005 * cycles(DEIT_SMALL)
+    assert cycles(pruned(DEIT_SMALL, "6:1.0")) <= 1.002 * cycles(DEIT_SMALL)
 
 
 @pytest.mark.parametrize("name", MACHINES)
