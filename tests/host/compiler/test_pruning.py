@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from golden.device import GoldenDevice
+from golden.model.nested import narrow
 from golden.model.random_int_model import random_int_model
 from golden.spec import isa
 from golden.spec.isa import Opcode
@@ -87,6 +88,13 @@ def test_programs_lack_no_wait_and_do_what_the_integer_network_does(name, model)
         assert np.array_equal(result.scores[task], model.logits(wanted))
         first, second = (seen[f"blocks.{layer}.kept"] for layer in (0, 1))
         assert result.kept[task].tolist() == (first[second][2:] - 2).tolist()
+
+
+def test_narrow_ffns_prune_as_well(model):
+    image = compile_model(model, NANO, widths=(0.5, 1))
+    for name, network in (("task1", model), ("task1@0.5", narrow(model, 0.5))):
+        result = Session(image, GoldenDevice(NANO)).frame(picture(SMALL), name)
+        assert np.array_equal(result.residuals["task1"], network.run(picture(SMALL), "task1"))
 
 
 def test_only_single_tasks_prune(image):
