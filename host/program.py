@@ -2,6 +2,7 @@
 """Loading a program for one machine from a model file or a program image."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from golden.files import safetensors_file
@@ -15,6 +16,7 @@ from golden.spec.program.image import Image
 from golden.spec.quantized import FORMAT
 from host.compiler.compile import compile_model
 from host.compiler.presets import suggestion
+from host.compiler.pruning import pruned
 from host.driver.errors import VersionMismatch
 from host.importers import import_checkpoint
 from host.ir.nodes import NotFitting
@@ -40,9 +42,10 @@ def is_quantized(path: str | Path) -> bool:
     return path.suffix == ".safetensors" and safetensors_file.inspect(path)[1].get("format") == FORMAT
 
 
-def program_of(path: str | Path, machine: MachineConfig | None = None, widths: Iterable[float] = (1.0,)) -> Image:
+def program_of(path: str | Path, machine: MachineConfig | None = None, widths: Iterable[float] = (1.0,),
+               keep: str = "") -> Image:
     """The image in a file, or a quantized model compiled for ``machine`` (None: what the image says, or zcu102) with
-    programs of the FFN ``widths``.
+    programs of the FFN ``widths``, whose blocks keep tokens as ``keep`` says (:func:`host.compiler.pruning.pruned`).
 
     Raises VersionMismatch for an image made for another machine, ProgramError, ModelFileError or NotFitting for a file
     that cannot be used, OSError for one that cannot be read.
@@ -52,7 +55,9 @@ def program_of(path: str | Path, machine: MachineConfig | None = None, widths: I
         if not is_quantized(path):
             raise UnknownLayout(f"{path} is neither a program image nor a quantized model (.safetensors). Quantize the "
                                 f"checkpoint first: edge-moe quantize {path} -o MODEL.safetensors.")
-        return _compiled(IntModel.load(path), machine or ZCU102, widths)
+        model = IntModel.load(path)
+        model = replace(model, config=pruned(model.config, keep)) if keep else model
+        return _compiled(model, machine or ZCU102, widths)
     image = Image.load(path)
     if machine is not None and machine.fingerprint != image.machine.fingerprint:
         raise VersionMismatch(f"{path} was compiled for the machine {image.machine.name!r} "

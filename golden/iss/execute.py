@@ -15,6 +15,7 @@ from golden.ops import queues as queue_reference
 from golden.ops.arith import DomainError, wrap32
 from golden.ops.attention import Attention, attention
 from golden.ops.epilogue import Epilogue, epilogue, to_key_value, to_residual, to_unsigned
+from golden.ops.keep import class_attention, kept
 from golden.ops.layernorm import Norm, layernorm
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand, to_operand
@@ -191,10 +192,13 @@ def attend(f: dict, context: Context) -> Result:
     queries = np.arange(f["queries"])
     q = memories.read_operand(f["q_row"], queries, f["q_stride"], f["heads"] * f["head_slices"])
     k = memories.read_key(f["key_tile"], f["key_pitch"], f["keys"], f["heads"] * f["head_slices"])
-    v = memories.read_value(f["value_tile"], slices_of(f["keys"]), f["keys"], tiles_of(f["heads"] * width))
-    out = attention(q, k, v, Attention(
+    record = Attention(
         score_multiplier=multiplier, shift1=f["shift1"], gain=params["gain"], offset=params["offset"],
-        shift2=f["shift2"], wide_p=bool(f["wide_p"]), wide=bool(f["wide"]), p_shift=f["p_shift"] if f["wide_p"] else 0))
+        shift2=f["shift2"], wide_p=bool(f["wide_p"]), wide=bool(f["wide"]), p_shift=f["p_shift"] if f["wide_p"] else 0)
+    if f["class_scores"]:
+        return (memories.write_residual(f["dst_row"], queries, 0, class_attention(q, k, record)[None]),), {}
+    v = memories.read_value(f["value_tile"], slices_of(f["keys"]), f["keys"], tiles_of(f["heads"] * width))
+    out = attention(q, k, v, record)
     return (memories.write_operand(f["dst_row"], queries, f["dst_stride"], f["dst_plane"], out),), {}
 
 
@@ -237,7 +241,20 @@ def copy(f: dict, context: Context) -> Result:
     return (memories.residual_write(dst),), {}
 
 
+def keep(f: dict, context: Context) -> Result:
+    """Reads scores and tokens before it writes any."""
+    memories, lines = context.memories, tiles_of(f["tokens"])
+    score = memories.read_residual(f["score_row"], np.arange(lines), 1, 1).reshape(-1)[:f["tokens"]]
+    x = memories.read_residual(f["row"], np.arange(f["tokens"]), f["blocks"], f["blocks"])
+    chosen = kept(score, f["first"], f["keep"])
+    numbers = np.zeros((tiles_of(f["keep"]), TN), np.int16)
+    numbers.reshape(-1)[:len(chosen)] = chosen
+    moved = memories.write_residual(f["row"], np.arange(len(chosen)), f["blocks"], x[chosen])
+    return (moved, memories.write_residual(f["score_row"], np.arange(len(numbers)), 1, numbers)), {}
+
+
 SEMANTICS: dict[Opcode, Callable[[dict, Context], Result]] = {
     Opcode.BEGIN: begin, Opcode.LOAD: load, Opcode.STORE: store, Opcode.COPY: copy, Opcode.NORM: norm,
-    Opcode.LINEAR: linear, Opcode.ATTENTION: attend, Opcode.GATE: start_gate, Opcode.UPSAMPLE: upsample}
+    Opcode.LINEAR: linear, Opcode.ATTENTION: attend, Opcode.GATE: start_gate, Opcode.UPSAMPLE: upsample,
+    Opcode.KEEP: keep}
 """What each instruction does; the machine itself runs the bodies of EXPERTS and stops at END."""

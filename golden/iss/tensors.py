@@ -7,7 +7,7 @@ from golden.iss.trace import Entry, Write
 from golden.ops.operand import Operand
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import LINE, SLICE, TN, MachineConfig
-from golden.spec.tiling import BLOCKS_PER_ROW, operand_rows, slices
+from golden.spec.tiling import BLOCKS_PER_ROW, operand_rows, slices, tiles
 
 
 def result(entry: Entry, config: MachineConfig) -> Operand | np.ndarray | None:
@@ -21,6 +21,8 @@ def result(entry: Entry, config: MachineConfig) -> Operand | np.ndarray | None:
     write = entry.writes[0]
     if entry.opcode is Opcode.NORM:
         return operand(write, 32 * f["blocks"], bool(f["wide"]))
+    if entry.opcode is Opcode.ATTENTION and f["class_scores"]:
+        return residual(write, TN * tiles(f["keys"]))
     if entry.opcode is Opcode.ATTENTION:
         return operand(write, f["heads"] * f["head_slices"] * SLICE, bool(f["wide"]))
     if entry.opcode is Opcode.UPSAMPLE:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from golden.model.heads import UpsamplingHead, pooled
 from golden.model.params import FloatModel
+from golden.model.pruning import add_attention
 from golden.spec.model import GateKind, ModelConfig, require
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -117,7 +118,7 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
-        self.config, self.name, self.is_moe = config, f"blocks.{layer}.", config.is_moe(layer)
+        self.config, self.layer, self.name, self.is_moe = config, layer, f"blocks.{layer}.", config.is_moe(layer)
         self.norm1 = nn.LayerNorm(config.dim, eps=config.eps)
         self.attn = Attention(config)
         self.norm2 = nn.LayerNorm(config.dim, eps=config.eps)
@@ -127,7 +128,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, task: int, probe: Probe) -> Tensor:  # [B, N, D] -> [B, N, D]
         y = self.norm1(x)
-        x = x + self.attn(y, probe, self.name)
+        x = add_attention(self.config, self.layer, self.attn, x, y, probe)
         z = self.norm2(x)
         probe[f"{self.name}norm1"], probe[f"{self.name}mid"], probe[f"{self.name}norm2"] = y, x, z
         if self.is_moe:

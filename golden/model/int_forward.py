@@ -9,6 +9,7 @@ import numpy as np
 from golden.ops.attention import Attention, attention
 from golden.ops.epilogue import Epilogue, epilogue, to_key_value, to_residual
 from golden.ops.gate import Gate, gate_logits, route
+from golden.ops.keep import CLASS_PARAMETERS, class_attention, kept
 from golden.ops.layernorm import Norm, layernorm
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand, to_operand
@@ -110,12 +111,17 @@ class Forward:
         with at(f"{b}norm1"):
             operand, _ = self.norm(f"{b}norm1", x, plan.norm1)
         self.see(f"{b}norm1", operand)
-        with at(f"{b}attn.q"):
-            q = Operand.in_blocks(self.linear(f"{b}attn.q", operand))
         with at(f"{b}attn.k"):
             k = to_key_value(self.linear(f"{b}attn.k", operand))
         with at(f"{b}attn.v"):
             v = to_key_value(self.linear(f"{b}attn.v", operand))
+        patches = dict(self.config.keep).get(int(b.split(".")[1]))
+        if patches is not None:
+            numbers = self.chosen(b, operand, k, self.config.extra_tokens + patches)
+            x, operand = x[numbers], operand.take(numbers)
+            self.see(f"{b}norm1.kept", operand)
+        with at(f"{b}attn.q"):
+            q = Operand.in_blocks(self.linear(f"{b}attn.q", operand))
         for part, value in (("q", q), ("k", k), ("v", v)):
             self.see(f"{b}attn.{part}", value)
         record = Attention(
@@ -131,6 +137,19 @@ class Forward:
             x = to_residual(self.linear(f"{b}attn.proj", out), x)
         self.see(f"{b}attn.residual", x)
         return x
+
+    def chosen(self, b: str, operand: Operand, k: np.ndarray, count: int) -> np.ndarray:
+        """Numbers of the ``count`` tokens that stay, by what the first pays to each."""
+        t = self.tensors
+        q = Operand.in_blocks(self.linear(f"{b}attn.q", operand.take([0])))
+        score = class_attention(q, k, Attention(
+            score_multiplier=t[f"{b}attn.score_multiplier"], shift1=int(t[f"{b}attn.score_shift"]),
+            wide_p=True, **CLASS_PARAMETERS))[:len(k)]
+        numbers = kept(score, self.config.extra_tokens, count)
+        self.see(f"{b}attn.class", q)
+        self.see(f"{b}attn.paid", score)
+        self.see(f"{b}kept", numbers)
+        return numbers
 
     def fc1(self, b: str, operand: Operand, expert: int | None = None) -> np.ndarray:
         return self.linear(f"{b}mlp.fc1", operand, expert, activation=ACTIVATIONS[self.config.activation].code,

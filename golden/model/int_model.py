@@ -30,10 +30,12 @@ class IntModel:
 
     Named intermediates go to ``trace(name, array)``: ``embed``; for each block, with prefix ``blocks.i.``: ``norm1``,
     ``attn.q k v``, ``attn.score``, ``attn.prob``, ``attn.sum``, ``attn.mix`` (before gain), ``attn.out``,
-    ``attn.residual``, ``norm2``; dense: ``mlp.hidden``; MoE: ``norm2.normalized``, ``gate.logits``, ``gate.experts``,
-    ``gate.weights``, and for each expert e with tokens ``mlp.tokens.e``, ``mlp.hidden.e``, ``mlp.out.e`` (weighted,
-    before the residual); ``blocks.i``, the stream after the block; with a classifier ``norm`` and ``logits``; in a head
-    ``heads.<task>.norm``, ``.conv_0`` to ``.conv_3`` and ``.up_0`` to ``.up_2`` [positions, channels], ``.out``. An
+    ``attn.residual``, ``norm2``; where tokens are pruned ``attn.class`` (the class token's query), ``attn.paid``
+    (scores), ``kept`` (numbers of the tokens that stay) and ``norm1.kept``; dense: ``mlp.hidden``; MoE:
+    ``norm2.normalized``, ``gate.logits``, ``gate.experts``, ``gate.weights``, and for each expert e with tokens
+    ``mlp.tokens.e``, ``mlp.hidden.e``, ``mlp.out.e`` (weighted, before the residual); ``blocks.i``, the stream after
+    the block; with a classifier ``norm`` and ``logits``; in a head ``heads.<task>.norm``, ``.conv_0`` to ``.conv_3``
+    and ``.up_0`` to ``.up_2`` [positions, channels], ``.out``. An
     operand comes as int32 values, a block operand also as ``<name>.exp``, its exponents [N, ceil(K / 32)].
     """
 
@@ -108,7 +110,7 @@ class IntModel:
         return Forward(self.config, self.plan, self.tensors, trace, saturation, self.rest)
 
     def _residual(self, residual: np.ndarray) -> np.ndarray:
-        wanted = (self.config.tokens, self.config.dim)
+        wanted = (self.config.last_tokens, self.config.dim)
         require(residual.dtype == np.int16 and residual.shape == wanted,
                 f"A residual stream must be int16 of shape {wanted}, not {residual.dtype} {residual.shape}.")
         return residual

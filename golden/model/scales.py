@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from golden.spec.model import ModelConfig
+from golden.spec.model import ModelConfig, require
 
 
 def scaled(config: ModelConfig, run: Callable[[np.ndarray], np.ndarray],
@@ -20,6 +20,7 @@ def scaled(config: ModelConfig, run: Callable[[np.ndarray], np.ndarray],
     ``run``: features [tokens, dim] of a picture of the model's size, of a float or an integer network. Means are taken
     in float64, where sums of an integer network's features are exact.
     """
+    require(not config.keep, "Features of pruned tokens cannot be pooled.")
     (rows, columns), extra = config.grid, config.extra_tokens
     joined = []
     for s, picture in pictures.items():

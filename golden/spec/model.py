@@ -8,6 +8,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from golden.spec.activations import ACTIVATIONS
@@ -64,6 +65,10 @@ class ModelConfig:
     ``task_heads`` turn the patch tokens into maps: with several
     ``tasks`` each head belongs to the one of its name, which runs the backbone with its gates; with a single task all
     heads share one pass of the backbone, whatever their names.
+
+    ``keep`` prunes tokens: pairs of a block and how many patches its attention leaves. Those stay to which the class
+    token, token 0, pays most: a patch's score is the mean over the heads of the softmax of its attention; of equal ones
+    the first. The extra tokens always stay, and the order. The block's keys and values are those of all tokens before.
     """
 
     name: str = "m3vit"
@@ -82,6 +87,7 @@ class ModelConfig:
     gate: GateKind = GateKind.SOFTMAX_THEN_TOPK
     activation: str = "gelu"
     tasks: tuple[str, ...] = ("task0", "task1")
+    keep: tuple[tuple[int, int], ...] = ()
     extra_tokens: int = 1
     final_norm: bool = False
     classes: int = 0
@@ -133,6 +139,7 @@ class ModelConfig:
         require(0 < self.crop_share <= 1, f"crop_share must lie above 0 and be at most 1, not {self.crop_share}.")
         require(self.interpolation in INTERPOLATIONS,
                 f"interpolation must be one of {list(INTERPOLATIONS)}, not {self.interpolation!r}.")
+        self._check_keep()
         require(0 <= self.eps < 1, f"eps must lie in [0, 1), not {self.eps}.")
         for field in ("pixel_mean", "pixel_std"):
             require(len(getattr(self, field)) == self.channels,
@@ -157,6 +164,20 @@ class ModelConfig:
         strangers = [name for name in names if name not in self.tasks]
         require(len(self.tasks) == 1 or not strangers,
                 f"There are heads for {strangers}, but the model's tasks are {list(self.tasks)}.")
+
+    def _check_keep(self) -> None:
+        layers, counts = [layer for layer, _ in self.keep], [self.patches, *(count for _, count in self.keep)]
+        require(all(type(number) is int for number in (*layers, *counts)) and layers == sorted(set(layers))
+                and all(0 <= layer < self.depth for layer in layers),
+                f"keep must name blocks below depth {self.depth} in ascending order, not {self.keep}.")
+        require(all(before >= after >= self.heads for before, after in pairwise(counts)),
+                f"Every block can keep at most the patches that it finds, {self.patches} at first, and no fewer than "
+                f"the {self.heads} heads; keep is {self.keep}.")
+        require(not self.keep or self.extra_tokens > 0, "Tokens are kept for what the class token pays to them; this "
+                "model has none. Compile it without keep.")
+        require(not self.keep or not self.task_heads, f"A head makes a map of all patches; a model that keeps some of "
+                f"them cannot have any, and this one has {[head.task for head in self.task_heads]}. Compile it without "
+                f"keep, or use its features and their places.")
 
     def heads_of(self, task: str) -> tuple[HeadConfig, ...]:
         """The heads that follow a backbone pass for ``task``."""
@@ -202,6 +223,15 @@ class ModelConfig:
         """Inputs of the patch embedding, ordered channel, row, column."""
         return self.channels * self.patch * self.patch
 
+    def tokens_after(self, layer: int) -> int:
+        """Tokens that leave the attention of block ``layer``; of block -1: all."""
+        return self.extra_tokens + min((count for at, count in self.keep if at <= layer), default=self.patches)
+
+    @property
+    def last_tokens(self) -> int:
+        """Tokens of the residual stream after the last block."""
+        return self.tokens_after(self.depth)
+
     def is_moe(self, layer: int) -> bool:
         return layer in self.moe_layers
 
@@ -220,19 +250,22 @@ class ModelConfig:
 
     @cached_property
     def macs(self) -> int:
-        """Multiply-accumulates of one frame, one task, without the task heads."""
-        n, d = self.tokens, self.dim
-        moe = len(self.moe_layers)
-        return (self.patches * self.patch_dim * d + self.depth * (4 * n * d * d + 2 * n * n * d)
-                + (self.depth - moe) * 2 * n * d * self.mlp_hidden
-                + moe * (n * d * self.experts + self.top_k * 2 * n * d * self.expert_hidden)
-                + len(self.class_heads) * self.head_inputs * self.classes)
+        """Multiply-accumulates of one frame, one task, without the task heads and without choosing tokens."""
+        d, total = self.dim, self.patches * self.patch_dim * self.dim
+        total += len(self.class_heads) * self.head_inputs * self.classes
+        for layer in range(self.depth):
+            keys, n = self.tokens_after(layer - 1), self.tokens_after(layer)
+            total += 2 * (n + keys) * d * d + 2 * n * keys * d
+            total += (n * d * self.experts + self.top_k * 2 * n * d * self.expert_hidden if self.is_moe(layer)
+                      else 2 * n * d * self.mlp_hidden)
+        return total
 
     def to_json(self) -> dict:
         """A JSON-ready dictionary; :meth:`from_json` is its inverse."""
         data = asdict(self)
         data["gate"] = self.gate.value
         data["task_heads"] = [asdict(head) for head in self.task_heads]
+        data["keep"] = [list(pair) for pair in self.keep]
         for key in [key for key, usual in _LATER.items() if data[key] == usual]:
             del data[key]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
@@ -252,6 +285,10 @@ class ModelConfig:
         except ValueError:
             raise ConfigError(f"gate must be one of {[g.value for g in GateKind]}, not {data['gate']!r}.") from None
         try:
+            fields["keep"] = tuple((layer, count) for layer, count in data.get("keep", []))
+        except (TypeError, ValueError):
+            raise ConfigError(f"keep must be a list of pairs, not {data['keep']!r}.") from None
+        try:
             fields["task_heads"] = tuple(HeadConfig(**head) for head in fields["task_heads"])
         except (HeadError, TypeError) as error:
             raise ConfigError(f"task_heads must be a list of heads: {error}.") from None
@@ -267,7 +304,7 @@ class ModelConfig:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-_LATER = {"pool": "class", "fc_norm": False, "fit": "middle", "crop_share": 1.0, "interpolation": "bilinear"}
+_LATER = {"pool": "class", "fc_norm": False, "fit": "middle", "crop_share": 1.0, "interpolation": "bilinear", "keep": []}
 """Fields that descriptions leave out where they have these values, as all did before there were such fields."""
 
 M3VIT_TINY = ModelConfig(name="m3vit-tiny")

@@ -124,7 +124,10 @@ def quantize(path: Source, output: Output,
 def compile_(path: Source, output: Output, machine: Preset = "zcu102",
              ffn_width: Annotated[str, typer.Option(help="Fractions of the neurons of every FFN, comma-separated, like "
                                                     "0.25,0.5,1: programs TASK@0.25, TASK@0.5 and TASK that share "
-                                                    "their weights.")] = "1", json_: Json = False):
+                                                    "their weights.")] = "1",
+             keep: Annotated[str, typer.Option(help="Blocks that keep only the patches to which the class token pays "
+                                               "most, and how many: 3:0.7,6:0.7,9:0.7 or 3:137.")] = "",
+             json_: Json = False):
     """Lower a quantized model to a program image for one machine."""
     from golden.files.machine_file import machine_of
     from golden.spec.program.names import parse_width
@@ -136,7 +139,7 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102",
     if output.suffix in MODELS:
         raise UsageError(f"A program image is no model: name it like {output.stem}.emoe, not {output.name!r}.")
     widths = {parse_width(text.strip()) for text in ffn_width.split(",")}
-    image = program_of(path, machine_of(machine), widths)
+    image = program_of(path, machine_of(machine), widths, keep)
     data = image.to_bytes()
     write_whole(output, lambda part: part.write_bytes(data))
     show(json_, f"{path} -> {output}", describe(image.model) | {
@@ -144,6 +147,8 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102",
         "programs": ", ".join(f"{task} ({len(symbols)} instructions, about {sum(s.cycles for s in symbols):,} cycles)"
                               for task, symbols in image.symbols.items()),
         **({"ffn_neurons": _neurons(image.model, widths)} if widths != {1.0} else {}),
+        **({"patches_kept": ", ".join(f"{count} in block {layer}" for layer, count in image.model.keep)}
+           if image.model.keep else {}),
         "weight_bytes": sum(len(plane) for plane in image.planes), "written": str(output)})
 
 

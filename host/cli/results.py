@@ -107,6 +107,8 @@ def facts(frames: list[Frame], image: Image, board: Device, program: str) -> dic
              "clock": clock_text(board) if result.cycles else None}
     if len(frames) > 1:
         shown["pictures"] = len(frames)
+    if result.kept:
+        shown["patches_kept"] = len(result["kept"])
     if result.maps:
         shown["maps"] = ", ".join(f"{name} {' x '.join(map(str, result[name].shape))}" for name in result.maps)
     if result.logits is not None:

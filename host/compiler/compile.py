@@ -50,7 +50,7 @@ def compile_model(model, machine: MachineConfig, joint: bool = True, passes: tup
     nest = Nest(tuple(by_width.values()))
     groups = [(task,) for task in config.tasks]
     programs, symbols, outputs = {}, {}, {}
-    together = [config.tasks] if joint and config.moe_layers and len(config.tasks) > 1 else []
+    together = [config.tasks] if joint and config.moe_layers and len(config.tasks) > 1 and not config.keep else []
     for (width, part), group in itertools.product(by_width.items(), groups + together):
         try:
             nodes, output = plan_with_output(part, machine, stream, group, passes, nest)

@@ -18,6 +18,7 @@ from host.compiler.heads.lower import HeadLowering
 from host.compiler.heads.plan import INSTRUCTION_PRICE, Room
 from host.compiler.limits import check_limits
 from host.compiler.nested import Nest, by_tile, rest_linear, rest_payload
+from host.compiler.pruning import prune
 from host.compiler.split import linear_part
 from host.ir.model import QuantizedModel
 from host.ir.nodes import Access, Memory, Node, Region, Row
@@ -47,13 +48,13 @@ class Lowering(Builder):
         super().__init__(model, machine, stream, tasks, nest)
         self.room, self.patch_ranges, self.instruction = room, patch_ranges, instruction
         self.first_moe = min(self.config.moe_layers, default=self.config.depth)
-        self.copies = 1
+        self.copies, self.left = 1, self.config.tokens
         check_limits(self.config, self.plan, machine)
 
     @property
     def tokens(self) -> int:
-        """Tokens of all copies of the residual stream."""
-        return self.config.tokens * self.copies
+        """Tokens of all copies of the residual stream: those ``left`` of each."""
+        return self.left * self.copies
 
     def program(self) -> list[Node]:
         """All instructions from BEGIN to END."""
@@ -86,6 +87,9 @@ class Lowering(Builder):
 
     def attention_half(self, i: int) -> None:
         c, b, plan = self.config, f"blocks.{i}.", self.plan.layers[i]
+        if i in dict(self.config.keep):
+            prune(self, i)
+            return
         a = self.norm(f"{b}norm1", plan.norm1, self.tokens)
         q = self.operand(f"{b}attn.q", self.tokens, c.dim)
         out = self.operand(f"{b}attn.out", self.tokens, c.dim, plan.attn)
@@ -94,26 +98,26 @@ class Lowering(Builder):
                                  shift1=self.number(f"{b}attn.q.shift")))
         keys = []
         for copy in range(self.copies):
-            k = Region(f"{b}attn.k", Memory.KEY, tiles(c.tokens), slices(c.dim))
-            v = Region(f"{b}attn.v", Memory.VALUE, tiles(c.dim), slices(c.tokens))
+            k = Region(f"{b}attn.k", Memory.KEY, tiles(self.left), slices(c.dim))
+            v = Region(f"{b}attn.v", Memory.VALUE, tiles(c.dim), slices(self.left))
             keys.append((k, v))
             for part, dst, dest in (("k", k, Dest.KEY), ("v", v, Dest.VALUE)):
                 self.nodes.append(square(
-                    f"{b}attn.{part}", a, dst, dest, tokens=c.tokens, src_first=copy * c.tokens,
+                    f"{b}attn.{part}", a, dst, dest, tokens=self.left, src_first=copy * self.left,
                     shift1=self.number(f"{b}attn.{part}.shift")))
         for copy, (k, v) in enumerate(keys):
-            self.attention(i, q, k, v, out, copy * c.tokens)
+            self.attention(i, q, k, v, out, copy * self.left, self.left)
         self.nodes.append(square(f"{b}attn.proj", out, self.x, Dest.RESIDUAL, tokens=self.tokens,
                                  accumulate=1, shift1=self.number(f"{b}attn.proj.shift")))
 
-    def attention(self, i: int, q: Region, k: Region, v: Region, out: Region, first: int) -> None:
-        c, b, plan = self.config, f"blocks.{i}.attn", self.plan.layers[i]
+    def attention(self, i: int, q: Region, k: Region, v: Region, out: Region, first: int, keys: int) -> None:
+        c, b, plan, queries = self.config, f"blocks.{i}.attn", self.plan.layers[i], self.left
         payload = self.payload(b, lambda: lay.attention(
             self.t(f"{b}.score_multiplier"), self.t(f"{b}.out.gain"), self.t(f"{b}.out.offset")))
-        self.add(Opcode.ATTENTION, b, payload=payload, macs=2 * c.tokens * c.tokens * c.dim, tokens=c.tokens,
-                 reads=(Access(q, first, c.tokens), Access(k), Access(v)), writes=(Access(out, first, c.tokens),),
+        self.add(Opcode.ATTENTION, b, payload=payload, macs=2 * queries * keys * c.dim, tokens=queries,
+                 reads=(Access(q, first, queries), Access(k), Access(v)), writes=(Access(out, first, queries),),
                  fields={
-                     "heads": c.heads, "head_slices": c.head_dim // SLICE, "queries": c.tokens, "keys": c.tokens,
+                     "heads": c.heads, "head_slices": c.head_dim // SLICE, "queries": queries, "keys": keys,
                      "q_row": Row(q, first), "q_stride": q.stride, "key_tile": Row(k), "key_pitch": k.stride,
                      "value_tile": Row(v), "dst_row": Row(out, first), "dst_stride": out.stride,
                      "dst_plane": out.rows if out.wide else 0, "wide_p": int(plan.prob), "wide": int(plan.attn),
@@ -164,8 +168,8 @@ class Lowering(Builder):
         outputs = expected(c, self.plan, self.tasks)
         at = {(output.task, output.name, output.kind): i for i, output in enumerate(outputs)}
         for copy, task in enumerate(self.tasks):
-            first = copy * c.tokens
-            self.store(f"residual.{task}", self.x, first, c.tokens, outputs[at[task, FEATURES, FEATURES]].offset)
+            first = copy * self.left
+            self.store(f"residual.{task}", self.x, first, self.left, outputs[at[task, FEATURES, FEATURES]].offset)
             if not c.classes or c.pooled:
                 continue
             a = self.norm("norm", self.plan.head, len(c.class_heads), first)

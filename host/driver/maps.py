@@ -1,11 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of task heads at the picture's size: the last enlargement by 2, exact, and what the values mean."""
+"""Maps of task heads at the picture's size, the last enlargement by 2 exact; features of kept patches, in place."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from golden.spec.heads import ENLARGED_PARTS_LOG2
+
+
+def patches_left(rounds: list[np.ndarray], extra: int) -> np.ndarray:
+    """Numbers of the patches that several blocks left, int64: each block's numbers count the tokens that the one before
+    it left, ``extra`` tokens first.
+
+    >>> patches_left([np.array([0, 2, 3, 5]), np.array([0, 1, 3])], 1).tolist()
+    [1, 4]
+    """
+    left = rounds[0].astype(np.int64)
+    for numbers in rounds[1:]:
+        left = left[numbers]
+    return left[extra:] - extra
+
+
+def on_grid(features: np.ndarray, kept: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Features [extra tokens and kept patches, dim] of a program with token pruning, without the extra tokens, at their
+    patches' places: float32 [lines, columns, dim], NaN where a patch was not kept. ``grid`` is the model's."""
+    placed = np.full((grid[0] * grid[1], features.shape[-1]), np.nan, np.float32)
+    placed[kept] = features[len(features) - len(kept):]
+    return placed.reshape(*grid, -1)
 
 
 def doubled(codes: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from golden.spec.program.outputs import FEATURES, LOGITS
+from golden.spec.program.outputs import FEATURES, KEPT, LOGITS
 from host.driver.host_part import HostPart
 from host.driver.maps import TaskMap
 
@@ -20,8 +20,13 @@ class Result(Mapping):
     name; ``counters`` of the hardware (CYCLES is 0 on a device without timing); ``run_id`` of the device; ``host``
     computes normed features.
 
+    ``kept``: task -> numbers of the patches that a program with token pruning left, int64, row by row over the
+    picture: row ``extra_tokens + n`` of the features belongs to patch ``kept[n]``
+    (:func:`host.driver.maps.on_grid`). Empty where all tokens stay.
+
     As a mapping it gives each result by name: a task head's :attr:`host.driver.maps.TaskMap.picture`, ``"features"``,
-    with a final norm ``"normed_features"`` and with a classifier ``"logits"``.
+    with a final norm ``"normed_features"``, with a classifier ``"logits"``, and with pruning ``"kept"`` of the (first)
+    task.
     """
 
     residuals: dict[str, np.ndarray]
@@ -31,6 +36,7 @@ class Result(Mapping):
     run_id: int
     logit_frac: int
     maps: dict[str, TaskMap] = field(default_factory=dict)
+    kept: dict[str, np.ndarray] = field(default_factory=dict)
     host: HostPart | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -42,12 +48,14 @@ class Result(Mapping):
             return normed
         if name == LOGITS and (logits := self.logits) is not None:
             return logits
+        if name == KEPT and self.kept:
+            return next(iter(self.kept.values()))
         raise KeyError(f"This result has {', '.join(self)}, not {name!r}.")
 
     def __iter__(self) -> Iterator[str]:
         normed = self.host is not None and self.host.frac is not None
         return iter(dict.fromkeys((*self.maps, FEATURES, *((NORMED,) if normed else ()),
-                                   *((LOGITS,) if self.scores else ()))))
+                                   *((LOGITS,) if self.scores else ()), *((KEPT,) if self.kept else ()))))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
@@ -88,9 +96,9 @@ class Result(Mapping):
 
 
 def same(one: Result, other: Result) -> bool:
-    """Whether all residual streams, scores and maps of two results are equal, bit for bit."""
+    """Whether all residual streams, scores, maps and kept patches of two results are equal, bit for bit."""
     maps = [{name: found.codes for name, found in result.maps.items()} for result in (one, other)]
-    pairs = [(one.residuals, other.residuals), (one.scores, other.scores), (maps[0], maps[1])]
+    pairs = [(one.residuals, other.residuals), (one.scores, other.scores), (maps[0], maps[1]), (one.kept, other.kept)]
     return all(set(a) == set(b) and all(np.array_equal(a[name], b[name]) for name in a) for a, b in pairs)
 
 

@@ -48,6 +48,9 @@ def run_scales(session: Session, pictures: Mapping[int, np.ndarray], task: str |
     """
     model, scales = session.image.model, tuple(pictures)
     check_scales(scales)
+    if model.keep:
+        raise InputError("At several scales the features of all patches are pooled; this program keeps some of them "
+                         "only. Compile the model without keep.")
     for s, picture in pictures.items():
         wanted = (s * model.image_height, s * model.image_width, model.channels)
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape != wanted:

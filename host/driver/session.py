@@ -12,7 +12,7 @@ import numpy as np
 from golden.spec.heads import HEAD_KINDS
 from golden.spec.machine import ABI_VERSION, MACHINES
 from golden.spec.program.image import Image
-from golden.spec.program.outputs import FEATURES, LOGITS
+from golden.spec.program.outputs import FEATURES, KEPT, LOGITS
 from golden.spec.regs import Ctrl, StatusBits
 from golden.spec.status import Status
 from host.driver.arguments import WORD, image_of, limit_of, program_named, require_device
@@ -29,7 +29,7 @@ from host.driver.errors import (
 )
 from host.driver.host_part import HostPart
 from host.driver.layout import memory_need, pages, prepare_input, read_output
-from host.driver.maps import TaskMap
+from host.driver.maps import TaskMap, patches_left
 from host.driver.registers import ENDED, Registers, rest
 from host.driver.result import Result
 
@@ -180,7 +180,11 @@ class Session:
                 if o.kind in HEAD_KINDS}
         if self.image.model.pooled:
             logits = {task: self._host.scores(residual) for task, residual in features.items()}
-        return Result(features, logits, plan.residual_frac, self.regs.counters(), run_id, plan.logit_frac, maps,
+        numbers = {task: [codes[o.kind, o.task, o.name] for o in outputs if (o.kind, o.task) == (KEPT, task)]
+                   for task in features}
+        extra = self.image.model.extra_tokens
+        kept = {task: patches_left(rounds, extra) for task, rounds in numbers.items() if rounds}
+        return Result(features, logits, plan.residual_frac, self.regs.counters(), run_id, plan.logit_frac, maps, kept,
                       self._host)
 
     # -- before a job

@@ -77,12 +77,14 @@ def attention_group(machine: MachineConfig, fields: dict) -> tuple[int, int, int
     """Query groups of all heads; array cycles for the scores and for P V of one; the softmax' cycles for its scores.
 
     A tile of scores leaves the array a lane a cycle, one of P V half a lane, or slower when the epilogue is serialized.
+    With ``class_scores`` the tiles are those of the keys.
     """
     groups = fields["heads"] * ceil(fields["queries"] / machine.tm)
     scores = tiles(fields["keys"]) * max(fields["head_slices"] * machine.steps, machine.cluster.tm)
     chunks = ceil(fields["keys"] / SLICE)
     steps = chunks * machine.steps * (2 if fields["wide_p"] else 1)
-    mixed = ceil(fields["head_slices"] / 2) * max(steps, drain(machine))
+    blocks_out = tiles(fields["keys"]) if fields.get("class_scores") else ceil(fields["head_slices"] / 2)
+    mixed = blocks_out * max(steps, drain(machine))
     return groups, scores, mixed, chunks * machine.cluster.tm * machine.serialization
 
 
@@ -118,6 +120,20 @@ def upsample_cycles(machine: MachineConfig, fields: dict, tokens: float = 0) -> 
     return fields["rows"] * (lines * width + PAIR * (fields["lines"] - 1 + top + bottom))
 
 
+KEEP_PASS, KEEP_DECIDE, KEEP_FETCH, KEEP_SCORES, KEEP_NUMBERS = 5, 2, 2, 8, 6
+"""Cycles of a KEEP: of a pass over the scores besides them, of a token, of four of them unless rows move meanwhile, of
+a row of scores, of a row of numbers."""
+
+
+def keep_cycles(machine: MachineConfig, fields: dict, tokens: float = 0) -> int:
+    """Cycles of a KEEP: scores come in, a pass over them for each of 16 bits, then token after token, those that are
+    kept with their rows."""
+    count, keep, fours = fields["tokens"], fields["keep"], ceil(fields["tokens"] / 4)
+    search = tiles(count) * KEEP_SCORES + 16 * (fours + KEEP_PASS)
+    moves = keep * fields["blocks"] + tiles(keep) * KEEP_NUMBERS + -keep % TN
+    return search + KEEP_DECIDE * count + KEEP_FETCH * fours * (count - keep) // count + moves
+
+
 def _transfer(machine: MachineConfig, fields: dict, tokens: float) -> float:
     return fields["rows"] * LINE / BEAT_BYTES
 
@@ -126,5 +142,5 @@ CYCLES: dict[Opcode, Callable[[MachineConfig, dict, float], float]] = {
     Opcode.LOAD: _transfer, Opcode.STORE: _transfer, Opcode.COPY: lambda machine, fields, tokens: fields["rows"],
     Opcode.NORM: norm_cycles, Opcode.LINEAR: linear_cycles, Opcode.ATTENTION: attention_cycles,
     Opcode.GATE: lambda machine, fields, tokens: tokens * (fields["top_k"] + 1),
-    Opcode.UPSAMPLE: upsample_cycles}
+    Opcode.UPSAMPLE: upsample_cycles, Opcode.KEEP: keep_cycles}
 """Cycles of an instruction with these fields over ``tokens``, in its unit."""

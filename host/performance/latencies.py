@@ -10,8 +10,8 @@ from golden.spec.machine import MachineConfig
 RESIDUAL_HANDOVER, NORM_HANDOVER, SOFTMAX_HANDOVER, DMA_HANDOVER, UPSAMPLE_HANDOVER, GATE_HANDOVER = 4, 9, 3, 9, 11, 9
 """Cycles of queues and memories at both ends of a unit, between its own latency and that of the next one, as measured
 on the machine; ``tests/e2e/test_performance_model.py`` compares the sums."""
-EXPERTS, EXPERT = 16, 12
-"""Cycles of the sequencer's loop over experts, measured likewise."""
+EXPERTS, EXPERT, KEEP = 16, 12, 12
+"""Cycles of the sequencer's loop over experts, and of a KEEP besides its work, measured likewise."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Latencies:
     first probability, besides the cycle that each chunk of scores takes. ``dma``: from an issue to the first request,
     and from the last beat to the last row, of a LOAD or STORE. ``upsample``: from the issue of
     an UPSAMPLE to its first result, and from the last to its write. ``gate``: from a token's last logit to its queue
-    entries. ``experts``: from the gate's ``idle`` to the first body instruction, and from an expert's naming to its
-    first request; ``expert``: more from one expert to the next.
+    entries. ``keep``: of a KEEP besides its work. ``experts``: from the gate's ``idle`` to the first body instruction,
+    and from an expert's naming to its first request; ``expert``: more from one expert to the next.
     """
 
     fetch: int
@@ -40,6 +40,7 @@ class Latencies:
     gate: int
     experts: int = EXPERTS
     expert: int = EXPERT
+    keep: int = KEEP
 
 
 @cache

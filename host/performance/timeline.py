@@ -16,6 +16,7 @@ from host.performance.cycles import (
     blocks,
     drain,
     group_rows,
+    keep_cycles,
     last_scores,
     linear_pass,
     norm_cycles,
@@ -152,7 +153,7 @@ class Timeline:
             return self._attention(at, f, issue)
         if opcode is Opcode.NORM:
             return self._norm(at, f, issue)
-        if opcode in (Opcode.LOAD, Opcode.STORE, Opcode.COPY, Opcode.UPSAMPLE):
+        if opcode in (Opcode.LOAD, Opcode.STORE, Opcode.COPY, Opcode.UPSAMPLE, Opcode.KEEP):
             return self._transfer(at, opcode, f, issue)
         if opcode is Opcode.GATE:
             if not f["append"]:
@@ -171,6 +172,8 @@ class Timeline:
         self.load = None
         if opcode is Opcode.COPY:
             end = start + f["rows"] + 8
+        elif opcode is Opcode.KEEP:
+            end = start + keep_cycles(self.machine, f) + self.latency.keep
         elif opcode is Opcode.UPSAMPLE:
             # The array reads operand rows first; four results take two rows.
             work, (begin, until, taken) = upsample_cycles(self.machine, f), self.reading

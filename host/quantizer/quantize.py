@@ -120,6 +120,8 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
     :class:`host.quantizer.value_ranges.NotQuantizable` for a network that no integer format can represent.
     """
     check_model(model.config)
+    require(not model.config.keep, "Calibration looks at all tokens: quantize the network without keep and choose the "
+            "tokens to keep when it is compiled (edge-moe compile --keep).")
     c, stacked = model.config, _stacked(model.config, images)
     named = {"fast": Plan.fast, "accurate": Plan.accurate}
     require(cycle_budget is None or plan == "mixed", f"A cycle budget belongs to the mixed plan, not to {plan!r}.")

@@ -91,7 +91,7 @@ def machine(cfg: MachineConfig = ZCU102) -> str:
     d.box(230, 540, 140, 60, f"residual\n{cfg.residual_rows // kib} KiB", "memory")
     d.box(420, 540, 140, 60, f"key, value\n2 x {cfg.kv_tiles // 2} KiB", "memory")
     # Units that compute.
-    d.box(20, 400, 150, 60, "load_store\nmoves rows, UPSAMPLE", "compute")
+    d.box(20, 400, 150, 60, "load_store\nmoves rows\nUPSAMPLE, KEEP", "compute")
     d.box(20, 540, 150, 60, "norm\nlayer norm", "compute")
     d.box(420, 290, 140, 60, "control\nbeats, lane buffers", "compute")
     d.box(420, 410, 140, 60, f"array\n{cfg.tm} x {TN} x {cfg.tk} MAC/cycle", "compute")

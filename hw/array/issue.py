@@ -3,11 +3,12 @@
 
 from typing import NamedTuple
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.machine import SLICE, MachineConfig
+from golden.spec.machine import SLICE, TN, MachineConfig
+from golden.spec.tables import WEIGHT_MAX
 from hw.array.array import DRAIN_BANKS
 from hw.array.lane_buffer import pointer_bits
 from hw.array.micro_op import LaneMove, RingMove, Source, micro_op
@@ -191,7 +192,7 @@ class BeatIssue(wiring.Component):
                 with m.Case(source):
                     m.d.sync += beat.weight.as_value().eq(word)
             with m.Default():
-                m.d.sync += beat.weight.as_value().eq(self.value_data)
+                m.d.sync += beat.weight.as_value().eq(Mux(tag.unit, self._unit_row(tag), self.value_data))
         from_lanes = tag.source != Source.VALUE  # the beat's own
         for n in range(cfg.tm):
             steps = [self.p_data[n].as_value().word_select(place, 8 * cfg.tk) for place in range(cfg.steps)]
@@ -201,3 +202,12 @@ class BeatIssue(wiring.Component):
             for j in range(cfg.tk):
                 m.d.sync += beat.operand[n][j].eq(
                     Mux(from_lanes, self.lane_operand[n][j], Mux(tag.present[n], p_step[8 * j:8 * j + 8], 0)))
+
+    def _unit_row(self, tag) -> Value:
+        """127 where channel c of the tile is key c of its 32, of this step's keys."""
+        cfg, row = self.cfg, []
+        for c in range(TN):
+            step, own = divmod(c % SLICE, cfg.tk)
+            hit = tag.diagonal & (tag.chunk[0] == c // SLICE) & (tag.step == step)
+            row += [Mux(hit, Const(WEIGHT_MAX, 8), 0) if j == own else Const(0, 8) for j in range(cfg.tk)]
+        return Cat(*row)

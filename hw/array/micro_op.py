@@ -69,6 +69,8 @@ def micro_op(config: MachineConfig) -> data.StructLayout:
         "present": unsigned(config.tm),    # the other lanes are zero
         "first": unsigned(1), "shift8": unsigned(1), "last": unsigned(1),
         "slot": range(SOFTMAX_SLOTS), "chunk": unsigned(8), "plane": unsigned(1),  # VALUE: which probabilities
+        "unit": unsigned(1),               # VALUE: instead of V the keys' rows of 127 times the unit matrix ...
+        "diagonal": unsigned(1),           # ... of which this chunk has its half of the tile, else none
         "p_release": unsigned(1),          # last beat that reads this slot
         "final": unsigned(1),              # last beat of its instruction
     })

@@ -18,6 +18,8 @@ class OutputIterator(wiring.Component):
 
         word -> [ tile | plane | chunk | V row ] -> plan, context
 
+    With ``class_scores`` the tiles of a head are those of the keys, V is 127 times the unit matrix, and the results of
+    the heads add up in residual rows.
     Timing: LATENCY = 1 from ``begin`` to ``plan``; II = 1 beat.
     Domain: fields within ``golden.spec.isa.LIMITS``, even ``head_slices``.
     Reference model: the loops of ATTENTION in ``golden.iss``.
@@ -62,7 +64,8 @@ class OutputIterator(wiring.Component):
             first.eq((chunk == 0) & (self.step == 0)), plan.source.eq(Source.VALUE), plan.row.eq(value),
             plan.first.eq(first & ~plane), plan.shift8.eq(first & plane), plan.last.eq(block_done),
             plan.present.eq(Cat(lane.present for lane in self.group.lanes)), plan.slot.eq(self.ratio.slot),
-            plan.chunk.eq(chunk), plan.plane.eq(plane), plan.p_release.eq(block_done & tile_last),
+            plan.chunk.eq(chunk), plan.plane.eq(plane), plan.unit.eq(self.word.class_scores),
+            plan.diagonal.eq(chunk[1:] == tile), plan.p_release.eq(block_done & tile_last),
             plan.final.eq(plan.p_release & self.final),
         ]
         self._context(m, block, tile)
@@ -85,7 +88,7 @@ class OutputIterator(wiring.Component):
 
     def _tiles(self, m, block_done) -> tuple[Signal, Signal, Signal]:
         """(output block of all heads, output tile of this head, whether it is the last)"""
-        block, block_head, tile, tiles_last, last = Signal(8), Signal(8), Signal(3), Signal(3), Signal()
+        block, block_head, tile, tiles_last, last = Signal(8), Signal(8), Signal(6), Signal(6), Signal()
         m.d.comb += last.eq(tile == tiles_last)
         with m.If(self.take & block_done):
             m.d.sync += [block.eq(block + 1), tile.eq(tile + 1)]
@@ -96,7 +99,8 @@ class OutputIterator(wiring.Component):
             with m.Else():
                 m.d.sync += block.eq(block_head)
         with m.If(self.begin):
-            m.d.sync += [tiles_last.eq((self.after.head_slices >> 1) - 1), block.eq(0), block_head.eq(0)]
+            m.d.sync += [block.eq(0), block_head.eq(0), tiles_last.eq(Mux(
+                self.after.class_scores, (self.after.keys - 1)[5:11], (self.after.head_slices >> 1) - 1))]
         return block, tile, last
 
     def _value_rows(self, m, plane_done, block_done) -> Signal:
@@ -120,13 +124,21 @@ class OutputIterator(wiring.Component):
         return row
 
     def _context(self, m, block, tile) -> None:
-        context, word = self.context, self.word
+        context, word, later = self.context, self.word, Signal()  # a later head
+        with m.If(self.done & self.group.last):
+            m.d.sync += later.eq(1)
+        with m.If(self.begin):
+            m.d.sync += later.eq(0)
         m.d.comb += [
-            context.route.eq(Mux(word.wide, Route.OPERAND16, Route.OPERAND8)), context.tile.eq(block),
-            context.slot.eq(tile), context.load.eq(self.group.first), context.affine.eq(1), context.divide.eq(1),
+            context.route.eq(Mux(word.class_scores, Route.RESIDUAL, Mux(
+                word.wide, Route.OPERAND16, Route.OPERAND8))), context.tile.eq(block),
+            context.slot.eq(Mux(word.class_scores, 0, tile)), context.accumulate.eq(word.class_scores & later),
+            context.load.eq(self.group.first & ~(word.class_scores & (later | (tile != 0)))),
+            context.affine.eq(1), context.divide.eq(1),
             context.shift2.eq(word.shift2), context.pitch.eq(word.dst_plane), context.final.eq(self.plan.final),
         ]
         for n, (lane, of_group) in enumerate(zip(context.lanes, self.group.lanes, strict=True)):
-            m.d.comb += [lane.present.eq(of_group.present), lane.row.eq(of_group.row + block[1:]),
+            m.d.comb += [lane.present.eq(of_group.present),
+                         lane.row.eq(of_group.row + Mux(word.class_scores, tile, block[1:])),
                          lane.token.eq(of_group.token), lane.multiplier.eq(self.ratio.recip[n]),
                          lane.shift.eq(self.ratio.shift[n])]

@@ -47,8 +47,9 @@ class WeightSegments:
         self.m.d.sync += [self._start.eq(word.stream), self._blocks.eq(word.blocks)]
 
     def attention(self, word: data.View) -> None:
-        self.m.d.sync += [self._start.eq(word.stream), self._heads.eq(word.heads),
-                          self._head_slices.eq(word.head_slices)]
+        one = word.class_scores  # set of parameters: as many as one head of two slices has
+        self.m.d.sync += [self._start.eq(word.stream), self._heads.eq(Mux(one, 1, word.heads)),
+                          self._head_slices.eq(Mux(one, 2, word.head_slices))]
 
     def locate(self, opcode: Signal, in_body, part) -> None:
         """Where its lines begin: a body's streams count from the expert's ``part``; and blocks of ATTENTION."""

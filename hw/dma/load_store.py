@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load/store unit: LOAD, STORE and COPY move rows between DRAM and the operand and residual memories; UPSAMPLE."""
+"""Load/store unit: LOAD, STORE and COPY move rows between DRAM and the on-chip row memories; UPSAMPLE and KEEP."""
 
 from types import SimpleNamespace
 
@@ -11,6 +11,7 @@ from golden.spec.isa import Memory, Opcode, Region
 from golden.spec.machine import LINE, MachineConfig
 from golden.spec.status import Status
 from hw.axi import ADDRESS_BITS, BEAT_BITS, LINE_BEATS, TRANSFER
+from hw.dma.keep.keep import Keep
 from hw.dma.upsample.upsample import Upsample
 from hw.interfaces import ISSUE, LINE_BITS, OPERAND_ROW, OPERAND_WRITE, READ_LATENCY, RESIDUAL_WRITE, ROW_BITS
 from hw.lib.queue import Queue
@@ -23,13 +24,15 @@ ROW_QUEUE = 8
 
 class LoadStore(wiring.Component):
     """Load/store unit: moves ``rows`` rows of 64 bytes; operand rows that are loaded get exponent 0. UPSAMPLE enlarges
-    a strip of a map (:class:`Upsample`) on its way from operand rows to operand rows.
+    a strip of a map (:class:`Upsample`) on its way from operand rows to operand rows, KEEP moves residual rows of some
+    tokens together (:class:`Keep`).
 
     ::
 
         LOAD:         i_data, 4 beats a row --\\                /--> o_operand_write | o_residual_write
         STORE, COPY:  read client, latency 2 --> [8 rows] -----<---> [Upsample] -> o_operand_write
-        UPSAMPLE                                                \\--> 4 beats a row -> o_data
+        UPSAMPLE, KEEP                                          |--> [Keep] -> o_residual_write
+                                                                \\--> 4 beats a row -> o_data
 
     The local rows of a move are checked first: a range that leaves its memory moves nothing (RANGE_LOCAL). The DRAM
     range is checked as a whole by the engines (RANGE_READ, RANGE_WRITE). A STORE ends when it is acknowledged, so a
@@ -37,7 +40,7 @@ class LoadStore(wiring.Component):
 
     Timing: LOAD and STORE 4 cycles a row, COPY 1, UPSAMPLE 1 a row written; LATENCY cycles from a move to its first
     request.
-    Domain: instructions that passed the checker. Rows of an UPSAMPLE beyond the memory are refused by the memory.
+    Domain: instructions that passed the checker. Rows of an UPSAMPLE or KEEP beyond the memory are refused by it.
     Reference model: ``golden.iss``.
 
     Members: ``i`` In(stream of ISSUE); ``table_addr``, ``input_addr``, ``output_addr`` In; ``o_load``, ``o_store``
@@ -87,11 +90,13 @@ class LoadStore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # The instruction: where it reads and writes locally, and its DRAM address, half by half.
-        is_load, is_store, is_copy, is_upsample, residual = Signal(), Signal(), Signal(), Signal(), Signal()
+        is_load, is_store, is_copy, residual = Signal(), Signal(), Signal(), Signal()
+        is_upsample, is_keep = Signal(), Signal()
         source, target, rows = Signal(ROW_BITS), Signal(ROW_BITS), Signal(ROWS_BITS)
         base, offset = Signal(ADDRESS_BITS), Signal(32)
         into = SimpleNamespace(source=source, target=target, rows=rows, residual=residual, base=base, offset=offset,
-                               is_load=is_load, is_store=is_store, is_copy=is_copy, is_upsample=is_upsample)
+                               is_load=is_load, is_store=is_store, is_copy=is_copy, is_upsample=is_upsample,
+                               is_keep=is_keep)
         source_end, target_end = Signal(ROWS_BITS + 1), Signal(ROWS_BITS + 1)
         half = ADDRESS_BITS // 2
         carry = Signal()
@@ -108,7 +113,8 @@ class LoadStore(wiring.Component):
         m.d.comb += self.fault_code.eq(Status.RANGE_LOCAL)
 
         m.submodules.upsample = upsample = Upsample()
-        m.d.comb += upsample.i.payload.eq(self.i.payload.word)
+        m.submodules.keep = keep = Keep(self.cfg)
+        m.d.comb += [part.i.payload.eq(self.i.payload.word) for part in (upsample, keep)]
         with m.FSM():
             with m.State("ACCEPT"):
                 m.d.comb += [self.i.ready.eq(1), self.idle.eq(1)]
@@ -118,7 +124,10 @@ class LoadStore(wiring.Component):
                     m.next = "ENDS"
                     with m.If(upsample.i.payload.opcode == Opcode.UPSAMPLE):
                         m.d.comb += upsample.i.valid.eq(1)
-                        m.next = "ENLARGE"
+                        m.next = "PART"
+                    with m.If(keep.i.payload.opcode == Opcode.KEEP):
+                        m.d.comb += keep.i.valid.eq(1)
+                        m.next = "PART"
             with m.State("ENDS"):
                 m.d.sync += [
                     source_end.eq(source + rows), target_end.eq(target + rows),
@@ -141,9 +150,9 @@ class LoadStore(wiring.Component):
                 m.d.comb += running.eq(1)
                 with m.If(to_write == 0):
                     m.next = "LAND"
-            with m.State("ENLARGE"):
+            with m.State("PART"):
                 m.d.comb += running.eq(1)
-                with m.If(upsample.idle):
+                with m.If(upsample.idle & keep.idle):
                     m.next = "LAND"
             # Every store must be acknowledged before it counts as done; local rows have been written by then.
             with m.State("LAND"):
@@ -154,8 +163,9 @@ class LoadStore(wiring.Component):
                 pass
 
         m.submodules.rows = queue = Queue(LINE_BITS, ROW_QUEUE)
-        self._fill(m, queue, running, into, to_read, upsample.o_read)
-        self._empty(m, queue, running, into, to_write, upsample)
+        self._fill(m, queue, running, into, to_read, [(is_upsample, upsample.o_read), (is_keep, keep.o_read)])
+        self._empty(m, queue, running, into, to_write)
+        self._parts(m, queue, into, upsample, keep)
         return m
 
     def _decode(self, m, into: SimpleNamespace) -> None:
@@ -166,6 +176,7 @@ class LoadStore(wiring.Component):
         m.d.sync += [
             into.is_load.eq(opcode == Opcode.LOAD), into.is_store.eq(opcode == Opcode.STORE),
             into.is_copy.eq(opcode == Opcode.COPY), into.is_upsample.eq(opcode == Opcode.UPSAMPLE),
+            into.is_keep.eq(opcode == Opcode.KEEP),
         ]
         with m.Switch(opcode):
             with m.Case(Opcode.LOAD):
@@ -185,13 +196,16 @@ class LoadStore(wiring.Component):
                 ]
             with m.Case(Opcode.UPSAMPLE):
                 m.d.sync += into.residual.eq(0)
+            with m.Case(Opcode.KEEP):
+                m.d.sync += into.residual.eq(1)
             with m.Default():
                 m.d.sync += [into.source.eq(copy.src_row), into.target.eq(copy.dst_row), into.rows.eq(copy.rows),
                              into.residual.eq(1)]
 
-    def _fill(self, m, queue, running, into: SimpleNamespace, to_read, o_read):
-        """Rows into the queue: gathered from beats, or read from a memory while the queue has room for the answers."""
-        is_load, is_upsample, residual, source = into.is_load, into.is_upsample, into.residual, into.source
+    def _fill(self, m, queue, running, into: SimpleNamespace, to_read, parts: list[tuple]):
+        """Rows into the queue: gathered from beats, or read from a memory while the queue has room for the answers.
+        ``parts``: whether an instruction is theirs, and the requests, of the units that ask for rows themselves."""
+        is_load, residual, source = into.is_load, into.residual, into.source
         beats, beat_count = Signal(LINE_BITS), Signal(range(LINE_BEATS))
         gathered = Signal()
         room = Signal()
@@ -206,13 +220,14 @@ class LoadStore(wiring.Component):
 
         free = Signal(range(ROW_QUEUE + 1), init=ROW_QUEUE)
         want, asked = Signal(), Signal()
-        more = Mux(is_upsample, o_read.valid, ~is_load & (to_read != 0))
+        more, row = ~is_load & (to_read != 0), source
+        for mine, o_read in parts:
+            more, row = Mux(mine, o_read.valid, more), Mux(mine, o_read.payload, row)
+            m.d.comb += o_read.ready.eq(asked & mine)
         m.d.comb += want.eq(running & more & (free != 0))
         for out, mine in ((self.o_operand_read, ~residual), (self.o_residual_read, residual)):
-            m.d.comb += [out.valid.eq(want & mine), out.payload.eq(source)]
+            m.d.comb += [out.valid.eq(want & mine), out.payload.eq(row)]
         m.d.comb += asked.eq(want & Mux(residual, self.o_residual_read.ready, self.o_operand_read.ready))
-        with m.If(is_upsample):
-            m.d.comb += [self.o_operand_read.payload.eq(o_read.payload), o_read.ready.eq(asked)]
         with m.If(asked):
             m.d.sync += [source.eq(source + 1), to_read.eq(to_read - 1)]
         m.d.sync += free.eq(free - asked + (queue.o.valid & queue.o.ready & ~is_load))
@@ -227,10 +242,10 @@ class LoadStore(wiring.Component):
                 queue.i.payload.eq(Mux(residual, self.i_residual_row, self.i_operand_row.data)),
             ]
 
-    def _empty(self, m, queue, running, into: SimpleNamespace, to_write, upsample: Upsample):
-        """Rows out of the queue: into a memory, as beats to the write engine, or through the enlargement."""
-        is_store, is_upsample, residual, target = into.is_store, into.is_upsample, into.residual, into.target
-        moves = queue.o.valid & running & ~is_store & ~is_upsample
+    def _empty(self, m, queue, running, into: SimpleNamespace, to_write):
+        """Rows out of the queue: into a memory, or as beats to the write engine."""
+        is_store, residual, target = into.is_store, into.residual, into.target
+        moves = queue.o.valid & running & ~is_store & ~into.is_upsample & ~into.is_keep
         writes = ((self.o_operand_write, ~residual), (self.o_residual_write, residual))
         for out, mine in writes:
             m.d.comb += [
@@ -248,13 +263,18 @@ class LoadStore(wiring.Component):
         written = Signal()
         m.d.comb += [
             written.eq(Cat(out.valid & out.ready for out, _ in writes).any()),
-            queue.o.ready.eq(Mux(is_store, sent, written)), upsample.i_row.payload.eq(queue.o.payload),
+            queue.o.ready.eq(Mux(is_store, sent, written)),
         ]
-        with m.If(is_upsample):
-            m.d.comb += [
-                upsample.i_row.valid.eq(queue.o.valid), queue.o.ready.eq(upsample.i_row.ready),
-                self.o_operand_write.valid.eq(upsample.o.valid), self.o_operand_write.payload.eq(upsample.o.payload),
-                upsample.o.ready.eq(self.o_operand_write.ready),
-            ]
         with m.If(queue.o.valid & queue.o.ready):
             m.d.sync += [target.eq(target + 1), to_write.eq(to_write - 1)]
+
+    def _parts(self, m, queue, into: SimpleNamespace, upsample: Upsample, keep: Keep):
+        """Rows out of the queue to the unit that asked for them, and what that writes."""
+        for part, mine, write in ((upsample, into.is_upsample, self.o_operand_write),
+                                  (keep, into.is_keep, self.o_residual_write)):
+            m.d.comb += part.i_row.payload.eq(queue.o.payload)
+            with m.If(mine):
+                m.d.comb += [
+                    part.i_row.valid.eq(queue.o.valid), queue.o.ready.eq(part.i_row.ready),
+                    write.valid.eq(part.o.valid), write.payload.eq(part.o.payload), part.o.ready.eq(write.ready),
+                ]

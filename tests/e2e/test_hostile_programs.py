@@ -56,6 +56,8 @@ def with_fields(image: Image, opcode: Opcode, new: dict) -> tuple[Image, str, in
         fields = {"src_row": 0, "dst_row": 20, "rows": 4}
         if opcode is Opcode.UPSAMPLE:
             fields |= {"width": 2, "lines": 2, "pitch": 2}
+        if opcode is Opcode.KEEP:
+            fields = {"score_row": 0, "row": 20, "blocks": 2, "tokens": 4, "keep": 2}
     return changed(image, task, at, isa.encode(opcode, **(fields | new))), task, at
 
 

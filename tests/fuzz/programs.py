@@ -11,13 +11,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from golden.iss.bounds_check import meet
-from golden.spec import isa
 from golden.spec.activations import BY_CODE
 from golden.spec.instructions.linear import MAX_BLOCK
 from golden.spec.isa import FORMATS, LIMITS, MAGIC, Dest, Index, Opcode, Region, Unit
 from golden.spec.legality import ProgramState, after, capacity, contradictions, derived, ranges
 from golden.spec.machine import ABI_VERSION, LINE, NANO, MachineConfig
-from golden.spec.model import ConfigError
 from golden.spec.program.hazards import hazards
 from golden.spec.tiling import linear_lines, window_slices
 
@@ -88,6 +86,13 @@ class Grammar:
         return Opcode.UPSAMPLE, _fields(
             Opcode.UPSAMPLE, rows=rows, width=width, lines=lines, pitch=self.number(max(2, width - 1), width + 2),
             edges=self.number(0, 15), src_row=self.operand(300), dst_row=self.operand(rows * 4 * width * lines))
+
+    def keep(self) -> Instruction:
+        tokens, blocks = self.number(1, 40), self.number(1, 4)
+        keep = self.number(1, tokens)
+        return Opcode.KEEP, _fields(
+            Opcode.KEEP, score_row=self.number(0, 250), row=self.number(0, 256 - tokens * blocks), blocks=blocks,
+            tokens=tokens, first=self.number(0, min(3, keep)), keep=keep)
 
     def norm(self) -> Instruction:
         tokens, blocks, wide, normalized = self.number(1, 12), self.number(1, 6), self.flag(), self.flag()
@@ -165,13 +170,15 @@ class Grammar:
         rows = -(-heads * head_slices // 4)
         plane = self.number(rows, rows + 1)
         stride, q_stride = self.number(rows + plane * wide, rows + plane * wide + 2), self.number(0, rows + 2)
-        pitch = self.number(0, heads * head_slices)
+        pitch, class_scores = self.number(0, heads * head_slices), int(self.number(0, 3) == 0)
         return Opcode.ATTENTION, _fields(
             Opcode.ATTENTION, stream=self.stream(1 + heads * head_slices * 3), heads=heads, head_slices=head_slices,
-            queries=queries, keys=keys, q_row=self.operand(queries * q_stride + rows), q_stride=q_stride,
+            queries=1 if class_scores else queries, keys=keys, class_scores=class_scores,
+            q_row=self.operand(queries * q_stride + rows), q_stride=q_stride,
             key_tile=self.number(0, 8), key_pitch=pitch, value_tile=self.number(0, 8),
-            dst_row=self.operand(queries * stride), dst_stride=stride, dst_plane=plane, wide_p=wide_p, wide=wide,
-            p_shift=self.number(0, 14), shift1=self.number(8, 34), shift2=self.number(0, 40))
+            dst_row=self.number(0, 250) if class_scores else self.operand(queries * stride), dst_stride=stride,
+            dst_plane=plane, wide_p=wide_p, wide=wide, p_shift=self.number(0, 14), shift1=self.number(8, 34),
+            shift2=self.number(0, 40))
 
     def gate(self, append: bool) -> Instruction:
         experts = self.draw(st.sampled_from([1, 2, 5, 16, 17, 33]))
@@ -212,7 +219,7 @@ def programs(draw, machine: MachineConfig = NANO) -> list[Instruction]:
     grammar, state = Grammar(draw, machine), ProgramState()
     found = [grammar.load() for _ in range(draw(st.integers(1, 4)))]
     kinds = st.sampled_from(["linear"] * 4 + ["window"] * 2 + ["norm"] * 2 + ["attention"] * 2
-                            + ["moe", "load", "copy", "store", "upsample"])
+                            + ["moe", "load", "copy", "store", "upsample", "keep"])
     for _ in range(draw(st.integers(1, 10))):
         kind = draw(kinds)
         group = grammar.moe(state) if kind == "moe" else [
@@ -255,47 +262,6 @@ def with_waits(program: list[Instruction]) -> list[Instruction]:
         for at, units in missing:
             program[at][1]["wait"] = int(Unit(program[at][1]["wait"]) | units)
     return program
-
-
-@st.composite
-def mutations(draw, words: list[int]) -> list[int]:
-    """``words`` with some fields at other values, bits flipped, instructions dropped, doubled or exchanged."""
-    words = list(words)
-    for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.integers(1, len(words) - 1))
-        kind = draw(st.sampled_from(["field"] * 8 + ["bit", "drop", "double", "swap"]))
-        if kind == "bit":
-            words[at] ^= 1 << draw(st.integers(0, 255))
-        elif kind == "drop" and len(words) > 4:
-            del words[at]
-        elif kind == "double":
-            words.insert(at, words[at])
-        elif kind == "swap":
-            other = draw(st.integers(1, len(words) - 1))
-            words[at], words[other] = words[other], words[at]
-        elif words[at] & 15 in FORMATS:
-            word = FORMATS[Opcode(words[at] & 15)]
-            field = draw(st.sampled_from(word.fields[2:] or word.fields[:1]))
-            value = draw(st.one_of(st.integers(0, min(field.high, 40)), st.integers(0, field.high),
-                                   st.sampled_from([0, 1, field.high])))
-            words[at] = words[at] & ~(field.high << word.offsets[field.name]) | value << word.offsets[field.name]
-    begin = FORMATS[Opcode.BEGIN]
-    words[0] = words[0] & ~(0xFFFF << begin.offsets["count"]) | len(words) << begin.offsets["count"]
-    return _repaired(words)
-
-
-def _repaired(words: list[int]) -> list[int]:
-    """Waits added wherever the program can be decoded at all."""
-    try:
-        program = [isa.decode(word) for word in words]
-        ends = next(i for i, (opcode, _) in enumerate(program) if opcode is Opcode.END) + 1
-    except (ConfigError, StopIteration):
-        return words
-    try:
-        fixed = with_waits([(opcode, dict(fields)) for opcode, fields in program[:ends]])
-    except IndexError:  # a body that runs beyond the end: refused anyway
-        return words
-    return [isa.encode(opcode, **fields) for opcode, fields in fixed] + words[ends:]
 
 
 def stream_bytes(seed: int) -> np.ndarray:

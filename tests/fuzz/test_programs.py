@@ -12,8 +12,9 @@ from golden.spec.model import ConfigError
 from golden.spec.status import Status
 from sim.board.settings import DramSettings
 from sim.device import SimDevice
+from tests.fuzz.mutations import mutations
 from tests.fuzz.profile import PROGRAMS, examples
-from tests.fuzz.programs import finished, mutations, programs
+from tests.fuzz.programs import finished, programs
 from tests.fuzz.rig import Contents, Rig, on_golden
 
 pytestmark = pytest.mark.rtl

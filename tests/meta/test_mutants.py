@@ -14,6 +14,8 @@ from sim.runner import run_bench
 pytestmark = [pytest.mark.rtl, pytest.mark.slow]
 RING = replace(NANO, ring_lines=64)
 UPSAMPLE = ("hw.dma.upsample.upsample", "Upsample")
+KEEP = ("hw.dma.keep.keep", "Keep")
+PROGRAMS = (("tests", ["programs_match_the_loops"]),)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,18 @@ MUTANTS = [
            "phase[1] & ~(self.right & (columns == 0))", "phase[1]", whole=UPSAMPLE),
     Mutant("a result is lost when the memory stalls", "hw.dma.upsample.lanes", "Lanes", "dma.test_upsample",
            "room.eq(~self.o.valid | self.o.ready)", "room.eq(1)", whole=UPSAMPLE),
+    Mutant("a score equal to the threshold is not enough", "hw.dma.keep.threshold", "Threshold", "dma.test_keep",
+           "key >= tried", "key > tried", (NANO,), whole=KEEP),
+    Mutant("one too many of equal scores stays", "hw.dma.keep.threshold", "Threshold", "dma.test_keep",
+           "above.eq(count)", "above.eq(count - 1)", (NANO,), whole=KEEP),
+    Mutant("negative scores are the largest", "hw.dma.keep.keep", "Keep", "dma.test_keep",
+           "Cat(score[:-1], ~score[-1])", "score", (NANO,)),
+    Mutant("the first tokens stay for their scores only", "hw.dma.keep.keep", "Keep", "dma.test_keep",
+           "Mux(number < word.first, (1 << KEY_BITS) - 1, Mux(", "Mux(0, 0, Mux(", (NANO,)),
+    Mutant("a row of numbers leaves among rows that move", "hw.dma.keep.keep", "Keep", "dma.test_keep",
+           "leaves.eq(full & landed)", "leaves.eq(full)", (NANO,)),
+    Mutant("every chunk has a part of the unit matrix", "hw.array.issue", "BeatIssue", "array.test_array_control",
+           "hit = tag.diagonal & ", "hit = ", (NANO,), PROGRAMS, ("hw.array.array_control", "ArrayControl")),
     Mutant("a window's columns take lane rows that are not free", "hw.array.operand_loader", "OperandLoader",
            "array.test_operand_loader", "(windows.opens | ~order.window)", "~order.window", (NANO,)),
     Mutant("appended entries are not counted", "hw.ctrl.bounds_check", "BoundsChecker",

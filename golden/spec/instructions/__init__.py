@@ -12,6 +12,7 @@ from golden.spec.instructions.attention import ATTENTION
 from golden.spec.instructions.codes import Opcode
 from golden.spec.instructions.control import BEGIN, END, EXPERTS
 from golden.spec.instructions.gate import GATE
+from golden.spec.instructions.keep import KEEP
 from golden.spec.instructions.linear import LINEAR
 from golden.spec.instructions.norm import NORM
 from golden.spec.instructions.record import Instruction, StreamLines
@@ -19,7 +20,7 @@ from golden.spec.instructions.transfer import COPY, LOAD, STORE
 from golden.spec.instructions.upsample import UPSAMPLE
 
 INSTRUCTIONS: dict[Opcode, Instruction] = {instruction.opcode: instruction for instruction in (
-    BEGIN, LOAD, STORE, COPY, NORM, LINEAR, ATTENTION, GATE, EXPERTS, UPSAMPLE, END)}
+    BEGIN, LOAD, STORE, COPY, NORM, LINEAR, ATTENTION, GATE, EXPERTS, UPSAMPLE, KEEP, END)}
 """Every instruction, in the order of the opcodes."""
 
 

@@ -17,6 +17,7 @@ class Opcode(enum.IntEnum):
     GATE = 8
     EXPERTS = 9
     UPSAMPLE = 10
+    KEEP = 11
     END = 15
 
 

@@ -9,9 +9,10 @@ from golden.spec.model import ModelConfig
 from golden.spec.quantized import Plan
 from golden.spec.tiling import residual_rows
 
-FEATURES, LOGITS = "features", "logits"
-KINDS = (FEATURES, LOGITS, *HEAD_KINDS)
-"""What an output can be: the residual stream, a classifier's scores, the map of a task head."""
+FEATURES, LOGITS, KEPT = "features", "logits", "kept"
+KINDS = (FEATURES, LOGITS, KEPT, *HEAD_KINDS)
+"""What an output can be: the residual stream, a classifier's scores, the map of a task head, the tokens that a block
+kept, by their numbers among those that the block before it had left."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,19 @@ class OutputBuffer:
     lines: int
 
 
+def kept_name(layer: int) -> str:
+    """Name of the output that tells which tokens block ``layer`` kept."""
+    return f"kept.{layer}"
+
+
 def expected(config: ModelConfig, plan: Plan, tasks: tuple[str, ...]) -> list[Output]:
     """The outputs of a program that runs ``tasks``, one after the other; maps in one tile: the compiler chooses others.
     """
     (height, width), found, offset = config.grid, [], 0
     plans = dict(zip((head.task for head in config.task_heads), plan.task_heads, strict=True))
     for task in tasks:
-        wanted = [(FEATURES, FEATURES, (config.tokens, config.dim), plan.residual_frac)]
+        wanted = [(FEATURES, FEATURES, (config.last_tokens, config.dim), plan.residual_frac)]
+        wanted += [(kept_name(layer), KEPT, (config.extra_tokens + count,), 0) for layer, count in config.keep]
         if config.classes and not config.pooled:
             wanted.append((LOGITS, LOGITS, (len(config.class_heads), config.classes), plan.logit_frac))
         wanted += [(head.task, head.kind, (8 * height, 8 * width, head.classes), plans[head.task].frac)

@@ -68,7 +68,9 @@ CASES: dict[Opcode, list[tuple[Status, dict]]] = {
                        (LOCAL, {"value_tile": 1023}), (LOCAL, {"dst_row": 0xFFFF}), (LOCAL, {"dst_stride": 255}),
                        (LOCAL, {"wide": 1, "dst_row": NANO.operand_rows - 128, "dst_plane": 200, "dst_stride": 255}),
                        (FIELD, {"wide": 1, "dst_plane": 0, "dst_stride": 9}),
-                       (FIELD, {"p_shift": 15}), (FIELD, {"shift1": 48}), (FIELD, {"shift2": 41})],
+                       (FIELD, {"p_shift": 15}), (FIELD, {"shift1": 48}), (FIELD, {"shift2": 41}),
+                       (FIELD, {"class_scores": 1}),
+                       (LOCAL, {"class_scores": 1, "queries": 1, "dst_row": NANO.residual_rows})],
     Opcode.GATE: [(FIELD, {"tokens": 0}), (LOCAL, {"tokens": 4095}), (LOCAL, {"tokens": NANO.queue_depth, "top_k": 2}),
                   (FIELD, {"experts": 0}), (FIELD, {"experts": 65}), (FIELD, {"top_k": 0}), (FIELD, {"top_k": 9}),
                   (FIELD, {"experts": 1, "top_k": 2}), (FIELD, {"first_token": 4095})],
@@ -80,6 +82,10 @@ CASES: dict[Opcode, list[tuple[Status, dict]]] = {
                       (FIELD, {"pitch": 1}), (LOCAL, {"pitch": 1023, "dst_row": 0, "src_row": 40}),
                       (FIELD, {"dst_row": 15}), (LOCAL, {"edges": 15, "dst_row": NANO.operand_rows - 32}),
                       (FIELD, {"width": 1023, "lines": 255, "pitch": 1023, "rows": 15})],
+    Opcode.KEEP: [(FIELD, {"tokens": 0}), (FIELD, {"tokens": 2049}), (FIELD, {"keep": 0}), (FIELD, {"keep": 5}),
+                  (FIELD, {"first": 3}), (FIELD, {"blocks": 0}), (FIELD, {"score_row": 20}), (FIELD, {"row": 0}),
+                  (LOCAL, {"score_row": 0xFFFF}), (LOCAL, {"row": 0xFFFF}), (LOCAL, {"tokens": NANO.max_keys + 1}),
+                  (LOCAL, {"score_row": NANO.residual_rows}), (LOCAL, {"row": NANO.residual_rows - 7})],
     Opcode.END: [],
 }
 ELSEWHERE = [

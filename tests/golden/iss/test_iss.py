@@ -24,6 +24,7 @@ TINY_DEPTH2 = replace(model.M3VIT_TINY, depth=2, moe_layers=(1,))
 HEAD64 = replace(model.NANO, name="head64", heads=1, classes=37, final_norm=True, extra_tokens=2)
 NO_TOKEN = replace(model.NANO, name="no_token", extra_tokens=0)
 REGISTERS = replace(model.NANO, name="registers", classes=37, final_norm=True, extra_tokens=5)
+KEEPING = replace(HEAD64, name="keeping", heads=2, keep=((0, 21), (1, 6)))
 RENORM = replace(model.NANO, name="renorm", gate=GateKind.TOPK_THEN_SOFTMAX, experts=20, top_k=3)
 ODD = replace(model.NANO, name="odd", dim=96, heads=3, mlp_hidden=160, expert_hidden=96, patch=4, image_height=16,
               image_width=20, channels=1, pixel_mean=(0.0,), pixel_std=(1.0,))
@@ -91,6 +92,8 @@ def compare(network, image, pixels, task):
         elif name == "patch_embed":
             np.testing.assert_array_equal(got, wanted["embed"][network.config.extra_tokens:])
             seen.add("embed")
+        elif name.endswith("attn.paid"):
+            same(name, got[0, :entry.fields["keys"]])
         elif name.endswith(("attn.k", "attn.v")):
             same(name, got)
         elif name.endswith("attn.proj"):
@@ -111,6 +114,8 @@ def compare(network, image, pixels, task):
             np.testing.assert_array_equal(queue.weights, wanted[f"{b}.weights"][token, place])
         seen.update((f"{b}.experts", f"{b}.weights"))
     # A MoE block's result is the residual stream after its last expert: what the next instructions read.
+    for layer, _ in network.config.keep:
+        same(f"blocks.{layer}.kept", read_output(out, find(image.results(), f"kept.{layer}")))
     stream = read_output(out, find(image.results(), "features"))
     np.testing.assert_array_equal(stream, wanted[f"blocks.{network.config.depth - 1}"])
     if network.config.classes:
@@ -130,7 +135,8 @@ def test_nano_equals_the_integer_network(target, plan):
         assert seen == wanted - inside
 
 
-@pytest.mark.parametrize("config", [HEAD64, NO_TOKEN, REGISTERS, RENORM, ODD, TINY_DEPTH2], ids=lambda c: c.name)
+@pytest.mark.parametrize("config", [HEAD64, KEEPING, NO_TOKEN, REGISTERS, RENORM, ODD, TINY_DEPTH2],
+                         ids=lambda c: c.name)
 @pytest.mark.parametrize("make", [Plan.fast, Plan.accurate], ids=["fast", "accurate"])
 def test_other_shapes_equal_the_integer_network(config, make):
     network = random_int_model(config, make(config.depth), seed=5)
@@ -209,7 +215,9 @@ def test_every_destination_and_index_occurs():
     network = random_int_model(HEAD64, MIXED)
     tight = replace(machine.ZCU102, operand_rows=512)
     heads = random_int_model(replace(model.NANO, task_heads=(HeadConfig("task0", "depth", 1, 64),)))
-    decoded = [isa.decode(word) for image in (compile_model(network, machine.ZCU102), compile_model(heads, tight))
+    keeping = random_int_model(replace(model.NANO, keep=((1, 9),)))
+    decoded = [isa.decode(word) for image in (compile_model(network, machine.ZCU102), compile_model(heads, tight),
+                                              compile_model(keeping, machine.NANO))
                for task in image.programs for word in image.words(task)]
     assert {fields["region"] for opcode, fields in decoded if opcode is Opcode.LOAD} == set(isa.Region)
     assert {opcode for opcode, _ in decoded} == set(Opcode)

@@ -195,6 +195,22 @@ def test_ffn_widths(edge_moe, folder, tmp_path):
         np.testing.assert_array_equal(np.load(features), wanted)
 
 
+def test_keep(edge_moe, folder, tmp_path):
+    """A program that drops patches: features of those that stay, and which they are."""
+    program, arrays = tmp_path / "kept.emoe", tmp_path / "kept.npz"
+    found = facts(edge_moe, "compile", "int.safetensors", "-o", program, "--machine", "nano", "--keep", "0:0.5,1:7")
+    assert found["patches_kept"] == "16 in block 0, 7 in block 1"
+    network = IntModel.load(folder / "int.safetensors")
+    network = replace(network, config=replace(network.config, keep=((0, 16), (1, 7))))
+    assert program.read_bytes() == compile_model(network, MACHINE).to_bytes()
+    found, seen = facts(edge_moe, "run", program, "cat.png", "--machine", "nano", "-o", arrays), {}
+    wanted = network.run(fitted(read_picture(folder / "cat.png"), network.config), trace=seen.__setitem__)
+    assert found["features"] == [8, 64] and found["patches_kept"] == 7
+    written = np.load(arrays)
+    np.testing.assert_array_equal(written["features"], dequantize(wanted))
+    np.testing.assert_array_equal(written["kept"], seen["blocks.0.kept"][seen["blocks.1.kept"]][1:] - 1)
+
+
 def test_scales(edge_moe, folder, tmp_path):
     """The picture and its quarters at twice the size, by hand; a folder of pictures; all tasks of a program."""
     network, features = IntModel.load(folder / "int.safetensors"), tmp_path / "features.npy"

@@ -52,6 +52,8 @@ REFUSALS = {
     "no such width to run": (("run", "int.safetensors", "cat.png", "--machine", "nano", "--task", "task0@half"),
                              "ConfigError: The width of an FFN is a fraction above 0 and at most 1, like 0.5"),
     "a width that was not compiled": (("run", "nano.emoe", "cat.png", "--task", "task0@0.5"), "not 'task0@0.5'."),
+    "no share": (("compile", "int.safetensors", "-o", "x", "--machine", "nano", "--keep", "1:2.5"),
+                 "or a number of them, like 3:137; '1:2.5' is neither."),
     "no width": (("compile", "int.safetensors", "-o", "x", "--machine", "nano", "--ffn-width", "1,2"), "not '2'."),
     "no scales": (("run", "nano.emoe", "cat.png", "--scales", "1,b"), "UsageError: Scales are whole numbers, comma-"),
     "a scale twice": (("run", "nano.emoe", "cat.png", "--scales", "1,1"), "InputError: Scales are different whole"),

@@ -19,9 +19,9 @@ from sim.streams import seeded, start
 from tests.hw.support.programs import NO_WINDOW, PLAIN, TAME, random_word, window
 
 pytestmark = pytest.mark.rtl
-OPCODES = (*PLAIN, Opcode.LINEAR, Opcode.LINEAR, Opcode.GATE, Opcode.EXPERTS, Opcode.UPSAMPLE)
+OPCODES = (*PLAIN, Opcode.LINEAR, Opcode.LINEAR, Opcode.GATE, Opcode.EXPERTS, Opcode.UPSAMPLE, Opcode.KEEP)
 WORDS = 20_000
-ROWS = ("row", "src_row", "dst_row", "q_row", "normalized_row", "key_tile", "value_tile")
+ROWS = ("row", "src_row", "dst_row", "q_row", "normalized_row", "score_row", "key_tile", "value_tile")
 
 
 def test_bounds_check():
@@ -67,7 +67,7 @@ def draw(rng, opcode: Opcode, state: ProgramState) -> int:
             low, high = low, max(low, min(high, TAME[field.name][1]))
         fields[field.name] = rng.randint(low, high)
     near = rng.randint(-3, 3)
-    for name in ROWS[:5]:
+    for name in ROWS[:6]:
         if name in fields and rng.random() < 0.5:
             fields[name] = max(0, rng.choice([NANO.operand_rows, NANO.residual_rows, NANO.kv_tiles])
                                - rng.choice([1, 2, 4, 40]) + near)
@@ -91,6 +91,11 @@ def draw(rng, opcode: Opcode, state: ProgramState) -> int:
         fields |= {rng.choice(list(NO_WINDOW)): 1} if rng.random() < 0.02 else {}
     if opcode is Opcode.UPSAMPLE and not wild:
         fields["rows"] = rng.randint(1, 4)
+    if opcode is Opcode.ATTENTION:
+        fields |= rng.choice([{"class_scores": 0}, {"class_scores": 0}, {"queries": 1}, {}])
+    if opcode is Opcode.KEEP:
+        fields["tokens"] = rng.choice([fields["tokens"], fields["keep"], NANO.max_keys + near])
+        fields["blocks"] = fields["blocks"] if wild else rng.randint(1, 4)
     if rng.random() < 0.2:
         fields |= rng.choice([adjacent, full])(rng, opcode, fields, state)
     return random_word(rng, opcode, **fields)
@@ -110,12 +115,13 @@ def draw_window(rng, fields: dict[str, int]) -> dict[str, int]:
 
 def adjacent(rng, opcode: Opcode, fields: dict[str, int], state: ProgramState) -> dict[str, int]:
     """Fields that let what is written begin where what is read ends, or one row earlier."""
+    name = "row" if opcode is Opcode.KEEP else "dst_row"
     used = ranges(opcode, fields | derived(opcode, fields), state)
     pair = {r.slot: r for r in used if r.when and r.slot < 2}
-    if "dst_row" not in fields or len(pair) < 2 or pair[0].resource != pair[1].resource:
+    if name not in fields or len(pair) < 2 or pair[0].resource != pair[1].resource:
         return {}
-    moved = fields["dst_row"] + pair[0].end - pair[1].base - rng.randint(0, 1)
-    return {"dst_row": moved} if 0 <= moved < 1 << 16 else {}
+    moved = fields[name] + pair[0].end - pair[1].base - rng.randint(0, 1)
+    return {name: moved} if 0 <= moved < 1 << 16 else {}
 
 
 def full(rng, opcode: Opcode, fields: dict[str, int], state: ProgramState) -> dict[str, int]:
@@ -167,11 +173,11 @@ async def agrees_with_the_rules_in_integers(dut):
     for resource in Resource:
         assert seen[resource, "in"] > 5 and seen[resource, "out"] > 5, (resource, seen)
         assert seen[resource, 0] and seen[resource, 1], f"{resource.name}: never exactly full, or one beyond"
-    for opcode in (Opcode.COPY, Opcode.NORM, Opcode.LINEAR, Opcode.ATTENTION, Opcode.UPSAMPLE):
+    for opcode in (Opcode.COPY, Opcode.NORM, Opcode.LINEAR, Opcode.ATTENTION, Opcode.UPSAMPLE, Opcode.KEEP):
         assert all(seen[opcode, gap] for gap in ("apart", "met", -1, 0)), (opcode, seen)
     for opcode in (Opcode.LINEAR, Opcode.UPSAMPLE):
         assert seen[opcode, "far"] > 20, seen  # positions of the strip that take more than 16 bits
     assert all(seen["window", there, side] > 50 for there in (0, 1) for side in range(4)) and seen["window", "wide"]
-    for opcode, count in ((Opcode.NORM, 2), (Opcode.LINEAR, 13), (Opcode.ATTENTION, 2), (Opcode.GATE, 4),
-                          (Opcode.EXPERTS, 2)):
+    for opcode, count in ((Opcode.NORM, 2), (Opcode.LINEAR, 13), (Opcode.ATTENTION, 3), (Opcode.GATE, 4),
+                          (Opcode.EXPERTS, 2), (Opcode.KEEP, 2)):
         assert all(seen[opcode, n] for n in range(count)), (opcode, seen)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LOAD, STORE, COPY and UPSAMPLE against byte arrays: every memory, stalls everywhere, rates, local ranges, reset."""
+"""LOAD, STORE, COPY, UPSAMPLE and KEEP against byte arrays: every memory, stalls everywhere, rates, ranges, reset."""
 
 import cocotb
 import numpy as np
 import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
 
+from golden.ops.keep import kept
 from golden.ops.upsample import upsample
 from golden.spec.isa import Memory, Opcode, Region, encode
 from golden.spec.machine import LINE, NANO
@@ -127,6 +128,22 @@ def enlarged(rows, f):
     return [int.from_bytes(row.tobytes(), "little") for row in out]
 
 
+def check_kept(tb, f):
+    """The rows that KEEP with the fields ``f`` moves and the numbers of their tokens were written, and nothing else."""
+    rows, sink = tb.rows[Memory.RESIDUAL], tb.writes[Memory.RESIDUAL]
+    score = np.frombuffer(b"".join(row.to_bytes(LINE, "little") for row in rows[f["score_row"]:]), "<i2")[:f["tokens"]]
+    chosen = kept(score, f["first"], f["keep"])
+    moved = [rows[f["row"] + token * f["blocks"] + n] for token in chosen for n in range(f["blocks"])]
+    numbers = np.zeros(-(-f["keep"] // 32) * 32, "<i2")
+    numbers[:f["keep"]] = chosen
+    data = numbers.tobytes()
+    lines = [int.from_bytes(data[at:at + LINE], "little") for at in range(0, len(data), LINE)]
+    wanted = dict(enumerate(moved, f["row"])) | dict(enumerate(lines, f["score_row"]))
+    assert {write["row"]: write["data"] for write in sink.values} == wanted, f
+    assert len(sink.values) == len(wanted) and all(write["mask"] == 3 for write in sink.values)
+    sink.values.clear()
+
+
 @cocotb.test()
 async def moves_rows_exactly(dut):
     await start(dut)
@@ -136,7 +153,7 @@ async def moves_rows_exactly(dut):
     tb = Testbench(dut, stall=lambda r: current["policy"](r))
     for index in range(60):
         current["policy"] = rng.choice(policies)
-        opcode = rng.choice([Opcode.LOAD, Opcode.STORE, Opcode.COPY, Opcode.UPSAMPLE])
+        opcode = rng.choice([Opcode.LOAD, Opcode.STORE, Opcode.COPY, Opcode.UPSAMPLE, Opcode.KEEP])
         memory = Memory.RESIDUAL if opcode is Opcode.COPY else rng.choice(list(Memory))
         count = rng.choice([1, 2, 7, 8, 9, rng.randint(1, 60)])
         row, offset = rng.randint(0, DEPTH[memory] - count), rng.choice([0, 1, 12345, (1 << 32) - 1])
@@ -158,6 +175,13 @@ async def moves_rows_exactly(dut):
                       "edges": rng.randrange(16), "src_row": rng.randint(0, 100)}
             await tb.run(index, opcode, dst_row=200, **fields)
             check_writes(tb.writes[Memory.OPERAND], Memory.OPERAND, 200, enlarged(tb.rows[Memory.OPERAND], fields))
+        elif opcode is Opcode.KEEP:
+            tokens = rng.randint(1, 50)
+            fields = {"score_row": 3, "row": rng.randint(5, 20), "blocks": rng.randint(1, 4), "tokens": tokens,
+                      "keep": rng.randint(1, tokens)}
+            fields["first"] = rng.randint(0, min(2, fields["keep"]))
+            await tb.run(index, opcode, **fields)
+            check_kept(tb, fields)
         else:
             target = rng.randint(0, DEPTH[memory] - count)
             await tb.run(index, opcode, src_row=row, dst_row=target, rows=count)
@@ -248,7 +272,8 @@ async def works_again_after_a_reset_in_mid_stream(dut):
     tb = Testbench(dut, stall=half)
     for _ in range(10):
         word = rng.choice([encode(Opcode.STORE, rows=50), encode(Opcode.COPY, dst_row=100, rows=50),
-                           encode(Opcode.UPSAMPLE, rows=2, width=9, lines=2, pitch=9)])
+                           encode(Opcode.UPSAMPLE, rows=2, width=9, lines=2, pitch=9),
+                           encode(Opcode.KEEP, row=9, tokens=33, keep=20, blocks=4)])
         await tb.issue.send([{"word": word}])
         await cycles(dut, rng.randint(1, 100))
         await reset(dut)
@@ -260,3 +285,6 @@ async def works_again_after_a_reset_in_mid_stream(dut):
         strip = {"rows": 1, "width": 4, "lines": 2, "pitch": 4, "edges": 15, "src_row": 3}
         await tb.run(2, Opcode.UPSAMPLE, dst_row=50, **strip)
         check_writes(tb.writes[Memory.OPERAND], Memory.OPERAND, 50, enlarged(tb.rows[Memory.OPERAND], strip))
+        fields = {"row": 9, "tokens": 33, "first": 1, "keep": 20, "blocks": 2}
+        await tb.run(3, Opcode.KEEP, score_row=100, **fields)
+        check_kept(tb, fields | {"score_row": 100})

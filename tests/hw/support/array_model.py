@@ -232,7 +232,9 @@ class Loops:
                                   "lanes": [{"present": 1, "token": f["keys"]} for _ in group]})
 
     def outputs(self, f, head, group, job, chunks) -> None:
-        cfg, blocks = self.tb.config, f["head_slices"] // 2
+        cfg, of_keys = self.tb.config, f["class_scores"]
+        blocks = ceil_div(f["keys"], TN) if of_keys else f["head_slices"] // 2
+        route = Route.RESIDUAL if of_keys else Route.OPERAND16 if f["wide"] else Route.OPERAND8
         for dt in range(blocks):
             block = head * blocks + dt
             for plane in range(1 + f["wide_p"]):
@@ -241,14 +243,19 @@ class Loops:
                     row = ((f["value_tile"] + block * chunks + chunk) * cfg.steps + step) % cfg.kv_rows
                     operands = [self.tb.probability(job, chunk, plane, lane)[step * cfg.tk:(step + 1) * cfg.tk]
                                 for lane in range(len(group))] + [None] * (cfg.tm - len(group))
-                    self.beat(operands, [0] * cfg.tm, self.tb.step_row("value", row), unsigned=True,
+                    weight = self.tb.step_row("value", row)
+                    if of_keys:
+                        weight = int.from_bytes(bytes(127 * (TN * dt + c == SLICE * chunk + cfg.tk * step + j)
+                                                      for c in range(TN) for j in range(cfg.tk)), "little")
+                    self.beat(operands, [0] * cfg.tm, weight, unsigned=True,
                               first=n == plane == 0, shift8=n == 0 and plane,
                               last=n == chunks * cfg.steps - 1 and plane == f["wide_p"], kind="value")
             ratios = [self.tb.ratio(job, lane) for lane in range(len(group))]
             self.contexts.append({
-                "route": Route.OPERAND16.value if f["wide"] else Route.OPERAND8.value, "tile": block, "slot": dt,
-                "load": int(group.start == 0), "activation": 0, "affine": 1, "gate_weight": 0, "accumulate": 0,
+                "route": route.value, "tile": block, "slot": 0 if of_keys else dt,
+                "load": int(block == 0 if of_keys else group.start == 0), "activation": 0, "affine": 1,
+                "gate_weight": 0, "accumulate": int(of_keys and head > 0),
                 "divide": 1, "shift2": f["shift2"], "pitch": f["dst_plane"], "final": 0,
-                "lanes": [{"present": 1, "row": (f["dst_row"] + q * f["dst_stride"] + block // 2) & 0xFFFF,
-                           "multiplier": recip, "shift": shift}
+                "lanes": [{"present": 1, "multiplier": recip, "shift": shift,
+                           "row": (f["dst_row"] + q * f["dst_stride"] + (dt if of_keys else block // 2)) & 0xFFFF}
                           for q, (recip, shift) in zip(group, ratios, strict=True)]})

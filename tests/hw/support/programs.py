@@ -31,9 +31,10 @@ TAME = {**dict.fromkeys(("row", "src_row", "q_row"), (0, 60)), "dst_row": (100, 
         **dict.fromkeys(("key_tile", "value_tile", "key_pitch"), (0, 2)), "dst": (Dest.RESIDUAL, Dest.OPERAND16),
         **dict.fromkeys(("src_index", "dst_index", "src_unsigned", "gate_weight", "retain_weights", "reuse_weights",
                          "reuse_offset"), (0, 0)), "block": (0, 7),
-        **dict.fromkeys(("width", "lines"), (2, 3)), "pitch": (3, 5), "edges": (0, 15)}
+        **dict.fromkeys(("width", "lines"), (2, 3)), "pitch": (3, 5), "edges": (0, 15), "class_scores": (0, 1),
+        "score_row": (100, 130), "keep": (1, 8), "first": (0, 1)}
 """Ranges in which every instruction but GATE fits every machine, wherever it stands."""
-OUTSIDE_THE_GATE = (*(opcode for opcode in PLAIN if opcode is not Opcode.GATE), Opcode.UPSAMPLE)
+OUTSIDE_THE_GATE = (*(opcode for opcode in PLAIN if opcode is not Opcode.GATE), Opcode.UPSAMPLE, Opcode.KEEP)
 NO_WINDOW = dict.fromkeys(("window", "width", "lines", "pitch", "edges"), 0)
 
 
@@ -52,6 +53,10 @@ def tame_word(rng, opcode: Opcode, **fixed) -> int:
         fields |= rng.choice([NO_WINDOW, window(1, fields) | {"src_stride": 1}])
     if opcode is Opcode.UPSAMPLE:
         fields["rows"] = rng.randint(1, 2)
+    if opcode is Opcode.KEEP:
+        fields["tokens"] = fields["keep"]
+    if opcode is Opcode.ATTENTION and fields["class_scores"]:
+        fields["queries"] = 1
     return random_word(rng, opcode, **(fields | fixed))
 
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Token pruning unit of the DMA side."""
