@@ -46,9 +46,10 @@ def is_quantized(path: str | Path) -> bool:
     return path.suffix == ".safetensors" and safetensors_file.inspect(path)[1].get("format") == FORMAT
 
 
-def program_of(path: str | Path, machine: MachineConfig | None = None, widths: Iterable[float] = (1.0,)) -> Image:
+def program_of(path: str | Path, machine: MachineConfig | None = None, widths: Iterable[float] = (1.0,),
+               pictures: int = 1) -> Image:
     """The image in a file, or a quantized model compiled for ``machine`` (None: what the image says, or zcu102) with
-    programs of the FFN ``widths``.
+    programs of the FFN ``widths``, on one picture and on ``pictures`` at a time.
 
     Raises VersionMismatch for an image made for another machine, ProgramError, ModelFileError or NotFitting for a file
     that cannot be used, OSError for one that cannot be read.
@@ -58,7 +59,7 @@ def program_of(path: str | Path, machine: MachineConfig | None = None, widths: I
         if not is_quantized(path):
             raise UnknownLayout(f"{path} is neither a program image nor a quantized model (.safetensors). Quantize the "
                                 f"checkpoint first: edge-moe quantize {path} -o MODEL.safetensors.")
-        return _compiled(IntModel.load(path), machine or ZCU102, widths)
+        return _compiled(IntModel.load(path), machine or ZCU102, widths, pictures)
     image = Image.load(path)
     if machine is not None and machine.fingerprint != image.machine.fingerprint:
         raise VersionMismatch(f"{path} was compiled for the machine {image.machine.name!r} "
@@ -74,8 +75,8 @@ def config_of(path: str | Path) -> ModelConfig:
     return IntModel.load(path).config if is_quantized(path) else import_checkpoint(path).config
 
 
-def _compiled(model: IntModel, machine: MachineConfig, widths: Iterable[float]) -> Image:
+def _compiled(model: IntModel, machine: MachineConfig, widths: Iterable[float], pictures: int) -> Image:
     try:
-        return compile_model(model, machine, widths=widths)
+        return compile_model(model, machine, widths=widths, pictures=pictures)
     except NotFitting as refusal:
         raise NotFitting(f"{refusal} {suggestion(model.config, model.plan)}") from None

@@ -116,9 +116,12 @@ def quantize(path: Source, output: Output,
 def compile_(path: Source, output: Output, machine: Preset = "zcu102",
              ffn_width: Annotated[str, typer.Option(help="Fractions of the neurons of every FFN, comma-separated, like "
                                                     "0.25,0.5,1: programs TASK@0.25, TASK@0.5 and TASK that share "
-                                                    "their weights.")] = "1", json_: Json = False):
+                                                    "their weights.")] = "1",
+             pictures: Annotated[str, typer.Option(help="How many pictures at a time, like 4: programs TASK#4 beside "
+                                                   "TASK, which read each weight once for all of them.")] = "1",
+             json_: Json = False):
     """Lower a quantized model to a program image for one machine."""
-    from golden.spec.program.names import parse_width
+    from golden.spec.program.names import parse_pictures, parse_width
     from host.program import is_program, machine_named, program_of
 
     if is_program(path):
@@ -127,7 +130,7 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102",
     if output.suffix in MODELS:
         raise UsageError(f"A program image is no model: name it like {output.stem}.emoe, not {output.name!r}.")
     widths = {parse_width(text.strip()) for text in ffn_width.split(",")}
-    image = program_of(path, machine_named(machine), widths)
+    image = program_of(path, machine_named(machine), widths, parse_pictures(pictures.strip()))
     data = image.to_bytes()
     write_whole(output, lambda part: part.write_bytes(data))
     show(json_, f"{path} -> {output}", describe(image.model) | {

@@ -19,9 +19,14 @@ def pages(size: int) -> int:
     return max(1, ceil_div(size, PAGE)) * PAGE
 
 
+def most_input(image: Image) -> int:
+    """Bytes of the input buffer of the program with the most pictures."""
+    return max(image.input_bytes(name) for name in image.programs)
+
+
 def memory_need(image: Image) -> tuple[int, int, int]:
     """Bytes of device memory that a program needs: programs, tables and input; output; weight planes."""
-    readable = (*map(len, image.programs.values()), len(image.tables), image.input["bytes"])
+    readable = (*map(len, image.programs.values()), len(image.tables), most_input(image))
     return (sum(map(pages, readable)), pages(max(image.output_bytes(task) for task in image.programs)),
             sum(pages(len(plane)) for plane in image.planes))
 

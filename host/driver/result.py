@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Result of one frame: maps of task heads, residual streams, class scores and counters, by name."""
+"""Result of one picture: maps of task heads, residual streams, class scores and counters, by name."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from golden.spec.program.outputs import FEATURES, LOGITS
+from golden.spec.heads import HEAD_KINDS
+from golden.spec.program.outputs import FEATURES, LOGITS, Output
+from golden.spec.quantized import Plan
+from host.driver.layout import read_output
 from host.driver.maps import TaskMap
 
 
 @dataclass(frozen=True)
 class Result(Mapping):
-    """Result of one frame. ``residuals``: task -> int16 (tokens, dim) in steps of 2**-frac; ``scores``: task -> int16
+    """Result of one picture. ``residuals``: task -> int16 (tokens, dim) in steps of 2**-frac; ``scores``: task -> int16
     (heads, classes) in steps of 2**-logit_frac, empty without a classifier; ``maps``: results of the task heads by
-    name; ``counters`` of the hardware (CYCLES is 0 on a device without timing); ``run_id`` of the device.
+    name; ``counters`` of the hardware (CYCLES is 0 on a device without timing) and ``run_id`` of the device, those of
+    the job, which may have computed several ``pictures``.
 
     As a mapping it gives each result by name: a task head's :attr:`host.driver.maps.TaskMap.picture`, ``"features"``
     and, with a classifier, ``"logits"``.
@@ -27,6 +31,7 @@ class Result(Mapping):
     run_id: int
     logit_frac: int
     maps: dict[str, TaskMap] = field(default_factory=dict)
+    pictures: int = 1
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name in self.maps:
@@ -61,8 +66,19 @@ class Result(Mapping):
 
     @property
     def cycles(self) -> int:
-        """Machine cycles from start to done."""
+        """Machine cycles from start to done, of all pictures of the job."""
         return self.counters["CYCLES"]
+
+
+def result_of(data: bytes, outputs: list[Output], plan: Plan, counters: dict[str, int], run_id: int,
+              pictures: int) -> Result:
+    """The result of a picture, whose ``outputs`` lie in the output buffer ``data``."""
+    codes = {(o.kind, o.task, o.name): read_output(data, o) for o in outputs}
+    features, logits = ({task: array for (kind, task, _), array in codes.items() if kind == wanted}
+                        for wanted in (FEATURES, LOGITS))
+    maps = {o.name: TaskMap(o.name, o.kind, codes[o.kind, o.task, o.name], o.frac) for o in outputs
+            if o.kind in HEAD_KINDS}
+    return Result(features, logits, plan.residual_frac, counters, run_id, plan.logit_frac, maps, pictures)
 
 
 def same(one: Result, other: Result) -> bool:

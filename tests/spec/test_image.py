@@ -148,7 +148,7 @@ def remove(*path):
     (GOOD[:100], Truncated, "at least"),
     (GOOD[:-PAGE], Truncated, "promises"),
     (GOOD + bytes(PAGE), Truncated, "promises"),
-    (header_edit(8, 9, "<H"), BadVersion, "container version 1; the file has 9"),
+    (header_edit(8, 9, "<H"), BadVersion, "container version 2; the file has 9"),
     (header_edit(10, 77, "<H"), BadVersion, "compiled for 77"),
     (header_edit(12, 1 << 31, "<I"), BadSection, "at most"),
     (header_edit(12, 5, "<I"), BadChecksum, "fill|zero|CRC"),

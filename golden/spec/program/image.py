@@ -16,7 +16,7 @@ from golden.spec.machine import LINE, MachineConfig
 from golden.spec.model import ConfigError, ModelConfig
 from golden.spec.program.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
 from golden.spec.program.file import read_file, write_file
-from golden.spec.program.names import tasks_of
+from golden.spec.program.names import pictures_of, tasks_of
 from golden.spec.program.outputs import Output, OutputBuffer, from_json, problem, to_json
 from golden.spec.program.weights import find_forbidden, loaded
 from golden.spec.quantized import Plan
@@ -65,7 +65,8 @@ class Image:
     """One compiled model. ``programs`` maps a name (``golden.spec.program.names``) to instructions, ``planes`` holds
     the bytes of each weight port, ``tables`` what LOAD finds at the table base.
 
-    ``input``: height, width, channels, patch, row_bytes (64), rows (of one patch), bytes (of the buffer).
+    ``input``: height, width, channels, patch, row_bytes (64), rows (of one patch), bytes (of one picture; those of
+    several follow one another in the input buffer).
     ``outputs``: the output buffer of each program, with its named results. ``symbols``: a tuple per program, one
     :class:`Symbol` per instruction.
     """
@@ -95,6 +96,15 @@ class Image:
         self.program(program)
         name = next(iter(self.programs)) if program is None else program
         return tasks_of(name, self.model)
+
+    def pictures(self, program: str | None = None) -> int:
+        """How many pictures a program computes."""
+        self.program(program)
+        return pictures_of(next(iter(self.programs)) if program is None else program, self.model)
+
+    def input_bytes(self, program: str | None = None) -> int:
+        """Size of the input buffer of a program."""
+        return self.pictures(program) * self.input["bytes"]
 
     def results(self, program: str | None = None) -> tuple[Output, ...]:
         """What a program leaves in the output buffer."""
@@ -240,7 +250,10 @@ def _check_layouts(image: Image) -> None:
         tasks = image.tasks(task)
         want(set(tasks) <= set(model.tasks), BadMetadata,
              f"The model {model.name!r} has the tasks {list(model.tasks)}; a program is called {task!r}.")
-        wrong = problem(buffer, model, image.plan, tasks)
+        try:
+            wrong = problem(buffer, model, image.plan, tasks, image.pictures(task))
+        except ConfigError as error:
+            raise BadMetadata(f"A program is called {task!r}. {error}") from None
         want(wrong is None, BadMetadata, f"{wrong}")
         want(buffer.lines * LINE <= MAX_BYTES, BadMetadata, f"An output buffer of {buffer.lines} lines is absurd.")
 
