@@ -17,6 +17,8 @@ BLOCK = 32
 """Channels that share one operand exponent; every on-chip width is a multiple of it."""
 MOST_EXTRA_TOKENS = 64
 """Most tokens before the patches: class, distillation, registers, learnt prompts."""
+RARE = ("window", "window_layers", "prompts", "prompt_layers")
+"""Fields of a model that a description may leave out."""
 PATCH_AXES = (0, 2, 4, 1, 3)
 """Axes of an image [patch row, row, patch column, column, channel] in the order of the patch embedding's inputs:
 patches row by row; channel, row, column within a patch."""
@@ -43,6 +45,12 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def _check_layers(name: str, layers: object, allowed: range) -> None:
+    require(isinstance(layers, tuple) and all(type(layer) is int and layer in allowed for layer in layers)
+            and list(layers) == sorted(set(layers)),
+            f"{name} must be ascending numbers of blocks in {allowed.start}..{allowed.stop - 1}, not {layers!r}.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Shape of one vision transformer. All counts are positive integers; images are height x width pixels.
@@ -54,6 +62,10 @@ class ModelConfig:
     token; a classifier reads those of :attr:`class_heads`. ``task_heads`` turn the patch tokens into maps: with several
     ``tasks`` each head belongs to the one of its name, which runs the backbone with its gates; with a single task all
     heads share one pass of the backbone, whatever their names.
+
+    In the blocks ``window_layers`` a token sees the others of its window of ``window`` x ``window`` patches only.
+    ``prompts`` of the extra tokens, the last ones, are learnt: their values before the blocks ``prompt_layers`` replace
+    what the block before left there; those before block 0 are rows of the positions, as of any extra token.
     """
 
     name: str = "m3vit"
@@ -81,6 +93,10 @@ class ModelConfig:
     pixel_std: tuple[float, ...] = (1.0, 1.0, 1.0)
     pixel_scale: float = 256.0
     """A pixel code 0..255 means code / pixel_scale before mean and std (Edge-MoE: 256; most others: 255)."""
+    window: int = 0
+    window_layers: tuple[int, ...] = ()
+    prompts: int = 0
+    prompt_layers: tuple[int, ...] = ()
 
     def __post_init__(self):
         for field in ("image_height", "image_width", "patch", "channels", "dim", "depth", "heads", "mlp_hidden"):
@@ -115,6 +131,8 @@ class ModelConfig:
         require(self.classes == 0 or self.final_norm, "A classifier head needs final_norm.")
         require(self.classes == 0 or self.extra_tokens > 0, "A classifier head needs a class token to read.")
         self._check_heads()
+        self._check_windows()
+        self._check_prompts()
         require(0 <= self.eps < 1, f"eps must lie in [0, 1), not {self.eps}.")
         for field in ("pixel_mean", "pixel_std"):
             require(len(getattr(self, field)) == self.channels,
@@ -128,6 +146,41 @@ class ModelConfig:
         strangers = [name for name in names if name not in self.tasks]
         require(len(self.tasks) == 1 or not strangers,
                 f"There are heads for {strangers}, but the model's tasks are {list(self.tasks)}.")
+
+    def _check_windows(self) -> None:
+        side, layers = self.window, self.window_layers
+        require(type(side) is int and side >= 0, f"window must be a number of patches, 0 for none, not {side!r}.")
+        _check_layers("window_layers", layers, range(self.depth))
+        require(bool(side) == bool(layers), f"window ({side}) and window_layers {layers} belong together.")
+        if side:
+            require(self.grid[0] % side == 0 and self.grid[1] % side == 0,
+                    f"The {self.grid[0]} x {self.grid[1]} patches must be whole windows of {side} x {side}: a map that is "
+                    f"filled up with zeros, as ViTDet does, does not run here. Choose an image of a multiple of "
+                    f"{side * self.patch} pixels.")
+            require(self.extra_tokens == 0, f"Windows of patches have no place for {self.extra_tokens} extra tokens.")
+            require(not self.task_heads, "A network with windows has no task heads here.")
+
+    def _check_prompts(self) -> None:
+        count, layers = self.prompts, self.prompt_layers
+        require(type(count) is int and 0 <= count <= self.extra_tokens - len(self.class_heads),
+                f"prompts must lie in 0..{self.extra_tokens - len(self.class_heads)}, as many of the extra tokens, not "
+                f"{count!r}.")
+        _check_layers("prompt_layers", layers, range(1, self.depth))
+        require(bool(count) == bool(layers), f"prompts ({count}) and prompt_layers {layers} belong together: prompts "
+                f"that stay are extra tokens like others.")
+
+    def keys(self, layer: int) -> int:
+        """Tokens that a token sees in ``layer``: those of its window, or all."""
+        return self.window ** 2 if layer in self.window_layers else self.tokens
+
+    def patch_order(self) -> list[int]:
+        """Patches, numbered row by row over the image, in the order in which the machine holds them: with windows one
+        window after the other, row by row, as the patches of each."""
+        (rows, columns), side = self.grid, self.window
+        if not side:
+            return list(range(rows * columns))
+        return [(top + y) * columns + left + x for top in range(0, rows, side) for left in range(0, columns, side)
+                for y in range(side) for x in range(side)]
 
     def heads_of(self, task: str) -> tuple[HeadConfig, ...]:
         """The heads that follow a backbone pass for ``task``."""
@@ -183,14 +236,16 @@ class ModelConfig:
         """Multiply-accumulates of one frame, one task, without the task heads."""
         n, d = self.tokens, self.dim
         moe = len(self.moe_layers)
-        return (self.patches * self.patch_dim * d + self.depth * (4 * n * d * d + 2 * n * n * d)
+        return (self.patches * self.patch_dim * d + self.depth * 4 * n * d * d
+                + sum(2 * n * self.keys(i) * d for i in range(self.depth))
                 + (self.depth - moe) * 2 * n * d * self.mlp_hidden
                 + moe * (n * d * self.experts + self.top_k * 2 * n * d * self.expert_hidden)
                 + len(self.class_heads) * d * self.classes)
 
     def to_json(self) -> dict:
-        """A JSON-ready dictionary; :meth:`from_json` is its inverse."""
-        data = asdict(self)
+        """A JSON-ready dictionary; :meth:`from_json` is its inverse. :data:`RARE` fields are named only where they say
+        something, so that models without them keep their fingerprint."""
+        data = {key: value for key, value in asdict(self).items() if key not in RARE or value}
         data["gate"] = self.gate.value
         data["task_heads"] = [asdict(head) for head in self.task_heads]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
@@ -200,7 +255,7 @@ class ModelConfig:
         """Build from :meth:`to_json`'s form. Raises :class:`ConfigError` for unknown or missing keys and bad values."""
         require(isinstance(data, dict), f"A model description must be a JSON object, not {type(data).__name__}.")
         known = set(cls.__dataclass_fields__)
-        unknown, missing = set(data) - known, known - set(data)
+        unknown, missing = set(data) - known, known - set(data) - set(RARE)
         require(not unknown, f"The model description has unknown keys {sorted(unknown)}; known are {sorted(known)}.")
         require(not missing, f"The model description lacks the keys {sorted(missing)}.")
         fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value

@@ -187,10 +187,14 @@ def _symbol(node: Node, machine: MachineConfig) -> Symbol:
 
 
 def tables(model) -> bytes:
-    """Residual rows of the positional embedding, in the order of the tokens."""
+    """Residual rows of the positional embedding, in the order in which the machine holds tokens, and of the prompts of
+    each block that has some."""
     c = model.config
-    rows = np.zeros((c.tokens, residual_rows(c.dim) * LINE // 2), "<i2")
-    rows[:, :c.dim] = model.tensors["pos_embed"]
+    order = [*range(c.extra_tokens), *(c.extra_tokens + place for place in c.patch_order())]
+    values = np.concatenate([model.tensors["pos_embed"][order],
+                             *(model.tensors[f"blocks.{i}.prompts"] for i in c.prompt_layers)])
+    rows = np.zeros((len(values), residual_rows(c.dim) * LINE // 2), "<i2")
+    rows[:, :c.dim] = values
     return rows.tobytes()
 
 
@@ -198,4 +202,4 @@ def input_layout(config) -> dict:
     """Where a patch lies in the input buffer: see ``host.driver.layout``."""
     rows = operand_rows(config.patch_dim)
     return {"height": config.image_height, "width": config.image_width, "channels": config.channels,
-            "patch": config.patch, "row_bytes": LINE, "rows": rows, "bytes": config.patches * rows * LINE}
+            "patch": config.patch, "window": config.window, "row_bytes": LINE, "rows": rows, "bytes": config.patches * rows * LINE}

@@ -98,25 +98,31 @@ class Lowering(Builder):
                 shift1=self.number("patch_embed.shift")))
 
     def attend(self, i: int, a: Region) -> Region:
-        """Attention of layer ``i`` on normalized tokens ``a``, each copy's on its own keys; before the projection."""
-        c, b, plan = self.config, f"blocks.{i}.", self.plan.layers[i]
+        """Attention of layer ``i`` on normalized tokens ``a``, before the projection: of each run of tokens that see one
+        another, a copy of the residual stream or a window of it; as many runs at a time as have their keys and values
+        on chip."""
+        c, b, plan, count = self.config, f"blocks.{i}.", self.plan.layers[i], self.config.keys(i)
         q = self.operand(f"{b}attn.q", self.tokens, c.dim)
         out = self.operand(f"{b}attn.out", self.tokens, c.dim, plan.attn)
-        square = partial(self.linear, outputs=c.dim, inputs=c.dim)
-        self.nodes.append(square(f"{b}attn.q", a, q, Dest.OPERAND8, tokens=self.tokens,
-                                 shift1=self.number(f"{b}attn.q.shift")))
-        keys = []
-        for copy in range(self.copies):
-            k = Region(f"{b}attn.k", Memory.KEY, tiles(c.tokens), slices(c.dim))
-            v = Region(f"{b}attn.v", Memory.VALUE, tiles(c.dim), slices(c.tokens))
-            keys.append((k, v))
-            for part, dst, dest in (("k", k, Dest.KEY), ("v", v, Dest.VALUE)):
-                self.nodes.append(square(
-                    f"{b}attn.{part}", a, dst, dest, tokens=c.tokens, src_first=copy * c.tokens,
-                    shift1=self.number(f"{b}attn.{part}.shift")))
-        for copy, (k, v) in enumerate(keys):
-            self.attention(i, q, k, v, out, copy * c.tokens)
+        self.nodes.append(self.linear(f"{b}attn.q", a, q, Dest.OPERAND8, outputs=c.dim, inputs=c.dim,
+                                      tokens=self.tokens, shift1=self.number(f"{b}attn.q.shift")))
+        size = max(tiles(count) * slices(c.dim), tiles(c.dim) * slices(count))
+        step = count * max(1, self.machine.kv_tiles // size)
+        for start in range(0, self.tokens, step):
+            runs = range(start, min(start + step, self.tokens), count)
+            for first, (k, v) in [(first, self.keys_values(i, a, first, count)) for first in runs]:
+                self.attention(i, q, k, v, out, first, count)
         return out
+
+    def keys_values(self, i: int, a: Region, first: int, count: int) -> tuple[Region, Region]:
+        """K and V of tokens [first, first + count)."""
+        dim, b = self.config.dim, f"blocks.{i}.attn"
+        k = Region(f"{b}.k", Memory.KEY, tiles(count), slices(dim))
+        v = Region(f"{b}.v", Memory.VALUE, tiles(dim), slices(count))
+        for part, region, dest in (("k", k, Dest.KEY), ("v", v, Dest.VALUE)):
+            self.nodes.append(self.linear(f"{b}.{part}", a, region, dest, outputs=dim, inputs=dim, tokens=count,
+                                          src_first=first, shift1=self.number(f"{b}.{part}.shift")))
+        return k, v
 
     def project(self, i: int, out: Region, first: int, count: int) -> None:
         """Attention's results ``out`` of tokens [first, first + count) into the residual stream."""
@@ -125,14 +131,14 @@ class Lowering(Builder):
                                       src_first=first, dst_first=first, accumulate=1,
                                       shift1=self.number(f"{name}.shift")))
 
-    def attention(self, i: int, q: Region, k: Region, v: Region, out: Region, first: int) -> None:
+    def attention(self, i: int, q: Region, k: Region, v: Region, out: Region, first: int, count: int) -> None:
         c, b, plan = self.config, f"blocks.{i}.attn", self.plan.layers[i]
         payload = self.payload(b, lambda: lay.attention(
             self.t(f"{b}.score_multiplier"), self.t(f"{b}.out.gain"), self.t(f"{b}.out.offset")))
-        self.add(Opcode.ATTENTION, b, payload=payload, macs=2 * c.tokens * c.tokens * c.dim, tokens=c.tokens,
-                 reads=(Access(q, first, c.tokens), Access(k), Access(v)), writes=(Access(out, first, c.tokens),),
+        self.add(Opcode.ATTENTION, b, payload=payload, macs=2 * count * count * c.dim, tokens=count,
+                 reads=(Access(q, first, count), Access(k), Access(v)), writes=(Access(out, first, count),),
                  fields={
-                     "heads": c.heads, "head_slices": c.head_dim // SLICE, "queries": c.tokens, "keys": c.tokens,
+                     "heads": c.heads, "head_slices": c.head_dim // SLICE, "queries": count, "keys": count,
                      "q_row": Row(q, first), "q_stride": q.stride, "key_tile": Row(k), "key_pitch": k.stride,
                      "value_tile": Row(v), "dst_row": Row(out, first), "dst_stride": out.stride,
                      "dst_plane": out.rows if out.wide else 0, "wide_p": int(plan.prob), "wide": int(plan.attn),
@@ -194,8 +200,21 @@ class Lowering(Builder):
         if following is None:
             self.stored = self.store_copies(self.stored, first + count)
             return
+        self.load_prompts(i + 1, first, count)
         self.norm_into(Row(following, first), Access(following, first, count), f"blocks.{i + 1}.norm1",
                        self.plan.layers[i + 1].norm1, count, first, **rest)
+
+    def load_prompts(self, i: int, first: int, count: int) -> None:
+        """Prompts of block ``i``, if it has any, into their rows among tokens [first, first + count)."""
+        c = self.config
+        if i not in c.prompt_layers:
+            return
+        table = c.tokens + c.prompt_layers.index(i) * c.prompts
+        for copy in range(self.copies):
+            begin = copy * c.tokens + c.extra_tokens - c.prompts
+            start, end = max(first, begin), min(first + count, begin + c.prompts)
+            if start < end:
+                self.load(f"blocks.{i}.prompts", Base.TABLES, self.x, start, end - start, table + start - begin)
 
     def normalize(self, i: int, first: int, count: int, **rest: bool) -> tuple[Region, Region | None]:
         """Operands of FFN ``i``, and of its gate, for tokens [first, first + count)."""

@@ -57,7 +57,7 @@ class Symbol:
     bytes: int = 0
 
 
-_INPUT_KEYS = {"height", "width", "channels", "patch", "row_bytes", "rows", "bytes"}
+_INPUT_KEYS = {"height", "width", "channels", "patch", "window", "row_bytes", "rows", "bytes"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Image:
     """One compiled model. ``programs`` maps a name (``golden.spec.program.names``) to instructions, ``planes`` holds
     the bytes of each weight port, ``tables`` what LOAD finds at the table base.
 
-    ``input``: height, width, channels, patch, row_bytes (64), rows (of one patch), bytes (of one picture; those of
+    ``input``: height, width, channels, patch, window (patches are in the order of windows of this side; 0: row by row
+    over the picture), row_bytes (64), rows (of one patch), bytes (of one picture; those of
     several follow one another in the input buffer).
     ``outputs``: the output buffer of each program, with its named results. ``symbols``: a tuple per program, one
     :class:`Symbol` per instruction.
@@ -240,7 +241,7 @@ def _check_layouts(image: Image) -> None:
          and all(type(v) is int and v >= 0 for v in layout.values()), BadMetadata,
          f"input must give a count to each of {sorted(_INPUT_KEYS)}, not {str(layout)[:200]}.")
     shape = {"height": model.image_height, "width": model.image_width, "channels": model.channels, "patch": model.patch,
-             "row_bytes": LINE, "rows": ceil_div(model.patch_dim, LINE)}
+             "window": model.window, "row_bytes": LINE, "rows": ceil_div(model.patch_dim, LINE)}
     want(layout == shape | {"bytes": model.patches * shape["rows"] * LINE}, BadMetadata,
          f"The input must be laid out as {shape}; the metadata say {layout}.")
     want(set(image.symbols) == set(image.programs) == set(image.outputs) and len(image.programs) > 0, BadMetadata,

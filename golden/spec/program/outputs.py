@@ -22,7 +22,8 @@ class Output:
 
     The last axis, channels, is filled up to whole lines of 32 values; the other axes follow in order. A map [lines,
     columns, channels] lies in ``tiles`` of (lines, columns), the last ones smaller, each as an array of its own: line
-    by line of tiles, or column by column where the third number is 1.
+    by line of tiles, or column by column where the third number is 1. Features whose tokens lie in windows have in
+    ``tiles`` the patches across a window and across the picture.
     """
 
     name: str
@@ -73,7 +74,8 @@ def expected(config: ModelConfig, plan: Plan, tasks: tuple[str, ...], pictures: 
         wanted += [(head.task, head.kind, (8 * height, 8 * width, head.classes), plans[head.task].frac)
                    for head in config.heads_of(task)]
         for name, kind, shape, frac in wanted:
-            tiles = (*shape[:2], 0) if kind in HEAD_KINDS else ()
+            windows = (config.window, width) if kind == FEATURES and config.window else ()
+            tiles = (*shape[:2], 0) if kind in HEAD_KINDS else windows
             found.append(Output(name, kind, task, offset, shape, frac, tiles, picture))
             offset = found[-1].end
     return found
@@ -114,7 +116,7 @@ def problem(buffer: OutputBuffer, config: ModelConfig, plan: Plan, tasks: tuple[
     """What is wrong with the output buffer of a program that runs ``tasks`` on ``pictures``, a sentence, or None."""
     wanted = expected(config, plan, tasks, pictures)
     for output, other in zip(buffer.outputs, wanted, strict=False):
-        least, most = ((1, 1, 0), (*other.tiles[:2], 1)) if other.tiles else ((), ())
+        least, most = ((1, 1, 0), (*other.tiles[:2], 1)) if other.kind in HEAD_KINDS else (other.tiles, other.tiles)
         if len(output.tiles) != len(most) or not all(map(_within, least, output.tiles, most)):
             return f"The tiles of output {output.name!r} must lie in {least}..{most}, not {output.tiles}."
     if [replace(output, tiles=()) for output in buffer.outputs] != [replace(output, tiles=()) for output in wanted]:
