@@ -162,9 +162,9 @@ class ModelConfig:
 
     def _check_prompts(self) -> None:
         count, layers = self.prompts, self.prompt_layers
-        require(type(count) is int and 0 <= count <= self.extra_tokens - len(self.class_heads),
-                f"prompts must lie in 0..{self.extra_tokens - len(self.class_heads)}, as many of the extra tokens, not "
-                f"{count!r}.")
+        most = max(0, self.extra_tokens - bool(self.classes))  # a classifier needs a class token
+        require(type(count) is int and 0 <= count <= most,
+                f"prompts must lie in 0..{most}, as they are some of the extra tokens, not {count!r}.")
         _check_layers("prompt_layers", layers, range(1, self.depth))
         require(bool(count) == bool(layers), f"prompts ({count}) and prompt_layers {layers} belong together: prompts "
                 f"that stay are extra tokens like others.")

@@ -38,6 +38,10 @@ def import_(path: Source, output: Output,
             resize: Annotated[str | None, typer.Option(help="How positions are resized: bilinear, bicubic or "
                                                        "bicubic_antialias; by default as the family's library "
                                                        "does.")] = None,
+            window: Annotated[int | None, typer.Option(help="Side, in patches, of the windows that some blocks look at "
+                                                       "(ViTDet).")] = None,
+            window_blocks: Annotated[str | None, typer.Option(help="Which blocks, comma-separated; by default all but "
+                                                              "the last of each quarter.")] = None,
             head_kinds: Annotated[str | None, typer.Option(help="What heads of unusual names are: task=kind, "
                                                            "comma-separated.")] = None,
             backbone_only: Annotated[bool, typer.Option("--backbone-only", help="Leave the task heads out.")] = False,
@@ -57,7 +61,7 @@ def import_(path: Source, output: Output,
                               activation=activation, tasks=None if tasks is None else tuple(tasks.split(",")),
                               image=_size(image), source_image=_size(source_image), backbone_only=backbone_only or None,
                               head_kinds=None if head_kinds is None else tuple(head_kinds.split(",")),
-                              note=tell)
+                              window=window, window_blocks=_blocks(window_blocks), note=tell)
     require_fit(model.config, "fast", machine)
     save_float(model, output)
     show(json_, f"{path} -> {output}", describe(model.config) | {
@@ -168,6 +172,15 @@ def _numbers(text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"Numbers are comma-separated, like 0.485,0.456,0.406, not {text!r}.") from None
+
+
+def _blocks(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(sorted(int(part) for part in text.split(",")))
+    except ValueError:
+        raise UsageError(f"Blocks are whole numbers, comma-separated, like 0,1,3, not {text!r}.") from None
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@ class Options:
     that the checkpoint's positional embedding was trained for. Where they differ the embedding is resized.
     ``architecture`` is timm's name of the network; ``key`` names one of several dictionaries or networks in a
     checkpoint; ``resize`` is a kind of :data:`host.importers.resize.KINDS`.
+    ``window`` is the side, in patches, of the windows that the blocks ``window_blocks`` look at.
     ``head_kinds`` are texts ``task=kind`` with a kind of :data:`golden.spec.heads.HEAD_KINDS`; ``backbone_only``
     leaves the task heads out.
     Raises :class:`ConfigError` for values of the wrong kind.
@@ -38,6 +39,8 @@ class Options:
     architecture: str | None = None
     key: str | None = None
     resize: str | None = None
+    window: int | None = None
+    window_blocks: tuple[int, ...] | None = None
 
     def __post_init__(self):
         if self.gate is not None:
@@ -45,7 +48,8 @@ class Options:
             gate = self.gate.value if isinstance(self.gate, GateKind) else self.gate
             require(gate in kinds, f"gate must be one of {list(kinds)}, not {self.gate!r}.")
             object.__setattr__(self, "gate", kinds[gate])
-        for field in ("tasks", "image", "source_image", "pixel_mean", "pixel_std", "head_kinds"):
+        for field in ("tasks", "image", "source_image", "pixel_mean", "pixel_std", "head_kinds",
+                      "window_blocks"):
             value = getattr(self, field)
             if value is not None:
                 require(not isinstance(value, str), f"{field} must be a sequence, not the text {value!r}.")
