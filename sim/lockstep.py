@@ -41,8 +41,8 @@ class LockStep:
         return self.machines[0]
 
 
-def run(image: Image, device: SimDevice, pixels: np.ndarray | Sequence[np.ndarray], task: str, title: str, *, dram: DramSettings | None = None,
-        job_limit: int = 1 << 31) -> LockStep:
+def run(image: Image, device: SimDevice, pixels: np.ndarray | Sequence[np.ndarray], task: str, title: str, *,
+        dram: DramSettings | None = None, job_limit: int = 1 << 31) -> LockStep:
     """Run ``task`` on ``pixels`` (uint8 [height, width, channels], or a list of such for a program of several
     pictures) with a progress bar called ``title``.
 

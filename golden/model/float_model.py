@@ -14,6 +14,7 @@ from golden.model.heads import UpsamplingHead
 from golden.model.params import FloatModel
 from golden.spec.model import GateKind, ModelConfig, require
 
+
 class Attention(nn.Module):
     """``softmax(q k^T / sqrt(d)) v`` for each head, then ``proj``. Rows of ``qkv`` are ordered q, k, v;
     head; dim. Tokens see the others of their run of ``keys`` tokens: a window, or the picture.

@@ -154,8 +154,8 @@ class ModelConfig:
         require(bool(side) == bool(layers), f"window ({side}) and window_layers {layers} belong together.")
         if side:
             require(self.grid[0] % side == 0 and self.grid[1] % side == 0,
-                    f"The {self.grid[0]} x {self.grid[1]} patches must be whole windows of {side} x {side}: a map that is "
-                    f"filled up with zeros, as ViTDet does, does not run here. Choose an image of a multiple of "
+                    f"The {self.grid[0]} x {self.grid[1]} patches must be whole windows of {side} x {side}: a map that "
+                    f"is filled up with zeros, as ViTDet does, does not run here. Choose an image of a multiple of "
                     f"{side * self.patch} pixels.")
             require(self.extra_tokens == 0, f"Windows of patches have no place for {self.extra_tokens} extra tokens.")
             require(not self.task_heads, "A network with windows has no task heads here.")

@@ -170,8 +170,8 @@ def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
     units; ``multiplier``/``shift`` bring a logit to log2 units with 8 fraction bits. ``score_multiplier`` holds one
     multiplier per head. Normalized values have 11 - ``normalized_shift`` fraction bits, inputs of an activation
     9 - ``act_shift``.
-    ``pos_embed`` and ``prompts`` are in residual steps (2**-residual_frac of the plan); ``head.multiplier``/``head.shift`` bring a
-    logit to steps of 2**-logit_frac.
+    ``pos_embed`` and ``prompts`` are in residual steps (2**-residual_frac of the plan);
+    ``head.multiplier``/``head.shift`` bring a logit to steps of 2**-logit_frac.
     ``heads.<task>.conv_0`` to ``conv_3`` give unsigned bytes 0..255, where the map's step differs from channel to
     channel and is part of the next weights (``conv_3`` with the plan's ``last``: 0..32767, and 16-bit operands for
     ``conv_4``); ``conv_4``, [classes, channels], gives steps of 2**-frac of the head's plan.

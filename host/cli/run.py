@@ -19,8 +19,9 @@ def run(path: Source,
                                                      "their names.")],
         device: Which = "golden", machine: Machine = None, uio: Uio = None, buffer: Buffer = None, clock: Clock = None,
         task: Annotated[str | None, typer.Option(help="Which program to run, TASK@0.5 with half of the neurons of "
-                                                      "every FFN, TASK#4 on four pictures at a time; by default all tasks together where the model has "
-                                                      "task heads, else the first.")] = None,
+                                                      "every FFN, TASK#4 on four pictures at a time; by default "
+                                                      "all tasks together where the model has task heads, else the "
+                                                      "first.")] = None,
         output: Annotated[Path | None, typer.Option("--output", "-o", help="Write features (.npy: tokens x dim, or "
                                                     "tasks x tokens x dim where several ran), all results (.npz), or "
                                                     "an animation of a folder (.gif, .mp4).")] = None,

@@ -202,4 +202,5 @@ def input_layout(config) -> dict:
     """Where a patch lies in the input buffer: see ``host.driver.layout``."""
     rows = operand_rows(config.patch_dim)
     return {"height": config.image_height, "width": config.image_width, "channels": config.channels,
-            "patch": config.patch, "window": config.window, "row_bytes": LINE, "rows": rows, "bytes": config.patches * rows * LINE}
+            "patch": config.patch, "window": config.window, "row_bytes": LINE, "rows": rows,
+            "bytes": config.patches * rows * LINE}

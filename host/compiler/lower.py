@@ -2,7 +2,6 @@
 """Lowering: from a quantized network to instructions without addresses and the payloads of the weight stream."""
 
 from dataclasses import replace
-from functools import partial
 
 from golden.spec.isa import LIMITS, Dest, Opcode
 from golden.spec.isa import Region as Base
@@ -65,8 +64,9 @@ class Lowering(Builder):
         self.add(Opcode.BEGIN, "begin")
         for picture in range(self.pictures):
             self.embed(picture)
-        a = self.norm("blocks.0.norm1", self.plan.layers[0].norm1, self.tokens)
+        a: Region | None = self.norm("blocks.0.norm1", self.plan.layers[0].norm1, self.tokens)
         for i in range(c.depth):
+            assert a is not None, "Every layer but the last normalizes for the next one."
             out = self.attend(i, a)
             if i == self.first_moe:
                 self.project(i, out, 0, self.tokens)
@@ -98,9 +98,9 @@ class Lowering(Builder):
                 shift1=self.number("patch_embed.shift")))
 
     def attend(self, i: int, a: Region) -> Region:
-        """Attention of layer ``i`` on normalized tokens ``a``, before the projection: of each run of tokens that see one
-        another, a copy of the residual stream or a window of it; as many runs at a time as have their keys and values
-        on chip."""
+        """Attention of layer ``i`` on normalized tokens ``a``, before the projection: of each run of tokens that see
+        one another, a copy of the residual stream or a window of it; as many runs at a time as have their keys and
+        values on chip."""
         c, b, plan, count = self.config, f"blocks.{i}.", self.plan.layers[i], self.config.keys(i)
         q = self.operand(f"{b}attn.q", self.tokens, c.dim)
         out = self.operand(f"{b}attn.out", self.tokens, c.dim, plan.attn)
@@ -195,14 +195,14 @@ class Lowering(Builder):
         self.leave(i, following, *ranges[-1])
         return following
 
-    def leave(self, i: int, following: Region | None, first: int, count: int, **rest: bool) -> None:
+    def leave(self, i: int, following: Region | None, first: int, count: int, whole: bool = False) -> None:
         """Tokens [first, first + count) are done with layer ``i``: normalized for the next one, or stored."""
         if following is None:
             self.stored = self.store_copies(self.stored, first + count)
             return
         self.load_prompts(i + 1, first, count)
         self.norm_into(Row(following, first), Access(following, first, count), f"blocks.{i + 1}.norm1",
-                       self.plan.layers[i + 1].norm1, count, first, **rest)
+                       self.plan.layers[i + 1].norm1, count, first, whole=whole)
 
     def load_prompts(self, i: int, first: int, count: int) -> None:
         """Prompts of block ``i``, if it has any, into their rows among tokens [first, first + count)."""
@@ -216,19 +216,19 @@ class Lowering(Builder):
             if start < end:
                 self.load(f"blocks.{i}.prompts", Base.TABLES, self.x, start, end - start, table + start - begin)
 
-    def normalize(self, i: int, first: int, count: int, **rest: bool) -> tuple[Region, Region | None]:
+    def normalize(self, i: int, first: int, count: int, whole: bool = False) -> tuple[Region, Region | None]:
         """Operands of FFN ``i``, and of its gate, for tokens [first, first + count)."""
         c, name, wide = self.config, f"blocks.{i}.norm2", self.plan.layers[i].norm2
         normalized = self.operand(f"blocks.{i}.normalized", count, c.dim, True) if c.is_moe(i) else None
         a = self.operand(name, count, c.dim, wide)
-        self.norm_into(Row(a), Access(a), name, wide, count, first, normalized, **rest)
+        self.norm_into(Row(a), Access(a), name, wide, count, first, normalized, whole=whole)
         return a, normalized
 
     def ffn_range(self, i: int, a: Region, normalized: Region | None, begin: int, first: int,
                   count: int) -> tuple[list[Node], list[Node]]:
         """FFN ``i`` of tokens [first, first + count), not yet appended: what reads ``normalized`` or, without experts,
         ``a``, and the rest. These hold the tokens from ``begin`` on."""
-        c, b, width = self.config, f"blocks.{i}.", self.config.ffn_hidden(i)
+        b, width = f"blocks.{i}.", self.config.ffn_hidden(i)
         hidden = self.operand(f"{b}mlp.fc1", count, width, self.plan.layers[i].hidden)
         if normalized is not None:
             queue, gates = gates_of(self, i, normalized, begin, first, count)

@@ -34,8 +34,8 @@ def memory_need(image: Image) -> tuple[int, int, int]:
 def prepare_input(image: np.ndarray, layout: dict) -> bytes:
     """uint8 ``[height, width, channels]`` -> the input buffer described by ``Image.input``.
 
-    Patch after patch, row by row over the image, or over one window after the other; a patch's bytes ordered channel, row, column, zero-filled to whole
-    64-byte rows. Raises :class:`InputError` for another shape or type.
+    Patch after patch, row by row over the image, or over one window after the other; a patch's bytes ordered
+    channel, row, column, zero-filled to whole 64-byte rows. Raises :class:`InputError` for another shape or type.
     """
     height, width, channels, p = (layout[key] for key in ("height", "width", "channels", "patch"))
     wanted = (height, width, channels)

@@ -32,6 +32,7 @@ from host.driver.registers import ENDED, Registers, rest
 from host.driver.result import Result, result_of
 
 Progress = Callable[[int], None]
+Pictures = list[np.ndarray] | tuple[np.ndarray, ...]
 Tasks = str | Sequence[str | None] | None
 LASTING = ("GIER", "IER", "JOB_LIMIT", "BUS_LIMIT", "READ_LO", "WRITE_LO", "WEIGHT_LO")
 """Registers that a reset changes and no job does: they show whether the device was reset since it was loaded."""
@@ -79,7 +80,7 @@ class Session:
     @overload
     def run(self, picture: np.ndarray, task: str | None = None, *, progress: Progress = silent) -> Result: ...
     @overload
-    def run(self, picture: Sequence[np.ndarray], task: Tasks = None, *, progress: Progress = silent) -> list[Result]: ...
+    def run(self, picture: Pictures, task: Tasks = None, *, progress: Progress = silent) -> list[Result]: ...
 
     def run(self, picture, task=None, *, progress: Progress = silent):
         """Results of one picture (uint8, height x width x channels) by name: ``result["semseg"]`` and whatever task

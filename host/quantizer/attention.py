@@ -34,8 +34,8 @@ class AttentionQuantizer(LayerQuantizer):
         return v.reshape(-1, keys, self.config.heads, self.config.head_dim).transpose(1, 2)
 
     def by_run(self, mix: Mix, q: Tensor, k: Tensor, v: Tensor, keys: int) -> Tensor:
-        """``mix`` of q, k, v [T, D], each run of ``keys`` tokens (an image, or a window) by itself, as many at a time as
-        fit; [T, D]."""
+        """``mix`` of q, k, v [T, D], each run of ``keys`` tokens (an image, or a window) by itself, as many at a time
+        as fit; [T, D]."""
         c = self.config
         q, k, v = self.heads(q, keys), self.heads(k, keys), self.heads(v, keys)
         at_once = max(1, SCORES // (c.heads * keys ** 2))

@@ -74,8 +74,8 @@ def run(case: Case, image: Image, device: SimDevice, pixels: list[np.ndarray]) -
     spans = timeline.predict(image, task, queues(compared.entries), dram_model(dram, image.machine))
     return Run(case, result.counters, found, compared.retired, compared.exact,
                sum(layer.macs for layer in found) / (result.cycles * image.machine.macs_per_cycle),
-               moved_bytes(result.counters) / needed_bytes(image, task, compared.entries), spans[-1].end / case.pictures,
-               steps(compared.retired, spans), compared.seconds)
+               moved_bytes(result.counters) / needed_bytes(image, task, compared.entries),
+               spans[-1].end / case.pictures, steps(compared.retired, spans), compared.seconds)
 
 
 def compiled(model: IntModel, machine: MachineConfig) -> Image:
@@ -143,8 +143,8 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         device.close()
 
-    table = Table("case", "cycles a picture", "ms at 300 MHz", "array use", "DRAM bytes / needed", "predicted", "simulated in",
-                  title=f"{model.config.name} on {machine.name}")
+    table = Table("case", "cycles a picture", "ms at 300 MHz", "array use", "DRAM bytes / needed", "predicted",
+                  "simulated in", title=f"{model.config.name} on {machine.name}")
     for name, measured in runs.items():
         table.add_row(name, f"{measured.cycles:,}", f"{measured.cycles / 300e3:.3f}", f"{measured.use:.3f}",
                       f"{measured.dram_ratio:.3f}", f"{measured.predicted:,.0f}", f"{measured.seconds:.1f} s")

@@ -14,8 +14,8 @@ from sim.demo.layers import stream_bytes
 
 @dataclass(frozen=True)
 class Case:
-    """One run: a name for tables, plan, DRAM preset, program (a task, or all of them joined by +; on how many pictures),
-    most cycles a picture."""
+    """One run: a name for tables, plan, DRAM preset, program (a task, or all of them joined by +; on how many
+    pictures), most cycles a picture."""
 
     name: str
     plan: str

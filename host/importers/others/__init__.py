@@ -11,7 +11,7 @@ LAYOUTS = (google, siglip, torchvision, vitdet)
 
 
 def import_other(tensors: dict, facts: Facts, config: dict, preprocessor: dict) -> FloatModel | None:
-    """The model in a checkpoint of :mod:`google`, :mod:`siglip`, :mod:`torchvision` or :mod:`vitdet`; None where it is of none."""
+    """The model in a checkpoint of one of :data:`LAYOUTS`; None where it is of none."""
     for layout in LAYOUTS:
         prefix = facts.prefix_of(tensors, layout.ANCHOR)
         if prefix is not None:

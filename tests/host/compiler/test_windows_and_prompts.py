@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Windowed attention and deep prompts: quantized they are near the float network, compiled they equal the integer one."""
+"""Windowed attention, deep prompts: quantized they are near the float network, compiled they equal the integer one."""
 
 from dataclasses import replace
 
@@ -98,7 +98,8 @@ def test_models_without_them_are_described_as_before():
     ({"window_layers": (0, 3)}, r"ascending numbers of blocks in 0\.\.2, not \(0, 3\)"),
     ({"window_layers": (1, 0)}, "ascending"), ({"window_layers": [0]}, "ascending"), ({"window": -1}, "0 for none"),
     ({"window": 0, "window_layers": (), "prompts": 1, "prompt_layers": (1,)}, r"prompts must lie in 0\.\.0"),
-    ({"window": 0, "window_layers": (), "extra_tokens": 3, "prompts": 2, "prompt_layers": (0,)}, r"in 1\.\.2, not \(0,\)"),
+    ({"window": 0, "window_layers": (), "extra_tokens": 3, "prompts": 2, "prompt_layers": (0,)},
+     r"in 1\.\.2, not \(0,\)"),
     ({"window": 0, "window_layers": (), "extra_tokens": 3, "prompts": 2}, "belong together"),
     ({"window": 0, "window_layers": (), "extra_tokens": 3, "prompts": True, "prompt_layers": (1,)}, "not True")])
 def test_refusals(changes, words):
