@@ -95,7 +95,7 @@ def plan_with_output(model, machine: MachineConfig, stream: Stream, tasks: tuple
     if tokens > (most := isa.bounds(Opcode.LINEAR, "tokens")[1]):
         raise NotFitting(f"{what} has {tokens} tokens; an instruction takes at most {most}.")
     stream_rows = tokens * residual_rows(config.dim)
-    if stream_rows > machine.residual_rows:  # whatever the order of its instructions
+    if tokens > config.tokens and stream_rows > machine.residual_rows:  # whatever the order of its instructions
         raise NotFitting(f"{what} needs {stream_rows * LINE} bytes of residual memory for {tokens} tokens; the machine "
                          f"{machine.name!r} has {machine.residual_rows * LINE}: "
                          f"{(stream_rows - machine.residual_rows) * LINE} too few. Take a larger machine or a smaller "

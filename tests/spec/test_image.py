@@ -32,7 +32,8 @@ def small_image(**changes):
         "programs": {"task0": program(*opcodes), "task1": program(*opcodes), "task0+task1": program(*opcodes)},
         "planes": (bytes(range(64)) * 3,), "tables": b"t" * 128,
         "symbols": {task: symbols for task in ("task0", "task1", "task0+task1")},
-        "input": {"height": 32, "width": 64, "channels": 3, "patch": 8, "row_bytes": 64, "rows": 3, "bytes": 32 * 192},
+        "input": {"height": 32, "width": 64, "channels": 3, "patch": 8, "window": 0, "row_bytes": 64, "rows": 3,
+                  "bytes": 32 * 192},
         "outputs": {"+".join(tasks): OutputBuffer(tuple(expected(config, Plan.fast(2), tasks)), 66 * len(tasks))
                     for tasks in (("task0",), ("task1",), ("task0", "task1"))}}
     return Image(**(values | changes))
