@@ -121,7 +121,7 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102",
              ffn_width: Annotated[str, typer.Option(help="Fractions of the neurons of every FFN, comma-separated, like "
                                                     "0.25,0.5,1: programs TASK@0.25, TASK@0.5 and TASK that share "
                                                     "their weights.")] = "1",
-             pictures: Annotated[str, typer.Option(help="How many pictures at a time, like 4: programs TASK#4 beside "
+             pictures: Annotated[str, typer.Option(help="How many pictures at a time, like 4: programs TASK#4 next to "
                                                    "TASK, which read each weight once for all of them.")] = "1",
              json_: Json = False):
     """Lower a quantized model to a program image for one machine."""

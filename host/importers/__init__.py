@@ -34,7 +34,7 @@ def import_checkpoint(path: str | os.PathLike, *, trust_pickle: bool = False,
 
     Layouts: Edge-MoE's folder of ``.float32.bin``; M3ViT ``.pth``, ``.pth.tar`` or folder of rank shards;
     timm, DeiT and Meta's DINO and DINOv2, Detectron2's ViTDet; Hugging Face ViT, DeiT, DINOv2, SigLIP, ViTDet;
-    torchvision; Google's; our own float ``.safetensors``; prompts of VPT beside any of them. Containers:
+    torchvision; Google's; our own float ``.safetensors``; prompts of VPT next to any of them. Containers:
     ``.safetensors``, ``.npz``, or what ``torch.save`` writes, which is never unpickled unless ``trust_pickle``.
 
     ``note`` hears, in sentences, what of the checkpoint is left out, which file said what, and what is a guess.

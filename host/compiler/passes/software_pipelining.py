@@ -91,8 +91,9 @@ def _after_linear(linear: Node, norm: Node, machine: MachineConfig) -> list[Node
     if fed != tokens:
         return [linear, norm]
     one, restart, cycles = linear_pass(machine, linear.fields), _restart(machine), partial(_norm_cycles, norm, machine)
-    best, cut = LEAST_GAIN, None
-    for last in range(1, linear.fields["tiles"] + 1):
+    best, cut, whole = LEAST_GAIN, None, linear.fields["tiles"]
+    ranged = linear.writes[0].region.count > fed  # its weights serve other tokens too, all tiles of them or none
+    for last in range(whole if ranged else 1, whole + 1):
         for a in range(machine.tm, tokens, machine.tm):
             work = last * ceil((tokens - a) / machine.tm) * one
             exposed = max(work + restart, cycles(a)) - work + cycles(tokens - a)
@@ -102,7 +103,7 @@ def _after_linear(linear: Node, norm: Node, machine: MachineConfig) -> list[Node
                 best, cut = gain, (last, a)
     if cut is None:
         return [linear, norm]
-    (last, a), whole = cut, linear.fields["tiles"]
+    last, a = cut
     kept = [linear_part(linear, 0, whole - last, 0, tokens)] if last < whole else []
     return [*kept, linear_part(linear, whole - last, last, 0, a), norm_part(norm, 0, a),
             linear_part(linear, whole - last, last, a, tokens - a), norm_part(norm, a, tokens - a)]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Visual prompts (VPT, shallow and deep), beside the tensors of any network with a class token.
+"""Visual prompts (VPT, shallow and deep), next to the tensors of any network with a class token.
 
-``prompt_embeddings`` (1, prompts, dim) or (prompts, dim) stand behind the class token before the first block;
+``prompt_embeddings`` (1, prompts, dim) or (prompts, dim) stand after the class token before the first block;
 ``deep_prompt_embeddings`` (depth - 1, prompts, dim) replace what the block before left of them, one set before each of
 the other blocks. Neither has positions. Both names may have anything before them, as VPT's ``enc.transformer.``.
 """
@@ -55,7 +55,7 @@ def with_prompts(model: FloatModel, prompts: Prompts) -> FloatModel:
     if dim != c.dim:
         raise WrongShape(f"{SHALLOW!r} must have {c.dim} channels, as the network, not {dim}.")
     if c.extra_tokens != 1:
-        raise UnsupportedModel(f"Prompts stand behind the class token; this network has {c.extra_tokens} extra tokens.")
+        raise UnsupportedModel(f"Prompts stand after the class token; this network has {c.extra_tokens} extra tokens.")
     tensors, layers = dict(model.tensors), ()
     if prompts.later is not None:
         if prompts.later.shape != (c.depth - 1, count, dim):

@@ -20,7 +20,7 @@ _POSITIONS = re.compile(r"(.*\.)?(pos_embed|position_embeddings)")
 
 def prepare(tensors: dict[str, np.ndarray], facts: Facts, config: dict) -> dict[str, np.ndarray]:
     """The tensors without what says nothing in a network with windows: relative positions of zeros, and the position of
-    a class token that training has left behind. Takes what ``config`` says of windows.
+    a class token that only training had. Takes what ``config`` says of windows.
     """
     zeros = [name for name, array in tensors.items() if _RELATIVE.fullmatch(name) and not np.any(array)]
     facts.left_out(zeros, "relative positions of zeros, which add nothing,")

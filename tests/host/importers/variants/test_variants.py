@@ -108,7 +108,7 @@ class TestWindows:
 
 
 def prompted(model) -> dict[str, np.ndarray]:
-    """VPT's tensors beside timm's: prompts have no positions."""
+    """VPT's tensors and timm's: prompts have no positions."""
     c, end = model.config, model.config.extra_tokens
     plain = replace(c, extra_tokens=1, prompts=0, prompt_layers=())
     rows = model["pos_embed"]
