@@ -43,9 +43,10 @@ def is_quantized(path: str | Path) -> bool:
 
 
 def program_of(path: str | Path, machine: MachineConfig | None = None, widths: Iterable[float] = (1.0,),
-               keep: str = "") -> Image:
+               pictures: int = 1, keep: str = "") -> Image:
     """The image in a file, or a quantized model compiled for ``machine`` (None: what the image says, or zcu102) with
-    programs of the FFN ``widths``, whose blocks keep tokens as ``keep`` says (:func:`host.compiler.pruning.pruned`).
+    programs of the FFN ``widths``, on one picture and on ``pictures`` at a time, whose blocks keep tokens as ``keep``
+    says (:func:`host.compiler.pruning.pruned`).
 
     Raises VersionMismatch for an image made for another machine, ProgramError, ModelFileError or NotFitting for a file
     that cannot be used, OSError for one that cannot be read.
@@ -57,7 +58,7 @@ def program_of(path: str | Path, machine: MachineConfig | None = None, widths: I
                                 f"checkpoint first: edge-moe quantize {path} -o MODEL.safetensors.")
         model = IntModel.load(path)
         model = replace(model, config=pruned(model.config, keep)) if keep else model
-        return _compiled(model, machine or ZCU102, widths)
+        return _compiled(model, machine or ZCU102, widths, pictures)
     image = Image.load(path)
     if machine is not None and machine.fingerprint != image.machine.fingerprint:
         raise VersionMismatch(f"{path} was compiled for the machine {image.machine.name!r} "
@@ -75,8 +76,8 @@ def config_of(path: str | Path, note: Callable[[str], None] = lambda line: None)
     return IntModel.load(path).config if is_quantized(path) else import_checkpoint(path, note=note).config
 
 
-def _compiled(model: IntModel, machine: MachineConfig, widths: Iterable[float]) -> Image:
+def _compiled(model: IntModel, machine: MachineConfig, widths: Iterable[float], pictures: int) -> Image:
     try:
-        return compile_model(model, machine, widths=widths)
+        return compile_model(model, machine, widths=widths, pictures=pictures)
     except NotFitting as refusal:
         raise NotFitting(f"{refusal} {suggestion(model.config, model.plan)}") from None

@@ -4,8 +4,8 @@
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data
 
+from golden.spec.instructions.words import Word
 from golden.spec.isa import FORMATS, Edge, Opcode
-from golden.spec.words import Word
 
 
 def struct_of(word: Word) -> data.StructLayout:

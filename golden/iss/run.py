@@ -16,8 +16,8 @@ def placed(image: Image, pixels: bytes, task: str | None = None, dram: Dram | No
     the output buffer is readable where the program reads it.
     """
     dram = Dram() if dram is None else dram
-    if len(pixels) != image.input["bytes"]:
-        raise ValueError(f"The input buffer must have {image.input['bytes']} bytes, not {len(pixels)}.")
+    if len(pixels) != image.input_bytes(task):
+        raise ValueError(f"The input buffer must have {image.input_bytes(task)} bytes, not {len(pixels)}.")
     size = image.output_bytes(task)
     registers = {"PROGRAM_ADDR": dram.put(image.program(task)), "TABLE_ADDR": dram.put(image.tables),
                  "INPUT_ADDR": dram.put(pixels)}

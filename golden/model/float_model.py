@@ -4,100 +4,37 @@
 Shapes: B images, N tokens, D embedding, H heads, d = D / H, E experts, k = top_k, F hidden.
 """
 
-from collections.abc import Callable, MutableMapping
-from functools import partial
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from golden.model.ffn import Experts, Mlp, Probe
 from golden.model.heads import UpsamplingHead, pooled
 from golden.model.params import FloatModel
 from golden.model.pruning import add_attention
 from golden.spec.model import GateKind, ModelConfig, require
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": lambda x: x, "relu": F.relu, "gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"),
-    "silu": F.silu,
-}
-"""What PyTorch calls the activations of :mod:`golden.spec.activations`."""
-
-Probe = MutableMapping[str, Tensor]
-"""Receives named intermediates by item assignment: a dict keeps all of them, another mapping may keep statistics."""
-
 
 class Attention(nn.Module):
     """``softmax(q k^T / sqrt(d)) v`` for each head, then ``proj``. Rows of ``qkv`` are ordered q, k, v;
-    head; dim.
+    head; dim. Tokens see the others of their run of ``keys`` tokens: a window, or the picture.
     """
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, layer: int = 0):
         super().__init__()
-        self.heads = config.heads
+        self.heads, self.keys = config.heads, config.keys(layer)
         self.qkv = nn.Linear(config.dim, 3 * config.dim)
         self.proj = nn.Linear(config.dim, config.dim)
 
     def forward(self, x: Tensor, probe: Probe, name: str) -> Tensor:  # [B, N, D] -> [B, N, D]
-        b, n, dim = x.shape
-        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # each [B, H, N, d]
+        b, n, dim = x.shape  # with windows, B below is b times their number
+        q, k, v = self.qkv(x).reshape(-1, self.keys, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         p = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)  # [B, H, N, N]
         out = (p @ v).transpose(1, 2).reshape(b, n, dim)  # [B, N, D]
         probe[f"{name}q"], probe[f"{name}k"], probe[f"{name}v"] = q, k, v
         probe[f"{name}attn.prob"], probe[f"{name}attn.out"] = p, out
         return self.proj(out)
-
-
-class Mlp(nn.Module):
-    """``fc2(activation(fc1(x)))``."""
-
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        self.activation = ACTIVATIONS[config.activation]
-        self.fc1 = nn.Linear(config.dim, config.mlp_hidden)
-        self.fc2 = nn.Linear(config.mlp_hidden, config.dim)
-
-    def forward(self, x: Tensor, probe: Probe, name: str) -> Tensor:  # [B, N, D] -> [B, N, D]
-        before = self.fc1(x)  # [B, N, F]
-        hidden = self.activation(before)
-        probe[f"{name}mlp.fc1"], probe[f"{name}mlp.hidden"] = before, hidden
-        return self.fc2(hidden)
-
-
-class Stacked(nn.Module):
-    """Stacked linears of all experts: weight [E, outputs, inputs], bias [E, outputs]."""
-
-    def __init__(self, experts: int, outputs: int, inputs: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(experts, outputs, inputs))
-        self.bias = nn.Parameter(torch.zeros(experts, outputs))
-
-
-class Experts(nn.Module):
-    """``sum over the k chosen experts e of weight_e * mlp_e(x)``, each expert run on its own tokens only."""
-
-    def __init__(self, config: ModelConfig):
-        super().__init__()
-        self.activation = ACTIVATIONS[config.activation]
-        self.fc1 = Stacked(config.experts, config.expert_hidden, config.dim)
-        self.fc2 = Stacked(config.experts, config.dim, config.expert_hidden)
-
-    def forward(self, x: Tensor, chosen: Tensor, weights: Tensor, probe: Probe, name: str) -> Tensor:
-        b, n, dim = x.shape
-        x, chosen, weights = x.reshape(b * n, dim), chosen.reshape(b * n, -1), weights.reshape(b * n, -1)
-        out = torch.zeros_like(x)  # [B * N, D]
-        for e in range(self.fc1.weight.shape[0]):
-            token, place = torch.where(chosen == e)  # the queue of expert e; place < k
-            if len(token) == 0:
-                continue
-            before = F.linear(x[token], self.fc1.weight[e], self.fc1.bias[e])  # [queue, F]
-            hidden = self.activation(before)
-            y = F.linear(hidden, self.fc2.weight[e], self.fc2.bias[e])  # [queue, D]
-            out = out.index_add(0, token, y * weights[token, place, None])
-            probe[f"{name}mlp.tokens.{e}"] = token
-            probe[f"{name}mlp.fc1.{e}"], probe[f"{name}mlp.hidden.{e}"], probe[f"{name}mlp.fc2.{e}"] = \
-                before, hidden, y
-        return out.reshape(b, n, dim)
 
 
 def route(logits: Tensor, top_k: int, kind: GateKind) -> tuple[Tensor, Tensor]:
@@ -120,13 +57,24 @@ class Block(nn.Module):
         super().__init__()
         self.config, self.layer, self.name, self.is_moe = config, layer, f"blocks.{layer}.", config.is_moe(layer)
         self.norm1 = nn.LayerNorm(config.dim, eps=config.eps)
-        self.attn = Attention(config)
+        self.attn = Attention(config, layer)
         self.norm2 = nn.LayerNorm(config.dim, eps=config.eps)
         if self.is_moe:
             self.gate = nn.ModuleList(nn.Linear(config.dim, config.experts) for _ in config.tasks)
         self.mlp = Experts(config) if self.is_moe else Mlp(config)
+        if layer in config.prompt_layers:
+            self.prompts = nn.Parameter(torch.zeros(config.prompts, config.dim))
+
+    def prompted(self, x: Tensor) -> Tensor:
+        """``x`` [B, N, D] with this block's prompts, if any, in the place of the last extra tokens."""
+        if not hasattr(self, "prompts"):
+            return x
+        end = self.config.extra_tokens
+        prompts = self.prompts.expand(len(x), -1, -1)
+        return torch.cat([x[:, :end - self.config.prompts], prompts, x[:, end:]], 1)
 
     def forward(self, x: Tensor, task: int, probe: Probe) -> Tensor:  # [B, N, D] -> [B, N, D]
+        x = self.prompted(x)
         y = self.norm1(x)
         x = add_attention(self.config, self.layer, self.attn, x, y, probe)
         z = self.norm2(x)
@@ -156,7 +104,8 @@ class M3ViT(nn.Module):
     residual stream after the last block, [B, N, D], *before* the final norm. ``logits(stream)`` is the
     classifier, ``maps(stream, task)`` a task head.
 
-    Named intermediates go to ``probe`` when one is given. ``embed``; for each block, with prefix
+    Named intermediates go to ``probe`` when one is given, with windows in the order in which the machine holds tokens
+    (:meth:`golden.spec.model.ModelConfig.patch_order`). ``embed``; for each block, with prefix
     ``blocks.i.``: ``norm1``, ``q k v`` [B, H, N, d], ``attn.prob`` [B, H, N, N], ``attn.out`` (before
     ``proj``), ``mid`` (after the first residual add), ``norm2``, ``out``; dense: ``mlp.fc1`` (before the activation),
     ``mlp.hidden`` (after); MoE: ``gate.logits``, ``gate.experts``, ``gate.scores`` (gate weights), and for each
@@ -206,15 +155,22 @@ class M3ViT(nn.Module):
         extra = x.new_zeros(len(x), c.extra_tokens, c.dim)  # their rows of pos_embed hold token + position
         return torch.cat([extra, x], dim=1) + self.pos_embed
 
+    def ordered(self, x: Tensor, back: bool = False) -> Tensor:  # [B, N, D] -> [B, N, D]
+        """Tokens row by row over the image into the machine's order, or ``back``."""
+        c = self.config
+        order = torch.tensor([*range(c.extra_tokens), *(c.extra_tokens + place for place in c.patch_order())])
+        return x[:, order.argsort() if back else order] if c.window else x
+
     def forward(self, pixels: Tensor, task: str | None = None, probe: Probe | None = None) -> Tensor:
         c, probe = self.config, _Nothing() if probe is None else probe
         require(pixels.ndim == 4 and tuple(pixels.shape[1:]) == (c.channels, c.image_height, c.image_width),
                 f"pixels must have shape (images, {c.channels}, {c.image_height}, {c.image_width}), "
                 f"not {tuple(pixels.shape)}.")
         index = task_index(c, task)
-        x = probe["embed"] = self.embed(pixels)
+        x = probe["embed"] = self.ordered(self.embed(pixels))
         for block in self.blocks:
             x = block(x, index, probe)
+        x = self.ordered(x, back=True)
         if c.final_norm and not isinstance(probe, _Nothing):
             probe["norm"] = self.norm(x)
         return x

@@ -47,8 +47,8 @@ def check_quantized(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarr
                 _bound(name, part, WIDE_PEAK, part_bias)
     for i, layer in enumerate(plan.layers):
         shift = int(tensors[f"blocks.{i}.attn.p_shift"])
-        if not probabilities_fit(config.tokens, layer.prob, shift):
-            raise OutOfRange(f"blocks.{i}.attn.p_shift is {shift}: {config.tokens} probabilities could bring an "
+        if not probabilities_fit(config.keys(i), layer.prob, shift):
+            raise OutOfRange(f"blocks.{i}.attn.p_shift is {shift}: {config.keys(i)} probabilities could bring an "
                              f"accumulator of P V beyond 2**31. Increase p_shift.")
 
 

@@ -12,7 +12,7 @@ from golden.ops.gate import Gate, gate_logits, route
 from golden.ops.keep import CLASS_PARAMETERS, class_attention, kept
 from golden.ops.layernorm import Norm, layernorm
 from golden.ops.matmul import matmul
-from golden.ops.operand import Operand, to_operand
+from golden.ops.operand import Operand, joined, to_operand
 from golden.ops.pool import mean_rows
 from golden.ops.queues import arrivals, fill, scatter_add
 from golden.ops.saturation import SaturationCounters
@@ -92,12 +92,21 @@ class Forward:
         with self.saturation.at("embed"):
             v = self.linear("patch_embed", Operand.pixels(patches(image, self.config)))
             x[self.config.extra_tokens:] = to_residual(v, x[self.config.extra_tokens:])
+        x = x[self.order]
         self.see("embed", x)
         return x
 
+    @property
+    def order(self) -> np.ndarray:
+        """Tokens in the order in which the machine holds them."""
+        extra = self.config.extra_tokens
+        return np.array([*range(extra), *(extra + place for place in self.config.patch_order())])
+
     def block(self, i: int, x: np.ndarray, task: str) -> np.ndarray:
-        name, plan = f"blocks.{i}", self.plan.layers[i]
-        x = self.attention(f"{name}.", plan, x)
+        name, plan, end = f"blocks.{i}", self.plan.layers[i], self.config.extra_tokens
+        if i in self.config.prompt_layers:
+            x = np.concatenate([x[:end - self.config.prompts], self.tensors[f"{name}.prompts"], x[end:]])
+        x = self.attention(f"{name}.", plan, x, self.config.keys(i))
         with self.saturation.at(f"{name}.norm2"):
             operand, normalized = self.norm(f"{name}.norm2", x, plan.norm2)
         self.see(f"{name}.norm2", operand)
@@ -106,7 +115,7 @@ class Forward:
         self.see(name, x)
         return x
 
-    def attention(self, b: str, plan: LayerPlan, x: np.ndarray) -> np.ndarray:
+    def attention(self, b: str, plan: LayerPlan, x: np.ndarray, keys: int) -> np.ndarray:
         t, at = self.tensors, self.saturation.at
         with at(f"{b}norm1"):
             operand, _ = self.norm(f"{b}norm1", x, plan.norm1)
@@ -131,7 +140,8 @@ class Forward:
         trace = self.trace
         inner = None if trace is None else lambda key, value: trace(f"{b}attn.{key}", value)
         with at(f"{b}attn.out"):
-            out = attention(q, k, v, record, inner)
+            out = joined([attention(q.take(np.arange(*run)), k[slice(*run)], v[slice(*run)], record, inner)
+                            for run in zip(range(0, len(x), keys), range(keys, len(x) + 1, keys), strict=True)])
         self.see(f"{b}attn.out", out)
         with at(f"{b}attn.proj"):
             x = to_residual(self.linear(f"{b}attn.proj", out), x)

@@ -17,7 +17,8 @@ def float_schema(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     channel, row, column. ``pos_embed`` is (tokens, dim), the extra tokens' rows holding token + position already
     summed. Expert tensors are stacked: ``fc1.weight`` (experts, hidden, dim). Each task has its gate:
     ``blocks.i.gate.<task>.weight`` (experts, dim) and ``.bias`` (experts,), the bias zero unless a task embedding
-    was folded into it. LayerScale is folded into ``proj`` and ``fc2``.
+    was folded into it. LayerScale is folded into ``proj`` and ``fc2``. ``blocks.i.prompts`` (prompts, dim) replace the
+    last extra tokens before block i of ``prompt_layers``.
     """
     c = config
     shapes = {"patch_embed.weight": (c.dim, c.patch_dim), "patch_embed.bias": (c.dim,),
@@ -28,6 +29,8 @@ def float_schema(config: ModelConfig) -> dict[str, tuple[int, ...]]:
             shapes |= {f"{b}{norm}.weight": (c.dim,), f"{b}{norm}.bias": (c.dim,)}
         shapes |= {f"{b}attn.qkv.weight": (3 * c.dim, c.dim), f"{b}attn.qkv.bias": (3 * c.dim,),
                    f"{b}attn.proj.weight": (c.dim, c.dim), f"{b}attn.proj.bias": (c.dim,)}
+        if i in c.prompt_layers:
+            shapes[f"{b}prompts"] = (c.prompts, c.dim)
         lead, hidden = ((c.experts,), c.expert_hidden) if c.is_moe(i) else ((), c.mlp_hidden)
         shapes |= {f"{b}mlp.fc1.weight": (*lead, hidden, c.dim), f"{b}mlp.fc1.bias": (*lead, hidden),
                    f"{b}mlp.fc2.weight": (*lead, c.dim, hidden), f"{b}mlp.fc2.bias": (*lead, c.dim)}

@@ -90,12 +90,14 @@ class _Maker:
         c, b, plan, rng = self.config, f"blocks.{i}.", self.plan.layers[i], self.rng
         norm1, norm2 = (RMS16 if wide else RMS8 for wide in (plan.norm1, plan.norm2))
         attn, hidden = (RMS16 if wide else RMS8 for wide in (plan.attn, plan.hidden))
+        if i in c.prompt_layers:
+            self.put(f"{b}prompts", rng.normal(0, 0.7 * STREAM, (c.prompts, c.dim)))
         self.norm(f"{b}norm1", plan.norm1)
         for part in "qkv":
             self.linear(f"{b}attn.{part}", norm1, RMS8)
         self.scale(f"{b}attn.score_multiplier", f"{b}attn.score_shift",
                    (1.5 * 2 ** LOG2_FRAC) / (RMS8 ** 2 * math.sqrt(c.head_dim)), self.variation((c.heads,)))
-        self.put(f"{b}attn.p_shift", least_p_shift(c.tokens, plan.prob))
+        self.put(f"{b}attn.p_shift", least_p_shift(c.keys(i), plan.prob))
         self.affine(f"{b}attn.out.gain", f"{b}attn.out.offset", f"{b}attn.out.shift2", 0.4 * RMS8 * 2 ** ATTENTION_FRAC,
                     attn)
         self.linear(f"{b}attn.proj", attn, 0.4 * STREAM)

@@ -119,6 +119,8 @@ def _block(c: ModelConfig, i: int, seed: int, outliers: np.ndarray, shapes: dict
     late = i >= c.depth - max(1, c.depth // 6)
     gain2 = LOUD_GAIN if loud else USUAL_GAIN
     t = _norm(f"{b}norm1", c.dim, 1.4, seed, outliers) | _norm(f"{b}norm2", c.dim, gain2, seed, outliers)
+    if i in c.prompt_layers:
+        t[f"{b}prompts"] = _normal(seed, f"{b}prompts", shapes, 0.8)
     qkv = _normal(seed, f"{b}attn.qkv.weight", shapes, 0.052 * shrink).reshape(3, c.heads, c.head_dim, c.dim)
     # A score is a sum over head_dim products divided by its root: its standard deviation grows with the root.
     sharpness = _rng(seed, f"{b}sharpness").uniform(1.0, 2.0, (c.heads, 1, 1)) * (64 / c.head_dim) ** 0.25

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operands of the array: 8-bit blocks with a common exponent, or 16-bit values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +72,12 @@ class Operand:
         """The rows ``tokens``, in their order (gather)."""
         tokens = integers(tokens, "tokens") if np.size(tokens) else np.zeros(0, np.int64)
         return Operand(self.bytes[tokens], None if self.exp is None else self.exp[tokens])
+
+
+def joined(parts: Sequence[Operand]) -> Operand:
+    """The rows of all ``parts``, one after the other."""
+    exps = [part.exp for part in parts if part.exp is not None]
+    return Operand(np.concatenate([part.bytes for part in parts]), np.concatenate(exps) if exps else None)
 
 
 def to_operand(v, wide: bool) -> Operand:

@@ -19,8 +19,8 @@ from golden.spec.instructions.codes import (
 )
 from golden.spec.instructions.control import MAGIC
 from golden.spec.instructions.record import INSTRUCTION_BYTES
+from golden.spec.instructions.words import Word
 from golden.spec.model import ConfigError, require
-from golden.spec.words import Word
 
 __all__ = [
     "FORMATS", "INSTRUCTIONS", "INSTRUCTION_BYTES", "LIMITS", "MAGIC", "STREAM_BITS", "STREAM_LINES", "UNIT", "Dest",

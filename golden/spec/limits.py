@@ -74,15 +74,17 @@ def machine_needs(config: ModelConfig, plan: Plan, machine: MachineConfig) -> li
     on the program and are known after compiling only.)"""
     c, m = config, machine
     windows = [window_slices(operand_rows(width)) * SLICE for head in c.task_heads for width in (c.dim, head.channels)]
+    keys = max(c.keys(i) for i in range(c.depth))
+    seen = f"{c.tokens} tokens" if keys == c.tokens else f"windows of {keys} tokens"
     inputs = max(c.patch_dim, c.dim, *(c.ffn_hidden(i) for i in range(c.depth)), *windows)
     needs = [
-        Need("tokens", c.tokens, m.max_keys),
+        Need("tokens" if keys == c.tokens else "tokens of a window", keys, m.max_keys),
         Need(f"residual rows of 32 channels ({c.tokens} tokens x {residual_rows(c.dim)})",
              c.tokens * residual_rows(c.dim) + (residual_rows(c.classes) if c.classes and not c.pooled else 0),
              m.residual_rows),
-        Need(f"K tiles of 32 keys x 16 channels ({c.tokens} tokens, dim {c.dim})", tiles(c.tokens) * slices(c.dim),
+        Need(f"K tiles of 32 keys x 16 channels ({seen}, dim {c.dim})", tiles(keys) * slices(c.dim),
              m.kv_tiles),
-        Need(f"V tiles of 32 channels x 16 keys ({c.tokens} tokens, dim {c.dim})", tiles(c.dim) * slices(c.tokens),
+        Need(f"V tiles of 32 channels x 16 keys ({seen}, dim {c.dim})", tiles(c.dim) * slices(keys),
              m.kv_tiles),
         Need("inputs of a linear (the weights of 32 outputs must fit the ring)", inputs,
              m.ring_slices * SLICE),

@@ -8,23 +8,23 @@ import math
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
-from golden.spec.activations import ACTIVATIONS
 from golden.spec.heads import HeadConfig, HeadError
+from golden.spec.model_checks import (
+    BLOCK,
+    FITS,
+    INTERPOLATIONS,
+    MOST_EXTRA_TOKENS,
+    POOLS,
+    ConfigError,
+    check,
+    require,
+)
 
-BLOCK = 32
-"""Channels that share one operand exponent; every on-chip width is a multiple of it."""
-MOST_EXTRA_TOKENS = 64
-"""Most tokens before the patches: class, distillation, registers, learnt prompts."""
-POOLS = ("class", "mean", "class_mean")
-"""What a classifier reads: class tokens; the mean of the patches; the class token, then that mean."""
-FITS = ("middle", "shortest", "squash")
-"""How a picture becomes one of the model's size: its largest middle part is resized; it is resized until it just covers
-a size, or to that size whatever its proportions, 1 / ``crop_share`` of the model's, and the middle is cut out."""
-INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "nearest", "box", "hamming")
-"""Kinds of resizing of pictures, as Pillow has them."""
+__all__ = ["BLOCK", "FITS", "INTERPOLATIONS", "MODELS", "MOST_EXTRA_TOKENS", "PATCH_AXES", "POOLS", "ConfigError",
+           "GateKind", "ModelConfig", "require"]
+
 PATCH_AXES = (0, 2, 4, 1, 3)
 """Axes of an image [patch row, row, patch column, column, channel] in the order of the patch embedding's inputs:
 patches row by row; channel, row, column within a patch."""
@@ -39,16 +39,6 @@ class GateKind(enum.Enum):
 
     SOFTMAX_THEN_TOPK = "softmax_then_topk"
     TOPK_THEN_SOFTMAX = "topk_then_softmax"
-
-
-class ConfigError(ValueError):
-    """A configuration that no machine could run; the message states the expected and the actual value."""
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise :class:`ConfigError` with a full sentence unless ``condition`` holds."""
-    if not condition:
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +59,9 @@ class ModelConfig:
     ``keep`` prunes tokens: pairs of a block and how many patches its attention leaves. Those stay to which the class
     token, token 0, pays most: a patch's score is the mean over the heads of the softmax of its attention; of equal ones
     the first. The extra tokens always stay, and the order. The block's keys and values are those of all tokens before.
+    In the blocks ``window_layers`` a token sees the others of its window of ``window`` x ``window`` patches only.
+    ``prompts`` of the extra tokens, the last ones, are learnt: their values before the blocks ``prompt_layers`` replace
+    what the block before left there; those before block 0 are rows of the positions, as of any extra token.
     """
 
     name: str = "m3vit"
@@ -102,82 +95,26 @@ class ModelConfig:
     interpolation: str = "bilinear"
     pixel_scale: float = 256.0
     """A pixel code 0..255 means code / pixel_scale before mean and std (Edge-MoE: 256; most others: 255)."""
+    window: int = 0
+    window_layers: tuple[int, ...] = ()
+    prompts: int = 0
+    prompt_layers: tuple[int, ...] = ()
 
     def __post_init__(self):
-        for field in ("image_height", "image_width", "patch", "channels", "dim", "depth", "heads", "mlp_hidden"):
-            value = getattr(self, field)
-            require(isinstance(value, int) and not isinstance(value, bool) and value > 0,
-                    f"{field} must be a positive integer, not {value!r}.")
-        require(self.image_height % self.patch == 0 and self.image_width % self.patch == 0,
-                f"The image ({self.image_height} x {self.image_width}) must be a whole number of "
-                f"{self.patch} x {self.patch} patches.")
-        require(self.dim % self.heads == 0, f"dim {self.dim} must be a multiple of heads {self.heads}.")
-        require(self.dim % BLOCK == 0, f"dim must be a multiple of {BLOCK}, not {self.dim}.")
-        require(self.head_dim % BLOCK == 0, f"dim / heads must be a multiple of {BLOCK}, not {self.head_dim}.")
-        require(self.mlp_hidden % BLOCK == 0, f"mlp_hidden must be a multiple of {BLOCK}, not {self.mlp_hidden}.")
-        require(self.activation in ACTIVATIONS,
-                f"activation must be one of {list(ACTIVATIONS)}, not {self.activation!r}.")
-        require(type(self.extra_tokens) is int and 0 <= self.extra_tokens <= MOST_EXTRA_TOKENS,
-                f"extra_tokens must lie in 0..{MOST_EXTRA_TOKENS}, not {self.extra_tokens!r}.")
-        require(len(set(self.moe_layers)) == len(self.moe_layers)
-                and all(0 <= layer < self.depth for layer in self.moe_layers),
-                f"moe_layers must be distinct indices below depth {self.depth}, not {self.moe_layers}.")
-        require(isinstance(self.tasks, tuple) and all(isinstance(task, str) and task for task in self.tasks),
-                f"tasks must be a tuple of names, not {self.tasks!r}.")
-        require(len(self.tasks) > 0 and len(set(self.tasks)) == len(self.tasks),
-                f"tasks must be distinct names, at least one, not {self.tasks}.")
-        if self.moe_layers:
-            require(1 <= self.experts <= 64, f"experts must lie in 1..64, not {self.experts}.")
-            require(1 <= self.top_k <= min(8, self.experts),
-                    f"top_k must lie in 1..{min(8, self.experts)}, not {self.top_k}.")
-            require(self.expert_hidden > 0 and self.expert_hidden % BLOCK == 0,
-                    f"expert_hidden must be a positive multiple of {BLOCK}, not {self.expert_hidden}.")
-        require(self.classes >= 0, f"classes must not be negative, not {self.classes}.")
-        self._check_classifier()
-        self._check_heads()
-        require(self.fit in FITS, f"fit must be one of {list(FITS)}, not {self.fit!r}.")
-        require(0 < self.crop_share <= 1, f"crop_share must lie above 0 and be at most 1, not {self.crop_share}.")
-        require(self.interpolation in INTERPOLATIONS,
-                f"interpolation must be one of {list(INTERPOLATIONS)}, not {self.interpolation!r}.")
-        self._check_keep()
-        require(0 <= self.eps < 1, f"eps must lie in [0, 1), not {self.eps}.")
-        for field in ("pixel_mean", "pixel_std"):
-            require(len(getattr(self, field)) == self.channels,
-                    f"{field} needs one value for each of {self.channels} channels, not {getattr(self, field)}.")
-        require(all(s > 0 for s in self.pixel_std), f"pixel_std must be positive, not {self.pixel_std}.")
-        require(0 < self.pixel_scale < float("inf"), f"pixel_scale must be positive, not {self.pixel_scale}.")
+        check(self)
 
-    def _check_classifier(self) -> None:
-        require(self.pool in POOLS, f"pool must be one of {list(POOLS)}, not {self.pool!r}.")
-        require(type(self.fc_norm) is bool, f"fc_norm must be true or false, not {self.fc_norm!r}.")
-        require(self.classes > 0 or self.pool == "class" and not self.fc_norm,
-                "pool and fc_norm describe a classifier; the model has no classes.")
-        require(self.classes == 0 or self.final_norm != self.fc_norm,
-                "A classifier head needs one norm: final_norm, or fc_norm after pooling.")
-        require(not self.fc_norm or self.pool == "mean", "fc_norm follows the mean of the patches (pool='mean').")
-        require(self.classes == 0 or self.pool == "mean" or self.extra_tokens > 0,
-                "A classifier head needs a class token to read.")
+    def keys(self, layer: int) -> int:
+        """Tokens that a token sees in ``layer``: those of its window, or all."""
+        return self.window ** 2 if layer in self.window_layers else self.tokens
 
-    def _check_heads(self) -> None:
-        names = [head.task for head in self.task_heads]
-        require(len(set(names)) == len(names), f"Each task has one head at most; the heads are {names}.")
-        strangers = [name for name in names if name not in self.tasks]
-        require(len(self.tasks) == 1 or not strangers,
-                f"There are heads for {strangers}, but the model's tasks are {list(self.tasks)}.")
-
-    def _check_keep(self) -> None:
-        layers, counts = [layer for layer, _ in self.keep], [self.patches, *(count for _, count in self.keep)]
-        require(all(type(number) is int for number in (*layers, *counts)) and layers == sorted(set(layers))
-                and all(0 <= layer < self.depth for layer in layers),
-                f"keep must name blocks below depth {self.depth} in ascending order, not {self.keep}.")
-        require(all(before >= after >= self.heads for before, after in pairwise(counts)),
-                f"Every block can keep at most the patches that it finds, {self.patches} at first, and no fewer than "
-                f"the {self.heads} heads; keep is {self.keep}.")
-        require(not self.keep or self.extra_tokens > 0, "Tokens are kept for what the class token pays to them; this "
-                "model has none. Compile it without keep.")
-        require(not self.keep or not self.task_heads, f"A head makes a map of all patches; a model that keeps some of "
-                f"them cannot have any, and this one has {[head.task for head in self.task_heads]}. Compile it without "
-                f"keep, or use its features and their places.")
+    def patch_order(self) -> list[int]:
+        """Patches, numbered row by row over the image, in the order in which the machine holds them: with windows one
+        window after the other, row by row, as the patches of each."""
+        (rows, columns), side = self.grid, self.window
+        if not side:
+            return list(range(rows * columns))
+        return [(top + y) * columns + left + x for top in range(0, rows, side) for left in range(0, columns, side)
+                for y in range(side) for x in range(side)]
 
     def heads_of(self, task: str) -> tuple[HeadConfig, ...]:
         """The heads that follow a backbone pass for ``task``."""
@@ -254,8 +191,9 @@ class ModelConfig:
         d, total = self.dim, self.patches * self.patch_dim * self.dim
         total += len(self.class_heads) * self.head_inputs * self.classes
         for layer in range(self.depth):
-            keys, n = self.tokens_after(layer - 1), self.tokens_after(layer)
-            total += 2 * (n + keys) * d * d + 2 * n * keys * d
+            before, n = self.tokens_after(layer - 1), self.tokens_after(layer)
+            keys = self.window ** 2 if layer in self.window_layers else before
+            total += 2 * (n + before) * d * d + 2 * n * keys * d
             total += (n * d * self.experts + self.top_k * 2 * n * d * self.expert_hidden if self.is_moe(layer)
                       else 2 * n * d * self.mlp_hidden)
         return total
@@ -263,11 +201,12 @@ class ModelConfig:
     def to_json(self) -> dict:
         """A JSON-ready dictionary; :meth:`from_json` is its inverse."""
         data = asdict(self)
-        data["gate"] = self.gate.value
-        data["task_heads"] = [asdict(head) for head in self.task_heads]
-        data["keep"] = [list(pair) for pair in self.keep]
         for key in [key for key, usual in _LATER.items() if data[key] == usual]:
             del data[key]
+        data["gate"] = self.gate.value
+        data["task_heads"] = [asdict(head) for head in self.task_heads]
+        if self.keep:
+            data["keep"] = [list(pair) for pair in self.keep]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
 
     @classmethod
@@ -304,7 +243,8 @@ class ModelConfig:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-_LATER = {"pool": "class", "fc_norm": False, "fit": "middle", "crop_share": 1.0, "interpolation": "bilinear", "keep": []}
+_LATER = {"pool": "class", "fc_norm": False, "fit": "middle", "crop_share": 1.0, "interpolation": "bilinear",
+          "keep": (), "window": 0, "window_layers": (), "prompts": 0, "prompt_layers": ()}
 """Fields that descriptions leave out where they have these values, as all did before there were such fields."""
 
 M3VIT_TINY = ModelConfig(name="m3vit-tiny")

@@ -187,7 +187,8 @@ def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
     units; ``multiplier``/``shift`` bring a logit to log2 units with 8 fraction bits. ``score_multiplier`` holds one
     multiplier per head. Normalized values have 11 - ``normalized_shift`` fraction bits, inputs of an activation
     9 - ``act_shift``.
-    ``pos_embed`` is in residual steps (2**-residual_frac of the plan); ``head.multiplier``/``head.shift`` bring a
+    ``pos_embed`` and ``prompts`` are in residual steps (2**-residual_frac of the plan);
+    ``head.multiplier``/``head.shift`` bring a
     logit to steps of 2**-logit_frac. ``features_norm`` is the final norm as the host computes it for features (``norm``
     is what a classifier on the machine reads), ``fc_norm`` the norm of pooled features; with one of
     :attr:`ModelConfig.pooled` the host's ``head`` reads these results, 16 bit.
@@ -200,6 +201,8 @@ def quantized_schema(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
     for i in range(c.depth):
         b = f"blocks.{i}."
         tensors |= _norm(f"{b}norm1", c.dim) | _norm(f"{b}norm2", c.dim)
+        if i in c.prompt_layers:
+            tensors[f"{b}prompts"] = ("int16", (c.prompts, c.dim))
         for part in "qkv":
             tensors |= _linear(f"{b}attn.{part}", c.dim, c.dim)
         tensors |= {f"{b}attn.score_multiplier": ("uint16", (c.heads,)), f"{b}attn.score_shift": ("int32", ()),

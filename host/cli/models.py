@@ -45,6 +45,10 @@ def import_(path: Source, output: Output,
             interpolation: Annotated[str | None, typer.Option(help="How a picture is resized: "
                                                               f"{', '.join(INTERPOLATIONS)}.")] = None,
             pool: Annotated[str | None, typer.Option(help=f"What a classifier reads: {', '.join(POOLS)}.")] = None,
+            window: Annotated[int | None, typer.Option(help="Side, in patches, of the windows that some blocks look at "
+                                                       "(ViTDet).")] = None,
+            window_blocks: Annotated[str | None, typer.Option(help="Which blocks, comma-separated; by default all but "
+                                                              "the last of each quarter.")] = None,
             head_kinds: Annotated[str | None, typer.Option(help="What heads of unusual names are: task=kind, "
                                                            "comma-separated.")] = None,
             backbone_only: Annotated[bool, typer.Option("--backbone-only", help="Leave the task heads out.")] = False,
@@ -65,7 +69,7 @@ def import_(path: Source, output: Output,
                               activation=activation, tasks=None if tasks is None else tuple(tasks.split(",")),
                               image=_size(image), source_image=_size(source_image), backbone_only=backbone_only or None,
                               head_kinds=None if head_kinds is None else tuple(head_kinds.split(",")),
-                              note=tell)
+                              window=window, window_blocks=_blocks(window_blocks), note=tell)
     require_fit(model.config, "fast", machine)
     save_float(model, output)
     show(json_, f"{path} -> {output}", describe(model.config) | {
@@ -127,10 +131,12 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102",
                                                     "their weights.")] = "1",
              keep: Annotated[str, typer.Option(help="Blocks that keep only the patches to which the class token pays "
                                                "most, and how many: 3:0.7,6:0.7,9:0.7 or 3:137.")] = "",
+             pictures: Annotated[str, typer.Option(help="How many pictures at a time, like 4: programs TASK#4 next to "
+                                                   "TASK, which read each weight once for all of them.")] = "1",
              json_: Json = False):
     """Lower a quantized model to a program image for one machine."""
     from golden.files.machine_file import machine_of
-    from golden.spec.program.names import parse_width
+    from golden.spec.program.names import parse_pictures, parse_width
     from host.program import is_program, program_of
 
     if is_program(path):
@@ -139,7 +145,7 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102",
     if output.suffix in MODELS:
         raise UsageError(f"A program image is no model: name it like {output.stem}.emoe, not {output.name!r}.")
     widths = {parse_width(text.strip()) for text in ffn_width.split(",")}
-    image = program_of(path, machine_of(machine), widths, keep)
+    image = program_of(path, machine_of(machine), widths, parse_pictures(pictures.strip()), keep)
     data = image.to_bytes()
     write_whole(output, lambda part: part.write_bytes(data))
     show(json_, f"{path} -> {output}", describe(image.model) | {
@@ -179,6 +185,15 @@ def _numbers(text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"Numbers are comma-separated, like 0.485,0.456,0.406, not {text!r}.") from None
+
+
+def _blocks(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(sorted(int(part) for part in text.split(",")))
+    except ValueError:
+        raise UsageError(f"Blocks are whole numbers, comma-separated, like 0,1,3, not {text!r}.") from None
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

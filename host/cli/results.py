@@ -8,7 +8,7 @@ import numpy as np
 
 from golden.files.array_file import write_npy, write_npz
 from golden.spec.program.image import Image
-from golden.spec.program.names import width_of
+from golden.spec.program.names import pictures_of, width_of
 from golden.spec.program.outputs import FEATURES
 from host.cli.output import DRAWINGS, UsageError, check_output
 from host.driver.device import Device, clock_text
@@ -70,13 +70,15 @@ def check_dump(folder: Path | None) -> None:
         raise UsageError(f"There is no folder {folder.parent} for {folder.name}.")
 
 
-def widths(path: Path, task: str | None) -> tuple[float, ...]:
-    """FFN widths of the programs to make of the quantized model at ``path`` so that ``task`` can run."""
+def programs(path: Path, task: str | None) -> tuple[tuple[float, ...], int]:
+    """FFN widths, and pictures at a time, of the programs to make of the quantized model at ``path`` so that ``task``
+    can run."""
     from host.program import config_of, is_program, is_quantized
 
-    if task is None or "@" not in task or is_program(path) or not is_quantized(path):
-        return (1.0,)
-    return (width_of(task, config_of(path)),)
+    if task is None or not set("@#") & set(task) or is_program(path) or not is_quantized(path):
+        return (1.0,), 1
+    config = config_of(path)
+    return (width_of(task, config),), pictures_of(task, config)
 
 
 def usual_program(image: Image) -> str:
@@ -109,6 +111,8 @@ def facts(frames: list[Frame], image: Image, board: Device, program: str) -> dic
         shown["pictures"] = len(frames)
     if result.kept:
         shown["patches_kept"] = len(result["kept"])
+    if result.pictures > 1:
+        shown["cycles_for"] = f"{result.pictures} pictures together"
     if result.maps:
         shown["maps"] = ", ".join(f"{name} {' x '.join(map(str, result[name].shape))}" for name in result.maps)
     if result.logits is not None:

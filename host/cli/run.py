@@ -19,8 +19,9 @@ def run(path: Source,
                                                      "their names.")],
         device: Which = "golden", machine: Machine = None, uio: Uio = None, buffer: Buffer = None, clock: Clock = None,
         task: Annotated[str | None, typer.Option(help="Which program to run, TASK@0.5 with half of the neurons of "
-                                                      "every FFN; by default all tasks together where the model has "
-                                                      "task heads, else the first.")] = None,
+                                                      "every FFN, TASK#4 on four pictures at a time; by default "
+                                                      "all tasks together where the model has task heads, else the "
+                                                      "first.")] = None,
         output: Annotated[Path | None, typer.Option("--output", "-o", help="Write features (.npy: tokens x dim, or "
                                                     "tasks x tokens x dim where several ran), all results (.npz), or "
                                                     "an animation of a folder (.gif, .mp4).")] = None,
@@ -38,6 +39,7 @@ def run(path: Source,
     from host.cli import results
     from host.driver import Session
     from host.driver.arguments import program_named
+    from host.driver.jobs import jobs
     from host.images import fitted, read_picture
     from host.program import program_of
     from host.progress import cycles, steps
@@ -45,8 +47,9 @@ def run(path: Source,
     pictures = results.files(picture)
     results.check(output, save_picture, picture, path)
     results.check_dump(dump)
-    image = program_of(path, None if machine is None else machine_of(machine), results.widths(path, task))
+    image = program_of(path, None if machine is None else machine_of(machine), *results.programs(path, task))
     name = task or results.usual_program(image)
+    todo = jobs(image, len(pictures), name) if scales is None else []
     program_named(image, name)
     results.check_normed(normed, image, output)
     if scales is not None:
@@ -68,10 +71,10 @@ def run(path: Source,
                 found.append(results.Frame(first, session.frame(first, name, progress=report)))
         else:
             with steps(title) as report:
-                for number, file in enumerate(pictures, 1):
-                    pixels = fitted(read_picture(file), image.model) if number > 1 else first
-                    found.append(results.Frame(pixels, session.frame(pixels, name)))
-                    report(number, len(pictures), file.name)
+                for job in todo:
+                    shown = [fitted(read_picture(pictures[place]), image.model) for place in job.places]
+                    found += map(results.Frame, shown, session.run(shown, job.program))
+                    report(len(found), len(pictures), pictures[job.places[-1]].name)
     finally:
         board.close()
     facts = results.facts(found, image, board, name)

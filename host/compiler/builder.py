@@ -18,20 +18,21 @@ from host.ir.nodes import Access, Memory, Node, Region, Row
 
 
 class Builder:
-    """One program under construction: its ``nodes``, and ``x``, the residual stream of all ``tasks``.
+    """One program under construction: its ``nodes``, and ``x``, the residual stream of all ``tasks``, for each task
+    that of all ``pictures``.
 
     ``stream`` collects payloads, each once; it may be shared with other programs of the model, and with those of other
     FFN widths: ``nest``, by default the model alone.
     """
 
     def __init__(self, model: QuantizedModel, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...],
-                 nest: Nest | None = None):
-        self.model, self.nest = model, nest or Nest((model,))
+                 nest: Nest | None = None, pictures: int = 1):
+        self.model, self.nest, self.pictures = model, nest or Nest((model,)), pictures
         self.config, self.plan, self.tensors = model.config, model.plan, model.tensors
         self.machine, self.stream, self.tasks = machine, stream, tasks
         self.nodes: list[Node] = []
         c = self.config
-        self.x = Region("residual stream", Memory.RESIDUAL, c.tokens * len(tasks), residual_rows(c.dim))
+        self.x = Region("residual stream", Memory.RESIDUAL, c.tokens * pictures * len(tasks), residual_rows(c.dim))
 
     def t(self, name: str) -> np.ndarray:
         """A tensor of the quantized model."""
@@ -80,11 +81,19 @@ class Builder:
         return Node(Opcode.LINEAR, name, fields, tuple(reads), tuple(writes), payload,
                     macs=tokens * inputs * outputs, tokens=tokens)
 
-    def load(self, name: str, base: Base, region: Region, first: int, count: int) -> None:
-        """A LOAD of groups [first, first + count) of a region that lies in DRAM as it does on chip."""
+    def load(self, name: str, base: Base, region: Region, first: int, count: int, source: int | None = None) -> None:
+        """A LOAD of groups [first, first + count) of a region that lies in DRAM as it does on chip; ``source``: which
+        of the groups there comes first, by default the same."""
+        source = first if source is None else source
         self.add(Opcode.LOAD, name, writes=(Access(region, first, count),), fields={
-            "region": int(base), "offset": first * region.stride, "memory": int(region.memory is Memory.RESIDUAL),
+            "region": int(base), "offset": source * region.stride, "memory": int(region.memory is Memory.RESIDUAL),
             "row": Row(region, first), "rows": count * region.stride})
+
+    def copy(self, name: str, source: int, target: int, tokens: int) -> None:
+        """A COPY of ``tokens`` of the residual stream to others."""
+        self.add(Opcode.COPY, name, reads=(Access(self.x, source, tokens),), writes=(Access(self.x, target, tokens),),
+                 fields={"src_row": Row(self.x, source), "dst_row": Row(self.x, target),
+                         "rows": tokens * self.x.stride})
 
     def norm(self, name: str, wide: bool, tokens: int, first: int = 0, normalized: Region | None = None) -> Region:
         """A NORM of ``tokens`` rows of the residual stream from ``first``; its result, a new region."""

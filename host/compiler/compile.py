@@ -3,6 +3,7 @@
 
 import itertools
 from collections.abc import Iterable
+from contextlib import suppress
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from golden.spec.machine import ABI_VERSION, LINE, MachineConfig
 from golden.spec.model import require
 from golden.spec.program.host_part import layout
 from golden.spec.program.image import Image, Symbol
-from golden.spec.program.names import program_name
+from golden.spec.program.names import MOST_PICTURES, program_name
 from golden.spec.program.outputs import OutputBuffer
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows
 from host.compiler.allocate import allocate
@@ -35,35 +36,46 @@ _PRICES = (INSTRUCTION_PRICE, 100 * INSTRUCTION_PRICE)
 
 
 def compile_model(model, machine: MachineConfig, joint: bool = True, passes: tuple[Pass, ...] = PASSES,
-                  widths: Iterable[float] = (1.0,)) -> Image:
+                  widths: Iterable[float] = (1.0,), pictures: int = 1) -> Image:
     """The image of ``model`` (``config``, ``plan``, ``tensors`` of ``golden.spec.quantized``) for ``machine``.
 
     One program a task and, with ``joint`` and several tasks, one called ``"a+b"`` that runs all tasks on one image if
     the machine can hold it; these for each of ``widths``, the fractions of the neurons of every FFN that they use
-    (:mod:`golden.model.nested`), from the widest on. ``passes`` of :data:`host.compiler.passes.PASSES` change cycles
-    and DRAM bytes, no result.
+    (:mod:`golden.model.nested`), from the widest on; and, with several ``pictures``, all of them once more for so many
+    at a time, on which each weight is read once. :mod:`golden.spec.program.names` says what they are called.
+    ``passes`` of :data:`host.compiler.passes.PASSES` change cycles and DRAM bytes, no result.
     Same input, same bytes. Raises :class:`NotFitting` when not even one task fits, and
     :class:`host.compiler.verify.CompilerError` for a program that the compiler itself finds wrong.
     """
     config, stream = model.config, Stream()
+    require(1 <= pictures <= MOST_PICTURES, f"A program computes 1 to {MOST_PICTURES} pictures, not {pictures}.")
     by_width = {width: narrow(model, width) for width in sorted(set(widths), reverse=True)} or {1.0: model}
     nest = Nest(tuple(by_width.values()))
     groups = [(task,) for task in config.tasks]
     programs, symbols, outputs = {}, {}, {}
     together = [config.tasks] if joint and config.moe_layers and len(config.tasks) > 1 and not config.keep else []
-    for (width, part), group in itertools.product(by_width.items(), groups + together):
+    for count, (width, part), group in itertools.product(sorted({1, pictures}), by_width.items(), groups + together):
         try:
-            nodes, output = plan_with_output(part, machine, stream, group, passes, nest)
-        except NotFitting:
+            nodes, output = plan_with_output(part, machine, stream, group, passes, nest, count)
+        except NotFitting as refusal:
             if len(group) == 1:
-                raise
+                raise refusal if count == 1 else _fewer(refusal, part, machine, group, count) from None
             continue
-        name = program_name(group, width)
+        name = program_name(group, width, count)
         require(name not in programs, f"There would be two programs called {name!r}.")
         programs[name], outputs[name] = isa.assemble(encode(nodes, machine, stream)), output
         symbols[name] = tuple(_symbol(node, machine) for node in flat(nodes))
     return Image(machine, config, model.plan, programs, stream.planes(machine), tables(model), symbols,
                  input_layout(config), outputs, host_part(model))
+
+
+def _fewer(refusal: NotFitting, model, machine: MachineConfig, group: tuple[str, ...], count: int) -> NotFitting:
+    """``refusal`` of ``count`` pictures, and how many at a time the machine holds."""
+    for fewer in range(count - 1, 1, -1):
+        with suppress(NotFitting):
+            plan_with_output(model, machine, Stream(), group, pictures=fewer)
+            return NotFitting(f"{refusal} It holds {fewer} pictures at a time.")
+    return NotFitting(f"{refusal} It holds one picture at a time.")
 
 
 def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...],
@@ -73,19 +85,30 @@ def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str
 
 
 def plan_with_output(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...],
-                     passes: tuple[Pass, ...] = PASSES, nest: Nest | None = None) -> tuple[list[Node], OutputBuffer]:
+                     passes: tuple[Pass, ...] = PASSES, nest: Nest | None = None,
+                     pictures: int = 1) -> tuple[list[Node], OutputBuffer]:
     """Nodes of one program with addresses and waits, and its output buffer: FFNs in as few token ranges as fit, task
     heads in the strips that cost least, or else in few ones, with all passes that fit."""
-    what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "")
+    what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "") + (
+        f" on {pictures} pictures at a time" if pictures > 1 else "")
     config, refusal, no_room = model.config, None, None
+    tokens = config.tokens * len(tasks) * pictures
+    if tokens > (most := isa.bounds(Opcode.LINEAR, "tokens")[1]):
+        raise NotFitting(f"{what} has {tokens} tokens; an instruction takes at most {most}.")
+    stream_rows = tokens * residual_rows(config.dim)
+    if tokens > config.tokens and stream_rows > machine.residual_rows:  # whatever the order of its instructions
+        raise NotFitting(f"{what} needs {stream_rows * LINE} bytes of residual memory for {tokens} tokens; the machine "
+                         f"{machine.name!r} has {machine.residual_rows * LINE}: "
+                         f"{(stream_rows - machine.residual_rows) * LINE} too few. Take a larger machine or a smaller "
+                         f"image.")
     widest = max(hidden_rows(config, layer, i) for i, layer in enumerate(model.plan.layers))
     prices = _PRICES if config.task_heads else _PRICES[:1]
-    for rounds, chosen, price in itertools.product(_ROUNDS, _attempts(passes), prices):
-        if no_room == (rounds, chosen):
+    for rounds, (chosen, eager), price in itertools.product(_ROUNDS, _attempts(passes), prices):
+        if no_room == (rounds, chosen, eager):
             continue
-        room = ceil_div(widest * config.tokens * len(tasks), rounds)
+        room = ceil_div(widest * tokens, rounds)
         cuts = patch_ranges(config, machine) if software_pipelining in chosen else 1
-        lowering = Lowering(model, machine, stream, tasks, room, cuts, price, nest)
+        lowering = Lowering(model, machine, stream, tasks, room, cuts, price, nest, pictures, eager)
         nodes = lowered = lowering.program()
         for rewrite in chosen:
             nodes = rewrite(nodes, machine)
@@ -96,7 +119,7 @@ def plan_with_output(model, machine: MachineConfig, stream: Stream, tasks: tuple
         try:
             allocate(nodes, machine, what)
         except NotFitting as error:
-            refusal, no_room = error, (rounds, chosen)  # of the smallest attempt, if none fits
+            refusal, no_room = error, (rounds, chosen, eager)  # of the smallest attempt, if none fits
             continue
         set_waits(nodes)
         _verify(nodes, lowered, chosen, machine, stream)
@@ -105,10 +128,12 @@ def plan_with_output(model, machine: MachineConfig, stream: Stream, tasks: tuple
     raise refusal
 
 
-def _attempts(passes: tuple[Pass, ...]) -> list[tuple[Pass, ...]]:
-    """Which passes to try: all, then without the first cutting one, and so on."""
-    found = [tuple(p for p in passes if p not in CUTTING[:left_out]) for left_out in range(len(CUTTING) + 1)]
-    return list(dict.fromkeys(found))
+def _attempts(passes: tuple[Pass, ...]) -> list[tuple[tuple[Pass, ...], bool]]:
+    """Which passes to try, and whether to normalize ranges of tokens early: all, then without the first cutting pass,
+    and so on."""
+    found = [(tuple(p for p in passes if p not in CUTTING[:left_out]), eager)
+             for left_out in range(len(CUTTING) + 1) for eager in (True, False)]
+    return list(dict.fromkeys((chosen, eager and software_pipelining in chosen) for chosen, eager in found))
 
 
 def _verify(nodes: list[Node], lowered: list[Node], passes: tuple[Pass, ...], machine: MachineConfig,
@@ -163,10 +188,14 @@ def _symbol(node: Node, machine: MachineConfig) -> Symbol:
 
 
 def tables(model) -> bytes:
-    """Residual rows of the positional embedding, in the order of the tokens."""
+    """Residual rows of the positional embedding, in the order in which the machine holds tokens, and of the prompts of
+    each block that has some."""
     c = model.config
-    rows = np.zeros((c.tokens, residual_rows(c.dim) * LINE // 2), "<i2")
-    rows[:, :c.dim] = model.tensors["pos_embed"]
+    order = [*range(c.extra_tokens), *(c.extra_tokens + place for place in c.patch_order())]
+    values = np.concatenate([model.tensors["pos_embed"][order],
+                             *(model.tensors[f"blocks.{i}.prompts"] for i in c.prompt_layers)])
+    rows = np.zeros((len(values), residual_rows(c.dim) * LINE // 2), "<i2")
+    rows[:, :c.dim] = values
     return rows.tobytes()
 
 
@@ -180,4 +209,5 @@ def input_layout(config) -> dict:
     """Where a patch lies in the input buffer: see ``host.driver.layout``."""
     rows = operand_rows(config.patch_dim)
     return {"height": config.image_height, "width": config.image_width, "channels": config.channels,
-            "patch": config.patch, "row_bytes": LINE, "rows": rows, "bytes": config.patches * rows * LINE}
+            "patch": config.patch, "window": config.window, "row_bytes": LINE, "rows": rows,
+            "bytes": config.patches * rows * LINE}

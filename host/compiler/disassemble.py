@@ -5,9 +5,9 @@ import enum
 from collections.abc import Iterator
 
 from golden.spec import isa
+from golden.spec.instructions.words import Field
 from golden.spec.isa import INSTRUCTIONS, Opcode, Unit
 from golden.spec.program.image import Image
-from golden.spec.words import Field
 
 _HEX = {"fingerprint", "magic"}
 

@@ -9,39 +9,42 @@ from golden.spec.tiling import ceil_div, linear_lines, slices, tiles
 from host.compiler import weight_stream as lay
 from host.compiler.builder import Builder
 from host.compiler.nested import by_tile, check_body, rest_linear, rest_lines, rest_payload
-from host.ir.nodes import Access, Memory, Region
+from host.ir.nodes import Access, Memory, Node, Region, Row
 
 
-def add_gates(program: Builder, i: int, normalized: Region, first: int, count: int) -> Region:
-    """GATE and its LINEAR for every copy that has tokens in this range; all gates of the layer join the stream. Returns
-    the queues that they fill.
+def gates_of(program: Builder, i: int, normalized: Region, begin: int, first: int,
+             count: int) -> tuple[Region, list[Node]]:
+    """Queues, and GATE and its LINEAR for every task that has tokens in this range, which fill them; all gates of the
+    layer join the stream. Tokens count from ``begin``, the first that ``normalized`` holds.
     """
     c, b = program.config, f"blocks.{i}."
     queue = Region(f"{b}queues", Memory.QUEUE, count * c.top_k, 1)
     for task in c.tasks:
         program.payload(f"{b}gate.{task}", lambda g=f"{b}gate.{task}": lay.gate(
             program.machine, program.t(f"{g}.weight"), program.t(f"{g}.bias")))
-    append = 0
-    for copy, task in enumerate(program.tasks):
-        start = max(first, copy * c.tokens)
-        end = min(first + count, (copy + 1) * c.tokens)
+    nodes, tokens = [], c.tokens * program.pictures
+    for number, task in enumerate(program.tasks):
+        start = max(first, number * tokens)
+        end = min(first + count, (number + 1) * tokens)
         if start >= end:
             continue
         g = f"{b}gate.{task}"
-        program.add(Opcode.GATE, f"{g}.route", writes=(Access(queue),), tokens=end - start, fields={
-            "tokens": end - start, "first_token": start, "experts": c.experts, "top_k": c.top_k, "append": append,
+        nodes.append(Node(Opcode.GATE, f"{g}.route", writes=(Access(queue),), tokens=end - start, fields={
+            "tokens": end - start, "first_token": start - begin, "experts": c.experts, "top_k": c.top_k,
+            "append": int(bool(nodes)),
             "renormalise": int(c.gate is GateKind.TOPK_THEN_SOFTMAX), "multiplier": program.number(f"{g}.multiplier"),
-            "shift1": program.number(f"{g}.shift")})
+            "shift1": program.number(f"{g}.shift")}))
         columns = TN * ceil_div(c.experts, LOGITS)
-        program.nodes.append(program.linear(g, normalized, None, Dest.GATE, outputs=columns, inputs=c.dim,
-                                            tokens=end - start, src_first=start, payload=g))
-        program.nodes[-1].macs = (end - start) * c.dim * c.experts
-        append = 1
-    return queue
+        nodes.append(program.linear(g, normalized, None, Dest.GATE, outputs=columns, inputs=c.dim,
+                                            tokens=end - start, src_first=start - begin, payload=g))
+        nodes[-1].macs = (end - start) * c.dim * c.experts
+    return queue, nodes
 
 
-def add_experts(program: Builder, i: int, a: Region, hidden: Region, queues: Region, count: int) -> None:
-    """EXPERTS, whose body is the FFN of one expert, on ``count`` tokens of ``a``."""
+def experts_of(program: Builder, i: int, a: Region, hidden: Region, queues: Region, begin: int, first: int,
+               count: int) -> Node:
+    """EXPERTS, whose body is the FFN of one expert, on tokens [first, first + count) of the residual stream; ``a``
+    holds those from ``begin`` on."""
     c, name = program.config, f"blocks.{i}.mlp"
     width, stored = c.expert_hidden, program.nest.stored.expert_hidden
     pitch_fc1 = linear_lines(tiles(stored), slices(c.dim))
@@ -52,9 +55,10 @@ def add_experts(program: Builder, i: int, a: Region, hidden: Region, queues: Reg
     fc1.fields |= {"tokens": 0, "stream": 0, "src_index": Index.QUEUE_TOKEN, "dst_index": Index.QUEUE_SLOT}
     fc2.fields |= {"tokens": 0, "stream": pitch_fc1, "src_index": Index.QUEUE_SLOT, "dst_index": Index.QUEUE_TOKEN,
                    "gate_weight": 1, "shift2": program.number(f"{name}.fc2.shift2")}
-    queue = Access(queues)
-    fc1.reads, fc1.writes = (Access(a), queue), (Access(hidden),)
-    fc2.reads, fc2.writes = (Access(hidden), queue, Access(program.x)), (Access(program.x),)
+    queue, results = Access(queues), Access(program.x, first, count)
+    fc2.fields["dst_row"] = Row(program.x, begin)
+    fc1.reads, fc1.writes = (Access(a, first - begin, count), queue), (Access(hidden),)
+    fc2.reads, fc2.writes = (Access(hidden), queue, results), (results,)
     for node in (fc1, fc2):
         node.passes = min(c.experts, count * c.top_k)
         node.tokens = count * c.top_k / node.passes
@@ -65,7 +69,7 @@ def add_experts(program: Builder, i: int, a: Region, hidden: Region, queues: Reg
     if rest is not None:
         body.insert(0, rest_linear(name, fc1, fc2, None, stream=ffn + rest * rest_lines(c)))
     check_body(body, c)
-    program.add(Opcode.EXPERTS, name, reads=(queue,), payload=payload, body=tuple(body),
+    return Node(Opcode.EXPERTS, name, reads=(queue,), payload=payload, body=tuple(body),
                 fields={"experts": c.experts, "body": len(body), "pitch": pitch})
 
 

@@ -18,7 +18,7 @@ from golden.ops.keep import CLASS_PARAMETERS
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import SLICE
 from golden.spec.model import ConfigError, ModelConfig, require
-from golden.spec.program.outputs import expected, kept_name
+from golden.spec.program.outputs import kept_name
 from golden.spec.tiling import residual_rows, slices, tiles
 from host.compiler import weight_stream as lay
 from host.ir.nodes import Access, Memory, Region, Row
@@ -47,12 +47,12 @@ def pruned(config: ModelConfig, text: str) -> ModelConfig:
     return replace(config, keep=tuple(found))
 
 
-def prune(low: "Lowering", i: int) -> None:
-    """Attention of block ``i``, which keeps some tokens. Only programs of one task prune."""
+def prune(low: "Lowering", i: int, a: Region) -> Region:
+    """Attention of block ``i`` on normalized tokens ``a``, before the projection; it keeps some tokens. Only programs
+    of one task and one picture prune."""
     c, b, plan, keys, at = low.config, f"blocks.{i}.", low.plan.layers[i], low.left, f"blocks.{i}.attn"
     assert low.copies == 1, "The tokens of several copies would not follow each other."
     square = partial(low.linear, outputs=c.dim, inputs=c.dim)
-    a = low.norm(f"{b}norm1", plan.norm1, keys)
     first = low.operand(f"{at}.class", 1, c.dim)
     q_shift = low.number(f"{at}.q.shift")
     low.nodes.append(replace(square(f"{at}.q", a, first, Dest.OPERAND8, tokens=1, shift1=q_shift), name=f"{at}.class"))
@@ -62,15 +62,14 @@ def prune(low: "Lowering", i: int) -> None:
     paid = _scores(low, at, first, k, keys)
     _keep(low, i, paid, keys)
     low.nodes.append(square(f"{at}.v", a, v, Dest.VALUE, tokens=keys, shift1=low.number(f"{at}.v.shift")))
-    line = next(o.offset for o in expected(c, low.plan, low.tasks) if o.name == kept_name(i))
+    line = next(o.offset for o in low.outputs if o.name == kept_name(i))
     low.store(kept_name(i), paid, 0, tiles(low.left), line)  # waits for KEEP, while the array is busy
     kept = low.norm(f"{b}norm1", plan.norm1, low.left)
     low.nodes[-1].name = f"{b}norm1.kept"
     q, out = low.operand(f"{at}.q", low.left, c.dim), low.operand(f"{at}.out", low.left, c.dim, plan.attn)
     low.nodes.append(square(f"{at}.q", kept, q, Dest.OPERAND8, tokens=low.left, shift1=q_shift))
-    low.attention(i, q, k, v, out, 0, keys)
-    low.nodes.append(square(f"{at}.proj", out, low.x, Dest.RESIDUAL, tokens=low.left, accumulate=1,
-                            shift1=low.number(f"{at}.proj.shift")))
+    low.attention(i, q, k, v, out, 0, low.left, keys)
+    return out
 
 
 def _scores(low: "Lowering", at: str, first: Region, k: Region, keys: int) -> Region:

@@ -6,7 +6,7 @@ import numpy as np
 from golden.spec.machine import LINE, PAGE
 from golden.spec.model import PATCH_AXES
 from golden.spec.program.image import Image
-from golden.spec.program.outputs import Output
+from golden.spec.program.outputs import FEATURES, Output
 from golden.spec.tiling import ceil_div
 from host.driver.errors import InputError
 
@@ -19,9 +19,14 @@ def pages(size: int) -> int:
     return max(1, ceil_div(size, PAGE)) * PAGE
 
 
+def most_input(image: Image) -> int:
+    """Bytes of the input buffer of the program with the most pictures."""
+    return max(image.input_bytes(name) for name in image.programs)
+
+
 def memory_need(image: Image) -> tuple[int, int, int]:
     """Bytes of device memory that a program needs: programs, tables and input; output; weight planes."""
-    readable = (*map(len, image.programs.values()), len(image.tables), image.input["bytes"])
+    readable = (*map(len, image.programs.values()), len(image.tables), most_input(image))
     return (sum(map(pages, readable)), pages(max(image.output_bytes(task) for task in image.programs)),
             sum(pages(len(plane)) for plane in image.planes))
 
@@ -29,8 +34,8 @@ def memory_need(image: Image) -> tuple[int, int, int]:
 def prepare_input(image: np.ndarray, layout: dict) -> bytes:
     """uint8 ``[height, width, channels]`` -> the input buffer described by ``Image.input``.
 
-    Patch after patch, row by row over the image; a patch's bytes ordered channel, row, column, zero-filled to whole
-    64-byte rows. Raises :class:`InputError` for another shape or type.
+    Patch after patch, row by row over the image, or over one window after the other; a patch's bytes ordered
+    channel, row, column, zero-filled to whole 64-byte rows. Raises :class:`InputError` for another shape or type.
     """
     height, width, channels, p = (layout[key] for key in ("height", "width", "channels", "patch"))
     wanted = (height, width, channels)
@@ -40,6 +45,8 @@ def prepare_input(image: np.ndarray, layout: dict) -> bytes:
                          f"{came} came. Resize or convert it.")
     rows, columns = height // p, width // p
     patches = image.reshape(rows, p, columns, p, channels).transpose(PATCH_AXES).reshape(rows * columns, -1)
+    if side := layout["window"]:
+        patches = patches.reshape(rows // side, side, columns // side, side, -1).swapaxes(1, 2).reshape(patches.shape)
     buffer = np.zeros((rows * columns, layout["rows"] * layout["row_bytes"]), np.uint8)
     buffer[:, :patches.shape[1]] = patches
     return buffer.tobytes()
@@ -54,6 +61,10 @@ def read_output(data: bytes, output: Output) -> np.ndarray:
         raise InputError(f"The output {output.name!r} ends at byte {output.end * LINE}; the buffer has {len(data)}.")
     values = np.frombuffer(data, "<i2", output.lines * VALUES, output.offset * LINE)
     *outer, channels = output.shape
+    if output.kind == FEATURES and output.tiles:
+        side, columns = output.tiles
+        found = values.reshape(-1, columns // side, side, side, values.size // output.shape[0])
+        return found.swapaxes(1, 2).reshape(output.shape[0], -1)[:, :channels].astype(np.int16)
     if not output.tiles:
         return values.reshape(*outer, -1)[..., :channels].astype(np.int16)
     result, (height, width, _), (lines, columns, _) = np.zeros(output.shape, np.int16), output.shape, output.tiles

@@ -1,24 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Result of one frame: maps of task heads, residual streams, class scores and counters, by name."""
+"""Result of one picture: maps of task heads, residual streams, class scores and counters, by name."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from golden.spec.program.outputs import FEATURES, KEPT, LOGITS
+from golden.spec.heads import HEAD_KINDS
+from golden.spec.program.image import Image
+from golden.spec.program.outputs import FEATURES, KEPT, LOGITS, Output
 from host.driver.host_part import HostPart
-from host.driver.maps import TaskMap
+from host.driver.layout import read_output
+from host.driver.maps import TaskMap, patches_left
 
 NORMED = "normed_features"
 
 
 @dataclass(frozen=True)
 class Result(Mapping):
-    """Result of one frame. ``residuals``: task -> int16 (tokens, dim) in steps of 2**-frac; ``scores``: task -> int16
+    """Result of one picture. ``residuals``: task -> int16 (tokens, dim) in steps of 2**-frac; ``scores``: task -> int16
     (heads, classes) in steps of 2**-logit_frac, empty without a classifier; ``maps``: results of the task heads by
-    name; ``counters`` of the hardware (CYCLES is 0 on a device without timing); ``run_id`` of the device; ``host``
-    computes normed features.
+    name; ``counters`` of the hardware (CYCLES is 0 on a device without timing) and ``run_id`` of the device, those of
+    the job, which may have computed several ``pictures``; ``host`` computes normed features.
 
     ``kept``: task -> numbers of the patches that a program with token pruning left, int64, row by row over the
     picture: row ``extra_tokens + n`` of the features belongs to patch ``kept[n]``
@@ -38,6 +41,7 @@ class Result(Mapping):
     maps: dict[str, TaskMap] = field(default_factory=dict)
     kept: dict[str, np.ndarray] = field(default_factory=dict)
     host: HostPart | None = field(default=None, repr=False, compare=False)
+    pictures: int = 1
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name in self.maps:
@@ -91,8 +95,25 @@ class Result(Mapping):
 
     @property
     def cycles(self) -> int:
-        """Machine cycles from start to done."""
+        """Machine cycles from start to done, of all pictures of the job."""
         return self.counters["CYCLES"]
+
+
+def result_of(data: bytes, outputs: list[Output], image: Image, host: HostPart, counters: dict[str, int], run_id: int,
+              pictures: int) -> Result:
+    """The result of a picture, whose ``outputs`` lie in the output buffer ``data``."""
+    model, plan = image.model, image.plan
+    codes = {(o.kind, o.task, o.name): read_output(data, o) for o in outputs}
+    features, logits = ({task: array for (kind, task, _), array in codes.items() if kind == wanted}
+                        for wanted in (FEATURES, LOGITS))
+    maps = {o.name: TaskMap(o.name, o.kind, codes[o.kind, o.task, o.name], o.frac) for o in outputs
+            if o.kind in HEAD_KINDS}
+    if model.pooled:
+        logits = {task: host.scores(residual) for task, residual in features.items()}
+    numbers = {task: [codes[o.kind, o.task, o.name] for o in outputs if (o.kind, o.task) == (KEPT, task)]
+               for task in features}
+    kept = {task: patches_left(rounds, model.extra_tokens) for task, rounds in numbers.items() if rounds}
+    return Result(features, logits, plan.residual_frac, counters, run_id, plan.logit_frac, maps, kept, host, pictures)
 
 
 def same(one: Result, other: Result) -> bool:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scaling on scales: one program over a picture and its parts at larger sizes, features pooled and joined on the host.
 
+The parts of all scales share jobs where the image has a program for several pictures.
 The rule, and the reference that this equals: :mod:`golden.model.scales`.
 """
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from golden.spec.model import ModelConfig
 from host.driver.errors import InputError
+from host.driver.jobs import jobs
 from host.driver.session import Session
 
 LARGEST = 16
@@ -56,21 +58,24 @@ def run_scales(session: Session, pictures: Mapping[int, np.ndarray], task: str |
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape != wanted:
             came = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
             raise InputError(f"At scale {s} the program wants a uint8 picture of shape {wanted}; {came} came.")
-    jobs, done, cycles = sum(s * s for s in scales), 0, 0
+    places = {s: _parts(picture, s, model) for s, picture in pictures.items()}
+    parts = [part for found in places.values() for part in found]
+    todo, codes, cycles = jobs(session.image, len(parts), task), {}, 0
+    for done, job in enumerate(todo, 1):
+        results = session.run([parts[place] for place in job.places], job.program)
+        codes |= zip(job.places, (result.residuals for result in results), strict=True)
+        cycles += results[0].cycles
+        progress(done, len(todo))
     joined: dict[str, list[np.ndarray]] = {}
-    for s, picture in pictures.items():
-        codes: dict[str, list[np.ndarray]] = {}
-        for part in _parts(picture, s, model):
-            result = session.frame(part, task)
-            for name, residual in result.residuals.items():
-                codes.setdefault(name, []).append(residual)
-            done, cycles = done + 1, cycles + result.cycles
-            progress(done, jobs)
-        for name, parts in codes.items():
-            joined.setdefault(name, []).append(_pooled(np.stack(parts), s, model))
+    first = 0
+    for s, found in places.items():
+        for name in codes[0]:
+            stack = np.stack([codes[place][name] for place in range(first, first + len(found))])
+            joined.setdefault(name, []).append(_pooled(stack, s, model))
+        first += len(found)
     step = 2.0 ** -session.image.plan.residual_frac
     by_task = {name: (np.concatenate(parts, 1) * step).astype(np.float32) for name, parts in joined.items()}
-    return Scaled(by_task, scales, jobs, cycles)
+    return Scaled(by_task, scales, len(todo), cycles)
 
 
 def _parts(picture: np.ndarray, s: int, model: ModelConfig) -> list[np.ndarray]:

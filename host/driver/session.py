@@ -3,16 +3,15 @@
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
-from golden.spec.heads import HEAD_KINDS
 from golden.spec.machine import ABI_VERSION, MACHINES
 from golden.spec.program.image import Image
-from golden.spec.program.outputs import FEATURES, KEPT, LOGITS
 from golden.spec.regs import Ctrl, StatusBits
 from golden.spec.status import Status
 from host.driver.arguments import WORD, image_of, limit_of, program_named, require_device
@@ -28,11 +27,14 @@ from host.driver.errors import (
     error_of,
 )
 from host.driver.host_part import HostPart
-from host.driver.layout import memory_need, pages, prepare_input, read_output
-from host.driver.maps import TaskMap, patches_left
+from host.driver.jobs import input_of, jobs
+from host.driver.layout import memory_need, most_input, pages
 from host.driver.registers import ENDED, Registers, rest
-from host.driver.result import Result
+from host.driver.result import Result, result_of
 
+Progress = Callable[[int], None]
+Pictures = list[np.ndarray] | tuple[np.ndarray, ...]
+Tasks = str | Sequence[str | None] | None
 LASTING = ("GIER", "IER", "JOB_LIMIT", "BUS_LIMIT", "READ_LO", "WRITE_LO", "WEIGHT_LO")
 """Registers that a reset changes and no job does: they show whether the device was reset since it was loaded."""
 
@@ -76,26 +78,41 @@ class Session:
             self._load()
             self._turn.session = weakref.ref(self)
 
-    def run(self, picture: np.ndarray, task: str | None = None, *,
-            progress: Callable[[int], None] = silent) -> Result:
+    @overload
+    def run(self, picture: np.ndarray, task: str | None = None, *, progress: Progress = silent) -> Result: ...
+    @overload
+    def run(self, picture: Pictures, task: Tasks = None, *, progress: Progress = silent) -> list[Result]: ...
+
+    def run(self, picture, task=None, *, progress: Progress = silent):
         """Results of one picture (uint8, height x width x channels) by name: ``result["semseg"]`` and whatever task
         heads the program has, at the picture's size, ``result["features"]``, float32 (tokens, dim), before a final
-        norm, ``result["normed_features"]``, after it, and class scores, ``result["logits"]``. See :meth:`frame`.
+        norm, ``result["normed_features"]``, after it, and class scores, ``result["logits"]``. See :meth:`frame`. Of a
+        list or tuple of pictures a list of results in their order; ``task`` may then be a list too. They share jobs
+        where the image has programs for several pictures (:mod:`host.driver.jobs`).
 
         A program named ``"a+b"`` runs the tasks a and b on one picture.
         """
-        return self.frame(picture, task, progress=progress)
+        if not isinstance(picture, (list, tuple)):
+            return self.frame(picture, task, progress=progress)
+        todo = jobs(self.image, len(picture), task)
+        data = [input_of([picture[place] for place in job.places], self.image, job.program) for job in todo]
+        found: dict[int, Result] = {}
+        for job, bytes_ in zip(todo, data, strict=True):  # all of them are checked before the first runs
+            found |= zip(job.places, self._job(bytes_, job.program, progress), strict=True)
+        return [found[place] for place in range(len(picture))]
 
     def frame(self, picture: np.ndarray, task: str | None = None, *,
-              progress: Callable[[int], None] = silent) -> Result:
+              progress: Progress = silent) -> Result:
         """Run one picture through ``task`` (the first when None); ``progress`` hears cycle counts.
 
         Raises InputError before any register is touched, or the AccelError of the job's status: DeviceLost
         soon after a reset of the device. Ends within ``job_limit``, some ``bus_limit`` s for the bus to drain,
         and a margin. An exception such as Ctrl-C is raised again when the job is aborted and the bus is drained.
         """
-        program_named(self.image, task)
-        data = prepare_input(picture, self.image.input)
+        name = program_named(self.image, task)
+        return self._job(input_of([picture], self.image, name), name, progress)[0]
+
+    def _job(self, data: bytes, task: str, progress: Progress) -> list[Result]:
         with self._turn.lock:
             self._check_ready()
             before = self._run_id
@@ -103,7 +120,7 @@ class Session:
                 self._start(data, task)
                 self._waits = True
                 self.regs.wait(self.job_limit + rest(self.bus_limit), progress)
-                return self.finish()
+                return self.finish_all()
             except BaseException:
                 with suppress(AccelError):  # what went wrong first is what the caller must hear
                     self.regs.abort()
@@ -130,9 +147,8 @@ class Session:
 
     def start(self, data: bytes, task: str | None = None) -> None:
         """Write prepared input bytes and start the job, without waiting. For tools that watch the machine work."""
-        program_named(self.image, task)
-        if len(data) != self.image.input["bytes"]:
-            raise InputError(f"The input buffer has {self.image.input['bytes']} bytes; {len(data)} came.")
+        if len(data) != (size := self.image.input_bytes(program_named(self.image, task))):
+            raise InputError(f"The input buffer has {size} bytes; {len(data)} came.")
         self._check_ready()
         self._start(data, task)
 
@@ -147,8 +163,15 @@ class Session:
         self.regs["CTRL"] = Ctrl.START
 
     def finish(self) -> Result:
-        """How the job ended: its answer, or the AccelError that its status names. DeviceTimeout while it still runs,
-        DeviceLost when it is gone."""
+        """:meth:`finish_all` of a job with one picture."""
+        found = self.finish_all()
+        if len(found) > 1:
+            raise InputError(f"The job computed {len(found)} pictures: finish_all gives all results.")
+        return found[0]
+
+    def finish_all(self) -> list[Result]:
+        """How the job ended: the result of each picture, or the AccelError that its status names. DeviceTimeout while
+        it still runs, DeviceLost when it is gone."""
         regs = self.regs
         if not regs.ended:
             if regs.gone:
@@ -169,23 +192,9 @@ class Session:
             raise DeviceLost(f"Job {self._run_id} was started, but the device {self.device.name!r} answers for job "
                              f"{run_id}: its result is not this picture's. Load the program again.")
         self._output.sync_for_cpu()
-        return self._result(self._output.view.tobytes(), run_id)
-
-    def _result(self, data: bytes, run_id: int) -> Result:
-        plan, outputs = self.image.plan, self.image.results(self._running)
-        codes = {(o.kind, o.task, o.name): read_output(data, o) for o in outputs}
-        features, logits = ({task: array for (kind, task, _), array in codes.items() if kind == wanted}
-                            for wanted in (FEATURES, LOGITS))
-        maps = {o.name: TaskMap(o.name, o.kind, codes[o.kind, o.task, o.name], o.frac) for o in outputs
-                if o.kind in HEAD_KINDS}
-        if self.image.model.pooled:
-            logits = {task: self._host.scores(residual) for task, residual in features.items()}
-        numbers = {task: [codes[o.kind, o.task, o.name] for o in outputs if (o.kind, o.task) == (KEPT, task)]
-                   for task in features}
-        extra = self.image.model.extra_tokens
-        kept = {task: patches_left(rounds, extra) for task, rounds in numbers.items() if rounds}
-        return Result(features, logits, plan.residual_frac, self.regs.counters(), run_id, plan.logit_frac, maps, kept,
-                      self._host)
+        count, data, counters = self.image.pictures(self._running), self._output.view.tobytes(), regs.counters()
+        outputs = [[o for o in self.image.results(self._running) if o.picture == i] for i in range(count)]
+        return [result_of(data, wanted, self.image, self._host, counters, run_id, count) for wanted in outputs]
 
     # -- before a job
 
@@ -242,7 +251,7 @@ class Session:
             self._programs[task] = len(readable)
             readable += _padded(data)
         tables, self._input = len(readable), len(readable) + len(_padded(image.tables))
-        readable += _padded(image.tables) + bytes(pages(image.input["bytes"]))
+        readable += _padded(image.tables) + bytes(pages(most_input(image)))
         planes = b"".join(_padded(plane) for plane in image.planes)
         sizes = memory_need(image)
         self._turn.session = lambda: None  # the one before loses its memory

@@ -22,6 +22,8 @@ from host.importers.others import import_other
 from host.importers.ours import adjust
 from host.importers.reasons import refuse_convolutions, refuse_foreign
 from host.importers.timm import TIMM_ANCHOR, import_timm
+from host.importers.variants.prompts import take_prompts, with_prompts
+from host.importers.variants.windows import prepare
 
 __all__ = ["Options", "import_checkpoint"]
 
@@ -31,9 +33,9 @@ def import_checkpoint(path: str | os.PathLike, *, trust_pickle: bool = False,
     """The model in a checkpoint of any known layout.
 
     Layouts: Edge-MoE's folder of ``.float32.bin``; M3ViT ``.pth``, ``.pth.tar`` or folder of rank shards;
-    timm, DeiT and Meta's DINO and DINOv2; Hugging Face ViT, DeiT, DINOv2, SigLIP; torchvision; Google's; our own float
-    ``.safetensors``. Containers: ``.safetensors``, ``.npz``, or what ``torch.save`` writes, which is never unpickled
-    unless ``trust_pickle``.
+    timm, DeiT and Meta's DINO and DINOv2, Detectron2's ViTDet; Hugging Face ViT, DeiT, DINOv2, SigLIP, ViTDet;
+    torchvision; Google's; our own float ``.safetensors``; prompts of VPT next to any of them. Containers:
+    ``.safetensors``, ``.npz``, or what ``torch.save`` writes, which is never unpickled unless ``trust_pickle``.
 
     ``note`` hears, in sentences, what of the checkpoint is left out, which file said what, and what is a guess.
     ``options`` are the fields of :class:`Options`; they override the checkpoint. A value that neither gives and that
@@ -58,7 +60,13 @@ def _import(path: Path, facts: Facts, trust_pickle: bool) -> FloatModel:
         return adjust(load_float(path), facts)
     tensors = read_checkpoint(path, trust_pickle, facts.options.key)
     facts.told("the file's name", name=path.resolve().name.split(".")[0] or "imported")
-    tensors = {new: tensors[old] for old, new in unwrapped(tensors).items()}
+    tensors, prompts = take_prompts({new: tensors[old] for old, new in unwrapped(tensors).items()})
+    model = _network(tensors, path, facts)
+    return model if prompts is None else with_prompts(model, prompts)
+
+
+def _network(tensors: dict, path: Path, facts: Facts) -> FloatModel:
+    """The network in the tensors of one checkpoint."""
     if is_m3vit(set(tensors)):
         if found := fewer_experts(tensors):
             raise MissingFile(f"The gate {found[0]!r} names {found[1]} experts, {path} holds {found[2]}: of a "
@@ -68,6 +76,7 @@ def _import(path: Path, facts: Facts, trust_pickle: bool) -> FloatModel:
     config = read_json(folder / "config.json")
     preprocessor = read_json(folder / "preprocessor_config.json")
     refuse_family(config.get("model_type"))
+    tensors = prepare(tensors, facts, config)
     if (prefix := facts.prefix_of(tensors, HUGGINGFACE_ANCHOR)) is not None:
         plain = facts.without_prefix(tensors, prefix, ("classifier.", "cls_classifier.", "distillation_classifier.",
                                                        "pooler.", "decoder."))

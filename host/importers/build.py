@@ -23,6 +23,7 @@ from host.importers.options import Options
 from host.importers.pixels import for_channels
 from host.importers.positions import extra_rows, split
 from host.importers.resize import resize_positions
+from host.importers.variants.windows import window_blocks
 
 Tensors = dict[str, np.ndarray]
 TOKENS = ("cls_token", "dist_token", "reg_token")
@@ -94,7 +95,8 @@ def build(raw: Tensors, facts: Facts, extras: Iterable[int] = (1,), known_images
             pixel_mean=options.pixel_mean or (0.0,) * channels, pixel_std=options.pixel_std or (1.0,) * channels,
             pixel_scale=options.pixel_scale or 255.0, fit=options.fit or usual.fit,
             crop_share=options.crop_share or usual.crop_share,
-            interpolation=options.interpolation or usual.interpolation)
+            interpolation=options.interpolation or usual.interpolation, window=options.window or 0,
+            window_layers=window_blocks(facts, depth))
     except ConfigError as error:
         raise UnsupportedModel(f"The tensors and options together describe no model that can run: {error}") from None
     new, kind = (image[0] // size, image[1] // size), options.resize or "bicubic"

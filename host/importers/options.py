@@ -18,6 +18,7 @@ class Options:
     checkpoint; ``resize`` is a kind of :data:`host.importers.resize.KINDS`.
     ``pool`` is what the classifier reads, one of :data:`golden.spec.model.POOLS`; ``fit``, ``crop_share`` and
     ``interpolation`` are how a picture becomes one of the model's size (:data:`golden.spec.model.FITS`).
+    ``window`` is the side, in patches, of the windows that the blocks ``window_blocks`` look at.
     ``head_kinds`` are texts ``task=kind`` with a kind of :data:`golden.spec.heads.HEAD_KINDS`; ``backbone_only``
     leaves the task heads out.
     Raises :class:`ConfigError` for values of the wrong kind.
@@ -44,6 +45,8 @@ class Options:
     fit: str | None = None
     crop_share: float | None = None
     interpolation: str | None = None
+    window: int | None = None
+    window_blocks: tuple[int, ...] | None = None
 
     def __post_init__(self):
         if self.gate is not None:
@@ -51,7 +54,8 @@ class Options:
             gate = self.gate.value if isinstance(self.gate, GateKind) else self.gate
             require(gate in kinds, f"gate must be one of {list(kinds)}, not {self.gate!r}.")
             object.__setattr__(self, "gate", kinds[gate])
-        for field in ("tasks", "image", "source_image", "pixel_mean", "pixel_std", "head_kinds"):
+        for field in ("tasks", "image", "source_image", "pixel_mean", "pixel_std", "head_kinds",
+                      "window_blocks"):
             value = getattr(self, field)
             if value is not None:
                 require(not isinstance(value, str), f"{field} must be a sequence, not the text {value!r}.")

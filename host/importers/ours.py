@@ -21,6 +21,8 @@ def adjust(model: FloatModel, facts: Facts) -> FloatModel:
     given = for_channels(facts.options, config.channels).given
     for unused in ("source_image", "head_kinds", "architecture", "key", "pool"):  # known from the file
         given.pop(unused, None)
+    if "window_blocks" in given:
+        given["window_layers"] = given.pop("window_blocks")
     if given.pop("backbone_only", False):
         model = FloatModel(replace(config, task_heads=()), {
             name: array for name, array in model.tensors.items() if not name.startswith("heads.")})

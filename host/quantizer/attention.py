@@ -30,15 +30,16 @@ def softmax_mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class AttentionQuantizer(LayerQuantizer):
     """Quantizer stage ``x + proj(attention(norm1(x)))`` on the float and the integer stream."""
 
-    def heads(self, v: Tensor, images: int) -> Tensor:  # [T, D] -> [B, H, N, d]
-        return v.reshape(images, -1, self.config.heads, self.config.head_dim).transpose(1, 2)
+    def heads(self, v: Tensor, keys: int) -> Tensor:  # [T, D] -> [B, H, N, d]
+        return v.reshape(-1, keys, self.config.heads, self.config.head_dim).transpose(1, 2)
 
-    def by_image(self, mix: Mix, q: Tensor, k: Tensor, v: Tensor, images: int) -> Tensor:
-        """``mix`` of q, k, v [T, D], as many images at a time as fit; [T, D]."""
+    def by_run(self, mix: Mix, q: Tensor, k: Tensor, v: Tensor, keys: int) -> Tensor:
+        """``mix`` of q, k, v [T, D], each run of ``keys`` tokens (an image, or a window) by itself, as many at a time
+        as fit; [T, D]."""
         c = self.config
-        q, k, v = self.heads(q, images), self.heads(k, images), self.heads(v, images)
-        at_once = max(1, SCORES // (c.heads * c.tokens ** 2))
-        batches = [slice(start, start + at_once) for start in range(0, images, at_once)]
+        q, k, v = self.heads(q, keys), self.heads(k, keys), self.heads(v, keys)
+        at_once = max(1, SCORES // (c.heads * keys ** 2))
+        batches = [slice(start, start + at_once) for start in range(0, len(q), at_once)]
         out = [mix(q[batch], k[batch], v[batch]) for batch in batches]
         return torch.cat(out).transpose(1, 2).reshape(-1, c.dim)
 
@@ -53,15 +54,15 @@ class AttentionQuantizer(LayerQuantizer):
         weight, bias = folding.fold_input(*folding.fold_norm(self.model, f"{b}norm1", weight, bias), scale)
         # The offset of K adds a constant to all scores of a query and cancels in softmax; that of V adds to the output.
         scale_k, scale_v = key_scale(k, policy), key_scale(v, policy)
-        u, unit = self.mixed(b, a, (q, k, v), weight, bias, scale_k, scale_v, len(x))
-        target = self.by_image(softmax_mix, q, k, v, len(x)) @ proj.T + proj_bias
+        u, unit = self.mixed(b, a, (q, k, v), weight, bias, scale_k, scale_v, self.config.keys(i))
+        target = self.by_run(softmax_mix, q, k, v, self.config.keys(i)) @ proj.T + proj_bias
         scale = operand_scale(u, unit, proj, plan.attn, policy, bits=plan.weight_bits)
         a, scale = self.affine(f"{b}attn.out", scale, unit, u, plan.attn)
         weight, bias = folding.fold_input(proj, proj_bias + proj @ scale_v.offset, scale)
         return self.add(f"{b}attn.proj", x_float, x, a, target, weight, bias, operand_peak(plan.attn), plan.weight_bits)
 
     def mixed(self, b: str, a: Tensor, wanted: tuple[Tensor, Tensor, Tensor], weight: Tensor, bias: Tensor,
-              scale_k: Scale, scale_v: Scale, images: int) -> tuple[Tensor, Tensor]:
+              scale_k: Scale, scale_v: Scale, keys: int) -> tuple[Tensor, Tensor]:
         """Quantizes and stores Q, K, V and the scaling of scores to log2 units; ``wanted``: the float q, k, v [T, D].
         Returns the attention's ``u`` [T, D] and its steps [D].
         """
@@ -77,7 +78,7 @@ class AttentionQuantizer(LayerQuantizer):
             found.append(emulation.block_quantize(self.findings.clip(name, "results", u, *INT16, step))
                          if part == "q" else
                          self.findings.clip(name, "values", u, -WEIGHT_MAX, WEIGHT_MAX, step))
-        p_shift, limit = self.p_shift(b, plan.prob), 2 ** (SCORE_BITS - 1)
+        p_shift, limit = self.p_shift(b, plan.prob, keys), 2 ** (SCORE_BITS - 1)
         highest = [0.0]
 
         def machine(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ class AttentionQuantizer(LayerQuantizer):
             highest[0] = max(highest[0], float(t.max()))
             return emulation.mix(t, v, plan.prob, p_shift)
 
-        u = self.by_image(machine, found[0], found[1], found[2], images)
+        u = self.by_run(machine, found[0], found[1], found[2], keys)
         self.findings.top(f"{b}attn", "scores", highest[0], limit)
         return u, scale_v.step / 2 ** ATTENTION_FRAC
 
@@ -120,8 +121,8 @@ class AttentionQuantizer(LayerQuantizer):
         product = multiplier / 2.0 ** shift / folding.log2_scale(c)
         return product.repeat_interleave(c.head_dim) / scale_k.step, multiplier / 2.0 ** shift
 
-    def p_shift(self, block: str, wide: bool) -> int:
+    def p_shift(self, block: str, wide: bool, keys: int) -> int:
         """The smallest shift of 16-bit probabilities with which P V cannot leave 32 bits."""
-        shift = least_p_shift(self.config.tokens, wide)
+        shift = least_p_shift(keys, wide)
         self.put(f"{block}attn.p_shift", shift)
         return shift

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from golden.model import float_model
+from golden.model import ffn as float_ffn
 from golden.ops.arith import INT16
 from golden.spec.activations import ACT_IN_FRAC, ACT_SHIFT_MAX, ACTIVATIONS, Activation
 from golden.spec.isa import Opcode, bounds
@@ -50,7 +50,7 @@ class FfnQuantizer(LayerQuantizer):
             before = x[start:start + emulation.ROWS] @ w1.T + b1
             total += before.sum(0)
             top = max(top, float((before.abs() if self.activation.passes else before).max()))
-            out.append(float_model.ACTIVATIONS[self.activation.name](before) @ w2.T + b2)
+            out.append(float_ffn.ACTIVATIONS[self.activation.name](before) @ w2.T + b2)
         return total / max(1, len(x)), torch.cat(out) if out else x.new_zeros(0, len(b2)), top
 
     def act_shift(self, name: str, top: float) -> tuple[int, float]:

@@ -60,6 +60,19 @@ class Quantizer(LayerQuantizer):
         x = torch.cat([extra, u.unflatten(0, pixels.shape[:2])], 1) + codes.float()
         x = self.findings.clip("pos_embed", "values of the residual stream after it", x, *INT16)
         self.findings.stream("patch_embed", x_float, x * step)
+        order = [*range(c.extra_tokens), *(c.extra_tokens + place for place in c.patch_order())]
+        return x_float[:, order], x[:, order]
+
+    def prompted(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both streams with the prompts of block ``i``, if it has any, in the place of the last extra tokens."""
+        c, name = self.config, f"blocks.{i}.prompts"
+        if i not in c.prompt_layers:
+            return x_float, x
+        prompts, rows = folding.parameter(self.model, name), slice(c.extra_tokens - c.prompts, c.extra_tokens)
+        codes = self.findings.clip(name, "values", torch.round(prompts / self.residual_step), *INT16)
+        self.put(name, codes)
+        x_float, x = x_float.clone(), x.clone()
+        x_float[:, rows], x[:, rows] = prompts, codes.to(x.dtype)
         return x_float, x
 
     def run(self, images: np.ndarray, progress: Progress | None = None) -> dict[str, np.ndarray]:
@@ -70,7 +83,7 @@ class Quantizer(LayerQuantizer):
         for i in range(c.depth):
             if progress:
                 progress(i + 1, steps, f"block {i}")
-            x_float, x = self.attention.quantize(i, x_float, x)
+            x_float, x = self.attention.quantize(i, *self.prompted(i, x_float, x))
             if i == min(c.moe_layers, default=c.depth):  # tasks differ from the first gate on
                 x_float, x = (stream.repeat(len(c.tasks), 1, 1) for stream in (x_float, x))
             x_float, x = self.ffn.quantize(i, x_float, x)

@@ -87,7 +87,7 @@ def value_range(model: FloatModel, images: np.ndarray) -> ValueRange:
     that leaves the range of float32.
     """
     c, net, logits = model.config, M3ViT(model).eval(), 0.0
-    probe, step = _Probe(net.pos_embed), max(1, AT_ONCE // c.tokens)
+    probe, step = _Probe(net.ordered(net.pos_embed[None])[0]), max(1, AT_ONCE // c.tokens)
     for task in c.tasks:
         for start in range(0, len(images), step):
             x = net(to_pixels(c, images[start:start + step]), task, probe)

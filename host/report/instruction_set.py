@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from golden.spec.instructions import INSTRUCTIONS
 from golden.spec.instructions.codes import MEMORIES
 from golden.spec.instructions.record import AddressRange, Instruction, ProgramState
+from golden.spec.instructions.words import Word
 from golden.spec.isa import Index
-from golden.spec.words import Word
 
 _ATOM, _PRODUCT, _SUM, _COMPARISON, _AND, _OR, _CHOICE = range(7, 0, -1)
 

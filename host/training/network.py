@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from golden.model.float_model import ACTIVATIONS, Attention, Mlp, Stacked
+from golden.model.ffn import ACTIVATIONS, Mlp, Stacked
+from golden.model.float_model import Attention
 from golden.model.heads import upsampled
 from golden.spec.heads import NORM_EPS, UPSAMPLED, WINDOWS, HeadConfig
 from golden.spec.model import ModelConfig

@@ -6,25 +6,34 @@ from dataclasses import dataclass
 from golden.iss.trace import Entry
 from golden.spec.isa import Opcode
 from golden.spec.machine import BEAT_BYTES, LINE
+from golden.spec.model import ModelConfig
 from golden.spec.program.image import Image
+from golden.spec.program.names import program_name
 from sim.demo.layers import stream_bytes
 
 
 @dataclass(frozen=True)
 class Case:
-    """One run: a name for tables, plan, DRAM preset, program (a task, or all of them joined by +), most cycles."""
+    """One run: a name for tables, plan, DRAM preset, program (a task, or all of them joined by +; on how many
+    pictures), most cycles a picture."""
 
     name: str
     plan: str
     dram: str
     tasks: int
     most_cycles: int | None
+    pictures: int = 1
+
+    def program(self, model: ModelConfig) -> str:
+        """Name of the program that it measures."""
+        return program_name(model.tasks[:self.tasks], pictures=self.pictures)
 
 
 CASES = (
     Case("fast, ideal DRAM", "fast", "ideal", 1, 600_000),
     Case("fast, ZCU102 DDR4", "fast", "zcu102-ddr4", 1, 700_000),
     Case("accurate, ideal DRAM", "accurate", "ideal", 1, 1_200_000),
+    Case("fast, four pictures, ideal DRAM", "fast", "ideal", 1, 430_000, 4),
     Case("fast, all tasks, ideal DRAM", "fast", "ideal", 2, None),
 )
 LEAST_ARRAY_USE = 0.65
@@ -52,7 +61,7 @@ def needed_bytes(image: Image, task: str, entries: list[Entry]) -> int:
 
     Experts that no token chose are not in ``entries`` and do not count.
     """
-    return (len(weight_lines(entries)) * LINE + len(image.program(task)) + len(image.tables) + image.input["bytes"]
+    return (len(weight_lines(entries)) * LINE + len(image.program(task)) + len(image.tables) + image.input_bytes(task)
             + image.output_bytes(task))
 
 

@@ -32,7 +32,8 @@ def small_image(**changes):
         "programs": {"task0": program(*opcodes), "task1": program(*opcodes), "task0+task1": program(*opcodes)},
         "planes": (bytes(range(64)) * 3,), "tables": b"t" * 128,
         "symbols": {task: symbols for task in ("task0", "task1", "task0+task1")},
-        "input": {"height": 32, "width": 64, "channels": 3, "patch": 8, "row_bytes": 64, "rows": 3, "bytes": 32 * 192},
+        "input": {"height": 32, "width": 64, "channels": 3, "patch": 8, "window": 0, "row_bytes": 64, "rows": 3,
+                  "bytes": 32 * 192},
         "outputs": {"+".join(tasks): OutputBuffer(tuple(expected(config, Plan.fast(2), tasks)), 66 * len(tasks))
                     for tasks in (("task0",), ("task1",), ("task0", "task1"))}}
     return Image(**(values | changes))
@@ -148,7 +149,7 @@ def remove(*path):
     (GOOD[:100], Truncated, "at least"),
     (GOOD[:-PAGE], Truncated, "promises"),
     (GOOD + bytes(PAGE), Truncated, "promises"),
-    (header_edit(8, 9, "<H"), BadVersion, "container version 1; the file has 9"),
+    (header_edit(8, 9, "<H"), BadVersion, "container version 2; the file has 9"),
     (header_edit(10, 77, "<H"), BadVersion, "compiled for 77"),
     (header_edit(12, 1 << 31, "<I"), BadSection, "at most"),
     (header_edit(12, 5, "<I"), BadChecksum, "fill|zero|CRC"),

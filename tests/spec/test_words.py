@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from golden.spec.instructions.words import Field, Word
 from golden.spec.model import ConfigError
-from golden.spec.words import Field, Word
 
 
 def test_fields_lie_in_order_from_bit_0():

@@ -15,9 +15,9 @@ from golden.spec.instructions.record import (
     round_down,
     round_up,
 )
+from golden.spec.instructions.words import Field
 from golden.spec.machine import MAX_HEADS, PARAM_LINES, SLICE, TN
 from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW, attention_lines
-from golden.spec.words import Field
 
 
 def _products(f, pick=choose) -> dict:

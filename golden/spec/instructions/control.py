@@ -3,8 +3,8 @@
 
 from golden.spec.instructions.codes import Opcode, Unit
 from golden.spec.instructions.record import READS_QUEUES, STREAM, Instruction, ProgramState, choose
+from golden.spec.instructions.words import Field
 from golden.spec.machine import MAX_EXPERTS
-from golden.spec.words import Field
 
 MAGIC = 0x454F4D45
 """The bytes "EMOE"."""

@@ -3,8 +3,8 @@
 
 from golden.spec.instructions.codes import Opcode, Resource, Unit
 from golden.spec.instructions.record import WRITES_QUEUES, AddressRange, Instruction, ProgramState, choose
+from golden.spec.instructions.words import Field
 from golden.spec.machine import MAX_EXPERTS, MAX_TOP_K
-from golden.spec.words import Field
 
 TOKENS = 4095
 """Most entries a queue can have: its counters have 12 bits."""

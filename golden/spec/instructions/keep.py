@@ -3,8 +3,8 @@
 
 from golden.spec.instructions.codes import Opcode, Resource, Unit
 from golden.spec.instructions.record import AddressRange, Instruction, ProgramState, choose, round_up
+from golden.spec.instructions.words import Field
 from golden.spec.machine import TN
-from golden.spec.words import Field
 
 
 def _contradictions(f, s: ProgramState, pick=choose) -> list:

@@ -16,9 +16,9 @@ from golden.spec.instructions.record import (
     round_down,
     round_up,
 )
+from golden.spec.instructions.words import Field
 from golden.spec.machine import PARAM_LINES, SLICE, TN
 from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW, linear_tile_lines, window_slices
-from golden.spec.words import Field
 
 LOGITS = TN // 2
 """Logits that one output tile brings to the gate, each a column of high parts and one of low parts."""

@@ -13,9 +13,9 @@ from golden.spec.instructions.record import (
     crowded,
     round_up,
 )
+from golden.spec.instructions.words import Field
 from golden.spec.machine import MAX_NORM_DIM
 from golden.spec.tiling import BLOCKS_PER_ROW, norm_lines
-from golden.spec.words import Field
 
 
 def _totals(f, pick=choose) -> dict:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from golden.spec.instructions.codes import MEMORIES, STREAM_BITS, Destination, Edge, Opcode, Resource, Unit
-from golden.spec.words import Field, Word
+from golden.spec.instructions.words import Field, Word
 
 INSTRUCTION_BYTES = 32
 HEAD = (Field("opcode", 4, "instruction format"), Field("wait", 4, "units that must be empty first"))

@@ -3,7 +3,7 @@
 
 from golden.spec.instructions.codes import Memory, Opcode, Region, Resource, Unit
 from golden.spec.instructions.record import AddressRange, Instruction, ProgramState, choose
-from golden.spec.words import Field
+from golden.spec.instructions.words import Field
 
 _ROWS = {"rows": (1, 1 << 16)}
 _MEMORY = Field("memory", 1, "operand or residual", codes=Memory)

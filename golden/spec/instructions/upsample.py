@@ -3,7 +3,7 @@
 
 from golden.spec.instructions.codes import Edge, Opcode, Resource, Unit
 from golden.spec.instructions.record import AddressRange, Instruction, ProgramState, choose, edge_bits
-from golden.spec.words import Field
+from golden.spec.instructions.words import Field
 
 
 def _extents(f, pick=choose) -> dict:

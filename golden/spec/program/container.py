@@ -16,7 +16,7 @@ from golden.spec.tiling import ceil_div
 
 MAGIC = b"EMOE\r\n\x1a\n"
 """First bytes of the file; the line ends in it reveal a transfer in text mode."""
-CONTAINER_VERSION = 1
+CONTAINER_VERSION = 2
 MAX_SECTIONS = 128
 MAX_BYTES = 1 << 32
 """Largest image: a weight stream has 2**32 lines, a real one a few MiB."""

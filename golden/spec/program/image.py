@@ -17,7 +17,7 @@ from golden.spec.model import ConfigError, ModelConfig
 from golden.spec.program.container import MAX_BYTES, BadSection, Kind, ProgramError, pack, unpack, want
 from golden.spec.program.file import read_file, write_file
 from golden.spec.program.host_part import host_problem
-from golden.spec.program.names import tasks_of
+from golden.spec.program.names import pictures_of, tasks_of
 from golden.spec.program.outputs import Output, OutputBuffer, from_json, problem, to_json
 from golden.spec.program.weights import find_forbidden, loaded
 from golden.spec.quantized import Plan
@@ -58,7 +58,7 @@ class Symbol:
     bytes: int = 0
 
 
-_INPUT_KEYS = {"height", "width", "channels", "patch", "row_bytes", "rows", "bytes"}
+_INPUT_KEYS = {"height", "width", "channels", "patch", "window", "row_bytes", "rows", "bytes"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class Image:
     the bytes of each weight port, ``tables`` what LOAD finds at the table base, ``host`` what the host computes with:
     the tensors of :func:`golden.spec.quantized.host_schema` one after the other, little-endian.
 
-    ``input``: height, width, channels, patch, row_bytes (64), rows (of one patch), bytes (of the buffer).
+    ``input``: height, width, channels, patch, window (patches are in the order of windows of this side; 0: row by row
+    over the picture), row_bytes (64), rows (of one patch), bytes (of one picture; those of
+    several follow one another in the input buffer).
     ``outputs``: the output buffer of each program, with its named results. ``symbols``: a tuple per program, one
     :class:`Symbol` per instruction.
     """
@@ -98,6 +100,15 @@ class Image:
         self.program(program)
         name = next(iter(self.programs)) if program is None else program
         return tasks_of(name, self.model)
+
+    def pictures(self, program: str | None = None) -> int:
+        """How many pictures a program computes."""
+        self.program(program)
+        return pictures_of(next(iter(self.programs)) if program is None else program, self.model)
+
+    def input_bytes(self, program: str | None = None) -> int:
+        """Size of the input buffer of a program."""
+        return self.pictures(program) * self.input["bytes"]
 
     def results(self, program: str | None = None) -> tuple[Output, ...]:
         """What a program leaves in the output buffer."""
@@ -235,7 +246,7 @@ def _check_layouts(image: Image) -> None:
          and all(type(v) is int and v >= 0 for v in layout.values()), BadMetadata,
          f"input must give a count to each of {sorted(_INPUT_KEYS)}, not {str(layout)[:200]}.")
     shape = {"height": model.image_height, "width": model.image_width, "channels": model.channels, "patch": model.patch,
-             "row_bytes": LINE, "rows": ceil_div(model.patch_dim, LINE)}
+             "window": model.window, "row_bytes": LINE, "rows": ceil_div(model.patch_dim, LINE)}
     want(layout == shape | {"bytes": model.patches * shape["rows"] * LINE}, BadMetadata,
          f"The input must be laid out as {shape}; the metadata say {layout}.")
     want(set(image.symbols) == set(image.programs) == set(image.outputs) and len(image.programs) > 0, BadMetadata,
@@ -245,7 +256,10 @@ def _check_layouts(image: Image) -> None:
         tasks = image.tasks(task)
         want(set(tasks) <= set(model.tasks), BadMetadata,
              f"The model {model.name!r} has the tasks {list(model.tasks)}; a program is called {task!r}.")
-        wrong = problem(buffer, model, image.plan, tasks)
+        try:
+            wrong = problem(buffer, model, image.plan, tasks, image.pictures(task))
+        except ConfigError as error:
+            raise BadMetadata(f"A program is called {task!r}. {error}") from None
         want(wrong is None, BadMetadata, f"{wrong}")
         want(buffer.lines * LINE <= MAX_BYTES, BadMetadata, f"An output buffer of {buffer.lines} lines is absurd.")
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Outputs of a program: named arrays of int16 in the output buffer, their shapes, steps and layout."""
 
+import itertools
 from dataclasses import asdict, dataclass, replace
 from math import prod
 
@@ -17,12 +18,13 @@ kept, by their numbers among those that the block before it had left."""
 
 @dataclass(frozen=True)
 class Output:
-    """Array ``name`` of int16 values in steps of 2**-frac that the backbone pass for ``task`` leaves in the output
-    buffer, from the 64-byte line ``offset`` on; ``kind`` is one of :data:`KINDS`.
+    """Array ``name`` of int16 values in steps of 2**-frac that the backbone pass for ``task`` over picture number
+    ``picture`` leaves in the output buffer, from the 64-byte line ``offset`` on; ``kind`` is one of :data:`KINDS`.
 
     The last axis, channels, is filled up to whole lines of 32 values; the other axes follow in order. A map [lines,
     columns, channels] lies in ``tiles`` of (lines, columns), the last ones smaller, each as an array of its own: line
-    by line of tiles, or column by column where the third number is 1.
+    by line of tiles, or column by column where the third number is 1. Features whose tokens lie in windows have in
+    ``tiles`` the patches across a window and across the picture.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Output:
     shape: tuple[int, ...]
     frac: int
     tiles: tuple[int, ...] = ()
+    picture: int = 0
 
     @property
     def places(self) -> list[tuple[int, int]]:
@@ -64,12 +67,13 @@ def kept_name(layer: int) -> str:
     return f"kept.{layer}"
 
 
-def expected(config: ModelConfig, plan: Plan, tasks: tuple[str, ...]) -> list[Output]:
-    """The outputs of a program that runs ``tasks``, one after the other; maps in one tile: the compiler chooses others.
+def expected(config: ModelConfig, plan: Plan, tasks: tuple[str, ...], pictures: int = 1) -> list[Output]:
+    """The outputs of a program that runs ``tasks``, one after the other, each on ``pictures``; maps in one tile: the
+    compiler chooses others.
     """
     (height, width), found, offset = config.grid, [], 0
     plans = dict(zip((head.task for head in config.task_heads), plan.task_heads, strict=True))
-    for task in tasks:
+    for task, picture in itertools.product(tasks, range(pictures)):
         wanted = [(FEATURES, FEATURES, (config.last_tokens, config.dim), plan.residual_frac)]
         wanted += [(kept_name(layer), KEPT, (config.extra_tokens + count,), 0) for layer, count in config.keep]
         if config.classes and not config.pooled:
@@ -77,13 +81,14 @@ def expected(config: ModelConfig, plan: Plan, tasks: tuple[str, ...]) -> list[Ou
         wanted += [(head.task, head.kind, (8 * height, 8 * width, head.classes), plans[head.task].frac)
                    for head in config.heads_of(task)]
         for name, kind, shape, frac in wanted:
-            tiles = (*shape[:2], 0) if kind in HEAD_KINDS else ()
-            found.append(Output(name, kind, task, offset, shape, frac, tiles))
+            windows = (config.window, width) if kind == FEATURES and config.window else ()
+            tiles = (*shape[:2], 0) if kind in HEAD_KINDS else windows
+            found.append(Output(name, kind, task, offset, shape, frac, tiles, picture))
             offset = found[-1].end
     return found
 
 
-_TEXTS, _NUMBERS, _LISTS = ("name", "kind", "task"), ("offset", "frac"), ("shape", "tiles")
+_TEXTS, _NUMBERS, _LISTS = ("name", "kind", "task"), ("offset", "frac", "picture"), ("shape", "tiles")
 
 
 def to_json(buffer: OutputBuffer) -> dict:
@@ -113,11 +118,12 @@ def _count(value: object) -> bool:
     return type(value) is int and 0 <= value < 1 << 32
 
 
-def problem(buffer: OutputBuffer, config: ModelConfig, plan: Plan, tasks: tuple[str, ...]) -> str | None:
-    """What is wrong with the output buffer of a program that runs ``tasks``, a sentence, or None."""
-    wanted = expected(config, plan, tasks)
+def problem(buffer: OutputBuffer, config: ModelConfig, plan: Plan, tasks: tuple[str, ...],
+            pictures: int = 1) -> str | None:
+    """What is wrong with the output buffer of a program that runs ``tasks`` on ``pictures``, a sentence, or None."""
+    wanted = expected(config, plan, tasks, pictures)
     for output, other in zip(buffer.outputs, wanted, strict=False):
-        least, most = ((1, 1, 0), (*other.tiles[:2], 1)) if other.tiles else ((), ())
+        least, most = ((1, 1, 0), (*other.tiles[:2], 1)) if other.kind in HEAD_KINDS else (other.tiles, other.tiles)
         if len(output.tiles) != len(most) or not all(map(_within, least, output.tiles, most)):
             return f"The tiles of output {output.name!r} must lie in {least}..{most}, not {output.tiles}."
     if [replace(output, tiles=()) for output in buffer.outputs] != [replace(output, tiles=()) for output in wanted]:
@@ -133,4 +139,5 @@ def _within(least: int, value: int, most: int) -> bool:
 
 def _said(output: Output) -> str:
     shape = " x ".join(map(str, output.shape))
-    return f"{output.name} of {output.task} ({output.kind}, {shape}, frac {output.frac}, line {output.offset})"
+    of = f"{output.task}{f', picture {output.picture}' if output.picture else ''}"
+    return f"{output.name} of {of} ({output.kind}, {shape}, frac {output.frac}, line {output.offset})"

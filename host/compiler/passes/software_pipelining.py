@@ -2,7 +2,7 @@
 """Software pipelining of layer norms: a NORM and a neighbouring LINEAR are cut so that both units have work.
 
     LINEAR, NORM                      LINEAR but its last tiles; these for tokens A; NORM A; these for tokens B; NORM B
-    NORM, LINEAR (after experts)      NORM A; LINEAR A; NORM B; LINEAR B
+    NORM, LINEAR (after experts)      NORM A; LINEAR A; NORM B; LINEAR B; what NORM does not write goes with LINEAR A
 
 The parameters of the cut tiles come from DRAM twice; their weights stay in the ring, if they fit it
 (:mod:`host.compiler.passes.retain_weights`). A cut is made where it saves more than that costs, in cycles of
@@ -51,7 +51,10 @@ def software_pipelining(nodes: list[Node], machine: MachineConfig) -> list[Node]
         if node.opcode is not Opcode.NORM or node.whole:
             result.append(node)
         elif result and _writes_last(result[-1], node):
-            result += _after_linear(result.pop(), node, machine)
+            *parts, last = _after_linear(result.pop(), node, machine)
+            result += parts
+            reader = pending and last.opcode is Opcode.NORM and _reads_all(pending[0], last)
+            result += _before_linear(last, pending.pop(0), machine) if reader else [last]
         elif pending and _reads_all(pending[0], node):
             result += _before_linear(node, pending.pop(0), machine)
         else:
@@ -68,9 +71,11 @@ def _writes_last(linear: Node, norm: Node) -> bool:
 
 
 def _reads_all(linear: Node, norm: Node) -> bool:
-    """``linear`` reads all that ``norm`` writes and writes operand rows, token by token."""
-    return (linear.opcode is Opcode.LINEAR and linear.dest in (Dest.OPERAND8, Dest.OPERAND16)
-            and linear.reads[0].region is norm.writes[0].region and span(linear.reads[0]) == span(norm.writes[0]))
+    """``linear`` reads what ``norm`` writes as its last tokens, or all, and writes operand rows, token by token."""
+    if linear.opcode is not Opcode.LINEAR or linear.dest not in (Dest.OPERAND8, Dest.OPERAND16):
+        return False
+    (first, end), (norm_first, norm_end) = span(linear.reads[0]), span(norm.writes[0])
+    return linear.reads[0].region is norm.writes[0].region and first <= norm_first and end == norm_end
 
 
 def _norm_cycles(norm: Node, machine: MachineConfig, tokens: int) -> float:
@@ -82,12 +87,13 @@ def _after_linear(linear: Node, norm: Node, machine: MachineConfig) -> list[Node
     tokens, fed = norm.fields["tokens"], linear.fields["tokens"]
     if fed < tokens - tokens // 4:
         a = tokens - fed
-        return [norm_part(norm, 0, a), linear, norm_part(norm, a, fed)]
+        return [norm_part(norm, 0, a), *_after_linear(linear, norm_part(norm, a, fed), machine)]
     if fed != tokens:
         return [linear, norm]
     restart, cycles = _restart(machine), partial(_norm_cycles, norm, machine)
-    best, cut = LEAST_GAIN, None
-    for last in range(1, linear.fields["tiles"] + 1):
+    best, cut, whole = LEAST_GAIN, None, linear.fields["tiles"]
+    ranged = linear.writes[0].region.count > fed  # its weights serve other tokens too, all tiles of them or none
+    for last in range(whole if ranged else 1, whole + 1):
         one = linear_pass(machine, linear.fields, last)
         for a in range(machine.tm, tokens, machine.tm):
             work = ceil((tokens - a) / machine.tm) * one
@@ -98,27 +104,29 @@ def _after_linear(linear: Node, norm: Node, machine: MachineConfig) -> list[Node
                 best, cut = gain, (last, a)
     if cut is None:
         return [linear, norm]
-    (last, a), whole = cut, linear.fields["tiles"]
+    last, a = cut
     kept = [linear_part(linear, 0, whole - last, 0, tokens)] if last < whole else []
     return [*kept, linear_part(linear, whole - last, last, 0, a), norm_part(norm, 0, a),
             linear_part(linear, whole - last, last, a, tokens - a), norm_part(norm, a, tokens - a)]
 
 
 def _before_linear(norm: Node, linear: Node, machine: MachineConfig) -> list[Node]:
-    tokens, whole = norm.fields["tokens"], linear.fields["tiles"]
+    """Cut at the token that saves most. Tokens of ``linear`` before those of ``norm`` are there already."""
+    tokens, everything, whole = norm.fields["tokens"], linear.fields["tokens"], linear.fields["tiles"]
+    there = everything - tokens
     one, lines = linear_pass(machine, linear.fields), lines_again(whole, linear.fields["slices"], machine)
     cycles = partial(_norm_cycles, norm, machine)
     best, cut = LEAST_GAIN, 0
     for a in range(machine.tm, tokens, machine.tm):
-        work = ceil(a / machine.tm) * one
+        work = ceil((there + a) / machine.tm) * one
         exposed = cycles(a) + max(0, cycles(tokens - a) - work) + _restart(machine) // 2
         gain = cycles(tokens) - exposed - _line_cost(machine) * lines
         if gain > best:
             best, cut = gain, a
     if not cut:
         return [norm, linear]
-    return [norm_part(norm, 0, cut), linear_part(linear, 0, whole, 0, cut), norm_part(norm, cut, tokens - cut),
-            linear_part(linear, 0, whole, cut, tokens - cut)]
+    return [norm_part(norm, 0, cut), linear_part(linear, 0, whole, 0, there + cut), norm_part(norm, cut, tokens - cut),
+            linear_part(linear, 0, whole, there + cut, tokens - cut)]
 
 
 def _restart(machine: MachineConfig) -> int:

@@ -24,6 +24,11 @@ CASES = {
     "all_blocks_moe": replace(NANO, moe_layers=(0, 1), tasks=("only",), eps=1e-5),
     "distilled_classifier": SMALL_DEIT,
     **{name: replace(NANO, activation=name) for name in ACTIVATIONS},
+    "windows": replace(NANO, depth=3, extra_tokens=0, window=2, window_layers=(0, 2)),
+    "windows_that_are_no_squares_of_the_grid": replace(NANO, image_width=72, image_height=24, extra_tokens=0, window=3,
+                                                       window_layers=(1,), moe_layers=()),
+    "deep_prompts": replace(NANO, depth=3, extra_tokens=4, prompts=3, prompt_layers=(1, 2)),
+    "prompts_of_one_layer_of_a_classifier": replace(SMALL_DEIT, extra_tokens=7, prompts=2, prompt_layers=(1,)),
     "plain_classifier": replace(SMALL_DEIT, extra_tokens=1, pixel_scale=256.0),
 }
 
@@ -57,15 +62,26 @@ def numpy_network(model, image, task):
                       for channel in range(c.channels) for y in range(c.patch) for x in range(c.patch)]
             rows.append(w["patch_embed.weight"] @ inputs + w["patch_embed.bias"] + w["pos_embed"][len(rows)])
     stream = np.stack(rows)
+
+    def seen(i, t):
+        """Which tokens token ``t`` sees in block ``i``."""
+        if i not in c.window_layers:
+            return np.arange(c.tokens)
+        place = [(u // c.grid[1] // c.window, u % c.grid[1] // c.window) for u in range(c.tokens)]
+        return np.array([u for u in range(c.tokens) if place[u] == place[t]])
+
     for i in range(c.depth):
         b, d = f"blocks.{i}.", c.head_dim
+        for row in range(c.prompts if i in c.prompt_layers else 0):
+            stream[c.extra_tokens - c.prompts + row] = w[f"{b}prompts"][row]
         qkv = np.stack([w[f"{b}attn.qkv.weight"] @ norm(f"{b}norm1", row) + w[f"{b}attn.qkv.bias"] for row in stream])
         q, k, v = qkv[:, :c.dim], qkv[:, c.dim:2 * c.dim], qkv[:, 2 * c.dim:]
         mixed = np.zeros_like(stream)
         for head in range(c.heads):
             part = slice(head * d, head * d + d)
             for t in range(c.tokens):
-                mixed[t, part] = softmax(k[:, part] @ q[t, part] / math.sqrt(d)) @ v[:, part]
+                near = seen(i, t)
+                mixed[t, part] = softmax(k[near, part] @ q[t, part] / math.sqrt(d)) @ v[near, part]
         stream = stream + mixed @ w[f"{b}attn.proj.weight"].T + w[f"{b}attn.proj.bias"]
         for t in range(c.tokens):
             z = norm(f"{b}norm2", stream[t])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from golden.model.float_model import ACTIVATIONS as TORCH
+from golden.model.ffn import ACTIVATIONS as TORCH
 from golden.model.int_forward import patches
 from golden.model.int_model import IntModel, dequantize
 from golden.model.random_int_model import random_int_model

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from golden.model.float_model import ACTIVATIONS as TORCH
+from golden.model.ffn import ACTIVATIONS as TORCH
 from golden.ops.activation import activate, delta
 from golden.ops.arith import DomainError
 from golden.spec.activations import ACT_IN_FRAC, ACT_OUT_FRAC, ACT_SHIFT_MAX, ACTIVATIONS, CHORDS, CURVED
