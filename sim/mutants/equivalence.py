@@ -10,18 +10,28 @@ import tempfile
 from pathlib import Path
 
 MEMORY_BYTES = 3 << 30
-_READ = "read_verilog {path}\nprep -flatten -top dut\nmemory_map\nopt -full\nrename dut {name}\n"
-_PROOF = """\
+_READ = """\
+read_verilog {path}
+prep -flatten -top dut
+rename -hide w:*$func$*
+memory_map
+dffunmap
+opt_expr
+opt_clean
+expose -evert-dff
+rename dut {name}
 design -stash {name}
 """
 _COMPARE = """\
 design -copy-from old -as old old
 design -copy-from new -as new new
-equiv_make old new both
+miter -equiv -flatten -make_assert old new both
 hierarchy -top both
-equiv_simple -undef
-equiv_induct -undef -seq 4
-equiv_status -assert
+opt_expr
+opt_merge -share_all
+opt_expr
+opt_clean
+sat -verify -prove-asserts
 """
 _WORKER = """\
 import sys
@@ -33,13 +43,13 @@ for line in open(sys.argv[1]).read().splitlines():
 
 
 def script(old: Path, new: Path) -> str:
-    """Yosys commands that fail unless every output, and every register of the same name, is proved equal.
+    """Yosys commands that fail unless every output and the next value of every register are proved equal, for every
+    input and every value of the registers.
 
-    Induction over registers of the same name: both start alike, so they never differ. The start itself is what the
-    benches have simulated from reset.
+    Registers are compared by name: netlists with other registers are not proved. Reset is an input, so values after
+    it are proved as well.
     """
-    reads = [_READ.format(path=path, name=name) + _PROOF.format(name=name)
-             for path, name in ((old, "old"), (new, "new"))]
+    reads = [_READ.format(path=path, name=name) for path, name in ((old, "old"), (new, "new"))]
     return "".join(reads) + _COMPARE
 
 

@@ -23,7 +23,7 @@ from sim.runner import BUILD
 FOLDER = BUILD / "mutants"
 LIMIT = 900
 """Seconds for the benches of one mutant; a mutant that takes longer hangs where the benches do not look."""
-PROOF = 120
+PROOF = 60
 """Seconds for the proof that a netlist is equal in spite of the change."""
 RESULTS = ("killed", "hung", "survived", "equal", "proved", "stillborn")
 """``equal``: the netlists did not change; ``proved``: they changed, and Yosys shows that they do the same;
