@@ -135,8 +135,8 @@ class Board:
     def find(self, unit: str, name: str) -> tuple[int, int, int]:
         """Pointer, depth and width in bits of a public signal or memory of ``unit`` (a submodule of the top)."""
         words, bits = ctypes.c_uint32(), ctypes.c_uint32()
-        top, _, instance = self._paths.get(unit, unit).rpartition(".")
-        scope = f"TOP.{top}." + (instance if instance.isidentifier() else f"\\{instance} ")  # as Verilog escapes names
+        path = self._paths.get(unit, unit).split(".")
+        scope = ".".join(["TOP", *(part if part.isidentifier() else f"\\{part} " for part in path)])  # as Verilog escapes
         pointer = self._lib.board_find(self._board, scope.encode(), name.encode(), ctypes.byref(words),
                                        ctypes.byref(bits))
         if not pointer:
