@@ -36,6 +36,11 @@ def bits_of(tracer: Tracer, write, i: int) -> list:
     return found
 
 
+def written_rows(write) -> np.ndarray:
+    """Places in ``write.rows`` with at least one byte of the instruction."""
+    return np.nonzero(write.mask.any(axis=1))[0]
+
+
 def kind_of(entry, write) -> tuple:
     """Opcode, destination and memory: what has a way of its own into a memory."""
     dest = Dest(entry.fields["dst"]).name if entry.opcode is Opcode.LINEAR else ""
@@ -70,7 +75,7 @@ class Flipping(Tracer):
         if len(write.rows) and self.rows[kind] < ROWS_OF_A_KIND:
             self.rows[kind] += 1
             compare = super()._check
-            self.flip(kind, bits_of(self, write, int(self.rng.integers(len(write.rows)))),
+            self.flip(kind, bits_of(self, write, int(self.rng.choice(written_rows(write)))),
                       lambda: compare(entry, write))
         super()._check(entry, write)
 
@@ -120,7 +125,7 @@ class FlippingOnce(Tracer):
 
     def _check(self, entry, write) -> None:
         if write.memory == self.kind and len(write.rows):
-            array, at, bit = bits_of(self, write, len(write.rows) - 1)[-1]
+            array, at, bit = bits_of(self, write, written_rows(write)[-1])[-1]
             array[at] ^= 1 << bit
         super()._check(entry, write)
 
@@ -134,7 +139,6 @@ def traced(kind, image, device, picture, task) -> Tracer:
     return kind(device.board, entries)
 
 
-@pytest.mark.slow
 def test_every_bit_of_every_kind_of_write_is_compared(image, device, picture):
     tracer = traced(Flipping, image, device, picture, next(iter(image.programs))).prepare()
     tracer.run(LIMIT)
@@ -143,6 +147,17 @@ def test_every_bit_of_every_kind_of_write_is_compared(image, device, picture):
     assert memories == {"operand", "residual", "key", "value", "output", "logits", "queues"}
     assert {"LOAD", "STORE", "NORM", "LINEAR", "ATTENTION"} <= {kind[0] for kind in tracer.tried}
     assert all(count >= 20 for count in tracer.tried.values()), tracer.tried
+
+
+@pytest.mark.parametrize("memory", ["operand", "key", "output"])
+def test_a_bit_that_is_not_compared_is_named(memory, image, device, picture, monkeypatch):
+    """The test above can fail: a comparison that leaves one memory out is found."""
+    compare = Tracer._check
+    monkeypatch.setattr(Tracer, "_check", lambda self, entry, write: (
+        None if write.memory == memory else compare(self, entry, write)))
+    tracer = traced(Flipping, image, device, picture, next(iter(image.programs))).prepare()
+    tracer.run(LIMIT)
+    assert {kind[2] for kind, _, _ in tracer.missed} == {memory}
 
 
 @pytest.mark.parametrize("memory", ["operand", "residual", "key", "value", "output"])
