@@ -47,7 +47,7 @@ def stalling(seed: int) -> DramSettings:
 
 
 @cache
-def _frame(model: str, machine: str) -> tuple[Image, np.ndarray, dict]:
+def frame_of(model: str, machine: str) -> tuple[Image, np.ndarray, dict]:
     """Program, picture and golden residuals, computed once in each process."""
     config = MODELS[model]
     plan = Plan.fast(config.depth, config.task_heads)
@@ -58,7 +58,7 @@ def _frame(model: str, machine: str) -> tuple[Image, np.ndarray, dict]:
 
 def run(model: str, machine: str, seed: int) -> Outcome:
     """One frame on a fresh board."""
-    image, picture, golden = _frame(model, machine)
+    image, picture, golden = frame_of(model, machine)
     device = SimDevice(image.machine, stalling(seed))
     try:
         result = Session(image, device, job_limit=LIMIT).frame(picture)
@@ -74,6 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 when every frame is exact, 1 when one is not, 2 when there is no cluster, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="make stalls", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--model", default="nano", choices=sorted(MODELS))
     parser.add_argument("--machine", default="nano", choices=sorted(MACHINES))
     parser.add_argument("--scheduler", help="address of a Dask scheduler; every core when none is given")
@@ -83,8 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.scheduler is None:
             build_board(MACHINES[options.machine], opening)  # once, not in every process
         with steps(f"stalls on {options.machine}") as report:
-            outcomes = parallel_map(partial(run, options.model, options.machine), range(options.seeds),
-                              scheduler=options.scheduler, workers=options.workers, report=report)
+            outcomes = parallel_map(partial(run, options.model, options.machine),
+                              range(options.first, options.first + options.seeds), scheduler=options.scheduler, workers=options.workers,
+                              report=report)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 2

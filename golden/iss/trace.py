@@ -30,7 +30,8 @@ class Entry:
     """One retired instruction; ``index`` is its place in the program, ``expert`` -1 outside EXPERTS.
 
     A LINEAR into the gate carries ``logits`` int64 [tokens, experts], and ``queues`` and ``order`` (experts in the
-    order of their first entries), all of them after it; a LINEAR over a queue its ``tokens``. GATE itself writes nothing.
+    order of their first entries), all of them after it; a LINEAR over a queue its ``tokens``. GATE itself writes
+    nothing.
     """
 
     index: int

@@ -140,7 +140,7 @@ class Board:
         """Pointer, depth and width in bits of a public signal or memory of ``unit`` (a submodule of the top)."""
         words, bits = ctypes.c_uint32(), ctypes.c_uint32()
         path = self._paths.get(unit, unit).split(".")
-        scope = ".".join(["TOP", *(part if part.isidentifier() else f"\\{part} " for part in path)])  # as Verilog escapes
+        scope = ".".join(["TOP", *(part if part.isidentifier() else f"\\{part} " for part in path)])  # escaped
         pointer = self._lib.board_find(self._board, scope.encode(), name.encode(), ctypes.byref(words),
                                        ctypes.byref(bits))
         if not pointer:

@@ -117,7 +117,7 @@ def page(path: Path) -> str:
     extra = sorted(set(found) - set(classes))
     return "\n".join([
         "", "## Instructions", "",
-        f"{met} of {len(classes) * len(STALLS)} classes met ({100 * met / (len(classes) * len(STALLS)):.1f} %): opcode, "
-        f"destination and width on each class of memory. A 0 is a hole.", "",
+        f"{met} of {len(classes) * len(STALLS)} classes met ({100 * met / (len(classes) * len(STALLS)):.1f} %): "
+        f"opcode, destination and width on each class of memory. A 0 is a hole.", "",
         f"| opcode | destination | width | {' | '.join(STALLS)} |", "|---|---|---|" + "---|" * len(STALLS), *rows,
         *(["", f"Met, though not in the list: {extra}."] if extra else [])]) + "\n"

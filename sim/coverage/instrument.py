@@ -103,7 +103,7 @@ def keep(run: Path, data: Path, into: Path) -> None:
 
 
 def counts(text: str) -> list[tuple[str, int]]:
-    """(hierarchical bit, toggles) of each line that Verilator wrote: fields between control characters, then a count."""
+    """(hierarchical bit, toggles) of each line that Verilator wrote: fields between control characters, and a count."""
     found = []
     for line in text.splitlines():
         if not line.startswith("C '"):
@@ -111,6 +111,6 @@ def counts(text: str) -> list[tuple[str, int]]:
         body, _, count = line[3:].rpartition("' ")
         fields = dict(part.split("\x02", 1) for part in body.split("\x01") if "\x02" in part)
         if fields.get("page", "").startswith("v_toggle"):
-            name = fields.get("o", "").split(":")[0].replace("___05F", "__").replace("__024", "$")  # as Verilator writes
+            name = fields.get("o", "").split(":")[0].replace("___05F", "__").replace("__024", "$")  # how it escapes
             found.append((name if name.startswith(PREFIX) else f"{fields.get('h', '')}.{name}", int(count)))
     return found

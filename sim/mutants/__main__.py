@@ -17,7 +17,7 @@ from host.interrupts import ends_on_sigterm
 from host.parallel_map import ClusterError, parallel_map
 from host.progress import printer, steps
 from sim.mutants.sites import Mutant, draw
-from sim.mutants.trial import FOLDER, LIMIT, RESULTS, Outcome, baseline, run
+from sim.mutants.trial import FOLDER, LIMIT, RESULTS, Outcome, run
 from sim.mutants.units import UNITS
 
 COUNT = 10
@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for the benches of one mutant")
     parser.add_argument("--list", action="store_true", help="print the drawn mutants, run nothing")
     parser.add_argument("--scheduler", help="address of a Dask scheduler; processes here when none is given")
-    parser.add_argument("--workers", type=int, default=1, help="processes, when not on a cluster; one unit at a time each")
+    parser.add_argument("--workers", type=int, default=1, help="processes, when not on a cluster")
     options = parser.parse_args(arguments)
     units = options.unit or list(UNITS)
     if options.list:

@@ -75,7 +75,7 @@ def run(unit: str, mutant: Mutant, limit: float = LIMIT) -> Outcome:
 
 def _result(status: int | None, log: str, events: list[dict], known: Path, folder: Path) -> tuple[str, str]:
     if status is None:
-        return "hung", f"the benches took more than their limit; the last test was {events[-1]['test'] if events else ''}"
+        return "hung", f"the benches took more than their limit, in {events[-1]['test'] if events else 'no test'}"
     stillborn = [event["why"] for event in events if event["event"] == "stillborn"]
     if status == 0:
         pairs = {(json.loads(known.read_text())[event["key"]], event["digest"]) for event in events
