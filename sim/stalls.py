@@ -84,9 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.scheduler is None:
             build_board(MACHINES[options.machine], opening)  # once, not in every process
         with steps(f"stalls on {options.machine}") as report:
-            outcomes = parallel_map(partial(run, options.model, options.machine),
-                              range(options.first, options.first + options.seeds), scheduler=options.scheduler, workers=options.workers,
-                              report=report)
+            seeds = range(options.first, options.first + options.seeds)
+            outcomes = parallel_map(partial(run, options.model, options.machine), seeds,
+                                    scheduler=options.scheduler, workers=options.workers, report=report)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 2

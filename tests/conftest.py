@@ -2,7 +2,7 @@
 """Setting of all tests: every program that the reference model runs is checked for missing waits; Ctrl-C is heard;
 what is slow and rarely fails waits for the night.
 
-``CPU_TIMES`` in the environment names a file that gets the processor seconds of each test, with its builds and simulators.
+``CPU_TIMES`` in the environment names a file that gets the processor seconds of each test, with its builds.
 """
 
 import os

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plugin of pytest inside one trial: puts the changed source in place of a module, and skips what it leaves as it was.
 
-``MUTANT`` in the environment names a JSON file: ``module``, ``source`` (path of the changed text), ``baseline`` (JSON of
-the netlists without it, absent while these are made), ``out`` (folder of what is found here).
+``MUTANT`` in the environment names a JSON file: ``module``, ``source`` (path of the changed text), ``baseline`` (JSON
+of the netlists without it, absent while these are made), ``out`` (folder of what is found here).
 """
 
 import hashlib

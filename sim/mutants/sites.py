@@ -7,6 +7,7 @@ import random
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from sim.mutants.units import ROOT, UNITS
@@ -192,19 +193,14 @@ class _Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
 
+@cache
 def mutants(path: Path) -> list[Mutant]:
     """All mutants of one source file, in the order of the text."""
     text, module = path.read_text(), ".".join(path.relative_to(ROOT).with_suffix("").parts)
     finder = _Finder(text)
     finder.visit(ast.parse(text))
-    found = []
-    for kind, start, end, new in finder.found:
-        try:
-            ast.parse(text[:start] + new + text[end:])
-        except SyntaxError:
-            continue
-        found.append(Mutant(module, kind, start, end, new))
-    return sorted(set(found), key=lambda mutant: (mutant.start, mutant.end, mutant.kind, mutant.new))
+    found = {Mutant(module, *change) for change in finder.found}
+    return sorted(found, key=lambda mutant: (mutant.start, mutant.end, mutant.kind, mutant.new))
 
 
 def draw(unit: str, seed: int) -> list[Mutant]:

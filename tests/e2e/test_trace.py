@@ -12,6 +12,8 @@ from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import LANES, LINE, TN
 from host.driver.layout import prepare_input
 from host.driver.session import Session
+from sim.board.settings import DramSettings
+from sim.coverage import functional, instrument
 from sim.gate_trace import LOADER, LOGIT_BYTES, TILES
 from sim.trace import Mismatch, Tracer
 
@@ -186,3 +188,14 @@ def test_a_run_ends_at_a_wrong_gate(part, image, device, picture):
     with pytest.raises(Mismatch, match="logits of token|weight|in the order"):
         tracer.run(LIMIT)
     device.board.reset()
+
+
+def test_programs_that_end_well_are_noted(image, device, picture, tmp_path, monkeypatch):
+    """For functional coverage: what the last job ran, on which class of memory."""
+    monkeypatch.setenv(instrument.VARIABLE, str(tmp_path))
+    device.board.configure(DramSettings(latency=20, stall=0.1))
+    Session(image, device, job_limit=LIMIT).frame(picture)
+    device.board.configure(DramSettings(latency=20))
+    found = functional.read(tmp_path)
+    assert found[("END", "-", "-")] == {"stalls": 1} and found[("STORE", "RESIDUAL", "-")]["stalls"] > 0
+    assert set(found) <= set(functional.wanted())
