@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--unit", action="append", choices=sorted(UNITS), help="all when none is given")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=COUNT, help="mutants of each unit that count for the score")
-    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for the benches of one mutant")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="processor seconds for one simulation")
     parser.add_argument("--list", action="store_true", help="print the drawn mutants, run nothing")
     parser.add_argument("--scheduler", help="address of a Dask scheduler; processes here when none is given")
     parser.add_argument("--workers", type=int, default=1, help="processes, when not on a cluster")

@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sim.lock import exclusive
@@ -21,8 +23,11 @@ from sim.mutants.units import ROOT, UNITS
 from sim.runner import BUILD
 
 FOLDER = BUILD / "mutants"
-LIMIT = 900
-"""Seconds for the benches of one mutant; a mutant that takes longer hangs where the benches do not look."""
+LIMIT = 300
+"""Processor seconds for each process of a trial, the simulator for one; a mutant that takes more hangs where the bench
+does not look."""
+PATIENCE = 12
+"""A trial is given up after this many times its limit by the clock, whatever the load of the machine."""
 PROOF = 60
 """Seconds for the proof that a netlist is equal in spite of the change."""
 RESULTS = ("killed", "hung", "survived", "equal", "proved", "stillborn")
@@ -88,6 +93,8 @@ def _result(status: int | None, log: str, events: list[dict], known: Path, folde
     if stillborn or status != 1:
         return "stillborn", stillborn[0] if stillborn else log.splitlines()[-1] if log else ""
     found = [event for event in events if event["event"] == "found"]
+    if found and found[0]["why"].startswith("No coroutine"):  # the simulator was stopped at its limit, or it crashed
+        return "hung", found[0]["test"]
     return "killed", found[0]["why"] if found else "a test that simulates nothing"
 
 
@@ -96,8 +103,12 @@ def _events(folder: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def _bounded(seconds: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+
+
 def _pytest(task: dict, benches: Sequence[str], folder: Path, limit: float) -> tuple[int | None, str]:
-    """(exit status, end of the log); no status after ``limit`` seconds."""
+    """(exit status, end of the log); no status where it was given up."""
     (folder / "task.json").write_text(json.dumps(task))
     environment = os.environ | {"MUTANT": str(folder / "task.json"), "EDGE_MOE_BUILD": str(folder / "build"),
                                 "COCOTB_MAX_FAILURES": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -105,9 +116,10 @@ def _pytest(task: dict, benches: Sequence[str], folder: Path, limit: float) -> t
     with log.open("w") as stream:
         process = subprocess.Popen([sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p",
                                     "sim.mutants.plugin", *benches], cwd=ROOT, env=environment, stdout=stream,
-                                   stderr=subprocess.STDOUT, start_new_session=True)
+                                   stderr=subprocess.STDOUT, start_new_session=True,
+                                   preexec_fn=partial(_bounded, round(limit)))
         try:
-            status = process.wait(timeout=limit)
+            status = process.wait(timeout=PATIENCE * limit)
         except subprocess.TimeoutExpired:
             status = None
         finally:
