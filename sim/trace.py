@@ -6,7 +6,7 @@ SETTLE cycles later, when the last write has reached its memory; rows an instruc
 before their readers are done, so they are still valid. What a STORE wrote is in DRAM when it retires. Logits and expert
 queues are compared when they are written (:mod:`sim.gate_trace`).
 
-``tests/e2e/test_trace.py`` flips bits of every kind of write and expects each to be found.
+``tests/e2e/lockstep/test_trace.py`` flips bits of every kind of write and expects each to be found.
 """
 
 import heapq
