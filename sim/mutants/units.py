@@ -40,7 +40,7 @@ UNITS = {
                       "vector/test_epilogue")),
     "gate": Unit(("moe/*.py",), ("moe/test_top_k", "moe/test_expert_queues", "moe/test_gate")),
     "sequencer": Unit(("ctrl/sequencer.py", "ctrl/issue_registers.py", "ctrl/program_pointer.py", "ctrl/front_end.py"),
-                      ("ctrl/test_sequencer", "ctrl/test_front_end")),
+                      ("ctrl/test_issue_registers", "ctrl/test_sequencer", "ctrl/test_front_end")),
     "prefetcher": Unit(("ctrl/weight_prefetcher.py", "ctrl/weight_segments.py", "ctrl/credits.py",
                         "ctrl/expert_lines.py"), ("ctrl/test_weight_prefetcher",)),
     "engines": Unit(("dma/read_engine.py", "dma/write_engine.py", "dma/splitter.py", "dma/bus_timer.py",
