@@ -12,6 +12,7 @@ UNIT   ?=
 MODEL  ?=
 SEED   ?= 1
 SCALE  ?= 25
+COUNT  ?= 10
 OUT    ?= out
 DEVICE ?= golden
 ARGS   ?=
@@ -25,7 +26,8 @@ FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ign
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano drive accuracy verilog synth pnr bench bench-heads bench-quantize stalls explore train docs clean
+.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano drive accuracy verilog synth pnr bench bench-heads \
+	bench-quantize stalls mutants coverage nightly explore train docs clean
 
 help: ## list of the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -98,6 +100,15 @@ bench-quantize: $(STAMP) ## time and memory of quantizing DeiT-Tiny and ViT-Base
 
 stalls: $(STAMP) ## 50 seeds of random DRAM stalls on nano, each frame compared with the golden model; ARGS="--scheduler ADDRESS" for Dask
 	$(PY) -m sim.stalls $(ARGS)
+
+mutants: $(STAMP) ## defects drawn from the source of UNIT (all without it) by SEED, COUNT of each, tried on the benches: score, survivors
+	$(PY) -m sim.mutants $(if $(UNIT),--unit $(UNIT)) --seed $(SEED) --count $(COUNT) $(ARGS)
+
+coverage: $(STAMP) ## branches, lines, toggles of hw that the benches cover, and instructions by class; the holes are in a page
+	OMP_NUM_THREADS=1 $(PY) -m sim.coverage --out $(OUT)/coverage $(if $(UNIT),--unit $(UNIT)) $(ARGS)
+
+nightly: $(STAMP) ## long seeds of everything, and one page about them; ARGS="--scheduler ADDRESS" for Dask, ARGS="--scale 1" for a short night
+	$(PY) -m sim.nightly --out $(OUT)/nightly $(ARGS)
 
 explore: $(STAMP) ## search machine configurations for BOARD (zcu102, kv260, u280): the Pareto front and what limits each; a picture
 	$(VENV)/bin/edge-moe explore --board $(BOARD) --picture $(OUT)/explore/$(BOARD).png $(ARGS)

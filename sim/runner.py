@@ -13,6 +13,7 @@ from pathlib import Path
 from cocotb_tools.runner import get_runner
 
 from sim import accuracy
+from sim.coverage import instrument
 from sim.export import port_names, sim_verilog
 from sim.lock import exclusive
 
@@ -40,6 +41,8 @@ def toolchain(*, fast: bool = False) -> None:
 def build(component, name: str, *, fast: bool = False, waves: bool = False):
     """Build ``component`` and return (runner, build directory); nothing is rebuilt while the Verilog stays the same."""
     toolchain(fast=fast)
+    if instrument.folder():
+        instrument.install()
     text = sim_verilog(component, TOP)
     ports = ["clk", "rst", *port_names(component)]
     present = [port for port in ports if f" {port};" in text or f" {port} ;" in text or f"\\{port} " in text]
@@ -48,6 +51,8 @@ def build(component, name: str, *, fast: bool = False, waves: bool = False):
                  "-Wno-WIDTH", *UNINITIALISED]
     if waves:
         arguments += ["--trace-vcd"]
+    if instrument.folder():
+        arguments += ["--coverage-toggle"]
     digest = hashlib.sha256(json.dumps([text, control, arguments, fast]).encode()).hexdigest()[:16]
     directory = BUILD / f"{name}-{digest}"
     runner = get_runner("verilator")
@@ -90,6 +95,8 @@ def run_bench(component, *, module: str, name: str | None = None, seed: int = 1,
     except SystemExit:
         pass
     wall = time.perf_counter() - began
+    if (covered := instrument.folder()) and (run / "coverage.dat").exists():
+        instrument.keep(run, run / "coverage.dat", covered)
     cases = list(ElementTree.parse(results).iter("testcase")) if results.exists() else []
     failed = [case.get("name") for case in cases if case.find("failure") is not None or case.find("error") is not None]
     nanoseconds = sum(float(value.get("value")) for case in cases for value in case.iter("property")

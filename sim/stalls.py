@@ -9,6 +9,7 @@ from functools import cache, partial
 import numpy as np
 
 from golden.device import GoldenDevice
+from golden.files.machine_file import add_machine_option
 from golden.model.random_int_model import random_int_model
 from golden.spec.machine import MachineConfig
 from golden.spec.model import MODELS
@@ -23,7 +24,6 @@ from host.progress import opening, steps
 from sim.board.build import build_board
 from sim.board.settings import DramSettings
 from sim.device import SimDevice
-from sim.machine_option import add_machine
 
 SEEDS = 50
 LIMIT = 20_000_000
@@ -48,7 +48,7 @@ def stalling(seed: int) -> DramSettings:
 
 
 @cache
-def _frame(model: str, machine: MachineConfig) -> tuple[Image, np.ndarray, dict]:
+def frame_of(model: str, machine: MachineConfig) -> tuple[Image, np.ndarray, dict]:
     """Program, picture and golden residuals, computed once in each process."""
     config = MODELS[model]
     plan = Plan.fast(config.depth, config.task_heads)
@@ -59,7 +59,7 @@ def _frame(model: str, machine: MachineConfig) -> tuple[Image, np.ndarray, dict]
 
 def run(model: str, machine: MachineConfig, seed: int) -> Outcome:
     """One frame on a fresh board."""
-    image, picture, golden = _frame(model, machine)
+    image, picture, golden = frame_of(model, machine)
     device = SimDevice(image.machine, stalling(seed))
     try:
         result = Session(image, device, job_limit=LIMIT).frame(picture)
@@ -75,8 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 when every frame is exact, 1 when one is not, 2 when there is no cluster, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="make stalls", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--model", default="nano", choices=sorted(MODELS))
-    add_machine(parser, default="nano")
+    add_machine_option(parser, default="nano")
     parser.add_argument("--scheduler", help="address of a Dask scheduler; every core when none is given")
     parser.add_argument("--workers", type=int, help="processes, when not on a cluster")
     options = parser.parse_args(arguments)
@@ -84,8 +85,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.scheduler is None:
             build_board(options.machine, opening)  # once, not in every process
         with steps(f"stalls on {options.machine.name}") as report:
-            outcomes = parallel_map(partial(run, options.model, options.machine), range(options.seeds),
-                              scheduler=options.scheduler, workers=options.workers, report=report)
+            seeds = range(options.first, options.first + options.seeds)
+            outcomes = parallel_map(partial(run, options.model, options.machine), seeds,
+                                    scheduler=options.scheduler, workers=options.workers, report=report)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 2

@@ -3,9 +3,13 @@
 
 Each unit retires in order; which unit retires an instruction follows from its opcode. A pulse is evaluated
 SETTLE cycles later, when the last write has reached its memory; rows an instruction wrote are not written again
-before their readers are done, so they are still valid.
+before their readers are done, so they are still valid. What a STORE wrote is in DRAM when it retires. Logits and expert
+queues are compared when they are written (:mod:`sim.gate_trace`).
+
+``tests/e2e/lockstep/test_trace.py`` flips bits of every kind of write and expects each to be found.
 """
 
+import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,11 +17,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from golden.iss.trace import Entry, Write
-from golden.spec.isa import UNIT, Unit
-from golden.spec.machine import LANES, TN, MachineConfig
+from golden.spec.isa import UNIT, Opcode, Unit
+from golden.spec.machine import LANES, LINE, TN, MachineConfig
+from golden.spec.regs import BY_NAME
 from golden.spec.tiling import bank_of_row
 from hw.cluster.key_value import BankedMemory, KeyBanks, ValueBanks
 from sim.board import Board
+from sim.board.settings import DRAM_BASE
+from sim.gate_trace import LOADER, GateTrace
 
 SETTLE = 24
 RETIRES = {Unit.ARRAY: "epilogue", Unit.NORM: "norm", Unit.GATE: "gate", Unit.DMA: "load_store"}
@@ -34,6 +41,9 @@ class Memories:
 
     def __init__(self, board: Board):
         config: MachineConfig = board.config
+        register = BY_NAME["OUTPUT_ADDR"]
+        low, high = (board.read32(register.offset + 4 * word)[0] for word in range(2))
+        self._output = board.dram[(high << 32 | low) - DRAM_BASE:]
         self._config = config
         banks = [f"bank{bank}_" for bank in range(config.banks)] if config.banks > 1 else [""]
         self._operand, self._residual = ([[board.memory(unit, f"{bank}half{half}") for bank in banks]
@@ -74,6 +84,10 @@ class Memories:
         places = [memory.byte_of(self._config, byte) for byte in range(self._config.row_bytes)]
         return np.stack([banks[bank][:, place] for bank, place in places], axis=1)
 
+    def output(self, rows: np.ndarray) -> np.ndarray:
+        lines = self._output[:len(self._output) // LINE * LINE].reshape(-1, LINE)
+        return lines[rows]
+
 
 @dataclass
 class Retired:
@@ -97,43 +111,60 @@ class Tracer:
 
     def __post_init__(self):
         self._memories = Memories(self.board)
+        self._gate = GateTrace(self.board, self.entries)
         self._due = {unit: deque(e for e in self.entries if RETIRED_BY.get(e.opcode) == unit)
                      for unit in set(RETIRED_BY.values())}
+        self._pending: list[tuple[int, int, Entry]] = []
         self._base = self.board.cycle
 
     def run(self, limit: int, progress: Callable[[int], None] = lambda done: None) -> None:
         """Simulate at most ``limit`` cycles; the job has ended when the interrupt is up."""
         for unit in self._due:
             self.board.watch(unit, "retire")
-        pending: deque[tuple[int, str]] = deque()
+        self.board.watch(LOADER, "written")
         try:
             while self.board.cycle - self._base < limit:
-                stop = pending[0][0] if pending else self.board.cycle + 20_000
+                stop = self._pending[0][0] if self._pending else self.board.cycle + 20_000
                 _, pulses = self.board.run(max(1, stop - self.board.cycle))
-                pending.extend((self.board.cycle + SETTLE, unit) for unit in sorted(pulses))
+                for unit in sorted(pulses):
+                    self._pulse(unit)
                 progress(self.board.cycle - self._base)
                 ended = self.board.interrupt
-                while pending and (ended or pending[0][0] <= self.board.cycle):
-                    due, unit = pending.popleft()
-                    self._compare(unit, due - SETTLE)
+                while self._pending and (ended or self._pending[0][0] <= self.board.cycle):
+                    self._compare(heapq.heappop(self._pending)[2])
                 if ended:
                     break
         finally:
             self.board.unwatch()
         left = [entry.index for queue in self._due.values() for entry in queue]
-        if left and self.board.interrupt:
+        if self.board.interrupt and left:
             raise Mismatch(f"The job ended, but the instructions {sorted(left)[:8]} never retired.")
+        if self.board.interrupt and self._gate.left:
+            raise Mismatch(f"The job ended, but the gate was never given the logits of {self._gate.left} tokens.")
 
-    def _compare(self, unit: str, cycle: int) -> None:
+    def _pulse(self, unit: str) -> None:
+        """What must be compared at once is; the rest when it has reached its memory."""
+        if unit == LOADER:
+            _expect_nothing(self._gate.logits())
+            return
         if not self._due[unit]:
             raise Mismatch(f"{unit} retired one instruction more than golden did.")
-        entry = self._due[unit].popleft()
+        entry, now = self._due[unit].popleft(), self.board.cycle
+        self.retired.append(Retired(entry, now - self._base))
+        if entry.opcode is Opcode.GATE:  # the next one may begin at once
+            _expect_nothing(self._gate.queues(entry))
         for write in entry.writes:
-            self._check(entry, write)
-        self.retired.append(Retired(entry, cycle - self._base))
+            if write.memory == "output":
+                self._check(entry, write)
+        heapq.heappush(self._pending, (now + SETTLE, len(self.retired), entry))
+
+    def _compare(self, entry: Entry) -> None:
+        for write in entry.writes:
+            if write.memory != "output":
+                self._check(entry, write)
 
     def _check(self, entry: Entry, write: Write) -> None:
-        if write.memory == "output" or not len(write.rows):
+        if not len(write.rows):
             return
         came = getattr(self._memories, write.memory)(write.rows)
         exp = None
@@ -153,3 +184,8 @@ class Tracer:
                 i, j = (int(v[0]) for v in np.nonzero(off))
                 raise Mismatch(f"{where}: {int(off.sum())} block exponents differ; first at operand row "
                                f"{int(write.rows[i])}, block {j}: golden {write.exp[i, j]}, machine {exp[i, j]}.")
+
+
+def _expect_nothing(said: str) -> None:
+    if said:
+        raise Mismatch(said)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Machine by name or from a file: a preset, or a machine that a JSON file describes."""
 
+import argparse
 import json
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -77,3 +78,16 @@ def _config(path: Path, values: Any) -> MachineConfig:
     require(machine == MACHINES.get(machine.name, machine), f"{path} calls its machine {machine.name!r}, as a preset "
             f"is called that is another one; give it a name of its own.")
     return machine
+
+
+def add_machine_option(parser: argparse.ArgumentParser, option: str = "--machine", default: str = "zcu102") -> None:
+    """Give a command ``option``, whose value is a :class:`MachineConfig`."""
+    parser.add_argument(option, default=default, type=_machine_argument, metavar="MACHINE",
+                        help=f"{', '.join(MACHINES)}, or a JSON file that describes a machine; {default} by default")
+
+
+def _machine_argument(text: str) -> MachineConfig:
+    try:
+        return machine_of(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

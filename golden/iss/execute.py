@@ -179,7 +179,7 @@ def route(s: np.ndarray, memories: Memories, gate: GateState) -> Result:
     gate.left -= len(s)
     check(sum(len(q) for q in gate.queues) <= memories.config.queue_depth, Status.RANGE_LOCAL, memories.index,
           f"more than {memories.config.queue_depth} entries in the expert queues")
-    return (), {"logits": logits, "queues": tuple(gate.queues)}
+    return (), {"logits": logits, "queues": tuple(gate.queues), "order": tuple(gate.order)}
 
 
 def attend(f: dict, context: Context) -> Result:

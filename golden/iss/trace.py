@@ -29,8 +29,9 @@ class Write:
 class Entry:
     """One retired instruction; ``index`` is its place in the program, ``expert`` -1 outside EXPERTS.
 
-    A LINEAR into the gate carries ``logits`` int64 [tokens, experts] and ``queues``, all of them after it; a
-    LINEAR over a queue its ``tokens``. GATE itself writes nothing.
+    A LINEAR into the gate carries ``logits`` int64 [tokens, experts], and ``queues`` and ``order`` (experts in the
+    order of their first entries), all of them after it; a LINEAR over a queue its ``tokens``. GATE itself writes
+    nothing.
     """
 
     index: int
@@ -41,3 +42,4 @@ class Entry:
     tokens: np.ndarray | None = None
     logits: np.ndarray | None = None
     queues: tuple[Queue, ...] | None = field(default=None)
+    order: tuple[int, ...] = ()

@@ -96,7 +96,7 @@ class Affine(wiring.Component):
 
     A factor of 1 with offset 0 and shift 0 passes ``g``.
     Timing: free-running, ``o`` follows its inputs by LATENCY cycles. II = 1. The inputs come from registers.
-    Domain: ``g`` 25 bits, ``factor`` int16 or uint16, ``shift`` 0..40 (isa.LIMITS).
+    Domain: ``g`` 25 bits with an int16 ``factor``, int16 with a uint16 one; ``shift`` 0..40 (isa.LIMITS).
     Reference model: ``golden.ops.epilogue.affine`` and ``weighted``.
 
     Members: ``g``, ``factor``, ``offset`` In(each lane), ``shift`` In; ``o`` Out(each lane).
@@ -123,10 +123,10 @@ class Affine(wiring.Component):
         shift = delay(m, self.shift, 2, "shift")
         sums = []
         for n in range(self.lanes):
-            s1_product = Signal(signed(G_BITS + FACTOR_BITS), name=f"s1_product_{n}", reset_less=True)
+            # |g * factor| <= 2**39, so neither it nor the sum with an int32 needs the last bit that the widths give.
+            s1_product = Signal(signed(G_BITS + FACTOR_BITS - 1), name=f"s1_product_{n}", reset_less=True)
             s1_offset = Signal(signed(32), name=f"s1_offset_{n}", reset_less=True)
-            # |g| <= 2**24 and |factor| < 2**16: the sum needs no more bits than the product.
-            s2_sum = Signal(signed(G_BITS + FACTOR_BITS), name=f"s2_sum_{n}", reset_less=True)
+            s2_sum = Signal(signed(G_BITS + FACTOR_BITS - 1), name=f"s2_sum_{n}", reset_less=True)
             m.d.sync += [
                 s1_product.eq(self.g[n] * self.factor[n]), s1_offset.eq(self.offset[n]),
                 s2_sum.eq(s1_product + s1_offset),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from golden.files.machine_file import add_machine_option
 from golden.model.int_model import IntModel
 from golden.spec.machine import BEAT_BYTES, MachineConfig
 from golden.spec.model import MODELS
@@ -38,7 +39,6 @@ from sim.board.settings import DRAM_PRESETS
 from sim.demo import models
 from sim.demo.layers import Layer, layers
 from sim.device import SimDevice
-from sim.machine_option import add_machine
 from sim.trace import RETIRED_BY, Retired
 
 MOST_PICTURES = max(case.pictures for case in CASES)
@@ -116,7 +116,7 @@ def figures(runs: dict[str, Run]) -> list[tuple[str, str, str, bool]]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--model", default="m3vit-tiny", choices=sorted(MODELS))
-    add_machine(parser)
+    add_machine_option(parser)
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="one case, or several")
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
     parser.add_argument("--json", action="store_true", help="also print one JSON object")

@@ -11,6 +11,7 @@ import numpy as np
 from golden.spec.machine import MachineConfig
 from sim.board.build import build_board
 from sim.board.settings import DRAM_BASE, CFault, CRead, CSettings, DramSettings, Fault
+from sim.coverage import functional, instrument
 
 DRAM_BYTES = 64 << 20
 CHUNK = 20_000
@@ -87,6 +88,7 @@ class Board:
 
     def configure(self, settings: DramSettings) -> None:
         """Change the DRAM's behaviour and restart its random numbers."""
+        self._settings = settings
         self._lib.board_configure(self._board, ctypes.byref(settings.to_c()))
 
     def allow_writes(self, lo: int, hi: int) -> None:
@@ -130,13 +132,15 @@ class Board:
             progress(done)
             if pulses.value or (stop_at_interrupt and self.interrupt):
                 break
+        if self.interrupt and instrument.folder():
+            functional.note_job(self, self._settings)
         return done, {name for i, name in enumerate(self._watched) if pulses.value >> i & 1}
 
     def find(self, unit: str, name: str) -> tuple[int, int, int]:
         """Pointer, depth and width in bits of a public signal or memory of ``unit`` (a submodule of the top)."""
         words, bits = ctypes.c_uint32(), ctypes.c_uint32()
-        top, _, instance = self._paths.get(unit, unit).rpartition(".")
-        scope = f"TOP.{top}." + (instance if instance.isidentifier() else f"\\{instance} ")  # as Verilog escapes names
+        path = self._paths.get(unit, unit).split(".")
+        scope = ".".join(["TOP", *(part if part.isidentifier() else f"\\{part} " for part in path)])  # escaped
         pointer = self._lib.board_find(self._board, scope.encode(), name.encode(), ctypes.byref(words),
                                        ctypes.byref(bits))
         if not pointer:

@@ -26,10 +26,12 @@ WRITE = ("awaddr", "awlen", "awvalid", "awready", "wvalid", "wready", "wlast", "
 SIGN_OF_LIFE = 15
 """Seconds between two progress messages of a build."""
 BUILD_LIMIT = 3600
-UNITS = ("operand", "residual", "key", "value", "epilogue", "norm", "gate", "load_store")
-"""Submodules of the machine that traces observe: their memories, and their ``retire`` pulses."""
-BANKED = ("key", "value")
-"""Those whose memories lie in submodules called ``bank0``, ``bank1``, ...; they are known as ``key.bank0``."""
+UNITS = ("operand", "residual", *(f"{memory}.bank{n}" for memory in ("key", "value") for n in range(4)), "epilogue",
+         "norm", "gate", "gate.loader", "gate.queues", "load_store")
+"""Submodules of the machine that traces observe, those that it has: their memories, and their PROBES."""
+PROBES = {"retire", "written", "loaded"}
+"""Signals that traces observe where a unit has them: an instruction is over; a token's logits are written, and how many
+tokens' were before."""
 
 
 class BuildError(RuntimeError):
@@ -51,28 +53,21 @@ def _pins(config: MachineConfig) -> str:
 def units(text: str) -> dict[str, tuple[str, str]]:
     """Unit -> (module, instance path) in the Verilog ``text``.
 
-    Both are called as the unit is, with a number appended where a wire of the top has that name already.
+    Each part of both is called as the unit is, with a number appended where a wire of its parent has that name already.
     """
-    found = {unit: (module, f"{TOP}.{instance}") for module, unit, instance in _instances(text, TOP) if unit in UNITS}
-    for unit in BANKED:
-        module, path = found.get(unit, ("", ""))
-        found |= {f"{unit}.{bank}": (inner, f"{path}.{instance}") for inner, bank, instance in _instances(text, module)
-                  if bank.startswith("bank")}
-    return found
-
-
-def _instances(text: str, module: str) -> list[tuple[str, str, str]]:
-    """(module, name, instance) of each submodule of ``module`` in the Verilog ``text``."""
-    return re.findall(rf"^  \\?({re.escape(module)}\.(\w+)(?:\$\d+)?)\s+\\?(\S+)\s*\(", text, re.MULTILINE)
+    found = re.findall(rf"^  \\?({TOP}\.\S+)\s+\\?(\S+)\s*\(", text, re.MULTILINE)
+    named = {re.sub(r"\$\d+", "", module).removeprefix(f"{TOP}."): (module, module) for module, _ in found}
+    return {unit: named[unit] for unit in UNITS if unit in named}
 
 
 def _control(text: str) -> str:
-    """Makes each unit's ``retire`` and memories public; nothing else, since public signals cost speed."""
+    """Makes each unit's probes and memories public; nothing else, since public signals cost speed."""
     lines = ["`verilator_config"]
     for module, _ in units(text).values():
         body = re.search(rf"^module \\?{re.escape(module)}[ (].*?^endmodule", text, re.MULTILINE | re.DOTALL)[0]
-        names = re.findall(r"^  reg \[\d+:0\] (\w+) \[\d+:0\];", body, re.MULTILINE)
-        names += ["retire"] if re.search(r"\bretire\b", body) else []
+        names = re.findall(r"^  reg \[\d+:0\] \\?(\w+) +\[\d+:0\];", body, re.MULTILINE)
+        names += sorted(probe for probe in PROBES if re.search(rf"^  (?:reg|wire|output) (?:\[\d+:0\] )?{probe}\b",
+                                                               body, re.MULTILINE))
         lines += [f'public_flat_rd -module "{module}" -var "{name}"' for name in names]
     return "\n".join(lines) + "\n"
 

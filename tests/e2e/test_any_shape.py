@@ -55,6 +55,7 @@ def reference():
     board.close()
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("config, plan, passes, wanted", [
     (ROUNDS, "accurate", (), 3), (ROUNDS, "accurate", PASSES, 3), (WIDE, "fast", PASSES, 1), (MANY, "fast", PASSES, 2)],
     ids=lambda v: getattr(v, "name", None))

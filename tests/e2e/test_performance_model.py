@@ -70,6 +70,7 @@ def test_a_small_frame(plan, dram, tasks, small):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("plan, dram, tasks", [
     ("fast", IDEAL, 1), ("fast", ZCU102_DDR4, 1), ("accurate", IDEAL, 1), ("fast", IDEAL, 2),
 ], ids=["fast", "ddr4", "accurate", "both-tasks"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Repository rules: licence lines, pairs of unit and bench, packages from this checkout, lengths of files
+"""Repository rules: licence lines, reference models, packages from this checkout, lengths of files
 and functions."""
 
 import ast
@@ -68,18 +68,6 @@ def test_arithmetic_units_name_their_reference_model(unit):
     text = (ROOT / "hw" / f"{unit}.py").read_text()
     assert re.search(rf"golden[./]ops[./]{REFERENCE_MODELS[unit]}\b|golden\.ops\.{REFERENCE_MODELS[unit]}", text), (
         f"hw/{unit}.py does not name golden.ops.{REFERENCE_MODELS[unit]} as its reference model.")
-
-
-@pytest.mark.parametrize("path", [p for p in PYTHON if p.is_relative_to(ROOT / "hw")],
-                         ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_unit_stands_in_a_bench(path):
-    """Each gateware file with a Component is imported by a bench, directly or as a part of what a bench builds."""
-    text = path.read_text()
-    if "wiring.Component" not in text or path.name == "top.py":
-        pytest.skip("no component in this file")
-    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    users = [p for p in PYTHON if p != path and re.search(rf"^from {re.escape(module)} import", p.read_text(), re.M)]
-    assert users, f"Nothing uses {module}."
 
 
 def test_no_path_of_a_machine_is_written_down():

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 
+from golden.files.machine_file import add_machine_option
 from host.report import synthesis
 from sim.implementation.pnr import place
 from sim.implementation.pnr.part import TARGET, places
 from sim.implementation.synth import design, sources
-from sim.machine_option import add_machine
 
 _WHOLE = synthesis.MACHINE
 
@@ -21,7 +21,7 @@ _WHOLE = synthesis.MACHINE
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0; 1 when something could not be placed; 2 for an unknown unit or without the tool."""
     parser = argparse.ArgumentParser(prog="python -m sim.implementation.pnr", description=__doc__)
-    add_machine(parser, "--config", default="small")
+    add_machine_option(parser, "--config", default="small")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--unit", nargs="+", metavar="NAME", help="these units of the machine alone; all by default")
     what.add_argument("--whole", action="store_true", help="the machine as one")

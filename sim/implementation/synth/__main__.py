@@ -6,17 +6,17 @@ import json
 import sys
 from collections.abc import Iterator
 
+from golden.files.machine_file import add_machine_option
 from golden.spec.boards import BOARD_OF, BOARDS
 from golden.spec.machine import MachineConfig
 from host.report import synthesis
 from sim.implementation.synth import design, flow, report, sources, units
-from sim.machine_option import add_machine
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0; 1 when a synthesis failed or, with ``--strict``, a limit is exceeded; 2 for an unknown unit."""
     parser = argparse.ArgumentParser(prog="python -m sim.implementation.synth", description=__doc__)
-    add_machine(parser, "--config")
+    add_machine_option(parser, "--config")
     parser.add_argument("--unit", nargs="+", metavar="NAME", help="these units alone; the whole machine by default")
     parser.add_argument("--board", choices=sorted(BOARDS), help="compare the areas with this board")
     parser.add_argument("--json", action="store_true", help="results as JSON on standard output")

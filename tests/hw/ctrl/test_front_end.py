@@ -139,6 +139,7 @@ async def refuses_a_foreign_program_before_reading_it(dut):
     ]
     for word, status in cases:
         assert await bench.fetch([word]) == (status, 0), hex(word)
+        assert not int(dut.fetching.value), "the main port must be free again"
         assert len(bench.requests.values) == 1
 
 

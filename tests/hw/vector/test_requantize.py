@@ -79,8 +79,12 @@ def affine_inputs(rng, shift: int) -> dict:
         # After an activation of any act_shift, or an int16 that goes on as it is.
         top = ((1 << (G_BITS - 1)) >> rng.randint(0, ACT_SHIFT_MAX)) - 32
         value = rng.choice((top, rng.randint(-2787, top))) if f < 32768 else rng.randint(-32768, 32767)
+        if rng.random() < 0.1:  # the largest sums there are, of either sign
+            f, value = rng.choice((-32768, 32767)), rng.choice(((1 << (G_BITS - 1)) - 1, -1 << (G_BITS - 1)))
         target = (rng.randint(-4 * 70_000, 4 * 70_000) << shift) // 4
-        o = rng.choice((target - value * f, rng.randint(-1 << 31, INT32), -1 << 31, INT32))
+        end = (1 << 31) - 1 if value * f > 0 else -1 << 31
+        drawn = rng.choice((target - value * f, rng.randint(-1 << 31, INT32), -1 << 31, INT32))
+        o = end if abs(value) >= (1 << (G_BITS - 1)) - 1 else drawn
         g.append(value)
         factor.append(f)
         offset.append(max(-1 << 31, min(INT32, o)))
@@ -100,6 +104,8 @@ async def affine_matches_golden(dut):
     assert (got == expected).all(), _first(inputs, got, expected)
     clipped = v != expected
     print(f"coverage: {np.mean(clipped):.2f} saturated, {np.mean(expected < 0):.2f} negative")
+    sums = [int(g) * f + o for x in inputs for g, f, o in zip(x["g"], x["factor"], x["offset"], strict=True)]
+    assert max(sums) > (1 << 39) and min(sums) < -(1 << 39), "sums that need every bit"
     assert 0.05 < np.mean(clipped) < 0.8 and 0.2 < np.mean(expected < 0) < 0.8
 
 
