@@ -40,6 +40,8 @@ def main() -> int:
                 proved += result.verdict is Verdict.PROVED and defect is None
                 failed += not good
                 what = result.claim if defect is None else f"defect: {defect.what}"
+                # At once, since a long proof may follow; the table comes at the end.
+                print(f"{proof.name}: {what}: {result}{'' if good else '  WRONG'}", file=sys.stderr, flush=True)
                 table.add_row(proof.name, what, f"{result}{'' if good else '  WRONG'}", f"{result.seconds:.1f}")
     printer().print(table)
     print(f"{proved} claims proved, {failed} results not as they should be, {time.perf_counter() - start:.0f} s")

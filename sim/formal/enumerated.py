@@ -12,6 +12,7 @@ from golden.ops.activation import activate
 from golden.ops.softmax import exp2_below
 from golden.spec.activations import ACT_SHIFT_MAX, BY_CODE
 from golden.spec.tables import RECIPROCAL_BITS, RSQRT_RADICAND_BITS
+from hw.vector.requantize import G_BITS
 from sim.formal.defects import Defect, planted
 from sim.formal.exhaustive import CHUNK, results
 
@@ -97,7 +98,7 @@ ENUMERATIONS = (
                 lambda given: {"o": exp2_below(given["i"])},
                 Defect("a shift of 16 becomes one of 15", "hw.arith.exp2", "EXPONENTIAL_BITS, whole)",
                        "EXPONENTIAL_BITS - 1, whole)", "")),
-    Enumeration("activation", "every code and act_shift", _activation, _activations, {"o": -22}, _activated,
+    Enumeration("activation", "every code and act_shift", _activation, _activations, {"o": -G_BITS}, _activated,
                 Defect("the correction is not rounded", "hw.vector.activation", "Const(1 << STEP >> 1, STEP)",
                        "Const(0, STEP)", ""), held=4),
     *(Enumeration(f"division of {bits} bits", "(2**(2 bits - 1) - 1) // divisor", _division(bits), _divisors(bits),
