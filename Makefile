@@ -26,8 +26,8 @@ FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ign
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast sim fuzz check demo demo-nano drive accuracy verilog synth pnr bench bench-heads \
-	bench-quantize stalls mutants coverage nightly explore train docs clean
+.PHONY: help setup lint test test-fast sim formal formal-long fuzz check demo demo-nano drive accuracy verilog synth pnr bench \
+	bench-heads bench-quantize stalls mutants coverage nightly explore train docs clean
 
 help: ## list of the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -53,6 +53,12 @@ test-fast: $(STAMP) ## tests that need no Verilator build, under 90 seconds
 
 sim: $(STAMP) ## unit benches on Verilator, with a table of results; UNIT=softmax for one, WAVES=1 for a waveform
 	$(PY) -m sim.table $(if $(UNIT),--unit $(UNIT)) $(ARGS)
+
+formal: $(STAMP) ## proofs of control and arithmetic, each with planted defects, in minutes; ARGS="--proof queue" for some
+	OMP_NUM_THREADS=1 $(PY) -m sim.formal $(ARGS)
+
+formal-long: $(STAMP) ## the same with those that take long: AXI rules of all engines and ports
+	OMP_NUM_THREADS=1 $(PY) -m sim.formal --long $(ARGS)
 
 fuzz: $(STAMP) ## random shapes and programs, golden model against RTL, on machines of every geometry; SEED=7 for others, SCALE=1 as in `make test`
 	FUZZ_SEED=$(SEED) FUZZ_MACHINES=1 FUZZ_PROGRESS=1 FUZZ_SHAPES=$$((40 * $(SCALE))) FUZZ_RTL_SHAPES=$$((4 * $(SCALE))) \

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""List of all proofs, each with the defects that show that it can fail."""
+
+import importlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sim.formal.defects import Defect, planted
+from sim.formal.harness import Harness
+from sim.formal.prover import LIMIT_SECONDS, Result, prove
+
+
+@dataclass(frozen=True)
+class Proof:
+    """``function`` of module ``properties.module`` builds its harness from ``arguments``; ``long``: it takes longer
+    than a check before each change may. ``open``: claims that are known only up to some cycle."""
+
+    name: str
+    module: str
+    function: str
+    defects: tuple[Defect, ...]
+    arguments: tuple = ()
+    long: bool = False
+    open: frozenset[str] = frozenset()
+
+    def harness(self) -> Harness:
+        module = importlib.import_module(f"sim.formal.properties.{self.module}")
+        return getattr(module, self.function)(*self.arguments)
+
+    def results(self, limit: float = LIMIT_SECONDS) -> Iterator[Result]:
+        """A result for each claim and cover, as they are found."""
+        with tempfile.TemporaryDirectory() as directory:
+            yield from prove(self.name, self.harness(), Path(directory), limit=limit)
+
+    def with_defect(self, defect: Defect, limit: float = LIMIT_SECONDS) -> Result:
+        """The result of the claim that ``defect`` breaks."""
+        with planted(defect), tempfile.TemporaryDirectory() as directory:
+            return next(prove(self.name, self.harness(), Path(directory), only=defect.claim, limit=limit))
+
+    def acceptable(self, result: Result) -> bool:
+        return result.good or result.claim in self.open and result.verdict.value == "bounded"
+
+
+GUARD, SPLITTER = "hw.dma.window_guard", "hw.dma.splitter"
+READ, WRITE, PORT = "hw.dma.read_engine", "hw.dma.write_engine", "hw.dma.main_port"
+QUEUE, TIMER, CREDITS = "hw.lib.queue", "hw.dma.bus_timer", "hw.ctrl.credits"
+SUPERVISOR, CSR = "hw.ctrl.supervisor", "hw.ctrl.csr"
+GUARDS = (
+    Proof("window guard, bursts", "window_guard", "window_guard", (
+        Defect("a burst may wrap", GUARD, "legal.eq(~end_high[HALF] & ", "legal.eq(", "passes_only_what_is_inside"),
+        Defect("the first address is refused", GUARD, "lo_low.eq(addr_low >= ", "lo_low.eq(addr_low > ",
+               "refuses_only_what_is_outside"),
+        Defect("a refused item passes later", GUARD, 'm.next = "BLOCKED"', 'm.next = "ACCEPT"',
+               "blocks_after_a_refusal"),
+    )),
+    Proof("window guard, transfers", "window_guard", "transfer_guard", (
+        Defect("the carry is lost", GUARD, "addr_high + end_low[HALF]", "addr_high", "passes_only_what_is_inside"),
+    ), long=True),
+    Proof("burst splitter", "splitter", "splitter", (
+        Defect("a burst crosses 1024", SPLITTER, "room.eq(MAX_BURST - addr[SIZE:SPAN_BITS])", "room.eq(MAX_BURST)",
+               "never_across_1024"),
+        Defect("the last burst is too long", SPLITTER, "Mux(left < room, left[:BURST_BITS], room)", "room",
+               "never_beyond_the_transfer"),
+    ), long=True, open=frozenset({"address_of_the_next_burst"})),
+)
+QUEUES = (
+    Proof("queue of 1", "queues", "queue", (
+        Defect("a level that does not fall", QUEUE, "self.level + push - pop", "self.level + push",
+               "level_is_the_count"),
+    ), (1,)),
+    Proof("queue of 2", "queues", "queue", (
+        Defect("what waits in the skid register is lost", QUEUE, "skid.eq(i_bits), skid_full.eq(1)",
+               "skid.eq(i_bits), skid_full.eq(0)", "valid_in_time"),
+        Defect("the newer payload overtakes", QUEUE, "Mux(skid_full, skid, i_bits)", "i_bits", "order_and_payload"),
+    ), (2,)),
+    Proof("queue of 4", "queues", "queue", (
+        Defect("a full queue takes another", QUEUE, "self.i.ready.eq(fifo.w_rdy)", "self.i.ready.eq(1)",
+               "ready_when_not_full"),
+    ), (4,)),
+)
+READ_RULES = (
+    Defect("ARVALID falls before ARREADY", READ, "m.If(axi.arready)", "m.If(axi.arvalid)", "ar_stays"),
+    Defect("a burst crosses a page", SPLITTER, "room.eq(MAX_BURST - addr[SIZE:SPAN_BITS])", "room.eq(MAX_BURST)",
+           "ar_within_4096"),
+    Defect("bursts are issued in a halt", READ, "issued.i.ready & ~self.halt & ~poisoned", "issued.i.ready & ~poisoned",
+           "nothing_issued_in_halt"),
+    Defect("bursts are issued after a fault", READ, "issued.i.ready & ~self.halt & ~poisoned",
+           "issued.i.ready & ~self.halt", "nothing_issued_after_a_fault"),
+    Defect("the guard on the wire lets all pass", GUARD, "m.If(inside)", "m.If(item.beats != 0)", "ar_in_window"),
+)
+ENGINES = (
+    Proof("read engine, AXI rules", "read_engine", "read_rules", READ_RULES, long=True),
+    Proof("read engine, accounts", "read_engine", "read_accounts", (
+        Defect("a burst is issued without space for it", READ, "enough.eq(space >= MAX_BURST)", "enough.eq(space != 0)",
+               "space_is_free"),
+    ), long=True, open=frozenset({"every_beat_counts_once", "space_is_free"})),
+    Proof("read engine, progress", "read_engine", "read_progress", (
+        Defect("the oldest burst never ends", READ, "ends.eq(s1_valid & asked & final)",
+               "ends.eq(s1_valid & asked & final & ~s1_last)", "goes_on"),
+    ), long=True, open=frozenset({"goes_on"})),
+    Proof("write engine, AXI rules", "write_engine", "write_rules", (
+        Defect("AWVALID falls before AWREADY", WRITE, "m.If(axi.awready)", "m.If(axi.awvalid)", "aw_stays"),
+        Defect("strobes stay in a halt", WRITE, "Mux(self.halt, 0, (1 << BEAT_BYTES) - 1)", "(1 << BEAT_BYTES) - 1",
+               "no_strobe_after_two_beats_of_halt"),
+        Defect("bursts are issued in a halt", WRITE, "issued.i.ready & ~self.halt & ~poisoned",
+               "issued.i.ready & ~poisoned", "nothing_issued_in_halt"),
+    ), long=True),
+    Proof("write engine, WLAST", "write_engine", "write_last", (
+        Defect("WLAST comes a beat early", WRITE, "last.eq(left == 2)", "last.eq(left == 3)", "last_is_the_length"),
+    )),
+    Proof("write engine, accounts", "write_engine", "write_accounts", (
+        Defect("a response counts before its burst is written", WRITE, "asked.eq((addressed != 0) & (filled != 0))",
+               "asked.eq(addressed != 0)", "unasked_response_is_a_fault"),
+        Defect("quiet while beats wait", WRITE, "self.quiet.eq(~owing & ", "self.quiet.eq(", "quiet_means_nothing_due"),
+    )),
+    Proof("write engine, progress", "write_engine", "write_progress", (
+        Defect("the data of a burst never starts", WRITE, "started.i.valid.eq(take)", "started.i.valid.eq(0)",
+               "goes_on"),
+    ), long=True, open=frozenset({"goes_on"})),
+    Proof("weight port, AXI rules", "ports", "weight_port", READ_RULES[:1], long=True),
+    Proof("main port, reads", "ports", "main_port_reads", (
+        Defect("fetched beats go to the load unit too", PORT, "reader.o.valid & load", "reader.o.valid",
+               "beats_go_to_one_reader"),
+    ), long=True),
+    Proof("main port, writes", "ports", "main_port_writes", (
+        Defect("AWVALID falls before AWREADY", WRITE, "m.If(axi.awready)", "m.If(axi.awvalid)", "aw_stays"),
+    ), long=True),
+)
+CONTROL = (
+    Proof("bus timer", "control", "bus_timer", (
+        Defect("it never reports", TIMER, "self.expired.eq(waiting)", "self.expired.eq(0)", "expires_in_time"),
+    )),
+    Proof("credit counters", "control", "credits", (
+        Defect("a release counts twice", CREDITS, "credit + s1_freed - Mux", "credit + 2 * s1_freed - Mux",
+               "norm_never_overflows"),
+    )),
+    Proof("supervisor", "control", "supervisor", (
+        Defect("the watchdog does not count", SUPERVISOR, "job.left.eq(Mux(job.left == 0, 0, job.left - 1))",
+               "job.left.eq(job.left)", "job_leaves_run"),
+        Defect("a bus that gives up is not noticed", SUPERVISOR, """m.Elif(events.expired):
+                    self._give_up(m, job)
+
+""", """m.Elif(0):
+                    self._give_up(m, job)
+
+""", "job_leaves_settle"),
+    )),
+    Proof("registers", "registers", "registers", (
+        Defect("BVALID falls before BREADY", CSR, "m.If(axi.bready)", "m.If(axi.bvalid)", "b_stays"),
+        Defect("a setting changes in a job", CSR, """with m.If(self.busy):
+                        m.d.sync += locked""", """with m.If(0):
+                        m.d.sync += locked""", "settings_stay_in_a_job"),
+    )),
+)
+ARITHMETIC = (
+    Proof("rounding shift, 32 to 16 bits", "arithmetic", "rounding_shift", (
+        Defect("halves round down", "hw.arith.round_shift", "rounded.eq((w >> 1) + w[0])", "rounded.eq(w >> 1)",
+               "equals_the_formula"),
+    )),
+    Proof("leading zeros of 31 bits", "arithmetic", "normalisation", (
+        Defect("a move is not made", "hw.arith.reciprocal", "skip = ~value[width - move * unit:].any()",
+               "skip = ~value[width - move * unit - 1:].any()", "top_digit_is_not_zero"),
+    ), (31,)),
+    Proof("leading pairs of zeros of 52 bits", "arithmetic", "normalisation", (), (52, 2)),
+    Proof("block writer", "arithmetic", "block_writer", (
+        Defect("a block one above int8 keeps its exponent", "hw.arith.block_quantize", "(value > high - half - 1)",
+               "(value > high - half)", "smallest_exponent_that_fits"),
+    ), long=True),
+)
+PROOFS = (*GUARDS, *QUEUES, *ENGINES, *CONTROL, *ARITHMETIC)

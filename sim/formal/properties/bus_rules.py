@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules of AXI4 that every master port keeps, for a subordinate that may do anything, and fair subordinates."""
+
+from amaranth.hdl import Cat, Mux, Value
+
+from hw.axi import ADDRESS_BITS, BEAT_BYTES, CACHE, INCR, MAX_BURST, PROT, SIZE
+from sim.formal.harness import Harness
+
+PAGE_BEATS = 4096 // BEAT_BYTES
+DUE_BITS = 12
+FAIR = 2
+"""Most cycles that a fair partner lets a valid payload, or a requested response, wait."""
+
+
+def stays(h: Harness, name: str, valid, ready, *payload) -> None:
+    """Claim that a payload offered and not taken is offered again, unchanged."""
+    waited = h.past(valid & ~ready)
+    same = Cat(Value.cast(value) == h.past(value) for value in payload).all()
+    h.claim(f"{name}_stays", ~(h.later & waited) | valid & same, alone=True)
+
+
+def waits_steadily(h: Harness, valid, ready, *payload) -> None:
+    """Assume the same of a partner."""
+    waited = h.past(valid & ~ready)
+    h.assume(~(h.later & waited) | valid & Cat(Value.cast(value) == h.past(value) for value in payload).all())
+
+
+def soon(h: Harness, condition, within: int, name: str):
+    """Whether ``condition`` has been true in one of the last ``within`` cycles and the current one."""
+    count = h.register(range(within + 2), name)
+    with h.m.If(condition):
+        h.m.d.watch += count.eq(0)
+    with h.m.Elif(count <= within):
+        h.m.d.watch += count.eq(count + 1)
+    return condition | (count < within)
+
+
+def fair(h: Harness, wanted, given, name: str, within: int = FAIR) -> None:
+    """Assume that ``given`` comes in time while ``wanted``."""
+    h.assume(soon(h, ~wanted | given, within, f"{name}_fair"))
+
+
+def address_rules(h: Harness, name: str, prefix: str, axi, lo, hi) -> None:
+    """Claims about an address channel: payload, bursts, window."""
+    def of(field):
+        return getattr(axi, prefix + field)
+
+    valid, addr = of("valid"), of("addr")
+    stays(h, name, valid, of("ready"), addr, of("len"))
+    h.claim(f"{name}_quiet_after_reset", h.later | ~valid, alone=True)
+    h.claim(f"{name}_length", ~valid | (of("len") < MAX_BURST), alone=True)
+    h.claim(f"{name}_within_4096", ~valid | ((addr[SIZE:12] + of("len")) < PAGE_BEATS), alone=True)
+    h.claim(f"{name}_aligned", ~valid | (addr[:SIZE] == 0), alone=True)
+    h.claim(f"{name}_constants", (of("size") == SIZE) & (of("burst") == INCR) & (of("cache") == CACHE)
+            & (of("prot") == PROT), alone=True)
+    # The addition has one bit more than an address, so a wrap at the top of the address space counts as outside.
+    h.claim(f"{name}_in_window", ~valid | (addr >= lo) & (
+        (addr + ((of("len") + 1) << SIZE))[:ADDRESS_BITS + 1] <= hi))
+    h.cover(f"{name}_longest", valid & (of("len") == MAX_BURST - 1))
+
+
+def beats_due(h: Harness, axi):
+    """Beats that the subordinate still has to send, counted at the port; those that come without a request count as
+    none. The second result: such a beat comes now. A response in the cycle in which its request is taken, which would
+    need a combinational path through the subordinate, is forbidden by AXI and assumed not to happen."""
+    due = h.register(DUE_BITS, "beats_due")
+    asked, comes = h.live & axi.arvalid & axi.arready, h.live & axi.rvalid & axi.rready
+    h.assume(~(asked & comes & (due == 0)))
+    unasked = comes & (due == 0)
+    h.m.d.watch += due.eq(due + Mux(asked, axi.arlen + 1, 0) - (comes & ~unasked))
+    return due, unasked

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read engine: AXI rules, window, no response without a request, no beat lost, no deadlock."""
+
+from amaranth.hdl import Cat, Mux
+
+from golden.spec.status import Status
+from hw.axi import MAX_BURST
+from hw.dma.read_engine import ReadEngine
+from sim.formal.harness import Harness
+from sim.formal.properties.bus_rules import address_rules, beats_due, fair, soon
+from sim.formal.properties.queues import trust
+from sim.formal.properties.splitter import splitter_lemma
+from sim.formal.properties.window_guard import guard_lemma
+
+FEW = 4
+"""Bursts outstanding in the proof of the accounts; the machine has 16, of the same queue."""
+STEP = 24
+"""Most cycles between two handshakes of an engine that has work: twice a guard and a splitter."""
+
+
+def read_rules() -> Harness:
+    """A subordinate and transfers that may do anything; the window stays."""
+    h = Harness()
+    unit = h.add(ReadEngine())
+    rules(h, unit.axi, "unit")
+    return h
+
+
+def rules(h: Harness, axi, path: str) -> None:
+    """AXI rules of a read engine at ``path``."""
+    engine = h.part(path)
+    h.fixed(engine.lo)
+    h.fixed(engine.hi)
+    guard_lemma(h, h.inside("guard", path), f"{path}.guard")
+    address_rules(h, "ar", "ar", axi, engine.lo, engine.hi)
+    h.claim("rready_always", axi.rready, alone=True)
+    _, unasked = beats_due(h, axi)
+    h.cover("unasked", unasked)
+    rises = axi.arvalid & ~h.past(axi.arvalid)
+    h.claim("nothing_issued_in_halt", ~h.later | ~rises | ~h.past(engine.halt), alone=True)
+    failed = h.register(1, "failed")
+    with h.m.If(h.live & engine.fault):
+        h.m.d.watch += failed.eq(1)
+    h.claim("nothing_issued_after_a_fault", ~h.later | ~rises | ~failed, alone=True)
+
+
+def read_accounts(bursts: int = FEW) -> Harness:
+    """The engine's counts against those at the port, for any subordinate. The queue of bursts is replaced by a list of
+    lengths, which is what :mod:`queues` proves of it."""
+    h = Harness()
+    unit = h.add(ReadEngine(bursts=bursts))
+    m, axi = h.m, unit.axi
+    issued, data, current = h.inside("issued"), h.inside("queue"), h.inside("current")
+    take, taken, arvalid = h.inside("take"), h.inside("taken"), axi.arvalid
+    valid, s1_valid, asked = h.inside("current_valid"), h.inside("s1_valid"), h.inside("asked")
+    space, enough = h.inside("space"), h.inside("enough")
+    trust(h, issued)
+    trust(h, data)
+
+    lengths = [h.register(7, f"length{n}") for n in range(issued.depth)]
+    level, put, got = issued.level, take, issued.o.valid & issued.o.ready
+    for n, length in enumerate(lengths):
+        following = lengths[n + 1] if n + 1 < len(lengths) else length
+        with m.If(put & (level - got == n)):
+            m.d.watch += length.eq(issued.i.payload.beats)
+        with m.Elif(got):
+            m.d.watch += length.eq(following)
+    h.assume(~issued.o.valid | (issued.o.payload.beats == lengths[0]))
+
+    due, unasked = beats_due(h, axi)
+    counted = h.past(axi.rvalid & ~unasked & h.live)
+    waiting = h.named(sum((Mux(level > n, length, 0) for n, length in enumerate(lengths)),
+                          Mux(valid, current.beats, 0)), "beats_waiting")
+    offered = h.named(Mux(arvalid, axi.arlen + 1, 0), "beats_offered")
+    newest = h.named(current.beats, "newest")
+    for n, length in enumerate(lengths):
+        newest = h.named(Mux(level > n, length, newest), "newest")
+    sane = Cat((level <= n) | (length != 0) & (length <= MAX_BURST) for n, length in enumerate(lengths)).all()
+    splitter_lemma(h, "unit")
+    h.lemma("bursts_have_1_to_64_beats", sane & (~valid | (current.beats != 0) & (current.beats <= MAX_BURST)))
+    h.lemma("every_burst_counts_once", (level + valid == taken + arvalid) & (~arvalid | (newest == axi.arlen + 1)))
+    recent = h.past(take), h.past(h.past(take))
+    h.lemma("bursts_come_apart", ~recent[0] | ~take & ~recent[1] & ~h.at("SEND", "unit.guard"))
+    h.lemma("oldest_burst_is_at_hand", valid | (level == 0) | (level == 1) & (recent[0] | recent[1]))
+    h.lemma("every_beat_counts_once", (waiting == due + offered + counted) & (counted == (s1_valid & asked)))
+    h.claim("at_most_so_many_bursts", taken + arvalid <= bursts)
+    h.claim("quiet_means_nothing_due", ~unit.quiet | (due == 0) & ~arvalid)
+    h.claim("unasked_beat_is_a_fault", ~h.past(h.past(unasked)) | unit.fault
+            & (unit.fault_code == Status.BAD_RESPONSE))
+    h.lemma("space_is_free", (space + data.level + waiting <= unit.depth) & (
+        ~(h.at("SEND", "unit.guard") & enough) | (space >= MAX_BURST)))
+    h.claim("no_beat_is_lost", ~data.i.valid | data.i.ready)
+    h.cover("all_bursts_outstanding", (taken == bursts) & ~arvalid)
+    return h
+
+
+def read_progress() -> Harness:
+    """A fair subordinate without errors and a consumer that goes on: an engine with work makes a handshake in time."""
+    h = Harness()
+    unit = h.add(ReadEngine())
+    axi = unit.axi
+    taken, data = h.inside("taken"), h.inside("queue")
+    trust(h, data)
+    h.assume(~unit.fault & ~unit.halt & ~h.inside("wrong"))
+    fair(h, axi.arvalid, axi.arready, "ar")
+    fair(h, taken != 0, axi.rvalid, "r")
+    h.assume(~axi.rvalid | (taken != 0))
+    fair(h, unit.o.valid, unit.o.ready, "o")
+    busy = Cat(h.inside(part).busy for part in ("check", "splitter", "guard")).any() | (taken != 0) | axi.arvalid
+    moves = (unit.i.valid & unit.i.ready | axi.arvalid & axi.arready | axi.rvalid | unit.o.valid & unit.o.ready)
+    h.claim("goes_on", soon(h, moves | ~(busy | unit.i.valid), STEP, "step"))
+    h.cover("finishes", h.later & h.past(h.live & busy) & ~busy & ~unit.i.valid)
+    return h

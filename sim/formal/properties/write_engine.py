@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write engine: AXI rules, window, WLAST, no response without a request, no strobe in a halt, no deadlock."""
+
+from amaranth.hdl import Cat, Mux
+
+from golden.spec.status import Status
+from hw.axi import BEAT_BYTES
+from hw.dma.write_engine import WriteEngine
+from sim.formal.harness import Harness
+from sim.formal.properties.bus_rules import address_rules, fair, soon, stays
+from sim.formal.properties.queues import trust
+from sim.formal.properties.window_guard import guard_lemma
+
+FEW = 4
+"""Bursts outstanding in these proofs; the machine has 16, of the same counters."""
+STEP = 24
+
+
+def write_rules() -> Harness:
+    """A subordinate, data and transfers that may do anything; the window stays."""
+    h = Harness()
+    unit = h.add(WriteEngine())
+    rules(h, unit.axi, "unit")
+    return h
+
+
+def rules(h: Harness, axi, path: str) -> None:
+    """AXI rules of a write engine at ``path``."""
+    engine = h.part(path)
+    m = h.m
+    h.fixed(engine.lo)
+    h.fixed(engine.hi)
+    guard_lemma(h, h.inside("guard", path), f"{path}.guard")
+    address_rules(h, "aw", "aw", axi, engine.lo, engine.hi)
+    stays(h, "w", axi.wvalid, axi.wready, axi.wdata, axi.wstrb, axi.wlast)
+    h.claim("w_quiet_after_reset", h.later | ~axi.wvalid, alone=True)
+    h.claim("bready_always", axi.bready, alone=True)
+    h.claim("strobes_all_or_none", (axi.wstrb == 0) | (axi.wstrb == (1 << BEAT_BYTES) - 1) | ~axi.wvalid, alone=True)
+    rises = axi.awvalid & ~h.past(axi.awvalid)
+    h.claim("nothing_issued_in_halt", ~h.later | ~rises | ~h.past(engine.halt), alone=True)
+    failed = h.register(1, "failed")
+    with m.If(h.live & engine.fault):
+        m.d.watch += failed.eq(1)
+    h.claim("nothing_issued_after_a_fault", ~h.later | ~rises | ~failed, alone=True)
+    halted = h.register(range(4), "halted")
+    m.d.watch += halted.eq(Mux(engine.halt & h.live, Mux(halted == 3, 3, halted + (axi.wready | ~axi.wvalid)), 0))
+    h.claim("no_strobe_after_two_beats_of_halt", ~axi.wvalid | (halted < 3) | (axi.wstrb == 0), alone=True)
+    h.cover("zero_strobes", axi.wvalid & (axi.wstrb == 0))
+
+
+def write_last() -> Harness:
+    """WLAST, at the two registers before the port, which are a queue: it comes with the last beat of each burst."""
+    h = Harness()
+    h.add(WriteEngine(bursts=FEW))
+    m, started, w = h.m, h.inside("started"), h.inside("w")
+    active, left, last = h.inside("active"), h.inside("left"), h.inside("last")
+    loads, beat = started.o.ready & started.o.valid, w.i.valid & w.i.ready
+    h.assume(~started.o.valid | (started.o.payload != 0))
+    length, count = h.register(7, "length"), h.register(7, "count")
+    with m.If(loads):
+        m.d.watch += [length.eq(started.o.payload), count.eq(0)]
+    with m.Elif(beat):
+        m.d.watch += count.eq(count + 1)
+    h.lemma("counts_what_is_left", ~active | (left != 0) & (count + left == length) & (last == (left == 1)))
+    h.claim("last_is_the_length", ~beat | active & (w.i.payload.last == (count + 1 == length)))
+    h.claim("next_burst_after_the_last_beat", ~loads | ~active | beat & w.i.payload.last)
+    h.cover("burst_ends", beat & w.i.payload.last & (length == 5))
+    return h
+
+
+def write_accounts() -> Harness:
+    """Counts of the engine against those at the port, for any subordinate."""
+    h = Harness()
+    unit = h.add(WriteEngine(bursts=FEW))
+    m, axi = h.m, unit.axi
+    addressed, filled = h.inside("addressed"), h.inside("filled")
+    addresses, bursts = h.register(4, "addresses"), h.register(4, "bursts")
+    expected = (addresses != 0) & (bursts != 0)
+    unasked = h.live & axi.bvalid & ~expected
+    answered = h.live & axi.bvalid & expected
+    # A response in the cycle of its own request would need a combinational path, which AXI forbids.
+    h.assume(~(unasked & (axi.awvalid & axi.awready | axi.wvalid & axi.wready & axi.wlast)))
+    m.d.watch += [addresses.eq(addresses + (h.live & axi.awvalid & axi.awready) - answered),
+                  bursts.eq(bursts + (h.live & axi.wvalid & axi.wready & axi.wlast) - answered)]
+    late = h.past(answered)
+    started, issued, w, active = h.inside("started"), h.inside("issued"), h.inside("w"), h.inside("active")
+    trust(h, started)
+    trust(h, issued)
+    held = (w.o.valid & w.o.payload.last) + (h.inside("skid_full", "unit.w") & h.inside("skid", "unit.w")[-1])
+    last, left = h.inside("last"), h.inside("left")
+    h.assume(~started.o.valid | (started.o.payload != 0))
+    h.lemma("a_burst_has_a_last_beat", ~active | (left != 0) & (last == (left == 1)))
+    h.lemma("every_burst_counts_once", (addressed + axi.awvalid == issued.level) & (
+        filled + held + active + started.level == issued.level) & (issued.level <= issued.depth))
+    # The engine sees a response a cycle later than the port.
+    h.lemma("counts_agree", (addressed == addresses + late) & (filled == bursts + late)
+            & (~h.inside("s1_valid") | (late == h.inside("asked"))) & (h.inside("s1_valid") | ~late))
+    h.claim("unasked_response_is_a_fault", ~h.past(h.past(unasked)) | unit.fault & (
+        unit.fault_code == Status.BAD_RESPONSE))
+    h.claim("at_most_so_many_bursts", addresses <= FEW)
+    h.claim("quiet_means_nothing_due", ~unit.quiet | ~axi.awvalid & ~axi.wvalid & (addresses == 0))
+    h.cover("all_bursts_outstanding", addresses == FEW)
+    return h
+
+
+def write_progress() -> Harness:
+    """A fair subordinate without errors and data that comes: an engine with work makes a handshake in time."""
+    h = Harness()
+    unit = h.add(WriteEngine(bursts=FEW))
+    axi = unit.axi
+    addressed, filled = h.inside("addressed"), h.inside("filled")
+    h.assume(~unit.fault & ~unit.halt & ~h.inside("wrong"))
+    fair(h, axi.awvalid, axi.awready, "aw")
+    fair(h, axi.wvalid, axi.wready, "w")
+    fair(h, (addressed != 0) & (filled != 0), axi.bvalid, "b")
+    fair(h, unit.i_data.ready, unit.i_data.valid, "data")
+    busy = Cat(h.inside(part).busy for part in ("check", "splitter", "guard")).any() | (addressed != 0) | (
+        axi.awvalid | axi.wvalid)
+    moves = (unit.i.valid & unit.i.ready | axi.awvalid & axi.awready | axi.wvalid & axi.wready | axi.bvalid
+             | unit.i_data.valid & unit.i_data.ready)
+    h.claim("goes_on", soon(h, moves | ~(busy | unit.i.valid), STEP, "step"))
+    h.cover("finishes", h.later & h.past(h.live & busy) & ~busy & ~unit.i.valid)
+    return h

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Formal proofs that are quick: every claim is proved, every cover reached, every planted defect refuted."""
+
+import pytest
+
+from sim.formal.defects import Defect, planted
+from sim.formal.enumerated import ENUMERATIONS
+from sim.formal.proofs import PROOFS
+from sim.formal.prover import Verdict
+
+pytestmark = pytest.mark.slow
+QUICK = [proof for proof in PROOFS if not proof.long]
+
+
+@pytest.mark.parametrize("proof", QUICK, ids=lambda proof: proof.name)
+def test_claims_are_proved(proof):
+    wrong = [f"{result.claim}: {result}" for result in proof.results() if not proof.acceptable(result)]
+    assert not wrong, f"{proof.name}: {wrong}"
+
+
+@pytest.mark.parametrize("proof, defect", [(proof, defect) for proof in QUICK for defect in proof.defects],
+                         ids=lambda value: value.what if isinstance(value, Defect) else value.name)
+def test_a_planted_defect_is_refuted(proof, defect):
+    result = proof.with_defect(defect)
+    assert result.verdict is Verdict.REFUTED, f"{defect.what}: {result.claim} is {result}"
+
+
+@pytest.mark.parametrize("enumeration", ENUMERATIONS, ids=lambda enumeration: enumeration.name)
+def test_every_input_gives_the_formula(enumeration):
+    inputs, wrong = enumeration.wrong()
+    assert inputs and not wrong, f"{wrong} of {inputs} inputs differ."
+
+
+@pytest.mark.parametrize("enumeration", ENUMERATIONS, ids=lambda enumeration: enumeration.name)
+def test_a_planted_defect_changes_a_result(enumeration):
+    assert enumeration.wrong_with_defect()
+
+
+def test_each_proof_has_a_defect_or_shares_its_unit_with_one_that_has():
+    with_defect = {proof.module for proof in PROOFS if proof.defects}
+    assert not [proof.name for proof in PROOFS if proof.module not in with_defect]
+
+
+def test_after_a_planted_defect_modules_are_as_before():
+    import hw.dma.window_guard as before
+
+    defect = Defect("", "hw.dma.window_guard", "LATENCY = 5", "LATENCY = 6", "")
+    with planted(defect):
+        from hw.dma.window_guard import WindowGuard
+        assert WindowGuard.LATENCY == 6
+    import hw.dma.window_guard as after
+    assert after is before and after.WindowGuard.LATENCY == 5
+
+
+def test_a_defect_that_is_not_in_the_source_is_refused():
+    with planted(Defect("", "hw.dma.window_guard", "LATENCY = 7", "", "")), pytest.raises(ValueError, match="0 times"):
+        __import__("hw.dma.window_guard")
