@@ -6,7 +6,7 @@ import re
 import warnings
 from pathlib import Path
 
-from amaranth.back import rtlil, verilog
+from amaranth.back import verilog
 from amaranth.hdl import UnusedElaboratable
 
 from golden.files.machine_file import machine_of
@@ -14,6 +14,7 @@ from golden.spec.machine import MACHINES, MachineConfig
 from golden.spec.model import ConfigError
 from golden.spec.regs import MAP_BYTES
 from hw.axi import BEAT_BITS, LITE_ADDRESS_BITS
+from hw.netlist import netlist, without_zeros
 from hw.top import Accelerator, ports
 
 NAME = "edge_moe"
@@ -96,18 +97,9 @@ def plain_names(text: str) -> str:
     return re.sub(r"\\\S*\[\d+\]\S*(?=\s)", lambda name: name[0].replace("[", "_").replace("]", ""), text)
 
 
-_ZEROS = re.compile(r"\n  cell \$meminit_v2 (?:.*\n)+?    connect \\DATA \d+'0+\n  end\n")
-
-
-def without_zeros(il: str) -> str:
-    """RTLIL without the initial zeros of memories: no result depends on them, UltraRAM has none, and writing them takes
-    most of the lines and of the time of an export."""
-    return _ZEROS.sub("\n", il)
-
-
 def shipped_verilog(cfg: MachineConfig) -> str:
     """Verilog-2001 of the accelerator; its top module is ``edge_moe``."""
-    il = without_zeros(rtlil.convert(Accelerator(cfg), name=f"{NAME}_core", emit_src=False))
+    il = without_zeros(netlist(Accelerator(cfg), f"{NAME}_core"))
     core = verilog._convert_rtlil_text(il, strip_internal_attrs=True)  # private: amaranth is pinned
     return f"{_HEAD}{wrapper(cfg)}\n{wake_constants(plain_names(core))}"
 

@@ -9,7 +9,8 @@ the whole design into Verilator's input-combinational region. A plain ``proc`` m
 import re
 
 from amaranth._toolchain.yosys import find_yosys  # private: amaranth is pinned
-from amaranth.back import rtlil
+
+from hw.netlist import netlist
 
 _SCRIPT = "read_rtlil <<rtlil\n{il}\nrtlil\nproc\nmemory_collect\nopt_clean\nwrite_verilog -norename -noattr\n"
 
@@ -48,7 +49,7 @@ def sim_verilog(component, name: str, exact: bool = False) -> str:
     differ in both, so a design that depends on either must fail. ``exact``: they start with zeros and return the old
     word, as in the shipped netlist.
     """
-    il = rtlil.convert(component, name=name, emit_src=False)
+    il = netlist(component, name)
     il = il if exact else collisions_open(il)
     yosys = find_yosys(lambda version: version >= (0, 40))
     text = yosys.run(["-q", "-"], _SCRIPT.format(il=il), ignore_warnings=True)
