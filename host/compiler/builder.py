@@ -136,3 +136,8 @@ class Builder:
         """A STORE of groups [first, first + count) of a region to ``line`` of the output buffer."""
         self.add(Opcode.STORE, name, reads=(Access(region, first, count),), fields={
             "offset": line, "memory": 1, "row": Row(region, first), "rows": count * region.stride})
+
+
+def marked(name: str, picture: int) -> str:
+    """``name`` of an instruction for one picture; after the first one with its number."""
+    return f"{name}#{picture}" if picture else name

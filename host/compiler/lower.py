@@ -11,7 +11,7 @@ from golden.spec.program.outputs import FEATURES, LOGITS, OutputBuffer, expected
 from golden.spec.quantized import LayerPlan
 from golden.spec.tiling import ceil_div, operand_rows, residual_rows, slices, tiles
 from host.compiler import weight_stream as lay
-from host.compiler.builder import Builder
+from host.compiler.builder import Builder, marked
 from host.compiler.experts import experts_of, gates_of
 from host.compiler.heads.lower import HeadLowering
 from host.compiler.heads.plan import INSTRUCTION_PRICE, Room
@@ -82,20 +82,26 @@ class Lowering(Builder):
         """Positions and patches come in, a range of tokens at a time; the array works on one while the next loads. The
         positions of the next picture are copied before this one's patches are added to them."""
         c, extra, start = self.config, self.config.extra_tokens, picture * self.config.tokens
-        pixels = self.operand("patches", c.patches, c.patch_dim)
         step = ceil_div(c.patches, ceil_div(self.patch_ranges, 2) if picture else self.patch_ranges)
+        rows = operand_rows(c.patch_dim)
+        together = c.patches * rows <= self.machine.operand_rows
+        if not together:  # a range is loaded while the one before it is in use
+            step = min(step, max(1, self.machine.operand_rows // (2 * rows)))
+        pixels, begin = self.operand("patches", c.patches if together else step, c.patch_dim), 0
         for first in range(0, c.patches, step):
             count = min(step, c.patches - first)
+            if not together:
+                pixels, begin = self.operand("patches", count, c.patch_dim), first
             row = first + extra if first else 0  # the extra tokens come with the first range
             tokens = first + count + extra - row
             if not picture:
                 self.load("pos_embed", Base.TABLES, self.x, row, tokens)
             if picture + 1 < self.pictures:
                 self.copy("pos_embed", start + row, start + c.tokens + row, tokens)
-            self.load("patches", Base.INPUT, pixels, first, count, picture * c.patches + first)
+            self.load("patches", Base.INPUT, pixels, first - begin, count, picture * c.patches + first)
             self.nodes.append(self.linear(
                 "patch_embed", pixels, self.x, Dest.RESIDUAL, outputs=c.dim, inputs=c.patch_dim, tokens=count,
-                src_first=first, dst_first=start + first + extra, accumulate=1, src_unsigned=1,
+                src_first=first - begin, dst_first=start + first + extra, accumulate=1, src_unsigned=1,
                 shift1=self.number("patch_embed.shift")))
 
     def attend(self, i: int, a: Region) -> Region:
@@ -291,8 +297,3 @@ class Lowering(Builder):
             part.lower()
             outputs[i], lines = replace(outputs[i], tiles=part.tiles), max(lines, part.end)
         self.output = OutputBuffer(tuple(outputs), lines)
-
-
-def marked(name: str, picture: int) -> str:
-    """``name`` of an instruction for one picture; after the first one with its number."""
-    return f"{name}#{picture}" if picture else name

@@ -2,8 +2,8 @@
 """The program image: instruction lists, weight planes, tables and metadata of one model for one machine.
 
 ``golden.spec.program.container`` is its file format. :meth:`Image.from_bytes` turns any bytes into an :class:`Image`
-or raises a subclass of :class:`ProgramError`. Illegal instructions are refused by the machine; weights that it would
-silently multiply wrongly are refused here (``golden.spec.program.weights``).
+or raises a :class:`ProgramError`. Illegal instructions are refused by the machine; weights that it would silently
+multiply wrongly are refused here (``golden.spec.program.weights``).
 """
 
 import json
@@ -98,8 +98,7 @@ class Image:
     def tasks(self, program: str | None = None) -> tuple[str, ...]:
         """Tasks that a program computes, in the order of their results (:mod:`golden.spec.program.names`)."""
         self.program(program)
-        name = next(iter(self.programs)) if program is None else program
-        return tasks_of(name, self.model)
+        return tasks_of(next(iter(self.programs)) if program is None else program, self.model)
 
     def pictures(self, program: str | None = None) -> int:
         """How many pictures a program computes."""
@@ -206,8 +205,7 @@ def _read_json(text: bytes) -> dict:
 def _read_configs(meta: dict) -> tuple[MachineConfig, ModelConfig, Plan]:
     machine = meta["machine"]
     kinds = {field.name: field.type for field in fields(MachineConfig)}
-    want(isinstance(machine, dict) and set(machine) == set(kinds)
-         and all(type(value) is kinds[key] for key, value in machine.items()), BadMetadata,
+    want(isinstance(machine, dict) and {key: type(value) for key, value in machine.items()} == kinds, BadMetadata,
          f"The machine must be a name and numbers called {sorted(kinds)}, not {str(machine)[:200]}.")
     try:
         return MachineConfig(**machine), ModelConfig.from_json(meta["model"]), Plan.from_json(meta["plan"])

@@ -111,7 +111,7 @@ def test_a_model_too_large_for_the_machine_names_the_memory(edge_moe, tmp_path):
     random_int_model(large).save(compiled_model)
     refusal = refused(edge_moe, "compile", compiled_model, "-o", tmp_path / "x", "--machine", "nano")
     assert "NotFitting: 'large' has 129 tokens; the machine 'nano' holds 64." in refusal
-    assert refusal.endswith("It fits the machines small, zcu102 and u280.\n")
+    assert refusal.endswith("It fits the machines small, kv260, zcu102 and u280.\n")
 
 
 def test_pickles_are_not_opened(edge_moe, tmp_path):
@@ -166,4 +166,4 @@ def test_a_model_that_the_chosen_machine_does_not_hold_is_refused_early(edge_moe
     save_float(synthetic_model(replace(NANO, name="large", image_height=64, image_width=128)), large)
     refusal = refused(edge_moe, verb, large, "-o", tmp_path / X, "--machine", "nano")
     assert "'large' has 129 tokens; the machine 'nano' holds 64. The model: 129 tokens of 64 channels" in refusal
-    assert refusal.endswith("It fits the machines small, zcu102 and u280.\n") and not (tmp_path / X).exists()
+    assert refusal.endswith("It fits the machines small, kv260, zcu102 and u280.\n") and not (tmp_path / X).exists()

@@ -64,7 +64,7 @@ def test_long_hidden_operands_are_cut_into_token_ranges():
 SHORT_RING = replace(machine.NANO, ring_lines=256)
 
 @pytest.mark.parametrize("config, target, words", [
-    (model.M3VIT_SMALL, machine.ZCU102, "'m3vit-small' has 1201 tokens; the machine 'zcu102' holds 256"),
+    (model.M3VIT_SMALL, machine.ZCU102, "'m3vit-small' has 1201 tokens; the machine 'zcu102' holds 1024"),
     (replace(model.M3VIT_TINY, image_height=16), SHORT_RING, "has 768 inputs of a linear .*; .* 'nano' holds 512"),
     (model.NANO, replace(machine.NANO, residual_rows=64),
      r"has 66 residual rows of 32 channels \(33 tokens x 2\); the machine 'nano' holds 64"),

@@ -11,8 +11,7 @@ from hw.cluster.layernorms import ClusterLayerNorms
 from hw.interfaces import ISSUE, LINE_BITS, OPERAND_WRITE, READ_LATENCY
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, half, never, seeded, start, until
-from tests.hw.support.norm_case import Case
-from tests.hw.support.row_answers import RowAnswers
+from tests.hw.support.norm_case import Case, RowAnswers
 
 CFG = replace(NANO, tm=8, clusters=4, serialization=1)
 

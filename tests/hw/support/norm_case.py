@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One NORM with random rows and parameters: its instruction, its memories, and what it must write."""
+"""One NORM with random rows and parameters: its instruction, its memories, and what it must write; and a memory of rows
+that answers the unit."""
 
 import struct
 
+import cocotb
 import numpy as np
+from cocotb.triggers import FallingEdge, RisingEdge
 
 from golden.ops.layernorm import Norm, eps_code, layernorm
 from golden.spec.isa import Opcode, encode
 from golden.spec.machine import LINE, NORM_PARAM_BYTES
 from golden.spec.model import BLOCK
+from hw.interfaces import LINE_BITS
+from sim.streams import seeded
 
 
 class Case:
@@ -88,3 +93,29 @@ class Case:
         if self.normalized:
             put(self.normalized_row, self.normalized_stride, self.normalized_plane, normalized.astype(np.int64))
         return found
+
+
+class RowAnswers:
+    """Answers the stream ``request`` at ``answer`` from ``rows``, ``latency`` cycles after each transfer; noise in
+    between. ``asked`` lists what was read."""
+
+    def __init__(self, dut, request: str, answer: str, stall, latency: int):
+        self.dut, self.stall, self.rng, self.rows, self.asked = dut, stall, seeded(request), {}, []
+        self.valid, self.ready, self.row = (getattr(dut, f"{request}__{part}") for part in ("valid", "ready",
+                                                                                            "payload"))
+        self.answer, self.latency = getattr(dut, answer), latency
+        self.task = cocotb.start_soon(self._run())
+
+    async def _run(self):
+        pipe = [None] * (self.latency - 1)
+        while True:
+            self.ready.value = ready = int(not self.stall(self.rng))
+            await RisingEdge(self.dut.clk)
+            asked = None
+            if int(self.valid.value) and ready and not int(self.dut.rst.value):
+                asked = int(self.row.value)
+                self.asked.append(asked)
+            await FallingEdge(self.dut.clk)
+            pipe.append(asked)
+            now = pipe.pop(0)
+            self.answer.value = self.rng.getrandbits(LINE_BITS) if now is None else self.rows[now]

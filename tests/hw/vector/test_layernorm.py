@@ -18,8 +18,7 @@ from hw.interfaces import ISSUE, LINE_BITS, OPERAND_WRITE, READ_LATENCY
 from hw.vector.layernorm.layernorm import LayerNorm
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
-from tests.hw.support.norm_case import Case
-from tests.hw.support.row_answers import RowAnswers
+from tests.hw.support.norm_case import Case, RowAnswers
 
 CFG = replace(NANO, serialization=int(os.environ.get("NORM_SERIALIZATION", NANO.serialization)))
 
