@@ -83,7 +83,7 @@ drive: $(STAMP) ## a drive of 30 rendered frames through the street model: segme
 accuracy: $(STAMP) ## error of the integer model against float, by layer and in mIoU and RMSE of the street model, with thresholds
 	$(PY) -m host.report.accuracy --out $(OUT)/accuracy $(ARGS)
 
-verilog: $(STAMP) ## synthesizable Verilog of CONFIG (nano, small, zcu102, u280)
+verilog: $(STAMP) ## synthesizable Verilog of CONFIG (nano, small, kv260, zcu102, u280, or a JSON file)
 	$(PY) -m hw.verilog --config $(CONFIG)
 
 synth: $(STAMP) ## resources and logic depth of CONFIG by Yosys for UltraScale+; ARGS=--keep for the tables of `make docs`

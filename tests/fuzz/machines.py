@@ -12,6 +12,8 @@ _OTHERS = (
     replace(NANO, name="roomy", **_ROOMY),
     MachineConfig(name="wide", tm=4, tk=16, ports=4, param_lines=64, serialization=1, **_ROOMY),
     MachineConfig(name="tall", tm=8, tk=2, ports=2, param_lines=16, serialization=4, **_ROOMY),
+    replace(NANO, name="pair", tm=4, clusters=2),
+    MachineConfig(name="quad", tm=8, tk=4, ports=2, param_lines=64, serialization=1, clusters=4, **_ROOMY),
     MachineConfig(name="thin", tm=2, tk=8, ports=1, param_lines=512, serialization=8, **_ROOMY | {"ring_lines": 768}),
 )
 RTL_MACHINES: tuple[MachineConfig, ...] = (NANO, *(_OTHERS if os.environ.get("FUZZ_MACHINES") else ()))

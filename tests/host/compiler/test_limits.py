@@ -13,12 +13,14 @@ from golden.files.errors import UnsupportedModel
 from golden.model.random_int_model import random_int_model
 from golden.model.store import save_float
 from golden.model.synthetic import synthetic_model
-from golden.spec import machine, model
+from golden.spec import isa, machine, model
+from golden.spec.isa import Opcode
 from golden.spec.limits import MODEL_LIMITS, check_model
 from golden.spec.model import ConfigError, ModelConfig
 from golden.spec.quantized import Plan
 from host.cli import app
 from host.compiler.compile import compile_model
+from host.compiler.passes import PASSES
 from host.compiler.presets import require_fit
 from host.driver.session import Session
 from host.importers import import_checkpoint
@@ -56,12 +58,10 @@ def test_the_largest_of_each_is_accepted():
 
 
 @pytest.mark.parametrize("config, words", [
-    (model.M3VIT_SMALL, "has 1201 tokens; the machine 'zcu102' holds 256. .* and 1536, .* It fits the machine u280."),
-    (replace(VIT, image_height=256, image_width=256), "has 257 tokens; .* holds 256. .* It fits the machine u280."),
-    (replace(VIT, image_height=384, image_width=384), "has 577 tokens; .* holds 256. .* It fits the machine u280."),
-    (BASE, r"197 tokens x 24\).* 197 tokens of 768 channels, FFNs of 3072. It fits the machine u280."),
+    (model.M3VIT_SMALL, "has 1201 tokens; the machine 'zcu102' holds 1024. .* and 1536, .* It fits the machine u280."),
+    (replace(VIT, image_height=528, image_width=528), "has 1090 tokens; .* holds 1024. .* It fits the machine u280."),
     (replace(BASE, image_height=384, image_width=384), "577 tokens of 768 channels, .* It fits the machine u280."),
-    (LARGE, r"197 tokens x 32\).* 197 tokens of 1024 channels, FFNs of 4096. It fits the machine u280."),
+    (LARGE, r"needs 403456 bytes of operand .* 197 tokens of 1024 channels, FFNs of 4096. It fits the machine u280."),
     (replace(LARGE, image_height=384, image_width=384), r"577 tokens of 1024 .* No preset .* \(577 tokens x 32\)"),
     (replace(model.M3VIT_SMALL, experts=64, top_k=8), "FFNs of 384 and 1536, 64 experts of which a token uses 8. It "
      "fits the machine u280."),
@@ -69,6 +69,36 @@ def test_the_largest_of_each_is_accepted():
 def test_what_a_machine_does_not_hold(config, words):
     with pytest.raises(NotFitting, match=words):
         require_fit(config, Plan.fast(config.depth), machine.ZCU102)
+
+
+@pytest.mark.parametrize("config", [
+    replace(VIT, image_height=256, image_width=256), replace(VIT, image_height=384, image_width=384), BASE,
+    replace(VIT, dim=384, heads=6, mlp_hidden=1536, image_height=224, image_width=224, patch=14)],
+    ids=["257", "577", "vit-base", "dinov2-small"])
+def test_more_than_256_tokens_run_on_zcu102(config):
+    """Patches beyond the operand memory come range by range."""
+    require_fit(config, Plan.fast(config.depth), machine.ZCU102)
+    with pytest.raises(NotFitting, match="holds 256|residual rows"):
+        require_fit(config, Plan.fast(config.depth), machine.SMALL)
+
+
+@pytest.mark.parametrize("passes", [PASSES, ()], ids=["passes", "plain"])
+def test_patches_that_do_not_fit_together_come_range_by_range(passes):
+    """48 patches of 12 rows in an operand memory of 512; the results are the network's."""
+    config = replace(model.NANO, image_height=96, image_width=128, patch=16, tasks=("task0",))
+    network, pixels = random_int_model(config), picture(config)
+    image = compile_model(network, machine.NANO, passes=passes)
+    loads = [f["rows"] for opcode, f in map(isa.decode, image.words()) if opcode is Opcode.LOAD and f["memory"] == 0]
+    assert len(loads) > 1 and sum(loads) == 48 * 12 > machine.NANO.operand_rows
+    result = Session(image, GoldenDevice(machine.NANO)).frame(pixels)
+    np.testing.assert_array_equal(result.residuals["task0"], network.run(pixels, "task0"))
+
+
+def test_a_program_that_keeps_tokens_computes_one_picture():
+    config = replace(model.NANO, keep=((0, 20),), moe_layers=(), experts=0, top_k=0, expert_hidden=0,
+                     tasks=("default",))
+    with pytest.raises(ConfigError, match="keeps some of its tokens computes one picture, not 2"):
+        compile_model(random_int_model(config), machine.NANO, pictures=2)
 
 
 def test_import_refuses_and_writes_nothing(tmp_path):
@@ -82,15 +112,15 @@ def test_import_refuses_and_writes_nothing(tmp_path):
 
 @pytest.mark.parametrize("verb", ["import", "quantize"])
 @pytest.mark.parametrize("config, words", [
-    (replace(VIT, image_height=256, image_width=256), "257 tokens of 192 channels, FFNs of 768. It fits .* u280."),
-    (replace(VIT, image_height=384, image_width=384), "577 tokens of 192 channels, FFNs of 768. It fits .* u280."),
-    (BASE, "197 tokens of 768 channels, FFNs of 3072. It fits the machine u280."),
+    (replace(VIT, image_height=256, image_width=256), "257 tokens of 192 channels, FFNs of 768. It fits .* zcu102 and"),
+    (replace(VIT, image_height=384, image_width=384), "577 tokens of 192 channels, FFNs of 768. It fits .* zcu102 and"),
+    (BASE, "197 tokens of 768 channels, FFNs of 3072. It fits the machines zcu102 and u280."),
     (replace(model.M3VIT_SMALL, depth=2, moe_layers=(1,), experts=64), "1201 tokens of 384 channels, FFNs of 384 and "
      "1536, 64 experts of which a token uses 4. It fits the machine u280.")], ids=["257", "577", "vit-base", "experts"])
 def test_the_refusal_names_tokens_widths_and_a_preset(verb, config, words, tmp_path):
     source, target = tmp_path / "m.safetensors", tmp_path / "out.safetensors"
     save_float(synthetic_model(config), source)
-    result = CliRunner().invoke(app, [verb, str(source), "-o", str(target), "--machine", "zcu102"])
+    result = CliRunner().invoke(app, [verb, str(source), "-o", str(target), "--machine", "kv260"])
     assert isinstance(result.exception, NotFitting) and not target.exists()
     assert re.search(words, str(result.exception)), str(result.exception)
 
@@ -102,7 +132,7 @@ def test_a_machine_is_asked_before_work_begins(verb, tmp_path):
     result = CliRunner().invoke(app, [verb, str(source), "-o", str(target), "--machine", "nano"])
     assert isinstance(result.exception, NotFitting) and not target.exists()
     assert "257 tokens; the machine 'nano' holds 64. It fits the machines small" not in str(result.exception)
-    assert "It fits the machine u280." in str(result.exception)
+    assert "It fits the machines zcu102 and u280." in str(result.exception)
 
 
 def test_a_classifier_of_any_size():
