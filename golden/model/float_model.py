@@ -18,18 +18,18 @@ from golden.spec.model import GateKind, ModelConfig, require
 
 class Attention(nn.Module):
     """``softmax(q k^T / sqrt(d)) v`` for each head, then ``proj``. Rows of ``qkv`` are ordered q, k, v;
-    head; dim. Tokens see the others of their run of ``keys`` tokens: a window, or the picture.
+    head; dim. Tokens see the others of their ``window``, so many in a row, or all.
     """
 
     def __init__(self, config: ModelConfig, layer: int = 0):
         super().__init__()
-        self.heads, self.keys = config.heads, config.keys(layer)
+        self.heads, self.window = config.heads, config.window ** 2 if layer in config.window_layers else 0
         self.qkv = nn.Linear(config.dim, 3 * config.dim)
         self.proj = nn.Linear(config.dim, config.dim)
 
     def forward(self, x: Tensor, probe: Probe, name: str) -> Tensor:  # [B, N, D] -> [B, N, D]
         b, n, dim = x.shape  # with windows, B below is b times their number
-        q, k, v = self.qkv(x).reshape(-1, self.keys, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).reshape(-1, self.window or n, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         p = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)  # [B, H, N, N]
         out = (p @ v).transpose(1, 2).reshape(b, n, dim)  # [B, N, D]
         probe[f"{name}q"], probe[f"{name}k"], probe[f"{name}v"] = q, k, v

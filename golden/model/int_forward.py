@@ -140,8 +140,11 @@ class Forward:
         trace = self.trace
         inner = None if trace is None else lambda key, value: trace(f"{b}attn.{key}", value)
         with at(f"{b}attn.out"):
-            out = joined([attention(q.take(np.arange(*run)), k[slice(*run)], v[slice(*run)], record, inner)
-                            for run in zip(range(0, len(x), keys), range(keys, len(x) + 1, keys), strict=True)])
+            if keys < self.config.tokens:  # window by window
+                out = joined([attention(q.take(np.arange(first, first + keys)), k[first:first + keys],
+                                        v[first:first + keys], record, inner) for first in range(0, len(x), keys)])
+            else:
+                out = attention(q, k, v, record, inner)
         self.see(f"{b}attn.out", out)
         with at(f"{b}attn.proj"):
             x = to_residual(self.linear(f"{b}attn.proj", out), x)

@@ -65,7 +65,7 @@ class IntModel:
             forward.logits(x)
         for head in self.config.heads_of(self._task(task)) if trace is not None else ():
             run_head(forward, head, x)
-        return x[forward.order.argsort()]
+        return x[forward.order.argsort()] if self.config.window else x
 
     def logits(self, residual: np.ndarray, trace: Trace | None = None,
                saturation: SaturationCounters | None = None) -> np.ndarray:

@@ -104,7 +104,7 @@ def test_only_single_tasks_prune(image):
 
 def test_results_tell_where_the_patches_were(image):
     result = Session(image, GoldenDevice(NANO)).frame(picture(SMALL))
-    assert result.features.shape == (11, 64) and list(result) == ["features", "logits", "kept"]
+    assert result.features.shape == (11, 64) and list(result) == ["features", "normed_features", "logits", "kept"]
     kept = result["kept"]
     assert len(kept) == 9 and (np.diff(kept) > 0).all() and 0 <= kept[0] and kept[-1] < 32
     grid = on_grid(result.features, kept, SMALL.grid)
