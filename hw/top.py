@@ -197,7 +197,7 @@ class Accelerator(wiring.Component):
 
     def _counters(self, m, u) -> None:
         """What the performance counters count."""
-        retired = [u.sequencer.retire, u.load_store.retire, u.norm.retire, u.epilogue.retire, u.gate.retire]
+        retired = [u.sequencer.retire, u.load_store.retire, u.norm.retired, u.epilogue.retired, u.gate.retire]
         events = {
             "CYCLES": u.supervisor.busy, "RETIRED": sum(retired[1:], retired[0]), "ARRAY_BUSY": u.control.busy,
             "ARRAY_WEIGHTS": u.control.wait_weights, "ARRAY_OPERANDS": u.control.wait_operands,

@@ -28,7 +28,9 @@ from sim.gate_trace import LOADER, GateTrace
 
 SETTLE = 24
 RETIRES = {Unit.ARRAY: "epilogue", Unit.NORM: "norm", Unit.GATE: "gate", Unit.DMA: "load_store"}
-"""Component whose ``retire`` pulses for the instructions of a unit."""
+"""Component that tells when an instruction of a unit is over."""
+OVER = {"epilogue": "retired", "norm": "retired", "gate": "retire", "load_store": "retire"}
+"""Its signal that pulses then: those of all clusters together, where clusters have units of their own."""
 RETIRED_BY = {opcode: RETIRES[unit] for opcode, unit in UNIT.items()}
 
 
@@ -120,7 +122,7 @@ class Tracer:
     def run(self, limit: int, progress: Callable[[int], None] = lambda done: None) -> None:
         """Simulate at most ``limit`` cycles; the job has ended when the interrupt is up."""
         for unit in self._due:
-            self.board.watch(unit, "retire")
+            self.board.watch(unit, OVER[unit])
         self.board.watch(LOADER, "written")
         try:
             while self.board.cycle - self._base < limit:

@@ -184,7 +184,7 @@ SMALL = MachineConfig(
     name="small", tm=2, tk=2, ports=1, ring_lines=512, param_lines=64, operand_rows=1024, residual_rows=512,
     kv_tiles=64, lane_rows=16, max_keys=256, program_depth=256, queue_depth=512, serialization=8)
 ZCU102 = MachineConfig(
-    name="zcu102", tm=4, tk=16, ports=4, ring_lines=16384, param_lines=512, operand_rows=6144, residual_rows=8192,
+    name="zcu102", tm=4, tk=16, ports=4, ring_lines=16384, param_lines=512, operand_rows=6144, residual_rows=4096,
     kv_tiles=512, lane_rows=64, max_keys=1024, program_depth=512, queue_depth=2048)
 KV260 = MachineConfig(
     name="kv260", tm=4, tk=8, ports=4, ring_lines=16384, param_lines=256, operand_rows=4096, residual_rows=4096,

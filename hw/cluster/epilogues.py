@@ -37,7 +37,7 @@ class ClusterEpilogues(wiring.Component):
     Timing and domain as of Epilogue; a context arrives Fork.LATENCY later.
     Reference model: ``golden.ops.epilogue``.
 
-    Members: as of Epilogue; ``i``, ``o_residual_read``, ``i_residual_row``, ``o_residual``, ``o_operand``, ``o_key``,
+    Members: as of Epilogue; ``retired`` Out: an instruction is over in all clusters; ``i``, ``o_residual_read``, ``i_residual_row``, ``o_residual``, ``o_operand``, ``o_key``,
     ``o_value``, ``o_score`` of each cluster, all others once.
     """
 
@@ -55,7 +55,7 @@ class ClusterEpilogues(wiring.Component):
     o_gate: stream.Interface
     o_score: list[stream.Interface]
     idle: Signal
-    retire: Signal
+    retired: Signal
     fault: Signal
     fault_code: Signal
 
@@ -68,7 +68,7 @@ class ClusterEpilogues(wiring.Component):
             "i_context": In(stream.Signature(tile_context(cfg))), "i_param": In(stream.Signature(LINE_BITS)),
             **{name: Out(stream.Signature(shape)).array(cfg.clusters) for name, shape in each.items()},
             "i_residual_row": In(LINE_BITS).array(cfg.clusters), "o_gate": Out(stream.Signature(GATE_BEAT)),
-            "idle": Out(1), "retire": Out(1), "fault": Out(1), "fault_code": Out(8)})
+            "idle": Out(1), "retired": Out(1), "fault": Out(1), "fault_code": Out(8)})
 
     def elaborate(self, platform):
         m = Module()
@@ -90,7 +90,7 @@ class ClusterEpilogues(wiring.Component):
         ended = Cat(epilogue.ended for epilogue in epilogues).all()
         m.d.comb += [epilogue.hold.eq(~ended) for epilogue in epilogues]
         m.d.comb += [
-            self.retire.eq(epilogues[0].retire), self.fault_code.eq(Status.RANGE_LOCAL),
+            self.retired.eq(epilogues[0].retire), self.fault_code.eq(Status.RANGE_LOCAL),
             self.fault.eq(Cat(epilogue.fault for epilogue in epilogues).any()),
             self.idle.eq(Cat(*(epilogue.idle & ~branch.valid for epilogue, branch in
                                zip(epilogues, contexts.o, strict=True))).all()),

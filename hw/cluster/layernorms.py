@@ -30,7 +30,7 @@ class ClusterLayerNorms(wiring.Component):
     Domain: as of LayerNorm.
     Reference model: ``golden.ops.layernorm.layernorm``.
 
-    Members: as of LayerNorm; ``o_read``, ``i_row``, ``o`` of each cluster.
+    Members: as of LayerNorm; ``retired`` Out: a NORM is over in all clusters; ``o_read``, ``i_row``, ``o`` of each cluster.
     """
 
     i: stream.Interface
@@ -39,7 +39,7 @@ class ClusterLayerNorms(wiring.Component):
     i_row: list[Signal]
     o: list[stream.Interface]
     idle: Signal
-    retire: Signal
+    retired: Signal
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
@@ -47,7 +47,7 @@ class ClusterLayerNorms(wiring.Component):
             "i": In(stream.Signature(ISSUE)), "i_param": In(stream.Signature(LINE_BITS)),
             "o_read": Out(stream.Signature(ROW_BITS)).array(cfg.clusters),
             "i_row": In(LINE_BITS).array(cfg.clusters),
-            "o": Out(stream.Signature(OPERAND_WRITE)).array(cfg.clusters), "idle": Out(1, init=1), "retire": Out(1)})
+            "o": Out(stream.Signature(OPERAND_WRITE)).array(cfg.clusters), "idle": Out(1, init=1), "retired": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -62,7 +62,7 @@ class ClusterLayerNorms(wiring.Component):
             m.d.comb += unit.i_row.eq(self.i_row[n])
         if len(units) == 1:
             connect(m, flipped(self.i), units[0].i)
-            m.d.comb += [self.idle.eq(units[0].idle), self.retire.eq(units[0].retire)]
+            m.d.comb += [self.idle.eq(units[0].idle), self.retired.eq(units[0].retire)]
         else:
             self._split(m, units)
         return m
@@ -77,9 +77,9 @@ class ClusterLayerNorms(wiring.Component):
             m.d.sync += [busy.eq(1), self.idle.eq(0), word.as_value().eq(self.i.p.word), running.eq(-1)]
         with m.Else():
             left = running & ~Cat(unit.retire for unit in units)
-            m.d.sync += [running.eq(left), self.retire.eq((running != 0) & (left == 0))]
-        with m.If(self.retire):
-            m.d.sync += [busy.eq(0), self.idle.eq(1), self.retire.eq(0)]
+            m.d.sync += [running.eq(left), self.retired.eq((running != 0) & (left == 0))]
+        with m.If(self.retired):
+            m.d.sync += [busy.eq(0), self.idle.eq(1), self.retired.eq(0)]
 
         # Stage 1: the tokens of a part. Stage 2: products. Stage 3: each part's instruction.
         log2 = (len(units) - 1).bit_length()

@@ -26,10 +26,12 @@ WRITE = ("awaddr", "awlen", "awvalid", "awready", "wvalid", "wready", "wlast", "
 SIGN_OF_LIFE = 15
 """Seconds between two progress messages of a build."""
 BUILD_LIMIT = 3600
+MOST_IN_ONE_FILE = 2048
+"""Multiply-accumulates a cycle of a machine whose simulator is one file of C++."""
 UNITS = ("operand", "residual", *(f"{memory}.bank{n}" for memory in ("key", "value") for n in range(4)), "epilogue",
          "norm", "gate", "gate.loader", "gate.queues", "load_store")
 """Submodules of the machine that traces observe, those that it has: their memories, and their PROBES."""
-PROBES = {"retire", "written", "loaded"}
+PROBES = {"retire", "retired", "written", "loaded"}
 """Signals that traces observe where a unit has them: an instruction is over; a token's logits are written, and how many
 tokens' were before."""
 
@@ -112,7 +114,7 @@ def _build(config: MachineConfig, directory: Path, progress: Callable[[str], Non
     objects = directory / "obj"
     commands = [
         ["verilator", "--cc", "--build", "-j", "2", "--vpi", "--top-module", TOP, "--prefix", "Vdut",
-         "--Mdir", str(objects), "--output-split", "0", "--output-split-cfuncs", "0", "-Wno-fatal", "-Wno-WIDTH",
+         "--Mdir", str(objects), *_split(config), "-Wno-fatal", "-Wno-WIDTH",
          *UNINITIALISED, "-O3", "-CFLAGS", "-fPIC -std=c++17", "dut.vlt", "dut.v"],
         ["g++", "-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-I.", "-Iobj", f"-I{_include()}",
          f"-I{_include()}/vltstd", f"-I{HEADER.parent}", str(SOURCE), "-Wl,--whole-archive", "obj/libVdut.a",
@@ -125,6 +127,12 @@ def _build(config: MachineConfig, directory: Path, progress: Callable[[str], Non
                 tail = "\n".join(log.read_text().splitlines()[-25:])
                 raise BuildError(f"{command[0]} failed while building the simulated board; the end of {log}:\n{tail}")
     (directory / "board.so.tmp").rename(directory / "board.so")
+
+
+def _split(config: MachineConfig) -> list[str]:
+    """One file of C++ makes the fastest simulator; of a large machine a compiler would need an hour for it."""
+    statements = (0, 0) if config.macs_per_cycle <= MOST_IN_ONE_FILE else (30_000, 3_000)
+    return ["--output-split", str(statements[0]), "--output-split-cfuncs", str(statements[1])]
 
 
 def _run(command: list[str], directory: Path, log: IO, progress: Callable[[str], None]) -> int:

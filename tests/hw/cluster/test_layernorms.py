@@ -38,7 +38,7 @@ async def matches_golden(dut):
             feed = cocotb.start_soon(params.send(case.param_lines()))
             await issue.send([{"word": case.word()}])
             assert not int(dut.idle.value)
-            await until(dut, lambda: int(dut.retire.value), 50_000, "retire")
+            await until(dut, lambda: int(dut.retired.value), 50_000, "retirement")
             await until(dut, lambda: int(dut.idle.value), 3, "idle")
             assert feed.done()
             compare(case, [sink.values[first:] for sink, first in zip(writes, before, strict=True)])
