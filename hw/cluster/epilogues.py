@@ -37,8 +37,9 @@ class ClusterEpilogues(wiring.Component):
     Timing and domain as of Epilogue; a context arrives Fork.LATENCY later.
     Reference model: ``golden.ops.epilogue``.
 
-    Members: as of Epilogue; ``retired`` Out: an instruction is over in all clusters; ``i``, ``o_residual_read``, ``i_residual_row``, ``o_residual``, ``o_operand``, ``o_key``,
-    ``o_value``, ``o_score`` of each cluster, all others once.
+    Members: as of Epilogue; ``retired`` Out: an instruction is over in all clusters; ``i``, ``o_residual_read``,
+    ``i_residual_row``, ``o_residual``, ``o_operand``, ``o_key``, ``o_value``, ``o_score`` of each cluster, all others
+    once.
     """
 
     II = 1

@@ -30,7 +30,8 @@ class ClusterLayerNorms(wiring.Component):
     Domain: as of LayerNorm.
     Reference model: ``golden.ops.layernorm.layernorm``.
 
-    Members: as of LayerNorm; ``retired`` Out: a NORM is over in all clusters; ``o_read``, ``i_row``, ``o`` of each cluster.
+    Members: as of LayerNorm; ``retired`` Out: a NORM is over in all clusters; ``o_read``, ``i_row``,
+    ``o`` of each cluster.
     """
 
     i: stream.Interface
