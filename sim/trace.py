@@ -55,6 +55,20 @@ class Memories:
         self._value = [[[board.memory(f"value.bank{bank}", f"key{key}_half{half}") for half in range(TN // LANES)]
                         for key in range(keys)] for bank in range(config.clusters)]
 
+    def place(self, memory: str, row: int, byte: int) -> tuple[np.ndarray, tuple[int, ...]]:
+        """The array of the simulator that holds a byte of a row, and where in it; bytes LINE and LINE + 1 of an
+        operand row are its block exponents."""
+        if memory in ("operand", "residual"):
+            half, within = divmod(byte, TN) if byte < LINE else (byte - LINE, TN)
+            banks = (self._operand if memory == "operand" else self._residual)[half]
+            return banks[bank_of_row(row, len(banks))], (row >> (len(banks) - 1).bit_length(), within)
+        if memory == "key":
+            bank, at = KeyBanks.byte_of(self._config, byte)
+            return self._key[bank], (row, at)
+        bank, at = ValueBanks.byte_of(self._config, byte)
+        channel, key = divmod(at, len(self._value[bank]))
+        return self._value[bank][key][channel // LANES], (row, channel % LANES)
+
     def _rows(self, banks: list[np.ndarray], rows: np.ndarray) -> np.ndarray:
         """Those rows of a memory in banks."""
         bank, place = bank_of_row(rows, len(banks)), rows >> (len(banks) - 1).bit_length()

@@ -26,15 +26,12 @@ ROWS_OF_A_KIND = 3
 def bits_of(tracer: Tracer, write, i: int) -> list:
     """(array, index, bit) of everything in the machine's memories that row ``i`` of ``write`` consists of."""
     memories, row, mask = tracer._memories, int(write.rows[i]), write.mask[i]
-    bytes_ = {"operand": lambda: [(memories._operand[j // TN], (row, j % TN)) for j in range(LINE) if mask[j]],
-              "residual": lambda: [(memories._residual[j // TN], (row, j % TN)) for j in range(LINE) if mask[j]],
-              "key": lambda: [(memories._key, (row, j)) for j in np.nonzero(mask)[0]],
-              "value": lambda: [(memories._value[j % (len(mask) // TN)][j // (len(mask) // TN) // LANES],
-                                 (row, j // (len(mask) // TN) % LANES)) for j in np.nonzero(mask)[0]],
-              "output": lambda: [(memories._output, (row * LINE + j,)) for j in range(LINE)]}[write.memory]()
-    found = [(array, at, bit) for array, at in bytes_ for bit in range(8)]
+    if write.memory == "output":
+        return [(memories._output, (row * LINE + j,), bit) for j in range(LINE) for bit in range(8)]
+    found = [(*memories.place(write.memory, row, j), bit) for j in np.nonzero(mask)[0].tolist() for bit in range(8)]
     if write.memory == "operand":  # two bits of block exponent
-        found += [(memories._operand[half], (row, TN), bit) for half in range(2) if mask[half * TN] for bit in range(2)]
+        found += [(*memories.place("operand", row, LINE + half), bit) for half in range(2) if mask[half * TN]
+                  for bit in range(2)]
     return found
 
 
