@@ -38,14 +38,15 @@ def check(config, plan, device, passes) -> int:
 
 
 @pytest.mark.parametrize("width, height, dim, hidden, plan, wanted", [
-    (64, 32, 64, 64, "fast", 1), (64, 32, 64, 512, "accurate", 3), (64, 56, 32, 512, "accurate", 5),
-    (64, 56, 64, 512, "fast", 3)])
-@pytest.mark.parametrize("passes", [PASSES, ()], ids=["passes", "plain"])
+    (64, 32, 64, 64, "fast", (1, 1)), (64, 32, 64, 512, "accurate", (3, 3)), (64, 56, 32, 512, "accurate", (5, 3)),
+    (64, 56, 64, 512, "fast", (3, 3))])
+@pytest.mark.parametrize("passes", [(), PASSES], ids=["plain", "passes"])
 def test_experts_in_any_number_of_rounds(width, height, dim, hidden, plan, wanted, passes, device):
+    """Without passes, and with those that normalize a range while the one before it is at work: less is live then."""
     device.board.configure(DramSettings(latency=20))
     config = replace(MODELS["nano"], image_width=width, image_height=height, dim=dim, heads=1, depth=1, moe_layers=(0,),
                      expert_hidden=hidden)
-    assert check(config, plan, device, passes) == wanted
+    assert check(config, plan, device, passes) == wanted[bool(passes)]
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def test_every_instruction_equals_the_simulator(plan, keep, dram, device):
     for seed in range(2):
         pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
         found = lockstep.run(image, device, pixels, "task0", "kept", dram=dram, job_limit=2_000_000)
-        assert found.exact and found.machine.kept["task0"].tolist() == found.golden.kept["task0"].tolist()
+        assert found.exact and found.machine.kept["task0"].tolist() == found.goldens[0].kept["task0"].tolist()
         assert found.machine.features.shape == (config.last_tokens, config.dim)
     kept = [entry for entry in found.entries if entry.opcode is Opcode.KEEP]
     assert [entry.fields["keep"] for entry in kept] == [2 + count for _, count in config.keep]

@@ -54,12 +54,13 @@ def test_nothing_is_cut_where_the_array_sets_the_pace():
     assert sum(name == "gate.task0" for name, _, _ in layer(image, 3)) == 1
 
 
-@pytest.mark.parametrize("target", [machine.ZCU102, machine.U280], ids=lambda m: m.name)
-def test_weight_ports_need_not_wait_for_the_whole_gate(target):
+@pytest.mark.parametrize("target, least", [(machine.ZCU102, 0.06), (machine.U280, 0.03)], ids=["zcu102", "u280"])
+def test_weight_ports_need_not_wait_for_the_whole_gate(target, least):
+    """With four times the multipliers what comes before the gate, in which the ports stood still, is shorter."""
     config = replace(model.M3VIT_TINY, name="four", depth=4, moe_layers=(1, 3))
     _, image = compiled(config, target)
     _, plain = compiled(config, target, passes=tuple(p for p in PASSES if p is not early_routing))
     saved = predict(plain, "task0")[-1].end - predict(image, "task0")[-1].end
-    assert saved > 0.06 * predict(plain, "task0")[-1].end
+    assert saved > least * predict(plain, "task0")[-1].end
     gates = [f for _, opcode, f in layer(plain, 3) if opcode is Opcode.LINEAR and f["dst"] == Dest.GATE]
     assert len(gates) == 1
