@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from golden.spec.boards import Board
-from golden.spec.machine import BANK_ROWS, MachineConfig
+from golden.spec.machine import BANK_ROWS, TN, MachineConfig
 from golden.spec.tiling import ceil_div
 from host.compiler.allocate import lifetimes, peak
 from host.compiler.compile import plan_program
@@ -43,12 +43,12 @@ class Geometry:
 
 
 def geometries(board: Board) -> list[Geometry]:
-    """Every array, with the port counts that the board has in addition to the main port; large memories in UltraRAM and
-    in block memories where the board has both."""
+    """Every array, with the port counts that the board has in addition to the main port, and the largest in clusters
+    where the board has the multipliers; large memories in UltraRAM where it has any."""
     shapes = [(tm, tk, ports, 1) for tm, tk, ports in product(TM, TK, PORTS)]
-    shapes += [(CLUSTER_LANES * clusters, TK[-1], PORTS[-1], clusters) for clusters in CLUSTERS]
-    return [Geometry(*shape, uram) for shape in shapes if shape[2] < board.ports
-            for uram in ((False, True) if board.uram else (False,))]
+    shapes += [(CLUSTER_LANES * clusters, TK[-1], PORTS[-1], clusters) for clusters in CLUSTERS
+               if CLUSTER_LANES * clusters * TN * TK[-1] <= 2 * board.dsp]
+    return [Geometry(*shape, board.uram > 0) for shape in shapes if shape[2] < board.ports]
 
 
 def roomy(geometry: Geometry) -> MachineConfig:

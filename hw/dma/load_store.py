@@ -113,7 +113,7 @@ class LoadStore(wiring.Component):
         m.d.comb += self.fault_code.eq(Status.RANGE_LOCAL)
 
         m.submodules.upsample = upsample = Upsample()
-        m.submodules.keep = keep = Keep(self.cfg)
+        m.submodules.pruning = keep = Keep(self.cfg)
         m.d.comb += [part.i.payload.eq(self.i.payload.word) for part in (upsample, keep)]
         with m.FSM():
             with m.State("ACCEPT"):
