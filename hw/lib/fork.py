@@ -8,11 +8,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hw.lib.queue import Queue
 
 AHEAD = 2
-"""Payloads by which a branch may lag behind the others."""
+"""Payloads by which the others may be ahead of a branch."""
 
 
 class Fork(wiring.Component):
-    """Fork of a stream of ``shape`` into ``branches``; a branch may lag behind the others by AHEAD payloads.
+    """Fork of a stream of ``shape`` into ``branches``; the others may be AHEAD payloads ahead of a branch.
 
     ::
 

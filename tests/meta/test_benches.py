@@ -18,6 +18,11 @@ WAIVED = {
     "Accelerator": "the whole machine: tests/e2e and tests/fuzz run it on the simulated board",
     "RowMemory": "tests/hw/memory/test_operand_memory.py and test_residual_memory.py build its two classes, "
                  "and tests/hw/dma/test_load_store.py uses it next to the unit",
+    "BankedMemory": "tests/hw/cluster/test_key_value.py builds its two classes",
+    "ClusterArrays": "wires between units that have benches, and tests/e2e/models/test_clusters.py compares every "
+                     "instruction of frames on a machine with two clusters",
+    "ClusterEpilogues": "the same; GateMerge, Fork and Crossbar, which it is made of, have benches",
+    "ClusterSoftmaxes": "the same",
 }
 """Component -> why it needs no bench of its own, and what tests it."""
 

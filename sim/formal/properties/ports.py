@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weight port and main port: the rules of AXI at the ports of the machine, through all that lies behind them."""
+"""Weight port and main port: the rules of AXI at the ports of the machine, through all that they lead to."""
 
 from golden.spec.machine import NANO
 from hw.dma.main_port import MainPort

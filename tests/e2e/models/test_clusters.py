@@ -15,7 +15,7 @@ from sim import lockstep
 from sim.device import SimDevice
 from tests.host.support.compiled import picture
 
-pytestmark = [pytest.mark.rtl, pytest.mark.nightly]
+pytestmark = pytest.mark.rtl
 PAIR = replace(NANO, name="pair", tm=4, clusters=2)
 
 
