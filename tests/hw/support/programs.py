@@ -41,7 +41,7 @@ NO_WINDOW = dict.fromkeys(("window", "width", "lines", "pitch", "edges"), 0)
 def window(rows: int, f: dict[str, int]) -> dict[str, int]:
     """Fields of a convolution over ``rows`` operand rows that follow from the others."""
     return {"window": rows, "tokens": f["width"] * f["lines"], "slices": window_slices(rows), "src_index": 0,
-            "dst_index": 0, "gate_weight": 0}
+            "dst_index": 0, "gate_weight": 0, "block": 0}
 
 
 def tame_word(rng, opcode: Opcode, **fixed) -> int:
