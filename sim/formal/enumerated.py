@@ -2,6 +2,7 @@
 """Units whose inputs are all tried: exponential, activations, division, scores in whole powers of two."""
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from golden.spec.tables import RECIPROCAL_BITS, RSQRT_RADICAND_BITS
 from hw.vector.requantize import G_BITS
 from sim.formal.defects import Defect, planted
 from sim.formal.exhaustive import CHUNK, results
+from sim.formal.prover import Result, Verdict
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,10 @@ class Enumeration:
     expected: Callable[[dict], dict]
     defect: Defect
     held: int = 0
+    long: bool = False
 
-    def wrong(self) -> tuple[int, int]:
-        """(inputs, those of them whose result differs from the formula)."""
+    def wrong(self, *, first: bool = False) -> tuple[int, int]:
+        """(Inputs, those of them whose result differs from the formula); ``first``: up to the first of those."""
         count = wrong = 0
         unit = self.unit()
         with tempfile.TemporaryDirectory() as directory:
@@ -43,11 +46,28 @@ class Enumeration:
                 for name in self.outputs:
                     differs |= found[name] != expected[name]
                 count, wrong = count + len(differs), wrong + int(differs.sum())
+                if first and wrong:
+                    break
         return count, wrong
 
-    def wrong_with_defect(self) -> int:
-        with planted(self.defect):
-            return self.wrong()[1]
+    @property
+    def defects(self) -> tuple[Defect]:
+        return (self.defect,)
+
+    def results(self, limit: float = 0, *, first: bool = False) -> Iterator[Result]:
+        """The one result; there is no limit, as all inputs are tried, or all up to the ``first`` wrong one."""
+        start = time.perf_counter()
+        count, wrong = self.wrong(first=first)
+        verdict = Verdict.REFUTED if wrong or not count else Verdict.PROVED
+        yield Result(self.name, self.claim, verdict, None, f"enumeration of {count} cases", time.perf_counter() - start)
+
+    def with_defect(self, defect: Defect, limit: float = 0) -> Result:
+        """The result with ``defect`` planted, refuted if it changes any."""
+        with planted(defect):
+            return next(self.results(first=True))
+
+    def acceptable(self, result: Result) -> bool:
+        return result.good
 
 
 def _exponential():
@@ -100,7 +120,7 @@ ENUMERATIONS = (
                        "EXPONENTIAL_BITS - 1, whole)", "")),
     Enumeration("activation", "every code and act_shift", _activation, _activations, {"o": -G_BITS}, _activated,
                 Defect("the correction is not rounded", "hw.vector.activation", "Const(1 << STEP >> 1, STEP)",
-                       "Const(0, STEP)", ""), held=4),
+                       "Const(0, STEP)", ""), held=4, long=True),
     *(Enumeration(f"division of {bits} bits", "(2**(2 bits - 1) - 1) // divisor", _division(bits), _divisors(bits),
                   {"o": bits}, lambda given, bits=bits: {"o": ((1 << 2 * bits - 1) - 1) // given["i"]},
                   Defect("a remainder of 0 does not fit", RECIPROCAL, "fits = ~trial[-1]",

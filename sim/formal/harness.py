@@ -129,8 +129,16 @@ class Harness:
         """``condition`` holds in some cycle of some run: shows that the assumptions leave it possible."""
         self.covers[name] = Value.cast(condition).bool()
 
-    def rtlil(self) -> str:
-        """RTLIL of the harness; an output ``bad_NAME`` is 1 where a claim fails, ``cover_NAME`` where a cover holds."""
+    def helpers(self, claim: str) -> list[str]:
+        """The lemmas that ``claim``, which may be one itself, assumes."""
+        if claim in self._alone:
+            return []
+        names = list(self.lemmas)
+        return names[:names.index(claim)] if claim in self.lemmas else names
+
+    def rtlil(self, *, help_: bool = True) -> str:
+        """RTLIL of the harness; an output ``bad_NAME`` is 1 where a claim fails, ``cover_NAME`` where a cover holds.
+        Without ``help_`` nothing assumes a lemma: a defect that breaks one would make all that assume it true."""
         assumed, outputs = list(self._assumed), []
         groups = [({f"cover_{name}": held for name, held in self.covers.items()}
                    | {f"bad_{name}": ~held for name, held in self._alone.items()}, None),
@@ -144,7 +152,7 @@ class Harness:
             for name, wanted in table.items():
                 outputs.append(signal := Signal(name=name))
                 self.m.d.comb += signal.eq(self.live & now & ~broken & wanted)
-            if lemma is not None:
+            if lemma is not None and help_:
                 assumed.append(lemma)
         ports = [self._clock, *self._inputs, *outputs]
         return arbitrary_start(rtlil.convert(self.m, name=TOP, ports=ports, emit_src=False))

@@ -44,8 +44,9 @@ class Result:
         return self.verdict in (Verdict.PROVED, Verdict.REACHED)
 
     def __str__(self) -> str:
-        cycles = {Verdict.BOUNDED: f" to {self.cycles} cycles", Verdict.REFUTED: f" in cycle {self.cycles}",
-                  Verdict.REACHED: f" in cycle {self.cycles}"}.get(self.verdict, "")
+        when = "" if self.cycles is None else f" in cycle {self.cycles}"
+        cycles = {Verdict.BOUNDED: f" to {self.cycles} cycles", Verdict.REFUTED: when,
+                  Verdict.REACHED: when}.get(self.verdict, "")
         return f"{self.verdict.value}{cycles}" + (f" by {self.method}" if self.verdict is Verdict.PROVED else "")
 
 
@@ -151,6 +152,11 @@ def decide(directory: Path, output: int, name: str, limit: float) -> _Decision:
     return found if found.possible else _searched(_abc(f"{start}; bmc3 -T {limit:.0f}", directory, 2 * limit + 60))
 
 
+def search(directory: Path, output: int, limit: float) -> _Decision:
+    """The first cycle in which output ``output`` of ``design.aig`` is 1, by a search alone."""
+    return _searched(_abc(f"{_CONE.format(output=output)}; bmc3 -T {limit:.0f}", directory, 2 * limit + 60))
+
+
 def _searched(text: str) -> _Decision:
     """What a bounded search of ABC says."""
     if found := re.search(r"was asserted in frame (\d+)", text):
@@ -159,16 +165,38 @@ def _searched(text: str) -> _Decision:
     return _Decision(None, int(found[1]) if found else 0, "search")
 
 
-def prove(name: str, harness, directory: Path, *, only: str | None = None, limit: float = LIMIT_SECONDS):
-    """Yields a :class:`Result` for each claim and cover of ``harness``, or for claim ``only`` alone."""
+def prove(name: str, harness, directory: Path, *, limit: float = LIMIT_SECONDS, bounded: frozenset[str] = frozenset()):
+    """Yields a :class:`Result` for each claim and cover of ``harness``, lemmas first; those in ``bounded`` are only
+    searched. What assumes a lemma that is not proved is known up to as many cycles as the lemma, and refuted with it.
+    """
     outputs = netlist(harness.rtlil(), directory)
-    for output, number in outputs.items():
+    order = {lemma: n for n, lemma in enumerate(harness.lemmas)}
+    known: dict[str, Result] = {}
+    for output, number in sorted(outputs.items(), key=lambda item: order.get(item[0].partition("_")[2], len(order))):
         kind, _, claim = output.partition("_")
-        if only is not None and claim != only:
-            continue
         start = time.perf_counter()
-        found = decide(directory, number, output, limit)
+        found = (search(directory, number, limit) if kind == "bad" and claim in bounded
+                 else decide(directory, number, output, limit))
         verdict = Verdict.BOUNDED if found.possible is None else (
             {"bad": Verdict.REFUTED, "cover": Verdict.REACHED} if found.possible
             else {"bad": Verdict.PROVED, "cover": Verdict.UNREACHABLE})[kind]
-        yield Result(name, claim, verdict, found.cycles, found.method, time.perf_counter() - start)
+        cycles = found.cycles
+        if kind == "bad":
+            weak = [known[lemma] for lemma in harness.helpers(claim) if not known[lemma].good]
+            if weak and verdict in (Verdict.PROVED, Verdict.BOUNDED):
+                shortest = min(r.cycles for r in weak)
+                verdict, cycles = Verdict.BOUNDED, shortest if cycles is None else min(cycles, shortest)
+        result = Result(name, claim, verdict, cycles, found.method, time.perf_counter() - start)
+        if claim in order:
+            known[claim] = result
+        yield result
+
+
+def refute(name: str, harness, directory: Path, claim: str, limit: float = LIMIT_SECONDS) -> Result:
+    """Searches a run in which ``claim`` fails, with the help of no lemma, since what refutes the claim may break
+    lemmas as well."""
+    start = time.perf_counter()
+    output = netlist(harness.rtlil(help_=False), directory)[f"bad_{claim}"]
+    found = search(directory, output, limit)
+    return Result(name, claim, Verdict.REFUTED if found.possible else Verdict.BOUNDED, found.cycles, found.method,
+                  time.perf_counter() - start)
