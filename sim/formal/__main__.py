@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make formal``: proves every claim, plants every defect, prints each verdict as it comes and a table of the units."""
+"""``make formal``: proves every claim, plants every defect, prints each verdict as it comes, then a table of units."""
 
 import argparse
 import sys

@@ -140,7 +140,8 @@ CONTROL = (
                "job.left.eq(job.left)", "job_leaves_run"),
         *(Defect(f"a bus that gives up is not noticed in {state.upper()}", SUPERVISOR, f'''m.next = "{following}"
                 with m.Elif(events.expired):''', f'''m.next = "{following}"
-                with m.Elif(0):''', f"job_leaves_{state}") for state, following in (("settle", "CHECK"), ("drain", "RESET"))),
+                with m.Elif(0):''', f"job_leaves_{state}")
+          for state, following in (("settle", "CHECK"), ("drain", "RESET"))),
     )),
     Proof("registers", "registers", "registers", (
         Defect("BVALID falls before BREADY", CSR, "m.If(axi.bready)", "m.If(axi.bvalid)", "b_stays"),
