@@ -199,7 +199,8 @@ class M3ViT(nn.Module):
         c, heads = self.config, self.config.class_heads
         if c.pooled:
             x = pooled(c, self.norm(stream) if c.final_norm else stream)
-            return [self.head(self.get_submodule("fc_norm")(x) if c.fc_norm else x)]
+            x = self.get_submodule("fc_norm")(x) if c.fc_norm else x
+            return [self.get_submodule("head")(x)]
         x = self.norm(stream[:, :len(heads)])
         return [self.get_submodule(head)(x[:, i]) for i, head in enumerate(heads)]
 
