@@ -26,8 +26,6 @@ WRITE = ("awaddr", "awlen", "awvalid", "awready", "wvalid", "wready", "wlast", "
 SIGN_OF_LIFE = 15
 """Seconds between two progress messages of a build."""
 BUILD_LIMIT = 3600
-MOST_IN_ONE_FILE = 2048
-"""Multiply-accumulates a cycle of a machine whose simulator is one file of C++."""
 UNITS = ("operand", "residual", *(f"{memory}.bank{n}" for memory in ("key", "value") for n in range(4)), "epilogue",
          "norm", "gate", "gate.loader", "gate.queues", "load_store")
 """Submodules of the machine that traces observe, those that it has: their memories, and their PROBES."""
@@ -130,8 +128,9 @@ def _build(config: MachineConfig, directory: Path, progress: Callable[[str], Non
 
 
 def _split(config: MachineConfig) -> list[str]:
-    """One file of C++ makes the fastest simulator; of a large machine a compiler would need an hour for it."""
-    statements = (0, 0) if config.macs_per_cycle <= MOST_IN_ONE_FILE else (30_000, 3_000)
+    """One file of C++ makes the fastest simulator; of a machine with clusters a compiler needs minutes to an hour for
+    it."""
+    statements = (0, 0) if config.clusters == 1 else (30_000, 3_000)
     return ["--output-split", str(statements[0]), "--output-split-cfuncs", str(statements[1])]
 
 
