@@ -60,7 +60,7 @@ def run(copy: Path, *arguments: str) -> str:
 
 def test_three_files_change():
     assert [path for path, _, _ in changes()] == [
-        "golden/spec/activations.py", "golden/model/float_model.py", "host/importers/activations.py"]
+        "golden/spec/activations.py", "golden/model/ffn.py", "host/importers/activations.py"]
 
 
 def test_spec_gateware_and_importers_know_it(copy):
