@@ -66,9 +66,11 @@ def random_linear(rng, tb: Testbench) -> dict:
 
 
 def random_attention(rng, tb: Testbench) -> dict:
+    class_scores = int(rng.random() < 0.3)
     return {"word": encode(
         Opcode.ATTENTION, heads=rng.randint(1, 3), head_slices=rng.choice([2, 2, 4, 4, 6, 8]),
-        queries=rng.randint(1, 2 * tb.config.tm + 1), keys=rng.choice([1, 16, 17, 32, 33, 64, 65, 70]),
+        class_scores=class_scores, queries=1 if class_scores else rng.randint(1, 2 * tb.config.tm + 1),
+        keys=rng.choice([1, 16, 17, 32, 33, 64, 65, 70]),
         q_row=rng.randrange(1 << 16), q_stride=rng.randrange(256), key_tile=rng.randrange(1024),
         key_pitch=rng.randrange(256), value_tile=rng.randrange(1024), dst_row=rng.randrange(1 << 16),
         dst_stride=rng.randrange(256), dst_plane=rng.randrange(256), wide_p=rng.getrandbits(1),
