@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parallel map over items: on every core, or on a Dask cluster when its scheduler's address is given."""
 
+import argparse
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +17,13 @@ TIMEOUT = 10
 
 class ClusterError(RuntimeError):
     """No cluster: Dask is not installed, or no scheduler answers at the address."""
+
+
+def add_parallel_options(parser: argparse.ArgumentParser, workers: int | None = None) -> None:
+    """Options ``--scheduler`` and ``--workers`` of a command, the arguments of the same name of :func:`parallel_map`;
+    ``workers``: as many as that by default, None for one on each core."""
+    parser.add_argument("--scheduler", help="address of a Dask scheduler; processes here when none is given")
+    parser.add_argument("--workers", type=int, default=workers, help="processes, when not on a cluster")
 
 
 def parallel_map(work: Callable, items: Sequence, *, scheduler: str | None = None, workers: int | None = None,

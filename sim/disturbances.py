@@ -13,12 +13,12 @@ from golden.spec.machine import NANO, MachineConfig
 from host.driver.errors import AccelError
 from host.driver.session import Session
 from host.interrupts import ends_on_sigterm
-from host.parallel_map import ClusterError, parallel_map
+from host.parallel_map import ClusterError, add_parallel_options, parallel_map
 from host.progress import opening, steps
 from sim.board.build import build_board
 from sim.board.settings import DRAM_BASE, DramSettings, Fault, Response
 from sim.device import SimDevice
-from sim.stalls import LIMIT, frame_of, stalling
+from sim.stalls import LIMIT, equals_golden, frame_of, stalling
 
 SEEDS = 100
 BUS_LIMIT = 2000
@@ -64,7 +64,7 @@ def run(model: str, machine: MachineConfig, seed: int) -> Ending:
             else:
                 device.board.inject([fault_of(kind, rng, device._next)])
                 result = session.frame(picture)
-            if not _exact(result, golden):
+            if not equals_golden(result, golden):
                 said = "a wrong result was called good"
         except AccelError as error:
             ended = type(error).__name__
@@ -78,7 +78,9 @@ def run(model: str, machine: MachineConfig, seed: int) -> Ending:
         device.board.reset()
         device.free()
         result = Session(image, device, job_limit=LIMIT).frame(picture)
-        return Ending(seed, kind, ended, said or ("" if _exact(result, golden) else "the clean frame after it differs"))
+        if not said and not equals_golden(result, golden):
+            said = "the clean frame after it differs"
+        return Ending(seed, kind, ended, said)
     except AccelError as error:
         return Ending(seed, kind, "lost", f"the clean frame after it failed: {error}")
     finally:
@@ -89,17 +91,12 @@ class _Reset(Exception):
     """Ends the driver's wait: the pin is pulled now."""
 
 
-def _exact(result, golden: dict) -> bool:
-    return all(np.array_equal(result.residuals[key], golden[key]) for key in golden)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 when every seed ended well, 1 when one did not, 2 when there is no cluster, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m sim.disturbances", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
-    parser.add_argument("--scheduler", help="address of a Dask scheduler; every core when none is given")
-    parser.add_argument("--workers", type=int, help="processes, when not on a cluster")
+    add_parallel_options(parser)
     options = parser.parse_args(arguments)
     try:
         if options.scheduler is None:

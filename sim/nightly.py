@@ -12,7 +12,7 @@ from pathlib import Path
 
 from golden.spec.whole_file import write_whole
 from host.interrupts import ends_on_sigterm
-from host.parallel_map import ClusterError, parallel_map
+from host.parallel_map import ClusterError, add_parallel_options, parallel_map
 from host.progress import steps
 from sim.mutants.units import UNITS
 
@@ -110,8 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", help="jobs whose name contains this")
     parser.add_argument("--out", type=Path, default=Path("out/nightly"))
     parser.add_argument("--list", action="store_true", help="print the commands, run nothing")
-    parser.add_argument("--scheduler", help="address of a Dask scheduler; processes here when none is given")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes, when not on a cluster")
+    add_parallel_options(parser)
     options = parser.parse_args(arguments)
     chosen = [job for job in jobs(options.seed, options.scale) if (options.only or "") in job.name]
     if options.list or not chosen:

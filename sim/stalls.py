@@ -19,7 +19,7 @@ from host.compiler.compile import compile_model
 from host.driver.errors import AccelError
 from host.driver.session import Session
 from host.interrupts import ends_on_sigterm
-from host.parallel_map import ClusterError, parallel_map
+from host.parallel_map import ClusterError, add_parallel_options, parallel_map
 from host.progress import opening, steps
 from sim.board.build import build_board
 from sim.board.settings import DramSettings
@@ -57,13 +57,18 @@ def frame_of(model: str, machine: MachineConfig) -> tuple[Image, np.ndarray, dic
     return image, picture, Session(image, GoldenDevice(image.machine)).frame(picture).residuals
 
 
+def equals_golden(result, golden: dict) -> bool:
+    """Whether every residual row of a frame's result is golden's, bit for bit."""
+    return all(np.array_equal(result.residuals[key], golden[key]) for key in golden)
+
+
 def run(model: str, machine: MachineConfig, seed: int) -> Outcome:
     """One frame on a fresh board."""
     image, picture, golden = frame_of(model, machine)
     device = SimDevice(image.machine, stalling(seed))
     try:
         result = Session(image, device, job_limit=LIMIT).frame(picture)
-        exact = all(np.array_equal(result.residuals[key], golden[key]) for key in golden)
+        exact = equals_golden(result, golden)
         return Outcome(seed, result.cycles, exact, "" if exact else "residual rows differ from golden")
     except AccelError as error:
         return Outcome(seed, 0, False, str(error))
@@ -78,8 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--model", default="nano", choices=sorted(MODELS))
     add_machine_option(parser, default="nano")
-    parser.add_argument("--scheduler", help="address of a Dask scheduler; every core when none is given")
-    parser.add_argument("--workers", type=int, help="processes, when not on a cluster")
+    add_parallel_options(parser)
     options = parser.parse_args(arguments)
     try:
         if options.scheduler is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.table import Table
 
 from host.interrupts import ends_on_sigterm
-from host.parallel_map import ClusterError, parallel_map
+from host.parallel_map import ClusterError, add_parallel_options, parallel_map
 from host.progress import printer, steps
 from sim.mutants.sites import Mutant, draw
 from sim.mutants.trial import FOLDER, LIMIT, RESULTS, Outcome, run
@@ -94,8 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=COUNT, help="mutants of each unit that count for the score")
     parser.add_argument("--limit", type=float, default=LIMIT, help="processor seconds for one simulation")
     parser.add_argument("--list", action="store_true", help="print the drawn mutants, run nothing")
-    parser.add_argument("--scheduler", help="address of a Dask scheduler; processes here when none is given")
-    parser.add_argument("--workers", type=int, default=1, help="processes, when not on a cluster")
+    add_parallel_options(parser, workers=1)
     options = parser.parse_args(arguments)
     units = options.unit or list(UNITS)
     if options.list:
