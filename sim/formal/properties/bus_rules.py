@@ -59,6 +59,16 @@ def address_rules(h: Harness, name: str, prefix: str, axi, lo, hi) -> None:
     h.cover(f"{name}_longest", valid & (of("len") == MAX_BURST - 1))
 
 
+def issue_rules(h: Harness, valid, engine) -> None:
+    """Claims about an engine's address channel: nothing new in a halt, nothing new after a fault."""
+    rises = valid & ~h.past(valid)
+    h.claim("nothing_issued_in_halt", ~h.later | ~rises | ~h.past(engine.halt), alone=True)
+    failed = h.register(1, "failed")
+    with h.m.If(h.live & engine.fault):
+        h.m.d.watch += failed.eq(1)
+    h.claim("nothing_issued_after_a_fault", ~h.later | ~rises | ~failed, alone=True)
+
+
 def beats_due(h: Harness, axi):
     """Beats that the subordinate still has to send, counted at the port; those that come without a request count as
     none. The second result: such a beat comes now. A response in the cycle in which its request is taken, which would

@@ -7,7 +7,7 @@ from golden.spec.status import Status
 from hw.axi import MAX_BURST
 from hw.dma.read_engine import ReadEngine
 from sim.formal.harness import Harness
-from sim.formal.properties.bus_rules import address_rules, beats_due, fair, soon
+from sim.formal.properties.bus_rules import address_rules, beats_due, fair, issue_rules, soon
 from sim.formal.properties.queues import trust
 from sim.formal.properties.splitter import splitter_lemma
 from sim.formal.properties.window_guard import guard_lemma
@@ -38,12 +38,7 @@ def rules(h: Harness, axi, path: str) -> None:
     h.claim("rready_always", axi.rready, alone=True)
     _, unasked = beats_due(h, axi)
     h.cover("unasked", unasked)
-    rises = axi.arvalid & ~h.past(axi.arvalid)
-    h.claim("nothing_issued_in_halt", ~h.later | ~rises | ~h.past(engine.halt), alone=True)
-    failed = h.register(1, "failed")
-    with h.m.If(h.live & engine.fault):
-        h.m.d.watch += failed.eq(1)
-    h.claim("nothing_issued_after_a_fault", ~h.later | ~rises | ~failed, alone=True)
+    issue_rules(h, axi.arvalid, engine)
 
 
 def read_accounts(bursts: int = FEW) -> Harness:

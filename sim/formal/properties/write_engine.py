@@ -7,7 +7,7 @@ from golden.spec.status import Status
 from hw.axi import BEAT_BYTES
 from hw.dma.write_engine import WriteEngine
 from sim.formal.harness import Harness
-from sim.formal.properties.bus_rules import address_rules, fair, soon, stays
+from sim.formal.properties.bus_rules import address_rules, fair, issue_rules, soon, stays
 from sim.formal.properties.queues import trust
 from sim.formal.properties.window_guard import guard_lemma
 
@@ -36,12 +36,7 @@ def rules(h: Harness, axi, path: str) -> None:
     h.claim("w_quiet_after_reset", h.later | ~axi.wvalid, alone=True)
     h.claim("bready_always", axi.bready, alone=True)
     h.claim("strobes_all_or_none", (axi.wstrb == 0) | (axi.wstrb == (1 << BEAT_BYTES) - 1) | ~axi.wvalid, alone=True)
-    rises = axi.awvalid & ~h.past(axi.awvalid)
-    h.claim("nothing_issued_in_halt", ~h.later | ~rises | ~h.past(engine.halt), alone=True)
-    failed = h.register(1, "failed")
-    with m.If(h.live & engine.fault):
-        m.d.watch += failed.eq(1)
-    h.claim("nothing_issued_after_a_fault", ~h.later | ~rises | ~failed, alone=True)
+    issue_rules(h, axi.awvalid, engine)
     halted = h.register(range(4), "halted")
     m.d.watch += halted.eq(Mux(engine.halt & h.live, Mux(halted == 3, 3, halted + (axi.wready | ~axi.wvalid)), 0))
     h.claim("no_strobe_after_two_beats_of_halt", ~axi.wvalid | (halted < 3) | (axi.wstrb == 0), alone=True)
