@@ -4,8 +4,8 @@
     norm1 | Q of the class token | K | its scores over K | KEEP | V        | norm1 of the kept | their Q | attention ...
                                                           DMA    array      norm                 array
 
-The scores need K and one query, so the rest of the attention is made for the kept tokens only: nobody reads the other
-results. V of all tokens occupies the array while KEEP moves rows and the norm reads them.
+The scores need K and one query, so the rest of the attention is made for the kept tokens only: no later step reads the
+other results. V of all tokens occupies the array while KEEP moves rows and the norm reads them.
 """
 
 from dataclasses import replace
