@@ -10,6 +10,9 @@ from math import log2
 
 from golden.spec.machine import TN, MachineConfig
 
+COLUMN = 4
+"""Most multipliers of the array whose products are added one after another, in the blocks' own adders."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnitLatencies:
@@ -46,8 +49,9 @@ def unit_latencies(m: MachineConfig) -> UnitLatencies:
     """Sum trees of the norm, and the choice of a part."""
     split = 3 if m.clusters > 1 else 0
     """Of a NORM into a part for each cluster."""
+    column = min(COLUMN, m.tk)
     return UnitLatencies(
-        fetch=6, sequencer=2, activity=3, control=19 + 2 * (m.tm - 2), array=6 + int(log2(m.tk)),
+        fetch=6, sequencer=2, activity=3, control=19 + 2 * (m.tm - 2), array=7 + column + int(log2(m.tk // column)),
         epilogue=24 + 3 * more, residual=30 + 3 * more, norm=68 + trees + more + split,
         softmax=39 + int(log2(m.lanes)) + more,
         gate=51, load_store=3, upsample=9, engine=13)

@@ -5,14 +5,12 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed, unsigne
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.spec.latency import COLUMN
 from golden.spec.machine import TN, MachineConfig
 from golden.spec.status import Status
-from hw.interfaces import EXP_BITS, OPERAND_BITS, array_beat, lane_bits
+from hw.arith.packed_products import column, delayed, pack, unpacked
+from hw.interfaces import EXP_BITS, array_beat, lane_bits
 
-FIELD = 18
-"""Bits of the lower of two packed products; four products of a 9-bit operand and a weight of at most 127 fit."""
-GROUP = 4
-"""Packed products that are summed before they are unpacked."""
 DRAIN_BANKS = 8
 """Finished tiles that wait for output: enough to cover the round trip of a credit while tiles of scores leave; more
 cost nothing, since LUT memories are deeper."""
@@ -29,14 +27,15 @@ class MatrixArray(wiring.Component):
     ``acc = sum over inputs of (byte << e) * weight``, ``shift8`` joins the planes of wide operands (golden/README.md,
     Operands). ::
 
-        s1    x = (a1 << 18) + a0 for each pair of lanes and input | weights
-        s2    x * w: two products in one multiplier                       tm/2 * TN * tk
-        s3 s4 sums of four packed products (tk 2: of two)
-        s5 s6 low and high field taken apart, groups added                (tk 8: one stage, tk 2 and 4: none)
-        s7    << exponent of the lane
-        s8    accumulator = (0 | accumulator | accumulator << 8) + s7
-        s9    tile complete: copied to the next drain bank
-        s10   tm beats, a lane each -> o
+        s1       x = (a1 << 18) + a0 for each pair of lanes and input | weights
+        s2       inputs of a column's first multiplier; of the n-th n cycles later
+        s3       x * w: two products in one multiplier                       tm/2 * TN * tk
+        s4..s7   sums down each column of four multipliers (tk 2: of two, s4 s5)
+        s8 s9    low and high field taken apart, columns added               (tk 8: one stage, tk 2 and 4: none)
+        s10      << exponent of the lane
+        s11      accumulator = (0 | accumulator | accumulator << 8) + s10
+        s12      tile complete: copied to the next drain bank
+        s13      tm beats, a lane each -> o
 
     Timing: LATENCY cycles from the transfer of a beat with ``last`` to the tile's first beat at ``o`` (drain empty).
     II = 1 beat; ``i.ready`` is always 1 and a tile may follow the one before without a gap. Tiles leave at one beat a
@@ -61,9 +60,9 @@ class MatrixArray(wiring.Component):
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
-        self.group = min(GROUP, cfg.tk)
-        self.SUM_STAGES = (cfg.tk - 1).bit_length()  # s3.. of the diagram
-        self.LATENCY = self.SUM_STAGES + 6
+        self.column = min(COLUMN, cfg.tk)
+        self.SUM_STAGES = self.column + (cfg.tk // self.column - 1).bit_length()
+        self.LATENCY = self.SUM_STAGES + 7
         super().__init__({"i": In(stream.Signature(array_beat(cfg))),
                           "o": Out(stream.Signature(drain_beat(cfg))), "release": Out(1), "idle": Out(1),
                           "fault": Out(1), "fault_code": Out(8)})
@@ -73,62 +72,48 @@ class MatrixArray(wiring.Component):
         cfg, beat = self.cfg, self.i.p
         m.d.comb += [self.i.ready.eq(1), self.fault_code.eq(Status.INTERNAL)]
 
-        # Stage 1: operands packed by pairs of lanes, weights.
-        s1_x = [[Signal(signed(FIELD + OPERAND_BITS), name=f"s1_x_{pair}_{j}", reset_less=True)
-                 for j in range(cfg.tk)] for pair in range(cfg.tm // 2)]
-        s1_w = [[Signal(signed(8), name=f"s1_w_{c}_{j}", reset_less=True) for j in range(cfg.tk)] for c in range(TN)]
-        for pair, row in enumerate(s1_x):
-            for j, x in enumerate(row):
-                low, high = beat.operand[2 * pair][j], beat.operand[2 * pair + 1][j]
-                sign = low[-1]
-                m.d.sync += x.eq(Cat(low, sign.replicate(FIELD - OPERAND_BITS), (high - sign)[:OPERAND_BITS]))
-        for c, row in enumerate(s1_w):
-            m.d.sync += [w.eq(beat.weight[c][j]) for j, w in enumerate(row)]
+        # Stage 1: operands packed by pairs of lanes, weights. Stage 2: inputs of the multipliers, later down a column.
+        s2_x = [[delayed(m, f"x_{pair}_{j}", pack(beat.operand[2 * pair][j], beat.operand[2 * pair + 1][j]),
+                         2 + j % self.column) for j in range(cfg.tk)] for pair in range(cfg.tm // 2)]
+        s2_w = [[delayed(m, f"w_{c}_{j}", beat.weight[c][j], 2 + j % self.column) for j in range(cfg.tk)]
+                for c in range(TN)]
 
-        # Control bits that accompany the data, up to s7.
+        # Control bits that accompany the data, up to s10.
         control = data.StructLayout({"valid": 1, "first": 1, "shift8": 1, "last": 1,
                                      "exp": data.ArrayLayout(unsigned(EXP_BITS), cfg.tm)})
-        stages = [Signal(control, name=f"control_s{n + 1}") for n in range(3 + self.SUM_STAGES)]
+        stages = [Signal(control, name=f"control_s{n + 1}") for n in range(4 + self.SUM_STAGES)]
         m.d.sync += [stages[0].valid.eq(self.i.valid), stages[0].first.eq(beat.first), stages[0].shift8.eq(beat.shift8),
                      stages[0].last.eq(beat.last), stages[0].exp.eq(beat.exp)]
         m.d.sync += [after.eq(before) for before, after in zip(stages, stages[1:], strict=False)]
 
-        s7 = stages[-1]
+        scaled = stages[-1]
         acc = [[Signal(signed(32), name=f"acc_{lane}_{c}", reset_less=True) for c in range(TN)]
                for lane in range(cfg.tm)]
         for pair in range(cfg.tm // 2):
             for c in range(TN):
-                low, high, carry = self._cell(m, f"{pair}_{c}", s1_x[pair], s1_w[c])
+                low, high, carry = self._cell(m, f"{pair}_{c}", s2_x[pair], s2_w[c])
 
-                # Stage 7: block exponents; the high field still lacks the borrow of one group.
+                # Stage 10: block exponents; the high field still lacks the carry of one column.
                 for lane, value in ((2 * pair, low), (2 * pair + 1, high + carry)):
                     exp = stages[-2].exp[lane]
                     width = len(low) + 1 + (1 << EXP_BITS) - 1
-                    s7_value = Signal(signed(width), name=f"s7_{lane}_{c}", reset_less=True)
-                    m.d.sync += s7_value.eq(value << exp)
+                    product = Signal(signed(width), name=f"scaled_{lane}_{c}", reset_less=True)
+                    m.d.sync += product.eq(value << exp)
 
-                    # Stage 8: accumulate.
+                    # Stage 11: accumulate.
                     total = acc[lane][c]
-                    with m.If(s7.valid):
-                        m.d.sync += total.eq(Mux(s7.first, 0, Mux(s7.shift8, total << 8, total)) + s7_value)
+                    with m.If(scaled.valid):
+                        m.d.sync += total.eq(Mux(scaled.first, 0, Mux(scaled.shift8, total << 8, total)) + product)
 
-        self._drain(m, acc, s7.valid & s7.last, Cat(stage.valid for stage in stages).any())
+        self._drain(m, acc, scaled.valid & scaled.last, Cat(stage.valid for stage in stages).any())
         return m
 
     def _cell(self, m, name, xs, ws):
         """One channel of one pair of lanes: the low sum, the high sum and a carry that still belongs to the latter."""
-        # Stage 2: packed products. Stages 3, 4: sums of GROUP of them.
-        terms = [x * w for x, w in zip(xs, ws, strict=True)]
-        terms = self._register(m, f"s2_{name}", terms)
-        groups = [terms[n:n + self.group] for n in range(0, len(terms), self.group)]
-        while len(groups[0]) > 1:
-            groups = [self._register(m, f"sum{len(group)}_{n}_{name}", _pairs(group)) for n, group in enumerate(groups)]
-        packed = [group[0] for group in groups]
-
-        # A low field below zero has borrowed one from the high field: bit 17 gives it back. The adders of the
-        # high fields take these bits as carries; n groups have n - 1 adders, so one bit is left over.
-        low = [t[:FIELD].as_signed() for t in packed]
-        high, carry = [t[FIELD:].as_signed() for t in packed], [t[FIELD - 1] for t in packed]
+        packed = [column(m, f"{n}_{name}", xs[n:n + self.column], ws[n:n + self.column])
+                  for n in range(0, len(xs), self.column)]
+        # The adders of the upper fields take the carries; n columns have n - 1 adders, so one carry is left over.
+        low, high, carry = map(list, zip(*map(unpacked, packed), strict=True))
         while len(low) > 1:
             count = len(low) // 2
             sums = [(Cat(Const(1, 1), high[2 * n]).as_signed() + Cat(carry[n], high[2 * n + 1]).as_signed()) >> 1
@@ -145,9 +130,9 @@ class MatrixArray(wiring.Component):
         return registers
 
     def _drain(self, m, acc, completing, in_flight):
-        """Stages 9 and 10: banks filled and emptied in round-robin order, a memory for each lane."""
+        """Stages 12 and 13: banks filled and emptied in round-robin order, a memory for each lane."""
         beats = self.cfg.tm
-        s8_last, full = Signal(), Signal(DRAIN_BANKS)
+        completed, full = Signal(), Signal(DRAIN_BANKS)
         write_bank, read_bank = Signal(range(DRAIN_BANKS)), Signal(range(DRAIN_BANKS))
         number = Signal(range(beats))
         lanes = []
@@ -155,7 +140,7 @@ class MatrixArray(wiring.Component):
             store = m.submodules[f"lane{n}"] = memory.Memory(shape=32 * TN, depth=DRAIN_BANKS, init=[])
             write_port, read_port = store.write_port(), store.read_port(domain="comb")
             # The accumulators live for one more cycle: the next tile's first beat arrives at the same edge.
-            m.d.comb += [write_port.addr.eq(write_bank), write_port.data.eq(Cat(acc[n])), write_port.en.eq(s8_last),
+            m.d.comb += [write_port.addr.eq(write_bank), write_port.data.eq(Cat(acc[n])), write_port.en.eq(completed),
                          read_port.addr.eq(read_bank)]
             lanes.append(read_port.data)
 
@@ -169,10 +154,10 @@ class MatrixArray(wiring.Component):
             m.d.sync += [self.o.valid.eq(moving), value.eq(Array(lanes)[number]), self.o.p.lane.eq(number)]
         m.d.sync += [
             number.eq(number + moving), self.release.eq(emptied),
-            write_bank.eq(write_bank + s8_last), read_bank.eq(read_bank + emptied), s8_last.eq(completing),
-            full.eq(full & ~(emptied << read_bank)[:DRAIN_BANKS] | (s8_last << write_bank)[:DRAIN_BANKS]),
-            self.fault.eq(s8_last & full.bit_select(write_bank, 1) & ~(emptied & (read_bank == write_bank))),
-            self.idle.eq(~(self.i.valid | in_flight | completing | s8_last | full.any() | self.o.valid)),
+            write_bank.eq(write_bank + completed), read_bank.eq(read_bank + emptied), completed.eq(completing),
+            full.eq(full & ~(emptied << read_bank)[:DRAIN_BANKS] | (completed << write_bank)[:DRAIN_BANKS]),
+            self.fault.eq(completed & full.bit_select(write_bank, 1) & ~(emptied & (read_bank == write_bank))),
+            self.idle.eq(~(self.i.valid | in_flight | completing | completed | full.any() | self.o.valid)),
         ]
 
 

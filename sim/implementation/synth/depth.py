@@ -7,8 +7,8 @@ reset), a memory input or a port. Levels on the way:
 * LUT: 1. Reading a distributed memory (its address to its output): 1.
 * Carry chain (CARRY4, CARRY8): 1 for the whole chain; bit k of a chain depends on bits 0..k.
 * MUXF7, MUXF8, MUXF9, INV: 0; they follow the LUT in its slice, or vanish into the next LUT.
-* DSP48E2: the target's ``dsp_levels`` where it has no pipeline register, which is how Yosys leaves it for this family.
-  With MREG or PREG it ends and starts paths; with AREG or BREG alone it ends them and its product starts at those.
+* DSP48: with MREG or PREG it ends and starts paths; with AREG or BREG alone it ends them and its product starts at
+  those, the target's ``dsp_levels`` later; without registers a product takes those levels.
 * Block memories end paths; their outputs start at 0 whether or not they have an output register.
 """
 

@@ -21,11 +21,29 @@ MEMORY_BYTES = 5 << 30
 LIMIT_SECONDS = 3600
 """Longest that one synthesis may take."""
 
-_SCRIPT = """\
+DSP_BLOCKS = Path(__file__).parent / "targets" / "dsp_blocks.v"
+_MULTIPLIERS = """\
 read_rtlil design.il
 hierarchy -check -top {top}
 scratchpad -set synth_xilinx.abc9.W {wire}
-synth_xilinx -family {family} -noiopad -noclkbuf -flatten -top {top}
+synth_xilinx -family {family} -noiopad -noclkbuf -flatten -top {top} -run begin:map_dsp
+memory_dff
+alumacc -macc-only
+maccmap -unmap
+opt_clean
+techmap -map +/mul2dsp.v -map dsp_blocks.v -D DSP_NAME=$__MUL27X18 -D DSP_SIGNEDONLY=1 -D DSP_A_MAXWIDTH=27 \
+ -D DSP_A_MAXWIDTH_PARTIAL=18 -D DSP_B_MAXWIDTH=18 -D DSP_A_MINWIDTH=2 -D DSP_B_MINWIDTH=2 -D DSP_Y_MINWIDTH=9
+select a:mul2dsp
+setattr -unset mul2dsp
+opt_expr -fine
+wreduce
+select -clear
+xilinx_dsp -family xc7
+chtype -set $mul t:$__soft_mul
+"""
+"""Yosys' own steps up to ``map_dsp``, with :data:`DSP_BLOCKS` as the map."""
+_SCRIPT = _MULTIPLIERS + """\
+synth_xilinx -family {family} -noiopad -noclkbuf -flatten -top {top} -run coarse:
 tee -q -o stat.json stat -json
 write_json netlist.json
 """
@@ -49,9 +67,18 @@ def synthesise(text: str, *, progress=None) -> tuple[dict, Path]:
     Raises ``RuntimeError`` with the end of the log when Yosys fails or takes longer than :data:`LIMIT_SECONDS`.
     ``progress`` is called before Yosys starts; not when the result was there already.
     """
-    script = _SCRIPT.format(top=NAME, wire=TARGET.wire_delay, family=TARGET.yosys)
-    netlist = run({"design.il": text}, script, progress=progress)
+    netlist = _run(text, _SCRIPT, progress)
     return statistics(netlist), netlist
+
+
+def multipliers(text: str) -> dict:
+    """The top module of an RTLIL text with its multipliers in blocks, and all else not yet mapped."""
+    return load(_run(text, _MULTIPLIERS + f"select {NAME}\nwrite_json -selected netlist.json\n"))
+
+
+def _run(text: str, script: str, progress=None) -> Path:
+    return run({"design.il": text, "dsp_blocks.v": DSP_BLOCKS.read_text()},
+               script.format(top=NAME, wire=TARGET.wire_delay, family=TARGET.yosys), progress=progress)
 
 
 def digest(*texts: str) -> str:

@@ -3,22 +3,22 @@
 count."""
 
 import os
-import re
 from dataclasses import dataclass, replace
 
 import cocotb
 import numpy as np
 import pytest
-from amaranth.back import rtlil
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from golden.ops.matmul import matmul
 from golden.ops.operand import Operand
+from golden.spec.latency import COLUMN
 from golden.spec.machine import NANO, TN
 from golden.spec.model import BLOCK
 from golden.spec.status import Status
 from hw.array.array import DRAIN_BANKS, MatrixArray, drain_beat
 from hw.interfaces import array_beat
+from sim.implementation.synth import design, flow
 from sim.payload import pack
 from sim.runner import run_bench
 from sim.streams import Sink, bursts, cycles, half, never, reset, seeded, start, until
@@ -34,21 +34,21 @@ def test_array(config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tm, tk", [(2, 4), (4, 2)])
-def test_two_products_share_a_dsp(tm, tk, tmp_path):
-    """UltraScale+ synthesis of the whole array: one DSP48E2 for every two int8 products a cycle."""
-    from pyosys import libyosys
-
-    source, report = tmp_path / "array.il", tmp_path / "report.txt"
-    source.write_text(rtlil.convert(MatrixArray(replace(NANO, tm=tm, tk=tk)), name="array", emit_src=False))
-    design = libyosys.Design()
-    for command in (f"read_rtlil {source}", "synth_xilinx -family xcup -flatten -top array -run :map_memory",
-                    f"tee -q -o {report} stat"):
-        libyosys.run_pass(command, design)
-    count = re.search(r"^\s*(\d+)\s+DSP48E2|DSP48E2\s+(\d+)", report.read_text(), re.M)
-    assert count, f"no DSP48E2 in the report:\n{report.read_text()}"
-    products = tm * TN * tk
-    assert int(count[1] or count[2]) == products // 2
+@pytest.mark.parametrize("tm, tk", [(2, 4), (4, 2), (2, 16)])
+def test_products_and_their_column_share_dsp_blocks(tm, tk):
+    """Synthesis of the whole array: one block for every two int8 products a cycle, with the registers of its inputs,
+    product and sum, and its adder on the sum of the block before; adders of LUTs join columns and accumulate."""
+    found = flow.multipliers(design.to_rtlil(MatrixArray(replace(NANO, tm=tm, tk=tk))))["cells"].values()
+    blocks = [cell for cell in found if cell["type"].startswith("DSP48")]
+    column, cells = min(COLUMN, tk), tm // 2 * TN
+    assert len(blocks) == cells * tk
+    registers = {tuple(int(block["parameters"][name], 2) for name in ("AREG", "BREG", "MREG", "PREG"))
+                 for block in blocks}
+    assert registers == {(2, 2, 1, 1)}
+    joined = sum(any(isinstance(net, int) for net in block["connections"]["PCIN"]) for block in blocks)
+    assert joined == cells * (tk - tk // column)
+    adders = sum(cell["type"] in ("$add", "$alu", "$macc") for cell in found)
+    assert adders <= cells * (2 * (tk // column - 1) + 3) + 3, "joining, a carry, accumulating; pointers of the drain"
 
 
 @dataclass
