@@ -22,6 +22,7 @@ from hw.interfaces import (
     tile_context,
 )
 from hw.lib.fork import Fork
+from hw.lib.own_reset import add_with_own_reset
 from hw.vector.epilogue.epilogue import Epilogue
 
 
@@ -79,7 +80,7 @@ class ClusterEpilogues(wiring.Component):
         params = m.submodules.params = Fork(LINE_BITS, count)
         connect(m, flipped(self.i_param), params.i)
         for n, epilogue in enumerate(epilogues):
-            m.submodules[f"cluster{n}"] = epilogue
+            add_with_own_reset(m, f"cluster{n}", epilogue)
             self._context(m, n, contexts.o[n], epilogue.i_context)
             connect(m, params.o[n], epilogue.i_param)
             connect(m, flipped(self.i[n]), epilogue.i)

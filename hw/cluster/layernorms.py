@@ -9,6 +9,7 @@ from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
 from hw.interfaces import ISSUE, LINE_BITS, OPERAND_WRITE, ROW_BITS
 from hw.lib.fork import Fork
+from hw.lib.own_reset import add_with_own_reset
 from hw.shapes import INSTRUCTION
 from hw.vector.layernorm.layernorm import LayerNorm
 
@@ -56,7 +57,7 @@ class ClusterLayerNorms(wiring.Component):
         params = m.submodules.params = Fork(LINE_BITS, len(units))
         connect(m, flipped(self.i_param), params.i)
         for n, unit in enumerate(units):
-            m.submodules[f"cluster{n}"] = unit
+            add_with_own_reset(m, f"cluster{n}", unit)
             connect(m, params.o[n], unit.i_param)
             connect(m, unit.o_read, flipped(self.o_read[n]))
             connect(m, unit.o, flipped(self.o[n]))
