@@ -26,7 +26,7 @@ FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ign
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast sim formal formal-long fuzz check demo demo-nano drive accuracy verilog synth pnr bench \
+.PHONY: help setup lint test test-fast sim formal formal-long fuzz check demo demo-nano drive accuracy accuracy-packed verilog synth pnr bench \
 	bench-heads bench-quantize stalls mutants coverage nightly explore train docs clean
 
 help: ## list of the targets
@@ -82,6 +82,9 @@ drive: $(STAMP) ## a drive of 30 rendered frames through the street model: segme
 
 accuracy: $(STAMP) ## error of the integer model against float, by layer and in mIoU and RMSE of the street model, with thresholds
 	$(PY) -m host.report.accuracy --out $(OUT)/accuracy $(ARGS)
+
+accuracy-packed: $(STAMP) ## packed 4-bit weights of a DeiT-shaped network with ReLU, next to int8 and to 4 bits by ranges; ARGS="--depth 4"
+	$(PY) -m host.report.packed_weights $(ARGS)
 
 verilog: $(STAMP) ## synthesizable Verilog of CONFIG (nano, small, kv260, zcu102, u280, or a JSON file)
 	$(PY) -m hw.verilog --config $(CONFIG)

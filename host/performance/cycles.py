@@ -9,6 +9,7 @@ from golden.spec.instructions.record import edge_bits
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import BEAT_BYTES, LINE, SLICE, TN, MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW, WINDOW, tiles, upsampled
+from host.ir.weight_ring import stored
 
 PAIR = 4
 """Cycles of an UPSAMPLE between two pairs of source lines."""
@@ -56,7 +57,7 @@ def best_block(machine: MachineConfig, fields: dict) -> int:
     part of the ring that is not retained, and a group's operand rows half of the lane buffers."""
     if fields["dst"] == Dest.GATE or group_rows(machine.cluster, fields) > machine.cluster.tm * machine.lane_rows:
         return 0
-    most = min(fields["tiles"], MAX_BLOCK, max(1, machine.ring_slices // 2 // fields["slices"]))
+    most = min(fields["tiles"], MAX_BLOCK, max(1, machine.ring_slices // 2 // stored(fields)))
     return min(range(most), key=lambda block: (linear_pass(machine, fields | {"block": block}), block))
 
 

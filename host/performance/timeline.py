@@ -192,7 +192,7 @@ class Timeline:
     def _linear(self, at: int, f: dict, issue: float, tokens: int, expert: int) -> Span:
         m, lat = self.machine, self.latency
         groups, sizes = token_groups(m, f, tokens), blocks(f)
-        lines, gate = f["slices"] * SLICE_LINES, f["dst"] == Dest.GATE
+        lines, gate = f["slices"] * SLICE_LINES >> f["packed"], f["dst"] == Dest.GATE
         collect = gate or f["retain_weights"] or f["reuse_weights"]
         start = max(issue + lat.load, self.array_free)
         when, waited = start, 0.0

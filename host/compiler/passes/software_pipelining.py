@@ -98,7 +98,7 @@ def _after_linear(linear: Node, norm: Node, machine: MachineConfig) -> list[Node
         for a in range(machine.tm, tokens, machine.tm):
             work = ceil((tokens - a) / machine.tm) * one
             exposed = max(work + restart, cycles(a)) - work + cycles(tokens - a)
-            lines = lines_again(last, linear.fields["slices"], machine)
+            lines = lines_again(last, linear.fields["slices"], machine, linear.fields["packed"])
             gain = cycles(tokens) - exposed - _line_cost(machine) * lines
             if gain > best:
                 best, cut = gain, (last, a)
@@ -114,7 +114,8 @@ def _before_linear(norm: Node, linear: Node, machine: MachineConfig) -> list[Nod
     """Cut at the token that saves most. Tokens of ``linear`` before those of ``norm`` are there already."""
     tokens, everything, whole = norm.fields["tokens"], linear.fields["tokens"], linear.fields["tiles"]
     there = everything - tokens
-    one, lines = linear_pass(machine, linear.fields), lines_again(whole, linear.fields["slices"], machine)
+    one = linear_pass(machine, linear.fields)
+    lines = lines_again(whole, linear.fields["slices"], machine, linear.fields["packed"])
     cycles = partial(_norm_cycles, norm, machine)
     best, cut = LEAST_GAIN, 0
     for a in range(machine.tm, tokens, machine.tm):

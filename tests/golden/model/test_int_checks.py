@@ -96,8 +96,20 @@ def test_models_that_no_machine_could_run_are_refused(name, edit, error, words):
 
 def test_weights_beyond_their_plans_bits_are_refused():
     tensors = dict(random_int_model(NANO, FAST).tensors)
-    with pytest.raises(OutOfRange, match="'blocks.1.mlp.fc1.weight' must lie in -7..7"):
+    with pytest.raises(OutOfRange, match="'blocks.1.mlp.fc1.weight' must lie in -15..15"):
+        IntModel(NANO, FAST.with_bits(expert_bits=5), tensors)
+    with pytest.raises(OutOfRange, match="'blocks.1.mlp.fc1.weight' must lie in -12..12"):
         IntModel(NANO, FAST.with_bits(expert_bits=4), tensors)
+
+
+@pytest.mark.parametrize("weight", [5, -7, 11])
+def test_packed_weights_without_a_code_are_refused(weight):
+    plan = FAST.with_bits(expert_bits=4)
+    tensors = dict(random_int_model(NANO, plan).tensors)
+    tensors["blocks.1.mlp.fc2.weight"] = tensors["blocks.1.mlp.fc2.weight"].copy()
+    tensors["blocks.1.mlp.fc2.weight"][1, 2, 3] = weight
+    with pytest.raises(OutOfRange, match=f"'blocks.1.mlp.fc2.weight' has the weight {weight}; one of 4 bits is one of"):
+        IntModel(NANO, plan, tensors)
 
 
 def test_missing_and_extra_tensors_are_refused():
