@@ -62,6 +62,9 @@ class _Gating:
 class Timeline:
     """Simulation of one program, a tile at a time."""
 
+    score_passes = 1
+    """How often the softmax reads the scores of a token group before its first probability."""
+
     def __init__(self, machine: MachineConfig, dram: DramTiming | None = None, latency: Latencies | None = None):
         self.machine, self.dram = machine, dram or DramTiming()
         self.latency = latency or latencies(machine)
@@ -116,6 +119,10 @@ class Timeline:
                 self.spans.append(self._step(at, opcode, fields))
             at += 1
         return self.spans
+
+    def share(self, at: int) -> float:
+        """The part of the multipliers that works for instruction ``at``."""
+        return 1.0
 
     def _issue(self, fields: dict) -> float:
         waits = [self.idle[unit] + self.latency.issue for unit in Unit(fields["wait"])]
@@ -177,7 +184,8 @@ class Timeline:
         elif opcode is Opcode.UPSAMPLE:
             # The array reads operand rows first; four results take two rows.
             work, (begin, until, taken) = upsample_cycles(self.machine, f), self.reading
-            work += delay(max(begin, start), until, start + work, 1 - taken / max(until - begin, 1), 0.5)
+            left = self.machine.banks - taken / max(until - begin, 1)
+            work += delay(max(begin, start), until, start + work, left, 0.5)
             end = start + self.latency.upsample + work
         else:
             # A write is acknowledged in half the time that a read takes to arrive.
@@ -197,7 +205,7 @@ class Timeline:
         start = max(issue + lat.load, self.array_free)
         when, waited = start, 0.0
         for size in sizes:
-            one, begin = block_cycles(m, f, size), when
+            one, begin = block_cycles(m, f, size, self.share(at)), when
             for tile in range(1, size + 1):
                 there = self.stream.lines(PARAM_LINES, self.stream.params)
                 if not f["reuse_weights"]:
@@ -234,12 +242,12 @@ class Timeline:
         self.held -= lines
 
     def _slow(self, unit: Unit, rows: "MovingRows | None", begin: float, end: float, taken: float) -> None:
-        """Between ``begin`` and ``end`` another unit takes ``taken`` rows of a memory first; what ``unit`` lacks then
-        makes its last instruction longer.
+        """Between ``begin`` and ``end`` another unit takes ``taken`` rows of a memory first, which has a row a cycle in
+        each bank; what ``unit`` lacks then makes its last instruction longer.
         """
         if rows is None:
             return
-        left = 1 - taken / (end - begin)
+        left = self.machine.banks - taken / (end - begin)
         longer = delay(max(begin, rows.start), end, rows.end, left, rows.rows_per_cycle)
         rows.end += longer
         self.idle[unit] += longer
@@ -249,14 +257,14 @@ class Timeline:
         m, lat = self.machine, self.latency
         lines = stream_lines(Opcode.ATTENTION, f).lines
         self.stream.lines(lines, self.stream.params)
-        groups, scores, mixed, beats = attention_group(m, f)
+        groups, scores, mixed, beats = attention_group(m, f, self.share(at))
         start = max(issue + lat.load, self.array_free)
         # Outputs of a group follow the scores of those after it: with few or short rows the softmax shows.
-        when, fed, ready = start, start, []
+        when, fed, ready, again = start, start, [], (self.score_passes - 1) * beats
         for group in range(groups + SCORES_AHEAD):
             if group < groups:
                 when += scores
-                fed = max(fed + beats, when + lat.array + last_scores(m, f))
+                fed = max(fed + beats, when + lat.array + last_scores(m, f)) + again
                 ready.append(fed + lat.softmax + beats)
             if group >= SCORES_AHEAD:
                 when = max(when, ready[group - SCORES_AHEAD]) + mixed
@@ -272,7 +280,8 @@ class Timeline:
         work = norm_cycles(self.machine, f, f["tokens"])
         # The epilogue writes operand rows before the norm.
         (begin, until, taken), written = self.writing, f["tokens"] * f["blocks"] * norm_planes(f) / 2
-        work += delay(max(begin, start), until, start + work, 1 - taken / (until - begin), written / work)
+        left = self.machine.banks - taken / (until - begin)
+        work += delay(max(begin, start), until, start + work, left, written / work)
         self.idle[Unit.NORM] = end = start + self.latency.norm + work
         self.norm = MovingRows(len(self.spans), start, start + work, f["tokens"] * f["blocks"] / work)
         # The norm writes operand rows before the DMA unit.
