@@ -31,9 +31,10 @@ class Case:
         return program_name(model.tasks[:self.tasks], pictures=self.pictures)
 
     def dram(self, machine: MachineConfig) -> DramSettings:
-        """The memory on a machine. What is no preset has the board of the preset that its name begins with."""
+        """The memory on a machine. What is no preset has the board of the preset that its name begins with, else
+        zcu102."""
         if self.board:
-            return memory_of(BOARDS[BOARD_OF[machine.name.partition("-")[0]]])
+            return memory_of(BOARDS[BOARD_OF.get(machine.name.partition("-")[0], "zcu102")])
         return replace(IDEAL, bytes_per_cycle=max(IDEAL.bytes_per_cycle, BEAT_BYTES * machine.ports))
 
 

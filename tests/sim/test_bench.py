@@ -47,6 +47,7 @@ def test_memories_are_those_of_the_boards():
     assert FAST_ON_BOARD.dram(HALF_MACHINE) == FAST_ON_BOARD.dram(U280)
     assert FAST_ON_BOARD.dram(U280).bytes_per_cycle == pytest.approx(460e9 / 300e6)
     assert FAST_ON_BOARD.dram(MACHINES["kv260"]).bytes_per_cycle == BOARDS["kv260"].dram_bytes_per_cycle == 64
+    assert FAST_ON_BOARD.dram(replace(ZCU102, name="found-7")) == FAST_ON_BOARD.dram(ZCU102)
     assert FAST.dram(ZCU102).bytes_per_cycle == FAST.dram(NANO).bytes_per_cycle == 64
 
 
