@@ -95,11 +95,14 @@ def _after_linear(linear: Node, norm: Node, machine: MachineConfig) -> list[Node
     ranged = linear.writes[0].region.count > fed  # its weights serve other tokens too, all tiles of them or none
     for last in range(whole if ranged else 1, whole + 1):
         one = linear_pass(machine, linear.fields, last)
+        # Fewer tiles at a time share a loading of operands.
+        before = linear_pass(machine, linear.fields, whole - last) if last < whole else 0
+        longer = before + one - linear_pass(machine, linear.fields)
         for a in range(machine.tm, tokens, machine.tm):
             work = ceil((tokens - a) / machine.tm) * one
             exposed = max(work + restart, cycles(a)) - work + cycles(tokens - a)
             lines = lines_again(last, linear.fields["slices"], machine, linear.fields["packed"])
-            gain = cycles(tokens) - exposed - _line_cost(machine) * lines
+            gain = cycles(tokens) - exposed - _line_cost(machine) * lines - ceil(tokens / machine.tm) * longer
             if gain > best:
                 best, cut = gain, (last, a)
     if cut is None:
