@@ -52,7 +52,7 @@ def ports(cfg: MachineConfig) -> dict:
 class Accelerator(wiring.Component):
     """Top level: the units of ``hw/README.md`` and the wires between them, as in the diagram there.
 
-    Timing: everything in domain ``sync``, clocked by ``ap_clk``; ``ap_rst_n`` is synchronous and registered once.
+    Timing: everything is clocked by ``ap_clk``; ``ap_rst_n`` is synchronous and registered once.
     Domain: programs for the machine ``cfg``; anything else ends in a named status.
     Reference model: ``golden.iss``.
 
