@@ -31,8 +31,7 @@ def commit() -> str:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "golden", "hw", "host", "sim",
-                  f":!{KEPT.relative_to(ROOT)}")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py", "*.cpp", "*.h", "*.toml", ":!tests")
     return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
 
 

@@ -34,7 +34,8 @@ out = printer()
 
 def predicted(config: ModelConfig, machine: MachineConfig) -> dict:
     """One cell: cycles by case; or the sentence that refuses the model."""
-    facts = {"tokens": config.tokens, "bits": 8, "macs_per_cycle": machine.macs_per_cycle, "dsp": area(machine).dsp}
+    facts = {"model": config.name, "machine": machine.name, "tokens": config.tokens,
+             "macs_per_cycle": machine.macs_per_cycle, "dsp": area(machine).dsp}
     stream = Stream()
     try:
         nodes = plan_program(empty(config, Plan.fast(config.depth)), machine, stream, config.tasks[:1])
@@ -55,11 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     table = Table("model", "machine", "MAC/cycle", "cycles, ideal", "cycles, board", "ms, ideal", "array use", "must",
                   title="predicted, fast plan, ideal memory and that of the board; all experts hit alike; 300 MHz")
-    cells: dict[str, dict] = {}
+    cells: list[dict] = []
     for name in MODEL_NAMES:
         for machine in map(machine_of, MACHINES):
             found = predicted(MODELS[name], machine)
-            cells.setdefault(name, {})[machine.name] = found
+            cells.append(found)
             if "refusal" in found:
                 table.add_row(name, machine.name, f"{machine.macs_per_cycle:,}", "does not fit")
                 continue
