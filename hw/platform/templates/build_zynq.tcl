@@ -78,14 +78,16 @@ proc map_addresses {} {
     foreach {manager port} $facts::memory {
         set number [dict get $facts::all_ports $port]
         set target [space accelerator/$manager]
-        assign_bd_address -target_address_space $target [segment ps/SAXIGP$number/${port}_DDR_LOW]
+        set memory [list [segment ps/SAXIGP$number/${port}_DDR_LOW]]
         if {$facts::high_memory} {
-            assign_bd_address -target_address_space $target [segment ps/SAXIGP$number/${port}_DDR_HIGH]
+            lappend memory [segment ps/SAXIGP$number/${port}_DDR_HIGH]
         }
-        foreach other {QSPI LPS_OCM} {
-            set found [get_bd_addr_segs -quiet ps/SAXIGP$number/${port}_$other]
-            if {[llength $found]} {
-                exclude_bd_addr_seg -target_address_space $target $found
+        foreach part $memory {
+            assign_bd_address -target_address_space $target $part
+        }
+        foreach other [get_bd_addr_segs -quiet ps/SAXIGP$number/${port}_*] {
+            if {$other ni $memory} {
+                exclude_bd_addr_seg -target_address_space $target $other
             }
         }
     }

@@ -48,6 +48,14 @@ proc associate {core} {
     }
 }
 
+# The machine runs at whatever clock it is given; a frequency in the component would be compared with the design's.
+proc leave_frequency_open {core} {
+    if {[llength [ipx::get_bus_parameters -quiet FREQ_HZ -of_objects [interface $facts::clock]]]} {
+        ipx::remove_bus_parameter FREQ_HZ [interface $facts::clock]
+    }
+    set_property ipi_drc {ignore_freq_hz true} $core
+}
+
 # The register map, from the table of golden/spec/regs.py. PYNQ's register_map and the .hwh file come from it.
 proc describe_registers {core} {
     set map [ipx::get_memory_maps -quiet $facts::control -of_objects $core]
@@ -99,12 +107,12 @@ set_property version $facts::version $core
 set_property display_name "Edge-MoE accelerator" $core
 set_property description "Machine $facts::machine, fingerprint $facts::fingerprint" $core
 associate $core
+leave_frequency_open $core
 describe_registers $core
 if {[info exists facts::shell]} {
     set_property sdx_kernel true $core
     set_property sdx_kernel_type rtl $core
     set_property vitis_drc {ctrl_protocol user_managed} $core
-    set_property ipi_drc {ignore_freq_hz true} $core
 }
 ipx::create_xgui_files $core
 ipx::update_checksums $core

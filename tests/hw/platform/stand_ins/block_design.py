@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stand-ins for the commands of IP Integrator (UG994): cells, nets, addresses, and the rules of a valid design."""
 
+from fnmatch import fnmatchcase
+
 from tests.hw.platform.stand_ins.catalogue import CELLS, PARAMETERS, REGISTER_WINDOW, Bus, Cell, ProcessingSystem
 from tests.hw.platform.stand_ins.packager import Core
 from tests.hw.platform.stand_ins.tcl import Call, Refused
@@ -123,8 +125,9 @@ class BlockDesign:
 
     def _find(self, call: Call, what: str):
         cell, _, name = call.one().removeprefix("/").partition("/")
-        if cell in self.cells and name in getattr(self.cells[cell], what)():
-            return [f"/{cell}/{name}"]
+        there = getattr(self.cells[cell], what)() if cell in self.cells else ()
+        if found := [f"/{cell}/{one}" for one in there if fnmatchcase(one, name)]:
+            return found
         if "-quiet" not in call.flags:
             raise Refused(f"there is no {call.one()}")
         return []
@@ -194,12 +197,20 @@ class BlockDesign:
                 driver = self.nets.get(f"/{name}/{pin}")
                 if driver and self._split(driver)[0].low_resets().get(self._split(driver)[1]) != low:
                     raise Refused(f"/{name}/{pin} is a reset of the other polarity than {driver}")
+            if isinstance(cell, Accelerator):
+                self._check_frequency(cell)
             for label, bus in cell.buses().items():
                 self._check_bus(f"/{name}/{label}", bus)
         if "/accelerator/interrupt" not in self.nets.values():
             raise Refused("the interrupt is not connected")
         self._check_addresses()
         self.valid = True
+
+    def _check_frequency(self, cell: Accelerator) -> None:
+        made = str(self.cells["ps"].clock_hz)
+        for part in cell.core.parts.values():
+            if part.parts.get("parameter:FREQ_HZ") and part.parts["parameter:FREQ_HZ"].properties["value"] != made:
+                raise Refused(f"FREQ_HZ of {part.name} does not match {made}")
 
     def _check_bus(self, label: str, bus: Bus) -> None:
         if label not in self.links:

@@ -141,9 +141,10 @@ class ProcessingSystem(Cell):
         for name, n, manager in self._ports():
             if not manager:
                 short = name[6:].removesuffix("_FPD")
-                parts = {"DDR_LOW": (0, 1 << 31), "QSPI": (0xC000_0000, 1 << 29), "LPS_OCM": (0xFF00_0000, 1 << 24)}
+                parts = {"DDR_LOW": (0, 1 << 31), "QSPI": (0xC000_0000, 1 << 29), "LPS_OCM": (0xFF00_0000, 1 << 24),
+                         "PCIE_LOW": (0xE000_0000, 1 << 28)}
                 if self.config.get("high_memory") == "1":
-                    parts["DDR_HIGH"] = (0x8_0000_0000, 1 << 31)
+                    parts["DDR_HIGH"] = (0x8_0000_0000, 1 << 35)
                 found |= {f"SAXIGP{n}/{short}_{part}": (name, *where) for part, where in parts.items()}
         return found
 

@@ -38,7 +38,8 @@ class Core(Item):
 
 
 class Packager:
-    """``automatic``: whether inferring a register port makes its memory map, as newer versions do."""
+    """``automatic``: whether inferring interfaces makes the memory map of a register port and gives the clock a
+    frequency, as some versions do."""
 
     def __init__(self, tool, automatic: bool):
         self.tool, self.automatic, self.core = tool, automatic, None
@@ -52,6 +53,7 @@ class Packager:
         for command, kind in (("memory_map", "map"), ("address_block", "block"), ("register", "register"),
                               ("field", "field"), ("register_parameter", "parameter")):
             define(f"ipx::add_{command}", lambda call, kind=kind: self._add(call, kind))
+        define("ipx::remove_bus_parameter", self._remove)
         define("ipx::associate_bus_interfaces", self._associate, "", "-busif -clock -reset")
         define("ipx::create_xgui_files", self._seen)
         define("ipx::update_checksums", self._seen)
@@ -70,6 +72,9 @@ class Packager:
             parameters = {key: Item("parameter", key, {"value": value}) for key, value in one.parameters.items()}
             core.parts[f"interface:{label}"] = Item("interface", label, parts={
                 f"parameter:{key}": item for key, item in parameters.items()})
+            if self.automatic and one.kind == "signal:clock":
+                core.parts[f"interface:{label}"].parts["parameter:FREQ_HZ"] = Item(
+                    "parameter", "FREQ_HZ", {"value": "100000000"})
             if self.automatic and one.kind == "interface:aximm" and not one.manager:
                 block = Item("block", "reg0", {"range": str(1 << int(one.parameters["ADDR_WIDTH"]))})
                 core.parts[f"map:{label}"] = Item("map", label, parts={"block:reg0": block})
@@ -110,6 +115,11 @@ class Packager:
             raise Refused(f"there is a {key} already")
         parent.parts[key] = Item(kind, name)
         return self._handle(*owner.split("|")[1:], key)
+
+    def _remove(self, call: Call):
+        name, owner = call.rest
+        if self.item(owner).parts.pop(f"parameter:{name}", None) is None:
+            raise Refused(f"there is no parameter {name}")
 
     def _associate(self, call: Call):
         self.item(call.one())

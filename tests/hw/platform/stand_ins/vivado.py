@@ -5,6 +5,7 @@ from pathlib import Path
 
 from golden.spec.boards import Board
 from tests.hw.platform.stand_ins.block_design import BlockDesign
+from tests.hw.platform.stand_ins.handoff import text
 from tests.hw.platform.stand_ins.packager import PROPERTIES, Packager
 from tests.hw.platform.stand_ins.tcl import Call, Interpreter, Refused
 
@@ -183,7 +184,7 @@ class Vivado:
         self.steps.append(step)
         handoff = project["folder"] / f"{project['name']}.gen/sources_1/bd/system/hw_handoff"
         handoff.mkdir(parents=True, exist_ok=True)
-        (handoff / "system.hwh").write_text("<EDKSYSTEM/>\n")
+        (handoff / "system.hwh").write_text(text(self))
         if step == "write_bitstream":
             run = project["folder"] / f"{project['name']}.runs/impl_1"
             run.mkdir(parents=True, exist_ok=True)
