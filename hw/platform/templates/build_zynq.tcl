@@ -74,7 +74,7 @@ proc connect {} {
 # Registers where the overlay says they are; to each memory bus the DRAM, and nothing else that its port reaches.
 proc map_addresses {} {
     assign_bd_address -offset $facts::control_base -range $facts::control_bytes -target_address_space [space ps/Data] \
-        [segment accelerator/$facts::control/reg0]
+        [segment accelerator/$facts::control/*]
     foreach {manager port} $facts::memory {
         set number [dict get $facts::all_ports $port]
         set target [space accelerator/$manager]
@@ -96,8 +96,9 @@ proc map_addresses {} {
 proc run_to {step} {
     launch_runs impl_1 -to_step $step -jobs 4
     wait_on_run impl_1
-    if {[get_property PROGRESS [get_runs impl_1]] ne "100%"} {
-        error "The run impl_1 stopped before $step: [get_property STATUS [get_runs impl_1]]."
+    set status [get_property STATUS [get_runs impl_1]]
+    if {![string match "$step Complete*" $status]} {
+        error "The run impl_1 did not come to the end of $step: $status."
     }
 }
 

@@ -17,12 +17,22 @@ proc interface {name} {
     return [only "bus interface $name" [ipx::get_bus_interfaces -quiet $name -of_objects [ipx::current_core]]]
 }
 
+# A parameter of an interface, empty where it has none: what the Verilog's attributes give depends on the version.
 proc interface_parameter {bus name} {
     set found [ipx::get_bus_parameters -quiet $name -of_objects [interface $bus]]
-    return [get_property value [only "parameter $name of $bus" $found]]
+    return [expr {[llength $found] ? [get_property value $found] : ""}]
 }
 
-# Every AXI interface must be clocked by the one clock. The ports' attributes say so; what they do not say is added.
+proc ensure {bus name value} {
+    set found [interface_parameter $bus $name]
+    if {$found eq ""} {
+        set_property value $value [ipx::add_bus_parameter $name [interface $bus]]
+    } elseif {$found ne $value} {
+        error "$name of $bus must be $value, not $found."
+    }
+}
+
+# Every AXI interface is clocked by the one clock; widths and polarities are those of the machine.
 proc associate {core} {
     set clocked [split [interface_parameter $facts::clock ASSOCIATED_BUSIF] :]
     foreach bus [concat $facts::control $facts::managers] {
@@ -34,17 +44,10 @@ proc associate {core} {
     if {[interface_parameter $facts::clock ASSOCIATED_RESET] ne $facts::reset} {
         ipx::associate_bus_interfaces -clock $facts::clock -reset $facts::reset $core
     }
-    if {[interface_parameter $facts::reset POLARITY] ne "ACTIVE_LOW"} {
-        error "The reset $facts::reset must be active low."
-    }
-    if {[interface_parameter $facts::interrupt SENSITIVITY] ne "LEVEL_HIGH"} {
-        error "The interrupt $facts::interrupt must be level high."
-    }
+    ensure $facts::reset POLARITY ACTIVE_LOW
+    ensure $facts::interrupt SENSITIVITY LEVEL_HIGH
     foreach bus $facts::managers {
-        set bits [interface_parameter $bus DATA_WIDTH]
-        if {$bits != $facts::data_bits} {
-            error "$bus has $bits data bits, not $facts::data_bits."
-        }
+        ensure $bus DATA_WIDTH $facts::data_bits
     }
 }
 
@@ -63,10 +66,11 @@ proc describe_registers {core} {
         set map [ipx::add_memory_map $facts::control $core]
     }
     set_property slave_memory_map_ref $facts::control [interface $facts::control]
-    set block [ipx::get_address_blocks -quiet reg0 -of_objects $map]
+    set block [ipx::get_address_blocks -quiet -of_objects $map]
     if {[llength $block] == 0} {
         set block [ipx::add_address_block reg0 $map]
     }
+    only "address block of $facts::control" $block
     set_property base_address 0 $block
     set_property range $facts::control_bytes $block
     set_property width 32 $block
@@ -95,6 +99,7 @@ proc describe_register {block name offset bits access about bus args} {
     }
 }
 
+file delete -force [file join $here ip]
 create_project -force -part $facts::part package_ip [file join $here work package_ip]
 add_files -norecurse [file join $here $facts::verilog]
 set_property top $facts::top [current_fileset]

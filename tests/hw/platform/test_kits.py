@@ -18,12 +18,14 @@ from tests.hw.platform.support import ZYNQ, built, kit
 pytest.importorskip("tkinter", reason="Python is without tkinter, whose Tcl interpreter runs the scripts")
 FILES = {"edge_moe.bit", "edge_moe.hwh", "edge_moe.xsa", "edge_moe.bit.bin", "timing.txt", "utilization.txt",
          "power.txt", "drc.txt"}
+INFERS = ("all", "parameters", "interfaces")
+"""What the packager makes of the Verilog's attributes depends on its version (``stand_ins/packager.py``)."""
 
 
-@pytest.mark.parametrize("automatic", [True, False], ids=["maps-inferred", "maps-added"])
+@pytest.mark.parametrize("infers", INFERS)
 @pytest.mark.parametrize("board", ZYNQ)
-def test_one_command_ends_in_a_bitstream(board, automatic, tmp_path):
-    tool = built(kit(tmp_path, board), board, automatic=automatic)
+def test_one_command_ends_in_a_bitstream(board, infers, tmp_path):
+    tool = built(kit(tmp_path, board), board, infers=infers)
     assert tool.tcl.said[-1].startswith("Done"), tool.tcl.said
     assert not [line for line in tool.tcl.said if "WARNING" in line]
     assert tool.steps == ["route_design", "write_bitstream"]
@@ -53,9 +55,9 @@ def test_buses_are_connected_and_mapped_as_the_board_file_says(board, tmp_path):
     assert not {"HP1", "HP2"} <= used, "two ports share a port of the DDR controller while another is free"
 
 
-@pytest.mark.parametrize("automatic", [True, False], ids=["maps-inferred", "maps-added"])
-def test_the_packaged_register_map_is_the_register_table(automatic, tmp_path):
-    core: Core = built(kit(tmp_path, "kv260"), "kv260", automatic=automatic).packager.core
+@pytest.mark.parametrize("infers", INFERS)
+def test_the_packaged_register_map_is_the_register_table(infers, tmp_path):
+    core: Core = built(kit(tmp_path, "kv260"), "kv260", infers=infers).packager.core
     block = core.parts["map:s_axi_control"].parts["block:reg0"]
     found = list(block.parts.values())
     assert [(one.name, int(one.properties["address_offset"], 0), int(one.properties["size"])) for one in found] \
@@ -96,6 +98,20 @@ def test_a_clock_that_the_processing_system_does_not_make_is_refused_with_the_on
     assert built(kit(tmp_path, "kv260", clock_hz=250_000_000), "kv260").steps
 
 
+@pytest.mark.parametrize("step", ["route_design", "write_bitstream"])
+def test_an_implementation_that_fails_is_told_with_its_step(step, tmp_path):
+    with pytest.raises(Refused, match=f"did not come to the end of {step}: {step} ERROR"):
+        built(kit(tmp_path, "zcu102"), "zcu102", fails=step)
+
+
+def test_a_second_build_in_the_same_folder_is_a_build_of_its_own(tmp_path):
+    built(kit(tmp_path, "kv260"), "kv260")
+    left = tmp_path / "ip/component.xml"
+    left.write_text("of an older machine")
+    built(kit(tmp_path, "kv260"), "kv260")
+    assert left.read_text() == "edge-moe:ip:edge_moe:7.0"
+
+
 def test_what_is_not_installed_is_named(tmp_path):
     with pytest.raises(Refused, match="no board files xilinx.com:zcu102:part0"):
         built(kit(tmp_path, "zcu102"), "zcu102", boards=False)
@@ -128,9 +144,9 @@ DEFECTS = {
         ("m_axi_weights1, PROTOCOL AXI4, DATA_WIDTH 128", "m_axi_weights1, PROTOCOL AXI4, DATA_WIDTH 64",
          "DATA_WIDTH is 64, RDATA has 128 bits"),
         ("module edge_moe (", "module edge_mo (", "no module edge_moe"),
-        ("POLARITY ACTIVE_LOW", "POLARITY ACTIVE_HIGH", "must be active low"),
+        ("POLARITY ACTIVE_LOW", "POLARITY ACTIVE_HIGH", "POLARITY of ap_rst_n must be ACTIVE_LOW"),
         ("interrupt INTERRUPT", "irq INTERRUPT", "irq has parameters of interrupt"),
-        ("SENSITIVITY LEVEL_HIGH", "SENSITIVITY EDGE_RISING", "must be level high"),
+        ("SENSITIVITY LEVEL_HIGH", "SENSITIVITY EDGE_RISING", "SENSITIVITY of interrupt must be LEVEL_HIGH"),
     ],
     "facts.tcl": [
         ("xck26-sfvc784-2LV-c", "xck26-sfvc784-1LV-c", "no part xck26-sfvc784-1LV-c"),
@@ -139,7 +155,7 @@ DEFECTS = {
         ("{m_axi_weights0 HP0", "{m_axi_weights9 HP0", "interface accelerator/m_axi_weights9"),
         ("control_base 0xA0000000", "control_base 0x80000000", "does not reach 0x80000000"),
         ("control_base 0xA0000000", "control_base 0xA0000800", "cannot stand at 0xa0000800"),
-        ("data_bits 128", "data_bits 64", "has 128 data bits, not 64"),
+        ("data_bits 128", "data_bits 64", "DATA_WIDTH of m_axi_weights0 must be 64, not 128"),
         ("TABLE_ADDR 0x048", "TABLE_ADDR 0x044", "TABLE_ADDR at 68 overlaps"),
         ("of port 3} m_axi_weights3", "of port 3} m_axi_weights4", "m_axi_weights4, which is no interface"),
         ("xilinx.com:kv260_som", "xilinx.com:kv260", "no board files xilinx.com:kv260:part0"),
@@ -178,6 +194,20 @@ DEFECTS = {
         ("proc pin {name}", "proc pins {name}", "invalid command name"),
     ],
 }
+
+
+@pytest.mark.parametrize("before, said", [
+    ("ensure $facts::reset POLARITY ACTIVE_LOW", "ap_rst_n was packaged without POLARITY"),
+    ("ensure $bus DATA_WIDTH $facts::data_bits", "m_axi_.* was packaged without DATA_WIDTH"),
+    ("ipx::associate_bus_interfaces -busif $bus -clock $facts::clock $core", "has no clock"),
+])
+def test_what_a_version_does_not_infer_is_needed(before, said, tmp_path):
+    path = kit(tmp_path, "kv260") / "package_ip.tcl"
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, ""))
+    with pytest.raises(Refused, match=said):
+        built(tmp_path, "kv260", infers="interfaces")
 
 
 @pytest.mark.parametrize("file, before, after, said", [

@@ -22,7 +22,8 @@ class Accelerator(Cell):
         found = {}
         for label, one in self.core.top.interfaces.items():
             if one.kind == "interface:aximm":
-                found[label] = Bus(one.manager, int(one.parameters["DATA_WIDTH"]), self._clock(label))
+                bits = one.parameters["DATA_WIDTH"] if not one.manager else self._parameter(label, "DATA_WIDTH")
+                found[label] = Bus(one.manager, int(bits), self._clock(label))
         return found
 
     def _clock(self, label: str) -> str:
@@ -33,8 +34,15 @@ class Accelerator(Cell):
         raise Refused(f"{label} has no clock")
 
     def low_resets(self):
-        return {label: one.parameters["POLARITY"] == "ACTIVE_LOW" for label, one in self.core.top.interfaces.items()
-                if one.kind == "signal:reset"}
+        return {label: self._parameter(label, "POLARITY") == "ACTIVE_LOW"
+                for label, one in self.core.top.interfaces.items() if one.kind == "signal:reset"}
+
+    def _parameter(self, label: str, name: str) -> str:
+        """A parameter of an interface, as it was packaged."""
+        parts = self.core.parts[f"interface:{label}"].parts
+        if f"parameter:{name}" not in parts:
+            raise Refused(f"{label} was packaged without {name}")
+        return parts[f"parameter:{name}"].properties["value"]
 
     def spaces(self):
         return {label: label for label, bus in self.buses().items() if bus.manager}

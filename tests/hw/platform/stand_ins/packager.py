@@ -2,6 +2,7 @@
 """Stand-ins for the commands of the IP packager (UG1118): ``ipx::``."""
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tests.hw.platform.stand_ins.tcl import Call, Refused
@@ -38,11 +39,11 @@ class Core(Item):
 
 
 class Packager:
-    """``automatic``: whether inferring interfaces makes the memory map of a register port and gives the clock a
-    frequency, as some versions do."""
+    """``infers``: what the packager makes of the Verilog besides interfaces: ``all``, also the memory map of a register
+    port and a frequency of the clock; ``parameters``, those that stand in attributes; ``interfaces``, nothing more."""
 
-    def __init__(self, tool, automatic: bool):
-        self.tool, self.automatic, self.core = tool, automatic, None
+    def __init__(self, tool, infers: str):
+        self.tool, self.infers, self.core = tool, infers, None
         define = tool.tcl.define
         define("ipx::package_project", self._package, "-import_files -force", "-root_dir -vendor -library -taxonomy")
         define("ipx::current_core", lambda call: self._handle("core"))
@@ -50,8 +51,8 @@ class Packager:
         define("ipx::get_bus_parameters", lambda call: self._get(call, "parameter"), "-quiet", "-of_objects")
         define("ipx::get_memory_maps", lambda call: self._get(call, "map"), "-quiet", "-of_objects")
         define("ipx::get_address_blocks", lambda call: self._get(call, "block"), "-quiet", "-of_objects")
-        for command, kind in (("memory_map", "map"), ("address_block", "block"), ("register", "register"),
-                              ("field", "field"), ("register_parameter", "parameter")):
+        for command, kind in (("memory_map", "map"), ("bus_parameter", "parameter"), ("address_block", "block"),
+                              ("register", "register"), ("field", "field"), ("register_parameter", "parameter")):
             define(f"ipx::add_{command}", lambda call, kind=kind: self._add(call, kind))
         define("ipx::remove_bus_parameter", self._remove)
         define("ipx::associate_bus_interfaces", self._associate, "", "-busif -clock -reset")
@@ -69,13 +70,14 @@ class Packager:
         self.core = core = Core("core", top.name, {"vendor": name[0], "library": name[1]}, top=top,
                                 folder=Path(call.options["-root_dir"]))
         for label, one in top.interfaces.items():
-            parameters = {key: Item("parameter", key, {"value": value}) for key, value in one.parameters.items()}
+            parameters = {key: Item("parameter", key, {"value": value}) for key, value in one.parameters.items()
+                          if self.infers != "interfaces"}
             core.parts[f"interface:{label}"] = Item("interface", label, parts={
                 f"parameter:{key}": item for key, item in parameters.items()})
-            if self.automatic and one.kind == "signal:clock":
+            if self.infers == "all" and one.kind == "signal:clock":
                 core.parts[f"interface:{label}"].parts["parameter:FREQ_HZ"] = Item(
                     "parameter", "FREQ_HZ", {"value": "100000000"})
-            if self.automatic and one.kind == "interface:aximm" and not one.manager:
+            if self.infers == "all" and one.kind == "interface:aximm" and not one.manager:
                 block = Item("block", "reg0", {"range": str(1 << int(one.parameters["ADDR_WIDTH"]))})
                 core.parts[f"map:{label}"] = Item("map", label, parts={"block:reg0": block})
 
@@ -98,17 +100,17 @@ class Packager:
         owner = call.options.get("-of_objects")
         if owner is None:
             raise Refused("-of_objects is missing")
-        key = f"{kind}:{call.one()}"
-        if key in self.item(owner).parts:
-            return [self._handle(*owner.split("|")[1:], key)]
+        wanted = f"{kind}:{call.one() if call.rest else '*'}"
+        if found := [key for key in self.item(owner).parts if fnmatchcase(key, wanted)]:
+            return [self._handle(*owner.split("|")[1:], key) for key in found]
         if "-quiet" not in call.flags:
-            raise Refused(f"there is no {key}")
+            raise Refused(f"there is no {wanted}")
         return []
 
     def _add(self, call: Call, kind: str):
         name, owner = call.rest
         parent, key = self.item(owner), f"{kind}:{name}"
-        if kind not in {"core": ("map",), "map": ("block",), "block": ("register",),
+        if kind not in {"core": ("map",), "interface": ("parameter",), "map": ("block",), "block": ("register",),
                         "register": ("field", "parameter")}.get(parent.kind, ()):
             raise Refused(f"a {parent.kind} holds no {kind}")
         if key in parent.parts:

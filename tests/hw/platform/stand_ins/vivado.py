@@ -15,18 +15,21 @@ LINKER = {"--link", "--target", "--config", "--temp_dir", "--report_dir", "--log
 
 class Vivado:
     """Runs the scripts of a kit for ``board``. ``slack``: setup and hold, in ns, that a routed design is said to have;
-    ``programs``: what is on PATH; ``boards``: the board files that are installed."""
+    ``programs``: what is on PATH; ``boards``: whether the board's files are installed; ``fails``: a
+    step at which the implementation ends."""
 
-    def __init__(self, board: Board, *, automatic: bool = True, slack: tuple[float, float] = (0.1, 0.02),
-                 programs: tuple[str, ...] = ("bootgen", "dtc", "v++"), boards: bool = True, version: str = "2023.2"):
+    def __init__(self, board: Board, *, infers: str = "all", slack: tuple[float, float] = (0.1, 0.02),
+                 programs: tuple[str, ...] = ("bootgen", "dtc", "v++"), boards: bool = True, version: str = "2023.2",
+                 fails: str = ""):
         self.board, self.slack, self.programs, self.boards = board, slack, programs, boards
         self.tcl, self.board_part = Interpreter(), None
         self._project: dict | None = None
+        self.fails, self.status = fails, ""
         self.steps: list[str] = []
         self.written: dict[str, list[str]] = {}
         self.executed: list[list[str]] = []
         self.kernel: dict[str, str] = {}
-        self.packager, self.design = Packager(self, automatic), BlockDesign(self)
+        self.packager, self.design = Packager(self, infers), BlockDesign(self)
         self._define(version)
 
     def _define(self, version: str) -> None:
@@ -160,7 +163,7 @@ class Vivado:
             if name.lower() not in item.properties:
                 raise Refused(f"{item.name} has no property {name}")
             return item.properties[name.lower()]
-        states = {"PROGRESS": "100%", "STATUS": "done", "STATS.WNS": self.slack[0], "STATS.WHS": self.slack[1]}
+        states = {"STATUS": self.status, "STATS.WNS": self.slack[0], "STATS.WHS": self.slack[1]}
         if target != "impl_1" or name not in states or not self.steps:
             raise Refused(f"{target} has no property {name}")
         return str(states[name])
@@ -182,6 +185,10 @@ class Vivado:
         if not project["constrs_1"]:
             raise Refused("the project has no constraints")
         self.steps.append(step)
+        self.status = f"{step} {'Complete!' if self.slack[0] >= 0 else 'Complete, Failed Timing!'}"
+        if self.fails == step:
+            self.status = f"{step} ERROR"
+            return
         handoff = project["folder"] / f"{project['name']}.gen/sources_1/bd/system/hw_handoff"
         handoff.mkdir(parents=True, exist_ok=True)
         (handoff / "system.hwh").write_text(text(self))
