@@ -19,7 +19,7 @@ def test_every_machine_has_a_board_with_room_for_its_ports():
 
 
 def test_boards_are_what_their_files_say():
-    assert set(BOARDS) == {"zcu102", "kv260", "zcu104", "u280"}
+    assert set(BOARDS) >= {"zcu102", "kv260", "zcu104", "u280"}
     for name, board in BOARDS.items():
         assert board == read_board(FOLDER / f"{name}.toml") and board.name == name
         assert min(board.lut, board.ff, board.dsp, board.bram36, board.ports, board.dram_latency_ns) > 0

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from golden.spec import regs
-from golden.spec.boards import BOARDS
+from golden.spec.boards import BOARDS, FOLDER, read_board
 from golden.spec.machine import NANO, ZCU102
 from golden.spec.model import ConfigError
 from hw.platform.choice import choice
@@ -80,6 +80,14 @@ def test_a_machine_with_one_weight_port_takes_the_first_two(tmp_path):
     tool = built(kit(tmp_path, "zcu104", machine=NANO), "zcu104")
     assert tool.design.reached("/accelerator/m_axi_weights0") == "/ps/S_AXI_HP0_FPD"
     assert tool.design.reached("/accelerator/m_axi_main") == "/ps/S_AXI_HP1_FPD"
+
+
+def test_a_new_board_is_one_file(tmp_path):
+    text = (FOLDER / "zcu104.toml").read_text().replace("zcu104", "zcu106")
+    (tmp_path / "zcu106.toml").write_text(text)
+    board = read_board(tmp_path / "zcu106.toml")
+    assert built(kit(tmp_path, board), board).steps == ["route_design", "write_bitstream"]
+    assert "The accelerator on zcu106" in (tmp_path / "README.md").read_text()
 
 
 # -- what stops a build

@@ -13,6 +13,7 @@ from hw.platform.choice import choice
 from hw.platform.kit import files
 from hw.platform.readme import LOAD
 from hw.verilog import wrapper
+from tests.hw.platform.support import ZYNQ
 
 
 @pytest.mark.parametrize("board", BOARDS)
@@ -44,7 +45,7 @@ def test_the_readme_gives_the_next_command_and_the_facts(board):
 def test_scripts_name_no_board():
     """What differs from board to board is in facts.tcl, README, overlay and link.cfg."""
     same = {"package_ip.tcl", "build.tcl", "edge_moe.xdc"}
-    kits = [files(choice(BOARDS[board])) for board in ("zcu102", "kv260", "zcu104")]
+    kits = [files(choice(BOARDS[board])) for board in ZYNQ]
     assert all(kits[0][name] == other[name] for name in same for other in kits)
     words = "|".join([*BOARDS, "HP[0-3]", "HPC[01]", "0xA0", "xck26", "xczu", "m_axi_[a-z]"])
     for name in same:
