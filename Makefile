@@ -27,7 +27,7 @@ export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lint test test-fast sim formal formal-long fuzz check demo demo-nano drive accuracy accuracy-packed verilog synth pnr bench \
-	bench-table ablation bench-heads bench-quantize stalls mutants coverage nightly explore train docs clean
+	bench-table ablation bench-heads bench-quantize stalls mutants coverage nightly explore train docs clean platform
 
 help: ## list of the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -89,6 +89,10 @@ accuracy-packed: $(STAMP) ## packed 4-bit weights of a DeiT-shaped network with 
 verilog: $(STAMP) ## synthesizable Verilog of CONFIG (nano, small, kv260, zcu102, u280, or a JSON file)
 	$(PY) -m hw.verilog --config $(CONFIG)
 
+platform: CONFIG =
+platform: $(STAMP) ## a folder for the vendor's tool, one command from a bitstream, for BOARD (zcu102, kv260, zcu104, u280); CONFIG for another machine than the board's own, ARGS="--clock 250"
+	$(PY) -m hw.platform --board $(BOARD) -o $(OUT)/platform/$(BOARD) $(if $(CONFIG),--machine $(CONFIG)) $(ARGS)
+
 synth: $(STAMP) ## resources and logic depth of CONFIG by Yosys for UltraScale+; ARGS=--keep for the tables of `make docs`
 	$(PY) -m sim.implementation.synth --config $(CONFIG) $(ARGS)
 
@@ -125,7 +129,7 @@ coverage: $(STAMP) ## branches, lines, toggles of hw that the benches cover, and
 nightly: $(STAMP) ## long seeds of everything, and one page about them; ARGS="--scheduler ADDRESS" for Dask, ARGS="--scale 1" for a short night
 	$(PY) -m sim.nightly --out $(OUT)/nightly $(ARGS)
 
-explore: $(STAMP) ## search machine configurations for BOARD (zcu102, kv260, u280): the Pareto front and what limits each; a picture
+explore: $(STAMP) ## search machine configurations for BOARD (zcu102, kv260, zcu104, u280): the Pareto front and what limits each; a picture
 	$(VENV)/bin/edge-moe explore --board $(BOARD) --picture $(OUT)/explore/$(BOARD).png $(ARGS)
 
 train: $(STAMP) ## train the street model (segmentation and depth) from rendered scenes, within 100 minutes on two cores; RESUME=1 goes on

@@ -30,6 +30,16 @@ class Access(enum.Enum):
     TOW = "tow"
     SOW = "sow"
 
+    @property
+    def writable(self) -> bool:
+        """Whether writing has an effect."""
+        return self in (Access.RW, Access.TOW, Access.SOW)
+
+    @property
+    def rights(self) -> str:
+        """What software may do, in IP-XACT's words."""
+        return "read-write" if self.writable else "read-only"
+
 
 @dataclass(frozen=True)
 class Field:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from golden.spec.boards import BOARDS
 from host.cli.options import Json
 from host.cli.output import DRAWINGS, check_output
 
@@ -14,7 +15,7 @@ app = typer.Typer()
 
 
 @app.command()
-def explore(board: Annotated[str, typer.Option(help="Board: zcu102, kv260, u280.")] = "zcu102",
+def explore(board: Annotated[str, typer.Option(help=f"Board: {', '.join(BOARDS)}.")] = "zcu102",
             model: Annotated[str, typer.Option(help="Quantized model file, or a preset, all of whose experts are hit.")]
             = "m3vit-tiny",
             plan: Annotated[str, typer.Option(help="Plan of a preset: fast or accurate.")] = "fast",

@@ -9,8 +9,6 @@ from golden.spec.regs import MAP_BYTES, REGISTERS, Access, Field, Register
 from host.registers.facts import ACCESSES, NAME, SLAVE, about, heading, reset_of
 
 SPIRIT = "http://www.spiritconsortium.org/XMLSchema/SPIRIT/1685-2009"
-ACCESS = {Access.RO: "read-only", Access.RW: "read-write", Access.COR: "read-only", Access.TOW: "read-write",
-          Access.SOW: "read-write"}
 WRITTEN = {Access.TOW: "oneToToggle", Access.SOW: "oneToSet"}
 
 
@@ -39,7 +37,7 @@ def _register(block: ElementTree.Element, register: Register, reset: int | None)
     item = _add(block, "register")
     for name, value in (("name", register.name), ("description", about(register)),
                         ("addressOffset", f"0x{register.offset:X}"), ("size", str(register.bits)),
-                        ("access", ACCESS[register.access])):
+                        ("access", register.access.rights)):
         _add(item, name, value)
     if reset is not None:
         _add(_add(item, "reset"), "value", f"0x{reset:X}")
@@ -50,7 +48,7 @@ def _register(block: ElementTree.Element, register: Register, reset: int | None)
 def _field(register: ElementTree.Element, field: Field) -> None:
     item = _add(register, "field")
     for name, value in (("name", field.name), ("description", field.about), ("bitOffset", str(field.low)),
-                        ("bitWidth", str(field.width)), ("access", ACCESS[field.access]),
+                        ("bitWidth", str(field.width)), ("access", field.access.rights),
                         ("modifiedWriteValue", WRITTEN.get(field.access)),
                         ("readAction", "clear" if field.access is Access.COR else None)):
         if value is not None:

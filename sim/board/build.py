@@ -75,7 +75,9 @@ def _control(text: str) -> str:
 def sources() -> str:
     """Content of everything the simulator is made from: gateware, spec, exporter, this package's C++ and flags."""
     root = SOURCE.parents[2]
-    files = [*(root / "hw").rglob("*.py"), *(root / "golden" / "spec").rglob("*.py"), root / "sim" / "export.py",
+    kits = root / "hw" / "platform"  # writes files for vendors' tools and makes no gateware
+    files = [*(path for path in (root / "hw").rglob("*.py") if kits not in path.parents),
+             *(root / "golden" / "spec").rglob("*.py"), root / "sim" / "export.py",
              root / "sim" / "runner.py", SOURCE, HEADER, Path(__file__)]
     return "\0".join(f"{path.relative_to(root)}\0{path.read_text()}" for path in sorted(files))
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from golden.spec.boards.dram import DramTiming
+from golden.spec.boards.platform import AlveoPlatform, BoardError, ZynqPlatform, read_platform
 
+__all__ = ["BOARDS", "BOARD_OF", "FOLDER", "Board", "BoardError", "read_board"]
 FOLDER = Path(__file__).parent
-
-
-class BoardError(ValueError):
-    """A board file with a missing or an unknown field; the message names file and field."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +18,8 @@ class Board:
 
     ``ports``: memory ports of at least 128 bits that masters in the fabric can use. ``dram_bytes_per_s``: peak of the
     DRAM, all ports together; ``dram_latency_ns``: from a request to its first data; DRAM pauses for ``refresh_ns`` in
-    every ``refresh_period_ns``. ``clock_hz``: target clock, not the achieved one. ``sources``:
-    where each number comes from.
+    every ``refresh_period_ns``. ``clock_hz``: target clock, not the achieved one. ``platform``:
+    what surrounds the fabric. ``sources``: where each number comes from.
     """
 
     name: str
@@ -37,6 +35,7 @@ class Board:
     refresh_period_ns: int
     refresh_ns: int
     clock_hz: int
+    platform: ZynqPlatform | AlveoPlatform
     sources: dict[str, str]
 
     @property
@@ -67,12 +66,13 @@ def read_board(path: Path) -> Board:
             raise BoardError(f"{path.name} must give {name}, not {found.get(name)!r}.")
     if strange := set(found) - set(wanted):
         raise BoardError(f"{path.name} gives {sorted(strange)[0]}, which nobody reads; there are {', '.join(wanted)}.")
-    if uncited := set(wanted) - {"sources"} - set(found["sources"]):
+    if uncited := set(wanted) - {"sources", "platform"} - set(found["sources"]):
         raise BoardError(f"{path.name} does not say in [sources] where {sorted(uncited)[0]} comes from.")
-    return Board(name=path.stem, **found)
+    platform = read_platform(path.name, found.pop("platform"))
+    return Board(name=path.stem, platform=platform, **found)
 
 
 BOARDS = {path.stem: read_board(path) for path in sorted(FOLDER.glob("*.toml"))}
 
 BOARD_OF = {"nano": "kv260", "small": "kv260", "kv260": "kv260", "zcu102": "zcu102", "u280": "u280"}
-"""Board that a machine configuration's size is compared with."""
+"""Board that a machine configuration's size is compared with; what a board takes is ``machine`` of its platform."""

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``README.md`` of a kit: the tools it is written for, the next command, what to expect."""
+
+from golden.spec.boards.platform import AlveoPlatform, ZynqPlatform
+from golden.spec.machine import BEAT_BYTES
+from hw.axi import MAX_BURST
+from hw.platform.choice import Choice
+from hw.platform.facts import TOOL
+from hw.verilog import NAME
+
+LOAD = {
+    "fpgautil": f"""\
+       sudo cp {NAME}.bit.bin {NAME}.dtbo /lib/firmware/
+       sudo fpgautil -b {NAME}.bit.bin -o {NAME}.dtbo
+""",
+    "dfx-mgr": f"""\
+       sudo mkdir -p /lib/firmware/xilinx/{NAME}
+       sudo cp {NAME}.bit.bin {NAME}.dtbo shell.json /lib/firmware/xilinx/{NAME}/
+       sudo xmutil unloadapp; sudo xmutil loadapp {NAME}
+""",
+}
+"""Commands by the name of what loads a bitstream."""
+
+
+def text(choice: Choice, template: str) -> str:
+    """``template`` with everything filled in."""
+    board, machine, platform = choice.board, choice.machine, choice.board.platform
+    values = {
+        "board": board.name, "machine": machine.name, "fingerprint": f"0x{machine.fingerprint:016x}", "tool": TOOL,
+        "part": board.device, "clock": choice.clock_mhz, "notes": "\n".join(platform.notes),
+    }
+    values |= _zynq(choice, platform) if isinstance(platform, ZynqPlatform) else _alveo(platform)
+    return template.format(**values).rstrip("\n") + "\n"
+
+
+def _zynq(choice: Choice, platform: ZynqPlatform) -> dict:
+    family = platform.facts
+    taken = ", ".join(f"`{bus}` at {port}" for bus, port in choice.memory.items())
+    shared = "; ".join(f"{' and '.join(group)} share a way to the DRAM" for group in family.shared)
+    return {
+        "board_part": platform.board_part, "base": family.control_base, "load": LOAD[platform.loader],
+        "buffer": choice.buffer_bytes >> 20, "memory": f"Memory ports: {taken}", "shared": shared,
+        "bursts": _bursts(family.burst_beats, family.port_bits),
+    }
+
+
+def _alveo(platform: AlveoPlatform) -> dict:
+    return {"shell": platform.shell, "memory": platform.memory, "bank": platform.bank_bytes >> 20,
+            "bursts": _bursts(platform.burst_beats, platform.port_bits)}
+
+
+def _bursts(beats: int, bits: int) -> str:
+    return (f"The machine's bursts of {MAX_BURST * BEAT_BYTES} bytes are cut outside of it: a memory port takes "
+            f"{beats} beats of {bits} bits ({beats * bits // 8} bytes).")

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kits for tests, and the tool that runs them."""
+
+from pathlib import Path
+
+from golden.spec.boards import BOARDS, Board
+from golden.spec.boards.platform import ZynqPlatform
+from hw.platform.choice import choice
+from hw.platform.kit import write
+from hw.verilog import wrapper
+from tests.hw.platform.stand_ins.vivado import Vivado
+
+ZYNQ = [name for name, board in BOARDS.items() if isinstance(board.platform, ZynqPlatform)]
+
+
+def kit(folder: Path, board: str | Board, **options) -> Path:
+    """A kit whose Verilog is the top module only, which has all ports: the rest takes minutes for large machines."""
+    chosen = choice(BOARDS[board] if isinstance(board, str) else board, **options)
+    write(chosen, folder, wrapper(chosen.machine))
+    return folder
+
+
+def built(folder: Path, board: str | Board, **options) -> Vivado:
+    """The tool after build.tcl. Raises Refused."""
+    tool = Vivado(BOARDS[board] if isinstance(board, str) else board, **options)
+    tool.tcl.run(folder / "build.tcl")
+    return tool
