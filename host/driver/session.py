@@ -3,7 +3,7 @@
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import overload
@@ -28,7 +28,7 @@ from host.driver.errors import (
 )
 from host.driver.host_part import HostPart
 from host.driver.jobs import input_of, jobs
-from host.driver.layout import memory_need, most_input, pages
+from host.driver.layout import memory_need, padded, readable_of
 from host.driver.registers import ENDED, Registers, rest
 from host.driver.result import Result, result_of
 
@@ -204,13 +204,14 @@ class Session:
         if self._turn.session() is not self:
             raise DeviceLost(f"Another program was loaded into the device {self.device.name!r} since; make a new "
                              f"Session of {self.image.model.name!r} first.")
-        if (run_id := self.regs["RUN_ID"]) != self._run_id:
+        found = self.regs.values(("RUN_ID", *LASTING, "CTRL", "STATUS"))
+        if (run_id := found["RUN_ID"]) != self._run_id:
             raise DeviceLost(f"The device {self.device.name!r} counts {run_id} jobs, not {self._run_id}: it was reset, "
                              f"loaded anew or used by somebody else. Make a new Session.")
-        self._check(LASTING)
-        if not self.regs.idle:
+        self._compare({name: found[name] for name in LASTING})
+        if not found["CTRL"] & Ctrl.IDLE:
             raise DeviceBusy(f"The device {self.device.name!r} still runs job {run_id}.")
-        if not self.regs["STATUS"] & StatusBits.DRAINED:
+        if not found["STATUS"] & StatusBits.DRAINED:
             raise DeviceLost(f"The bus of the device {self.device.name!r} has not drained after an error: reset it "
                              f"(Session.reset).")
 
@@ -224,8 +225,11 @@ class Session:
 
     def _check(self, names: Iterable[str]) -> None:
         """Raise unless these settings are as :meth:`_load` made them: a reset may leave the count of jobs as it was."""
-        for name in names:
-            if (found := self.regs[name]) != (value := self._settings[name]):
+        self._compare(self.regs.values(names))
+
+    def _compare(self, settings: Mapping[str, int]) -> None:
+        for name, found in settings.items():
+            if found != (value := self._settings[name]):
                 raise DeviceLost(f"The register {name} of the device {self.device.name!r} holds 0x{found:x}, not "
                                  f"0x{value:x} as it was set: the device was reset or loaded anew. Make a new Session.")
 
@@ -246,13 +250,8 @@ class Session:
     def _load(self) -> None:
         """Place everything in memory, then set the registers. Buffers of one window lie side by side in it."""
         image, device, regs = self.image, self.device, self.regs
-        self._programs, self._input, readable = {}, 0, b""
-        for task, data in image.programs.items():
-            self._programs[task] = len(readable)
-            readable += _padded(data)
-        tables, self._input = len(readable), len(readable) + len(_padded(image.tables))
-        readable += _padded(image.tables) + bytes(pages(most_input(image)))
-        planes = b"".join(_padded(plane) for plane in image.planes)
+        readable, self._programs, tables, self._input = readable_of(image)
+        planes = b"".join(map(padded, image.planes))
         sizes = memory_need(image)
         self._turn.session = lambda: None  # the one before loses its memory
         device.free()
@@ -278,8 +277,7 @@ class Session:
             settings |= {"READ_LO": min(main, self._output.address),
                          "READ_HI": max(settings["READ_HI"], settings["WRITE_HI"])}
         settings |= {"JOB_LIMIT": self.job_limit, "BUS_LIMIT": self.bus_limit, "IER": ENDED, "GIER": 1}
-        for name, value in settings.items():
-            regs[name] = value
+        regs.update(settings)
         self._settings, self._run_id = settings, regs["RUN_ID"]
         self._check(settings)
 
@@ -294,7 +292,3 @@ class Session:
 
     def _condition(self) -> str:
         return getattr(self.device, "condition", f"clock {self.device.clock_hz / 1e6:g} MHz")
-
-
-def _padded(data: bytes) -> bytes:
-    return data.ljust(pages(len(data)), b"\0")
