@@ -130,6 +130,11 @@ def clock_text(device: Device) -> str:
     return f"assumed {megahertz}" if source is None else f"{megahertz} ({source})"
 
 
+def condition_of(device: Device) -> str:
+    """What the device tells of clock and temperature, at least its clock."""
+    return getattr(device, "condition", f"clock {device.clock_hz / 1e6:g} MHz")
+
+
 def open_device(name: str = "sim", *, machine: MachineConfig | str | None = None,
                 progress: Callable[[str], None] | None = None, **options) -> Device:
     """Open the device called ``name``: ``"sim"`` (the Verilated machine), ``"golden"`` (the instruction-set simulator),

@@ -4,6 +4,7 @@
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import overload
@@ -15,7 +16,7 @@ from golden.spec.program.image import Image
 from golden.spec.regs import Ctrl, StatusBits
 from golden.spec.status import Status
 from host.driver.arguments import WORD, image_of, limit_of, program_named, require_device
-from host.driver.device import Device, silent
+from host.driver.device import Device, condition_of, silent
 from host.driver.errors import (
     AccelError,
     DeviceBusy,
@@ -65,7 +66,7 @@ class Session:
         self.image, self.device, self.regs = image_of(image), device, Registers(device)
         self.job_limit, self.bus_limit = limit_of("job_limit", job_limit), limit_of("bus_limit", bus_limit)
         self._waits, self._host = False, HostPart(self.image)
-        self._turn = _TURNS.setdefault(device, _Turn())
+        self._turn, self._background = _TURNS.setdefault(device, _Turn()), None
         self._occupy()
 
     def __repr__(self) -> str:
@@ -100,6 +101,12 @@ class Session:
         for job, bytes_ in zip(todo, data, strict=True):  # all of them are checked before the first runs
             found |= zip(job.places, self._job(bytes_, job.program, progress), strict=True)
         return [found[place] for place in range(len(picture))]
+
+    def run_async(self, picture: np.ndarray | Pictures, task: Tasks = None) -> "Future[Result] | Future[list[Result]]":
+        """:meth:`run` in a thread of the session, one after the other as they were asked for; ``result()`` waits."""
+        if self._background is None:
+            self._background = ThreadPoolExecutor(1, "edge-moe-session")
+        return self._background.submit(self.run, picture, task)  # type: ignore[arg-type]  # an overload for each kind
 
     def frame(self, picture: np.ndarray, task: str | None = None, *,
               progress: Progress = silent) -> Result:
@@ -177,8 +184,8 @@ class Session:
             if regs.gone:
                 raise regs.lost()
             raise DeviceTimeout(f"The device {self.device.name!r} has neither finished nor reported an error; it was "
-                                f"given {self.job_limit} cycles [{self._condition()}].", status=Status.JOB_TIMEOUT,
-                                run_id=self._run_id)
+                                f"given {self.job_limit} cycles [{condition_of(self.device)}].",
+                                status=Status.JOB_TIMEOUT, run_id=self._run_id)
         bits, run_id = regs["STATUS"], regs["RUN_ID"]
         regs.acknowledge()
         status = self._status(bits & 0xFF)
@@ -186,7 +193,7 @@ class Session:
             self._check(LASTING)  # or an error caused by lost settings would be blamed on the program
             index, symbols = regs["ERR_INDEX"], self.image.symbols[self._running]
             raise error_of(status, address=regs["ERR_ADDR"], index=index, run_id=run_id,
-                           drained=bool(bits & StatusBits.DRAINED), condition=self._condition(),
+                           drained=bool(bits & StatusBits.DRAINED), condition=condition_of(self.device),
                            where=symbols[index].name if index < len(symbols) else "")
         if run_id != self._run_id:
             raise DeviceLost(f"Job {self._run_id} was started, but the device {self.device.name!r} answers for job "
@@ -289,6 +296,3 @@ class Session:
         except ValueError:
             raise DeviceLost(f"The device {self.device.name!r} reports the status 0x{code:02x}, which no machine of "
                              f"this ABI knows: reset it (Session.reset).") from None
-
-    def _condition(self) -> str:
-        return getattr(self.device, "condition", f"clock {self.device.clock_hz / 1e6:g} MHz")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from host.driver.device import Device, DeviceMemory
+from host.driver.device import Device, DeviceMemory, condition_of
 from host.driver.remote import layouts
 from host.driver.remote.frames import MOST_DATA, BadFrame, Kind, unpacked
 
@@ -91,7 +91,7 @@ class Requests:
 
     def _condition(self, payload: bytes) -> bytes:
         _nothing(payload)
-        return getattr(self._device, "condition", f"clock {self._device.clock_hz / 1e6:g} MHz").encode()[:MOST_DATA]
+        return condition_of(self._device).encode()[:MOST_DATA]
 
     def _buffer(self, number: int) -> DeviceMemory:
         if number >= len(self._buffers):
