@@ -3,7 +3,7 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetInserter, ResetSignal, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -51,7 +51,7 @@ def ports(cfg: MachineConfig) -> dict:
 class Accelerator(wiring.Component):
     """Top level: the units of ``hw/README.md`` and the wires between them, as in the diagram there.
 
-    Timing: everything in domain ``sync``, clocked by ``ap_clk``; ``ap_rst_n`` is synchronous and registered once.
+    Timing: everything is clocked by ``ap_clk``; ``ap_rst_n`` is synchronous and registered once.
     Domain: programs for the machine ``cfg``; anything else ends in a named status.
     Reference model: ``golden.iss``.
 
@@ -65,17 +65,20 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         cfg = self.cfg
-        m.domains.sync = ClockDomain()
+        m.domains.sync = sync = ClockDomain()
+        m.domains.job = job = ClockDomain()
+        job.clk = sync.clk
         reset = Signal(init=1, reset_less=True)
         m.d.sync += reset.eq(~self.ap_rst_n)
         m.d.comb += [ClockSignal().eq(self.ap_clk), ResetSignal().eq(reset)]
 
-        # Control survives the reset at the end of a job; everything else is cleared by it.
+        # Control survives the reset at the end of a job; everything else, in domain `job`, is cleared by it.
         m.submodules.csr = csr = Csr(cfg)
         m.submodules.supervisor = supervisor = Supervisor(cfg, engines=cfg.ports + 2, locals_=len(FAULTY))
+        m.d.comb += ResetSignal("job").eq(reset | supervisor.reset)
         cleared = _units(cfg)
         for name, component in cleared.items():
-            m.submodules[name] = ResetInserter(supervisor.reset)(component)
+            m.submodules[name] = DomainRenamer("job")(component)
         u = SimpleNamespace(csr=csr, supervisor=supervisor, **cleared)
         for wire in (self._pins, self._registers, self._faults, self._program, self._weights, self._memories,
                      self._array, self._counters):
