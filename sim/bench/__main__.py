@@ -11,7 +11,7 @@ from rich.table import Table
 
 from golden.files.machine_file import add_machine_option
 from golden.model.int_model import IntModel
-from golden.spec.machine import BEAT_BYTES, MachineConfig
+from golden.spec.machine import MachineConfig
 from golden.spec.model import MODELS
 from golden.spec.program.image import Image
 from host.compiler.compile import compile_model
@@ -75,7 +75,7 @@ def run(case: Case, image: Image, device: SimDevice, pixels: list[np.ndarray]) -
     spans = timeline.predict(image, task, queues(compared.entries), dram_model(dram, image.machine))
     return Run(case, result.counters, found, compared.retired, compared.exact,
                sum(layer.macs for layer in found) / (result.cycles * image.machine.macs_per_cycle),
-               moved_bytes(result.counters) / needed_bytes(image, task, compared.entries),
+               moved_bytes(result.counters, image.machine) / needed_bytes(image, task, compared.entries),
                spans[-1].end / case.pictures, steps(compared.retired, spans), compared.seconds)
 
 
@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     save_cycle_stack({name: measured.counters for name, measured in runs.items()}, options.out / "cycle-stack.png")
     shown = next(iter(runs.values()))
-    bytes_per_cycle = DRAM_PRESETS[shown.case.dram].bytes_per_cycle or BEAT_BYTES * machine.ports
+    bytes_per_cycle = DRAM_PRESETS[shown.case.dram].bytes_per_cycle or machine.weight_bytes_per_cycle
     save_roofline(shown.layers, machine, bytes_per_cycle, options.out / "roofline.png")
     if model.config.moe_layers:
         save_expert_load(shown.layers, model.config.experts, options.out / "experts.png")

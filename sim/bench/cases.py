@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from golden.iss.trace import Entry
 from golden.spec.isa import Opcode
-from golden.spec.machine import BEAT_BYTES, LINE
+from golden.spec.machine import BEAT_BYTES, LINE, MachineConfig
 from golden.spec.model import ModelConfig
 from golden.spec.program.image import Image
 from golden.spec.program.names import program_name
@@ -65,8 +65,7 @@ def needed_bytes(image: Image, task: str, entries: list[Entry]) -> int:
             + image.output_bytes(task))
 
 
-def moved_bytes(counters: dict[str, int]) -> int:
-    """Bytes that crossed the pins, by the hardware's own counters."""
-    beats = sum(value for name, value in counters.items()
-                if name.startswith("WEIGHT_READ") or name in ("MAIN_READ", "MAIN_WRITTEN"))
-    return BEAT_BYTES * beats
+def moved_bytes(counters: dict[str, int], machine: MachineConfig) -> int:
+    """Bytes that crossed the pins, by the hardware's own counters of beats."""
+    weights = sum(value for name, value in counters.items() if name.startswith("WEIGHT_READ"))
+    return machine.port_bytes * weights + BEAT_BYTES * (counters["MAIN_READ"] + counters["MAIN_WRITTEN"])
