@@ -4,17 +4,16 @@
 from amaranth.hdl import unsigned
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
-from golden.spec.machine import BEAT_BYTES, LINE
+from golden.spec.machine import BEAT_BYTES, LINE, MAX_BURST
 
 ADDRESS_BITS = 64
 BEAT_BITS = 8 * BEAT_BYTES
 LINE_BEATS = LINE // BEAT_BYTES
-MAX_BURST = 64
-"""Beats; a burst never crosses a multiple of 1024 bytes, hence never one of 4096."""
 LITE_ADDRESS_BITS = 12
 
-SIZE = (BEAT_BYTES - 1).bit_length()
+SIZE = exact_log2(BEAT_BYTES)
 INCR = 0b01
 CACHE = 0b0011
 """Normal, not cacheable, bufferable: as a non-coherent port expects."""
@@ -33,24 +32,29 @@ class Response(enum.Enum, shape=2):
 BEATS_BITS = 19
 """Bits of a transfer's length, up to 2**16 lines of 4 beats."""
 TRANSFER = data.StructLayout({"addr": unsigned(ADDRESS_BITS), "beats": unsigned(BEATS_BITS)})
-"""Bytes ``addr`` .. ``addr + 16 * beats``, of any length; becomes bursts."""
+"""``beats`` beats of a port from ``addr`` on, of any length; becomes bursts."""
 BURST_BITS = MAX_BURST.bit_length()
 BURST = data.StructLayout({"addr": unsigned(ADDRESS_BITS), "beats": unsigned(BURST_BITS)})
-"""One burst of 1..64 beats."""
+"""One burst of 1..MAX_BURST beats."""
 
 
-def _address_channel(prefix: str) -> dict:
+def _address_channel(prefix: str, beat_bytes: int) -> dict:
     return {
-        f"{prefix}addr": Out(ADDRESS_BITS), f"{prefix}len": Out(8), f"{prefix}size": Out(3, init=SIZE),
-        f"{prefix}burst": Out(2, init=INCR), f"{prefix}cache": Out(4, init=CACHE), f"{prefix}prot": Out(3, init=PROT),
+        f"{prefix}addr": Out(ADDRESS_BITS), f"{prefix}len": Out(8),
+        f"{prefix}size": Out(3, init=exact_log2(beat_bytes)), f"{prefix}burst": Out(2, init=INCR),
+        f"{prefix}cache": Out(4, init=CACHE), f"{prefix}prot": Out(3, init=PROT),
         f"{prefix}valid": Out(1), f"{prefix}ready": In(1),
     }
 
 
-READ_MEMBERS = _address_channel("ar") | {
-    "rdata": In(BEAT_BITS), "rresp": In(2), "rlast": In(1), "rvalid": In(1), "rready": Out(1),
-}
-WRITE_MEMBERS = _address_channel("aw") | {
+def read_members(beat_bytes: int) -> dict:
+    """Members of read channels whose beats have ``beat_bytes``."""
+    return _address_channel("ar", beat_bytes) | {
+        "rdata": In(8 * beat_bytes), "rresp": In(2), "rlast": In(1), "rvalid": In(1), "rready": Out(1),
+    }
+
+
+WRITE_MEMBERS = _address_channel("aw", BEAT_BYTES) | {
     "wdata": Out(BEAT_BITS), "wstrb": Out(BEAT_BYTES), "wlast": Out(1), "wvalid": Out(1), "wready": In(1),
     "bresp": In(2), "bvalid": In(1), "bready": Out(1),
 }
@@ -62,8 +66,12 @@ LITE_MEMBERS = {
     "rdata": In(32), "rresp": In(2), "rvalid": In(1), "rready": Out(1),
 }
 
-AxiRead = wiring.Signature(READ_MEMBERS)
-"""Read channels, seen from the manager. No identifiers: responses come in order."""
+
+def axi_read(beat_bytes: int = BEAT_BYTES) -> wiring.Signature:
+    """Read channels, seen from the manager. No identifiers: responses come in order."""
+    return wiring.Signature(read_members(beat_bytes))
+
+
 AxiWrite = wiring.Signature(WRITE_MEMBERS)
 """Write channels, seen from the manager."""
 AxiLite = wiring.Signature(LITE_MEMBERS)

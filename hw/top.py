@@ -7,9 +7,9 @@ from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.machine import MachineConfig
+from golden.spec.machine import BEAT_BYTES, MachineConfig
 from hw.array.array_control import ArrayControl
-from hw.axi import LITE_MEMBERS, READ_MEMBERS, WRITE_MEMBERS, connect_flat, flat
+from hw.axi import LITE_MEMBERS, WRITE_MEMBERS, connect_flat, flat, read_members
 from hw.cluster.arrays import ClusterArrays
 from hw.cluster.epilogues import ClusterEpilogues
 from hw.cluster.key_value import KeyBanks, ValueBanks
@@ -41,11 +41,11 @@ def ports(cfg: MachineConfig) -> dict:
     """The ports, by the names integrators expect."""
     weights = {}
     for p in range(cfg.ports):
-        weights |= flat(f"m_axi_weights{p}", READ_MEMBERS)
+        weights |= flat(f"m_axi_weights{p}", read_members(cfg.port_bytes))
     return {
         "ap_clk": In(1), "ap_rst_n": In(1), "interrupt": Out(1),
         **flat("s_axi_control", LITE_MEMBERS, subordinate=True),
-        **flat("m_axi_main", READ_MEMBERS | WRITE_MEMBERS), **weights,
+        **flat("m_axi_main", read_members(BEAT_BYTES) | WRITE_MEMBERS), **weights,
     }
 
 
@@ -86,10 +86,10 @@ class Accelerator(wiring.Component):
     def _pins(self, m, u) -> None:
         """The machine's ports."""
         connect_flat(m, "s_axi_control", LITE_MEMBERS, self, u.csr.axi, subordinate=True)
-        connect_flat(m, "m_axi_main", READ_MEMBERS, self, u.main.read)
+        connect_flat(m, "m_axi_main", read_members(BEAT_BYTES), self, u.main.read)
         connect_flat(m, "m_axi_main", WRITE_MEMBERS, self, u.main.write)
         for p in range(self.cfg.ports):
-            connect_flat(m, f"m_axi_weights{p}", READ_MEMBERS, self, u.weights.axi[p])
+            connect_flat(m, f"m_axi_weights{p}", read_members(self.cfg.port_bytes), self, u.weights.axi[p])
         m.d.comb += self.interrupt.eq(u.csr.interrupt)
 
     def _registers(self, m, u) -> None:
@@ -212,12 +212,13 @@ class Accelerator(wiring.Component):
 def _units(cfg: MachineConfig) -> dict:
     """All units but registers and supervisor, by name."""
     return {
-        "main": MainPort(), "weights": WeightStream(cfg), "front_end": FrontEnd(cfg), "sequencer": Sequencer(cfg),
-        "prefetcher": WeightPrefetcher(cfg), "activity": Activity(), "load_store": LoadStore(cfg),
-        "norm": ClusterLayerNorms(cfg), "gate": Gate(cfg), "control": ArrayControl(cfg), "array": ClusterArrays(cfg),
-        "epilogue": ClusterEpilogues(cfg), "softmax": ClusterSoftmaxes(cfg), "operand": OperandMemory(cfg),
-        "residual": ResidualMemory(cfg), "key": KeyBanks(cfg), "value": ValueBanks(cfg), "ring": WeightRing(cfg),
-        "params": Queue(LINE_BITS, cfg.param_lines), "norm_params": Queue(LINE_BITS, NORM_LINES),
+        "main": MainPort(max_burst=cfg.max_burst), "weights": WeightStream(cfg), "front_end": FrontEnd(cfg),
+        "sequencer": Sequencer(cfg), "prefetcher": WeightPrefetcher(cfg), "activity": Activity(),
+        "load_store": LoadStore(cfg), "norm": ClusterLayerNorms(cfg), "gate": Gate(cfg), "control": ArrayControl(cfg),
+        "array": ClusterArrays(cfg), "epilogue": ClusterEpilogues(cfg), "softmax": ClusterSoftmaxes(cfg),
+        "operand": OperandMemory(cfg), "residual": ResidualMemory(cfg), "key": KeyBanks(cfg), "value": ValueBanks(cfg),
+        "ring": WeightRing(cfg), "params": Queue(LINE_BITS, cfg.param_lines),
+        "norm_params": Queue(LINE_BITS, NORM_LINES),
         "multipliers": Queue(LINE_BITS, MULTIPLIER_LINES),
     }
 

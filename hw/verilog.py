@@ -10,31 +10,36 @@ from amaranth.back import verilog
 from amaranth.hdl import UnusedElaboratable
 
 from golden.files.machine_file import machine_of
-from golden.spec.machine import MACHINES, MachineConfig
+from golden.spec.machine import BEAT_BYTES, MACHINES, MachineConfig
 from golden.spec.model import ConfigError
 from golden.spec.regs import MAP_BYTES
-from hw.axi import BEAT_BITS, LITE_ADDRESS_BITS
+from hw.axi import ADDRESS_BITS, LITE_ADDRESS_BITS
+from hw.dma.read_engine import outstanding
 from hw.netlist import shared_netlist, without_zeros
 from hw.top import Accelerator, ports
 
 NAME = "edge_moe"
-_BUSES = {
-    # Prefix: interface parameters for Vivado.
-    "s_axi_control": f"XIL_INTERFACENAME s_axi_control, PROTOCOL AXI4LITE, DATA_WIDTH 32, "
-                     f"ADDR_WIDTH {LITE_ADDRESS_BITS}, HAS_BURST 0",
-    "m_axi_main": f"XIL_INTERFACENAME m_axi_main, PROTOCOL AXI4, DATA_WIDTH {BEAT_BITS}, ADDR_WIDTH 64, "
-                  f"MAX_BURST_LENGTH 64, NUM_READ_OUTSTANDING 16, NUM_WRITE_OUTSTANDING 16, "
-                  f"READ_WRITE_MODE READ_WRITE, HAS_REGION 0, HAS_QOS 0, HAS_LOCK 0, SUPPORTS_NARROW_BURST 0",
-    **{f"m_axi_weights{p}": f"XIL_INTERFACENAME m_axi_weights{p}, PROTOCOL AXI4, DATA_WIDTH {BEAT_BITS}, "
-                            f"ADDR_WIDTH 64, MAX_BURST_LENGTH 64, NUM_READ_OUTSTANDING 16, READ_WRITE_MODE READ_ONLY, "
-                            f"HAS_REGION 0, HAS_QOS 0, HAS_LOCK 0, SUPPORTS_NARROW_BURST 0" for p in range(4)},
-}
+_LITE = (f"XIL_INTERFACENAME s_axi_control, PROTOCOL AXI4LITE, DATA_WIDTH 32, ADDR_WIDTH {LITE_ADDRESS_BITS}, "
+         "HAS_BURST 0")
 _XILINX = "xilinx.com"
+
+
+def _buses(cfg: MachineConfig) -> dict[str, str]:
+    """Vivado's parameters of each bus, by prefix of its ports."""
+    def manager(prefix: str, beat_bytes: int, writes: str, mode: str) -> str:
+        return (f"XIL_INTERFACENAME {prefix}, PROTOCOL AXI4, DATA_WIDTH {8 * beat_bytes}, ADDR_WIDTH {ADDRESS_BITS}, "
+                f"MAX_BURST_LENGTH {cfg.max_burst}, NUM_READ_OUTSTANDING {outstanding(cfg.max_burst)}, {writes}"
+                f"READ_WRITE_MODE {mode}, HAS_REGION 0, HAS_QOS 0, HAS_LOCK 0, SUPPORTS_NARROW_BURST 0")
+
+    weights = [f"m_axi_weights{p}" for p in range(cfg.ports)]
+    return {"s_axi_control": _LITE,
+            "m_axi_main": manager("m_axi_main", BEAT_BYTES, "NUM_WRITE_OUTSTANDING 16, ", "READ_WRITE"),
+            **{prefix: manager(prefix, cfg.port_bytes, "", "READ_ONLY") for prefix in weights}}
 
 
 def _attributes(cfg: MachineConfig) -> dict[str, list[tuple[str, str]]]:
     """Vivado's interface attributes of each port."""
-    buses = ["s_axi_control", "m_axi_main", *(f"m_axi_weights{p}" for p in range(cfg.ports))]
+    buses = _buses(cfg)
     found = {
         "ap_clk": [("X_INTERFACE_INFO", f"{_XILINX}:signal:clock:1.0 ap_clk CLK"),
                    ("X_INTERFACE_PARAMETER", f"XIL_INTERFACENAME ap_clk, ASSOCIATED_BUSIF {':'.join(buses)}, "
@@ -50,7 +55,7 @@ def _attributes(cfg: MachineConfig) -> dict[str, list[tuple[str, str]]]:
             role = pin.removeprefix(f"{bus}_").upper()
             found[pin] = [("X_INTERFACE_INFO", f"{_XILINX}:interface:aximm:1.0 {bus} {role}")]
             if n == 0:
-                found[pin].append(("X_INTERFACE_PARAMETER", _BUSES[bus]))
+                found[pin].append(("X_INTERFACE_PARAMETER", buses[bus]))
     return found
 
 

@@ -46,7 +46,9 @@ SOFTMAX_SLOTS = 4
 """Token groups of queries in the softmax at once, from the first attention score to the release of the
 probabilities."""
 BEAT_BYTES = 16
-"""Bytes of a beat of the main port and of each weight port, one a cycle."""
+"""Bytes of a beat of the main port, one a cycle; those of the weight ports have ``port_bytes``."""
+MAX_BURST = 64
+"""Most beats of a burst of any machine."""
 BANK_ROWS = 32
 """A bank of operand or residual rows has a multiple of these."""
 PAGE = 4096
@@ -71,7 +73,9 @@ class MachineConfig:
     """Configuration of one bitstream. The array makes ``tm * TN * tk`` multiply-accumulates a cycle.
 
     ``tm`` token lanes (2, 4, 8 or 16) in ``clusters`` (1, 2 or 4), each with an epilogue, a softmax and a layer norm of
-    its own; ``tk`` inputs a cycle (2, 4, 8 or 16), ``ports`` 128-bit weight ports (1, 2, 4).
+    its own; ``tk`` inputs a cycle (2, 4, 8 or 16), ``ports`` weight ports (1, 2, 4) whose beats have
+    ``port_bytes`` (16 or 32), together at most a line of 64 bytes a cycle. ``max_burst``: most beats of a burst of any
+    port (16, 32 or 64; AXI3 has bursts of at most 16); bursts end at multiples of as many beats.
     Depths, powers of two or three quarters of one: ``ring_lines`` of weights in 64-byte lines; ``operand_rows`` and
     ``residual_rows`` of 64 bytes. Depths, powers of two: ``param_lines`` of parameters in 64-byte lines; ``kv_tiles``
     of TN x SLICE bytes for each of K and V; ``lane_rows`` 64-byte rows in each half of a lane buffer; ``max_keys`` a
@@ -98,11 +102,17 @@ class MachineConfig:
     serialization: int = 1
     clusters: int = 1
     uram: bool = False
+    port_bytes: int = BEAT_BYTES
+    max_burst: int = MAX_BURST
 
     def __post_init__(self):
         require(self.tm in (2, 4, 8, 16), f"tm must be 2, 4, 8 or 16, not {self.tm}.")
         require(self.tk in (2, 4, 8, 16), f"tk must be 2, 4, 8 or 16, not {self.tk}.")
         require(self.ports in (1, 2, 4), f"ports must be 1, 2 or 4, not {self.ports}.")
+        require(self.port_bytes in (16, 32), f"port_bytes must be 16 or 32, not {self.port_bytes}.")
+        require(self.ports * self.port_bytes <= LINE, f"{self.ports} ports of {self.port_bytes} bytes carry more than "
+                f"a line of {LINE} bytes a cycle.")
+        require(self.max_burst in (16, 32, MAX_BURST), f"max_burst must be 16, 32 or 64, not {self.max_burst}.")
         require(self.clusters in (1, 2, 4), f"clusters must be 1, 2 or 4, not {self.clusters}.")
         require(self.tm >= 2 * self.clusters,
                 f"tm must be at least 2 for each cluster, not {self.tm} for {self.clusters}.")
@@ -169,6 +179,16 @@ class MachineConfig:
         """Bytes that one weight port carries of each 64-byte line; its plane holds these, line after line."""
         return LINE // self.ports
 
+    @property
+    def beats_per_line(self) -> int:
+        """Beats in which one weight port carries its bytes of a line."""
+        return self.line_bytes_per_port // self.port_bytes
+
+    @property
+    def weight_bytes_per_cycle(self) -> int:
+        """Bytes that all weight ports together carry a cycle."""
+        return self.ports * self.port_bytes
+
     @cached_property
     def fingerprint(self) -> int:
         """64-bit hash of this record, :data:`ABI_VERSION` and the activations; a program runs only where it equals the
@@ -190,6 +210,7 @@ KV260 = MachineConfig(
     name="kv260", tm=4, tk=8, ports=4, ring_lines=16384, param_lines=256, operand_rows=4096, residual_rows=4096,
     kv_tiles=256, lane_rows=32, max_keys=256, program_depth=512, queue_depth=512, serialization=2, uram=True)
 U280 = MachineConfig(
-    name="u280", tm=16, tk=16, ports=4, ring_lines=32768, param_lines=1024, operand_rows=65536, residual_rows=16384,
-    kv_tiles=1024, lane_rows=64, max_keys=2048, program_depth=1024, queue_depth=8192, clusters=4, uram=True)
+    name="u280", tm=16, tk=16, ports=2, ring_lines=32768, param_lines=1024, operand_rows=65536, residual_rows=16384,
+    kv_tiles=1024, lane_rows=64, max_keys=2048, program_depth=1024, queue_depth=8192, clusters=4, uram=True,
+    port_bytes=32, max_burst=16)
 MACHINES = {machine.name: machine for machine in (NANO, SMALL, KV260, ZCU102, U280)}

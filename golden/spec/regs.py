@@ -178,12 +178,12 @@ _COUNTERS = [
         ("ARRAY_DRAIN", "cycles the array waited for epilogue or softmax"),
         ("NORM_BUSY", "cycles the layer norm worked"),
         ("DMA_BUSY", "cycles the load and store unit worked"),
-        ("MAIN_READ", "beats read by the main port"),
-        ("MAIN_WRITTEN", "beats written by the main port"),
-        ("WEIGHT_READ0", "beats read by weight port 0"),
-        ("WEIGHT_READ1", "beats read by weight port 1"),
-        ("WEIGHT_READ2", "beats read by weight port 2"),
-        ("WEIGHT_READ3", "beats read by weight port 3"),
+        ("MAIN_READ", "beats of 16 bytes read by the main port"),
+        ("MAIN_WRITTEN", "beats of 16 bytes written by the main port"),
+        ("WEIGHT_READ0", "beats of port_bytes bytes read by weight port 0"),
+        ("WEIGHT_READ1", "beats of port_bytes bytes read by weight port 1"),
+        ("WEIGHT_READ2", "beats of port_bytes bytes read by weight port 2"),
+        ("WEIGHT_READ3", "beats of port_bytes bytes read by weight port 3"),
     ])
 ]
 REGISTERS: tuple[Register, ...] = (*_CONTROL, *_ADDRESSES, *_COUNTERS)

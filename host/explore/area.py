@@ -55,7 +55,7 @@ def units(m: MachineConfig) -> dict[str, Area]:
     half_row = 8 * LINE // 2
     return FIXED | {
         "supervisor": Area(478 + 142 * m.ports, 366),
-        "weights": Area(753 + 700 * m.ports, 1_927 + 809 * m.ports, 0, 2 * m.ports),
+        "weights": Area(753 + 700 * m.ports, 1_927 + 809 * m.ports, 0, m.weight_bytes_per_cycle / 8),
         "front_end": Area(1_711, 2_732, 11, 2 * memory(8 * INSTRUCTION_BYTES, m.program_depth)[1]),
         "gate": Area(6_980, 5_660, 9, 3) + _of(28, m.queue_depth) + _of(m.queue_depth.bit_length() - 1, m.queue_depth),
         "control": Area(2_790 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_960 + 815 * m.tm + 40 * m.tm * m.tk, 3)

@@ -2,7 +2,6 @@
 """The Pareto front, and what limits each of its points."""
 
 from golden.spec.boards import Board
-from golden.spec.machine import BEAT_BYTES
 from host.explore.evaluate import RESOURCES, Point
 
 
@@ -25,7 +24,7 @@ def front(points: list[Point]) -> list[Point]:
 def slowed_by(point: Point, board: Board) -> tuple[str, float]:
     """What most of the frame goes to, and its share: the array, weights from DRAM or through the ports, or the order
     in which units depend on each other."""
-    starved = "DRAM" if BEAT_BYTES * point.machine.ports >= board.dram_bytes_per_cycle else "weight ports"
+    starved = "DRAM" if point.machine.weight_bytes_per_cycle >= board.dram_bytes_per_cycle else "weight ports"
     parts = {"array": point.array, starved: point.weights, "order": point.cycles - point.array - point.weights}
     name, cycles = max(parts.items(), key=lambda part: part[1])
     return name, cycles / point.cycles

@@ -49,7 +49,7 @@ class Timeline:
     def __init__(self, machine: MachineConfig, dram: DramTiming | None = None, latency: Latencies | None = None):
         self.machine, self.dram = machine, dram or DramTiming()
         self.latency = latency or latencies(machine)
-        ports, awake = BEAT_BYTES * machine.ports, self.dram.awake
+        ports, awake = machine.weight_bytes_per_cycle, self.dram.awake
         alone, shared = (min(ports, self.dram.bytes_per_cycle - taken) for taken in (0, BEAT_BYTES))
         self.main_bytes = min(BEAT_BYTES, self.dram.bytes_per_cycle) * awake
         self.stream = WeightStreamModel(alone * awake / LINE, max(shared, 1e-3) * awake / LINE, self.dram.latency,

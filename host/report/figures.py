@@ -75,7 +75,7 @@ def machine(cfg: MachineConfig = ZCU102) -> str:
     kib = 1024 // LINE
     # Pins and control.
     d.box(20, 20, 150, 40, "s_axi_control\nregisters, interrupt", "bus")
-    d.box(310, 20, 180, 40, f"m_axi_weights x {cfg.ports}\nread, 128 bits each", "bus")
+    d.box(310, 20, 180, 40, f"m_axi_weights x {cfg.ports}\nread, {8 * cfg.port_bytes} bits each", "bus")
     d.box(700, 20, 160, 40, "m_axi_main\nread and write", "bus")
     d.box(20, 100, 150, 50, "csr, supervisor\nstart, faults, limits", "control")
     d.box(20, 190, 150, 50, f"front_end\nchecks, {cfg.program_depth} instructions", "control")

@@ -31,10 +31,11 @@ PAGES = ("README.md", "golden/README.md", "hw/README.md", "hw/synthesis/README.m
 def machines() -> str:
     """The presets of machine configurations."""
     return table(
-        ["machine", "MAC/cycle", "tm x 32 x tk", "weight ports", "ring KiB", "operand KiB", "residual KiB", "K, V KiB",
-         "fingerprint"],
-        [[m.name, m.macs_per_cycle, f"{m.tm} x 32 x {m.tk}", m.ports, m.ring_lines // 16, m.operand_rows // 16,
-          m.residual_rows // 16, f"2 x {m.kv_tiles // 2}", f"`{m.fingerprint:016x}`"] for m in MACHINES.values()])
+        ["machine", "MAC/cycle", "tm x 32 x tk", "weight ports", "longest burst", "ring KiB", "operand KiB",
+         "residual KiB", "K, V KiB", "fingerprint"],
+        [[m.name, m.macs_per_cycle, f"{m.tm} x 32 x {m.tk}", f"{m.ports} x {8 * m.port_bytes} bits", m.max_burst,
+          m.ring_lines // 16, m.operand_rows // 16, m.residual_rows // 16, f"2 x {m.kv_tiles // 2}",
+          f"`{m.fingerprint:016x}`"] for m in MACHINES.values()])
 
 
 def activations() -> str:

@@ -3,7 +3,7 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -220,5 +220,5 @@ class TokenIterator(wiring.Component):
                             out.group.lanes[n].row.eq(s3_rows[1]), out.group.lanes[n].token.eq(s3_number),
                             out.group.lanes[n].multiplier.eq(s3_token.multiplier), out.load.address[n].eq(source),
                         ]
-                    with m.If(s3_token.lane <= n):
+                    with m.If(s3_token.lane <= n if n < self.cfg.tm - 1 else Const(1)):
                         m.d.sync += out.group.lanes[n].present.eq((s3_token.lane == n) & ~s3_token.empty)

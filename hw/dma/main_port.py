@@ -5,7 +5,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.axi import ADDRESS_BITS, BEAT_BITS, TRANSFER, AxiRead, AxiWrite
+from golden.spec.machine import MAX_BURST
+from hw.axi import ADDRESS_BITS, BEAT_BITS, TRANSFER, AxiWrite, axi_read
 from hw.dma.read_engine import ReadEngine
 from hw.dma.write_engine import WriteEngine
 
@@ -39,21 +40,22 @@ class MainPort(wiring.Component):
     read: wiring.PureInterface
     write: wiring.PureInterface
 
-    def __init__(self):
+    def __init__(self, *, max_burst: int = MAX_BURST):
+        self.max_burst = max_burst
         transfer, beat = stream.Signature(TRANSFER), stream.Signature(BEAT_BITS)
         super().__init__({
             "fetching": In(1), "i_fetch": In(transfer), "i_load": In(transfer),
             "o_fetch": Out(beat), "o_load": Out(beat),
             "i_store": In(transfer), "i_data": In(beat), "stored": Out(1),
             **{name: In(ADDRESS_BITS) for name in ("read_lo", "read_hi", "write_lo", "write_hi")},
-            "limit": In(32), "halt": In(1), "read": Out(AxiRead), "write": Out(AxiWrite),
+            "limit": In(32), "halt": In(1), "read": Out(axi_read()), "write": Out(AxiWrite),
             **{f"{side}_{name}": member for side in ("read", "write") for name, member in self.STATE.items()},
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.reader = reader = ReadEngine()
-        m.submodules.writer = writer = WriteEngine()
+        m.submodules.reader = reader = ReadEngine(max_burst=self.max_burst)
+        m.submodules.writer = writer = WriteEngine(max_burst=self.max_burst)
         for side, engine in (("read", reader), ("write", writer)):
             wiring.connect(m, wiring.flipped(getattr(self, side)), engine.axi)
             m.d.comb += [

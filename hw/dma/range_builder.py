@@ -7,8 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.spec.isa import STREAM_BITS
 from golden.spec.machine import MachineConfig
-from hw.axi import MAX_BURST
-from hw.dma.weight_lines import CHUNK, RANGE, beats_per_line
+from hw.dma.weight_lines import CHUNK, RANGE
 
 PATIENCE = 16
 """Cycles without a new chunk after which a range goes out although it could still grow."""
@@ -23,8 +22,8 @@ class RangeBuilder(wiring.Component):
 
         i -> [granted lines] -> enough for a burst? nothing in flight? patience over? -> [range] -> o[0..P-1]
 
-    A range ends at a multiple of 64 beats of the stream. It goes out earlier when the next chunk does not follow
-    it, when ``starving``, or after PATIENCE cycles without a chunk.
+    A range ends at a multiple of ``max_burst`` beats of the stream. It goes out earlier when the next chunk does not
+    follow it, when ``starving``, or after PATIENCE cycles without a chunk.
 
     Timing: LATENCY cycles from a chunk to ``o.valid`` when starving; II cycles from range to range. One chunk a cycle.
     Domain: chunks of 1..8 lines; ``jump`` on the first chunk after reset.
@@ -44,7 +43,7 @@ class RangeBuilder(wiring.Component):
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
-        self.group = MAX_BURST // beats_per_line(cfg.ports)
+        self.group = cfg.max_burst // cfg.beats_per_line
         super().__init__({
             "i": In(stream.Signature(CHUNK)), "o": Out(stream.Signature(RANGE)).array(cfg.ports),
             "starving": In(1), "granted": Out(range(4 * cfg.ring_lines)),

@@ -5,13 +5,22 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.spec.machine import BEAT_BYTES, MAX_BURST
 from golden.spec.status import Status
-from hw.axi import ADDRESS_BITS, BEAT_BITS, BURST, MAX_BURST, SIZE, TRANSFER, AxiRead, Response
+from hw.axi import ADDRESS_BITS, BURST, TRANSFER, Response, axi_read
 from hw.dma.bus_timer import BusTimer
 from hw.dma.response_check import check_response
-from hw.dma.splitter import SPAN_BITS, BurstSplitter
+from hw.dma.splitter import BurstSplitter
 from hw.dma.window_guard import WindowGuard
 from hw.lib.queue import Queue
+
+DEPTH = 512
+"""Beats that an engine has room for, requested or waiting."""
+
+
+def outstanding(max_burst: int) -> int:
+    """Bursts of which an engine waits for beats at the same time: at least 16, and as many as fill its room."""
+    return max(16, DEPTH // max_burst)
 
 
 class ReadEngine(wiring.Component):
@@ -30,13 +39,14 @@ class ReadEngine(wiring.Component):
 
     Timing: one beat a cycle, as long as ``depth`` beats cover the bus's latency. LATENCY cycles from a transfer at
     ``i`` to ARVALID when nothing is before it. A stalled ``o`` stops new bursts, never RREADY.
-    Domain: addresses and lengths of whole beats; anything else is refused by the guards.
+    Domain: addresses and lengths of whole beats of ``beat_bytes``; anything else is refused by the guards. No burst has
+    more than ``max_burst`` beats.
     Reference model: the DRAM of the simulated board.
 
     Members: ``i`` In(stream of TRANSFER), ``o`` Out(stream of a beat), ``lo``, ``hi`` In, the window; ``limit`` In, of
     the bus timer; ``halt`` In; ``quiet`` Out, no response is outstanding or will come; ``expired`` Out, the bus
     timer's pulse, with the outstanding beat in ``fault_addr``; ``fault``, ``fault_code``, ``fault_addr`` Out;
-    ``beat`` Out, a pulse for each beat read; ``axi`` Out(AxiRead).
+    ``beat`` Out, a pulse for each beat read; ``axi`` Out(axi_read).
     """
 
     LATENCY = 2 * WindowGuard.LATENCY + BurstSplitter.LATENCY + 1
@@ -55,27 +65,29 @@ class ReadEngine(wiring.Component):
     beat: Signal
     axi: wiring.PureInterface
 
-    def __init__(self, *, depth: int = 512, bursts: int = 16):
-        if depth < 2 * MAX_BURST:
-            raise ValueError(f"A read engine holds at least two bursts, {2 * MAX_BURST} beats, not {depth}.")
+    def __init__(self, *, depth: int = DEPTH, beat_bytes: int = BEAT_BYTES, max_burst: int = MAX_BURST,
+                 bursts: int | None = None):
+        if depth < 2 * max_burst:
+            raise ValueError(f"A read engine holds at least two bursts, {2 * max_burst} beats, not {depth}.")
         self.depth = depth
-        self.bursts = bursts
+        self.beat_bytes, self.max_burst = beat_bytes, max_burst
+        self.bursts = bursts or outstanding(max_burst)
         super().__init__({
-            "i": In(stream.Signature(TRANSFER)), "o": Out(stream.Signature(BEAT_BITS)),
+            "i": In(stream.Signature(TRANSFER)), "o": Out(stream.Signature(8 * beat_bytes)),
             "lo": In(ADDRESS_BITS), "hi": In(ADDRESS_BITS), "limit": In(32), "halt": In(1),
             "quiet": Out(1), "expired": Out(1),
             "fault": Out(1), "fault_code": Out(8), "fault_addr": Out(ADDRESS_BITS),
-            "beat": Out(1), "axi": Out(AxiRead),
+            "beat": Out(1), "axi": Out(axi_read(beat_bytes)),
         })
 
     def elaborate(self, platform):
         m = Module()
         axi = self.axi
-        m.submodules.check = check = WindowGuard(TRANSFER)
-        m.submodules.splitter = splitter = BurstSplitter()
-        m.submodules.guard = guard = WindowGuard(BURST)
+        m.submodules.check = check = WindowGuard(TRANSFER, beat_bytes=self.beat_bytes)
+        m.submodules.splitter = splitter = BurstSplitter(beat_bytes=self.beat_bytes, max_burst=self.max_burst)
+        m.submodules.guard = guard = WindowGuard(BURST, beat_bytes=self.beat_bytes)
         m.submodules.issued = issued = Queue(BURST, self.bursts - 1)  # and the oldest in a register
-        m.submodules.data = queue = Queue(BEAT_BITS, self.depth)
+        m.submodules.data = queue = Queue(8 * self.beat_bytes, self.depth)
         m.submodules.timer = timer = BusTimer()
         wiring.connect(m, wiring.flipped(self.i), check.i)
         wiring.connect(m, check.o, splitter.i)
@@ -100,11 +112,11 @@ class ReadEngine(wiring.Component):
         # The guard needs several cycles a burst, so `enough` is never stale when it offers one.
         popped = Signal()
         m.d.comb += popped.eq(queue.o.valid & queue.o.ready)
-        m.d.sync += [space.eq(space + popped - Mux(take, guard.o.payload.beats, 0)), enough.eq(space >= MAX_BURST)]
+        m.d.sync += [space.eq(space + popped - Mux(take, guard.o.payload.beats, 0)), enough.eq(space >= self.max_burst)]
 
         # Stage 1: the data channel, registered.
         s1_valid, s1_last, s1_resp = Signal(), Signal(), Signal(Response.as_shape())
-        s1_data = Signal(BEAT_BITS, reset_less=True)
+        s1_data = Signal(8 * self.beat_bytes, reset_less=True)
         m.d.comb += axi.rready.eq(1)
         m.d.sync += [s1_valid.eq(axi.rvalid), s1_last.eq(axi.rlast), s1_resp.eq(axi.rresp), s1_data.eq(axi.rdata)]
 
@@ -118,8 +130,8 @@ class ReadEngine(wiring.Component):
         with m.If(issued.o.ready):
             m.d.sync += [current.eq(issued.o.payload), current_valid.eq(issued.o.valid)]
         with m.Elif(s1_valid & asked):
-            m.d.sync += [current.beats.eq(current.beats - 1),
-                         current.addr[SIZE:SPAN_BITS].eq(current.addr[SIZE:SPAN_BITS] + 1)]
+            beat = current.addr[splitter.size:splitter.span]
+            m.d.sync += [current.beats.eq(current.beats - 1), beat.eq(beat + 1)]
         m.d.sync += taken.eq(taken + (axi.arvalid & axi.arready) - ends)
 
         wrong, code = check_response(m, s1_valid, s1_resp, asked=asked, ends_well=s1_last == final,

@@ -4,26 +4,28 @@
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
-from hw.axi import ADDRESS_BITS, BEATS_BITS, BURST, BURST_BITS, MAX_BURST, SIZE, TRANSFER
-
-SPAN_BITS = SIZE + MAX_BURST.bit_length() - 1
-"""log2 of the bytes of the longest burst; bursts end at multiples of that, so they never cross 4096 either."""
+from golden.spec.machine import BEAT_BYTES, MAX_BURST
+from hw.axi import ADDRESS_BITS, BEATS_BITS, BURST, BURST_BITS, TRANSFER
 
 
 class BurstSplitter(wiring.Component):
-    """Burst splitter: cuts a transfer of any length into bursts that end at multiples of 1024 bytes.
+    """Burst splitter: cuts a transfer of any length into bursts that end at multiples of ``max_burst`` beats.
+
+    Those are 256 to 2048 bytes, so no burst crosses a multiple of 4096.
 
     ::
 
-        i -> [addr, left] -> room = 64 - addr[4:10] -> [beats = min(left, room)] -> o
-                  ^-------------- next multiple of 1024, carry a cycle later -----------/
+        i -> [addr, left] -> room to the next multiple -> [beats = min(left, room)] -> o
+                  ^-------------- next multiple, carry a cycle later ------------------/
 
     Timing: LATENCY cycles from ``i`` to the first burst; II cycles from burst to burst. A stalled ``o`` is stable.
-    Domain: addresses that are multiples of 16, lengths of at least 1 beat, no wrap (the guards ensure it).
+    Domain: addresses that are multiples of ``beat_bytes``, lengths of at least 1 beat, no wrap (the guards ensure it).
     Reference model: none (arithmetic on Python integers in the bench).
 
-    Members: ``i`` In(stream of TRANSFER), ``o`` Out(stream of BURST), ``busy`` Out, a transfer is inside.
+    Members: ``i`` In(stream of TRANSFER), ``o`` Out(stream of BURST), ``busy`` Out, a transfer is inside. ``size`` and
+    ``span`` are log2 of the bytes of a beat and of the longest burst.
     """
 
     LATENCY = 2
@@ -33,18 +35,20 @@ class BurstSplitter(wiring.Component):
     o: stream.Interface
     busy: Signal
 
-    def __init__(self):
+    def __init__(self, *, beat_bytes: int = BEAT_BYTES, max_burst: int = MAX_BURST):
+        self.max_burst = max_burst
+        self.size, self.span = exact_log2(beat_bytes), exact_log2(beat_bytes * max_burst)
         super().__init__({"i": In(stream.Signature(TRANSFER)), "o": Out(stream.Signature(BURST)), "busy": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        half = ADDRESS_BITS // 2
+        half, span = ADDRESS_BITS // 2, self.span
         addr, left = Signal(ADDRESS_BITS, reset_less=True), Signal(BEATS_BITS)
         beats = Signal(BURST_BITS)
         room = Signal(BURST_BITS)
         carry, last = Signal(), Signal()
         m.d.comb += [
-            room.eq(MAX_BURST - addr[SIZE:SPAN_BITS]),
+            room.eq(self.max_burst - addr[self.size:span]),
             self.o.payload.addr.eq(addr), self.o.payload.beats.eq(beats),
             self.busy.eq(1),
         ]
@@ -69,6 +73,6 @@ class BurstSplitter(wiring.Component):
                     with m.If(last):
                         m.next = "ACCEPT"
             with m.State("ADVANCE"):
-                m.d.sync += [Cat(addr[SPAN_BITS:half], carry).eq(addr[SPAN_BITS:half] + 1), addr[:SPAN_BITS].eq(0)]
+                m.d.sync += [Cat(addr[span:half], carry).eq(addr[span:half] + 1), addr[:span].eq(0)]
                 m.next = "MEASURE"
         return m

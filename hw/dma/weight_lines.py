@@ -6,8 +6,7 @@ from amaranth.lib import data, enum
 
 from golden.spec import isa
 from golden.spec.isa import STREAM_BITS
-from golden.spec.machine import SLICE_LINES
-from hw.axi import LINE_BEATS, MAX_BURST
+from golden.spec.machine import MAX_BURST, SLICE_LINES
 
 CHUNK_LINES = SLICE_LINES
 """Most lines that the prefetcher requests at once: one slice of a tile's weights."""
@@ -30,8 +29,3 @@ ROUTE = data.StructLayout({"destination": Destination, "lines": unsigned(13)})
 """The next ``lines`` lines go to ``destination``."""
 RANGE = data.StructLayout({"line": unsigned(STREAM_BITS), "lines": unsigned(MAX_BURST.bit_length())})
 """Lines to be read by every port, at most one burst."""
-
-
-def beats_per_line(ports: int) -> int:
-    """Beats that each of ``ports`` weight ports brings of a line."""
-    return LINE_BEATS // ports

@@ -6,21 +6,22 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import MachineConfig
-from hw.axi import ADDRESS_BITS, BEAT_BITS, TRANSFER, AxiRead
-from hw.dma.read_engine import ReadEngine
-from hw.dma.weight_lines import RANGE, beats_per_line
+from hw.axi import ADDRESS_BITS, TRANSFER, axi_read
+from hw.dma.read_engine import DEPTH, ReadEngine
+from hw.dma.weight_lines import RANGE
 
 
 class WeightPort(wiring.Component):
     """Weight port: reads bytes ``base + line * B`` .. of its plane, B = 64 / ports, and gives B bytes for each line.
+    A beat has P = ``port_bytes`` bytes.
 
     ::
 
-        i -> [low half of the address] -> [high half] -> [read engine] -> [B / 16 beats to a share] -> o
+        i -> [low half of the address] -> [high half] -> [read engine] -> [B / P beats to a share] -> o
 
-    Timing: one beat a cycle, so one line in B / 16 cycles. LATENCY cycles from a transfer at ``i`` to ARVALID. A
+    Timing: one beat a cycle, so one line in B / P cycles. LATENCY cycles from a transfer at ``i`` to ARVALID. A
     stalled ``o`` stops new bursts once the engine's data queue is full; RREADY stays high.
-    Domain: ``base`` a multiple of 16; what leaves the window is refused.
+    Domain: ``base`` a multiple of P; what leaves the window is refused.
     Reference model: the planes of ``golden.spec.program.image``.
 
     Members: ``i`` In(stream of RANGE), ``base`` In, ``o`` Out(stream of a share); the others as at ReadEngine.
@@ -43,21 +44,22 @@ class WeightPort(wiring.Component):
     beat: Signal
     axi: wiring.PureInterface
 
-    def __init__(self, cfg: MachineConfig, *, depth: int = 512):
+    def __init__(self, cfg: MachineConfig, *, depth: int = DEPTH):
         self.cfg = cfg
         self.depth = depth
-        self.beats = beats_per_line(cfg.ports)
+        self.beats = cfg.beats_per_line
         super().__init__({
             "i": In(stream.Signature(RANGE)), "o": Out(stream.Signature(8 * cfg.line_bytes_per_port)),
             "base": In(ADDRESS_BITS), "lo": In(ADDRESS_BITS), "hi": In(ADDRESS_BITS), "limit": In(32), "halt": In(1),
             "quiet": Out(1), "expired": Out(1),
             "fault": Out(1), "fault_code": Out(8), "fault_addr": Out(ADDRESS_BITS),
-            "beat": Out(1), "axi": Out(AxiRead),
+            "beat": Out(1), "axi": Out(axi_read(cfg.port_bytes)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.engine = engine = ReadEngine(depth=self.depth)
+        m.submodules.engine = engine = ReadEngine(
+            depth=self.depth, beat_bytes=self.cfg.port_bytes, max_burst=self.cfg.max_burst)
         wiring.connect(m, wiring.flipped(self.axi), engine.axi)
         for name in ("lo", "hi", "limit", "halt"):
             m.d.comb += getattr(engine, name).eq(getattr(self, name))
@@ -95,14 +97,15 @@ class WeightPort(wiring.Component):
             wiring.connect(m, engine.o, wiring.flipped(self.o))
             return m
         count = Signal(range(self.beats))
-        gathered = Signal(BEAT_BITS * self.beats, reset_less=True)
+        bits = 8 * self.cfg.port_bytes
+        gathered = Signal(bits * self.beats, reset_less=True)
         room = Signal()
         m.d.comb += [room.eq(~self.o.valid | self.o.ready), engine.o.ready.eq(room), self.o.payload.eq(gathered)]
         with m.If(room):
             m.d.sync += self.o.valid.eq(0)
             with m.If(engine.o.valid):
                 m.d.sync += [
-                    gathered.eq(Cat(gathered[BEAT_BITS:], engine.o.payload)), count.eq(count + 1),
+                    gathered.eq(Cat(gathered[bits:], engine.o.payload)), count.eq(count + 1),
                     self.o.valid.eq(count == self.beats - 1),
                 ]
         return m

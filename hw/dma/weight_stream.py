@@ -6,7 +6,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import MachineConfig
-from hw.axi import ADDRESS_BITS, AxiRead
+from hw.axi import ADDRESS_BITS, axi_read
 from hw.dma.line_router import LineRouter
 from hw.dma.range_builder import RangeBuilder
 from hw.dma.weight_lines import CHUNK, ROUTE
@@ -26,7 +26,7 @@ class WeightStream(wiring.Component):
         i_chunk -> [queue] -> [range builder] -> [weight port] x P -> [line router] -> o_ring | o_param | ...
         i_route -> [queue] ----------------------------------------------^
 
-    Timing: one line a cycle with 4 ports, one in 2 (4) cycles with 2 (1).
+    Timing: one line in ``beats_per_line`` cycles.
     Reference model: none.
 
     Members: ``i_chunk``, ``i_route`` In(streams); ``base[ports]``, ``lo``, ``hi``, ``limit``, ``halt`` In; four
@@ -53,7 +53,7 @@ class WeightStream(wiring.Component):
             "base": In(ADDRESS_BITS).array(ports), "lo": In(ADDRESS_BITS), "hi": In(ADDRESS_BITS),
             "limit": In(32), "halt": In(1),
             "o_ring": Out(line), "o_param": Out(line), "o_norm": Out(line), "o_multipliers": Out(line),
-            "axi": Out(AxiRead).array(ports),
+            "axi": Out(axi_read(cfg.port_bytes)).array(ports),
             **{name: Out(1).array(ports) for name in ("quiet", "expired", "fault", "beat")},
             "fault_code": Out(8).array(ports), "fault_addr": Out(ADDRESS_BITS).array(ports),
         })

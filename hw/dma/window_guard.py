@@ -4,8 +4,10 @@
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
-from hw.axi import ADDRESS_BITS, BEAT_BYTES, BURST, SIZE
+from golden.spec.machine import BEAT_BYTES
+from hw.axi import ADDRESS_BITS, BURST
 
 HALF = ADDRESS_BITS // 2
 
@@ -24,7 +26,7 @@ class WindowGuard(wiring.Component):
 
     Timing: LATENCY cycles from a transfer at ``i`` to ``o.valid``; II per item, as it holds one at a time. A stalled
     ``o`` is stable.
-    Domain: any address and length; ``lo`` and ``hi`` stable while an item is inside.
+    Domain: any address and length in beats of ``beat_bytes``; ``lo`` and ``hi`` stable while an item is inside.
     Reference model: none (arithmetic on Python integers in the bench).
 
     Members: ``i`` In(stream of ``shape``), ``o`` Out(the same), ``lo``, ``hi`` In, ``busy`` Out, an item is inside,
@@ -42,8 +44,9 @@ class WindowGuard(wiring.Component):
     fault: Signal
     fault_addr: Signal
 
-    def __init__(self, shape: data.StructLayout = BURST):
+    def __init__(self, shape: data.StructLayout = BURST, *, beat_bytes: int = BEAT_BYTES):
         self.shape = shape
+        self.beat_bytes = beat_bytes
         super().__init__({
             "i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape)),
             "lo": In(ADDRESS_BITS), "hi": In(ADDRESS_BITS),
@@ -71,7 +74,7 @@ class WindowGuard(wiring.Component):
                 with m.If(self.i.valid):
                     m.next = "END_LOW"
             with m.State("END_LOW"):
-                m.d.sync += end_low.eq(addr_low + item.beats * BEAT_BYTES)
+                m.d.sync += end_low.eq(addr_low + item.beats * self.beat_bytes)
                 m.next = "END_HIGH"
             with m.State("END_HIGH"):
                 m.d.sync += end_high.eq(addr_high + end_low[HALF])
@@ -84,7 +87,7 @@ class WindowGuard(wiring.Component):
                     hi_above.eq(end_high[:HALF] < self.hi[HALF:]),
                     hi_equal.eq(end_high[:HALF] == self.hi[HALF:]),
                     hi_low.eq(end_low[:HALF] <= self.hi[:HALF]),
-                    legal.eq(~end_high[HALF] & (item.beats != 0) & ~item.addr[:SIZE].any()),
+                    legal.eq(~end_high[HALF] & (item.beats != 0) & ~item.addr[:exact_log2(self.beat_bytes)].any()),
                 ]
                 m.next = "CHECK"
             with m.State("CHECK"):

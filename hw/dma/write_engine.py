@@ -5,6 +5,7 @@ from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from golden.spec.machine import MAX_BURST
 from golden.spec.status import Status
 from hw.axi import ADDRESS_BITS, BEAT_BITS, BEAT_BYTES, BURST, BURST_BITS, TRANSFER, AxiWrite, Response
 from hw.dma.bus_timer import BusTimer
@@ -32,7 +33,8 @@ class WriteEngine(wiring.Component):
 
     Timing: one beat a cycle. LATENCY cycles from a transfer at ``i`` to AWVALID when nothing is before it. WVALID never
     waits for AWREADY. BREADY is always high.
-    Domain: addresses and lengths of whole beats; anything else is refused by the guards.
+    Domain: addresses and lengths of whole beats; anything else is refused by the guards. No burst has more than
+    ``max_burst`` beats.
     Reference model: the DRAM of the simulated board.
 
     Members: ``i`` In(stream of TRANSFER), ``i_data`` In(stream of a beat), ``lo``, ``hi`` In, the window; ``limit``
@@ -58,7 +60,8 @@ class WriteEngine(wiring.Component):
     beat: Signal
     axi: wiring.PureInterface
 
-    def __init__(self, *, bursts: int = 16):
+    def __init__(self, *, bursts: int = 16, max_burst: int = MAX_BURST):
+        self.max_burst = max_burst
         self.bursts = bursts
         super().__init__({
             "i": In(stream.Signature(TRANSFER)), "i_data": In(stream.Signature(BEAT_BITS)),
@@ -72,7 +75,7 @@ class WriteEngine(wiring.Component):
         m = Module()
         axi = self.axi
         m.submodules.check = check = WindowGuard(TRANSFER)
-        m.submodules.splitter = splitter = BurstSplitter()
+        m.submodules.splitter = splitter = BurstSplitter(max_burst=self.max_burst)
         m.submodules.guard = guard = WindowGuard(BURST)
         m.submodules.started = started = Queue(BURST_BITS, 4)
         m.submodules.issued = issued = Queue(ADDRESS_BITS, self.bursts)

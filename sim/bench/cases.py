@@ -35,7 +35,7 @@ class Case:
         zcu102."""
         if self.board:
             return memory_of(BOARDS[BOARD_OF.get(machine.name.partition("-")[0], "zcu102")])
-        return replace(IDEAL, bytes_per_cycle=max(IDEAL.bytes_per_cycle, BEAT_BYTES * machine.ports))
+        return replace(IDEAL, bytes_per_cycle=max(IDEAL.bytes_per_cycle, machine.weight_bytes_per_cycle))
 
 
 FAST = Case("fast, ideal DRAM", "fast", False)
@@ -94,8 +94,7 @@ def needed_bytes(image: Image, task: str, entries: list[Entry]) -> int:
             + image.output_bytes(task))
 
 
-def moved_bytes(counters: dict[str, int]) -> int:
-    """Bytes that crossed the pins, by the hardware's own counters."""
-    beats = sum(value for name, value in counters.items()
-                if name.startswith("WEIGHT_READ") or name in ("MAIN_READ", "MAIN_WRITTEN"))
-    return BEAT_BYTES * beats
+def moved_bytes(counters: dict[str, int], machine: MachineConfig) -> int:
+    """Bytes that crossed the pins, by the hardware's own counters of beats."""
+    weights = sum(value for name, value in counters.items() if name.startswith("WEIGHT_READ"))
+    return machine.port_bytes * weights + BEAT_BYTES * (counters["MAIN_READ"] + counters["MAIN_WRITTEN"])

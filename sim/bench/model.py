@@ -18,7 +18,7 @@ from sim.trace import RETIRED_BY, Retired
 
 def dram_model(settings: DramSettings, machine: MachineConfig) -> DramTiming:
     """The timing of a simulated DRAM for the performance model, which cannot predict random stalls."""
-    everything = BEAT_BYTES * (1 + machine.ports)
+    everything = BEAT_BYTES + machine.weight_bytes_per_cycle
     return DramTiming(settings.bytes_per_cycle or everything, settings.latency, settings.refresh_period,
                       settings.refresh_length)
 

@@ -71,7 +71,7 @@ def run(case: Case, image: Image, device: SimDevice, pixels: list[np.ndarray]) -
     result, found = compared.machine, layers(compared.retired, image.symbols[task])
     routing = queues(compared.entries)
     spans = timeline.predict(image, task, routing, dram_model(dram, image.machine))
-    macs, moved = sum(layer.macs for layer in found), moved_bytes(result.counters)
+    macs, moved = sum(layer.macs for layer in found), moved_bytes(result.counters, image.machine)
     return Run(case, result.counters, found, compared.retired, compared.exact, macs // case.pictures,
                macs / (result.cycles * image.machine.macs_per_cycle), moved // case.pictures,
                moved / needed_bytes(image, task, compared.entries),

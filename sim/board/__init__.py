@@ -88,6 +88,11 @@ class Board:
         return self._lib.board_stray_writes(self._board)
 
     @property
+    def illegal_bursts(self) -> int:
+        """Bursts longer than the machine may make, across a page, or at an address that is no whole beat."""
+        return self._lib.board_illegal_bursts(self._board)
+
+    @property
     def interrupt(self) -> bool:
         return bool(self._lib.board_interrupt(self._board))
 
@@ -168,7 +173,7 @@ class Board:
 
     def reads(self) -> np.ndarray:
         """The logged read bursts in order: records of ``address``, ``port`` (0: main, 1 + p: weight port p), ``beats``
-        (of 16 bytes)."""
+        (of as many bytes as that port's have)."""
         first = ctypes.POINTER(CRead)()
         count = self._lib.board_reads(self._board, ctypes.byref(first))
         return np.ctypeslib.as_array(first, (count,)).copy() if count else np.zeros(0, np.dtype(CRead))
@@ -189,6 +194,7 @@ def _load(path: str) -> ctypes.CDLL:
     signatures = {
         "board_create": (pointer, [u64, pointer, u64]), "board_destroy": (None, [pointer]),
         "board_cycle": (u64, [pointer]), "board_stray_writes": (u64, [pointer]),
+        "board_illegal_bursts": (u64, [pointer]),
         "board_interrupt": (ctypes.c_int, [pointer]),
         "board_configure": (None, [pointer, ctypes.POINTER(CSettings)]),
         "board_allow_writes": (None, [pointer, u64, u64]),

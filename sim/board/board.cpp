@@ -18,9 +18,11 @@
 
 #include "slaves.h"
 
-#include "pins.inc"  // PORTS, read_pins(), write_pins(): written by the builder for this configuration
+#include "pins.inc"  // PORTS, PORT_BEAT, MAX_BURST, read_pins(), write_pins(): written by the builder for this configuration
 
 namespace {
+
+constexpr size_t OUTSTANDING = MAX_BURST < 32 ? 32 : 16;  // read bursts that a port's interconnect takes
 
 // A context for a model that is about to be made: its scopes go to the context that the thread used last. Verilator
 // would start a thread for each processor, which has nothing to do here and which a forked child would wait for in vain.
@@ -43,6 +45,7 @@ struct Board {
     std::vector<BoardFault> faults;
     Random random{1};
     uint64_t cycle = 0, stray_writes = 0;
+    uint64_t illegal_bursts = 0;  // longer than MAX_BURST, across a page, or at an address that is no whole beat
     uint64_t write_lo = 0, write_hi = ~0ull;  // where the bench allows writes: checked here, whatever the design does
     int64_t budget = 0;
     int turn = 0;          // the weight port that is served first
@@ -55,7 +58,10 @@ struct Board {
 
     Board(uint64_t base, uint8_t* dram, uint64_t dram_bytes)
         : top(std::make_unique<Vdut>(context.get(), "TOP")), base(base), dram(dram), dram_bytes(dram_bytes) {
-        for (int p = 0; p <= PORTS; p++) read[p].pins = read_pins(top.get(), p);
+        for (int p = 0; p <= PORTS; p++) {
+            read[p].pins = read_pins(top.get(), p);
+            read[p].beat = p ? PORT_BEAT : BEAT;
+        }
         write.pins = write_pins(top.get());
     }
     ~Board() {
@@ -67,9 +73,9 @@ struct Board {
     // Verilator's library works on the context that a thread used last, even in a model's destructor: with two boards
     // alive that may be the other one's, or one that is gone. So every call says whose it is.
     void use() { Verilated::threadContextp(context.get()); }
-    const BoardFault* fault(uint64_t address, uint32_t is_write) const {
+    const BoardFault* fault(uint64_t address, int beat, uint32_t is_write) const {
         for (const auto& f : faults)
-            if (f.address / BEAT == address / BEAT && f.write == is_write) return &f;
+            if (f.address / beat == address / beat && f.write == is_write) return &f;
         return nullptr;
     }
     // Where an address lies in DRAM, or null when `bytes` from there would leave it.
@@ -81,14 +87,18 @@ struct Board {
     bool refreshing() const {
         return settings.refresh_length && cycle % settings.refresh_period < settings.refresh_length;
     }
-    bool take_bandwidth() {
+    bool take_bandwidth(int bytes) {
         if (!settings.bytes_per_1024) return true;
-        if (budget < BEAT * 1024) {
+        if (budget < bytes * 1024) {
             refused = true;
             return false;
         }
-        budget -= BEAT * 1024;
+        budget -= bytes * 1024;
         return true;
+    }
+    void check(const Burst& burst, int beat) {
+        const uint64_t bytes = uint64_t(burst.beats) * beat;
+        if (burst.beats > MAX_BURST || burst.address % beat || burst.address % PAGE + bytes > PAGE) illegal_bursts++;
     }
     void advance(ReadSlave& s);
     void advance(WriteSlave& s);
@@ -99,39 +109,43 @@ struct Board {
 void Board::advance(ReadSlave& s) {
     if (s.data_fired) {
         Burst& burst = s.bursts.front();
-        const BoardFault* f = burst.unasked ? nullptr : fault(burst.address, 0);
-        burst.address += BEAT;
+        const BoardFault* f = burst.unasked ? nullptr : fault(burst.address, s.beat, 0);
+        burst.address += s.beat;
         if (--burst.beats == 0 || (f && f->cut)) s.bursts.pop_front();
         if (f && f->surplus) s.bursts.push_front({0, f->surplus, cycle + f->gap, true});
     }
     if (s.address_fired) {
+        check(s.incoming, s.beat);
         s.bursts.push_back({s.incoming.address, s.incoming.beats, cycle + settings.latency, false});
         if (logging) reads.push_back({s.incoming.address, uint32_t(&s - read), s.incoming.beats});
     }
-    *s.pins.arready = s.bursts.size() < 16 && !stalled();
+    *s.pins.arready = s.bursts.size() < OUTSTANDING && !stalled();
     if (*s.pins.rvalid && !s.data_fired) return;  // a stalled beat stays as it is
     *s.pins.rvalid = 0;
     if (s.dead || s.bursts.empty() || cycle < s.bursts.front().ready_at || refreshing() || stalled()) return;
     const Burst& burst = s.bursts.front();
-    const BoardFault* f = burst.unasked ? nullptr : fault(burst.address, 0);
+    const BoardFault* f = burst.unasked ? nullptr : fault(burst.address, s.beat, 0);
     if (f && f->dead) {
         s.dead = true;
         return;
     }
-    if (!take_bandwidth()) return;
-    const uint8_t* source = at(burst.address, BEAT);
+    if (!take_bandwidth(s.beat)) return;
+    const uint8_t* source = at(burst.address, s.beat);
     *s.pins.rvalid = 1;
     *s.pins.rlast = (burst.beats == 1) != (f && f->rlast);
     *s.pins.rresp = f ? f->response : source || burst.unasked ? 0 : 3;
     if (source)
-        std::memcpy(s.pins.rdata->data(), source, BEAT);
+        std::memcpy(s.pins.rdata, source, s.beat);
     else
-        std::memset(s.pins.rdata->data(), 0xA5, BEAT);
+        std::memset(s.pins.rdata, 0xA5, s.beat);
 }
 
 void Board::advance(WriteSlave& s) {
     if (s.answer_fired) s.answers.pop_front();
-    if (s.address_fired) s.bursts.push_back(s.incoming);
+    if (s.address_fired) {
+        check(s.incoming, BEAT);
+        s.bursts.push_back(s.incoming);
+    }
     if (s.data_fired) {
         Burst& burst = s.bursts.front();
         for (int i = 0; i < BEAT; i++) {
@@ -141,7 +155,7 @@ void Board::advance(WriteSlave& s) {
             if (uint8_t* byte = at(address, 1)) *byte = s.data[i];
         }
         if (!at(burst.address, BEAT)) s.response = 3;
-        if (const BoardFault* f = fault(burst.address, 1)) {
+        if (const BoardFault* f = fault(burst.address, BEAT, 1)) {
             s.response = f->response;
             s.dead = s.dead || f->dead;
             s.mute = s.mute || f->cut;
@@ -157,7 +171,7 @@ void Board::advance(WriteSlave& s) {
     }
     // Data is accepted only after its address: legal for a slave, and it keeps the model small.
     *s.pins.awready = s.bursts.size() < 8 && !stalled();
-    *s.pins.wready = !s.bursts.empty() && !refreshing() && !stalled() && !s.dead && take_bandwidth();
+    *s.pins.wready = !s.bursts.empty() && !refreshing() && !stalled() && !s.dead && take_bandwidth(BEAT);
     if (*s.pins.bvalid && !s.answer_fired) return;
     *s.pins.bvalid = !s.dead && !s.answers.empty() && s.answers.front().first <= cycle && !stalled();
     if (*s.pins.bvalid) *s.pins.bresp = s.answers.front().second;
@@ -226,6 +240,7 @@ void board_destroy(Board* board) { delete board; }
 
 uint64_t board_cycle(const Board* board) { return board->cycle; }
 uint64_t board_stray_writes(const Board* board) { return board->stray_writes; }
+uint64_t board_illegal_bursts(const Board* board) { return board->illegal_bursts; }
 // Verilator renames the pin: the bare word is reserved in some C++ environments.
 int board_interrupt(const Board* board) { return board->top->__SYM__interrupt; }
 

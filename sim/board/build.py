@@ -40,11 +40,13 @@ class BuildError(RuntimeError):
 
 def _pins(config: MachineConfig) -> str:
     def pins(prefix, names):
-        return "{" + ", ".join(f"&top->{prefix}_{name}" for name in names) + "}"
+        return "{" + ", ".join(f"top->{prefix}_{name}.data()" if name.endswith("data") else f"&top->{prefix}_{name}"
+                               for name in names) + "}"
 
     ports = [pins(f"m_axi_weights{p}", READ) for p in range(config.ports)]
     cases = "".join(f"        case {p + 1}: return {text};\n" for p, text in enumerate(ports))
-    return (f"constexpr int PORTS = {config.ports};\n"
+    return (f"constexpr int PORTS = {config.ports}, PORT_BEAT = {config.port_bytes};\n"
+            f"constexpr uint32_t MAX_BURST = {config.max_burst};\n"
             f"static ReadPins read_pins(Vdut* top, int port) {{\n    switch (port) {{\n{cases}"
             f"        default: return {pins('m_axi_main', READ)};\n    }}\n}}\n"
             f"static WritePins write_pins(Vdut* top) {{ return {pins('m_axi_main', WRITE)}; }}\n")

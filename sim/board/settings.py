@@ -87,7 +87,7 @@ class CFault(ctypes.Structure):
 
 
 class CRead(ctypes.Structure):
-    """Mirror of BoardRead in slaves.h: a read burst of ``beats`` beats of 16 bytes; ``port`` 0 is the main port, 1 + p
+    """Mirror of BoardRead in slaves.h: a read burst of ``beats`` beats of its port; ``port`` 0 is the main port, 1 + p
     weight port p."""
 
     _fields_ = [("address", ctypes.c_uint64), ("port", ctypes.c_uint32), ("beats", ctypes.c_uint32)]

@@ -42,18 +42,19 @@ struct BoardRead {            // mirrored by sim.board.settings
 
 namespace {
 
-constexpr int BEAT = 16;
+constexpr int BEAT = 16;    // bytes of a beat of the main port
+constexpr int PAGE = 4096;  // no burst crosses a multiple of this
 
 struct ReadPins {
     QData* araddr;
     CData *arlen, *arvalid, *arready, *rvalid, *rready, *rlast, *rresp;
-    VlWide<4>* rdata;
+    EData* rdata;
 };
 struct WritePins {
     QData* awaddr;
     CData *awlen, *awvalid, *awready, *wvalid, *wready, *wlast, *bvalid, *bready, *bresp;
     SData* wstrb;
-    VlWide<4>* wdata;
+    EData* wdata;
 };
 
 struct Random {  // xorshift64*: seeded, fast, the same everywhere
@@ -76,6 +77,7 @@ struct Burst {
 
 struct ReadSlave {
     ReadPins pins{};
+    int beat = BEAT;          // bytes
     std::deque<Burst> bursts;
     bool dead = false, address_fired = false, data_fired = false;
     Burst incoming{};
@@ -107,7 +109,7 @@ struct WriteSlave {
         answer_fired = *pins.bvalid && *pins.bready;
         incoming = {*pins.awaddr, uint32_t(*pins.awlen) + 1, 0, false};
         strobe = *pins.wstrb;
-        std::memcpy(data, pins.wdata->data(), BEAT);
+        std::memcpy(data, pins.wdata, BEAT);
     }
     void reset() {
         bursts.clear();

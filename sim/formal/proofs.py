@@ -59,11 +59,18 @@ GUARDS = (
         Defect("the carry is lost", GUARD, "addr_high + end_low[HALF]", "addr_high", "passes_only_what_is_inside"),
     ), long=True),
     Proof("burst splitter", "splitter", "splitter", (
-        Defect("a burst crosses 1024", SPLITTER, "room.eq(MAX_BURST - addr[SIZE:SPAN_BITS])", "room.eq(MAX_BURST)",
-               "never_across_1024"),
+        Defect("a burst crosses 1024", SPLITTER, "room.eq(self.max_burst - addr[self.size:span])",
+               "room.eq(self.max_burst)", "never_across_a_multiple"),
         Defect("the last burst is too long", SPLITTER, "Mux(left < room, left[:BURST_BITS], room)", "room",
                "never_beyond_the_transfer"),
     ), long=True, open=frozenset({"address_of_the_next_burst"})),
+    Proof("window guard, beats of 32 bytes", "window_guard", "wide_guard", (
+        Defect("half a beat passes", GUARD, "~item.addr[:exact_log2(self.beat_bytes)].any()", "~item.addr[:4].any()",
+               "passes_only_what_is_inside"),
+    )),
+    Proof("burst splitter, 16 beats of 32 bytes", "splitter", "splitter", (
+        Defect("bursts have 64 beats", SPLITTER, "self.max_burst = max_burst", "self.max_burst = MAX_BURST", "length"),
+    ), (32, 16), long=True, open=frozenset({"address_of_the_next_burst"})),
 )
 QUEUES = (
     Proof("queue of 1", "queues", "queue", (
@@ -82,8 +89,8 @@ QUEUES = (
 )
 READ_RULES = (
     Defect("ARVALID falls before ARREADY", READ, "m.If(axi.arready)", "m.If(axi.arvalid)", "ar_stays"),
-    Defect("a burst crosses a page", SPLITTER, "room.eq(MAX_BURST - addr[SIZE:SPAN_BITS])", "room.eq(MAX_BURST)",
-           "ar_within_4096"),
+    Defect("a burst crosses a page", SPLITTER, "room.eq(self.max_burst - addr[self.size:span])",
+           "room.eq(self.max_burst)", "ar_within_4096"),
     Defect("bursts are issued in a halt", READ, "issued.i.ready & ~self.halt & ~poisoned", "issued.i.ready & ~poisoned",
            "nothing_issued_in_halt"),
     Defect("bursts are issued after a fault", READ, "issued.i.ready & ~self.halt & ~poisoned",
@@ -119,6 +126,10 @@ ENGINES = (
                "goes_on"),
     ), long=True, open=frozenset({"goes_on"})),
     Proof("weight port, AXI rules", "ports", "weight_port", READ_RULES[:1], long=True),
+    Proof("weight port of 256 bits, AXI rules", "ports", "hbm_port", (
+        Defect("a port has the longest bursts", "hw.dma.weight_port", "max_burst=self.cfg.max_burst", "max_burst=64",
+               "ar_length"),
+    ), long=True),
     Proof("main port, reads", "ports", "main_port_reads", (
         Defect("fetched beats go to the load unit too", PORT, "reader.o.valid & load", "reader.o.valid",
                "beats_go_to_one_reader"),

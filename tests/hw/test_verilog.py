@@ -12,7 +12,7 @@ import pytest
 
 from golden.spec.machine import MACHINES, NANO, SMALL
 from hw.verilog import NAME, main, plain_names, wrapper
-from sim import lint
+from sim.implementation import lint
 
 pytestmark = pytest.mark.rtl
 ROOT = Path(__file__).parents[2]

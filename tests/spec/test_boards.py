@@ -5,17 +5,25 @@ import pytest
 
 from golden.spec.boards import BOARD_OF, BOARDS, FOLDER, BoardError, read_board
 from golden.spec.boards.platform import ZynqPlatform
-from golden.spec.machine import MACHINES
+from golden.spec.machine import LINE, MACHINES
 
 GOOD = (FOLDER / "zcu102.toml").read_text()
 
 
 def test_every_machine_has_a_board_with_room_for_its_ports():
     assert set(BOARD_OF) == set(MACHINES) and set(BOARD_OF.values()) <= set(BOARDS)
-    for machine, board in BOARD_OF.items():
-        assert MACHINES[machine].ports + 1 <= BOARDS[board].ports
+    for machine, board in ((MACHINES[machine], BOARDS[board]) for machine, board in BOARD_OF.items()):
+        assert machine.ports + 1 <= board.ports
+        assert machine.port_bytes <= board.port_bytes and machine.max_burst <= board.max_burst
     for board in BOARDS.values():
         assert MACHINES[board.platform.machine].ports + 1 <= board.ports
+
+
+def test_the_hbm_of_the_u280():
+    """32 ports of 256 bits are AXI3; the machine's two carry a line a cycle."""
+    board, machine = BOARDS["u280"], MACHINES["u280"]
+    assert (board.port_bytes, board.max_burst) == (machine.port_bytes, machine.max_burst) == (32, 16)
+    assert machine.weight_bytes_per_cycle == LINE
 
 
 def test_boards_are_what_their_files_say():
@@ -23,6 +31,7 @@ def test_boards_are_what_their_files_say():
     for name, board in BOARDS.items():
         assert board == read_board(FOLDER / f"{name}.toml") and board.name == name
         assert min(board.lut, board.ff, board.dsp, board.bram36, board.ports, board.dram_latency_ns) > 0
+        assert board.port_bytes in (16, 32) and board.max_burst in (16, 256)
         assert 0 < board.refresh_ns < board.refresh_period_ns
         assert board.ff == 2 * board.lut  # of every UltraScale+ slice: 8 LUTs, 16 flip-flops
     assert BOARDS["zcu102"].dram_bytes_per_cycle == pytest.approx(17.064e9 / 300e6)

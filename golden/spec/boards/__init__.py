@@ -16,10 +16,10 @@ FOLDER = Path(__file__).parent
 class Board:
     """One board. ``lut``, ``ff``, ``dsp``, ``bram36``, ``uram`` count the whole device; none is set aside for a shell.
 
-    ``ports``: memory ports of at least 128 bits that masters in the fabric can use. ``dram_bytes_per_s``: peak of the
-    DRAM, all ports together; ``dram_latency_ns``: from a request to its first data; DRAM pauses for ``refresh_ns`` in
-    every ``refresh_period_ns``. ``clock_hz``: target clock, not the achieved one. ``platform``:
-    what surrounds the fabric. ``sources``: where each number comes from.
+    ``ports``: memory ports that masters in the fabric can use, each of ``port_bytes`` a cycle, with bursts of at most
+    ``max_burst`` beats. ``dram_bytes_per_s``: peak of the DRAM, all ports together; ``dram_latency_ns``: from a request
+    to its first data; DRAM pauses for ``refresh_ns`` in every ``refresh_period_ns``. ``clock_hz``: target clock, not
+    the achieved one. ``platform``: what surrounds the fabric. ``sources``: where each number comes from.
     """
 
     name: str
@@ -30,6 +30,8 @@ class Board:
     bram36: int
     uram: int
     ports: int
+    port_bytes: int
+    max_burst: int
     dram_bytes_per_s: int
     dram_latency_ns: int
     refresh_period_ns: int

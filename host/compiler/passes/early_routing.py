@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from golden.spec.isa import Dest, Opcode
-from golden.spec.machine import BEAT_BYTES, LINE, MachineConfig
+from golden.spec.machine import LINE, MachineConfig
 from golden.spec.tiling import linear_lines
 from host.compiler.split import attention_part, linear_part, norm_part, span
 from host.ir.nodes import Node, Region
@@ -139,7 +139,7 @@ def _cut(layer: MoeLayer, machine: MachineConfig) -> list[Node]:
 def _fetch(experts: Node, machine: MachineConfig) -> float:
     """Cycles that reading one expert takes the weight ports."""
     lines = sum(linear_lines(f["tiles"], f["slices"], f["packed"]) for f in (node.fields for node in experts.body))
-    return lines * LINE / (BEAT_BYTES * machine.ports)
+    return lines * LINE / machine.weight_bytes_per_cycle
 
 
 def _named(experts: Node, rest: float, machine: MachineConfig) -> float:
@@ -151,4 +151,4 @@ def _gain(experts: Node, rest: float, machine: MachineConfig) -> float:
     """Cycles for which the weight ports need not stand still, at balanced routing."""
     reading = experts.body[0].passes * _fetch(experts, machine)
     waiting = reading - sum(estimate(node, machine).cycles for node in experts.body)
-    return min(waiting, rest, machine.ring_lines * LINE / (BEAT_BYTES * machine.ports))
+    return min(waiting, rest, machine.ring_lines * LINE / machine.weight_bytes_per_cycle)

@@ -30,7 +30,7 @@ LEAST_GAIN = 50
 
 
 def _line_cost(machine: MachineConfig) -> float:
-    return LINE_COST * LINE / (BEAT_BYTES * machine.ports)
+    return LINE_COST * LINE / machine.weight_bytes_per_cycle
 
 
 def patch_ranges(config: ModelConfig, machine: MachineConfig) -> int:

@@ -2,11 +2,12 @@
 """Rules of AXI4 that every master port keeps, for a subordinate that may do anything, and fair subordinates."""
 
 from amaranth.hdl import Cat, Mux, Value
+from amaranth.utils import exact_log2
 
-from hw.axi import ADDRESS_BITS, BEAT_BYTES, CACHE, INCR, MAX_BURST, PROT, SIZE
+from golden.spec.machine import BEAT_BYTES, PAGE
+from hw.axi import ADDRESS_BITS, CACHE, INCR, PROT
 from sim.formal.harness import Harness
 
-PAGE_BEATS = 4096 // BEAT_BYTES
 DUE_BITS = 12
 FAIR = 2
 """Most cycles that a fair partner lets a valid payload, or a requested response, wait."""
@@ -40,23 +41,27 @@ def fair(h: Harness, wanted, given, name: str, within: int = FAIR) -> None:
     h.assume(soon(h, ~wanted | given, within, f"{name}_fair"))
 
 
-def address_rules(h: Harness, name: str, prefix: str, axi, lo, hi) -> None:
-    """Claims about an address channel: payload, bursts, window."""
+def address_rules(h: Harness, name: str, prefix: str, axi, engine) -> None:
+    """Claims about an address channel of ``engine``: payload, bursts, window."""
+    lo, hi, longest = engine.lo, engine.hi, engine.max_burst
+    beat_bytes = getattr(engine, "beat_bytes", BEAT_BYTES)
+    size = exact_log2(beat_bytes)
+
     def of(field):
         return getattr(axi, prefix + field)
 
     valid, addr = of("valid"), of("addr")
     stays(h, name, valid, of("ready"), addr, of("len"))
     h.claim(f"{name}_quiet_after_reset", h.later | ~valid, alone=True)
-    h.claim(f"{name}_length", ~valid | (of("len") < MAX_BURST), alone=True)
-    h.claim(f"{name}_within_4096", ~valid | ((addr[SIZE:12] + of("len")) < PAGE_BEATS), alone=True)
-    h.claim(f"{name}_aligned", ~valid | (addr[:SIZE] == 0), alone=True)
-    h.claim(f"{name}_constants", (of("size") == SIZE) & (of("burst") == INCR) & (of("cache") == CACHE)
+    h.claim(f"{name}_length", ~valid | (of("len") < longest), alone=True)
+    h.claim(f"{name}_within_4096", ~valid | ((addr[size:12] + of("len")) < PAGE // beat_bytes), alone=True)
+    h.claim(f"{name}_aligned", ~valid | (addr[:size] == 0), alone=True)
+    h.claim(f"{name}_constants", (of("size") == size) & (of("burst") == INCR) & (of("cache") == CACHE)
             & (of("prot") == PROT), alone=True)
     # The addition has one bit more than an address, so a wrap at the top of the address space counts as outside.
     h.claim(f"{name}_in_window", ~valid | (addr >= lo) & (
-        (addr + ((of("len") + 1) << SIZE))[:ADDRESS_BITS + 1] <= hi))
-    h.cover(f"{name}_longest", valid & (of("len") == MAX_BURST - 1))
+        (addr + ((of("len") + 1) << size))[:ADDRESS_BITS + 1] <= hi))
+    h.cover(f"{name}_longest", valid & (of("len") == longest - 1))
 
 
 def issue_rules(h: Harness, valid, engine) -> None:

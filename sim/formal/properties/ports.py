@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weight port and main port: the rules of AXI at the ports of the machine, through all that they lead to."""
 
-from golden.spec.machine import NANO
+from golden.spec.machine import NANO, U280, MachineConfig
 from hw.dma.main_port import MainPort
 from hw.dma.weight_port import WeightPort
 from sim.formal.harness import Harness
@@ -10,13 +10,18 @@ from sim.formal.properties.read_engine import rules
 from sim.formal.properties.write_engine import rules as write_rules
 
 
-def weight_port() -> Harness:
+def weight_port(cfg: MachineConfig = NANO) -> Harness:
     """Any ranges of lines, any base address, any subordinate; the window stays."""
     h = Harness()
-    unit = h.add(WeightPort(NANO))
+    unit = h.add(WeightPort(cfg))
     rules(h, unit.axi, "unit.engine")
     stays(h, "o", unit.o.valid, unit.o.ready, unit.o.payload)
     return h
+
+
+def hbm_port() -> Harness:
+    """A port of 256 bits with bursts of at most 16 beats."""
+    return weight_port(U280)
 
 
 def main_port_reads() -> Harness:

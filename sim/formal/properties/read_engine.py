@@ -3,8 +3,8 @@
 
 from amaranth.hdl import Cat, Mux
 
+from golden.spec.machine import BEAT_BYTES, MAX_BURST
 from golden.spec.status import Status
-from hw.axi import MAX_BURST
 from hw.dma.read_engine import ReadEngine
 from sim.formal.harness import Harness
 from sim.formal.properties.bus_rules import address_rules, beats_due, fair, issue_rules, soon
@@ -20,10 +20,10 @@ STEP = 24
 """Most cycles between two handshakes of an engine that has work: twice a guard and a splitter."""
 
 
-def read_rules() -> Harness:
+def read_rules(beat_bytes: int = BEAT_BYTES, max_burst: int = MAX_BURST) -> Harness:
     """A subordinate and transfers that may do anything; the window stays."""
     h = Harness()
-    unit = h.add(ReadEngine())
+    unit = h.add(ReadEngine(beat_bytes=beat_bytes, max_burst=max_burst))
     rules(h, unit.axi, "unit")
     return h
 
@@ -34,7 +34,7 @@ def rules(h: Harness, axi, path: str) -> None:
     h.fixed(engine.lo)
     h.fixed(engine.hi)
     guard_lemma(h, h.inside("guard", path), f"{path}.guard")
-    address_rules(h, "ar", "ar", axi, engine.lo, engine.hi)
+    address_rules(h, "ar", "ar", axi, engine)
     h.claim("rready_always", axi.rready, alone=True)
     _, unasked = beats_due(h, axi)
     h.cover("unasked", unasked)

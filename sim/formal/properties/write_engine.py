@@ -3,8 +3,8 @@
 
 from amaranth.hdl import Cat, Mux
 
+from golden.spec.machine import BEAT_BYTES, MAX_BURST
 from golden.spec.status import Status
-from hw.axi import BEAT_BYTES
 from hw.dma.write_engine import WriteEngine
 from sim.formal.harness import Harness
 from sim.formal.properties.bus_rules import address_rules, fair, issue_rules, soon, stays
@@ -16,10 +16,10 @@ FEW = 4
 STEP = 24
 
 
-def write_rules() -> Harness:
+def write_rules(max_burst: int = MAX_BURST) -> Harness:
     """A subordinate, data and transfers that may do anything; the window stays."""
     h = Harness()
-    unit = h.add(WriteEngine())
+    unit = h.add(WriteEngine(max_burst=max_burst))
     rules(h, unit.axi, "unit")
     return h
 
@@ -31,7 +31,7 @@ def rules(h: Harness, axi, path: str) -> None:
     h.fixed(engine.lo)
     h.fixed(engine.hi)
     guard_lemma(h, h.inside("guard", path), f"{path}.guard")
-    address_rules(h, "aw", "aw", axi, engine.lo, engine.hi)
+    address_rules(h, "aw", "aw", axi, engine)
     stays(h, "w", axi.wvalid, axi.wready, axi.wdata, axi.wstrb, axi.wlast)
     h.claim("w_quiet_after_reset", h.later | ~axi.wvalid, alone=True)
     h.claim("bready_always", axi.bready, alone=True)

@@ -127,9 +127,22 @@ def test_a_program_without_an_end_loads_nothing_and_what_stands_behind_it_does_n
     assert len(list(loaded(program(linear(0)) + b"\xff" * INSTRUCTION_BYTES))) == 1
 
 
-@pytest.mark.parametrize("ports", [1, 2, 4])
-def test_every_weight_of_every_tile_and_port_is_looked_at_and_no_parameter(ports):
-    config = replace(machine.NANO, ports=ports)
+def test_the_stream_does_not_depend_on_the_width_of_its_ports():
+    """Two ports of 32 bytes and four of 16 carry the same lines; a program image keeps the planes."""
+    streams = []
+    for ports, port_bytes, max_burst in ((4, 16, 64), (2, 32, 16)):
+        target = replace(machine.NANO, name=f"nano-{ports}", ports=ports, port_bytes=port_bytes, max_burst=max_burst)
+        _, image = compiled(model.NANO, target, "fast")
+        again = Image.from_bytes(image.to_bytes())
+        assert again.planes == image.planes and again.machine == target and len(image.planes) == ports
+        parts = [np.frombuffer(plane, np.uint8).reshape(-1, LINE // ports) for plane in again.planes]
+        streams.append(np.concatenate(parts, axis=1))
+    assert (streams[0] == streams[1]).all() and streams[0].any()
+
+
+@pytest.mark.parametrize("ports, port_bytes", [(1, 16), (2, 16), (4, 16), (1, 32), (2, 32)])
+def test_every_weight_of_every_tile_and_port_is_looked_at_and_no_parameter(ports, port_bytes):
+    config = replace(machine.NANO, ports=ports, port_bytes=port_bytes)
     share, weights = LINE // ports, Weights(3, -1, 2, 3, 2)
     pitch = PARAM_LINES + 2 * SLICE_LINES
     planes = (bytes(share * (2 + 3 * pitch)),) * ports

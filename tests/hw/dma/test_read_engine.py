@@ -11,7 +11,7 @@ from hw.axi import Response
 from hw.dma.read_engine import ReadEngine
 from sim.runner import run_bench
 from sim.streams import bursts, cycles, half, never, seeded, start, until
-from tests.hw.support.axi_agents import BEAT, bursts_of
+from tests.hw.support.axi_agents import BEAT, PORT_BEAT, bursts_of
 from tests.hw.support.dma_engines import HI, LO, Faults, content, read_engine
 
 pytestmark = pytest.mark.rtl
@@ -51,17 +51,17 @@ async def reads_everything_in_order(dut):
     for _ in range(12):
         memory.stall_ar, memory.stall_r, sink.stall, source.stall = (rng.choice(policies) for _ in range(4))
         memory.latency = rng.choice([1, 5, 40, 150])
-        transfers = [(LO + BEAT * rng.randrange(1 << 20), rng.choice([1, 2, 4, 63, 64, 65, rng.randint(1, 300)]))
+        transfers = [(LO + PORT_BEAT * rng.randrange(1 << 20), rng.choice([1, 2, 4, 63, 64, 65, rng.randint(1, 300)]))
                      for _ in range(8)]
         memory.bursts.clear()
         await source.send({"addr": addr, "beats": beats} for addr, beats in transfers)
         total += sum(beats for _, beats in transfers)
         await sink.receive(total)
-        assert sink.values[-transfers[-1][1]:] == [content(transfers[-1][0] + BEAT * n)
+        assert sink.values[-transfers[-1][1]:] == [content(transfers[-1][0] + PORT_BEAT * n, PORT_BEAT)
                                                    for n in range(transfers[-1][1])]
-        expected = [content(addr + BEAT * n) for addr, beats in transfers for n in range(beats)]
+        expected = [content(addr + PORT_BEAT * n, PORT_BEAT) for addr, beats in transfers for n in range(beats)]
         assert sink.values[total - len(expected):] == expected
-        assert memory.bursts == [burst for transfer in transfers for burst in bursts_of(*transfer)]
+        assert memory.bursts == [burst for transfer in transfers for burst in bursts_of(*transfer, beat=PORT_BEAT)]
     await cycles(dut, 20)
     assert len(sink.values) == total == counted and int(dut.quiet.value) and not faults.seen
     assert memory.most_owed <= DEPTH
@@ -72,7 +72,7 @@ async def sustains_one_beat_a_cycle(dut):
     await start(dut)
     memory, source, sink = await read_engine(dut, latency=100)
     beats = 2000
-    await source.send([{"addr": LO + 48, "beats": beats}])
+    await source.send([{"addr": LO + 3 * PORT_BEAT, "beats": beats}])
     await sink.receive(beats)
     assert sink.times[-1] - sink.times[0] == beats - 1, "The stream must not break."
     assert memory.most_owed > 100

@@ -2,6 +2,7 @@
 """The weight stream through its ports: every line whole, in order, where it belongs, at full rate, in long bursts."""
 
 from dataclasses import replace
+from functools import partial
 
 import cocotb
 import pytest
@@ -15,7 +16,8 @@ from hw.dma.weight_stream import WeightStream
 from hw.interfaces import LINE_BITS
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
-from tests.hw.support.axi_agents import BEAT, ReadMemory
+from tests.hw.support.axi_agents import LONGEST, ReadMemory
+from tests.hw.support.dma_engines import content
 
 pytestmark = pytest.mark.rtl
 LO, HI = 0x8_0000_0000, 0xA_0000_0000
@@ -25,18 +27,19 @@ STREAM = ["delivers_every_line_where_it_belongs", "takes_grants_at_any_moment", 
           "joins_chunks_into_long_bursts", "hands_out_a_short_grant_in_time", "refuses_what_leaves_the_window"]
 
 
-@pytest.mark.parametrize("ports", [1, 2, 4])
-def test_weight_stream(ports):
-    run_bench(WeightStream(replace(NANO, ports=ports, ring_lines=1024)), module=__name__,
-              name=f"weight_stream_{ports}", tests=STREAM)
+@pytest.mark.parametrize("ports, beat, longest", [
+    (1, 16, 64), (2, 16, 64), (4, 16, 64), (1, 32, 64), (2, 32, 64),
+    (1, 16, 16), (4, 16, 16), (1, 32, 16), (2, 32, 16)])
+def test_weight_stream(ports, beat, longest):
+    cfg = replace(NANO, ports=ports, port_bytes=beat, max_burst=longest, ring_lines=1024)
+    run_bench(WeightStream(cfg), module=__name__, name=f"weight_stream_{ports}_{beat}_{longest}", tests=STREAM,
+              env={"LONGEST": str(longest)})
 
 
-def test_weight_port():
-    run_bench(WeightPort(NANO), module=__name__, tests=["keeps_its_latency"])
-
-
-def content(addr):
-    return (addr * 0x9E3779B97F4A7C15F39CC0605CEDC835 ^ addr << 64) % (1 << 128)
+@pytest.mark.parametrize("beat", [16, 32])
+def test_weight_port(beat):
+    run_bench(WeightPort(replace(NANO, port_bytes=beat)), module=__name__, name=f"weight_port_{beat}",
+              tests=["keeps_its_latency"])
 
 
 class Testbench:
@@ -46,12 +49,14 @@ class Testbench:
         self.dut, self.rng = dut, seeded("tb")
         self.ports = len([name for name in dir(dut) if name.startswith("axi__") and name.endswith("__araddr")])
         self.share = LINE // self.ports
+        self.beat = len(dut.axi__0__rdata) // 8
+        self.beats_per_line = self.share // self.beat
         self.bases = [LO + 0x100_0000 * p + (0 if aligned else 64 * self.rng.randrange(64)) for p in range(self.ports)]
         dut.lo.value, dut.hi.value, dut.limit.value, dut.halt.value = LO, HI, 1 << 20, 0
         for p, base in enumerate(self.bases):
             getattr(dut, f"base__{p}").value = base
-        self.memories = [ReadMemory(dut, content, prefix=f"axi__{p}__", latency=latency, stall_ar=stall, stall_r=stall)
-                         for p in range(self.ports)]
+        self.memories = [ReadMemory(dut, partial(content, size=self.beat), prefix=f"axi__{p}__", latency=latency,
+                                    stall_ar=stall, stall_r=stall) for p in range(self.ports)]
         self.chunks, self.routes = Source(dut, "i_chunk", CHUNK, stall=stall), Source(dut, "i_route", ROUTE)
         self.sinks = {target: Sink(dut, name, LINE_BITS) for target, name in OUTPUTS.items()}
 
@@ -61,11 +66,8 @@ class Testbench:
 
     def line(self, number):
         """64 bytes: the shares of all ports, port 0 lowest."""
-        value = 0
-        for p, base in enumerate(self.bases):
-            for n in range(0, self.share, BEAT):
-                value |= content(base + number * self.share + n) << 8 * (p * self.share + n)
-        return value
+        return sum(content(base + number * self.share, self.share) << 8 * p * self.share
+                   for p, base in enumerate(self.bases))
 
     async def ask(self, segments):
         """``segments``: (destination, lines, first line), as the prefetcher would send them."""
@@ -137,7 +139,7 @@ async def takes_grants_at_any_moment(dut):
 
 @cocotb.test()
 async def sustains_its_rate(dut):
-    """Four ports bring a line a cycle although the bus takes 100 cycles to answer."""
+    """64 bytes of ports bring a line a cycle although the bus takes 100 cycles to answer."""
     await start(dut)
     await reset(dut)
     tb = Testbench(dut, aligned=True)
@@ -146,10 +148,10 @@ async def sustains_its_rate(dut):
     await tb.ask(segments)
     await tb.arrived(segments)
     times = sorted(time for sink in tb.sinks.values() for time in sink.times)
-    assert times[-1] - times[0] <= (4 // tb.ports) * 1024 + 150, times[-1] - times[0]
+    assert times[-1] - times[0] <= tb.beats_per_line * 1024 + 150, times[-1] - times[0]
     # Once under way nothing breaks the stream, neither a burst's end nor another destination.
     late = [time for time in times if time > times[0] + 150]
-    assert late[-1] - late[0] == (4 // tb.ports) * (len(late) - 1)
+    assert late[-1] - late[0] == tb.beats_per_line * (len(late) - 1)
 
 
 @cocotb.test()
@@ -166,9 +168,9 @@ async def joins_chunks_into_long_bursts(dut):
     await tb.arrived(segments)
     for memory in tb.memories:
         beats = [burst.beats for burst in memory.bursts]
-        assert sum(beats) == line * tb.share // BEAT
+        assert sum(beats) == line * tb.beats_per_line
         # The first ones may be short, to begin early; then whole bursts, whatever the tiles.
-        assert beats.count(64) >= len(beats) - 5, beats
+        assert beats.count(LONGEST) >= len(beats) - 5, beats
 
 
 @cocotb.test()
@@ -177,13 +179,15 @@ async def hands_out_a_short_grant_in_time(dut):
     await start(dut)
     await reset(dut)
     tb = Testbench(dut, latency=300)
-    await tb.ask([(Destination.RING, 80, 0)])
+    lines = min(80, 5 * LONGEST // tb.beats_per_line)  # few bursts, which are all requested by then
+    await tb.ask([(Destination.RING, lines, 0)])
     await cycles(dut, 100)  # the ports are busy, so nothing hurries
-    await tb.ask([(Destination.MULTIPLIERS, 1, 80)])
+    await tb.ask([(Destination.MULTIPLIERS, 1, lines)])
     asked = tb.memories[0].cycle
-    await until(dut, lambda: sum(b.beats for b in tb.memories[0].bursts) * BEAT == 81 * tb.share, 80, "line 80")
+    await until(dut, lambda: sum(b.beats for b in tb.memories[0].bursts) == (lines + 1) * tb.beats_per_line, 80,
+                "the last line")
     assert tb.memories[0].cycle - asked < 70
-    await tb.arrived([(Destination.RING, 80, 0), (Destination.MULTIPLIERS, 1, 80)])
+    await tb.arrived([(Destination.RING, lines, 0), (Destination.MULTIPLIERS, 1, lines)])
 
 
 @cocotb.test()
@@ -205,7 +209,7 @@ async def refuses_what_leaves_the_window(dut):
             await FallingEdge(dut.clk)
         assert seen and all(code == Status.RANGE_READ for _, code in seen)
         assert tb.ports - 1 in [p for p, _ in seen]
-        assert all(burst.addr + BEAT * burst.beats <= end for burst in tb.memories[-1].bursts)
+        assert all(burst.addr + tb.beat * burst.beats <= end for burst in tb.memories[-1].bursts)
         tb.stop()
 
 
@@ -214,7 +218,7 @@ async def keeps_its_latency(dut):
     await start(dut)
     await reset(dut)
     dut.lo.value, dut.hi.value, dut.limit.value, dut.halt.value, dut.base.value = LO, HI, 1 << 20, 0, LO + 64
-    memory = ReadMemory(dut, content)
+    memory = ReadMemory(dut, content)  # gives nothing
     memory.dead.add("ar")
     await Source(dut, "i", RANGE).send([{"line": 3, "lines": 2}])
     waited = await until(dut, lambda: int(dut.axi__arvalid.value) == 1, 50, "ARVALID")

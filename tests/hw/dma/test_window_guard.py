@@ -5,18 +5,21 @@ import cocotb
 import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from hw.axi import BEAT_BYTES, BURST, TRANSFER
+from hw.axi import BURST, TRANSFER
 from hw.dma.window_guard import WindowGuard
 from sim.payload import pack, unpack
 from sim.runner import run_bench
 from sim.streams import Sink, Source, cycles, half, reset, seeded, start
+from tests.hw.support.axi_agents import PORT_BEAT
 
 pytestmark = pytest.mark.rtl
 TOP = 1 << 64
 
 
-def test_window_guard():
-    run_bench(WindowGuard(BURST), module=__name__)
+@pytest.mark.parametrize("beat", [16, 32])
+def test_window_guard(beat):
+    run_bench(WindowGuard(BURST, beat_bytes=beat), module=__name__, name=f"window_guard_{beat}",
+              env={"PORT_BEAT": str(beat)})
 
 
 def test_window_guard_for_transfers():
@@ -28,7 +31,7 @@ def shape_of(dut):
 
 
 def inside(lo, hi, addr, beats):
-    return lo <= addr and addr + BEAT_BYTES * beats <= hi and beats > 0 and addr % BEAT_BYTES == 0
+    return lo <= addr and addr + PORT_BEAT * beats <= hi and beats > 0 and addr % PORT_BEAT == 0
 
 
 async def offer(dut, shape, lo, hi, addr, beats):
@@ -62,11 +65,11 @@ def cases(rng, longest, count):
     ]
     edges = [0, 1 << 12, 1 << 32, 3 << 32, 0x8_0000_0000, TOP - 4096, TOP - 16]
     for _ in range(count):
-        lo = max(0, min(TOP - 1, rng.choice(edges) + BEAT_BYTES * rng.randint(-3, 3)))
-        hi = max(0, min(TOP - 1, rng.choice([lo + BEAT_BYTES * rng.randint(0, 2 * longest), rng.choice(edges)])))
+        lo = max(0, min(TOP - 1, rng.choice(edges) + PORT_BEAT * rng.randint(-3, 3)))
+        hi = max(0, min(TOP - 1, rng.choice([lo + PORT_BEAT * rng.randint(0, 2 * longest), rng.choice(edges)])))
         beats = rng.choice([1, 2, rng.randint(1, longest), longest])
-        addr = rng.choice([lo, hi - BEAT_BYTES * beats, hi, lo - BEAT_BYTES, rng.choice(edges)])
-        addr += BEAT_BYTES * rng.choice([0, 0, 0, 1, -1]) + rng.choice([0] * 9 + [8])
+        addr = rng.choice([lo, hi - PORT_BEAT * beats, hi, lo - PORT_BEAT, rng.choice(edges)])
+        addr += PORT_BEAT * rng.choice([0, 0, 0, 1, -1]) + rng.choice([0] * 9 + [8])
         yield lo, hi, addr % TOP, beats
 
 
@@ -91,7 +94,7 @@ async def blocks_everything_after_a_refusal(dut):
     await reset(dut)
     dut.lo.value, dut.hi.value = 0x1000, 0x2000
     source, sink = Source(dut, "i", shape), Sink(dut, "o", shape, stall=half)
-    good = [{"addr": 0x1000 + 16 * n, "beats": 1 + n} for n in range(20)]
+    good = [{"addr": 0x1000 + PORT_BEAT * n, "beats": 1 + n} for n in range(20)]
     await source.send([*good, {"addr": 0x2000, "beats": 1}])
     cocotb.start_soon(source.send([{"addr": 0x1000, "beats": 1}]))
     await cycles(dut, 200)
@@ -105,6 +108,6 @@ async def keeps_its_interval(dut):
     await reset(dut)
     dut.lo.value, dut.hi.value = 0, TOP - 1
     source, sink = Source(dut, "i", shape), Sink(dut, "o", shape)
-    await source.send([{"addr": 16 * n, "beats": 1} for n in range(20)])
+    await source.send([{"addr": PORT_BEAT * n, "beats": 1} for n in range(20)])
     await sink.receive(20)
     assert {b - a for a, b in zip(sink.times, sink.times[1:], strict=False)} == {WindowGuard.II}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AXI subordinates for unit benches: stalls, latency, faults, and a monitor of what the manager may do."""
 
+import os
 from collections import deque
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from sim.streams import never, seeded
 
 BEAT = 16
+"""Bytes of a beat of the main port."""
+PORT_BEAT, LONGEST = int(os.environ.get("PORT_BEAT", BEAT)), int(os.environ.get("LONGEST", 64))
+"""Bytes of a beat of a read port, and beats of the longest burst that agents accept, by the bench's environment."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,13 @@ class Channel:
         return None
 
 
-def check_burst(addr: int, length: int, size: int, burst: int, cache: int) -> Burst:
-    """Legal for us: whole beats, INCR, at most 64 beats, inside 4096 bytes."""
+def check_burst(addr: int, length: int, size: int, burst: int, cache: int, *, beat: int = BEAT) -> Burst:
+    """Legal for us: whole beats of ``beat`` bytes, INCR, at most LONGEST of them, inside 4096 bytes."""
     beats = length + 1
-    assert (size, burst, cache) == (4, 1, 3), (size, burst, cache)
-    assert addr % BEAT == 0 and 1 <= beats <= 64, (hex(addr), beats)
-    assert addr // 4096 == (addr + BEAT * beats - 1) // 4096, f"0x{addr:x} + {beats} beats crosses 4096."
+    assert (1 << size, burst, cache) == (beat, 1, 3), (size, burst, cache)
+    assert addr % beat == 0 and 1 <= beats, (hex(addr), beats)
+    assert beats <= LONGEST, f"A burst of {beats} beats; there should be at most {LONGEST}."
+    assert addr // 4096 == (addr + beat * beats - 1) // 4096, f"0x{addr:x} + {beats} beats crosses 4096."
     return Burst(addr, beats)
 
 
@@ -86,6 +91,7 @@ class ReadMemory(_Agent):
     """
 
     def __init__(self, dut, content, *, prefix="axi__", latency=1, stall_ar=never, stall_r=never):
+        self.beat = len(getattr(dut, f"{prefix}rdata")) // 8
         self.content, self.latency, self.stall_ar, self.stall_r = content, latency, stall_ar, stall_r
         self.responses: dict[int, int] = {}
         self.flip_last: set[int] = set()
@@ -108,10 +114,10 @@ class ReadMemory(_Agent):
     def _sample(self):
         taken = self.channel.sample()
         if taken:
-            burst = check_burst(*taken)
+            burst = check_burst(*taken, beat=self.beat)
             self.bursts.append(burst)
             for n in range(burst.beats):
-                self.queue.append((self.cycle + self.latency, burst.addr + BEAT * n, n == burst.beats - 1))
+                self.queue.append((self.cycle + self.latency, burst.addr + self.beat * n, n == burst.beats - 1))
             self.most_owed = max(self.most_owed, len(self.queue))
         if self.showing and int(self.pin("rready").value):
             self.showing = False
@@ -130,7 +136,7 @@ class ReadMemory(_Agent):
         self.pin("arready").value = int("ar" not in self.dead and not self.stall_ar(self.rng))
         if self.showing:
             return
-        noise = self.rng.getrandbits(128)
+        noise = self.rng.getrandbits(8 * self.beat)
         ready = self.queue and self.queue[0][0] <= self.cycle and "r" not in self.dead and not self.stall_r(self.rng)
         self.sending_unasked = not self.queue and self.unasked > 0
         self.showing = bool(ready or self.sending_unasked)
@@ -215,11 +221,11 @@ class WriteMemory(_Agent):
             0 if self.sending_unasked else self.responses.get(self.acks[0][1], 0))
 
 
-def bursts_of(addr: int, beats: int) -> list[Burst]:
-    """How a transfer is cut: at multiples of 1024 bytes."""
+def bursts_of(addr: int, beats: int, *, beat: int = BEAT) -> list[Burst]:
+    """How a transfer is cut: at multiples of LONGEST beats."""
     found = []
     while beats:
-        n = min(beats, 64 - addr // BEAT % 64)
+        n = min(beats, LONGEST - addr // beat % LONGEST)
         found.append(Burst(addr, n))
-        addr, beats = addr + BEAT * n, beats - n
+        addr, beats = addr + beat * n, beats - n
     return found

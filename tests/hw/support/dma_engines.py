@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bench of the DMA engines: a fresh engine in front of a memory, and a log of the faults that it names."""
 
+from functools import partial
+
 import cocotb
 from cocotb.triggers import RisingEdge
 
 from hw.axi import BEAT_BITS, TRANSFER
 from sim.streams import Sink, Source, never, reset
-from tests.hw.support.axi_agents import ReadMemory, WriteMemory
+from tests.hw.support.axi_agents import BEAT, PORT_BEAT, ReadMemory, WriteMemory
 
 LO, HI = 0x8_0000_0000, 0x9_0000_0000
 """The window that is open."""
@@ -14,9 +16,10 @@ AGENTS = []
 """What was started around the engine; stopped when a fresh one begins."""
 
 
-def content(addr):
-    """What a read finds at an address."""
-    return (addr * 0x9E3779B97F4A7C15F39CC0605CEDC835 ^ addr << 64) % (1 << 128)
+def content(addr, size=BEAT):
+    """What a read of ``size`` bytes finds at an address."""
+    return sum((at * 0x9E3779B97F4A7C15F39CC0605CEDC835 ^ at << 64) % (1 << 128) << 8 * (at - addr)
+               for at in range(addr, addr + size, BEAT))
 
 
 async def _fresh(dut, limit):
@@ -29,9 +32,9 @@ async def _fresh(dut, limit):
 async def read_engine(dut, *, limit=1 << 20, **options):
     """A fresh engine with an open window: (memory, source, sink)."""
     await _fresh(dut, limit)
-    sink = Sink(dut, "o", BEAT_BITS, stall=options.pop("stall_o", never))
+    sink = Sink(dut, "o", 8 * PORT_BEAT, stall=options.pop("stall_o", never))
     source = Source(dut, "i", TRANSFER, stall=options.pop("stall_i", never))
-    memory = ReadMemory(dut, content, **options)
+    memory = ReadMemory(dut, partial(content, size=PORT_BEAT), **options)
     AGENTS.extend([sink, memory])
     return memory, source, sink
 
