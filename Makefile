@@ -26,8 +26,8 @@ FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ign
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast sim formal formal-long fuzz check demo demo-nano drive accuracy verilog platform synth pnr bench \
-	bench-heads bench-quantize stalls mutants coverage nightly explore train docs clean
+.PHONY: help setup lint test test-fast sim formal formal-long fuzz check demo demo-nano drive accuracy accuracy-packed verilog platform synth pnr bench \
+	bench-table ablation bench-heads bench-quantize stalls mutants coverage nightly explore train docs clean
 
 help: ## list of the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -83,6 +83,9 @@ drive: $(STAMP) ## a drive of 30 rendered frames through the street model: segme
 accuracy: $(STAMP) ## error of the integer model against float, by layer and in mIoU and RMSE of the street model, with thresholds
 	$(PY) -m host.report.accuracy --out $(OUT)/accuracy $(ARGS)
 
+accuracy-packed: $(STAMP) ## packed 4-bit weights of a DeiT-shaped network with ReLU, next to int8 and to 4 bits by ranges; ARGS="--depth 4"
+	$(PY) -m host.report.packed_weights $(ARGS)
+
 verilog: $(STAMP) ## synthesizable Verilog of CONFIG (nano, small, kv260, zcu102, u280, or a JSON file)
 	$(PY) -m hw.verilog --config $(CONFIG)
 
@@ -99,8 +102,14 @@ pnr: $(STAMP) ## place and route of the small machine for a Gowin GW5AST-138C: t
 		$(PY) -m pip install -q --disable-pip-version-check -e '.[pnr]'; }
 	$(PY) -m sim.implementation.pnr --config $(CONFIG) $(if $(UNIT),--unit $(UNIT)) $(ARGS)
 
-bench: $(STAMP) ## cycles, array use, DRAM bytes of the full frame in RTL, with their thresholds; pictures and a trace
-	$(PY) -m sim.bench --out $(OUT)/bench $(ARGS)
+bench: $(STAMP) ## cycles, array use, DRAM bytes of full frames in RTL, with their thresholds; MODEL=deit-small CONFIG=u280; ARGS=--keep
+	$(PY) -m sim.bench $(if $(MODEL),--model $(MODEL)) --machine $(CONFIG) --out $(OUT)/bench$(if $(MODEL),-$(MODEL)) $(ARGS)
+
+bench-table: $(STAMP) ## models x machines by the performance model, in a minute; ARGS=--keep for the table of `make docs`
+	$(PY) -m sim.bench.predicted $(ARGS)
+
+ablation: $(STAMP) ## what each of Edge-MoE's ideas is worth here, switched off one by one; ARGS="--rtl --keep" to measure and keep
+	$(PY) -m sim.ablation --machine $(CONFIG) --out $(OUT)/ablation $(ARGS)
 
 bench-heads: $(STAMP) ## cycles, array use and DRAM bytes of full M3ViT task heads (256 channels) in RTL, with their thresholds
 	$(PY) -m sim.bench.heads $(ARGS)

@@ -3,7 +3,7 @@
 
 from types import SimpleNamespace
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetInserter, ResetSignal, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,6 +26,7 @@ from hw.dma.load_store import LoadStore
 from hw.dma.main_port import MainPort
 from hw.dma.weight_stream import WeightStream
 from hw.interfaces import LINE_BITS
+from hw.lib.own_reset import add_with_own_reset
 from hw.lib.queue import Queue
 from hw.memory.operand_memory import OperandMemory
 from hw.memory.residual_memory import ResidualMemory
@@ -51,7 +52,7 @@ def ports(cfg: MachineConfig) -> dict:
 class Accelerator(wiring.Component):
     """Top level: the units of ``hw/README.md`` and the wires between them, as in the diagram there.
 
-    Timing: everything in domain ``sync``, clocked by ``ap_clk``; ``ap_rst_n`` is synchronous and registered once.
+    Timing: everything is clocked by ``ap_clk``; ``ap_rst_n`` is synchronous and registered once.
     Domain: programs for the machine ``cfg``; anything else ends in a named status.
     Reference model: ``golden.iss``.
 
@@ -75,7 +76,7 @@ class Accelerator(wiring.Component):
         m.submodules.supervisor = supervisor = Supervisor(cfg, engines=cfg.ports + 2, locals_=len(FAULTY))
         cleared = _units(cfg)
         for name, component in cleared.items():
-            m.submodules[name] = ResetInserter(supervisor.reset)(component)
+            add_with_own_reset(m, name, component, supervisor.reset)
         u = SimpleNamespace(csr=csr, supervisor=supervisor, **cleared)
         for wire in (self._pins, self._registers, self._faults, self._program, self._weights, self._memories,
                      self._array, self._counters):

@@ -14,7 +14,7 @@ from golden.spec.machine import MACHINES, MachineConfig
 from golden.spec.model import ConfigError
 from golden.spec.regs import MAP_BYTES
 from hw.axi import BEAT_BITS, LITE_ADDRESS_BITS
-from hw.netlist import netlist, without_zeros
+from hw.netlist import shared_netlist, without_zeros
 from hw.top import Accelerator, ports
 
 NAME = "edge_moe"
@@ -97,11 +97,15 @@ def plain_names(text: str) -> str:
     return re.sub(r"\\\S*\[\d+\]\S*(?=\s)", lambda name: name[0].replace("[", "_").replace("]", ""), text)
 
 
+def verilog_of(il: str) -> str:
+    """Verilog-2001 of a netlist, for any tool."""
+    text = verilog._convert_rtlil_text(il, strip_internal_attrs=True)  # private: amaranth is pinned
+    return wake_constants(plain_names(text))
+
+
 def shipped_verilog(cfg: MachineConfig) -> str:
     """Verilog-2001 of the accelerator; its top module is ``edge_moe``."""
-    il = without_zeros(netlist(Accelerator(cfg), f"{NAME}_core"))
-    core = verilog._convert_rtlil_text(il, strip_internal_attrs=True)  # private: amaranth is pinned
-    return f"{_HEAD}{wrapper(cfg)}\n{wake_constants(plain_names(core))}"
+    return f"{_HEAD}{wrapper(cfg)}\n{verilog_of(without_zeros(shared_netlist(Accelerator(cfg), f'{NAME}_core')))}"
 
 
 def main(arguments: list[str] | None = None) -> None:

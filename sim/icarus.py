@@ -10,11 +10,11 @@ import warnings
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from amaranth.back import verilog
 from amaranth.hdl import Shape, UnusedElaboratable
 from cocotb_tools.runner import get_runner
 
-from hw.verilog import wake_constants
+from hw.netlist import shared_netlist
+from hw.verilog import verilog_of
 from sim.export import sim_verilog
 from sim.runner import BUILD, TOP
 
@@ -33,7 +33,7 @@ def shipped_unit(component, name: str) -> str:
     """Verilog of one unit as ``hw.verilog`` ships the machine."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusedElaboratable)
-        return wake_constants(verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True))
+        return verilog_of(shared_netlist(component, name))
 
 
 def run_bench(component, *, module: str, name: str, tests: list[str], seed: int = 1, env: dict | None = None) -> int:

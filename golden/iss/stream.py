@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from golden.ops.matmul import unpacked
 from golden.spec.isa import STREAM_LINES, Opcode, stream_lines
 from golden.spec.machine import (
     LINE,
@@ -37,23 +38,25 @@ class Stream:
     def __init__(self, config: MachineConfig, read: Callable[[int, int], np.ndarray]):
         self.config, self._read = config, read
         self._retained = np.zeros((0, SLICE_LINES, LINE), np.uint8)
-        """Slices of weights that LINEARs retained in the ring, oldest first."""
+        """Slices of the ring with weights that LINEARs retained, oldest first."""
 
     def linear(self, f: dict) -> LinearStream:
         """What a LINEAR with the fields ``f`` uses: parameters from the stream; weights from there, or retained."""
         c, first, tiles, slices = self.config, f["stream"], f["tiles"], f["slices"]
-        used = stream_lines(Opcode.LINEAR, f)
+        used, stored = stream_lines(Opcode.LINEAR, f), f["tiles"] * slices >> f["packed"]
         if f["reuse_weights"]:
             starts = [(first + tile * used.pitch) % STREAM_LINES for tile in range(tiles)]
             params = np.stack([self._read(start, PARAM_LINES) for start in starts])
-            end = f["reuse_offset"] + tiles * slices
+            end = f["reuse_offset"] + stored
             weights = self._retained[f["reuse_offset"]:end]
             self._retained = self._retained if f["retain_weights"] else self._retained[end:]
         else:
             lines = self._read(first, used.lines).reshape(tiles, used.pitch, LINE)
             params, weights = lines[:, :PARAM_LINES], lines[:, PARAM_LINES:].reshape(-1, SLICE_LINES, LINE)
             self._retained = np.concatenate([self._retained, weights]) if f["retain_weights"] else self._retained[:0]
-        steps = weights.reshape(tiles, slices * c.steps, TN, c.tk).transpose(0, 2, 1, 3)
+        rows = weights.reshape(-1, c.row_bytes)
+        rows = unpacked(rows) if f["packed"] else rows
+        steps = rows.reshape(tiles, slices * c.steps, TN, c.tk).transpose(0, 2, 1, 3)
         return LinearStream(np.ascontiguousarray(params).reshape(-1).view(_PARAM),
                             np.ascontiguousarray(steps).reshape(tiles * TN, slices * SLICE).view(np.int8))
 

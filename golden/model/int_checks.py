@@ -8,14 +8,14 @@ from golden.ops.gate import split
 from golden.spec.heads import WINDOWS
 from golden.spec.isa import Opcode, bounds
 from golden.spec.model import ModelConfig
-from golden.spec.quantized import HeadPlan, Plan, quantized_schema, weight_limit
+from golden.spec.quantized import PACKED_BITS, HeadPlan, Plan, quantized_schema, weight_limit
 from golden.spec.tables import (
     ACC_LIMIT,
     GATE_WEIGHT_MAX,
     PIXEL_PEAK,
     RESIDUAL_FRACS,
     UNSIGNED_MAX,
-    WEIGHT_MAX,
+    WEIGHT_LEVELS,
     WIDE_PEAK,
     operand_peak,
     probabilities_fit,
@@ -96,8 +96,12 @@ def _check_ranges(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray
     for name, array in tensors.items():
         gate, norm = _is_gate(name), "norm" in name.split(".")[-2:][0]
         if name.endswith(".weight"):
-            peak = GATE_WEIGHT_MAX if gate else _weight_peak(config, plan, name)
+            bits = plan.bits(name.removesuffix(".weight"), config)
+            peak = GATE_WEIGHT_MAX if gate else weight_limit(bits)
             _within(name, array, -peak, peak)
+            if bits == PACKED_BITS and (wrong := np.setdiff1d(array, WEIGHT_LEVELS)).size:
+                raise OutOfRange(f"{name!r} has the weight {wrong[0]}; one of {PACKED_BITS} bits is one of "
+                                 f"{sorted(set(WEIGHT_LEVELS))}.")
         elif name.endswith(".shift"):
             field = (Opcode.GATE, "shift1") if gate else (Opcode.NORM, "shift") if norm else (Opcode.LINEAR, "shift1")
             _within(name, array, *bounds(*field))
@@ -121,15 +125,6 @@ def _check_ranges(config: ModelConfig, plan: Plan, tensors: dict[str, np.ndarray
 def _is_gate(name: str) -> bool:
     """Whether a tensor belongs to a gate; a task may have any name."""
     return name.startswith("blocks.") and ".gate." in name
-
-
-def _weight_peak(config: ModelConfig, plan: Plan, name: str) -> int:
-    """Largest magnitude of a code of the linear ``name``."""
-    if not name.startswith("blocks."):
-        return WEIGHT_MAX
-    i = int(name.split(".")[1])
-    layer = plan.layers[i]
-    return weight_limit(layer.ffn_bits(config.is_moe(i)) if ".mlp." in name else layer.weight_bits)
 
 
 def _within(name: str, array: np.ndarray, low: int, high: int) -> None:

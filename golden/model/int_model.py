@@ -15,7 +15,7 @@ from golden.model.int_forward import Forward, Trace
 from golden.model.int_heads import picture, run_head
 from golden.ops.saturation import SaturationCounters
 from golden.spec.model import ConfigError, ModelConfig, require
-from golden.spec.quantized import FORMAT, FORMAT_VERSION, Plan
+from golden.spec.quantized import FORMAT, FORMAT_VERSION, READABLE, Plan, newer_plan
 from golden.spec.tables import RESIDUAL_FRAC
 
 
@@ -137,13 +137,14 @@ class IntModel:
         if metadata.get("format") != FORMAT:
             raise UnknownLayout(f"{path} is not a quantized model: its format should be {FORMAT!r}, "
                                 f"not {metadata.get('format')!r}. Quantize the checkpoint first.")
-        if metadata.get("version") != str(FORMAT_VERSION):
-            raise UnknownLayout(f"{path} has format version {metadata.get('version')!r}; this program reads version "
-                                f"{FORMAT_VERSION}. Quantize the checkpoint again.")
+        version = metadata.get("version")
+        if version not in READABLE:
+            raise UnknownLayout(f"{path} has format version {version!r}; this program reads the versions "
+                                f"{' and '.join(READABLE)}. Quantize the checkpoint again.")
         check_seal(path, tensors, metadata)
         try:
             config = ModelConfig.from_json(json.loads(metadata.get("model", "null")))
-            plan = Plan.from_json(json.loads(metadata.get("plan", "null")))
+            plan = Plan.from_json(newer_plan(json.loads(metadata.get("plan", "null")), version))
         except (ConfigError, ValueError, RecursionError) as error:
             raise BadHeader(f"{path}: its metadata does not describe a model and a plan: {error}") from None
         return cls(config, plan, tensors, metadata.get("source", ""))

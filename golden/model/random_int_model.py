@@ -12,7 +12,7 @@ from golden.spec.activations import ACT_IN_FRAC, ACTIVATIONS
 from golden.spec.heads import WINDOWS, HeadConfig
 from golden.spec.isa import Opcode, bounds
 from golden.spec.model import ModelConfig
-from golden.spec.quantized import HeadPlan, Plan, quantized_schema
+from golden.spec.quantized import PACKED_BITS, HeadPlan, Plan, quantized_schema, weight_limit
 from golden.spec.tables import (
     ACC_LIMIT,
     ATTENTION_FRAC,
@@ -20,7 +20,7 @@ from golden.spec.tables import (
     GATE_WEIGHT_MAX,
     LOG2_FRAC,
     NORMALIZED_FRAC,
-    WEIGHT_MAX,
+    WEIGHT_LEVELS,
     least_p_shift,
 )
 
@@ -59,8 +59,12 @@ class _Maker:
         lead = shape[:1] if name.startswith("heads.") else shape[:-1]
         inputs, peak = math.prod(shape[len(lead):]), self.peaks[name]
         # Three quarters of the accumulator range, for E |w| = 0.8 rms.
-        rms = min(30.0, 0.75 * ACC_LIMIT / (0.8 * inputs * peak))
-        weight = np.clip(np.rint(rng.normal(0, rms, (*lead, inputs))), -WEIGHT_MAX, WEIGHT_MAX)
+        bits = self.plan.bits(name, self.config)
+        limit = weight_limit(bits)
+        rms = min(30.0, 0.4 * limit, 0.75 * ACC_LIMIT / (0.8 * inputs * peak))
+        weight = np.clip(np.rint(rng.normal(0, rms, (*lead, inputs))), -limit, limit)
+        if bits == PACKED_BITS:
+            weight = rng.choice(WEIGHT_LEVELS, weight.shape)
         self.put(f"{name}.weight", weight.reshape(shape))
         acc_rms = rms * x_rms * math.sqrt(inputs)
         self.put(f"{name}.bias", rng.normal(0, 0.3 * acc_rms, lead) - weight.sum(-1) * x_mean)

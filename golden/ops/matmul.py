@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact integer matrix products on floating-point BLAS, used only where a bound proves every partial sum exact."""
+"""Exact integer matrix products on floating-point BLAS, used only where a bound proves every partial sum exact; packed
+weights."""
 
 import numpy as np
 
 from golden.ops.arith import DomainError, wrap32
 from golden.ops.operand import Operand
+from golden.spec.tables import WEIGHT_LEVELS
 
 
 def exact_matmul(x: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -49,3 +51,29 @@ def matmul(operand: Operand, weight: np.ndarray) -> np.ndarray:
     if weight.dtype != np.int8:
         raise DomainError(f"Weights must be int8, not {weight.dtype}.")
     return wrap32(exact_matmul(operand.bytes if operand.wide else operand.values(), weight))
+
+
+_LEVELS = np.array(WEIGHT_LEVELS, np.int8)
+
+
+def packed(rows: np.ndarray) -> np.ndarray:
+    """Inverse of :func:`unpacked`. Raises :class:`DomainError` for a weight that has no code."""
+    codes = np.full(256, 255, np.uint8)
+    codes[_LEVELS.view(np.uint8)[::-1]] = np.arange(len(_LEVELS))[::-1]  # of two codes the lower one
+    pairs = codes[rows].reshape(-1, 2, rows.shape[-1])
+    if (pairs > 15).any():
+        raise DomainError(f"A packed weight is one of {sorted(set(WEIGHT_LEVELS))}, "
+                          f"not {rows.view(np.int8)[codes[rows] > 15][0]}.")
+    return pairs[:, 0] | pairs[:, 1] << 4
+
+
+def unpacked(rows: np.ndarray) -> np.ndarray:
+    """Step rows uint8 ``[2 n, bytes]`` of the packed rows ``[n, bytes]``: the low four bits of a byte are the code of a
+    weight of one step, the high four that of the same place in the next one. A code stands for one of
+    :data:`golden.spec.tables.WEIGHT_LEVELS`.
+
+    >>> unpacked(np.array([[0x51, 0xF0]], np.uint8)).view(np.int8).tolist()
+    [[1, 0], [6, -12]]
+    """
+    codes = np.stack([rows & 15, rows >> 4], axis=1)
+    return _LEVELS[codes].reshape(-1, rows.shape[-1]).view(np.uint8)

@@ -9,7 +9,7 @@ from functools import cached_property
 from golden.spec.activations import ACTIVATIONS
 from golden.spec.model import BLOCK, require
 
-ABI_VERSION = 7
+ABI_VERSION = 8
 """Changes whenever the ISA, the register map, a memory layout or an arithmetic rule changes."""
 
 TN = BLOCK

@@ -6,24 +6,32 @@ from typing import Any
 
 from golden.spec.heads import WINDOWS, HeadConfig
 from golden.spec.model import ModelConfig, require
-from golden.spec.tables import RESIDUAL_FRAC, RESIDUAL_FRACS
+from golden.spec.tables import RESIDUAL_FRAC, RESIDUAL_FRACS, WEIGHT_LEVELS
 from golden.spec.tiling import WINDOW
 
 FORMAT = "edge-moe-quantized"
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 """Metadata of the .safetensors: ``format``, ``version``, ``model`` and ``plan`` (both JSON), ``source``, ``sha256``."""
+BEFORE_PACKING = "7"
+READABLE = (BEFORE_PACKING, str(FORMAT_VERSION))
+"""Versions that can be read."""
 
 
-WEIGHT_BITS = range(4, 9)
-"""Widths that weights may be quantized to. Codes of ``b`` bits lie in +-(2**(b - 1) - 1)."""
+PACKED_BITS = 4
+"""Width of weights of which two share a byte in DRAM, in the weight stream and in the ring. Their codes stand for
+:data:`golden.spec.tables.WEIGHT_LEVELS`."""
+WEIGHT_BITS = range(PACKED_BITS, 9)
+"""Widths that weights may be quantized to. Codes of ``b`` bits, from five on, lie in +-(2**(b - 1) - 1)."""
 
 
 @dataclass(frozen=True)
 class LayerPlan:
     """Operand widths of one block: which array operands are 16 bit (two passes): norm1's and norm2's result,
-    probabilities, attention output, FFN hidden; bits of the experts' weights and of all other weights.
+    probabilities, attention output, FFN hidden; bits of the weights of experts (``expert_bits``), of a dense FFN
+    (``mlp_bits``) and of attention (``weight_bits``).
 
-    Weights of any width are stored and streamed as bytes. Raises :class:`golden.spec.model.ConfigError`.
+    Weights of PACKED_BITS bits are streamed two to a byte, those of other widths as bytes. Raises
+    :class:`golden.spec.model.ConfigError`.
     """
 
     norm1: bool = False
@@ -32,17 +40,18 @@ class LayerPlan:
     norm2: bool = False
     hidden: bool = False
     weight_bits: int = 8
+    mlp_bits: int = 8
     expert_bits: int = 8
 
     def __post_init__(self):
-        for name in ("weight_bits", "expert_bits"):
+        for name in ("weight_bits", "mlp_bits", "expert_bits"):
             bits = getattr(self, name)
             require(type(bits) is int and bits in WEIGHT_BITS,
                     f"{name} must be {WEIGHT_BITS[0]} to {WEIGHT_BITS[-1]}, not {bits!r}.")
 
     def ffn_bits(self, moe: bool) -> int:
         """Bits of the weights of the block's FFN."""
-        return self.expert_bits if moe else self.weight_bits
+        return self.expert_bits if moe else self.mlp_bits
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ class HeadPlan:
 
 def weight_limit(bits: int) -> int:
     """Largest magnitude of a weight of ``bits`` bits."""
-    return (1 << bits - 1) - 1
+    return max(WEIGHT_LEVELS) if bits == PACKED_BITS else (1 << bits - 1) - 1
 
 
 @dataclass(frozen=True)
@@ -88,10 +97,40 @@ class Plan:
             require(type(bits) is int and bits in RESIDUAL_FRACS,
                     f"{name} must be {RESIDUAL_FRACS[0]} to {RESIDUAL_FRACS[-1]}, not {bits!r}.")
 
+    def bits(self, linear: str, config: ModelConfig) -> int:
+        """Bits of the weights of a linear of a model, by its name; those of gates have two columns of their own."""
+        block, _, part = linear.removeprefix("blocks.").partition(".")
+        if not linear.startswith("blocks.") or part.startswith("gate."):
+            return WEIGHT_BITS[-1]
+        layer = self.layers[int(block)]
+        return layer.ffn_bits(config.is_moe(int(block))) if part.startswith("mlp.") else layer.weight_bits
+
+    def packed(self, linear: str, config: ModelConfig) -> bool:
+        """Whether two weights of a linear share a byte."""
+        return self.bits(linear, config) == PACKED_BITS
+
+    def packed_parts(self, config: ModelConfig) -> list[str]:
+        """Where some block has packed weights: ``experts``, ``mlp`` (a dense FFN), ``attention``."""
+        blocks = range(config.depth)
+        found = {"experts": any(config.is_moe(i) and self.layers[i].expert_bits == PACKED_BITS for i in blocks),
+                 "mlp": any(not config.is_moe(i) and self.layers[i].mlp_bits == PACKED_BITS for i in blocks),
+                 "attention": any(layer.weight_bits == PACKED_BITS for layer in self.layers)}
+        return [part for part, packed in found.items() if packed]
+
+    def name(self, config: ModelConfig) -> str:
+        """The named plan with these layers; of others ``mixed``."""
+        named = {"fast": self.fast(config.depth), "accurate": self.accurate(config.depth),
+                 "w4": self.w4(config.depth, dense=not config.moe_layers)}
+        return next((name for name, plan in named.items() if plan.layers == self.layers), "mixed")
+
     def with_bits(self, weight_bits: int | None = None, expert_bits: int | None = None) -> "Plan":
-        """The same operands with weights of other widths in every block; None leaves a width as it is."""
-        changes = {"weight_bits": weight_bits, "expert_bits": expert_bits}
-        changes = {name: bits for name, bits in changes.items() if bits is not None}
+        """The same operands with weights of other widths in every block, those of experts and all others; None leaves
+        a width as it is."""
+        changes = {"weight_bits": weight_bits, "mlp_bits": weight_bits, "expert_bits": expert_bits}
+        return self.with_layers(**{name: bits for name, bits in changes.items() if bits is not None})
+
+    def with_layers(self, **changes: Any) -> "Plan":
+        """The same with other fields in every block."""
         return replace(self, layers=tuple(replace(layer, **changes) for layer in self.layers))
 
     @classmethod
@@ -99,6 +138,13 @@ class Plan:
         """Every operand 8 bit, except that of the last convolution of a regression."""
         return cls(tuple(LayerPlan() for _ in range(depth)),
                    task_heads=tuple(HeadPlan(last=head.kind == "depth") for head in heads))
+
+    @classmethod
+    def w4(cls, depth: int, heads: tuple[HeadConfig, ...] = (), dense: bool = False) -> "Plan":
+        """The operands of :meth:`fast` but in the first block, where they are 16 bit; experts' weights packed, of a
+        ``dense`` network those of every FFN."""
+        plan = replace(cls.fast(depth, heads), layers=(cls.accurate(1).layers + cls.fast(depth).layers)[:depth])
+        return plan.with_layers(**{"mlp_bits" if dense else "expert_bits": PACKED_BITS})
 
     @classmethod
     def accurate(cls, depth: int, heads: tuple[HeadConfig, ...] = ()) -> "Plan":
@@ -125,6 +171,18 @@ class Plan:
         fields: dict[str, Any] = data | {name: tuple(part(**given) for given in data[name])
                                          for name, part in _PARTS.items()}
         return cls(**fields)
+
+
+def newer_plan(data: Any, version: str) -> Any:
+    """The JSON of a plan from a file of ``version`` as today's: weights of four bits were whole numbers up to 7 in
+    bytes of their own, which five bits hold, and those of dense FFNs as wide as attention's."""
+    if version != BEFORE_PACKING or not isinstance(data, dict) or not isinstance(data.get("layers"), list):
+        return data
+    layers = [layer | {"mlp_bits": layer.get("weight_bits")} if isinstance(layer, dict) else layer
+              for layer in data["layers"]]
+    layers = [{name: PACKED_BITS + 1 if name.endswith("_bits") and value == PACKED_BITS else value
+               for name, value in layer.items()} if isinstance(layer, dict) else layer for layer in layers]
+    return data | {"layers": layers}
 
 
 _PARTS = {"layers": LayerPlan, "task_heads": HeadPlan}

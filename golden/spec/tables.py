@@ -7,6 +7,9 @@ BLOCK_SHIFT_MAX = 3
 BLOCK_SHIFT_BITS = 2
 WEIGHT_MAX = 127
 """Weights, K and V are int8 without -128, so that four packed products of a 9-bit operand fit 18 bits."""
+WEIGHT_LEVELS = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
+"""Weights that the codes of packed weights stand for: twice the 4-bit floating-point numbers E2M1 of the OCP
+microscaling formats (sign, two bits of exponent, one of mantissa). Code 8, minus zero, is not written."""
 ACC_LIMIT = 1 << 31
 """Accumulators and ``acc + bias`` are int32 and wrap; the checks of a quantized model prove that they
 stay strictly within +-2**31."""

@@ -9,7 +9,8 @@ Weights, K and V share it: for K the channels are keys and the inputs head chann
 channels and the inputs keys. A K or V *tile* is TN x SLICE bytes: ``steps`` step rows.
 
 The weight stream is a sequence of 64-byte lines. LINEAR: for each output tile, PARAM_LINES of parameters (32 channels
-of PARAM_BYTES), then for each slice and step one step row. NORM: for each block NORM_PARAM_LINES. ATTENTION: one line
+of PARAM_BYTES), then for each slice and step one step row, or, packed, for each two steps: of each byte the low half is
+the first step's code, the high half the second one's. NORM: for each block NORM_PARAM_LINES. ATTENTION: one line
 of uint16 score multipliers (head order, zero-filled), then PARAM_LINES for each 32 output channels (gain and offset
 used). EXPERTS: for each expert the streams of its body, ``pitch`` lines apart. With P ports, port p carries bytes
 [p * 64 / P, (p + 1) * 64 / P) of each line.
@@ -71,13 +72,13 @@ def value_tile(base: int, pitch: int, token: int, tile: int) -> tuple[int, int]:
     return base + tile * pitch + token // SLICE, token % SLICE
 
 
-def linear_tile_lines(slice_count: int) -> int:
-    """Stream lines of one output tile: parameters and weights."""
-    return PARAM_LINES + slice_count * SLICE_LINES
+def linear_tile_lines(slice_count: int, packed: int = 0) -> int:
+    """Stream lines of one output tile: parameters and weights, two of these to a byte when ``packed``."""
+    return PARAM_LINES + (slice_count * SLICE_LINES >> packed)
 
 
-def linear_lines(tile_count: int, slice_count: int) -> int:
-    return tile_count * linear_tile_lines(slice_count)
+def linear_lines(tile_count: int, slice_count: int, packed: int = 0) -> int:
+    return tile_count * linear_tile_lines(slice_count, packed)
 
 
 def norm_lines(blocks: int) -> int:

@@ -50,10 +50,13 @@ def _info(path: Path) -> dict:
 
     if is_program(path):
         image = Image.load(path)
-        return {"kind": "program image", **describe(image.model), "machine": image.machine.name,
+        return {"kind": "program image", **describe(image.model), "plan": image.plan.name(image.model),
+                "machine": image.machine.name,
                 "programs": ", ".join(image.programs)}
     if is_quantized(path):
         model = IntModel.load(path)
-        wide = sum(sum(vars(layer).values()) for layer in model.plan.layers)
-        return {"kind": "quantized model", **describe(model.config), "wide_operands": wide, "source": model.source}
+        wide = sum(value is True for layer in model.plan.layers for value in vars(layer).values())
+        return {"kind": "quantized model", **describe(model.config), "plan": model.plan.name(model.config),
+                "packed_weights": ", ".join(name for name in model.plan.packed_parts(model.config)) or "none",
+                "wide_operands": wide, "source": model.source}
     return {"kind": "float model", **describe(import_checkpoint(path, note=tell).config)}

@@ -78,7 +78,8 @@ def import_(path: Source, output: Output,
 
 @app.command()
 def quantize(path: Source, output: Output,
-             plan: Annotated[str, typer.Option(help="fast, accurate or mixed.")] = "fast",
+             plan: Annotated[str, typer.Option(help="fast, accurate, mixed, or w4: as fast, with packed 4-bit weights "
+                                               "in experts, or where there are none in every FFN.")] = "fast",
              images: Annotated[list[Path] | None, typer.Option(help="Calibration pictures; when none are given, "
                                                                "scenes for a model trained on scenes, else photographs "
                                                                "that come with the packages.")] = None,

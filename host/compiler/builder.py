@@ -61,14 +61,15 @@ class Builder:
     def linear(self, name: str, src: Region, dst: Region | None, dest: Dest, *, outputs: int, inputs: int,
                tokens: int, src_first: int = 0, dst_first: int = 0, payload: str | None = None, **fields: Any) -> Node:
         """A LINEAR over ``tokens`` consecutive tokens; extra ``fields`` go to the instruction. Not yet appended."""
+        packed = self.plan.packed(name, self.config)
         if payload is None:
             gain, offset = (self.t(f"{name}.gain"), self.t(f"{name}.offset")) if fields.get("affine") else (0, 0)
             payload = self.payload(name, lambda: lay.linear(
                 self.machine, self.t(f"{name}.weight"), self.t(f"{name}.bias"), self.t(f"{name}.multiplier"), gain,
-                offset))
+                offset, packed))
         fields = {"tokens": tokens, "tiles": tiles(outputs), "slices": slices(inputs), "src_row": Row(src, src_first),
                   "src_stride": src.stride, "src_plane": src.rows if src.wide else 0, "src_wide": int(src.wide),
-                  "dst": int(dest)} | fields
+                  "dst": int(dest), "packed": int(packed)} | fields
         reads, writes = [Access(src, src_first, tokens)], []
         if dst is not None:
             fields = {"dst_row": Row(dst, dst_first), "dst_stride": dst.stride} | fields

@@ -36,14 +36,15 @@ _PRICES = (INSTRUCTION_PRICE, 100 * INSTRUCTION_PRICE)
 
 
 def compile_model(model, machine: MachineConfig, joint: bool = True, passes: tuple[Pass, ...] = PASSES,
-                  widths: Iterable[float] = (1.0,), pictures: int = 1) -> Image:
+                  widths: Iterable[float] = (1.0,), pictures: int = 1, expert_tokens: int | None = None) -> Image:
     """The image of ``model`` (``config``, ``plan``, ``tensors`` of ``golden.spec.quantized``) for ``machine``.
 
     One program a task and, with ``joint`` and several tasks, one called ``"a+b"`` that runs all tasks on one image if
     the machine can hold it; these for each of ``widths``, the fractions of the neurons of every FFN that they use
     (:mod:`golden.model.nested`), from the widest on; and, with several ``pictures``, all of them once more for so many
     at a time, on which each weight is read once. :mod:`golden.spec.program.names` says what they are called.
-    ``passes`` of :data:`host.compiler.passes.PASSES` change cycles and DRAM bytes, no result.
+    ``passes`` of :data:`host.compiler.passes.PASSES` change cycles and DRAM bytes, no result. ``expert_tokens``: most
+    tokens that go to their experts at a time; 1 is token by token, with the experts' weights read again for each.
     Same input, same bytes. Raises :class:`NotFitting` when not even one task fits, and
     :class:`host.compiler.verify.CompilerError` for a program that the compiler itself finds wrong.
     """
@@ -58,7 +59,7 @@ def compile_model(model, machine: MachineConfig, joint: bool = True, passes: tup
     together = [config.tasks] if joint and config.moe_layers and len(config.tasks) > 1 and not config.keep else []
     for count, (width, part), group in itertools.product(sorted({1, pictures}), by_width.items(), groups + together):
         try:
-            nodes, output = plan_with_output(part, machine, stream, group, passes, nest, count)
+            nodes, output = plan_with_output(part, machine, stream, group, passes, nest, count, expert_tokens)
         except NotFitting as refusal:
             if len(group) == 1:
                 raise refusal if count == 1 else _fewer(refusal, part, machine, group, count) from None
@@ -88,7 +89,7 @@ def plan_program(model, machine: MachineConfig, stream: Stream, tasks: tuple[str
 
 def plan_with_output(model, machine: MachineConfig, stream: Stream, tasks: tuple[str, ...],
                      passes: tuple[Pass, ...] = PASSES, nest: Nest | None = None,
-                     pictures: int = 1) -> tuple[list[Node], OutputBuffer]:
+                     pictures: int = 1, expert_tokens: int | None = None) -> tuple[list[Node], OutputBuffer]:
     """Nodes of one program with addresses and waits, and its output buffer: FFNs in as few token ranges as fit, task
     heads in the strips that cost least, or else in few ones, with all passes that fit."""
     what = f"{model.config.name!r}" + (f" with the tasks {', '.join(tasks)} together" if len(tasks) > 1 else "") + (
@@ -110,7 +111,7 @@ def plan_with_output(model, machine: MachineConfig, stream: Stream, tasks: tuple
             continue
         room = ceil_div(widest * tokens, rounds)
         cuts = patch_ranges(config, machine) if software_pipelining in chosen else 1
-        lowering = Lowering(model, machine, stream, tasks, room, cuts, price, nest, pictures, eager)
+        lowering = Lowering(model, machine, stream, tasks, room, cuts, price, nest, pictures, eager, expert_tokens)
         nodes = lowered = lowering.program()
         for rewrite in chosen:
             nodes = rewrite(nodes, machine)

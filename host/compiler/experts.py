@@ -47,8 +47,9 @@ def experts_of(program: Builder, i: int, a: Region, hidden: Region, queues: Regi
     holds those from ``begin`` on."""
     c, name = program.config, f"blocks.{i}.mlp"
     width, stored = c.expert_hidden, program.nest.stored.expert_hidden
-    pitch_fc1 = linear_lines(tiles(stored), slices(c.dim))
-    ffn = pitch_fc1 + linear_lines(tiles(c.dim), slices(stored))
+    packed = [int(program.plan.packed(f"{name}.{part}", c)) for part in ("fc1", "fc2")]
+    pitch_fc1 = linear_lines(tiles(stored), slices(c.dim), packed[0])
+    ffn = pitch_fc1 + linear_lines(tiles(c.dim), slices(stored), packed[1])
     pitch = ffn + len(program.nest.rests(name)) * rest_lines(c)
     payload = program.payload(name, lambda: b"".join(_payload(program, name, e) for e in range(c.experts)))
     fc1, fc2 = program.ffn(name, a, hidden, width, count, payload)
@@ -80,6 +81,8 @@ def _payload(program: Builder, name: str, e: int) -> bytes:
              for rest in program.nest.rests(name)]
     return (lay.linear(program.machine, program.t(f"{one}.weight")[e], program.t(f"{one}.bias")[e],
                        program.t(f"{one}.multiplier")[e],
-                       program.t(f"{one}.gain")[e], program.t(f"{one}.offset")[e])
+                       program.t(f"{one}.gain")[e], program.t(f"{one}.offset")[e],
+                       program.plan.packed(one, program.config))
             + lay.linear(program.machine, program.t(f"{two}.weight")[e], program.t(f"{two}.bias")[e],
-                         program.t(f"{two}.multiplier")[e]) + b"".join(rests))
+                         program.t(f"{two}.multiplier")[e], packed=program.plan.packed(two, program.config))
+            + b"".join(rests))

@@ -39,14 +39,15 @@ class Lowering(Builder):
     ``room``: most operand rows that the hidden operands of an FFN may take, which is otherwise done in ranges of tokens
     (its weights come once a range); ``patch_ranges``: in how many ranges of tokens the first picture is loaded and
     embedded; ``eager``: with several ranges, tokens are normalized as soon as their values are final; ``instruction``:
-    cycles that a task head may cost to save an instruction. ``output`` describes the results, once :meth:`program` is
-    done.
+    cycles that a task head may cost to save an instruction; ``expert_tokens``: most tokens of a range of an FFN with
+    experts. ``output`` describes the results, once :meth:`program` is done.
     """
 
     def __init__(self, model: QuantizedModel, machine: MachineConfig, stream: lay.Stream, tasks: tuple[str, ...],
                  room: int = 1 << 16, patch_ranges: int = 1, instruction: int = INSTRUCTION_PRICE,
-                 nest: Nest | None = None, pictures: int = 1, eager: bool = False):
+                 nest: Nest | None = None, pictures: int = 1, eager: bool = False, expert_tokens: int | None = None):
         super().__init__(model, machine, stream, tasks, nest, pictures)
+        self.expert_tokens = expert_tokens
         self.room, self.patch_ranges, self.instruction, self.eager = room, patch_ranges, instruction, eager
         self.first_moe = min(self.config.moe_layers, default=self.config.depth)
         self.copies, self.left, self.stored = pictures, self.config.tokens, 0
@@ -168,7 +169,7 @@ class Lowering(Builder):
         expert queues allow."""
         most = max(1, self.room // hidden_rows(self.config, self.plan.layers[i], i))
         if self.config.is_moe(i):
-            most = min(most, max(1, self.machine.queue_depth // self.config.top_k))
+            most = min(most, max(1, self.machine.queue_depth // self.config.top_k), self.expert_tokens or most)
         step = ceil_div(self.tokens, ceil_div(self.tokens, most))
         return [(first, min(step, self.tokens - first)) for first in range(0, self.tokens, step)]
 

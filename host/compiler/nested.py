@@ -63,7 +63,7 @@ def rest_linear(name: str, fc1: Node, fc2: Node, payload: str | None, **fields: 
     """The LINEAR that adds a rest to what ``fc2`` adds to, for the tokens that ``fc1`` reads, whose values count for
     nothing; ``fields`` of the instruction."""
     source = {key: fc1.fields[key] for key in ("src_row", "src_stride", "src_index") if key in fc1.fields}
-    narrow = {"slices": 1, "src_wide": 0, "src_plane": 0}
+    narrow = {"slices": 1, "packed": 0, "src_wide": 0, "src_plane": 0}
     results = tuple(access for access in fc2.reads if access in fc2.writes)
     return replace(fc2, name=f"{name}.rest", payload=payload, macs=0, reads=(*fc1.reads, *results),
                    fields=fc2.fields | source | narrow | fields)
@@ -72,7 +72,7 @@ def rest_linear(name: str, fc1: Node, fc2: Node, payload: str | None, **fields: 
 def by_tile(fc2: Node, stored: int, first_line: int | None = None) -> list[Node]:
     """``fc2`` as it is, or a LINEAR for each tile where the stream has ``stored`` neurons and it uses fewer. Inside
     EXPERTS its stream begins at ``first_line`` of an expert's part."""
-    pitch, count = linear_tile_lines(slices(stored)), fc2.fields["tiles"]
+    pitch, count = linear_tile_lines(slices(stored), fc2.fields["packed"]), fc2.fields["tiles"]
     if fc2.fields["slices"] == slices(stored):
         return [fc2]
     row = fc2.fields["dst_row"]

@@ -40,7 +40,7 @@ def linear_part(linear: Node, tile: int, width: int, first: int, count: int) -> 
         rows["dst_row"] = rows["dst_row"].moved(0, tile)
     return replace(linear, fields=linear.fields | rows | {"tokens": count, "tiles": width}, tokens=count,
                    macs=linear.macs * count * width // (tokens * whole),
-                   lines=linear.lines + tile * linear_tile_lines(linear.fields["slices"]),
+                   lines=linear.lines + tile * linear_tile_lines(linear.fields["slices"], linear.fields["packed"]),
                    reads=_cut_all(linear.reads, first, count, tokens),
                    writes=_cut_all(linear.writes, first, count, tokens))
 

@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from golden.ops.gate import split
+from golden.ops.matmul import packed as pack
 from golden.ops.window import window_weight
 from golden.spec.legality import LOGITS
 from golden.spec.machine import LINE, MAX_HEADS, NORM_PARAMS, PARAMS, SCORE_MULTIPLIER, SLICE, TN, MachineConfig
@@ -34,22 +35,24 @@ def _fill(record: np.ndarray, name: str, values: ArrayLike, count: int) -> None:
     record[name][:count] = filled
 
 
-def weights(weight: np.ndarray, machine: MachineConfig) -> np.ndarray:
+def weights(weight: np.ndarray, machine: MachineConfig, packed: bool = False) -> np.ndarray:
     """int8 ``[outputs, inputs]`` -> step rows, uint8 ``[tiles, slices * SLICE * TN]``, zero-filled at both ends.
 
     Step row ``s`` of a tile holds, for channel c and input j, byte ``c * tk + j`` = weight[c, s * tk + j].
+    ``packed``: half as many rows, of each two the codes (:func:`golden.ops.matmul.packed`).
     """
     outputs, inputs = weight.shape
     padded = np.zeros((tiles(outputs) * TN, slices(inputs) * SLICE), np.int8)
     padded[:outputs, :inputs] = weight
     rows = padded.reshape(tiles(outputs), TN, -1, machine.tk).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(rows).reshape(tiles(outputs), -1).view(np.uint8)
+    rows = np.ascontiguousarray(rows).view(np.uint8).reshape(-1, machine.row_bytes)
+    return (pack(rows) if packed else rows).reshape(tiles(outputs), -1)
 
 
 def linear(machine: MachineConfig, weight: np.ndarray, bias: ArrayLike, multiplier: ArrayLike, gain: ArrayLike = 0,
-           offset: ArrayLike = 0) -> bytes:
+           offset: ArrayLike = 0, packed: bool = False) -> bytes:
     """Stream of one LINEAR: for each tile its parameters, then its weights."""
-    return np.concatenate([params(weight.shape[0], bias, multiplier, gain, offset), weights(weight, machine)],
+    return np.concatenate([params(weight.shape[0], bias, multiplier, gain, offset), weights(weight, machine, packed)],
                           1).tobytes()
 
 

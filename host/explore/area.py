@@ -9,6 +9,7 @@ tests/host/explore/test_explore_area.py compares. An upper bound like those figu
 from dataclasses import astuple, dataclass
 
 from golden.spec.isa import INSTRUCTION_BYTES
+from golden.spec.latency import COLUMN
 from golden.spec.machine import LANES, LINE, SLICE, SOFTMAX_SLOTS, TN, MachineConfig
 from golden.spec.tables import BLOCK_SHIFT_BITS
 from host.explore.unit_area import in_luts, memory, ultra
@@ -37,18 +38,18 @@ FIXED = {
     "load_store": Area(4_716, 4_682), "norm_params": Area(34, 22, 0, 7.5), "multipliers": Area(307, 519),
 }
 """Units that are the same, or nearly, in every machine."""
-ARRAY_LANES = {2: Area(4_860, 3_490), 4: Area(8_110, 5_800), 8: Area(14_600, 10_500)}
-"""Accumulators, drain banks and their multiplexers, by token lanes."""
+ARRAY, ARRAY_INPUT, ARRAY_CELL, ARRAY_JOIN = Area(740, 720), Area(155, 282), Area(156.5, 109.6), Area(34, 37.2)
+"""Of the array: control; stages of weights and operands, for each input a cycle; a channel of two lanes with its
+accumulators, drain banks and multiplexers; joining one more column of multipliers there."""
 NORM_BLOCKS = {1: 7.5, 2: 7.5, 4: 8, 8: 5}
 """Block memories of the layer norm, by serial."""
-ARRAY_PRODUCT = Area(36.6, 77.3, 1)
-"""A multiplier that makes two products, with its part of the adder tree."""
 
 
 def units(m: MachineConfig) -> dict[str, Area]:
     """Each unit of the machine."""
     c, clusters, banks = m.cluster, m.clusters, m.banks
-    products = c.macs_per_cycle // 2
+    cells = c.tm // 2 * TN
+    joins = cells * max(0, c.tk // COLUMN - 1)
     lines = max(1, m.row_bytes // LINE)
     chunks = SOFTMAX_SLOTS * m.max_keys // SLICE
     half_row = 8 * LINE // 2
@@ -59,7 +60,8 @@ def units(m: MachineConfig) -> dict[str, Area]:
         "gate": Area(6_980, 5_660, 9, 3) + _of(28, m.queue_depth) + _of(m.queue_depth.bit_length() - 1, m.queue_depth),
         "control": Area(2_790 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_960 + 815 * m.tm + 40 * m.tm * m.tk, 3)
         + _of(8 * LINE + 2 * BLOCK_SHIFT_BITS, 2 * m.lane_rows, m.tm),
-        "array": (ARRAY_PRODUCT * products + ARRAY_LANES[c.tm]) * clusters,
+        "array": (ARRAY + ARRAY_INPUT * c.tk + ARRAY_CELL * cells + ARRAY_JOIN * joins
+                  + Area(dsp=cells * c.tk)) * clusters,
         "norm": Area(2_240 + 16_540 / m.serialization, 5_280 + 15_840 / m.serialization, 5 + 128 // m.serialization,
                      NORM_BLOCKS[m.serialization]) * clusters,
         "epilogue": Area(5_890 + 90 * c.tm + 10_320 / m.serialization, 8_090 + 155 * c.tm + 9_290 / m.serialization,

@@ -14,12 +14,18 @@ def most_retained(machine: MachineConfig) -> int:
     return machine.ring_slices // SHARE
 
 
+def stored(fields: dict) -> int:
+    """Slices of the ring that the weights of one output tile take."""
+    return fields["slices"] >> fields.get("packed", 0)
+
+
 def weights(node: Node) -> int:
-    """Slices of weights that a LINEAR uses."""
-    return node.fields["tiles"] * node.fields["slices"]
+    """Slices of the ring that the weights of a LINEAR take."""
+    return node.fields["tiles"] * stored(node.fields)
 
 
-def lines_again(tiles: int, slices: int, machine: MachineConfig) -> int:
+def lines_again(tiles: int, slices: int, machine: MachineConfig, packed: int = 0) -> int:
     """Lines that come a second time when a LINEAR is cut into two over the same tiles."""
-    fields = {"tiles": tiles, "slices": slices, "reuse_weights": tiles * slices <= most_retained(machine)}
+    fields = {"tiles": tiles, "slices": slices, "packed": packed,
+              "reuse_weights": tiles * (slices >> packed) <= most_retained(machine)}
     return stream_lines(Opcode.LINEAR, fields).lines

@@ -9,6 +9,7 @@ from golden.spec.instructions.record import edge_bits
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import BEAT_BYTES, LINE, SLICE, TN, MachineConfig
 from golden.spec.tiling import SLICES_PER_ROW, WINDOW, tiles, upsampled
+from host.ir.weight_ring import stored
 
 PAIR = 4
 """Cycles of an UPSAMPLE between two pairs of source lines."""
@@ -39,11 +40,27 @@ def blocks(fields: dict, count: int | None = None) -> list[int]:
     return [size] * (count // size) + ([count % size] if count % size else [])
 
 
+def array_cycles(machine: MachineConfig, fields: dict, count: int, share: float = 1.0) -> int:
+    """Cycles of one token group in a block of ``count`` tiles whose operand rows are there: their steps, or the leaving
+    of their results. ``share``: part of the multipliers that make the steps."""
+    steps = ceil(fields["slices"] * machine.steps * (2 if fields["src_wide"] else 1) / share)
+    return count * max(steps, drain(machine))
+
+
 def block_cycles(machine: MachineConfig, fields: dict, count: int) -> int:
-    """Cycles of one token group in a block of ``count`` tiles: their steps, the leaving of their results, or the
-    loading of the group's operand rows, a row a cycle."""
-    steps = fields["slices"] * machine.steps * (2 if fields["src_wide"] else 1)
-    return max(count * steps, count * drain(machine), group_rows(machine, fields))
+    """Cycles of one token group in a block of ``count`` tiles: those of the array, or of the loading of the group's
+    operand rows, a row a cycle."""
+    return max(array_cycles(machine, fields, count), group_rows(machine, fields))
+
+
+GROUPS_AHEAD = 8
+"""Token groups whose operand rows may be loaded ahead of the array."""
+
+
+def groups_ahead(machine: MachineConfig, fields: dict) -> int:
+    """Token groups of a LINEAR that the lane buffers hold ahead of the array."""
+    rows = ceil(fields["slices"] / SLICES_PER_ROW) * (2 if fields["src_wide"] else 1)
+    return min(GROUPS_AHEAD, 2 * machine.lane_rows // rows)
 
 
 def linear_pass(machine: MachineConfig, fields: dict, count: int | None = None) -> int:
@@ -56,7 +73,7 @@ def best_block(machine: MachineConfig, fields: dict) -> int:
     part of the ring that is not retained, and a group's operand rows half of the lane buffers."""
     if fields["dst"] == Dest.GATE or group_rows(machine.cluster, fields) > machine.cluster.tm * machine.lane_rows:
         return 0
-    most = min(fields["tiles"], MAX_BLOCK, max(1, machine.ring_slices // 2 // fields["slices"]))
+    most = min(fields["tiles"], MAX_BLOCK, max(1, machine.ring_slices // 2 // stored(fields)))
     return min(range(most), key=lambda block: (linear_pass(machine, fields | {"block": block}), block))
 
 
@@ -73,16 +90,16 @@ def linear_cycles(machine: MachineConfig, fields: dict, tokens: float) -> float:
     return token_groups(machine, fields, tokens) * linear_pass(machine, fields)
 
 
-def attention_group(machine: MachineConfig, fields: dict) -> tuple[int, int, int, int]:
+def attention_group(machine: MachineConfig, fields: dict, share: float = 1.0) -> tuple[int, int, int, int]:
     """Query groups of all heads; array cycles for the scores and for P V of one; the softmax' cycles for its scores.
 
     A tile of scores leaves the array a lane a cycle, one of P V half a lane, or slower when the epilogue is serialized.
-    With ``class_scores`` the tiles are those of the keys.
+    With ``class_scores`` the tiles are those of the keys. ``share`` as in :func:`array_cycles`.
     """
     groups = fields["heads"] * ceil(fields["queries"] / machine.tm)
-    scores = tiles(fields["keys"]) * max(fields["head_slices"] * machine.steps, machine.cluster.tm)
+    scores = tiles(fields["keys"]) * max(ceil(fields["head_slices"] * machine.steps / share), machine.cluster.tm)
     chunks = ceil(fields["keys"] / SLICE)
-    steps = chunks * machine.steps * (2 if fields["wide_p"] else 1)
+    steps = ceil(chunks * machine.steps * (2 if fields["wide_p"] else 1) / share)
     blocks_out = tiles(fields["keys"]) if fields.get("class_scores") else ceil(fields["head_slices"] / 2)
     mixed = blocks_out * max(steps, drain(machine))
     return groups, scores, mixed, chunks * machine.cluster.tm * machine.serialization

@@ -11,11 +11,12 @@ from golden.spec.boards.dram import DramTiming
 from golden.spec.isa import Dest, Index, Memory, Opcode, Unit, stream_lines
 from golden.spec.machine import BEAT_BYTES, LINE, PARAM_LINES, SCORES_AHEAD, SLICE_LINES, MachineConfig
 from host.performance.cycles import (
+    array_cycles,
     attention_group,
-    block_cycles,
     blocks,
     drain,
     group_rows,
+    groups_ahead,
     keep_cycles,
     last_scores,
     linear_pass,
@@ -26,28 +27,8 @@ from host.performance.cycles import (
 )
 from host.performance.latencies import Latencies, latencies
 from host.performance.moving_rows import MovingRows, delay
+from host.performance.spans import Arrival, Span
 from host.performance.weight_stream_model import Store, WeightStreamModel
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """An expert with work: how many tokens it has, and the number of the first."""
-
-    expert: int
-    tokens: int
-    first: int
-
-
-@dataclass(frozen=True)
-class Span:
-    """One instruction's stay in its unit: ``start`` to ``end``, when its last write has landed. ``waited``: cycles the
-    array then stood still for weights."""
-
-    index: int
-    expert: int
-    start: float
-    end: float
-    waited: float = 0
 
 
 @dataclass(frozen=True)
@@ -61,6 +42,9 @@ class _Gating:
 
 class Timeline:
     """Simulation of one program, a tile at a time."""
+
+    score_passes = 1
+    """How often the softmax reads the scores of a token group before its first probability."""
 
     def __init__(self, machine: MachineConfig, dram: DramTiming | None = None, latency: Latencies | None = None):
         self.machine, self.dram = machine, dram or DramTiming()
@@ -80,6 +64,8 @@ class Timeline:
         self.now = 0.0
         self.idle = {unit: 0.0 for unit in Unit}
         self.array_free = 0.0
+        self.loaded = 0.0
+        """When the operand loader is done with what was issued."""
         self.held = 0
         """Lines of weights that LINEARs left in the ring."""
         self.gate: dict = {}
@@ -116,6 +102,10 @@ class Timeline:
                 self.spans.append(self._step(at, opcode, fields))
             at += 1
         return self.spans
+
+    def share(self, at: int) -> float:
+        """The part of the multipliers that works for instruction ``at``."""
+        return 1.0
 
     def _issue(self, fields: dict) -> float:
         waits = [self.idle[unit] + self.latency.issue for unit in Unit(fields["wait"])]
@@ -177,7 +167,8 @@ class Timeline:
         elif opcode is Opcode.UPSAMPLE:
             # The array reads operand rows first; four results take two rows.
             work, (begin, until, taken) = upsample_cycles(self.machine, f), self.reading
-            work += delay(max(begin, start), until, start + work, 1 - taken / max(until - begin, 1), 0.5)
+            left = self._left(taken, until - begin)
+            work += delay(max(begin, start), until, start + work, left, 0.5)
             end = start + self.latency.upsample + work
         else:
             # A write is acknowledged in half the time that a read takes to arrive.
@@ -192,12 +183,14 @@ class Timeline:
     def _linear(self, at: int, f: dict, issue: float, tokens: int, expert: int) -> Span:
         m, lat = self.machine, self.latency
         groups, sizes = token_groups(m, f, tokens), blocks(f)
-        lines, gate = f["slices"] * SLICE_LINES, f["dst"] == Dest.GATE
+        lines, gate = f["slices"] * SLICE_LINES >> f["packed"], f["dst"] == Dest.GATE
         collect = gate or f["retain_weights"] or f["reuse_weights"]
-        start = max(issue + lat.load, self.array_free)
-        when, waited = start, 0.0
+        # The operand loader works ahead, across instructions, as far as the lane buffers go: a row a cycle.
+        loaded = max(issue + lat.load - m.tm, self.loaded)
+        start = max(loaded + m.tm, self.array_free)
+        when, waited, rows, ahead = start, 0.0, group_rows(m, f), groups_ahead(m, f)
         for size in sizes:
-            one, begin = block_cycles(m, f, size), when
+            one, begin = array_cycles(m, f, size, self.share(at)), when
             for tile in range(1, size + 1):
                 there = self.stream.lines(PARAM_LINES, self.stream.params)
                 if not f["reuse_weights"]:
@@ -208,14 +201,16 @@ class Timeline:
                 begin += stall
                 self.stream.params.release(begin + tile * one / size, PARAM_LINES)
             waited += begin - when
-            when = begin + groups * one
+            loaded += groups * rows
+            when = max(begin + groups * one, loaded)
+            loaded = max(loaded, when - ahead * one)
             if not collect:
                 self._release(when, self.held)
         if collect and not f["retain_weights"]:
             self._release(when,
                           f["reuse_offset"] * SLICE_LINES + f["tiles"] * lines if f["reuse_weights"] else self.held)
-        self.array_free = when
-        self.reading = start, when, groups * len(sizes) * group_rows(m, f)
+        self.array_free, self.loaded = when, loaded
+        self.reading = start, when, groups * len(sizes) * rows
         self.idle[Unit.ARRAY] = end = when + lat.array + drain(m) + lat.epilogue
         if gate:
             self.idle[Unit.GATE] = end + lat.gate
@@ -239,24 +234,28 @@ class Timeline:
         """
         if rows is None:
             return
-        left = 1 - taken / (end - begin)
-        longer = delay(max(begin, rows.start), end, rows.end, left, rows.rows_per_cycle)
+        longer = delay(max(begin, rows.start), end, rows.end, self._left(taken, end - begin), rows.rows_per_cycle)
         rows.end += longer
         self.idle[unit] += longer
         self.spans[rows.at] = replace(self.spans[rows.at], end=self.idle[unit])
+
+    def _left(self, taken: float, cycles: float) -> float:
+        """Rows a cycle that one stream gets where others, served first, take ``taken`` in so many cycles: a row a cycle
+        and bank, and the stream waits where its next row lies in a bank at work."""
+        return 1 - taken / (self.machine.banks * max(cycles, 1))
 
     def _attention(self, at: int, f: dict, issue: float) -> Span:
         m, lat = self.machine, self.latency
         lines = stream_lines(Opcode.ATTENTION, f).lines
         self.stream.lines(lines, self.stream.params)
-        groups, scores, mixed, beats = attention_group(m, f)
+        groups, scores, mixed, beats = attention_group(m, f, self.share(at))
         start = max(issue + lat.load, self.array_free)
         # Outputs of a group follow the scores of those after it: with few or short rows the softmax shows.
-        when, fed, ready = start, start, []
+        when, fed, ready, again = start, start, [], (self.score_passes - 1) * beats
         for group in range(groups + SCORES_AHEAD):
             if group < groups:
                 when += scores
-                fed = max(fed + beats, when + lat.array + last_scores(m, f))
+                fed = max(fed + beats, when + lat.array + last_scores(m, f)) + again
                 ready.append(fed + lat.softmax + beats)
             if group >= SCORES_AHEAD:
                 when = max(when, ready[group - SCORES_AHEAD]) + mixed
@@ -272,9 +271,10 @@ class Timeline:
         work = norm_cycles(self.machine, f, f["tokens"])
         # The epilogue writes operand rows before the norm.
         (begin, until, taken), written = self.writing, f["tokens"] * f["blocks"] * norm_planes(f) / 2
-        work += delay(max(begin, start), until, start + work, 1 - taken / (until - begin), written / work)
+        each = self.machine.clusters  # has a stream of rows of its own
+        work += delay(max(begin, start), until, start + work, self._left(taken, until - begin), written / each / work)
         self.idle[Unit.NORM] = end = start + self.latency.norm + work
-        self.norm = MovingRows(len(self.spans), start, start + work, f["tokens"] * f["blocks"] / work)
+        self.norm = MovingRows(len(self.spans), start, start + work, f["tokens"] * f["blocks"] / each / work)
         # The norm writes operand rows before the DMA unit.
         self._slow(Unit.DMA, self.load, start + self.latency.norm, end, written)
         return Span(at, -1, start, end)

@@ -72,7 +72,7 @@ class FfnQuantizer(LayerQuantizer):
         return self.experts(i, x_float, x) if self.config.is_moe(i) else self.dense(i, x_float, x)
 
     def dense(self, i: int, x_float: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        b, plan, bits = f"blocks.{i}.", self.plan.layers[i], self.plan.layers[i].weight_bits
+        b, plan, bits = f"blocks.{i}.", self.plan.layers[i], self.plan.layers[i].mlp_bits
         name = f"{b}mlp.fc1"
         (w1, b1), (w2, b2) = self.weights(name), self.weights(f"{b}mlp.fc2")
         z, _, _, a, scale = self.norm(f"{b}norm2", x_float, x, plan.norm2, w1, bits)

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from golden.spec.isa import Opcode, bounds
-from golden.spec.quantized import weight_limit
+from golden.spec.quantized import PACKED_BITS, weight_limit
 from host.quantizer import emulation
 from host.quantizer.rounding import (
     ACC_MAX,
+    clipping_steps,
     fit_accumulator,
     multiplier_grid,
     round_compensated,
@@ -26,11 +27,13 @@ COARSER, TRIES = 1.1, 24
 @dataclass(frozen=True)
 class Rounding:
     """Rounding options of weights: ``compensate`` carries each column's error to later ones, with ``damping`` of the
-    mean moment added to every input's. ``prior`` is the weight of the background where an expert has samples itself.
+    mean moment added to every input's, or ``packed_damping`` where weights are packed. ``prior`` is the weight of the
+    background where an expert has samples itself.
     """
 
     compensate: bool = True
     damping: float = 0.1
+    packed_damping: float = 0.3
     prior: float = 0.3
 
 
@@ -92,16 +95,19 @@ def fit_linear(inputs: list[Inputs], wanted: Tensor, weight: Tensor, bias: Tenso
         inputs = [entry.blended(background, rounding.prior) for entry in inputs]
     mean, moment = torch.stack([entry.mean for entry in inputs]), torch.stack([entry.moment for entry in inputs])
     out_step = torch.as_tensor(out_step, dtype=torch.float64).expand(bias.shape)
-    limit = weight_limit(bits)
     constant = (wanted - (weight @ mean[..., None])[..., 0]).abs()
     least = (weight.abs().sum(-1) * operand_max + constant) / ACC_MAX  # what the accumulators allow
-    step = torch.maximum(row_steps(weight, limit), least * 1.01)
+    damping = rounding.packed_damping if bits == PACKED_BITS else rounding.damping
+    step = torch.maximum(row_steps(weight, weight_limit(bits)), least * 1.01)
+    if bits == PACKED_BITS and rounding.compensate:
+        grid = multiplier_grid(step, out_step, MULTIPLIER_SHIFT_MAX)
+        step = torch.maximum(clipping_steps(weight, grid.step, moment, damping, bits), least * 1.01)
     for _ in range(TRIES):
         grid = multiplier_grid(step, out_step, MULTIPLIER_SHIFT_MAX)
         if rounding.compensate:
-            codes = round_compensated(weight, grid.step, moment, rounding.damping, limit)
+            codes = round_compensated(weight, grid.step, moment, damping, bits)
         else:
-            codes = round_nearest(weight, grid.step, limit)
+            codes = round_nearest(weight, grid.step, bits)
         # The bias corrects the mean error of the rounded weights.
         bias_codes = torch.round((wanted - grid.step * (codes @ mean[..., None])[..., 0]) / grid.step)
         fits = fit_accumulator(codes, bias_codes, operand_max)

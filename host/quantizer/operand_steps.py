@@ -8,7 +8,6 @@ from torch import Tensor
 
 from golden.ops.arith import INT16
 from golden.spec.model import BLOCK
-from golden.spec.quantized import weight_limit
 from golden.spec.tables import ACC_LIMIT, BLOCK_SHIFT_MAX, WEIGHT_MAX
 from host.quantizer.folding import Scale
 from host.quantizer.noise import BYTE_RANGE, Noise, first_least, sampled
@@ -86,7 +85,7 @@ def operand_scale(values: Tensor, unit: Tensor | float, weight: Tensor, wide: bo
     centre, half = extent(values, unit, policy.hidden_ratio if hidden else policy.ratio, policy.still)
     if not centred:
         centre, half = torch.zeros_like(centre), half + centre.abs()
-    noise = Noise.of(sampled(values, policy.tokens) * unit, centre, weight, wide, weight_limit(bits))
+    noise = Noise.of(sampled(values, policy.tokens) * unit, centre, weight, wide, (1 << bits - 1) - 1)
     limit, room = (INT16_MAX, policy.wide_margin) if wide else (BYTE_RANGE * 2 ** BLOCK_SHIFT_MAX, policy.headroom)
     floor = half * room / limit
     candidates = []

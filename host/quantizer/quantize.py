@@ -4,6 +4,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -121,7 +122,8 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
              progress: Progress | None = None, report: Callable[[Finding], None] | None = None,
              cycle_budget: int | None = None, weight_bits: int | None = None,
              expert_bits: int | None = None, options: Options | None = None) -> IntModel:
-    """The integer model of ``model`` under ``plan`` ("fast", "accurate", "mixed" or a :class:`Plan`).
+    """The integer model of ``model`` under ``plan`` ("fast", "accurate", "mixed", "w4" or a
+    :class:`Plan`).
 
     ``images``: uint8 [height, width, channels] of the model's size, used for every task
     (:func:`host.quantizer.crops.crops` makes some). ``progress(done, total, what)`` is called for every block,
@@ -136,7 +138,8 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
     require(not model.config.keep, "Calibration looks at all tokens: quantize the network without keep and choose the "
             "tokens to keep when it is compiled (edge-moe compile --keep).")
     c, stacked = model.config, _stacked(model.config, images)
-    named = {"fast": Plan.fast, "accurate": Plan.accurate}
+    named: dict[str, Callable[..., Plan]] = {"fast": Plan.fast, "accurate": Plan.accurate,
+                                             "w4": partial(Plan.w4, dense=not c.moe_layers)}
     require(cycle_budget is None or plan == "mixed", f"A cycle budget belongs to the mixed plan, not to {plan!r}.")
     require(not isinstance(plan, str) or plan in {*named, "mixed"},
             f"plan must be one of {sorted([*named, 'mixed'])} or a Plan, not {plan!r}.")
@@ -163,8 +166,8 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
         return IntModel(c, chosen, tensors, source=f"{c.name}, {len(stacked)} calibration images")
 
     if plan == "mixed":
-        reported: dict[str, list[Finding]] = {name: [] for name in named}
-        fast, accurate = (build(name, reported[name].append) for name in named)
+        reported: dict[str, list[Finding]] = {"fast": [], "accurate": []}
+        fast, accurate = (build(name, found_by.append) for name, found_by in reported.items())
         result = mixed(fast, accurate, stacked, lambda probes: run_float(model, probes), cycle_budget,
                        progress=progress)
         if report is not None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weight rounding: row steps that the 16-bit multiplier represents exactly, and compensated rounding."""
+"""Weight rounding: row steps that the 16-bit multiplier represents exactly, compensated rounding, and row steps that
+clip."""
 
 from dataclasses import dataclass
 
@@ -7,12 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from golden.spec.tables import ACC_LIMIT, WEIGHT_MAX
+from golden.spec.quantized import PACKED_BITS, weight_limit
+from golden.spec.tables import ACC_LIMIT, WEIGHT_LEVELS
 
 MULTIPLIER_MAX = 65535
 ACC_MAX = ACC_LIMIT - 1
 PANEL = 32
 """Columns rounded between two updates of all later columns."""
+CLIPPING = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
+"""Candidates for the step of a row of packed weights, relative to the one that clips none."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +41,46 @@ def multiplier_grid(step: Tensor, out_step: Tensor, limit: int) -> Grid:
     return Grid(multiplier * out_step / 2.0 ** shift, multiplier, shift)
 
 
-def row_steps(weight: Tensor, limit: int = WEIGHT_MAX) -> Tensor:
+_LEVELS = torch.tensor(sorted(set(WEIGHT_LEVELS)), dtype=torch.float64)
+_BETWEEN = (_LEVELS[1:] + _LEVELS[:-1]) / 2
+
+
+def nearest(values: Tensor, bits: int) -> Tensor:
+    """The weights of ``bits`` bits nearest to ``values``."""
+    if bits == PACKED_BITS:
+        return _LEVELS[torch.bucketize(values.double().contiguous(), _BETWEEN)].to(values.dtype)
+    limit = weight_limit(bits)
+    return torch.round(values).clamp(-limit, limit)
+
+
+def row_steps(weight: Tensor, limit: int = weight_limit(8)) -> Tensor:
     """Steps that bring the largest weight of each row [..., O, I] to ``limit``; 0 for a row of zeros."""
     return weight.abs().amax(-1) / limit
 
 
-def round_nearest(weight: Tensor, step: Tensor, limit: int = WEIGHT_MAX) -> Tensor:
-    """Nearest codes in [-limit, limit] of ``weight`` [..., O, I] on row steps [..., O]."""
-    return torch.round(weight / step[..., None]).clamp(-limit, limit)
+def clipping_steps(weight: Tensor, step: Tensor, moment: Tensor, damping: float, bits: int) -> Tensor:
+    """For each row that one of ``CLIPPING`` times ``step`` with which compensated rounding leaves the smallest error:
+    finer steps for most weights, the largest ones clipped."""
+    least, best = None, step
+    mean = moment.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
+    damped = moment + torch.diag_embed((damping * mean).expand(*mean.shape[:-1], moment.shape[-1]))
+    for factor in CLIPPING:
+        error = weight - round_compensated(weight, step * factor, moment, damping, bits) * (step * factor)[..., None]
+        loss = ((error @ damped) * error).sum(-1)
+        better = torch.ones_like(loss, dtype=torch.bool) if least is None else loss < least
+        best = torch.where(better, step * factor, best)
+        least = loss if least is None else torch.minimum(loss, least)
+    return best
 
 
-def round_compensated(weight: Tensor, step: Tensor, moment: Tensor, damping: float = 0.01,
-                      limit: int = WEIGHT_MAX) -> Tensor:
-    """Codes that keep ``(weight - codes * step) moment (...)^T`` small: each column's rounding error is carried to the
-    columns not yet rounded (GPTQ, arXiv 2210.17323, columns in descending order of their moment).
+def round_nearest(weight: Tensor, step: Tensor, bits: int = 8) -> Tensor:
+    """Nearest codes of ``bits`` bits of ``weight`` [..., O, I] on row steps [..., O]."""
+    return nearest(weight / step[..., None], bits)
+
+
+def round_compensated(weight: Tensor, step: Tensor, moment: Tensor, damping: float = 0.01, bits: int = 8) -> Tensor:
+    """Codes of ``bits`` bits that keep ``(weight - codes * step) moment (...)^T`` small: each column's rounding error
+    is carried to the columns not yet rounded (GPTQ, arXiv 2210.17323, columns in descending order of their moment).
 
     weight [..., O, I], step [..., O], moment [..., I, I] (sum of the inputs' products) -> codes [..., O, I]. float64.
     """
@@ -71,7 +101,7 @@ def round_compensated(weight: Tensor, step: Tensor, moment: Tensor, damping: flo
         errors = torch.empty_like(panel)
         for j in range(stop - start):
             column = panel[:, :, j]
-            code = torch.round(column).clamp(-limit, limit)
+            code = nearest(column, bits)
             codes[:, :, start + j] = code
             error = (column - code) / factor[:, None, j, j]
             panel[:, :, j + 1:] -= error[:, :, None] * factor[:, None, j, j + 1:]

@@ -28,7 +28,7 @@ from host.quantizer.quantize import quantize
 from host.report import street as street_model
 from host.report.compare import Comparer, Comparison
 from host.report.error_pictures import save_error_by_layer
-from host.report.thresholds import HELD_OUT, Threshold, held_out, reference_thresholds, street_crops
+from host.report.thresholds import HELD_OUT, LIMITS, Threshold, held_out, reference_thresholds, street_crops
 
 SEEDED = replace(M3VIT_TINY, name="m3vit-seeded", image_width=128, depth=4, moe_layers=(1, 3), experts=8)
 SEEDED_SQNR = {"fast": 31.0, "mixed": 31.0, "accurate": 36.0}
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None, command: str = "make accuracy") -> 
     parser = argparse.ArgumentParser(prog=command, description=__doc__)
     parser.add_argument("--model", type=Path, help="a checkpoint of your own instead of the reference folder")
     parser.add_argument("--images", type=Path, nargs="*", help="pictures to measure on, with --model")
-    parser.add_argument("--plan", default="all", choices=("fast", "accurate", "mixed", "all"))
+    parser.add_argument("--plan", default="all", choices=("fast", "accurate", "mixed", "w4", "all"))
     parser.add_argument("--cycle-budget", type=int, help="cycles a frame may take (mixed)")
     parser.add_argument("--crops", type=int, help="calibration crops, if not the model's default")
     parser.add_argument("--only", choices=("seeded", "reference", "street"), help="leave out the others")
@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None, command: str = "make accuracy") -> 
             pictures = {"street": street, **street_crops(street, config), **held_out(config)}
         for plan in plans:
             results = measure(model, plan, pictures, options.crops, options.cycle_budget)
-            thresholds = [] if own or plan == "mixed" else reference_thresholds(plan, results, config.tasks[0])
+            thresholds = [] if own or plan not in LIMITS else reference_thresholds(plan, results, config.tasks[0])
             title = f"{config.name}, {plan}"
             figures[title] = report(title, f"{config.name}-{plan}", results, thresholds, options.out)
     elif options.only in (None, "reference"):
@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None, command: str = "make accuracy") -> 
         for plan in plans:
             results = measure(model, plan, held_out(SEEDED), options.crops, options.cycle_budget)
             thresholds = [Threshold("held-out photographs: median SQNR, dB", SEEDED_SQNR[plan],
-                        float(np.median([r.output.sqnr for r in results])), True)]
+                        float(np.median([r.output.sqnr for r in results])), True)] if plan in SEEDED_SQNR else []
             title = f"{SEEDED.name}, {plan}"
             figures[title] = report(title, f"{SEEDED.name}-{plan}", results, thresholds, options.out)
     if options.only in (None, "street") and options.model is None and default_model() is not None:

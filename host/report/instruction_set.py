@@ -57,6 +57,8 @@ class Term:
     def __rshift__(self, places: int):
         if self.codes and issubclass(self.codes, enum.Flag):
             return _term(self.codes(1 << places))
+        if not places:
+            return self
         by = 1 << places
         if self.more == by - 1:
             return Term(f"ceil({self.text} / {by})")
@@ -142,7 +144,7 @@ def _fields(record: Instruction, **known: int) -> dict:
 
 def _stream(record: Instruction) -> str:
     """Lines of the weight stream, a sentence."""
-    used = record.stream(_fields(record, reuse_weights=0))
+    used = record.stream(_fields(record, reuse_weights=0, packed=0))
     if not used.segments:
         return ""
     each = f"`{used.times}` times " if isinstance(used.times, Term) else ""

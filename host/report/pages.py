@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make docs``: generates the tables in README pages from the spec and from the last kept results of `make synth` and
-`make pnr`.
+"""``make docs``: generates the tables in README pages from the spec and from the last kept results of `make synth`,
+`make pnr`, `make bench`, `make bench-table` and `make ablation`.
 
 The text between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` in a page is replaced.
 ``tests/meta/test_pages.py`` fails when a page is out of date.
@@ -19,6 +19,7 @@ from golden.spec.machine import MACHINES
 from golden.spec.model import M3VIT_TINY
 from golden.spec.quantized import quantized_schema
 from host.registers.pages import fields, registers, statuses
+from host.report.comparison import ablation, ablation_steps, models_and_machines, published
 from host.report.instruction_set import instructions, table
 from host.report.other_networks import other_networks
 from host.report.synthesis import kept_areas, kept_clocks, kept_totals
@@ -66,7 +67,8 @@ def limits() -> str:
 
 SECTIONS = {"registers": registers, "fields": fields, "statuses": statuses, "instructions": instructions,
             "machines": machines, "activations": activations, "tensors": tensors, "limits": limits,
-            "other-networks": other_networks,
+            "other-networks": other_networks, "models-machines": models_and_machines, "published": published,
+            "ablation": ablation, "ablation-steps": ablation_steps,
             "synth-zcu102-total": partial(kept_totals, "zcu102"), "synth-zcu102": partial(kept_areas, "zcu102"),
             "synth-small": partial(kept_areas, "small"), "pnr-small": partial(kept_clocks, "small")}
 

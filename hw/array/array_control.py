@@ -27,6 +27,7 @@ from hw.interfaces import (
     softmax_done,
     tile_context,
 )
+from hw.lib.own_reset import add_with_own_reset
 from hw.lib.queue import Queue
 from hw.shapes import INSTRUCTION
 
@@ -95,10 +96,10 @@ class ArrayControl(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         cfg = self.cfg
-        loader = m.submodules.loader = OperandLoader(cfg)
-        linear = m.submodules.linear = LinearSchedule(cfg)
-        attention = m.submodules.attention = AttentionSchedule(cfg)
-        issue = m.submodules.issue = BeatIssue(cfg)
+        loader, issue = OperandLoader(cfg), BeatIssue(cfg)
+        linear, attention = LinearSchedule(cfg), AttentionSchedule(cfg)
+        for name, part in (("loader", loader), ("linear", linear), ("attention", attention), ("issue", issue)):
+            add_with_own_reset(m, name, part)
 
         # Every instruction goes to the loader and to the schedules.
         to_load = m.submodules.to_load = Queue(ISSUE, INSTRUCTIONS_AHEAD)

@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.spec.machine import SLICE, TN, MachineConfig
-from golden.spec.tables import WEIGHT_MAX
+from golden.spec.tables import WEIGHT_LEVELS, WEIGHT_MAX
 from hw.array.array import DRAIN_BANKS
 from hw.array.lane_buffer import pointer_bits
 from hw.array.micro_op import LaneMove, RingMove, Source, micro_op
@@ -38,7 +38,8 @@ class BeatIssue(wiring.Component):
                                                              [ s1 .. s3: tags ] -> [ o_beat ]
 
     A beat is issued when its lane row is loaded (RING, KEY), its ring row has arrived (RING) and, if it is the last of
-    a tile, one of the array's drain banks is free.
+    a tile, one of the array's drain banks is free. A row of packed weights is read for two beats, one for each half of
+    its bytes, whose codes become weights on the way to the beat.
     Timing: LATENCY = 4 from ``i`` to ``o_beat``; II = 1. The array is always ready.
     Domain: plans in which no row is read twice after it was freed.
     Reference model: none, it changes nothing.
@@ -188,7 +189,7 @@ class BeatIssue(wiring.Component):
             self.p_release.eq(valid & tag.p_release), self.retired.eq(valid & tag.final),
         ]
         with m.Switch(tag.source):
-            for source, word in ((Source.RING, self.ring_data), (Source.KEY, self.key_data)):
+            for source, word in ((Source.RING, self._ring_row(tag)), (Source.KEY, self.key_data)):
                 with m.Case(source):
                     m.d.sync += beat.weight.as_value().eq(word)
             with m.Default():
@@ -202,6 +203,15 @@ class BeatIssue(wiring.Component):
             for j in range(cfg.tk):
                 m.d.sync += beat.operand[n][j].eq(
                     Mux(from_lanes, self.lane_operand[n][j], Mux(tag.present[n], p_step[8 * j:8 * j + 8], 0)))
+
+    def _ring_row(self, tag) -> Value:
+        """The step's weights: the ring's row, or what the codes in a half of each of its bytes stand for."""
+        row, levels = [], Array(Const(level & 255, 8) for level in WEIGHT_LEVELS)
+        for n in range(self.cfg.row_bytes):
+            byte = self.ring_data.word_select(n, 8)
+            code = Mux(tag.high, byte[4:], byte[:4])
+            row.append(Mux(tag.packed, levels[code], byte))
+        return Cat(*row)
 
     def _unit_row(self, tag) -> Value:
         """127 where channel c of the tile is key c of its 32, of this step's keys."""

@@ -44,6 +44,7 @@ class LinearSchedule(wiring.Component):
         i       -> [ instruction ] --.
         i_group -> (head) -----------+-> [ block | tile | plane | slice | step ] -> o, context
 
+    Packed weights have two steps in a row, which is read for each of them.
     The weights of a block are read once for each group and released after the last one (``reuse_weights``: those of all
     tiles after the last group; ``retain_weights``: not at all). Lane rows are freed by the last tile of the block.
     Timing: LATENCY = 1 from ``i`` to ``o``, which also needs a group; II = 1 beat, across groups, tiles and
@@ -130,13 +131,16 @@ class LinearSchedule(wiring.Component):
         first = (at.slice_ == 0) & (at.step == 0)
         m.d.comb += [
             plan.source.eq(Mux(seek, Source.NONE, Source.RING)), plan.reuse.eq(word.reuse_weights),
+            plan.packed.eq(word.packed), plan.high.eq(at.step[0] if self.cfg.steps > 1 else at.slice_[0]),
             plan.jump.eq(word.reuse_offset << (self.cfg.steps.bit_length() - 1)), plan.quarter.eq(at.slice_[:2]),
             plan.step.eq(at.step), plan.scaled.eq(~word.src_wide),
             plan.unsigned.eq(word.src_unsigned | at.plane), plan.present.eq(Cat(lane.present for lane in group_.lanes)),
             plan.first.eq(first & ~at.plane), plan.shift8.eq(first & at.plane), plan.last.eq(at.tile_done & ~seek),
             plan.final.eq(at.tile_done & at.tile_last & group_.last & ~seek),
         ]
-        with m.If(at.tile_done & at.tile_last & group_.last):
+        with m.If(word.packed & ~plan.high):
+            m.d.comb += plan.ring.eq(RingMove.STAY)
+        with m.Elif(at.tile_done & at.tile_last & group_.last):
             m.d.comb += plan.ring.eq(Mux(word.retain_weights, RingMove.KEEP, RingMove.RELEASE))
         with m.Elif(at.group_done & group_.last):
             m.d.comb += plan.ring.eq(Mux(collect, RingMove.BLOCK, RingMove.RELEASE))

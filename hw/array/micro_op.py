@@ -40,6 +40,8 @@ class RingMove(enum.Enum, shape=3):
     BLOCK = 6
     """Next row, which becomes the mark and the start (next block of an instruction that releases its weights only at
     its end)."""
+    STAY = 7
+    """This row again: the next step's weights are in its high halves."""
 
 
 class LaneMove(enum.Enum, shape=2):
@@ -59,6 +61,8 @@ def micro_op(config: MachineConfig) -> data.StructLayout:
         "source": Source,
         "row": unsigned((config.kv_rows - 1).bit_length()),  # KEY, VALUE
         "ring": RingMove,                  # RING
+        "packed": unsigned(1),             # RING: the row holds the weights of two steps, in halves of its bytes ...
+        "high": unsigned(1),               # ... of which this one takes the high ones
         "reuse": unsigned(1),              # RING: retained rows; after the last one, on to rows not yet read
         "jump": range(config.ring_rows),   # NONE: where the instruction starts, counted from the base
         "lane": LaneMove,                  # RING, KEY

@@ -9,6 +9,7 @@ from amaranth.utils import exact_log2
 from golden.spec.machine import TN, MachineConfig
 from hw.interfaces import KEY_WRITE, READ_LATENCY, VALUE_WRITE
 from hw.lib.crossbar import Crossbar
+from hw.lib.shared import alike
 from hw.memory.key_memory import KeyMemory
 from hw.memory.value_memory import ValueMemory
 
@@ -72,8 +73,9 @@ class BankedMemory(wiring.Component):
         banks, (low, bits) = self.banks(), self.bank_bits(self.cfg)
         crossbar = m.submodules.crossbar = Crossbar(
             self.shape, len(self.i), len(banks), lambda write: split(self.key(write), low, bits)[0])
+        modules = alike(platform, banks)
         for n, (client, bank, port) in enumerate(zip(self.i, banks, crossbar.o, strict=True)):
-            m.submodules[f"bank{n}"] = bank
+            m.submodules[f"bank{n}"] = modules[n]
             connect(m, flipped(client), crossbar.i[n])
             m.d.comb += [bank.i.valid.eq(port.valid), port.ready.eq(bank.i.ready), bank.i.p.eq(port.p),
                          self.key(bank.i.p).eq(split(self.key(port.p), low, bits)[1]),

@@ -9,6 +9,8 @@ from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
 from hw.interfaces import ISSUE, LINE_BITS, OPERAND_WRITE, ROW_BITS
 from hw.lib.fork import Fork
+from hw.lib.own_reset import add_with_own_reset
+from hw.lib.shared import alike
 from hw.shapes import INSTRUCTION
 from hw.vector.layernorm.layernorm import LayerNorm
 
@@ -55,8 +57,8 @@ class ClusterLayerNorms(wiring.Component):
         units = [LayerNorm(self.cfg.cluster) for _ in self.o]
         params = m.submodules.params = Fork(LINE_BITS, len(units))
         connect(m, flipped(self.i_param), params.i)
-        for n, unit in enumerate(units):
-            m.submodules[f"cluster{n}"] = unit
+        for n, (unit, module) in enumerate(zip(units, alike(platform, units), strict=True)):
+            add_with_own_reset(m, f"cluster{n}", module)
             connect(m, params.o[n], unit.i_param)
             connect(m, unit.o_read, flipped(self.o_read[n]))
             connect(m, unit.o, flipped(self.o[n]))
@@ -99,7 +101,7 @@ class ClusterLayerNorms(wiring.Component):
     def _tokens(m, n: int, size, last) -> tuple:
         """(first token of part ``n``, whether it is beyond the last one, how many it has a cycle later)"""
         first, beyond, count = Signal(14, name=f"first{n}"), Signal(name=f"beyond{n}"), Signal(12, name=f"count{n}")
-        m.d.comb += [first.eq(n * size), beyond.eq(first > last)]
+        m.d.comb += [first.eq(n * size), beyond.eq(first > last if n else 0)]
         rest = last + 1 - first
         m.d.sync += count.eq(Mux(beyond, 1, Mux(rest < size, rest, size)))
         return first, beyond, count

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from golden.spec.machine import LINE, MachineConfig
 from golden.spec.status import Status
 from hw.axi import ADDRESS_BITS
+from hw.lib import own_reset
 
 BUS_FAULT = data.StructLayout({
     "valid": 1, "code": unsigned(8), "index": unsigned(16), "addr": unsigned(ADDRESS_BITS),
@@ -20,6 +21,8 @@ CHECK_CYCLES = 3
 DRAIN_CYCLES = 4
 """Cycles from ``halt`` until every engine's ``quiet`` is valid."""
 RESET_CYCLES = 4
+LEAD = 2 * own_reset.LATENCY
+"""Cycles from ``reset`` to that of all parts of a unit: a register of the unit, then one of the part."""
 
 
 class Error(NamedTuple):
@@ -101,7 +104,7 @@ class Supervisor(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        ticks = range(max(CHECK_CYCLES, DRAIN_CYCLES, RESET_CYCLES) + 1)
+        ticks = range(max(CHECK_CYCLES, DRAIN_CYCLES, RESET_CYCLES) + LEAD + 1)
         job = Job(*(Signal(name=name) for name in ("wanted", "working", "aborting", "timeout")), _error("error"),
                   Signal(32, name="left"), Signal(ticks, name="ticks"), Signal(name="stuck"))
         events = self._events(m, job)
@@ -165,8 +168,8 @@ class Supervisor(wiring.Component):
         """States until the front end begins: a bus at rest, units in reset, the settings checked."""
         error = job.error
         with m.State("IDLE"):
-            m.d.sync += [error.code.eq(Status.OK), error.index.eq(0), error.addr.eq(0), job.ticks.eq(CHECK_CYCLES),
-                         job.left.eq(self.job_limit)]
+            m.d.sync += [error.code.eq(Status.OK), error.index.eq(0), error.addr.eq(0), job.left.eq(self.job_limit),
+                         job.ticks.eq(CHECK_CYCLES + LEAD)]
             with m.If(job.wanted):
                 m.d.sync += [job.working.eq(1), job.wanted.eq(0), job.aborting.eq(0), self.clear.eq(1),
                              self.run_id.eq(self.run_id + 1)]
@@ -176,19 +179,19 @@ class Supervisor(wiring.Component):
                 with m.Elif(~events.resting):
                     self._halt(m, job, "SETTLE")
             with m.Elif(job.stuck & events.resting):
-                m.d.sync += job.ticks.eq(RESET_CYCLES)
+                m.d.sync += job.ticks.eq(RESET_CYCLES + LEAD)
                 m.next = "RESET"
         with m.State("SETTLE"):
             with m.If(job.ticks == 0):
                 with m.If(events.resting):
-                    m.d.sync += [self.halt.eq(0), job.ticks.eq(CHECK_CYCLES)]
+                    m.d.sync += [self.halt.eq(0), job.ticks.eq(CHECK_CYCLES + LEAD)]
                     m.next = "CHECK"
                 with m.Elif(events.expired):
                     self._give_up(m, job)
 
         with m.State("CHECK"):
             # A protocol violation while no job ran, on a bus that is quiet now, is forgotten.
-            m.d.sync += self.reset.eq(job.ticks != 0)
+            m.d.sync += self.reset.eq(job.ticks > LEAD)
             with m.If(job.ticks == 0):
                 with m.If(events.range_unset):
                     m.d.sync += error.code.eq(Status.RANGE_UNSET)
@@ -213,7 +216,7 @@ class Supervisor(wiring.Component):
                 _keep(m, job, events)
             with m.If(job.ticks == 0):
                 with m.If(events.resting):
-                    m.d.sync += job.ticks.eq(RESET_CYCLES)
+                    m.d.sync += job.ticks.eq(RESET_CYCLES + LEAD)
                     m.next = "RESET"
                 with m.Elif(events.expired):
                     self._give_up(m, job)
@@ -221,7 +224,7 @@ class Supervisor(wiring.Component):
     def _after(self, m, job: Job) -> None:
         """States in which the units are reset, also without a job once a stuck bus is quiet, and the result is told."""
         with m.State("RESET"):
-            m.d.sync += self.reset.eq(job.ticks != 0)
+            m.d.sync += self.reset.eq(job.ticks > LEAD)
             with m.If(job.ticks == 0):
                 m.d.sync += [job.stuck.eq(0), self.halt.eq(0)]
                 with m.If(job.working):

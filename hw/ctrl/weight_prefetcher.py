@@ -19,9 +19,9 @@ from hw.shapes import INSTRUCTION
 class WeightPrefetcher(wiring.Component):
     """Weight prefetcher: requests the weight-stream lines of each instruction, in order, with their destinations.
 
-    LINEAR: for each tile PARAM_LINES to PARAM, then SLICE_LINES a slice to RING (none with ``reuse_weights``). NORM:
-    NORM_PARAM_LINES a block to NORM. ATTENTION: a line to MULTIPLIERS, then PARAM_LINES for each 32 output channels to
-    PARAM.
+    LINEAR: for each tile PARAM_LINES to PARAM, then SLICE_LINES a slice to RING (half of them when packed, none with
+    ``reuse_weights``). NORM: NORM_PARAM_LINES a block to NORM. ATTENTION: a line to MULTIPLIERS, then
+    PARAM_LINES for each 32 output channels to PARAM.
     EXPERTS: repeats the body once for each expert, in order of arrival, as soon as the gate has named it, and goes on
     after as many as the sequencer reports; streams in the body count from ``stream + expert * pitch``.
 

@@ -8,6 +8,9 @@ from golden.spec.isa import STREAM_BITS, Opcode
 from golden.spec.machine import NORM_PARAM_LINES, PARAM_LINES, SLICE, SLICE_LINES, TN
 from hw.dma.weight_lines import CHUNK_LINES, ROUTE, Destination
 
+HALF_LINES = SLICE_LINES // 2
+"""Lines of a slice of packed weights: half of one."""
+
 
 def _times(value, factor: int):
     """A product by shifts and additions; the factors have two bits set."""
@@ -30,7 +33,8 @@ class WeightSegments:
         self.line, self.jump, self.last = Signal(STREAM_BITS, name="line"), Signal(name="jump"), Signal(name="last")
         self.lines = Signal(range(CHUNK_LINES + 1), name="lines")
         self._start, self._fresh = Signal(STREAM_BITS, name="start_line"), Signal(init=1, name="fresh")
-        self._tiles, self._slices, self._reuse = Signal(8, name="tiles"), Signal(9, name="slices"), Signal(name="reuse")
+        self._tiles, self._halves = Signal(8, name="tiles"), Signal(10, name="halves")
+        self._reuse = Signal(name="reuse")
         self._blocks, self._heads = Signal(9, name="blocks"), Signal(6, name="heads")
         self._head_slices, self._whole = Signal(4, name="head_slices"), Signal(name="whole")
         m.d.comb += self.lines.eq(Mux(self._whole, CHUNK_LINES, self.left[:CHUNK_LINES.bit_length() - 1]))
@@ -40,8 +44,8 @@ class WeightSegments:
         self.m.d.sync += self._fresh.eq(1)
 
     def linear(self, word: data.View) -> None:
-        self.m.d.sync += [self._start.eq(word.stream), self._tiles.eq(word.tiles), self._slices.eq(word.slices),
-                          self._reuse.eq(word.reuse_weights)]
+        self.m.d.sync += [self._start.eq(word.stream), self._tiles.eq(word.tiles), self._reuse.eq(word.reuse_weights),
+                          self._halves.eq(Mux(word.packed, word.slices, word.slices << 1))]
 
     def norm(self, word: data.View) -> None:
         self.m.d.sync += [self._start.eq(word.stream), self._blocks.eq(word.blocks)]
@@ -86,13 +90,13 @@ class WeightSegments:
         """The instruction's next segment; after its last one to the state ``over``."""
         m = self.m
         with m.If((opcode == Opcode.LINEAR) & (self.destination == Destination.PARAM)):
-            self._segment(Destination.RING, self._slices * SLICE_LINES)
+            self._segment(Destination.RING, self._halves * HALF_LINES)
             m.d.sync += self._tiles.eq(self._tiles - 1)
             with m.If(self._reuse & (self._tiles == 1)):
                 m.next = over
             with m.Elif(self._reuse):  # the weights are in the ring: on to the next tile's parameters
                 self._segment(Destination.PARAM, PARAM_LINES)
-                m.d.sync += [self.jump.eq(1), self.line.eq(self.line + self._slices * SLICE_LINES)]
+                m.d.sync += [self.jump.eq(1), self.line.eq(self.line + self._halves * HALF_LINES)]
         with m.Elif((opcode == Opcode.LINEAR) & (self._tiles != 0)):
             self._segment(Destination.PARAM, PARAM_LINES)
         with m.Elif((opcode == Opcode.ATTENTION) & (self.destination == Destination.MULTIPLIERS)):

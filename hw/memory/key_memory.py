@@ -51,7 +51,7 @@ class KeyMemory(wiring.Component):
         # for all columns of row 0 there, and the later rows follow.
         s1_ready, s1_step = Signal(), Signal(range(max(2, steps)))
         s1_column, s1_tile = Signal(self.columns, init=-1), Signal(range(self.cfg.kv_tiles))
-        s1_data, swept, reads = Signal(steps * granule), Signal(), Signal()
+        s1_data, swept, zero = Signal(steps * granule), Signal(), Signal(init=1)
         s1_row = Cat(s1_step, s1_tile) if steps > 1 else s1_tile
         m.d.comb += self.i.ready.eq(s1_ready)
         with m.If(~swept):
@@ -76,10 +76,11 @@ class KeyMemory(wiring.Component):
         ]
 
         # Read: output register. A read finds the last zeros from the second cycle after the sweep on.
-        s1_en = Signal()
-        m.d.sync += [s1_en.eq(self.en), reads.eq(swept)]
-        with m.If(~reads):
-            m.d.sync += self.o.eq(0)
+        s1_en, o = Signal(), Signal(len(self.o), reset_less=True)
+        m.d.comb += self.o.eq(o)
+        m.d.sync += [s1_en.eq(self.en), zero.eq(~swept)]
+        with m.If(zero):
+            m.d.sync += o.eq(0)
         with m.Elif(s1_en):
-            m.d.sync += self.o.eq(read_port.data)
+            m.d.sync += o.eq(read_port.data)
         return m

@@ -53,7 +53,7 @@ class ValueMemory(wiring.Component):
         # Write, stage 1: a position is a step and a key within it; select one of the 2 * tk arrays.
         # A reset leaves zeros for all arrays of row 0 there, and the later rows follow.
         s1_row, s1_data = Signal(range(self.cfg.kv_rows)), Signal(8 * LANES)
-        s1_select, swept, reads = Signal(2 * tk, init=-1), Signal(), Signal()
+        s1_select, swept, zero = Signal(2 * tk, init=-1), Signal(), Signal(init=1)
         m.d.comb += self.i.ready.eq(swept)
         with m.If(swept):
             m.d.sync += [
@@ -67,8 +67,9 @@ class ValueMemory(wiring.Component):
                 m.d.sync += [swept.eq(1), s1_select.eq(0)]
 
         # A read finds the last zeros from the second cycle after the sweep on.
-        s1_en = Signal()
-        m.d.sync += [s1_en.eq(self.en), reads.eq(swept)]
+        s1_en, o = Signal(), Signal(len(self.o), reset_less=True)
+        m.d.comb += self.o.eq(o)
+        m.d.sync += [s1_en.eq(self.en), zero.eq(~swept)]
         for key in range(tk):
             for half in range(TN // LANES):
                 store = m.submodules[f"key{key}_half{half}"] = memory.Memory(
@@ -80,10 +81,10 @@ class ValueMemory(wiring.Component):
                     read_port.addr.eq(self.row), read_port.en.eq(self.en),
                 ]
                 # Read: output register, interleaved to byte c * tk + key.
-                with m.If(~reads):
-                    m.d.sync += self.o.eq(0)
+                with m.If(zero):
+                    m.d.sync += o.eq(0)
                 with m.Elif(s1_en):
                     for lane in range(LANES):
-                        m.d.sync += self.o.word_select((LANES * half + lane) * tk + key, 8).eq(
+                        m.d.sync += o.word_select((LANES * half + lane) * tk + key, 8).eq(
                             read_port.data.word_select(lane, 8))
         return m

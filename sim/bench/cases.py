@@ -1,41 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmark cases: what is measured, and the threshold of each measurement."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from golden.iss.trace import Entry
+from golden.spec.boards import BOARD_OF, BOARDS
 from golden.spec.isa import Opcode
-from golden.spec.machine import BEAT_BYTES, LINE
+from golden.spec.machine import BEAT_BYTES, LINE, MachineConfig
 from golden.spec.model import ModelConfig
 from golden.spec.program.image import Image
 from golden.spec.program.names import program_name
+from sim.board.settings import IDEAL, DramSettings, memory_of
 from sim.demo.layers import stream_bytes
 
 
 @dataclass(frozen=True)
 class Case:
-    """One run: a name for tables, plan, DRAM preset, program (a task, or all of them joined by +; on how many
-    pictures), most cycles a picture."""
+    """One run: a name for tables, plan, the memory (``board``: that of the machine's board, else 100 cycles of latency
+    and as many bytes a cycle as the weight ports take), program (a task, or all of them joined by +; on how many
+    pictures)."""
 
     name: str
     plan: str
-    dram: str
-    tasks: int
-    most_cycles: int | None
+    board: bool
+    tasks: int = 1
     pictures: int = 1
 
     def program(self, model: ModelConfig) -> str:
         """Name of the program that it measures."""
         return program_name(model.tasks[:self.tasks], pictures=self.pictures)
 
+    def dram(self, machine: MachineConfig) -> DramSettings:
+        """The memory on a machine. What is no preset has the board of the preset that its name begins with, else
+        zcu102."""
+        if self.board:
+            return memory_of(BOARDS[BOARD_OF.get(machine.name.partition("-")[0], "zcu102")])
+        return replace(IDEAL, bytes_per_cycle=max(IDEAL.bytes_per_cycle, BEAT_BYTES * machine.ports))
 
-CASES = (
-    Case("fast, ideal DRAM", "fast", "ideal", 1, 600_000),
-    Case("fast, ZCU102 DDR4", "fast", "zcu102-ddr4", 1, 700_000),
-    Case("accurate, ideal DRAM", "accurate", "ideal", 1, 1_200_000),
-    Case("fast, four pictures, ideal DRAM", "fast", "ideal", 1, 430_000, 4),
-    Case("fast, all tasks, ideal DRAM", "fast", "ideal", 2, None),
-)
+
+FAST = Case("fast, ideal DRAM", "fast", False)
+FAST_ON_BOARD = Case("fast, DRAM of the board", "fast", True)
+ACCURATE = Case("accurate, ideal DRAM", "accurate", False)
+FOUR_PICTURES = Case("fast, four pictures, ideal DRAM", "fast", False, pictures=4)
+ALL_TASKS = Case("fast, all tasks, ideal DRAM", "fast", False, tasks=2)
+CASES = (FAST, FAST_ON_BOARD, ACCURATE, FOUR_PICTURES, ALL_TASKS)
+USUAL = (FAST, FAST_ON_BOARD)
+"""What is measured of networks and machines other than the reference."""
+REFERENCE = ("m3vit-tiny", "zcu102")
+MOST_CYCLES: dict[tuple[str, str], dict[Case, int]] = {
+    REFERENCE: {FAST: 600_000, FAST_ON_BOARD: 700_000, ACCURATE: 1_200_000, FOUR_PICTURES: 430_000},
+    ("m3vit-tiny", "kv260"): {FAST_ON_BOARD: 950_000}, ("m3vit-tiny", "u280"): {FAST_ON_BOARD: 240_000},
+    ("m3vit-small", "u280"): {FAST_ON_BOARD: 7_500_000},
+    ("deit-tiny", "zcu102"): {FAST: 665_000}, ("deit-tiny", "u280-half"): {FAST: 380_000},
+    ("deit-tiny", "u280"): {FAST: 230_000},
+    ("deit-small", "zcu102"): {FAST: 2_340_000}, ("deit-small", "u280-half"): {FAST: 1_270_000},
+    ("deit-small", "u280"): {FAST: 720_000},
+}
+"""Most cycles a picture, by model and machine. ``u280-half`` has two clusters of u280's four
+(``sim/bench/u280-half.json``)."""
+
+
+def cases_of(model: str, machine: str) -> tuple[Case, ...]:
+    """What is measured of a model on a machine unless the user says."""
+    return CASES if (model, machine) == REFERENCE else USUAL
+
+
 LEAST_ARRAY_USE = 0.65
 MOST_DRAM_RATIO = 1.05
 MOST_TASKS_RATIO = 1.7

@@ -9,13 +9,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from golden.spec.machine import MachineConfig
-from sim.board.build import build_board
+from sim.board.build import _library, build_board
 from sim.board.settings import DRAM_BASE, CFault, CRead, CSettings, DramSettings, Fault
 from sim.coverage import functional, instrument
 
 DRAM_BYTES = 64 << 20
 CHUNK = 20_000
 """Cycles between two calls of the progress callback."""
+
+
+def is_built(config: MachineConfig) -> bool:
+    """Whether the simulator of a machine is there, so that a board opens at once."""
+    return _library(config).exists()
 
 
 class BoardError(RuntimeError):

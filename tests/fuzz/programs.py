@@ -113,7 +113,9 @@ class Grammar:
         dst = self.draw(st.sampled_from([d for d in Dest if d is not Dest.GATE])) if dest is None else dest
         dst = min(dst, Dest.OPERAND16) if queue else dst
         tokens, tiles, slices = self.number(0 if self.flag() else 1, 14), self.number(1, 4), self.number(1, 12)
-        wide = self.flag()
+        wide, packed = self.flag(), self.flag()
+        slices += slices & packed
+        stored = slices >> packed
         reuse, retain = self.flag() and state.held > 0 and not state.body, self.flag() and not state.body
         source, plane = -(-slices // 4), self.number(0, 4)
         src_stride = self.number(0, source + plane + 1)
@@ -137,13 +139,13 @@ class Grammar:
             gate_weight=second == "gate_weight",
             shift1=self.number(0, 47) if self.number(0, 3) == 0 else self.number(14, 32), shift2=self.number(0, 40),
             retain_weights=retain, reuse_weights=reuse,
-            reuse_offset=self.number(0, max(0, state.held - tiles * slices)) if reuse else 0,
-            act_shift=self.number(0, 4), block=self.block(state, tiles, slices, wide))
+            reuse_offset=self.number(0, max(0, state.held - tiles * stored)) if reuse else 0,
+            act_shift=self.number(0, 4), block=self.block(state, tiles, slices, wide, packed), packed=packed)
 
-    def block(self, state: ProgramState, tiles: int, slices: int, wide: bool) -> int:
+    def block(self, state: ProgramState, tiles: int, slices: int, wide: bool, packed: int) -> int:
         """Tiles of a block, less one: any for which ring and lane buffers have room."""
         rows, machine = -(-slices // 4) * (1 + wide), self.machine
-        if rows > 2 * machine.lane_rows or state.held + tiles * slices > machine.ring_slices:
+        if rows > 2 * machine.lane_rows or state.held + tiles * (slices >> packed) > machine.ring_slices:
             return 0
         return self.number(0, MAX_BLOCK - 1)
 
@@ -156,13 +158,14 @@ class Grammar:
                            for n, side in ((lines, 0), (width, 2)))
         pitch, stride, slices = self.number(0, columns + 2), self.number(0, rows + 2), window_slices(rows)
         last = (height - 1) * pitch + columns - 1
-        reuse = fields["retain_weights"] and tiles * slices <= state.held
+        stored = tiles * slices >> fields["packed"]
+        reuse = fields["retain_weights"] and stored <= state.held
         return opcode, fields | {
             "window": rows, "width": width, "lines": lines, "pitch": pitch, "edges": edges, "tokens": width * lines,
             "slices": slices, "stream": self.stream(linear_lines(tiles, slices)), "src_stride": stride,
             "src_plane": plane, "src_row": self.operand(last * stride + rows + plane), "reuse_weights": int(reuse),
-            "block": self.block(state, tiles, slices, fields["src_wide"]),
-            "reuse_offset": self.number(0, max(0, state.held - tiles * slices)) if reuse else 0}
+            "block": self.block(state, tiles, slices, fields["src_wide"], fields["packed"]),
+            "reuse_offset": self.number(0, max(0, state.held - stored)) if reuse else 0}
 
     def attention(self) -> Instruction:
         heads, head_slices, wide = self.number(1, 3), self.draw(st.sampled_from([2, 4])), self.flag()
@@ -198,6 +201,7 @@ class Grammar:
                 count = self.number(1, left)
                 _, fields = self.linear(replace(state, held=0, body=True), Dest.GATE)
                 tiles, slices = -(-gate["experts"] // 16), self.number(1, 6)
+                slices += slices & fields["packed"]
                 found.append((Opcode.LINEAR, fields | {
                     "stream": self.stream(linear_lines(tiles, slices)), "tokens": count, "tiles": tiles,
                     "slices": slices, "src_index": 0, "dst_index": 0, "gate_weight": 0,

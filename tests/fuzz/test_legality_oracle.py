@@ -179,7 +179,7 @@ def instructions(draw) -> tuple[Opcode, dict, ProgramState]:
                          body=draw(st.booleans()))
     if opcode is Opcode.LINEAR and draw(st.booleans()):  # one that passes all other checks
         fields |= {"gate_weight": 0, "retain_weights": 0, "reuse_weights": 0, "src_unsigned": 0,
-                   "src_wide": draw(st.integers(0, 1))}
+                   "src_wide": draw(st.integers(0, 1)), "packed": fields["packed"] & ~fields["slices"]}
         fields |= {} if state.body else {"src_index": 0, "dst_index": 0}
     if opcode is Opcode.LINEAR:
         fields |= draw(windows())
@@ -243,18 +243,20 @@ def test_what_is_refused_for_its_strides_would_have_met(instruction):
     event(f"{opcode.name}: {'refused' if strides else 'accepted'}")
 
 
-@pytest.mark.parametrize("dst, retain, reuse, retained, tiles, slices, wide, block", itertools.product(
-    (Dest.RESIDUAL, Dest.GATE), (0, 1), (0, 1), (0, 24), (1, 3), (1, 5, 8), (0, 1), (0, 1, 2, 7)))
-def test_the_ring_and_the_lanes_hold_what_is_used_more_than_once(dst, retain, reuse, retained, tiles, slices, wide,
-                                                                 block):
-    """Slices in the ring at one time: those retained, and a block's or, for the gate and what stays, all tiles'. Rows
-    in the lanes: a group's, where several tiles use them."""
+@pytest.mark.parametrize("dst, retain, reuse, retained, tiles, slices_packed, wide, block", itertools.product(
+    (Dest.RESIDUAL, Dest.GATE), (0, 1), (0, 1), (0, 24), (1, 3), ((1, 0), (5, 0), (8, 0), (2, 1), (10, 1)), (0, 1),
+    (0, 1, 2, 7)))
+def test_the_ring_and_the_lanes_hold_what_is_used_more_than_once(dst, retain, reuse, retained, tiles, slices_packed,
+                                                                 wide, block):
+    """Slices in the ring at one time: those retained, and a block's or, for the gate and what stays, all tiles'; two
+    packed ones take the place of one. Rows in the lanes: a group's, where several tiles use them."""
+    slices, packed = slices_packed
     f = {field.name: 0 for field in FORMATS[Opcode.LINEAR].fields} | {
         "dst": dst, "retain_weights": retain, "reuse_weights": reuse, "tiles": tiles, "slices": slices,
-        "src_wide": wide, "block": block,
+        "src_wide": wide, "block": block, "packed": packed,
         "tokens": 2, "src_stride": 4, "src_plane": 2, "dst_stride": 3}
     state = ProgramState(held=retained, left=2, experts=16 * tiles)
     said = {r.resource: r.end for r in ranges(Opcode.LINEAR, f | derived(Opcode.LINEAR, f), state) if r.when}
     stays = tiles if retain or dst == Dest.GATE else min(tiles, block + 1)
-    assert said.get(Resource.RING, 0) == (0 if reuse else retained + stays * slices)
+    assert said.get(Resource.RING, 0) == (0 if reuse else retained + stays * (slices // 2 if packed else slices))
     assert said.get(Resource.LANE_BUFFER, 0) == ((slices + 3) // 4 * (1 + wide) if dst == Dest.GATE or block else 0)

@@ -3,10 +3,16 @@
 
 import importlib
 import re
+from dataclasses import replace
 
 import pytest
 
 from golden.spec.machine import NANO
+from hw.cluster.arrays import ClusterArrays
+from hw.cluster.epilogues import ClusterEpilogues
+from hw.cluster.key_value import KeyBanks, ValueBanks
+from hw.cluster.layernorms import ClusterLayerNorms
+from hw.cluster.softmaxes import ClusterSoftmaxes
 from sim import icarus
 from sim.implementation.synth import units
 
@@ -17,6 +23,10 @@ COMPARED = {
     "rsqrt": 2000, "block_quantize": 1000, "residual_memory": 3000, "weight_ring": 3000, "key_memory": 2000,
     "operand_loader": 3000, "load_store": 2000, "write_engine": 3000, "csr": 4000, "exp2": 1000, "array": 150,
 }
+TWO_CLUSTERS = replace(NANO, tm=4, clusters=2)
+SHARED = {KeyBanks: 1500, ValueBanks: 1500, ClusterArrays: 150, ClusterSoftmaxes: 600, ClusterLayerNorms: 600,
+          ClusterEpilogues: 400}
+"""Units whose parts share a module -> cycles."""
 BENCHES = {
     # Bench -> (class, coroutines): quick ones, seconds on an event-driven simulator.
     "arith.test_rsqrt": ("hw.arith.rsqrt.ReciprocalRoot", ["matches_golden_around_squares", "forgets_at_reset"]),
@@ -34,6 +44,18 @@ def test_both_exports_agree(unit):
     differ, changes = icarus.side_by_side(units.component(unit, NANO), name=unit, cycles=COMPARED[unit])
     assert changes > COMPARED[unit] // 50, f"{unit}: the outputs changed in {changes} cycles only; this shows nothing."
     assert differ == 0, f"{unit}: outputs differ in {differ} cycles."
+
+
+@pytest.mark.parametrize("kind, cycles", SHARED.items(), ids=lambda part: getattr(part, "__name__", None))
+def test_units_that_share_a_module_do_the_same(kind, cycles):
+    """Shipped, the units of two clusters are instances of one module; simulated, each has its own."""
+    name = kind.__name__
+    text = icarus.shipped_unit(kind(TWO_CLUSTERS), "stock")
+    unit, = re.findall(r"(?m)^module stock_(\w+)\(", text)
+    assert len(re.findall(rf"(?m)^  stock_{unit} ", text)) == 2, f"{name}: there should be two instances of {unit}."
+    differ, changes = icarus.side_by_side(kind(TWO_CLUSTERS), name=name, cycles=cycles)
+    assert changes > cycles // 50, f"{name}: the outputs changed in {changes} cycles only; this shows nothing."
+    assert differ == 0, f"{name}: outputs differ in {differ} cycles."
 
 
 def test_a_difference_would_be_seen():

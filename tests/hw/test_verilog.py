@@ -10,18 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from golden.spec.machine import NANO, SMALL
+from golden.spec.machine import MACHINES, NANO, SMALL
 from hw.verilog import NAME, main, plain_names, wrapper
-from sim.runner import toolchain
+from sim import lint
 
 pytestmark = pytest.mark.rtl
 ROOT = Path(__file__).parents[2]
-WAIVED = {
-    "DECLFILENAME": "all modules stand in one file",
-    "UNUSEDSIGNAL": "every field of a structured payload gets a wire, read or not",
-    "PROCASSINIT": "`reg x = v` is the power-up value, which FPGAs honour",
-}
-"""Verilator's warnings that we leave, and why; the file itself waives what its head states."""
 READ = {"ARADDR", "ARLEN", "ARSIZE", "ARBURST", "ARVALID", "ARREADY", "RDATA", "RRESP", "RLAST", "RVALID", "RREADY"}
 WRITE = {"AWADDR", "AWLEN", "AWSIZE", "AWBURST", "AWVALID", "AWREADY", "WDATA", "WSTRB", "WLAST", "WVALID", "WREADY",
          "BRESP", "BVALID", "BREADY"}
@@ -29,12 +23,29 @@ LITE = {"AWADDR", "AWVALID", "AWREADY", "WDATA", "WSTRB", "WVALID", "WREADY", "B
         "ARVALID", "ARREADY", "RDATA", "RRESP", "RVALID", "RREADY"}
 
 
+ICARUS = pytest.mark.skipif(not shutil.which("iverilog"), reason="iverilog is not on PATH; install Icarus Verilog.")
+PRESETS = [pytest.param(name, marks=[] if name in ("nano", "small") else [pytest.mark.nightly])
+           for name in MACHINES]
+"""In the ordinary suite the quick ones."""
+
+
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory) -> Path:
-    """Verilog of nano, written as a user writes it."""
-    path = tmp_path_factory.mktemp("verilog") / f"{NAME}.v"
-    main(["--config", "nano", "-o", str(path)])
-    return path
+def exported(tmp_path_factory):
+    """Verilog of a machine by name, written as a user writes it, once."""
+    folder = tmp_path_factory.mktemp("verilog")
+
+    def export(name: str) -> Path:
+        path = folder / f"{NAME}_{name}.v"
+        if not path.exists():
+            main(["--config", name, "-o", str(path)])
+        return path
+    return export
+
+
+@pytest.fixture(scope="module")
+def shipped(exported) -> Path:
+    """Verilog of nano."""
+    return exported("nano")
 
 
 def call(*command, limit=600) -> str:
@@ -45,27 +56,51 @@ def call(*command, limit=600) -> str:
 
 
 @pytest.mark.slow
-def test_verilator_gives_no_warning(shipped):
-    toolchain()
-    said = call("verilator", "--lint-only", "-Wall", *(f"-Wno-{name}" for name in WAIVED), "--top-module", NAME,
-                str(shipped))
-    assert "%Warning" not in said and "%Error" not in said, said[-3000:]
+@pytest.mark.parametrize("name", PRESETS)
+def test_verilator_and_slang_say_nothing(exported, name):
+    for linter in (lint.verilator, lint.slang):
+        said = linter(exported(name))
+        assert not said, f"{linter.__name__}: {said[:3000]}"
+
+
+@ICARUS
+@pytest.mark.parametrize("name", PRESETS)
+def test_icarus_says_nothing(exported, name):
+    for dialect in lint.DIALECTS:
+        said = lint.icarus(exported(name), dialect)
+        assert not said, f"{dialect}: {said[:3000]}"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_no_wire_is_without_bits_and_no_memory_is_filled_with_zeros(exported, name):
+    text = exported(name).read_text()
+    assert "[-1:0]" not in text
+    assert not re.search(r"initial begin\n(?: +\S+ ?\[\d+\] = \d+'h0+;\n)+ +end", text)
 
 
 @pytest.mark.slow
-def test_every_waiver_is_needed(shipped):
-    toolchain()
-    done = subprocess.run(["verilator", "--lint-only", "-Wall", "--top-module", NAME, str(shipped)],
-                          capture_output=True, text=True, timeout=600)
-    assert set(re.findall(r"%Warning-(\w+)", done.stderr)) == set(WAIVED)
+@pytest.mark.parametrize("linter, waived", [(lint.verilator, lint.VERILATOR_WAIVED), (lint.slang, lint.SLANG_WAIVED)])
+def test_every_waiver_is_needed(shipped, linter, waived):
+    assert lint.warnings_of(linter(shipped, ())) == set(waived)
 
 
-@pytest.mark.skipif(not shutil.which("iverilog"), reason="iverilog is not on PATH; install Icarus Verilog.")
-@pytest.mark.parametrize("dialect", ["-g2001", "-g2005"])
-def test_icarus_accepts_it(shipped, dialect):
-    said = call("iverilog", dialect, "-Wall", "-Wno-timescale", "-tnull", "-s", NAME, str(shipped))
-    complaints = [line for line in said.splitlines() if "error" in line or "warning" in line]
-    assert not complaints, "\n".join(complaints[:20])
+DEFECTS = {
+    "a second driver": ("endmodule", "  assign interrupt = ap_clk;\nendmodule"),
+    "a latch": ("endmodule", "  reg kept;\n  always @* if (ap_rst_n) kept = ap_clk;\nendmodule"),
+    "a name that nothing declares": (".ap_clk(ap_clk)", ".ap_clk(ap_clock)"),
+    "a pin that the core lacks": (".ap_clk(ap_clk)", ".ap_clock(ap_clk)"),
+    "a wire without bits": ("endmodule", "  wire [-1:0] empty;\n  assign empty = ap_clk;\nendmodule"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_what_is_wrong_would_be_said(shipped, tmp_path, defect):
+    """Each defect, put into the top module, is found by Verilator or by slang."""
+    before, after = DEFECTS[defect]
+    spoiled = tmp_path / "spoiled.v"
+    spoiled.write_text(shipped.read_text().replace(before, after, 1))
+    assert lint.verilator(spoiled) or lint.slang(spoiled)
 
 
 @pytest.mark.slow

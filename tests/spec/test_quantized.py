@@ -9,7 +9,7 @@ import pytest
 from golden.spec import tables
 from golden.spec.heads import HeadConfig
 from golden.spec.model import M3VIT_TINY, MODELS, ConfigError
-from golden.spec.quantized import HeadPlan, LayerPlan, Plan, quantized_schema
+from golden.spec.quantized import HeadPlan, LayerPlan, Plan, newer_plan, quantized_schema, weight_limit
 
 HEADS = (HeadConfig("a", "semseg", 7, 48), HeadConfig("b", "depth", 1))
 
@@ -36,6 +36,37 @@ GOOD = {"layers": [], "head": True, "residual_frac": 9, "logit_frac": 9, "task_h
 def test_strange_plans_are_refused(data, words):
     with pytest.raises(ConfigError, match=words):
         Plan.from_json(data)
+
+
+def test_bits_of_a_linear_are_those_of_its_part():
+    plan = Plan.fast(12).with_layers(weight_bits=6, mlp_bits=5, expert_bits=4)
+    names = {"patch_embed": 8, "head": 8, "heads.a.conv_0": 8, "blocks.1.gate.task0": 8, "blocks.1.attn.q": 6,
+             "blocks.10.attn.proj": 6, "blocks.10.mlp.fc1": 5, "blocks.11.mlp.fc2": 4}
+    assert {name: plan.bits(name, M3VIT_TINY) for name in names} == names
+    assert [name for name in names if plan.packed(name, M3VIT_TINY)] == ["blocks.11.mlp.fc2"]
+    assert [weight_limit(bits) for bits in range(4, 9)] == [12, 15, 31, 63, 127]
+
+
+def test_plans_have_names():
+    for name, plan in {"fast": Plan.fast(12), "accurate": Plan.accurate(12), "w4": Plan.w4(12)}.items():
+        assert plan.name(M3VIT_TINY) == name
+    assert Plan.w4(12, dense=True).name(M3VIT_TINY) == "mixed" == Plan.fast(12).with_bits(6).name(M3VIT_TINY)
+    assert Plan.w4(12).packed_parts(M3VIT_TINY) == ["experts"]
+    assert Plan.w4(12).layers[0].hidden and Plan.w4(12).layers[1:] == Plan.fast(11).with_bits(expert_bits=4).layers
+    assert Plan.w4(0).layers == ()
+    assert Plan.fast(12).with_bits(4, 4).packed_parts(M3VIT_TINY) == ["experts", "mlp", "attention"]
+    assert Plan.w4(12).packed_parts(MODELS["deit-tiny"]) == Plan.fast(12).packed_parts(M3VIT_TINY) == []
+
+
+def test_plans_of_version_7_have_whole_numbers_of_four_bits():
+    old = Plan.fast(2).with_bits(4, 4).to_json()
+    for layer in old["layers"]:
+        del layer["mlp_bits"]
+    assert Plan.from_json(newer_plan(old, "7")) == Plan.fast(2).with_bits(5, 5)
+    assert newer_plan(old, "8") == old
+    for strange in ([], {}, {"layers": 3}, {"layers": [3, {"weight_bits": []}]}):
+        with pytest.raises(ConfigError):
+            Plan.from_json(newer_plan(strange, "7"))
 
 
 def test_the_quantized_schema_has_a_gate_for_each_task_and_stacked_experts():

@@ -39,14 +39,16 @@ def queued(f):
 
 
 def _extents(f, pick=choose) -> dict:
-    """With ``window``, last line and column of the strip of operands."""
+    """``stored``: slices of the ring that a tile's weights take; with ``window``, last line and column of the strip of
+    operands."""
     top, bottom, left, right = edge_bits(f)
-    return {"line_last": f["lines"] + 1 - top - bottom, "column_last": f["width"] + 1 - left - right}
+    return {"stored": pick(f["packed"], round_down(f["slices"], 2), f["slices"]),
+            "line_last": f["lines"] + 1 - top - bottom, "column_last": f["width"] + 1 - left - right}
 
 
 def _products(f, pick=choose) -> dict:
-    """``weights`` in slices; with ``window``, ``positions`` of the results."""
-    return {"weights": f["tiles"] * f["slices"], "positions": f["lines"] * f["width"],
+    """``weights`` in slices of the ring; with ``window``, ``positions`` of the results."""
+    return {"weights": f["tiles"] * f["stored"], "positions": f["lines"] * f["width"],
             "strip_lines": f["line_last"] * f["pitch"]}
 
 
@@ -89,7 +91,8 @@ def _contradictions(f, s: ProgramState, pick=choose) -> list:
             (f["window"] != 0) & (queued(f) | to_gate | (f["slices"] != f["window"] * window_slices(1))
                                   | (f["tokens"] != f["positions"]) | (f["tokens"] == 0)),
             (f["window"] == 0) & ((f["width"] | f["lines"] | f["pitch"] | f["edges"]) != 0),
-            f["overlapping"] & (pick(queued(f), pick(s.body, s.slots, 0), f["tokens"]) > 1)]
+            f["overlapping"] & (pick(queued(f), pick(s.body, s.slots, 0), f["tokens"]) > 1),
+            f["packed"] & f["slices"] & 1]
 
 
 def _tiles_in_ring(f, pick):
@@ -118,7 +121,7 @@ def _ranges(f, s: ProgramState, pick=choose) -> list[AddressRange]:
                      write=True),
         AddressRange(1, Resource.VALUE, when=work & (dst == Dest.VALUE), base=f["dst_row"], steps=f["tiles"] - 1,
                      stride=f["dst_stride"], count=round_down(results - 1, SLICE) + 1, write=True),
-        AddressRange(2, Resource.RING, when=f["reuse_weights"] == 0, base=s.held, steps=f["slices"],
+        AddressRange(2, Resource.RING, when=f["reuse_weights"] == 0, base=s.held, steps=f["stored"],
                      stride=_tiles_in_ring(f, pick)),
         AddressRange(3, Resource.LANE_BUFFER, when=to_gate | (f["block"] != 0), steps=rows,
                      stride=pick(f["src_wide"], 2, 1)),
@@ -131,7 +134,8 @@ def _changes(f, s: ProgramState) -> dict:
 
 def _stream(f) -> StreamLines:
     """For each tile its parameters, then its weights, which are not read again with ``reuse_weights``."""
-    weights = Segment(Destination.RING, linear_tile_lines(f["slices"]) - PARAM_LINES, bool(f.get("reuse_weights")))
+    weights = Segment(Destination.RING, linear_tile_lines(f["slices"], f.get("packed", 0)) - PARAM_LINES,
+                      bool(f.get("reuse_weights")))
     return StreamLines((Segment(Destination.PARAM, PARAM_LINES), weights), f["tiles"])
 
 
@@ -146,7 +150,8 @@ LINEAR = Instruction(
           "Inputs are ordered by map line, operand row of a position, map column, channel: "
           "`golden.spec.tiling.window_order`. Output tiles are computed in blocks of "
           "block + 1: a token group's operand is loaded once for all tiles of a block, whose weights are in the ring "
-          "together (dst GATE: all tiles are one block).",
+          "together (dst GATE: all tiles are one block). Of `packed` weights, codes of four bits, two slices take one "
+          "slice of stream and ring: each step row holds two steps, the first in the low halves of its bytes.",
     fields=(
         STREAM, Field("tokens", 12, "how many, for DIRECT"), Field("tiles", 8, "32-channel output tiles"),
         Field("slices", 9, "16-input slices"), Field("src_index", 2, "rows of the operands: Index", codes=Index),
@@ -166,14 +171,16 @@ LINEAR = Instruction(
         Field("shift1", 6, "right shift after the multiplier"), SHIFT2,
         Field("retain_weights", 1, "the weights stay in the ring after this instruction"),
         Field("reuse_weights", 1, "multiply by retained weights; only parameters are read from the stream"),
-        Field("reuse_offset", 14, "with reuse_weights: slices from the oldest retained one to the first one used"),
+        Field("reuse_offset", 14,
+              "with reuse_weights: slices of the ring from the oldest retained one to the first one used"),
         Field("act_shift", 3, "the activation's input has 9 - act_shift fraction bits"),
         Field("window", 4, "3x3 convolution: operand rows of a position; 0: none, src_row is a token's operand"),
         Field("width", 10, "with window: positions of a line of results"),
         Field("lines", 8, "with window: lines of results"),
         Field("pitch", 10, "with window: positions from line to line of the operands"),
         Field("edges", 4, "with window: Edge bits of the operands' strip", codes=Edge),
-        Field("block", 3, "output tiles of a block, less one; changes no result")),
+        Field("block", 3, "output tiles of a block, less one; changes no result"),
+        Field("packed", 1, "weights are 4-bit codes, two to a byte; slices is then even")),
     limits={"tokens": (0, 4095), "tiles": (1, 255), "slices": (1, 511), "src_index": (0, len(Index) - 1),
             "dst": (0, len(Dest) - 1), "dst_index": (0, len(Index) - 1), "shift1": (0, 47), "shift2": (0, 40),
             "activation": (0, len(BY_CODE) - 1), "act_shift": (0, ACT_SHIFT_MAX),

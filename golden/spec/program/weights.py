@@ -2,14 +2,15 @@
 """Weight check: locates a program's weights in the weight planes and finds forbidden bytes of -128.
 
 Weights are int8 without -128: with it, four packed products would overflow into each other, and the machine would end
-with OK and wrong numbers; the instruction-set simulator treats it as undefined.
+with OK and wrong numbers; the instruction-set simulator treats it as undefined. No byte of packed
+weights is -128 either: another LINEAR may reuse it as it is.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from golden.spec.isa import INSTRUCTION_BYTES, INSTRUCTIONS, STREAM_LINES, Opcode, decode, out_of_bounds
-from golden.spec.machine import PARAM_LINES, SLICE_LINES, MachineConfig
+from golden.spec.machine import PARAM_LINES, MachineConfig
 from golden.spec.model import ConfigError
 from golden.spec.tiling import linear_tile_lines
 
@@ -20,13 +21,14 @@ FORBIDDEN = b"\x80"
 @dataclass(frozen=True)
 class Weights:
     """Weights that a LINEAR takes from the stream for one ``expert`` (-1 outside EXPERTS): ``tiles`` output tiles of
-    ``slices`` slices, each after its parameters, from line ``first`` on."""
+    ``slices`` slices, each after its parameters, from line ``first`` on; ``packed``: of codes, two to a byte."""
 
     index: int
     expert: int
     first: int
     tiles: int
     slices: int
+    packed: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def loaded(program: bytes) -> Iterator[Weights]:
             continue
         for expert in experts:
             base = part["stream"] + expert * part["pitch"] if expert >= 0 else 0
-            yield Weights(index, expert, (base + fields["stream"]) % STREAM_LINES, fields["tiles"], fields["slices"])
+            yield Weights(index, expert, (base + fields["stream"]) % STREAM_LINES, fields["tiles"], fields["slices"],
+                          fields["packed"])
 
 
 def _legal(program: bytes) -> list[tuple[Opcode, dict]]:
@@ -76,11 +79,12 @@ def find_forbidden(parts: Iterable[Weights], planes: tuple[bytes, ...], machine:
     """The first -128 of ``parts`` inside the planes. Weights outside the planes are left to the bounds check."""
     share, seen = machine.line_bytes_per_port, set()
     for weights in parts:
-        where = weights.first, weights.tiles, weights.slices
+        where = weights.first, weights.tiles, weights.slices, weights.packed
         if where in seen:  # the same weights for other tokens
             continue
         seen.add(where)
-        pitch, size = linear_tile_lines(weights.slices) * share, weights.slices * SLICE_LINES * share
+        pitch = linear_tile_lines(weights.slices, weights.packed) * share
+        size = pitch - PARAM_LINES * share
         first = (weights.first + PARAM_LINES) * share
         for port, plane in enumerate(planes):
             for begin in range(first, min(first + weights.tiles * pitch, len(plane)), pitch):

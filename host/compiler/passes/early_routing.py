@@ -138,7 +138,7 @@ def _cut(layer: MoeLayer, machine: MachineConfig) -> list[Node]:
 
 def _fetch(experts: Node, machine: MachineConfig) -> float:
     """Cycles that reading one expert takes the weight ports."""
-    lines = sum(linear_lines(node.fields["tiles"], node.fields["slices"]) for node in experts.body)
+    lines = sum(linear_lines(f["tiles"], f["slices"], f["packed"]) for f in (node.fields for node in experts.body))
     return lines * LINE / (BEAT_BYTES * machine.ports)
 
 

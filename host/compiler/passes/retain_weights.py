@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import MachineConfig
 from host.ir.nodes import Node
-from host.ir.weight_ring import most_retained, weights
+from host.ir.weight_ring import most_retained, stored, weights
 
 
 def retain_weights(nodes: list[Node], machine: MachineConfig) -> list[Node]:
@@ -93,4 +93,4 @@ def _follow(run: list[Node], reuses: set[tuple[int, int]], machine: MachineConfi
 
 def _space(node: Node, retain: bool) -> int:
     """Slices that the ring must have free for a LINEAR: a tile's, or all where they stay until it ends."""
-    return weights(node) if retain or node.dest is Dest.GATE else node.fields["slices"]
+    return weights(node) if retain or node.dest is Dest.GATE else stored(node.fields)

@@ -95,11 +95,14 @@ def _after_linear(linear: Node, norm: Node, machine: MachineConfig) -> list[Node
     ranged = linear.writes[0].region.count > fed  # its weights serve other tokens too, all tiles of them or none
     for last in range(whole if ranged else 1, whole + 1):
         one = linear_pass(machine, linear.fields, last)
+        # Fewer tiles at a time share a loading of operands.
+        before = linear_pass(machine, linear.fields, whole - last) if last < whole else 0
+        longer = before + one - linear_pass(machine, linear.fields)
         for a in range(machine.tm, tokens, machine.tm):
             work = ceil((tokens - a) / machine.tm) * one
             exposed = max(work + restart, cycles(a)) - work + cycles(tokens - a)
-            lines = lines_again(last, linear.fields["slices"], machine)
-            gain = cycles(tokens) - exposed - _line_cost(machine) * lines
+            lines = lines_again(last, linear.fields["slices"], machine, linear.fields["packed"])
+            gain = cycles(tokens) - exposed - _line_cost(machine) * lines - ceil(tokens / machine.tm) * longer
             if gain > best:
                 best, cut = gain, (last, a)
     if cut is None:
@@ -114,7 +117,8 @@ def _before_linear(norm: Node, linear: Node, machine: MachineConfig) -> list[Nod
     """Cut at the token that saves most. Tokens of ``linear`` before those of ``norm`` are there already."""
     tokens, everything, whole = norm.fields["tokens"], linear.fields["tokens"], linear.fields["tiles"]
     there = everything - tokens
-    one, lines = linear_pass(machine, linear.fields), lines_again(whole, linear.fields["slices"], machine)
+    one = linear_pass(machine, linear.fields)
+    lines = lines_again(whole, linear.fields["slices"], machine, linear.fields["packed"])
     cycles = partial(_norm_cycles, norm, machine)
     best, cut = LEAST_GAIN, 0
     for a in range(machine.tm, tokens, machine.tm):

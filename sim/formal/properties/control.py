@@ -6,7 +6,7 @@ from amaranth.hdl import Mux
 from golden.spec.machine import NANO
 from golden.spec.status import Status
 from hw.ctrl.credits import Credits
-from hw.ctrl.supervisor import CHECK_CYCLES, DRAIN_CYCLES, RESET_CYCLES, Supervisor
+from hw.ctrl.supervisor import CHECK_CYCLES, DRAIN_CYCLES, LEAD, RESET_CYCLES, Supervisor
 from hw.dma.bus_timer import BusTimer
 from hw.dma.weight_lines import CHUNK_LINES, Destination
 from sim.formal.harness import Harness
@@ -82,8 +82,8 @@ def supervisor() -> Harness:
     # The registers start a job only while none runs.
     h.assume(~unit.start | ~(job.working | job.wanted))
 
-    states = {"IDLE": 2, "SETTLE": DRAIN + DRAIN_CYCLES + 3, "CHECK": CHECK_CYCLES + 1, "RUN": JOB_LIMIT + 4,
-              "DRAIN": DRAIN + DRAIN_CYCLES + 3, "RESET": RESET_CYCLES + 1, "FINISH": 1}
+    states = {"IDLE": 2, "SETTLE": DRAIN + DRAIN_CYCLES + 3, "CHECK": CHECK_CYCLES + LEAD + 1, "RUN": JOB_LIMIT + 4,
+              "DRAIN": DRAIN + DRAIN_CYCLES + 3, "RESET": RESET_CYCLES + LEAD + 1, "FINISH": 1}
     rank = h.named(sum(Mux(h.at(state), number, 0) for number, state in enumerate(states)), "rank")
     for state, longest in states.items():
         stays = h.register(range(longest + 2), f"in_{state.lower()}")
@@ -97,7 +97,11 @@ def supervisor() -> Harness:
     h.claim("done_at_the_end_of_each_job", ~h.later | ((h.past(job.working) & ~job.working) == unit.done))
     h.claim("idle_after_done", ~unit.done | h.at("IDLE") & ~job.working & ~unit.reset & (unit.halt == job.stuck))
     h.claim("not_drained_only_with_its_code", ~unit.done | unit.drained | (unit.code == Status.DRAIN_TIMEOUT))
-    h.claim("front_end_begins_out_of_reset", ~unit.begin | ~unit.reset & ~unit.halt)
+    resets = before = unit.reset
+    for _ in range(LEAD):
+        before = h.past(before)
+        resets = resets | before
+    h.claim("front_end_begins_out_of_reset", ~unit.begin | ~resets & ~unit.halt)
     h.claim("units_are_reset_before_idle", ~h.at("RESET") | unit.halt)
     h.cover("done_well", unit.done & (unit.code == Status.OK))
     h.cover("gives_up", unit.done & (unit.code == Status.DRAIN_TIMEOUT))

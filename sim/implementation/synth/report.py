@@ -11,20 +11,22 @@ from pathlib import Path
 
 from golden.spec.whole_file import write_whole
 from host.report.synthesis import GLUE, MACHINE, MUST
-from sim.implementation.synth import depth, design, flow
+from sim.implementation.synth import depth, design, flow, resets
 from sim.implementation.synth import resources as resources_of
 from sim.implementation.synth.resources import TARGET_FILE, bram36, resources
 
 
 @dataclass(frozen=True)
 class Result:
-    """One unit: areas, longest path of each kind, what its memories became, how many products it asked for."""
+    """One unit: areas, longest path of each kind, what its memories became, how many products it asked for, the net
+    that resets the most flip-flops."""
 
     unit: str
     resources: Counter
     paths: dict[tuple[str, str], depth.Path]
     memories: dict[str, str] = field(default_factory=dict)
     products: int = 0
+    reset: tuple[str, int] = ("", 0)
     seconds: float = 0.0
 
     @property
@@ -36,14 +38,16 @@ class Result:
     def as_json(self) -> dict:
         return {"unit": self.unit, "resources": dict(self.resources), "bram36": bram36(self.resources),
                 "paths": {f"{a} to {b}": asdict(path) for (a, b), path in self.paths.items()},
-                "memories": self.memories, "products": self.products}
+                "memories": self.memories, "products": self.products, "reset": list(self.reset)}
 
     @classmethod
     def from_json(cls, entry: dict) -> "Result":
         """What :meth:`as_json` wrote."""
         paths = {tuple(kind.split(" to ")): depth.Path(**path | {"cells": tuple(path["cells"])})
                  for kind, path in entry["paths"].items()}
-        return cls(entry["unit"], Counter(entry["resources"]), paths, entry["memories"], entry["products"])
+        name, count = entry.get("reset", ("", 0))
+        return cls(entry["unit"], Counter(entry["resources"]), paths, entry["memories"], entry["products"],
+                   (name, count))
 
 
 def measure(text: str, name: str, progress=None) -> Result:
@@ -55,7 +59,8 @@ def measure(text: str, name: str, progress=None) -> Result:
         module = flow.load(netlist)
         return Result(
             unit=name, resources=resources(stat["design"]["num_cells_by_type"]), paths=depth.longest_paths(module),
-            memories=_homes(design.memories(text), module["cells"]), products=design.products(text))
+            memories=_homes(design.memories(text), module["cells"]), products=design.products(text),
+            reset=resets.widest_reset(module))
 
     return replace(_kept(netlist.parent / f"{_ANALYSIS}.json", analyse), unit=name,
                    seconds=time.perf_counter() - began)
@@ -80,15 +85,18 @@ def measure_machine(text: str, progress) -> Iterator[Result]:
     yield results[-1]
 
     def join() -> Result:
+        top = flow.load(netlist)
         return Result(unit=MACHINE, resources=sum((result.resources for result in results), Counter()),
                       products=sum(result.products for result in results),
-                      paths=depth.longest_paths(flow.load(netlist), parts))
+                      reset=max(*(result.reset for result in results), resets.widest_reset(top),
+                                key=lambda reset: reset[1]),
+                      paths=depth.longest_paths(top, parts))
 
     name = flow.digest(shell, *(inside for _, inside in children.values()))
     yield replace(_kept(netlist.parent / f"{_ANALYSIS}-{name}.json", join), seconds=time.perf_counter() - began)
 
 
-_ANALYSIS = flow.digest(*(Path(module.__file__).read_text() for module in (depth, design, resources_of)),
+_ANALYSIS = flow.digest(*(Path(module.__file__).read_text() for module in (depth, design, resets, resources_of)),
                         TARGET_FILE.read_text())
 """Version hash of the analysis: results are recomputed when its sources or the target have changed."""
 
@@ -128,7 +136,8 @@ def path_lines(results: list[Result], above: int) -> list[str]:
 
 
 def inference_lines(results: list[Result]) -> list[str]:
-    """Memories and products of each unit and what they were mapped to; small memories that look alike in one line."""
+    """Memories and products of each unit and what they were mapped to, and its widest reset; small memories that look
+    alike in one line."""
     lines = []
     for result in results:
         alike = {}
@@ -138,6 +147,8 @@ def inference_lines(results: list[Result]) -> list[str]:
                   for home, names in alike.items()]
         if result.products:
             lines.append(f"{result.unit}, {result.products} products: {result.resources['DSP']} DSP48E2")
+        if result.reset[1]:
+            lines.append(f"{result.unit}, widest reset: {result.reset[0]} of {result.reset[1]:,} flip-flops")
     return lines
 
 
@@ -145,6 +156,8 @@ def violations(results: list[Result]) -> list[str]:
     """Violations of :data:`MUST`, one sentence each."""
     found = [f"{result.unit}: {path.levels} levels from {a} to {b}, {MUST['levels']} allowed."
              for result in results for (a, b), path in result.paths.items() if path.levels > MUST["levels"]]
+    found += [f"{result.unit}: {result.reset[0]} resets {result.reset[1]:,} flip-flops, {MUST['reset']:,} allowed."
+              for result in results if result.reset[1] > MUST["reset"]]
     for result in results:
         if result.unit == MACHINE:
             used = {"DSP": result.resources["DSP"], "LUT": result.resources["LUT"], "BRAM36": bram36(result.resources)}

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clusters of token lanes: frames on a small machine with two of them, every instruction compared; hazards between
-clusters."""
+"""Clusters of token lanes: frames on a small machine with two of them, every instruction compared, cycles predicted;
+hazards between clusters."""
 
 from dataclasses import replace
 
@@ -11,7 +11,11 @@ from golden.spec.machine import NANO
 from golden.spec.model import MODELS
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
+from host.explore.routing import queues
+from host.performance.timeline import predict
 from sim import lockstep
+from sim.bench.model import dram_model
+from sim.board.settings import DramSettings
 from sim.device import SimDevice
 from tests.host.support.compiled import picture
 
@@ -38,3 +42,5 @@ def test_frames_are_exact_instruction_by_instruction(pair, change, plan):
     for program in image.programs:
         run = lockstep.run(image, pair, picture(config), program, program)
         assert run.exact and len(run.retired) > 20
+        spans = predict(image, program, queues(run.entries), dram_model(DramSettings(), PAIR))
+        assert spans[-1].end == pytest.approx(run.machine.cycles, rel=0.03)

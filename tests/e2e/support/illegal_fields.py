@@ -35,6 +35,7 @@ CASES: dict[Opcode, list[tuple[Status, dict]]] = {
     Opcode.LINEAR: [(READ, {"stream": FAR}), (LOCAL, {"tokens": 4095}), (FIELD, {"tiles": 0}), (FIELD, {"tiles": 255}),
                     (LOCAL, {"tiles": 255, "dst_stride": 255}), (FIELD, {"dst_stride": 0}),
                     (FIELD, {"slices": 0}), (LOCAL, {"slices": 511}), (LOCAL, {"slices": NANO.ring_lines // 8 + 1}),
+                    (FIELD, {"packed": 1, "slices": 3}), (LOCAL, {"packed": 1, "slices": NANO.ring_lines // 4 + 2}),
                     (FIELD, {"src_index": 3}), (LOCAL, {"src_row": 0xFFFF}), (LOCAL, {"src_stride": 255}),
                     (LOCAL, WIDE | {"src_unsigned": 0, "src_row": NANO.operand_rows - 128, "src_plane": 255}),
                     (FIELD, WIDE | {"src_unsigned": 1}), (FIELD, {"dst": 6}), (FIELD, {"dst": 7}),

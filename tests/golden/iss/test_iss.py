@@ -124,7 +124,9 @@ def compare(network, image, pixels, task):
 
 
 @pytest.mark.parametrize("target", [machine.NANO, machine.SMALL, machine.ZCU102], ids=lambda m: m.name)
-@pytest.mark.parametrize("plan", [Plan.fast(2), Plan.accurate(2), MIXED], ids=["fast", "accurate", "mixed"])
+@pytest.mark.parametrize("plan", [Plan.fast(2), Plan.accurate(2), MIXED, Plan.fast(2).with_bits(5, 4),
+                                  Plan.accurate(2).with_bits(4, 4)],
+                         ids=["fast", "accurate", "mixed", "packed experts", "packed"])
 def test_nano_equals_the_integer_network(target, plan):
     network = random_int_model(model.NANO, plan, seed=3)
     image = compile_model(network, target)

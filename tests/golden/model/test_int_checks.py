@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantized models as files, and those that no machine could run: each refused by a named error, in a sentence."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +40,27 @@ def test_save_and_load_give_the_same_bytes(tmp_path):
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     assert (loaded.config, loaded.plan, loaded.source) == (NANO, ACCURATE, "made by hand")
     assert (loaded.run(image(NANO)) == model.run(image(NANO))).all()
+
+
+def test_a_file_of_version_7_gives_the_same_results(tmp_path):
+    """Its weights of four bits, whole numbers in +-7, lie in bytes of their own as they did."""
+    path, plan = tmp_path / "old.safetensors", FAST.with_bits(expert_bits=5)
+    tensors = {name: np.clip(tensor, -7, 7) if name.startswith("blocks.1.mlp") and name.endswith(".weight") else tensor
+               for name, tensor in random_int_model(NANO, plan).tensors.items()}
+    model = IntModel(NANO, plan, tensors)
+    model.save(path)
+    tensors, metadata = safetensors_file.read(path)
+    old = json.loads(metadata["plan"])
+    for layer in old["layers"]:
+        del layer["mlp_bits"]
+        layer["expert_bits"] = 4
+    kept = {name: text for name, text in metadata.items() if name != SEAL}
+    write_sealed(path, tensors, kept | {"version": "7", "plan": json.dumps(old)})
+    loaded = IntModel.load(path)
+    assert loaded.plan == plan and (loaded.run(image(NANO)) == model.run(image(NANO))).all()
+    write_sealed(path, tensors, kept | {"version": "8", "plan": json.dumps(old)})
+    with pytest.raises(BadHeader, match="mlp_bits"):
+        IntModel.load(path)
 
 
 @pytest.mark.parametrize(("change", "error", "words"), [
@@ -96,8 +118,20 @@ def test_models_that_no_machine_could_run_are_refused(name, edit, error, words):
 
 def test_weights_beyond_their_plans_bits_are_refused():
     tensors = dict(random_int_model(NANO, FAST).tensors)
-    with pytest.raises(OutOfRange, match="'blocks.1.mlp.fc1.weight' must lie in -7..7"):
+    with pytest.raises(OutOfRange, match="'blocks.1.mlp.fc1.weight' must lie in -15..15"):
+        IntModel(NANO, FAST.with_bits(expert_bits=5), tensors)
+    with pytest.raises(OutOfRange, match="'blocks.1.mlp.fc1.weight' must lie in -12..12"):
         IntModel(NANO, FAST.with_bits(expert_bits=4), tensors)
+
+
+@pytest.mark.parametrize("weight", [5, -7, 11])
+def test_packed_weights_without_a_code_are_refused(weight):
+    plan = FAST.with_bits(expert_bits=4)
+    tensors = dict(random_int_model(NANO, plan).tensors)
+    tensors["blocks.1.mlp.fc2.weight"] = tensors["blocks.1.mlp.fc2.weight"].copy()
+    tensors["blocks.1.mlp.fc2.weight"][1, 2, 3] = weight
+    with pytest.raises(OutOfRange, match=f"'blocks.1.mlp.fc2.weight' has the weight {weight}; one of 4 bits is one of"):
+        IntModel(NANO, plan, tensors)
 
 
 def test_missing_and_extra_tensors_are_refused():

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from golden.ops.arith import DomainError
-from golden.ops.matmul import exact_matmul, matmul
+from golden.ops.matmul import exact_matmul, matmul, packed, unpacked
 from golden.ops.operand import Operand
+from golden.spec.tables import WEIGHT_LEVELS
 
 
 def reference(x, w):
@@ -101,3 +102,29 @@ def test_take_gathers_rows_with_their_exponents():
     operand = Operand(np.arange(96, dtype=np.int8).reshape(3, 32), np.array([[0], [1], [2]], np.uint8))
     assert (operand.take([2, 0, 2]).values() == operand.values()[[2, 0, 2]]).all()
     assert operand.take([]).shape == (0, 32)
+
+
+def e2m1(code: int) -> float:
+    """The OCP microscaling format's value of a 4-bit code: sign, exponent of bias 1, mantissa."""
+    exponent, mantissa = code >> 1 & 3, code & 1
+    return (-1) ** (code >> 3) * (2.0 ** (exponent - 1) * (1 + mantissa / 2) if exponent else mantissa / 2)
+
+
+def test_codes_of_packed_weights_are_halves_in_e2m1():
+    codes = np.arange(16, dtype=np.uint8).reshape(1, -1)
+    assert unpacked(codes | codes << 4).view(np.int8).tolist() == [[2 * e2m1(code) for code in range(16)]] * 2
+
+
+def test_packed_rows_alternate():
+    """Every pair of weights: the first row in the low halves, the second in the high ones; zero is code 0."""
+    low, high = (n.reshape(1, -1) for n in np.meshgrid(np.array(WEIGHT_LEVELS), np.array(WEIGHT_LEVELS)))
+    rows = np.concatenate([low, high, high, low]).astype(np.int8).view(np.uint8)
+    found = packed(rows)
+    assert found.shape == (2, 256) and (unpacked(found) == rows).all()
+    assert (found & 15 != 8).all() and (found >> 4 != 8).all() and (found[0] % 16 == found[1] // 16).all()
+
+
+@pytest.mark.parametrize("weight", [5, -7, 127, -128])
+def test_weights_without_a_code_are_refused(weight):
+    with pytest.raises(DomainError, match=f"one of .-12, .*, 12., not {weight}"):
+        packed(np.array([[1, 2], [3, weight]], np.int8).view(np.uint8))

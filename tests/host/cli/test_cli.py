@@ -124,6 +124,24 @@ def test_a_pooled_classifier_from_checkpoint_to_scores(edge_moe, tmp_path, folde
     assert status != 0 and "a .npz has both" in err
 
 
+def test_the_plan_w4_from_float_model_to_features(edge_moe, tmp_path, folder):
+    q, program = tmp_path / "w4.safetensors", tmp_path / "w4.emoe"
+    facts(edge_moe, "quantize", "float.safetensors", "-o", q, "--plan", "w4", "--crops", 4)
+    found = facts(edge_moe, "info", q)
+    assert (found["plan"], found["packed_weights"]) == ("w4", "experts")
+    assert facts(edge_moe, "info", "int.safetensors")["packed_weights"] == "none"
+    facts(edge_moe, "compile", q, "-o", program, "--machine", "nano")
+    assert facts(edge_moe, "info", program)["plan"] == "w4"
+    facts(edge_moe, "run", program, "cat.png", "-o", tmp_path / "out.npy", "--task", "task1")
+    network = IntModel.load(q)
+    wanted = network.features(fitted(read_picture(folder / "cat.png"), network.config), "task1")
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), wanted)
+    status, _, err = edge_moe("quantize", "float.safetensors", "-o", q, "--plan", "w3")
+    assert status != 0 and "plan must be one of ['accurate', 'fast', 'mixed', 'w4'] or a Plan, not 'w3'" in err
+    status, _, err = edge_moe("quantize", "float.safetensors", "-o", q, "--plan", "w4", "--cycle-budget", 5)
+    assert status != 0 and "A cycle budget belongs to the mixed plan, not to 'w4'" in err
+
+
 @pytest.mark.parametrize("path, kind", [
     ("float.safetensors", "float model"), ("int.safetensors", "quantized model"), ("nano.emoe", "program image"),
     ("program.bin", "program image")])

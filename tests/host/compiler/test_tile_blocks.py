@@ -8,9 +8,16 @@ import pytest
 from golden.spec.instructions.linear import MAX_BLOCK
 from golden.spec.isa import Dest, Opcode
 from golden.spec.machine import NANO, U280, ZCU102
+from golden.spec.model import DEIT_TINY
+from golden.spec.quantized import Plan
+from host.compiler.compile import encode, plan_program
+from host.compiler.passes import PASSES, software_pipelining
 from host.compiler.passes.tile_blocks import tile_blocks
+from host.compiler.skeleton import empty
+from host.compiler.weight_stream import Stream
 from host.ir.nodes import Node
 from host.performance.cycles import best_block, block_cycles, blocks, group_rows, linear_cycles, linear_pass
+from host.performance.timeline import Timeline
 
 LARGE = replace(ZCU102, name="large", tm=8, clusters=2)
 
@@ -31,6 +38,18 @@ def linear(**fields) -> dict:
 ])
 def test_blocks_are_as_large_as_they_need_to_be(machine, fields, block):
     assert best_block(machine, fields) == block - 1 < MAX_BLOCK
+
+
+@pytest.mark.parametrize("machine", [ZCU102, replace(U280, name="half", tm=8, clusters=2), U280],
+                         ids=lambda machine: machine.name)
+def test_software_pipelining_does_not_cut_blocks_that_share_operands(machine):
+    """A LINEAR that is cut into fewer tiles at a time loads its operands more often; hiding a norm must be worth it."""
+    model, cycles = empty(DEIT_TINY, Plan.fast(DEIT_TINY.depth)), []
+    for passes in (PASSES, tuple(one for one in PASSES if one is not software_pipelining)):
+        stream = Stream()
+        nodes = plan_program(model, machine, stream, DEIT_TINY.tasks, passes)
+        cycles.append(Timeline(machine).run(encode(nodes, machine, stream))[-1].end)
+    assert cycles[0] < cycles[1]
 
 
 def test_cycles_of_blocks():

@@ -13,7 +13,8 @@ from host.explore.unit_area import memory
 
 MEASURED = {
     # (tm, tk, ports) of otherwise `small` machines of serialization 4: LUT, FF, DSP, BRAM36
-    ("array", 2, 2, 1): (7_201, 8_437, 64, 0), ("softmax", 2, 2, 1): (3_483, 3_380, 8, 2.5),
+    ("array", 2, 2, 1): (6_055, 4_787, 64, 0), ("array", 2, 4, 1): (6_366, 5_351, 128, 0),
+    ("array", 4, 4, 1): (11_374, 8_859, 256, 0), ("softmax", 2, 2, 1): (3_483, 3_380, 8, 2.5),
     ("epilogue", 2, 2, 1): (8_565, 11_005, 17, 2), ("norm", 2, 2, 1): (6_377, 9_237, 37, 8),
     ("control", 2, 2, 1): (4_348, 5_658, 3, 0), ("control", 4, 4, 1): (6_458, 8_056, 3, 0),
     ("control", 8, 2, 1): (9_355, 10_958, 3, 0), ("weights", 2, 2, 1): (1_395, 2_736, 0, 2),

@@ -131,6 +131,9 @@ async def programs_match_the_loops(dut):
     assert len(windows) > 5 and {f["src_wide"] for f in windows} == {0, 1}
     assert {bool(f["width"] % CFG.tm) for f in windows} == {False, True}
     assert {f["edges"] >> side & 1 | side << 1 for f in windows for side in range(4)} == set(range(8))
+    packed = {(f["packed"], bool(f["window"]), f["src_wide"]) for f in (decode(issue["word"])[1] for issue in issues)
+              if "packed" in f}
+    assert len(packed) == 8, f"of packed or not, window or not, wide or not only {packed}"
     assert min(coverage.values()) > 100 and got.loops.traversals and len(got.loops.jobs) > 4, "too thin a stimulus"
 
 
@@ -171,16 +174,17 @@ async def retained_weights_are_reused(dut):
     await start(dut)
     rng, most = seeded("held"), CFG.ring_rows // CFG.steps
     for n, manners in enumerate((Manners(), Manners(ring_start=0, ring_rate=0.3, release=(1, 60), issue=half))):
-        issues, held = [], []  # slices and tiles of each LINEAR whose weights are retained, oldest first
+        issues, held = [], []  # slices of the ring and tiles of each LINEAR whose weights are retained, oldest first
         for _ in range(45):
             begin = [sum(s * t for s, t in held[:i]) for i in range(len(held) + 1)]
             shape = {"src_stride": 3, "src_wide": rng.getrandbits(1), "tokens": rng.randint(0, 2 * CFG.tm + 1),
                      "src_plane": 2, "dst": rng.choice([Dest.OPERAND8, Dest.RESIDUAL, Dest.GATE])}
-            hold = int(rng.random() < 0.8)
+            hold, packed = int(rng.random() < 0.8), rng.getrandbits(1)
             if held and rng.random() < 0.6:
                 i = rng.randrange(len(held))
                 slices, tiles = held[i]
-                issues.append(linear(**shape, slices=slices, tiles=tiles, reuse_weights=1, reuse_offset=begin[i],
+                issues.append(linear(**shape, slices=slices << packed, tiles=tiles, packed=packed, reuse_weights=1,
+                                     reuse_offset=begin[i],
                                      retain_weights=hold, block=rng.randrange(MAX_BLOCK)))
                 held = held if hold else held[i + 1:]
             else:
@@ -191,7 +195,8 @@ async def retained_weights_are_reused(dut):
                 block = rng.randrange(MAX_BLOCK)
                 if begin[-1] + slices * tiles > most:
                     block = 0
-                issues.append(linear(**shape, slices=slices, tiles=tiles, retain_weights=hold, block=block))
+                issues.append(linear(**shape, slices=slices << packed, tiles=tiles, packed=packed,
+                                     retain_weights=hold, block=block))
                 held = [*held, (slices, tiles)] if hold else []
         got = await run(dut, issues, manners, Testbench(CFG, 40 + n), salt=f"held{n}")
         words = [decode(issue["word"])[1] for issue in issues]

@@ -72,7 +72,7 @@ def draw(rng, opcode: Opcode, state: ProgramState) -> int:
             fields[name] = max(0, rng.choice([NANO.operand_rows, NANO.residual_rows, NANO.kv_tiles])
                                - rng.choice([1, 2, 4, 40]) + near)
     most = rng.choice([NANO.ring_lines // 8, 2 * NANO.lane_rows * SLICES_PER_ROW])
-    for name, border in (("keys", NANO.max_keys), ("slices", most)):
+    for name, border in (("keys", NANO.max_keys), ("slices", min(most << fields.get("packed", 0), 508))):
         if name in fields and rng.random() < 0.4:
             fields[name] = border + near
     if opcode is Opcode.GATE:
@@ -81,10 +81,12 @@ def draw(rng, opcode: Opcode, state: ProgramState) -> int:
     if opcode is Opcode.LINEAR and rng.random() < 0.3:
         fields |= {"dst": Dest.GATE, "tokens": max(0, state.left + rng.choice([0, 0, 0, 1, -1])) % 4096,
                    "tiles": -(-state.experts // 16) or 1, "src_index": 0, "dst_index": 0, "gate_weight": 0}
+    if opcode is Opcode.LINEAR and rng.random() < 0.9:
+        fields["packed"] &= ~fields["slices"]
     if opcode is Opcode.LINEAR and rng.random() < 0.5:
         fields |= {"reuse_weights": int(rng.random() < 0.5 and state.held > 0),
                    "retain_weights": int(rng.random() < 0.6)}
-        back = state.held - fields["tiles"] * fields["slices"] + rng.choice([0, 0, 0, 1, -1])
+        back = state.held - fields["tiles"] * (fields["slices"] >> fields["packed"]) + rng.choice([0, 0, 0, 1, -1])
         fields["reuse_offset"] = min(max(back, 0), bounds(opcode, "reuse_offset")[1])
     if opcode is Opcode.LINEAR:
         fields |= draw_window(rng, fields) if rng.random() < 0.4 else NO_WINDOW

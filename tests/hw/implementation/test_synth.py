@@ -14,6 +14,7 @@ from host.report.synthesis import GLUE
 from sim.implementation.synth import design, flow, report, units
 from sim.implementation.synth.__main__ import main
 from sim.implementation.synth.depth import PORT, REGISTER, longest_paths
+from sim.implementation.synth.resets import widest_reset
 from sim.implementation.synth.resources import TARGET, bram36, resources
 
 INSIDE = REGISTER, REGISTER
@@ -50,6 +51,21 @@ def test_enable_and_reset_end_a_path():
     paths = longest_paths(netlist(
         [flop("0", 2), cell("LUT1", I0=2, O=3), cell("LUT1", I0=3, O=4), flop(2, 5, CE=3, R=4)], names={"state": [5]}))
     assert (paths[INSIDE].levels, paths[INSIDE].end) == (2, "state.R")
+
+
+def test_the_widest_reset_is_counted_by_flip_flops():
+    cells = [flop(2, 10, R=5), flop(2, 11, R=5), flop(2, 12, R=6), flop(2, 13), cell("LUT1", I0=5, O=2)]
+    assert widest_reset(netlist(cells, names={"unit_reset": [5], "long_unit_reset": [5], "other": [6]})) == (
+        "unit_reset", 2)
+    assert widest_reset(netlist(cells + [flop(2, 14, R=6), cell("FDSE", C=1, D=2, Q=15, S=6)])) == ("6", 3)
+    assert widest_reset(netlist([flop(2, 10, R="0")])) == ("", 0)
+
+
+def test_no_net_of_the_kept_machine_resets_more_than_the_limit():
+    """`make synth CONFIG=zcu102 ARGS=--keep` last measured it; every unit has a reset register of its own."""
+    found = {unit["unit"]: unit["reset"] for unit in synthesis.kept("zcu102")["units"]}
+    assert all(count <= report.MUST["reset"] for _, count in found.values())
+    assert sum(count > 0 for _, count in found.values()) > 15, "most units have something to reset"
 
 
 def test_inverters_and_wide_muxes_are_free():
@@ -259,7 +275,7 @@ def test_a_machine_is_the_sum_of_its_units(monkeypatch, tmp_path):
 
 def test_results_survive_their_files():
     paths = longest_paths(netlist([flop("0", 2), cell("LUT1", I0=2, O=3), flop(3, 4)], names={"a": [2], "b": [4]}))
-    result = report.Result("unit", Counter(LUT=3, CARRY8=1.5, BRAM18=1), paths, {"store": "8 x 8"}, 2)
+    result = report.Result("unit", Counter(LUT=3, CARRY8=1.5, BRAM18=1), paths, {"store": "8 x 8"}, 2, ("rst", 7))
     assert report.Result.from_json(json.loads(json.dumps(result.as_json()))) == result
 
 
@@ -269,3 +285,5 @@ def test_limits_are_reported_in_sentences():
     assert report.violations([result]) == [
         "top: 9 levels from register to register, 8 allowed.", "whole machine: 2,000 DSP, 1,754 allowed.",
         "whole machine: 650 BRAM36, 638 allowed."]
+    wide = report.Result("norm", Counter(), {}, reset=("rst", 5000))
+    assert report.violations([wide]) == ["norm: rst resets 5,000 flip-flops, 4,096 allowed."]

@@ -9,6 +9,7 @@ from golden.spec import isa
 from golden.spec.instructions.linear import MAX_BLOCK
 from golden.spec.isa import Dest, Edge, Index, Opcode
 from golden.spec.machine import LINE, SCORES_AHEAD, SLICE, TN, MachineConfig
+from golden.spec.tables import WEIGHT_LEVELS
 from golden.spec.tiling import SLICES_PER_ROW, WINDOW, ceil_div
 from hw.interfaces import Route
 
@@ -133,7 +134,8 @@ class Loops:
         named = named and count > 0
         gate, keeps = f["dst"] == Dest.GATE, f["retain_weights"] or f["reuse_weights"]
         groups = groups_of(f, count, cfg.tm)
-        tile_rows = f["slices"] * cfg.steps
+        tile_steps = f["slices"] * cfg.steps
+        tile_rows = tile_steps >> f["packed"]
         first_row = self.ring + (f["reuse_offset"] * cfg.steps if f["reuse_weights"] else self.held)
         block = f["tiles"] if gate else f["block"] + 1
         blocks = [range(first, min(first + block, f["tiles"])) for first in range(0, f["tiles"], block)]
@@ -158,14 +160,14 @@ class Loops:
         def one(tile: int, group: range) -> None:
             base = first_row + tile * tile_rows
             for plane in range(1 + f["src_wide"]):
-                for n in range(tile_rows):
+                for n in range(tile_steps):
                     slice_, step = divmod(n, cfg.steps)
                     rows = [source(i, slice_, plane) for i in group] + [None] * (cfg.tm - len(group))
                     operands, exps = self.lane_slices(rows, slice_, step)
                     exps = [0] * cfg.tm if f["src_wide"] else exps  # exponents of planes mean nothing
-                    self.beat(operands, exps, self.tb.step_row("ring", base + n),
+                    self.beat(operands, exps, self.ring_step(base, n, f["packed"]),
                               unsigned=plane or f["src_unsigned"], first=n == plane == 0, shift8=n == 0 and plane,
-                              last=n == tile_rows - 1 and plane == f["src_wide"], kind="ring")
+                              last=n == tile_steps - 1 and plane == f["src_wide"], kind="ring")
             offset = {Dest.RESIDUAL: tile, Dest.OPERAND8: tile // 2, Dest.OPERAND16: tile // 2,
                       Dest.UNSIGNED8: tile // 2}.get(f["dst"], 0)
             lanes = [{"present": 1, "row": (row_of("dst", i) + offset) & 0xFFFF,
@@ -191,6 +193,14 @@ class Loops:
         else:
             for tiles in blocks:
                 self.release(first_row + tile_rows * tiles.stop - self.ring)
+
+    def ring_step(self, base: int, step: int, packed: int) -> int:
+        """Weights of a step of a tile whose rows begin at ``base``; packed ones are nibbles of a row's bytes."""
+        if not packed:
+            return self.tb.step_row("ring", base + step)
+        row = self.tb.step_row("ring", base + step // 2).to_bytes(self.tb.config.row_bytes, "little")
+        codes = [byte >> 4 if step % 2 else byte & 15 for byte in row]
+        return int.from_bytes(bytes(WEIGHT_LEVELS[code] & 255 for code in codes), "little")
 
     def release(self, rows: int) -> None:
         self.releases.append(rows)

@@ -26,15 +26,16 @@ def random_window(cfg: MachineConfig, rng, **fields) -> dict:
          "dst_row": rng.randrange(1 << 16), "dst_stride": rng.randrange(256), "dst_plane": rng.randrange(256)} | fields
     while window_slices(f["window"]) > cfg.ring_rows // cfg.steps:  # a tile's weights fit the ring
         f["window"] -= 1
+    f |= {"packed": rng.getrandbits(1)}
     f |= random_block(cfg, rng, f | {"slices": window_slices(f["window"])})
     return linear(**f, tokens=f["width"] * f["lines"], slices=window_slices(f["window"]))
 
 
 def random_block(cfg: MachineConfig, rng, f: dict) -> dict:
     """Any size of a block of output tiles for which ring and lane buffers have room."""
-    rows = ceil_div(f["slices"], SLICES_PER_ROW) * (1 + f["src_wide"])
+    rows, stored = ceil_div(f["slices"], SLICES_PER_ROW) * (1 + f["src_wide"]), f["slices"] >> f["packed"]
     return {"block": rng.choice([block for block in range(MAX_BLOCK) if block == 0 or (
-        rows <= 2 * cfg.lane_rows and min(f["tiles"], block + 1) * f["slices"] * cfg.steps <= cfg.ring_rows)])}
+        rows <= 2 * cfg.lane_rows and min(f["tiles"], block + 1) * stored * cfg.steps <= cfg.ring_rows)])}
 
 
 def random_linear(rng, tb: Testbench) -> dict:
@@ -49,6 +50,8 @@ def random_linear(rng, tb: Testbench) -> dict:
         **{name: rng.getrandbits(1) for name in ("accumulate", "affine", "gate_weight")},
         "activation": rng.randrange(len(BY_CODE)),
         "shift1": rng.randint(0, 47), "shift2": rng.randint(0, 40), "act_shift": rng.randint(0, ACT_SHIFT_MAX)}
+    fields["packed"] = rng.getrandbits(1)
+    fields["slices"] += fields["slices"] & fields["packed"]
     expert = rng.randrange(64)
     fields["gate_weight"] = 0
     if dst == Dest.GATE:

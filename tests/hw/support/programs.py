@@ -51,6 +51,8 @@ def tame_word(rng, opcode: Opcode, **fixed) -> int:
         fields["dst_row"] = fields["src_row"] + fields["rows"]
     if opcode is Opcode.LINEAR:
         fields |= rng.choice([NO_WINDOW, window(1, fields) | {"src_stride": 1}])
+        fields["packed"] = rng.getrandbits(1)
+        fields["slices"] += fields["slices"] & fields["packed"]
     if opcode is Opcode.UPSAMPLE:
         fields["rows"] = rng.randint(1, 2)
     if opcode is Opcode.KEEP:
