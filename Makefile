@@ -27,7 +27,7 @@ export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lint test test-fast sim formal formal-long fuzz check demo demo-nano drive accuracy accuracy-packed verilog platform synth pnr bench \
-	bench-table ablation bench-heads bench-quantize stalls mutants coverage nightly explore train docs clean
+	bench-table ablation bench-heads bench-quantize stalls mutants coverage nightly explore train docs clean platform
 
 help: ## list of the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14

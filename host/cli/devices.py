@@ -9,8 +9,10 @@ from golden.spec.machine import MachineConfig
 from host.cli.output import UsageError
 from host.driver.device import Device
 
-Which = Annotated[str, typer.Option("--device", help="golden, sim or uio (the board's node called edge-moe); uio:NAME "
-                                                     "for another node.")]
+_DEVICES = "golden, sim or uio (the board's node called edge-moe); uio:NAME for another node, pynq:FILE.bit, " \
+           "xrt:FILE.xclbin, remote:HOST:PORT."
+Which = Annotated[str, typer.Option("--device", help=_DEVICES)]
+Several = Annotated[list[str], typer.Option("--device", help=f"{_DEVICES} Several times: they share a folder.")]
 Uio = Annotated[str | None, typer.Option(help="UIO node of the board, by its name or as uioN.")]
 Buffer = Annotated[str | None, typer.Option("--buffer", help="u-dma-buf buffer of the board.")]
 Clock = Annotated[float | None, typer.Option(help="Clock of the device in MHz; by default a board's device tree tells "

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results of the verb ``run``: figures, feature files, picture sheets, animations."""
+"""Results of the verb ``run``: of a folder, on one device or several; figures, feature files, sheets, animations."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,13 @@ from golden.spec.program.image import Image
 from golden.spec.program.names import pictures_of, width_of
 from golden.spec.program.outputs import FEATURES
 from host.cli.output import DRAWINGS, UsageError, check_output
+from host.driver import Session
 from host.driver.device import Device, clock_text
+from host.driver.jobs import Job
+from host.driver.pool import Pool
 from host.driver.result import NORMED, Result
-from host.images import PictureError
+from host.images import PictureError, fitted, read_picture
+from host.progress import Report
 
 ARRAYS = (".npy", ".npz")
 ANIMATIONS = (".gif", ".mp4", ".webm", ".mkv")
@@ -85,6 +90,43 @@ def usual_program(image: Image) -> str:
     """All tasks together where there are task heads and such a program, else the first."""
     together = "+".join(image.model.tasks)
     return together if image.model.task_heads and together in image.programs else next(iter(image.programs))
+
+
+def folder(image: Image, devices: Sequence[Device], todo: Sequence[Job], pictures: Sequence[Path],
+           report: Report) -> tuple[list[Frame], dict]:
+    """Pictures at the model's size with their results, in the order of ``todo``; and what several devices are asked
+    for: frames a second, latencies, who ran how many, who was lost. ``report`` hears of each job.
+    """
+    read: list[list[np.ndarray]] = []
+
+    def batches() -> Iterator[tuple[list[np.ndarray], str]]:
+        for job in todo:
+            read.append([fitted(read_picture(pictures[place]), image.model) for place in job.places])
+            yield read[-1], job.program
+    pool = Pool(devices, image) if len(devices) > 1 else None
+    results = pool.batches(batches()) if pool is not None else _alone(Session(image, devices[0]), batches())
+    found: list[Frame] = []
+    for number, (job, done) in enumerate(zip(todo, results, strict=True)):
+        found += map(Frame, read[number], done)
+        report(len(found), len(pictures), pictures[job.places[-1]].name)
+    return found, {} if pool is None else _pool_figures(pool)
+
+
+def _alone(session: Session, batches: Iterator[tuple[list[np.ndarray], str]]) -> Iterator[list[Result]]:
+    for pictures, program in batches:
+        yield session.run(pictures, program)
+
+
+def _pool_figures(pool: Pool) -> dict:
+    figures = pool.figures
+    shown = {"device": ", ".join(f"{name}: {count} pictures" for name, count in sorted(figures.frames.items())),
+             "pictures_per_second": round(figures.per_second, 2),
+             "job_milliseconds": f"{figures.p50 * 1e3:.1f} (half of the jobs), {figures.p99 * 1e3:.1f} (99 of 100)"}
+    if figures.retries:
+        shown["jobs_run_again"] = figures.retries
+    if figures.lost:
+        shown["lost"] = ", ".join(f"{name}: {why}" for name, why in figures.lost.items())
+    return shown
 
 
 def features(result: Result, normed: bool = False) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from host.cli.devices import Buffer, Clock, Uio, Which, opened
+from host.cli.devices import Buffer, Clock, Several, Uio, opened
 from host.cli.options import Json, Machine, Source
 from host.cli.output import UsageError, show
 
@@ -17,7 +17,8 @@ app = typer.Typer()
 def run(path: Source,
         picture: Annotated[Path, typer.Argument(help="Picture file, or a folder of them: a drive, in the order of "
                                                      "their names.")],
-        device: Which = "golden", machine: Machine = None, uio: Uio = None, buffer: Buffer = None, clock: Clock = None,
+        device: Several = ["golden"], machine: Machine = None, uio: Uio = None,  # noqa: B006  # typer copies it
+        buffer: Buffer = None, clock: Clock = None,
         task: Annotated[str | None, typer.Option(help="Which program to run, TASK@0.5 with half of the neurons of "
                                                       "every FFN, TASK#4 on four pictures at a time; by default "
                                                       "all tasks together where the model has task heads, else the "
@@ -34,7 +35,8 @@ def run(path: Source,
                                                    "its quarters at twice the size, pooled and joined by channels.")
                           ] = None,
         json_: Json = False):
-    """Run a picture (cropped and resized to the model's size) through a quantized model or a program image."""
+    """Run a picture (cropped and resized to the model's size) through a quantized model or a program image. A folder
+    is shared by as many devices as are named: --device may be given several times."""
     from golden.files.machine_file import machine_of
     from host.cli import results
     from host.driver import Session
@@ -50,6 +52,8 @@ def run(path: Source,
     image = program_of(path, None if machine is None else machine_of(machine), *results.programs(path, task))
     name = task or results.usual_program(image)
     todo = jobs(image, len(pictures), name) if scales is None else []
+    if len(device) > 1 and (scales is not None or not picture.is_dir() or uio or buffer):
+        raise UsageError("Several devices share a folder of pictures, without --scales, --uio and --buffer.")
     program_named(image, name)
     results.check_normed(normed, image, output)
     if scales is not None:
@@ -57,27 +61,26 @@ def run(path: Source,
             raise UsageError("--scales gives features before the final norm: leave --normed out.")
         from host.cli.scales import run_at_scales
         show(json_, f"{path} on {picture}", run_at_scales(
-            image, pictures, scales, lambda: opened(device, image.machine, uio, buffer, clock), name, output,
+            image, pictures, scales, lambda: opened(device[0], image.machine, uio, buffer, clock), name, output,
             (save_picture, dump)))
         return
     first = fitted(read_picture(pictures[0]), image.model)  # opening a simulator may take minutes
     expected = sum(symbol.cycles for symbol in image.symbols.get(name, ()))
-    board = opened(device, image.machine, uio, buffer, clock)
-    found = []
+    boards, found, figures = [], [], {}
     try:
-        session, title = Session(image, board), f"{image.model.name} {name} on {board.name}"
+        for each in device:
+            boards.append(opened(each, image.machine, uio, buffer, clock))
+        board, title = boards[0], f"{image.model.name} {name} on {', '.join(each.name for each in boards)}"
         if not picture.is_dir():
             with cycles(title, expected) as report:
-                found.append(results.Frame(first, session.frame(first, name, progress=report)))
+                found.append(results.Frame(first, Session(image, board).frame(first, name, progress=report)))
         else:
             with steps(title) as report:
-                for job in todo:
-                    shown = [fitted(read_picture(pictures[place]), image.model) for place in job.places]
-                    found += map(results.Frame, shown, session.run(shown, job.program))
-                    report(len(found), len(pictures), pictures[job.places[-1]].name)
+                found, figures = results.folder(image, boards, todo, pictures, report)
     finally:
-        board.close()
-    facts = results.facts(found, image, board, name)
+        for each in boards:
+            each.close()
+    facts = results.facts(found, image, board, name) | figures
     results.write(found, image, path, name, output, save_picture, facts, normed)
     if dump is not None:
         results.write_dump(found, image, board, name, pictures, dump)

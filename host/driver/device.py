@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Device interface, the same for simulated and real devices, and opening a device by name."""
 
+import importlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import entry_points
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -14,7 +16,12 @@ from golden.spec.machine import MachineConfig
 from host.driver.errors import DeviceNotFound
 
 ENTRY_POINTS = "edge_moe.devices"
-"""Group under which transports register: simulators and boards are found by name, never imported by this package."""
+"""Group under which transports register: simulators and others are found by name, never imported by this package."""
+OWN = {"uio": "host.driver.uio:UioDevice", "remote": "host.driver.remote.client:RemoteDevice"}
+"""Transports of this package, found where nothing is installed as well."""
+
+
+_Same = TypeVar("_Same")  # typing.Self came with Python 3.11; boards have 3.10
 
 
 def silent(_: int) -> None:
@@ -55,7 +62,8 @@ class Device(Protocol):
 
     ``name`` is for people; ``clock_hz`` turns cycles into time. A device may also tell its ``condition``, a text with
     whatever it knows of clock and temperature; it is put into the text of time-outs; and ``clock_from``, who says that
-    ``clock_hz`` is its clock.
+    ``clock_hz`` is its clock. One that is far away may also have ``read_words(offsets) -> list`` and
+    ``write_words(pairs)``, each of which does several accesses in their order.
     """
 
     name: str
@@ -90,7 +98,7 @@ class Device(Protocol):
     def close(self) -> None:
         """Stop what runs and release the device to another owner. What is asked of it afterwards is refused."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self: _Same) -> _Same:
         ...
 
     def __exit__(self, *_: object) -> None:
@@ -105,7 +113,7 @@ class Handle(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
-    def __enter__(self) -> Self:
+    def __enter__(self: _Same) -> _Same:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -122,16 +130,24 @@ def clock_text(device: Device) -> str:
     return f"assumed {megahertz}" if source is None else f"{megahertz} ({source})"
 
 
+def condition_of(device: Device) -> str:
+    """What the device tells of clock and temperature, at least its clock."""
+    return getattr(device, "condition", f"clock {device.clock_hz / 1e6:g} MHz")
+
+
 def open_device(name: str = "sim", *, machine: MachineConfig | str | None = None,
                 progress: Callable[[str], None] | None = None, **options) -> Device:
     """Open the device called ``name``: ``"sim"`` (the Verilated machine), ``"golden"`` (the instruction-set simulator),
-    ``"uio"`` (a board under Linux). ``options`` go to its constructor, first what follows a colon: the machine in
-    ``"sim:nano"``, the UIO node in ``"uio:NAME"``. Raises :class:`DeviceNotFound`.
+    ``"uio"`` (a board under Linux), ``"remote"`` (the device of a server, `edge-moe serve`). ``options`` go to its
+    constructor, first what follows a colon: the machine in ``"sim:nano"``, the UIO node in ``"uio:NAME"``, the server
+    in ``"remote:HOST:PORT"``. Raises :class:`DeviceNotFound`.
 
     ``machine``: what to simulate, where ``name`` says nothing of it; a board is the machine that it is.
     ``progress`` hears, in words, what a device does that takes minutes to open: the simulator, where it must be built.
     """
-    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    found: dict[str, Callable[[], Callable[..., Device]]] = {
+        own: partial(_own, place) for own, place in OWN.items()}
+    found |= {entry.name: entry.load for entry in entry_points(group=ENTRY_POINTS) if entry.name not in OWN}
     name, colon, which = name.partition(":")
     if colon and not which:
         raise DeviceNotFound(f"The device {name + colon!r} ends in a colon; a name follows it, as in 'uio:NAME'.")
@@ -139,7 +155,7 @@ def open_device(name: str = "sim", *, machine: MachineConfig | str | None = None
         raise DeviceNotFound(f"There is no device {name!r}; installed are {', '.join(sorted(found)) or 'none'}. "
                              f"Run `make setup` if the project was not installed.")
     try:
-        constructor = found[name].load()
+        constructor = found[name]()
     except ImportError as error:
         raise DeviceNotFound(f"The device {name!r} needs a package that is not installed: {error}.") from None
     taken = inspect.signature(constructor).parameters
@@ -147,3 +163,8 @@ def open_device(name: str = "sim", *, machine: MachineConfig | str | None = None
         if value is not None and option in taken:
             options[option] = value
     return constructor(*([which] if which else []), **options)
+
+
+def _own(place: str) -> Callable[..., Device]:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -21,6 +21,10 @@ class DeviceBusy(AccelError):
     """Another owner has the device, or it runs a job."""
 
 
+class NotAllowed(AccelError):
+    """There is no token for a remote device, or it is not the server's."""
+
+
 class DeviceLost(AccelError):
     """The device no longer answers as it did when it was opened, or never was what it should be."""
 

@@ -19,6 +19,11 @@ def pages(size: int) -> int:
     return max(1, ceil_div(size, PAGE)) * PAGE
 
 
+def padded(data: bytes) -> bytes:
+    """``data`` in whole pages."""
+    return data.ljust(pages(len(data)), b"\0")
+
+
 def most_input(image: Image) -> int:
     """Bytes of the input buffer of the program with the most pictures."""
     return max(image.input_bytes(name) for name in image.programs)
@@ -29,6 +34,17 @@ def memory_need(image: Image) -> tuple[int, int, int]:
     readable = (*map(len, image.programs.values()), len(image.tables), most_input(image))
     return (sum(map(pages, readable)), pages(max(image.output_bytes(task) for task in image.programs)),
             sum(pages(len(plane)) for plane in image.planes))
+
+
+def readable_of(image: Image) -> tuple[bytes, dict[str, int], int, int]:
+    """What the machine reads besides weights, and the offsets in it of programs, tables and input buffer."""
+    programs, data = {}, b""
+    for task, words in image.programs.items():
+        programs[task] = len(data)
+        data += padded(words)
+    tables = len(data)
+    data += padded(image.tables)
+    return data + bytes(pages(most_input(image))), programs, tables, len(data)
 
 
 def prepare_input(image: np.ndarray, layout: dict) -> bytes:

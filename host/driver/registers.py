@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Register access by name, and the driver's access sequences: acknowledge, wait, abort, read counters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from golden.spec.regs import BY_NAME, DRAIN_LIMITS, ID, REGISTERS, Access, Cause, Ctrl
@@ -27,18 +27,35 @@ class Registers:
         self._device = device
 
     def __getitem__(self, name: str) -> int:
-        register = BY_NAME[name]
-        value = self._device.read32(register.offset)
-        return value | self._device.read32(register.offset + 4) << 32 if register.wide else value
+        return self.values([name])[name]
+
+    def values(self, names: Iterable[str]) -> dict[str, int]:
+        """Several registers, read in this order; in one exchange where the device is far away (``read_words``)."""
+        wanted = [BY_NAME[name] for name in names]
+        offsets = [register.offset + 4 * high for register in wanted for high in range(1 + register.wide)]
+        together = getattr(self._device, "read_words", None)
+        words = iter(map(self._device.read32, offsets) if together is None else together(offsets))
+        return {register.name: next(words) | (next(words) << 32 if register.wide else 0) for register in wanted}
 
     def __setitem__(self, name: str, value: int) -> None:
-        register = BY_NAME[name]
-        bits = 64 if register.wide else 32
-        if register.access is Access.RO or not 0 <= value < 1 << bits:
-            raise ValueError(f"Register {name} ({register.access.value}, {bits} bits) cannot be set to {value}.")
-        self._device.write32(register.offset, value & 0xFFFF_FFFF)
-        if register.wide:
-            self._device.write32(register.offset + 4, value >> 32)
+        self.update({name: value})
+
+    def update(self, settings: Mapping[str, int]) -> None:
+        """Set several registers in this order; in one exchange where the device is far away (``write_words``)."""
+        pairs = []
+        for name, value in settings.items():
+            register = BY_NAME[name]
+            bits = 64 if register.wide else 32
+            if register.access is Access.RO or not 0 <= value < 1 << bits:
+                raise ValueError(f"Register {name} ({register.access.value}, {bits} bits) cannot be set to {value}.")
+            pairs += [(register.offset + 4 * high, value >> 32 * high & 0xFFFF_FFFF)
+                      for high in range(1 + register.wide)]
+        together = getattr(self._device, "write_words", None)
+        if together is not None:
+            together(pairs)
+            return
+        for offset, word in pairs:
+            self._device.write32(offset, word)
 
     @property
     def idle(self) -> bool:
@@ -91,4 +108,4 @@ class Registers:
 
     def counters(self) -> dict[str, int]:
         """All hardware counters of the last job."""
-        return {register.name: self[register.name] for register in REGISTERS if register.offset >= 0x100}
+        return self.values(register.name for register in REGISTERS if register.offset >= 0x100)

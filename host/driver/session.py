@@ -3,7 +3,8 @@
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import overload
@@ -15,7 +16,7 @@ from golden.spec.program.image import Image
 from golden.spec.regs import Ctrl, StatusBits
 from golden.spec.status import Status
 from host.driver.arguments import WORD, image_of, limit_of, program_named, require_device
-from host.driver.device import Device, silent
+from host.driver.device import Device, condition_of, silent
 from host.driver.errors import (
     AccelError,
     DeviceBusy,
@@ -28,7 +29,7 @@ from host.driver.errors import (
 )
 from host.driver.host_part import HostPart
 from host.driver.jobs import input_of, jobs
-from host.driver.layout import memory_need, most_input, pages
+from host.driver.layout import memory_need, padded, readable_of
 from host.driver.registers import ENDED, Registers, rest
 from host.driver.result import Result, result_of
 
@@ -65,7 +66,7 @@ class Session:
         self.image, self.device, self.regs = image_of(image), device, Registers(device)
         self.job_limit, self.bus_limit = limit_of("job_limit", job_limit), limit_of("bus_limit", bus_limit)
         self._waits, self._host = False, HostPart(self.image)
-        self._turn = _TURNS.setdefault(device, _Turn())
+        self._turn, self._background = _TURNS.setdefault(device, _Turn()), None
         self._occupy()
 
     def __repr__(self) -> str:
@@ -100,6 +101,12 @@ class Session:
         for job, bytes_ in zip(todo, data, strict=True):  # all of them are checked before the first runs
             found |= zip(job.places, self._job(bytes_, job.program, progress), strict=True)
         return [found[place] for place in range(len(picture))]
+
+    def run_async(self, picture: np.ndarray | Pictures, task: Tasks = None) -> "Future[Result] | Future[list[Result]]":
+        """:meth:`run` in a thread of the session, one after the other as they were asked for; ``result()`` waits."""
+        if self._background is None:
+            self._background = ThreadPoolExecutor(1, "edge-moe-session")
+        return self._background.submit(self.run, picture, task)  # type: ignore[arg-type]  # an overload for each kind
 
     def frame(self, picture: np.ndarray, task: str | None = None, *,
               progress: Progress = silent) -> Result:
@@ -177,8 +184,8 @@ class Session:
             if regs.gone:
                 raise regs.lost()
             raise DeviceTimeout(f"The device {self.device.name!r} has neither finished nor reported an error; it was "
-                                f"given {self.job_limit} cycles [{self._condition()}].", status=Status.JOB_TIMEOUT,
-                                run_id=self._run_id)
+                                f"given {self.job_limit} cycles [{condition_of(self.device)}].",
+                                status=Status.JOB_TIMEOUT, run_id=self._run_id)
         bits, run_id = regs["STATUS"], regs["RUN_ID"]
         regs.acknowledge()
         status = self._status(bits & 0xFF)
@@ -186,7 +193,7 @@ class Session:
             self._check(LASTING)  # or an error caused by lost settings would be blamed on the program
             index, symbols = regs["ERR_INDEX"], self.image.symbols[self._running]
             raise error_of(status, address=regs["ERR_ADDR"], index=index, run_id=run_id,
-                           drained=bool(bits & StatusBits.DRAINED), condition=self._condition(),
+                           drained=bool(bits & StatusBits.DRAINED), condition=condition_of(self.device),
                            where=symbols[index].name if index < len(symbols) else "")
         if run_id != self._run_id:
             raise DeviceLost(f"Job {self._run_id} was started, but the device {self.device.name!r} answers for job "
@@ -204,13 +211,14 @@ class Session:
         if self._turn.session() is not self:
             raise DeviceLost(f"Another program was loaded into the device {self.device.name!r} since; make a new "
                              f"Session of {self.image.model.name!r} first.")
-        if (run_id := self.regs["RUN_ID"]) != self._run_id:
+        found = self.regs.values(("RUN_ID", *LASTING, "CTRL", "STATUS"))
+        if (run_id := found["RUN_ID"]) != self._run_id:
             raise DeviceLost(f"The device {self.device.name!r} counts {run_id} jobs, not {self._run_id}: it was reset, "
                              f"loaded anew or used by somebody else. Make a new Session.")
-        self._check(LASTING)
-        if not self.regs.idle:
+        self._compare({name: found[name] for name in LASTING})
+        if not found["CTRL"] & Ctrl.IDLE:
             raise DeviceBusy(f"The device {self.device.name!r} still runs job {run_id}.")
-        if not self.regs["STATUS"] & StatusBits.DRAINED:
+        if not found["STATUS"] & StatusBits.DRAINED:
             raise DeviceLost(f"The bus of the device {self.device.name!r} has not drained after an error: reset it "
                              f"(Session.reset).")
 
@@ -224,8 +232,11 @@ class Session:
 
     def _check(self, names: Iterable[str]) -> None:
         """Raise unless these settings are as :meth:`_load` made them: a reset may leave the count of jobs as it was."""
-        for name in names:
-            if (found := self.regs[name]) != (value := self._settings[name]):
+        self._compare(self.regs.values(names))
+
+    def _compare(self, settings: Mapping[str, int]) -> None:
+        for name, found in settings.items():
+            if found != (value := self._settings[name]):
                 raise DeviceLost(f"The register {name} of the device {self.device.name!r} holds 0x{found:x}, not "
                                  f"0x{value:x} as it was set: the device was reset or loaded anew. Make a new Session.")
 
@@ -246,13 +257,8 @@ class Session:
     def _load(self) -> None:
         """Place everything in memory, then set the registers. Buffers of one window lie side by side in it."""
         image, device, regs = self.image, self.device, self.regs
-        self._programs, self._input, readable = {}, 0, b""
-        for task, data in image.programs.items():
-            self._programs[task] = len(readable)
-            readable += _padded(data)
-        tables, self._input = len(readable), len(readable) + len(_padded(image.tables))
-        readable += _padded(image.tables) + bytes(pages(most_input(image)))
-        planes = b"".join(_padded(plane) for plane in image.planes)
+        readable, self._programs, tables, self._input = readable_of(image)
+        planes = b"".join(map(padded, image.planes))
         sizes = memory_need(image)
         self._turn.session = lambda: None  # the one before loses its memory
         device.free()
@@ -278,8 +284,7 @@ class Session:
             settings |= {"READ_LO": min(main, self._output.address),
                          "READ_HI": max(settings["READ_HI"], settings["WRITE_HI"])}
         settings |= {"JOB_LIMIT": self.job_limit, "BUS_LIMIT": self.bus_limit, "IER": ENDED, "GIER": 1}
-        for name, value in settings.items():
-            regs[name] = value
+        regs.update(settings)
         self._settings, self._run_id = settings, regs["RUN_ID"]
         self._check(settings)
 
@@ -291,10 +296,3 @@ class Session:
         except ValueError:
             raise DeviceLost(f"The device {self.device.name!r} reports the status 0x{code:02x}, which no machine of "
                              f"this ABI knows: reset it (Session.reset).") from None
-
-    def _condition(self) -> str:
-        return getattr(self.device, "condition", f"clock {self.device.clock_hz / 1e6:g} MHz")
-
-
-def _padded(data: bytes) -> bytes:
-    return data.ljust(pages(len(data)), b"\0")
