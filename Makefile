@@ -26,7 +26,7 @@ FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ign
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-fast sim formal formal-long fuzz check demo demo-nano drive accuracy accuracy-packed verilog platform synth pnr bench \
+.PHONY: help setup lint test test-fast sim formal formal-long fuzz check demo demo-nano drive accuracy accuracy-packed verilog synth pnr bench \
 	bench-table ablation bench-heads bench-quantize stalls mutants coverage nightly explore train docs clean platform
 
 help: ## list of the targets
