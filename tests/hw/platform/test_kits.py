@@ -11,11 +11,12 @@ from golden.spec.boards import BOARDS, FOLDER, read_board
 from golden.spec.machine import NANO, ZCU102
 from golden.spec.model import ConfigError
 from hw.platform.choice import choice
+from tests.hw.platform.stand_ins.interpreters import interpreters
 from tests.hw.platform.stand_ins.packager import Core
 from tests.hw.platform.stand_ins.tcl import Refused
-from tests.hw.platform.support import ZYNQ, built, kit
+from tests.hw.platform.support import ZYNQ, built, kit, needs_tcl
 
-pytest.importorskip("tkinter", reason="Python is without tkinter, whose Tcl interpreter runs the scripts")
+pytestmark = needs_tcl
 FILES = {"edge_moe.bit", "edge_moe.hwh", "edge_moe.xsa", "edge_moe.bit.bin", "timing.txt", "utilization.txt",
          "power.txt", "drc.txt"}
 INFERS = ("all", "parameters", "interfaces")
@@ -80,6 +81,15 @@ def test_a_machine_with_one_weight_port_takes_the_first_two(tmp_path):
     tool = built(kit(tmp_path, "zcu104", machine=NANO), "zcu104")
     assert tool.design.reached("/accelerator/m_axi_weights0") == "/ps/S_AXI_HP0_FPD"
     assert tool.design.reached("/accelerator/m_axi_main") == "/ps/S_AXI_HP1_FPD"
+
+
+@pytest.mark.parametrize("interpreter", interpreters(), ids=lambda kind: kind.__name__)
+def test_every_interpreter_says_the_same(interpreter, tmp_path):
+    tool = built(kit(tmp_path, "kv260"), "kv260", interpreter=interpreter)
+    assert tool.tcl.said[-1].startswith("Done") and tool.design.nets["/ps/pl_ps_irq0"] == "/accelerator/interrupt"
+    (tmp_path / "build.tcl").write_text((tmp_path / "build.tcl").read_text().replace("_fpd_aclk", "_aclk"))
+    with pytest.raises(Refused, match="pin ps/saxihp0_aclk"):
+        built(tmp_path, "kv260", interpreter=interpreter)
 
 
 def test_a_new_board_is_one_file(tmp_path):
