@@ -2,13 +2,13 @@
 """What a kit is made for: a board, a machine, a clock; and which memory port each of the machine's buses takes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from golden.spec.boards import Board
 from golden.spec.boards.platform import ZynqPlatform
 from golden.spec.machine import MACHINES, PAGE, MachineConfig
 from golden.spec.model import require
 from golden.spec.tiling import ceil_div
-from hw.axi import BEAT_BITS
 from hw.top import ports
 
 LOWEST_CLOCK_HZ, HIGHEST_CLOCK_HZ = 25_000_000, 500_000_000
@@ -38,16 +38,19 @@ class Choice:
                 f"{self.board.name} {self.board.ports}.")
         platform = self.board.platform
         if isinstance(platform, ZynqPlatform):
-            require(platform.facts.port_bits == BEAT_BITS,
-                    f"The ports of {self.board.name} have {platform.facts.port_bits} bits, the machine's {BEAT_BITS}.")
+            for bus, bits in self.managers.items():
+                require(bits == platform.facts.port_bits, f"{bus} of {self.machine.name} has {bits} bits, a memory "
+                        f"port of {self.board.name} {platform.facts.port_bits}.")
             require(self.buffer_bytes < platform.dram_bytes,
                     f"{self.board.name} has {platform.dram_bytes} bytes of memory, fewer than the buffer.")
 
-    @property
-    def managers(self) -> list[str]:
-        """The machine's memory buses, those that want the best ports first: weights, then the main port."""
-        names = dict.fromkeys(name.rsplit("_", 1)[0] for name in ports(self.machine) if name.startswith("m_axi_"))
-        return sorted(names, key=lambda name: (name == MAIN, name))
+    @cached_property
+    def managers(self) -> dict[str, int]:
+        """Data bits of the machine's memory buses; those that want the best ports come first: weights, then the main
+        port."""
+        found = ports(self.machine)
+        names = {name.removesuffix("_rdata") for name in found if name.startswith("m_axi_") and name.endswith("_rdata")}
+        return {name: found[f"{name}_rdata"].shape for name in sorted(names, key=lambda name: (name == MAIN, name))}
 
     @property
     def memory(self) -> dict[str, str]:

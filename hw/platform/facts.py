@@ -4,7 +4,7 @@
 from golden.spec.boards.platform import ZynqPlatform
 from golden.spec.machine import ABI_VERSION, MachineConfig
 from golden.spec.regs import REGISTERS, Register
-from hw.axi import BEAT_BITS, LITE_ADDRESS_BITS
+from hw.axi import LITE_ADDRESS_BITS
 from hw.platform.choice import CLOCK, CONTROL, INTERRUPT, LIBRARY, MAIN, RESET, VENDOR, Choice
 from hw.verilog import NAME
 
@@ -42,9 +42,9 @@ def _values(choice: Choice) -> dict[str, str | int | list]:
     values: dict[str, str | int | list] = {
         "tool": TOOL, "board": board.name, "machine": machine.name, "fingerprint": f"0x{machine.fingerprint:016x}",
         "part": board.device, "top": NAME, "vendor": VENDOR, "library": LIBRARY, "version": f"{ABI_VERSION}.0",
-        "verilog": f"{NAME}.v", "clock_hz": choice.clock_hz, "data_bits": BEAT_BITS, "control": CONTROL,
-        "control_bytes": CONTROL_BYTES, "managers": choice.managers, "clock": CLOCK, "reset": RESET,
-        "interrupt": INTERRUPT,
+        "verilog": f"{NAME}.v", "clock_hz": choice.clock_hz, "control": CONTROL,
+        "control_bytes": CONTROL_BYTES,
+        "managers": _flat(choice.managers), "clock": CLOCK, "reset": RESET, "interrupt": INTERRUPT,
     }
     if not isinstance(platform, ZynqPlatform):
         return values | {"shell": platform.shell}
@@ -53,9 +53,14 @@ def _values(choice: Choice) -> dict[str, str | int | list]:
         "board_part": platform.board_part, "control_port": family.control_port,
         "control_base": f"0x{family.control_base:X}",
         "high_memory": int(platform.dram_bytes > family.low_bytes),
-        "all_ports": [item for name, number in family.gp.items() for item in (name, number)],
-        "memory": [item for bus, port in choice.memory.items() for item in (bus, port)],
+        "all_ports": _flat(family.gp),
+        "memory": _flat(choice.memory),
     }
+
+
+def _flat(pairs: dict) -> list:
+    """A dictionary as Tcl writes it."""
+    return [item for pair in pairs.items() for item in pair]
 
 
 def _register(register: Register, machine: MachineConfig) -> str:

@@ -6,7 +6,6 @@ from xml.etree import ElementTree
 from golden.spec.boards.platform import AlveoPlatform
 from golden.spec.machine import ABI_VERSION
 from golden.spec.regs import REGISTERS
-from hw.axi import BEAT_BITS
 from hw.platform.choice import CONTROL, LIBRARY, VENDOR, Choice
 from hw.platform.facts import CONTROL_BYTES, UNRUN, memory_bus
 from hw.verilog import NAME
@@ -25,8 +24,8 @@ def xml(choice: Choice) -> str:
     ports = ElementTree.SubElement(kernel, "ports")
     ElementTree.SubElement(ports, "port", name=CONTROL, mode="slave", range=f"0x{CONTROL_BYTES:X}", dataWidth="32",
                            portType="addressable", base="0x0")
-    for bus in choice.managers:
-        ElementTree.SubElement(ports, "port", name=bus, mode="master", range="0x" + 16 * "F", dataWidth=str(BEAT_BITS),
+    for bus, bits in choice.managers.items():
+        ElementTree.SubElement(ports, "port", name=bus, mode="master", range="0x" + 16 * "F", dataWidth=str(bits),
                                portType="addressable", base="0x0")
     arguments = ElementTree.SubElement(kernel, "args")
     pointers = [(register, bus) for register in REGISTERS if (bus := memory_bus(register, choice.machine))]

@@ -2,7 +2,6 @@
 """``README.md`` of a kit: the tools it is written for, the next command, what to expect."""
 
 from golden.spec.boards.platform import AlveoPlatform, ZynqPlatform
-from golden.spec.machine import BEAT_BYTES
 from hw.axi import MAX_BURST
 from hw.platform.choice import Choice
 from hw.platform.facts import TOOL
@@ -29,7 +28,7 @@ def text(choice: Choice, template: str) -> str:
         "board": board.name, "machine": machine.name, "fingerprint": f"0x{machine.fingerprint:016x}", "tool": TOOL,
         "part": board.device, "clock": choice.clock_mhz, "notes": "\n".join(platform.notes),
     }
-    values |= _zynq(choice, platform) if isinstance(platform, ZynqPlatform) else _alveo(platform)
+    values |= _zynq(choice, platform) if isinstance(platform, ZynqPlatform) else _alveo(choice, platform)
     return template.format(**values).rstrip("\n") + "\n"
 
 
@@ -40,15 +39,15 @@ def _zynq(choice: Choice, platform: ZynqPlatform) -> dict:
     return {
         "board_part": platform.board_part, "base": family.control_base, "load": LOAD[platform.loader],
         "buffer": choice.buffer_bytes >> 20, "memory": f"Memory ports: {taken}", "shared": shared,
-        "bursts": _bursts(family.burst_beats, family.port_bits),
+        "bursts": _bursts(choice, family.burst_beats, family.port_bits),
     }
 
 
-def _alveo(platform: AlveoPlatform) -> dict:
+def _alveo(choice: Choice, platform: AlveoPlatform) -> dict:
     return {"shell": platform.shell, "memory": platform.memory, "bank": platform.bank_bytes >> 20,
-            "bursts": _bursts(platform.burst_beats, platform.port_bits)}
+            "bursts": _bursts(choice, platform.burst_beats, platform.port_bits)}
 
 
-def _bursts(beats: int, bits: int) -> str:
-    return (f"The machine's bursts of {MAX_BURST * BEAT_BYTES} bytes are cut outside of it: a memory port takes "
-            f"{beats} beats of {bits} bits ({beats * bits // 8} bytes).")
+def _bursts(choice: Choice, beats: int, bits: int) -> str:
+    return (f"The machine's bursts have up to {MAX_BURST} beats of {max(choice.managers.values())} bits and are cut "
+            f"outside of it: a memory port takes {beats} beats of {bits} bits ({beats * bits // 8} bytes).")

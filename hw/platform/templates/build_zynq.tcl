@@ -23,11 +23,11 @@ proc configure_ps {ps} {
         CONFIG.PSU__USE__M_AXI_GP0 1 CONFIG.PSU__MAXIGP0__DATA_WIDTH 32 \
         CONFIG.PSU__USE__M_AXI_GP1 0 CONFIG.PSU__USE__M_AXI_GP2 0]
     foreach {port number} $facts::all_ports {
-        set used [expr {$port in [dict values $facts::memory]}]
-        lappend config CONFIG.PSU__USE__S_AXI_GP$number $used
-        if {$used} {
-            lappend config CONFIG.PSU__SAXIGP${number}__DATA_WIDTH $facts::data_bits
-        }
+        lappend config CONFIG.PSU__USE__S_AXI_GP$number [expr {$port in [dict values $facts::memory]}]
+    }
+    foreach {manager port} $facts::memory {
+        set number [dict get $facts::all_ports $port]
+        lappend config CONFIG.PSU__SAXIGP${number}__DATA_WIDTH [dict get $facts::managers $manager]
     }
     set_property -dict $config $ps
 }

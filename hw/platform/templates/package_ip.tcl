@@ -35,7 +35,7 @@ proc ensure {bus name value} {
 # Every AXI interface is clocked by the one clock; widths and polarities are those of the machine.
 proc associate {core} {
     set clocked [split [interface_parameter $facts::clock ASSOCIATED_BUSIF] :]
-    foreach bus [concat $facts::control $facts::managers] {
+    foreach bus [concat $facts::control [dict keys $facts::managers]] {
         interface $bus
         if {$bus ni $clocked} {
             ipx::associate_bus_interfaces -busif $bus -clock $facts::clock $core
@@ -46,8 +46,8 @@ proc associate {core} {
     }
     ensure $facts::reset POLARITY ACTIVE_LOW
     ensure $facts::interrupt SENSITIVITY LEVEL_HIGH
-    foreach bus $facts::managers {
-        ensure $bus DATA_WIDTH $facts::data_bits
+    foreach {bus bits} $facts::managers {
+        ensure $bus DATA_WIDTH $bits
     }
 }
 

@@ -3,13 +3,18 @@
 
 from pathlib import Path
 
+import pytest
+
 from golden.spec.boards import BOARDS, Board
 from golden.spec.boards.platform import ZynqPlatform
 from hw.platform.choice import choice
 from hw.platform.kit import write
 from hw.verilog import wrapper
+from tests.hw.platform.stand_ins.interpreters import interpreters
 from tests.hw.platform.stand_ins.vivado import Vivado
 
+needs_tcl = pytest.mark.skipif(not interpreters(), reason="there is neither tkinter, whose Tcl interpreter runs the "
+                               "scripts, nor tclsh")
 ZYNQ = [name for name, board in BOARDS.items() if isinstance(board.platform, ZynqPlatform)]
 
 

@@ -13,9 +13,9 @@ from hw.platform.choice import choice
 from hw.platform.kit import files
 from tests.hw.platform.stand_ins.tcl import Refused
 from tests.hw.platform.stand_ins.verilog import read
-from tests.hw.platform.support import built, kit
+from tests.hw.platform.support import built, kit, needs_tcl
 
-pytest.importorskip("tkinter", reason="Python is without tkinter, whose Tcl interpreter runs the scripts")
+pytestmark = needs_tcl
 
 
 def test_one_command_ends_in_an_xclbin(tmp_path):

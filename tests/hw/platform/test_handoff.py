@@ -9,9 +9,9 @@ from golden.spec.boards import BOARDS
 from golden.spec.model import ConfigError
 from hw.platform.choice import choice
 from hw.platform.handoff import compare, main
-from tests.hw.platform.support import ZYNQ, built, kit
+from tests.hw.platform.support import ZYNQ, built, kit, needs_tcl
 
-pytest.importorskip("tkinter", reason="Python is without tkinter, whose Tcl interpreter runs the scripts")
+pytestmark = needs_tcl
 KV260 = choice(BOARDS["kv260"])
 
 

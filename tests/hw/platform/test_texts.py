@@ -52,6 +52,19 @@ def test_scripts_name_no_board():
         assert not re.search(words, kits[0][name])
 
 
+NEWER = (r"(?:^|[\[{;])\s*(?:lmap|try|throw|tailcall|coroutine|yield|yieldto|zlib|nextto|oo::\w+|string\s+cat|"
+         r"dict\s+map|file\s+tempfile|interp\s+cancel|chan\s+pipe|info\s+coroutine|array\s+for|lpop|ledit|lseq)\b")
+"""Commands of Tcl 8.6 and later; the interpreter of the tests has them, Vivado's Tcl is 8.5."""
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_scripts_are_tcl_8_5(board):
+    assert re.search(NEWER, "set a [lmap x $y {}]") and re.search(NEWER, "    try {", re.MULTILINE)
+    for name, text in files(choice(BOARDS[board])).items():
+        if name.endswith(".tcl"):
+            assert not re.search(NEWER, re.sub(r"(?m)^\s*#.*$", "", text), re.MULTILINE), name
+
+
 @pytest.mark.parametrize("words, said", [
     (["--board", "pynq-z2"], "invalid choice"), (["--board", "kv260", "--clock", "1"], "The clock must be 25 to 500"),
     (["--board", "kv260", "--machine", "tiny"], "There is no machine 'tiny'"), ([], "--board"),

@@ -4,6 +4,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.hw.platform.stand_ins.interpreters import TclError, interpreters
+
 
 class Refused(Exception):
     """What a stand-in refuses; the script sees it as a Tcl error."""
@@ -27,16 +29,13 @@ class Call:
 class Interpreter:
     """``define`` gives a command; ``run`` sources a file. ``said`` is what the script put on its standard output."""
 
-    def __init__(self):
-        import tkinter
-
-        self.tcl = tkinter.Tcl()
+    def __init__(self, kind: type | None = None):
+        self.tcl = (kind or interpreters()[0])()
         self.said: list[str] = []
         self.broken: Exception | None = None
-        self.error_type = tkinter.TclError
         for name in ("exec", "auto_execok", "puts"):
-            self.tcl.eval(f"rename {name} original_{name}")
-        self.tcl.createcommand("record_line", self.said.append)
+            self.tcl.eval(f"if {{[info commands original_{name}] eq {{}}}} {{ rename {name} original_{name} }}")
+        self.tcl.create("record_line", self.said.append)
         self.tcl.eval("proc puts {args} { if {[llength $args] == 1} { record_line [lindex $args 0] } else "
                       "{ original_puts {*}$args } }")
 
@@ -54,7 +53,7 @@ class Interpreter:
                 return 0, f"{name}: {error!r}"
 
         inner = "py_" + name.replace(":", "_").replace("+", "p")
-        self.tcl.createcommand(inner, called)
+        self.tcl.create(inner, called)
         if "::" in name:
             self.tcl.eval(f"namespace eval {name.rsplit('::', 1)[0]} {{}}")
         self.tcl.eval(f"proc {name} {{args}} {{ lassign [::{inner} {{*}}$args] good value; "
@@ -63,13 +62,13 @@ class Interpreter:
     def run(self, path) -> None:
         """Source a file. Raises :class:`Refused` with the message of its error, and what a stand-in failed with."""
         try:
-            self.tcl.call("source", str(path))
-        except self.error_type as error:
+            self.tcl.eval(f"source {{{path}}}")
+        except TclError as error:
             raise (self.broken or Refused(str(error))) from None
 
     def words(self, text: str) -> list[str]:
         """The elements of a Tcl list."""
-        return [str(word) for word in self.tcl.splitlist(text)]
+        return self.tcl.words(text)
 
     @staticmethod
     def _value(value):

@@ -20,9 +20,9 @@ class Vivado:
 
     def __init__(self, board: Board, *, infers: str = "all", slack: tuple[float, float] = (0.1, 0.02),
                  programs: tuple[str, ...] = ("bootgen", "dtc", "v++"), boards: bool = True, version: str = "2023.2",
-                 fails: str = ""):
+                 fails: str = "", interpreter: type | None = None):
         self.board, self.slack, self.programs, self.boards = board, slack, programs, boards
-        self.tcl, self.board_part = Interpreter(), None
+        self.tcl, self.board_part = Interpreter(interpreter), None
         self._project: dict | None = None
         self.fails, self.status = fails, ""
         self.steps: list[str] = []
@@ -59,9 +59,8 @@ class Vivado:
         define("package_xo", self._kernel, "-force",
                "-xo_path -kernel_name -ctrl_protocol -kernel_xml -ip_directory")
         define("auto_execok", lambda call: call.one() if call.one() in self.programs else "")
-        exec_command = self.tcl.tcl
-        exec_command.createcommand("py_exec_words", self._exec_words)
-        exec_command.eval("proc exec {args} { set said [py_exec_words {*}$args]; "
+        self.tcl.tcl.create("py_exec_words", self._exec_words)
+        self.tcl.tcl.eval("proc exec {args} { set said [py_exec_words {*}$args]; "
                           "if {$said ne {}} { error $said } }")
 
     # -- projects
