@@ -83,12 +83,17 @@ def published() -> str:
                   "MAC/DSP/cycle", "remark"], rows)
 
 
+def signed(count: float) -> str:
+    """A difference of areas, empty where there is none; block memories count in halves."""
+    return f"{count:+,.{int(count % 1 == 0.5)}f}" if count else ""
+
+
 def ablation() -> str:
     """What each idea is worth: switched off alone."""
     rows, full = [], 0.0
     for row in kept("ablation").get("alone", ()):
         full = full or row["cycles"]
-        area = [f"{value:+,.0f}" if value else "" for value in (row["area"][name] for name in ("lut", "dsp", "bram36"))]
+        area = [signed(row["area"][name]) for name in ("lut", "dsp", "bram36")]
         rows.append([row["name"], row["instead"], f"{row['cycles']:,.0f}", f"{row['cycles'] / full:.2f}",
                      f"{row['bytes'] / 1e6:.1f}", *area, row["source"]])
     return table(["without", "instead", "cycles", "of the full", "DRAM MB", "LUT", "DSP", "BRAM36", "from"], rows)

@@ -17,6 +17,7 @@ from golden.files.machine_file import add_machine_option
 from golden.spec.boards.dram import DramTiming
 from host.progress import opening, printer
 from host.progress import steps as stages
+from host.report.comparison import signed
 from host.report.measured import commit, keep, milliseconds
 from sim import lockstep
 from sim.ablation.pictures import save_bars
@@ -52,7 +53,7 @@ def on_the_board(program: Program, pixels, build: bool) -> Measured | None:
 def print_tables(rows: list[Row], steps: list[Step], title: str) -> None:
     table = Table("without", "instead", "cycles", "of the full", "DRAM MB", "LUT", "DSP", "BRAM36", "from", title=title)
     for row in rows:
-        area = (f"{value:+,.0f}" if value else "" for value in (row.area.lut, row.area.dsp, row.area.bram36))
+        area = map(signed, (row.area.lut, row.area.dsp, row.area.bram36))
         table.add_row(row.name, row.instead, f"{row.cycles:,.0f}", f"{row.cycles / rows[0].cycles:.2f}",
                       f"{row.bytes / 1e6:.1f}", *area, row.source)
     out.print(table)

@@ -21,7 +21,7 @@ from sim import lockstep
 from sim.ablation.area import difference, separate_engines
 from sim.ablation.pictures import save_bars
 from sim.ablation.programs import first_task, long_machine, program
-from sim.ablation.rows import AREA, MODEL, PAPER_MS, RTL, Measured, alone, cumulative
+from sim.ablation.rows import AREA, MODEL, PAPER_MS, RTL, SAME, Measured, alone, cumulative
 from sim.bench.cases import moved_bytes
 from sim.bench.model import dram_model
 from sim.board.settings import IDEAL
@@ -84,7 +84,7 @@ def test_no_idea_is_better_off_and_each_step_gains(programs):
     cycles = [step.cycles for step in steps]
     assert cycles == sorted(cycles, reverse=True) and cycles[-1] == rows[0].cycles
     assert [step.paper_ms for step in steps] == list(PAPER_MS)
-    assert {row.source for row in rows} <= {MODEL, f"{MODEL}, {AREA}"}
+    assert {row.source for row in rows} == {MODEL, f"{MODEL}, {AREA}", f"{SAME}, {AREA}"}
 
 
 def test_rows_say_where_they_come_from(programs):

@@ -124,3 +124,8 @@ def test_the_command_predicts_every_cell(capsys):
     assert main(["--json"]) == 0
     printed = capsys.readouterr().out
     assert "m3vit-small" in printed and '"u280-half"' in printed
+
+
+def test_differences_of_areas():
+    assert [comparison.signed(value) for value in (0, -92.0, 1.5, 227_942.4, 256)] == [
+        "", "-92", "+1.5", "+227,942", "+256"]
