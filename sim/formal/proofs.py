@@ -70,7 +70,9 @@ GUARDS = (
     )),
     Proof("burst splitter, 16 beats of 32 bytes", "splitter", "splitter", (
         Defect("bursts have 64 beats", SPLITTER, "self.max_burst = max_burst", "self.max_burst = MAX_BURST", "length"),
-    ), (32, 16), long=True, open=frozenset({"address_of_the_next_burst"})),
+    ), (32, 16), long=True, open=frozenset({
+        "address_of_the_next_burst", "bursts_follow_each_other", "length", "never_beyond_the_transfer",
+        "all_of_the_transfer", "never_across_a_multiple", "as_long_as_possible"})),  # on a busy machine: 73 cycles
 )
 QUEUES = (
     Proof("queue of 1", "queues", "queue", (
