@@ -141,10 +141,8 @@ class Plan:
 
     @classmethod
     def w4(cls, depth: int, heads: tuple[HeadConfig, ...] = (), dense: bool = False) -> "Plan":
-        """The operands of :meth:`fast` but in the first block, where they are 16 bit; experts' weights packed, of a
-        ``dense`` network those of every FFN."""
-        plan = replace(cls.fast(depth, heads), layers=(cls.accurate(1).layers + cls.fast(depth).layers)[:depth])
-        return plan.with_layers(**{"mlp_bits" if dense else "expert_bits": PACKED_BITS})
+        """The operands of :meth:`accurate`; experts' weights packed, of a ``dense`` network those of every FFN."""
+        return cls.accurate(depth, heads).with_layers(**{"mlp_bits" if dense else "expert_bits": PACKED_BITS})
 
     @classmethod
     def accurate(cls, depth: int, heads: tuple[HeadConfig, ...] = ()) -> "Plan":

@@ -78,7 +78,7 @@ def import_(path: Source, output: Output,
 
 @app.command()
 def quantize(path: Source, output: Output,
-             plan: Annotated[str, typer.Option(help="fast, accurate, mixed, or w4: as fast, with packed 4-bit weights "
+             plan: Annotated[str, typer.Option(help="fast, accurate, mixed, or w4: accurate, packed 4-bit weights "
                                                "in experts, or where there are none in every FFN.")] = "fast",
              images: Annotated[list[Path] | None, typer.Option(help="Calibration pictures; when none are given, "
                                                                "scenes for a model trained on scenes, else photographs "
@@ -175,7 +175,8 @@ def require_fit(config: ModelConfig, plan: str, machine: str | None) -> None:
     from host.compiler.presets import require_fit
 
     if machine is not None:
-        chosen = Plan.accurate if plan == "accurate" else Plan.fast  # a mixed one needs at least the fast one's memory
+        wide = plan in ("accurate", "w4")
+        chosen = Plan.accurate if wide else Plan.fast  # a mixed one needs at least the fast one's memory
         require_fit(config, chosen(config.depth, config.task_heads), machine_of(machine))
 
 

@@ -64,7 +64,9 @@ class RangeRounding:
 def measure(model: FloatModel, images: list[np.ndarray], pictures: np.ndarray) -> dict[str, list[Error]]:
     """Errors of each way to quantize, by name, on every picture."""
     wanted, c, found = run_float(model, pictures), model.config, {}
-    plans: dict[str, Plan | str] = {"fast": "fast", "w4": "w4", "w4 everywhere": Plan.fast(c.depth).with_bits(4, 4)}
+    plans: dict[str, Plan | str] = {
+        "fast": "fast", "w4": "w4", "fast, packed FFNs": Plan.fast(c.depth).with_layers(mlp_bits=4),
+        "fast, all packed": Plan.fast(c.depth).with_bits(4, 4)}
     for name, plan in plans.items():
         with steps(f"quantize {c.name}, {name}") as report:
             integer = quantize(model, images, plan, progress=report)

@@ -52,8 +52,7 @@ def test_plans_have_names():
         assert plan.name(M3VIT_TINY) == name
     assert Plan.w4(12, dense=True).name(M3VIT_TINY) == "mixed" == Plan.fast(12).with_bits(6).name(M3VIT_TINY)
     assert Plan.w4(12).packed_parts(M3VIT_TINY) == ["experts"]
-    assert Plan.w4(12).layers[0].hidden and Plan.w4(12).layers[1:] == Plan.fast(11).with_bits(expert_bits=4).layers
-    assert Plan.w4(0).layers == ()
+    assert Plan.w4(12) == Plan.accurate(12).with_bits(expert_bits=4)
     assert Plan.fast(12).with_bits(4, 4).packed_parts(M3VIT_TINY) == ["experts", "mlp", "attention"]
     assert Plan.w4(12).packed_parts(MODELS["deit-tiny"]) == Plan.fast(12).packed_parts(M3VIT_TINY) == []
 
