@@ -27,7 +27,7 @@ export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lint test test-fast sim formal formal-long fuzz check demo demo-nano drive accuracy accuracy-packed verilog synth pnr bench \
-	bench-table ablation bench-heads bench-quantize stalls mutants coverage nightly explore train docs clean platform
+	bench-table ablation bench-heads bench-quantize stalls mutants coverage nightly explore train docs clean platform driver-wheel
 
 help: ## list of the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -134,6 +134,9 @@ explore: $(STAMP) ## search machine configurations for BOARD (zcu102, kv260, zcu
 
 train: $(STAMP) ## train the street model (segmentation and depth) from rendered scenes, within 100 minutes on two cores; RESUME=1 goes on
 	$(VENV)/bin/edge-moe train -o $(OUT)/train/m3vit-street.safetensors --work $(OUT)/train $(if $(RESUME),--resume) $(ARGS)
+
+driver-wheel: $(STAMP) ## the wheel edge-moe-driver for boards, which needs numpy and Python 3.10 only, into OUT
+	$(PY) -m host.driver_wheel --out $(OUT)
 
 docs: $(STAMP) ## regenerate the tables inside the README files, and the figures
 	$(PY) -m host.report.pages

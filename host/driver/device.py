@@ -17,7 +17,8 @@ from host.driver.errors import DeviceNotFound
 
 ENTRY_POINTS = "edge_moe.devices"
 """Group under which transports register: simulators and others are found by name, never imported by this package."""
-OWN = {"uio": "host.driver.uio:UioDevice", "remote": "host.driver.remote.client:RemoteDevice"}
+OWN = {"uio": "host.driver.uio:UioDevice", "pynq": "host.driver.roads.pynq:PynqDevice",
+       "xrt": "host.driver.roads.xrt:XrtDevice", "remote": "host.driver.remote.client:RemoteDevice"}
 """Transports of this package, found where nothing is installed as well."""
 
 
@@ -138,9 +139,10 @@ def condition_of(device: Device) -> str:
 def open_device(name: str = "sim", *, machine: MachineConfig | str | None = None,
                 progress: Callable[[str], None] | None = None, **options) -> Device:
     """Open the device called ``name``: ``"sim"`` (the Verilated machine), ``"golden"`` (the instruction-set simulator),
-    ``"uio"`` (a board under Linux), ``"remote"`` (the device of a server, `edge-moe serve`). ``options`` go to its
-    constructor, first what follows a colon: the machine in ``"sim:nano"``, the UIO node in ``"uio:NAME"``, the server
-    in ``"remote:HOST:PORT"``. Raises :class:`DeviceNotFound`.
+    ``"uio"`` (a board under Linux), ``"pynq"`` (one with PYNQ), ``"xrt"`` (a card with XRT), ``"remote"`` (the device
+    of a server, `edge-moe serve`). ``options`` go to its constructor, first what follows a colon: the machine in
+    ``"sim:nano"``, the UIO node in ``"uio:NAME"``, the bitstream in ``"pynq:FILE.bit"`` and ``"xrt:FILE.xclbin"``, the
+    server in ``"remote:HOST:PORT"``. Raises :class:`DeviceNotFound`.
 
     ``machine``: what to simulate, where ``name`` says nothing of it; a board is the machine that it is.
     ``progress`` hears, in words, what a device does that takes minutes to open: the simulator, where it must be built.

@@ -20,7 +20,7 @@ from host.driver.errors import AccelError
 from host.driver.layout import memory_need
 from host.driver.sysfs import clock_of, find_buffer, find_uio, text, uio_nodes
 
-OLDEST_PYTHON, OLDEST_NUMPY = (3, 11), (1, 26)
+OLDEST_PYTHON, OLDEST_NUMPY = (3, 10), (1, 26)
 RULE = "Run as root, or give this user access by a udev rule: {rule}, MODE=\"0660\", GROUP=\"users\"."
 
 

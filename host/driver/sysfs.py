@@ -32,7 +32,7 @@ class Node:
     @property
     def ours(self) -> bool:
         """Whether it is an accelerator by what it is called."""
-        return any(_is_ours(text) for text in (self.name, *self.compatible))
+        return any(is_ours(text) for text in (self.name, *self.compatible))
 
     def __str__(self) -> str:
         return f"{self.file} ({self.name or 'without a name'})"
@@ -70,7 +70,7 @@ def find_buffer(sysfs: Path, wanted: str | None = None) -> str:
     there = buffers(sysfs)
     found = [name for name in there if wanted in (None, name)]
     if wanted is None and len(found) > 1:
-        found = [name for name in found if _is_ours(name)]
+        found = [name for name in found if is_ours(name)]
     if len(found) == 1:
         return found[0]
     listed = f"there are {', '.join(there)}" if there else "there are none at all"
@@ -126,5 +126,6 @@ def _by_number(folder: Path) -> Iterable[Path]:
     return sorted(folder.iterdir(), key=key) if folder.is_dir() else []
 
 
-def _is_ours(text: str) -> bool:
+def is_ours(text: str) -> bool:
+    """Whether something of this name is an accelerator."""
     return text.lower().replace("_", "-").startswith(NAME)

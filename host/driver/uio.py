@@ -12,31 +12,26 @@ import mmap
 import os
 import select
 import struct
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from golden.spec.machine import PAGE
-from golden.spec.regs import BY_NAME, MAP_BYTES, StatusBits
+from golden.spec.regs import MAP_BYTES
 from golden.spec.tiling import ceil_div
-from host.driver.device import Buffer, Handle
+from host.driver.device import Buffer
 from host.driver.errors import AccelError, DeviceBusy, DeviceLost, DeviceNotFound, OutOfMemory
 from host.driver.registers import Registers
+from host.driver.roads.board import Board
 from host.driver.sysfs import MODULE, OVERLAY, clock_of, find_buffer, find_uio
 
-POLL_SECONDS = 0.05
-"""Interval of register polls in addition to the interrupt, so that a lost interrupt costs little."""
-BUSY_POLL_SECONDS = 0.0005
-"""Interval of register polls where there is no interrupt."""
 SYNC_LIMIT = 1 << 32
 """Bytes that the offset of a u-dma-buf sync command can address."""
 ENABLE_INTERRUPT = struct.pack("=I", 1)
 
 
-class UioDevice(Handle):
+class UioDevice(Board):
     """Open ``/dev/<uio>`` and ``/dev/<buffer>``, and stop what a crashed owner may have left running.
 
     ``uio``: a node's file or name, the one that is called edge-moe when None; ``buffer``: the only one when None.
@@ -92,17 +87,6 @@ class UioDevice(Handle):
     def free(self) -> None:
         self._next = 0
 
-    def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
-        """The ISR decides; the UIO's interrupt only says when to look, so one too many or one lost does no harm."""
-        began, seconds = time.monotonic(), limit / self.clock_hz
-        while not self.read32(BY_NAME["ISR"].offset):
-            waited = time.monotonic() - began
-            if waited >= seconds:
-                return False
-            progress(int(waited * self.clock_hz))
-            self._sleep(min(POLL_SECONDS, seconds - waited))
-        return True
-
     @property
     def condition(self) -> str:
         """Clock, and the hottest thermometer in degrees Celsius where there is one."""
@@ -111,14 +95,6 @@ class UioDevice(Handle):
             with suppress(OSError, ValueError):
                 found.append(int(path.read_text()) / 1000)
         return f"clock {self.clock_hz / 1e6:g} MHz" + (f", {max(found):.0f} degrees C" if found else "")
-
-    def reset(self) -> None:
-        """Stop what runs: software reaches no reset pin. Raises DeviceLost where that does not bring the machine and
-        its bus to rest."""
-        self._recover()
-        if not Registers(self)["STATUS"] & StatusBits.DRAINED:
-            raise DeviceLost(f"The bus of the device {self.name} does not come to rest, and software reaches no reset "
-                             f"pin: load the bitstream again.")
 
     def close(self) -> None:
         """Stop what runs, then release the device to another owner. A no-op the second time, or in a forked child."""
@@ -136,12 +112,6 @@ class UioDevice(Handle):
             pid = _locked_by(self._fd)
             owner = "another process" if pid is None else f"process {pid}"
             raise DeviceBusy(f"The device {self.name} belongs to {owner}. Wait for it or stop it.") from None
-
-    def _recover(self) -> None:
-        regs = Registers(self)
-        regs.require_id()
-        if not regs.abort():
-            raise DeviceLost(f"The device {self.name} runs a job that does not stop: load the bitstream again.")
 
     def _mapped(self, array: np.ndarray | None) -> np.ndarray:
         if array is None:
@@ -167,7 +137,7 @@ class UioDevice(Handle):
     def _sleep(self, seconds: float) -> None:
         """Until the interrupt comes, at most ``seconds``. UIO masks it when it comes, so it is enabled each time."""
         if not self._interrupts:
-            time.sleep(min(seconds, BUSY_POLL_SECONDS))
+            super()._sleep(seconds)
             return
         fd = self._interrupt_fd()
         try:

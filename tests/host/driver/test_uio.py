@@ -11,13 +11,14 @@ import pytest
 
 from golden.spec.regs import BY_NAME, MAP_BYTES
 from golden.spec.status import Status
-from host.driver import Device, Session, open_device, uio
+from host.driver import Device, Session, open_device
 from host.driver.errors import (
     AccelError,
     DeviceLost,
     DeviceTimeout,
     OutOfMemory,
 )
+from host.driver.roads import board as board_road
 from tests.host.support.devices import compiled, picture
 from tests.host.support.stand_in import DMA_BYTES, PHYS_ADDR, Board, StandIn, lay_out, loaded, works
 
@@ -141,7 +142,7 @@ def test_a_sync_file_that_cannot_be_written_is_reported(opened, tmp_path):
 # -- interrupts
 
 def test_the_interrupt_is_enabled_before_each_wait(board, opened, monkeypatch):
-    monkeypatch.setattr(uio, "POLL_SECONDS", 30.0)  # polling may not hide a lost enable
+    monkeypatch.setattr(board_road, "POLL_SECONDS", 30.0)  # polling may not hide a lost enable
     session = loaded(opened)
     began = time.monotonic()
     for seed in range(4):
