@@ -16,9 +16,9 @@ from sim.demo.layers import stream_bytes
 
 @dataclass(frozen=True)
 class Case:
-    """One run: a name for tables, plan, the memory (``board``: that of the machine's board, else 100 cycles of latency
-    and as many bytes a cycle as the weight ports take), program (a task, or all of them joined by +; on how many
-    pictures)."""
+    """One run: a name for tables, plan (``packed``: fast, with packed weights of experts), the memory (``board``: that
+    of the machine's board, else 100 cycles of latency and as many bytes a cycle as the weight ports take), program (a
+    task, or all of them joined by +; on how many pictures)."""
 
     name: str
     plan: str
@@ -43,7 +43,7 @@ FAST_ON_BOARD = Case("fast, DRAM of the board", "fast", True)
 ACCURATE = Case("accurate, ideal DRAM", "accurate", False)
 FOUR_PICTURES = Case("fast, four pictures, ideal DRAM", "fast", False, pictures=4)
 ALL_TASKS = Case("fast, all tasks, ideal DRAM", "fast", False, tasks=2)
-PACKED_ON_BOARD = Case("w4, DRAM of the board", "w4", True)
+PACKED_ON_BOARD = Case("fast, packed experts, DRAM of the board", "packed", True)
 CASES = (FAST, FAST_ON_BOARD, ACCURATE, FOUR_PICTURES, ALL_TASKS, PACKED_ON_BOARD)
 USUAL = (FAST, FAST_ON_BOARD)
 """What is measured of networks and machines other than the reference."""

@@ -11,7 +11,7 @@ from golden.model.params import FloatModel
 from golden.model.random_int_model import random_int_model
 from golden.model.reference_data import reference_folder
 from golden.spec.model import MODELS, ModelConfig
-from golden.spec.quantized import Plan
+from golden.spec.quantized import PACKED_BITS, Plan
 from host.models.calibration import calibration_pictures
 from sim.demo import models
 
@@ -31,9 +31,11 @@ class Network:
     def quantized(self, plan: str, progress: Callable = lambda *done: None) -> IntModel:
         """The integer network under a plan. Seeded ones are drawn, since cycles depend on their shape and routing
         only, and a large model takes minutes to calibrate."""
+        layers, heads = self.config.depth, self.config.task_heads
+        packed = Plan.fast(layers, heads).with_layers(expert_bits=PACKED_BITS) if plan == "packed" else None
         if self.trained is not None:
-            return models.quantized(self.trained, plan, progress)
-        return random_int_model(self.config, getattr(Plan, plan)(self.config.depth, self.config.task_heads), seed=SEED)
+            return models.quantized(self.trained, plan, progress, layers=packed)
+        return random_int_model(self.config, packed or getattr(Plan, plan)(layers, heads), seed=SEED)
 
 
 def network(name: str, pictures: int) -> Network:

@@ -12,7 +12,7 @@ from golden.model.params import FloatModel
 from golden.model.reference_data import reference_folder, reference_image
 from golden.model.synthetic import synthetic_model
 from golden.spec.model import MODELS, ModelConfig, require
-from golden.spec.quantized import FORMAT_VERSION
+from golden.spec.quantized import FORMAT_VERSION, Plan
 from host import images
 from host.datasets.folder import Sample
 from host.datasets.scene_set import SceneSet
@@ -65,9 +65,10 @@ def _pixels(path: Path | None, config: ModelConfig, source: str) -> tuple[np.nda
     return fitted(photograph("motorcycle"), config), "the motorcycle photograph of scikit-image"
 
 
-def quantized(model: FloatModel, plan: str, progress: Callable, trained: bool = True) -> IntModel:
-    """``model`` quantized under ``plan``, calibrated on scenes it was trained on, or on photographs, fewer for seeded
-    weights; kept on disk by weights and quantizer."""
+def quantized(model: FloatModel, plan: str, progress: Callable, trained: bool = True, *,
+              layers: Plan | None = None) -> IntModel:
+    """``model`` quantized under ``plan``, which is the name of ``layers`` where these are given; calibrated on scenes
+    it was trained on, or on photographs, fewer for seeded weights; kept on disk by weights and quantizer."""
     digest = hashlib.sha256(f"{plan} {trained} {model.config.fingerprint} {FORMAT_VERSION}".encode())
     for name in sorted(model.tensors):
         digest.update(model.tensors[name].tobytes())
@@ -77,7 +78,7 @@ def quantized(model: FloatModel, plan: str, progress: Callable, trained: bool = 
     if not path.exists():
         crops = None if trained else SEEDED_CROPS
         shown = calibration_pictures(model.config, model.config.name == STREET.name, crops)[0]
-        result = quantizer.quantize(model, shown, plan, progress=progress)
+        result = quantizer.quantize(model, shown, layers or plan, progress=progress)
         path.parent.mkdir(parents=True, exist_ok=True)
         result.save(path)
     return IntModel.load(path)
