@@ -30,6 +30,7 @@ class Threshold:
 
 LIMITS = {
     "fast": {"mse": 7e-3, "mae": 0.055, "other": 6e-3, "changed": 0.05, "sqnr": 25.0, "median": 30.0},
+    "w4": {"mse": 9e-3, "mae": 0.07, "other": 9e-3, "changed": 0.05, "sqnr": 22.0, "median": 27.0},
     "accurate": {"mse": 1.5e-3, "mae": 0.023, "other": 1.6e-3, "changed": 0.02, "sqnr": 32.0, "median": 36.0},
 }
 """``sqnr`` is the worst of six results, so that it depends on the experts of single tokens: 1 to 2 dB between equally
