@@ -11,6 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from golden.model.random_int_model import random_int_model
+from golden.spec.machine import ZCU102
+from golden.spec.model import M3VIT_TINY
+from golden.spec.quantized import Plan
+from host.compiler.compile import compile_model
 from host.driver import Session, open_device
 from host.driver.doctor import OLDEST_NUMPY, OLDEST_PYTHON
 from host.driver.errors import DeviceNotFound
@@ -114,6 +119,18 @@ def test_a_model_runs_on_a_served_device_with_the_same_bytes_as_here(board):
                              "--device", f"remote:{address}")
             assert f"golden:nano at {address}" in said
             assert results(board) == wanted(task)
+
+
+def test_m3vit_tiny_runs_on_a_served_device_with_the_same_bytes_as_here(board):
+    image = compile_model(random_int_model(M3VIT_TINY, Plan.fast(M3VIT_TINY.depth), 1), ZCU102)
+    image.save(board.folder / "m3vit.emoe")
+    pixels = picture(M3VIT_TINY)
+    np.save(board.folder / "street.npy", pixels)
+    here = Session(image, open_device("golden:zcu102")).frame(pixels)
+    with process("golden:zcu102") as (_, address):
+        board.run("edge-moe-driver", "run", "m3vit.emoe", "street.npy", "-o", "out.npz", "--device",
+                  f"remote:{address}")
+    assert results(board) == {name: here[name].tobytes() for name in here}
 
 
 def test_it_serves_as_well(board):
