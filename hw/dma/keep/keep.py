@@ -70,8 +70,8 @@ class Keep(wiring.Component):
         with m.If(asked):
             m.d.sync += [read.eq(read + 1), left.eq(left - 1)]
 
-        landed = Signal()
-        m.d.comb += landed.eq((left == 0) & (owed == 0))
+        landed, sought = Signal(), Signal()  # a cycle late, but for rows that are just being ``sought``
+        m.d.sync += landed.eq((left == 0) & (owed == 0) & ~sought)
         numbers = self._numbers(m, start, landed)
         token_now = self._in_hand(m, word, threshold)
         stored, row_ends = self._scores(m, word, threshold, moving)
@@ -82,6 +82,7 @@ class Keep(wiring.Component):
                     m.d.sync += moving.eq(0)
                     m.next = "ASK"
             with m.State("ASK"):
+                m.d.comb += sought.eq(1)
                 m.d.sync += [read.eq(word.score_row), left.eq((word.tokens + TN - 1) >> (TN - 1).bit_length())]
                 m.next = "SCORES"
             with m.State("SCORES"):
@@ -94,7 +95,7 @@ class Keep(wiring.Component):
                 with m.If(threshold.done):
                     m.d.sync += moving.eq(1)
                     m.next = "BEGIN"
-            self._decide(m, word, token_now, threshold, numbers, read, left)
+            self._decide(m, word, token_now, threshold, numbers, read, left, sought)
             with m.State("LAND"):
                 with m.If(landed & numbers.empty):
                     m.d.sync += self.idle.eq(1)
@@ -171,7 +172,7 @@ class Keep(wiring.Component):
         return SimpleNamespace(token=token, row=row, ties=ties, above=above, equal=equal, last=last,
                                ends_word=token[:lane_bits] == KEYS - 1)
 
-    def _decide(self, m, word, token_now, threshold, numbers, read, left) -> None:
+    def _decide(self, m, word, token_now, threshold, numbers, read, left, sought) -> None:
         """States from BEGIN on."""
         token, row, ties, wait = token_now.token, token_now.row, token_now.ties, Signal(range(self.FETCH))
         with m.State("BEGIN"):
@@ -189,7 +190,7 @@ class Keep(wiring.Component):
             m.d.comb += numbers.number.eq(token)
             m.d.sync += [token.eq(token + 1), row.eq(row + word.blocks), ties.eq(ties - tie)]
             with m.If(token_now.above | tie):
-                m.d.comb += numbers.push.eq(1)
+                m.d.comb += [numbers.push.eq(1), sought.eq(1)]
                 m.d.sync += [read.eq(row), left.eq(word.blocks)]
             m.next = "DECIDE"
             with m.If(token_now.ends_word):
