@@ -35,7 +35,7 @@ class Area:
 FIXED = {
     "csr": Area(2_327, 2_153), "main": Area(1_560, 1_886, 0, 2),
     "sequencer": Area(134, 1_534), "prefetcher": Area(540, 365), "activity": Area(6, 12),
-    "load_store": Area(4_716, 4_682), "norm_params": Area(34, 22, 0, 7.5), "multipliers": Area(307, 519),
+    "load_store": Area(5_832, 5_504, 0, 1), "norm_params": Area(34, 22, 0, 7.5), "multipliers": Area(307, 519),
 }
 """Units that are the same, or nearly, in every machine."""
 ARRAY, ARRAY_INPUT, ARRAY_CELL, ARRAY_JOIN = Area(740, 720), Area(155, 282), Area(156.5, 109.6), Area(34, 37.2)
@@ -56,17 +56,17 @@ def units(m: MachineConfig) -> dict[str, Area]:
     return FIXED | {
         "supervisor": Area(478 + 142 * m.ports, 366),
         "weights": Area(753 + 700 * m.ports, 1_927 + 809 * m.ports, 0, m.weight_bytes_per_cycle / 8),
-        "front_end": Area(1_711, 2_732, 11, 2 * memory(8 * INSTRUCTION_BYTES, m.program_depth)[1]),
-        "gate": Area(6_980, 5_660, 9, 3) + _of(28, m.queue_depth) + _of(m.queue_depth.bit_length() - 1, m.queue_depth),
-        "control": Area(2_790 + 379 * m.tm + 62.9 * m.tm * m.tk, 3_960 + 815 * m.tm + 40 * m.tm * m.tk, 3)
+        "front_end": Area(1_711, 2_198, 11, 2 * memory(8 * INSTRUCTION_BYTES, m.program_depth)[1]),
+        "gate": Area(7_195, 5_049, 9, 3) + _of(28, m.queue_depth) + _of(m.queue_depth.bit_length() - 1, m.queue_depth),
+        "control": Area(2_790 + 379 * m.tm + 62.9 * m.tm * m.tk + 17.1 * m.row_bytes, 3_960 + 815 * m.tm + 40 * m.tm * m.tk, 3)
         + _of(8 * LINE + 2 * BLOCK_SHIFT_BITS, 2 * m.lane_rows, m.tm),
         "array": (ARRAY + ARRAY_INPUT * c.tk + ARRAY_CELL * cells + ARRAY_JOIN * joins
                   + Area(dsp=cells * c.tk)) * clusters,
-        "norm": Area(2_240 + 16_540 / m.serialization, 5_280 + 15_840 / m.serialization, 5 + 128 // m.serialization,
+        "norm": Area(2_240 + 13_927 / m.serialization, 5_280 + 10_939 / m.serialization, 5 + 128 // m.serialization,
                      NORM_BLOCKS[m.serialization]) * clusters,
-        "epilogue": Area(5_890 + 90 * c.tm + 10_320 / m.serialization, 8_090 + 155 * c.tm + 9_290 / m.serialization,
+        "epilogue": Area(5_890 + 90 * c.tm + 8_940 / m.serialization, 8_090 + 155 * c.tm + 5_471 / m.serialization,
                          1 + 64 // m.serialization, 8 / m.serialization) * clusters,
-        "softmax": (Area(1_060 + 175 * c.tm + 5_500 / m.serialization, 1_130 + 400 * c.tm + 5_770 / m.serialization,
+        "softmax": (Area(1_060 + 175 * c.tm + 5_187 / m.serialization, 1_130 + 400 * c.tm + 2_933 / m.serialization,
                          32 // m.serialization, 4 / m.serialization)
                     + _of(16 * m.lanes + 9, m.serialization * chunks * c.tm) + _of(8 * SLICE, chunks, 2 * c.tm))
         * clusters,

@@ -55,7 +55,7 @@ MUTANTS = [
            "b[0][:STEP]) + below[0]", "b[0][:STEP])"),
     Mutant("a read finds a row in which the sweep still is", "hw.memory.key_memory", "KeyMemory",
            "memory.test_key_memory",
-           "m.If(~reads)", "m.If(~swept)", (NANO,)),
+           "m.If(zero)", "m.If(~swept)", (NANO,)),
     Mutant("writes come before the sweep is over", "hw.memory.value_memory", "ValueMemory", "memory.test_value_memory",
            "self.i.ready.eq(swept)", "self.i.ready.eq(1)", (NANO,)),
     Mutant("a write lasts a cycle too long", "hw.memory.key_memory", "KeyMemory",
