@@ -62,11 +62,11 @@ def units(m: MachineConfig) -> dict[str, Area]:
         + _of(8 * LINE + 2 * BLOCK_SHIFT_BITS, 2 * m.lane_rows, m.tm),
         "array": (ARRAY + ARRAY_INPUT * c.tk + ARRAY_CELL * cells + ARRAY_JOIN * joins
                   + Area(dsp=cells * c.tk)) * clusters,
-        "norm": Area(2_240 + 13_927 / m.serialization, 5_280 + 10_939 / m.serialization, 5 + 128 // m.serialization,
+        "norm": Area(2_543 + 13_624 / m.serialization, 4_152 + 12_067 / m.serialization, 5 + 128 // m.serialization,
                      NORM_BLOCKS[m.serialization]) * clusters,
-        "epilogue": Area(5_890 + 90 * c.tm + 8_940 / m.serialization, 8_090 + 155 * c.tm + 5_471 / m.serialization,
+        "epilogue": Area(5_701 + 90 * c.tm + 9_128 / m.serialization, 8_198 + 155 * c.tm + 5_363 / m.serialization,
                          1 + 64 // m.serialization, 8 / m.serialization) * clusters,
-        "softmax": (Area(1_060 + 175 * c.tm + 5_187 / m.serialization, 1_130 + 400 * c.tm + 2_933 / m.serialization,
+        "softmax": (Area(1_060 + 175 * c.tm + 5_187 / m.serialization, 1_427 + 400 * c.tm + 2_636 / m.serialization,
                          32 // m.serialization, 4 / m.serialization)
                     + _of(16 * m.lanes + 9, m.serialization * chunks * c.tm) + _of(8 * SLICE, chunks, 2 * c.tm))
         * clusters,
