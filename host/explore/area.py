@@ -58,7 +58,8 @@ def units(m: MachineConfig) -> dict[str, Area]:
         "weights": Area(753 + 700 * m.ports, 1_927 + 809 * m.ports, 0, m.weight_bytes_per_cycle / 8),
         "front_end": Area(1_711, 2_198, 11, 2 * memory(8 * INSTRUCTION_BYTES, m.program_depth)[1]),
         "gate": Area(7_195, 5_049, 9, 3) + _of(28, m.queue_depth) + _of(m.queue_depth.bit_length() - 1, m.queue_depth),
-        "control": Area(2_790 + 379 * m.tm + 62.9 * m.tm * m.tk + 17.1 * m.row_bytes, 3_960 + 815 * m.tm + 40 * m.tm * m.tk, 3)
+        "control": Area(2_790 + 379 * m.tm + 62.9 * m.tm * m.tk + 17.1 * m.row_bytes,
+                        3_960 + 815 * m.tm + 40 * m.tm * m.tk, 3)
         + _of(8 * LINE + 2 * BLOCK_SHIFT_BITS, 2 * m.lane_rows, m.tm),
         "array": (ARRAY + ARRAY_INPUT * c.tk + ARRAY_CELL * cells + ARRAY_JOIN * joins
                   + Area(dsp=cells * c.tk)) * clusters,
