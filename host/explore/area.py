@@ -68,7 +68,7 @@ def units(m: MachineConfig) -> dict[str, Area]:
         "epilogue": Area(5_701 + 90 * c.tm + 9_128 / m.serialization, 8_198 + 155 * c.tm + 5_363 / m.serialization,
                          1 + 64 // m.serialization, 8 / m.serialization) * clusters,
         "softmax": (Area(1_060 + 175 * c.tm + 5_187 / m.serialization, 1_427 + 400 * c.tm + 2_636 / m.serialization,
-                         32 // m.serialization, 4 / m.serialization)
+                         32 // m.serialization, (1 + 8 / m.serialization) / 3)
                     + _of(16 * m.lanes + 9, m.serialization * chunks * c.tm) + _of(8 * SLICE, chunks, 2 * c.tm))
         * clusters,
         "operand": Area(550 + 528 * (m.operand_rows > 4096), 1_047) * banks + _ports(m, 2 * clusters + 1, 2)

@@ -47,7 +47,7 @@ def on_the_board(program: Program, pixels, build: bool) -> Measured | None:
     finally:
         device.close()
     assert compared.exact, "A run that differs ends with sim.trace.Mismatch."
-    return Measured(compared.machine.cycles, moved_bytes(compared.machine.counters))
+    return Measured(compared.machine.cycles, moved_bytes(compared.machine.counters, machine))
 
 
 def print_tables(rows: list[Row], steps: list[Step], title: str) -> None:

@@ -125,4 +125,4 @@ def test_bytes_of_the_model_are_those_of_the_machine(programs, pixels):
         device.close()
     spans = predict(found.image, found.task, found.arrivals, dram_model(IDEAL, NANO))
     predicted = dram_bytes(found.image.words(found.task), spans, frozenset())
-    assert moved_bytes(compared.machine.counters) == pytest.approx(predicted, rel=0.01)
+    assert moved_bytes(compared.machine.counters, NANO) == pytest.approx(predicted, rel=0.01)
