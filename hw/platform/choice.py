@@ -39,8 +39,8 @@ class Choice:
         platform = self.board.platform
         if isinstance(platform, ZynqPlatform):
             for bus, bits in self.managers.items():
-                require(bits == platform.facts.port_bits, f"{bus} of {self.machine.name} has {bits} bits, a memory "
-                        f"port of {self.board.name} {platform.facts.port_bits}.")
+                require(bits == 8 * self.board.port_bytes, f"{bus} of {self.machine.name} has {bits} bits, a memory "
+                        f"port of {self.board.name} {8 * self.board.port_bytes}.")
             require(self.buffer_bytes < platform.dram_bytes,
                     f"{self.board.name} has {platform.dram_bytes} bytes of memory, fewer than the buffer.")
 

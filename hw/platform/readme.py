@@ -2,7 +2,6 @@
 """``README.md`` of a kit: the tools it is written for, the next command, what to expect."""
 
 from golden.spec.boards.platform import AlveoPlatform, ZynqPlatform
-from hw.axi import MAX_BURST
 from hw.platform.choice import Choice
 from hw.platform.facts import TOOL
 from hw.verilog import NAME
@@ -39,15 +38,17 @@ def _zynq(choice: Choice, platform: ZynqPlatform) -> dict:
     return {
         "board_part": platform.board_part, "base": family.control_base, "load": LOAD[platform.loader],
         "buffer": choice.buffer_bytes >> 20, "memory": f"Memory ports: {taken}", "shared": shared,
-        "bursts": _bursts(choice, family.burst_beats, family.port_bits),
+        "bursts": _bursts(choice, family.burst_beats),
     }
 
 
 def _alveo(choice: Choice, platform: AlveoPlatform) -> dict:
     return {"shell": platform.shell, "memory": platform.memory, "bank": platform.bank_bytes >> 20,
-            "bursts": _bursts(choice, platform.burst_beats, platform.port_bits)}
+            "bursts": _bursts(choice, choice.board.max_burst)}
 
 
-def _bursts(choice: Choice, beats: int, bits: int) -> str:
-    return (f"The machine's bursts have up to {MAX_BURST} beats of {max(choice.managers.values())} bits and are cut "
-            f"outside of it: a memory port takes {beats} beats of {bits} bits ({beats * bits // 8} bytes).")
+def _bursts(choice: Choice, beats: int) -> str:
+    longest, wide, port_bytes = choice.machine.max_burst, max(choice.managers.values()), choice.board.port_bytes
+    cut = "and are cut outside of it" if longest > beats else "and pass as they are"
+    return (f"The machine's bursts have up to {longest} beats of {wide} bits {cut}: a memory port takes {beats} beats "
+            f"of {8 * port_bytes} bits ({beats * port_bytes} bytes).")

@@ -2,11 +2,18 @@
 """Board data: resources of the FPGA and speed of the memory, one TOML file per board."""
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from golden.spec.boards.dram import DramTiming
-from golden.spec.boards.platform import AlveoPlatform, BoardError, ZynqPlatform, read_platform
+from golden.spec.boards.platform import (
+    AlveoPlatform,
+    BoardError,
+    ZynqPlatform,
+    check_fields,
+    field_kinds,
+    read_platform,
+)
 
 __all__ = ["BOARDS", "BOARD_OF", "FOLDER", "Board", "BoardError", "read_board"]
 FOLDER = Path(__file__).parent
@@ -62,14 +69,9 @@ def read_board(path: Path) -> Board:
         found = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise BoardError(f"{path.name} is not TOML: {error}.") from None
-    wanted = {field.name: field.type for field in fields(Board) if field.name != "name"}
-    for name, kind in wanted.items():
-        if not isinstance(found.get(name), kind if kind in (int, str) else dict):
-            raise BoardError(f"{path.name} must give {name}, not {found.get(name)!r}.")
-    if strange := set(found) - set(wanted):
-        raise BoardError(f"{path.name} gives {sorted(strange)[0]}, which nobody reads; there are {', '.join(wanted)}.")
-    if uncited := set(wanted) - {"sources", "platform"} - set(found["sources"]):
-        raise BoardError(f"{path.name} does not say in [sources] where {sorted(uncited)[0]} comes from.")
+    kinds = field_kinds(Board) | {"platform": dict}
+    del kinds["name"]
+    check_fields(path.name, kinds, found, unsourced={"platform"}, sources="[sources]")
     platform = read_platform(path.name, found.pop("platform"))
     return Board(name=path.stem, platform=platform, **found)
 

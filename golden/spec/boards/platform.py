@@ -18,14 +18,13 @@ class BoardError(ValueError):
 class Family:
     """A family of devices with a processing system next to the fabric.
 
-    ``gp``: memory ports by name, with the number that the vendor's tool and Linux give them; ``port_bits`` wide, bursts
-    of ``burst_beats`` at most. ``order``: which of them a machine takes first; ``shared``: groups whose ports share a
+    ``gp``: memory ports by name, with the number that the vendor's tool and Linux give them; they cut bursts to
+    ``burst_beats``. ``order``: which of them a machine takes first; ``shared``: groups whose ports share a
     way to the DRAM. ``control_port``: where the processors reach registers, from address ``control_base``.
     ``interrupt_spi``: the fabric's first interrupt, as a shared peripheral interrupt. ``clock_id``, ``reset_id``: the
     fabric's first clock and reset, in Linux's device tree. ``low_bytes``: DRAM beyond these has addresses of its own.
     """
 
-    port_bits: int
     burst_beats: int
     control_port: str
     control_base: int
@@ -65,16 +64,14 @@ class ZynqPlatform:
 @dataclass(frozen=True, kw_only=True)
 class AlveoPlatform:
     """A card in a host, reached through the vendor's shell. ``shell``: its platform for the vendor's linker.
-    ``memory``: the banks that a machine's ports reach, each of ``bank_bytes`` at a port of ``port_bits`` that takes
-    bursts of ``burst_beats``. The other fields are those of :class:`ZynqPlatform`."""
+    ``memory``: the banks that a machine's ports reach, each of ``bank_bytes``. The other fields are
+    those of :class:`ZynqPlatform`."""
 
     family: str
     shell: str
     machine: str
     memory: str
     bank_bytes: int
-    port_bits: int
-    burst_beats: int
     notes: list[str]
     sources: dict[str, str]
 
@@ -102,14 +99,24 @@ def _family(name: str) -> Family:
 
 
 def _checked(kind: type[Any], file: str, found: dict[str, Any]) -> Any:
-    """``found`` as a record, when each field is there, of its type, and its source is named."""
-    wanted: dict[str, Any] = {field.name: getattr(field.type, "__origin__", field.type) for field in fields(kind)}
-    for name, of in wanted.items():
-        if not isinstance(found.get(name), of):
-            raise BoardError(f"{file} must give {name}, not {found.get(name)!r}.")
-    if strange := set(found) - set(wanted):
-        raise BoardError(f"{file} gives {sorted(strange)[0]}, which nobody reads; there are {', '.join(wanted)}.")
-    uncited = set(wanted) - {"sources", "family", "notes"} - set(found["sources"])
-    if uncited:
-        raise BoardError(f"{file} does not say in its sources where {sorted(uncited)[0]} comes from.")
+    """``found`` as a record."""
+    check_fields(file, field_kinds(kind), found, unsourced={"family", "notes"})
     return kind(**found)
+
+
+def field_kinds(kind: type[Any]) -> dict[str, Any]:
+    """Type of each field of a record; of a list or a dictionary without that of its parts."""
+    return {field.name: getattr(field.type, "__origin__", field.type) for field in fields(kind)}
+
+
+def check_fields(file: str, kinds: dict[str, Any], found: dict[str, Any], *, unsourced: set[str],
+                 sources: str = "its sources") -> None:
+    """Raise :class:`BoardError` unless ``found`` has each field of ``kinds``, of its type, no other one, and names in
+    ``sources`` where each comes from, but for those ``unsourced``."""
+    for name, kind in kinds.items():
+        if not isinstance(found.get(name), kind):
+            raise BoardError(f"{file} must give {name}, not {found.get(name)!r}.")
+    if strange := set(found) - set(kinds):
+        raise BoardError(f"{file} gives {sorted(strange)[0]}, which is no field; there are {', '.join(kinds)}.")
+    if uncited := set(kinds) - {"sources"} - unsourced - set(found["sources"]):
+        raise BoardError(f"{file} does not say in {sources} where {sorted(uncited)[0]} comes from.")
