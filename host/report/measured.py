@@ -11,16 +11,18 @@ CLOCK_HZ = 300e6
 """Clock that milliseconds are stated at: assumed, no machine here has been placed for a board."""
 
 
-def kept(name: str) -> dict:
-    """A kept file; empty when there is none."""
-    path = KEPT / f"{name}.json"
+def kept(name: str, folder: Path | None = None) -> dict:
+    """A kept file, of a bench unless another ``folder`` is given; empty when there is none."""
+    path = (folder or KEPT) / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def keep(name: str, entry: dict) -> Path:
-    """Write a kept file, one line per value, so that changes give small diffs; entries name the :func:`commit`."""
-    KEPT.mkdir(exist_ok=True)
-    path = KEPT / f"{name}.json"
+def keep(name: str, entry: dict, folder: Path | None = None) -> Path:
+    """Write a kept file, unrounded, one line per value, so that changes give small diffs; entries of benches name the
+    :func:`commit`."""
+    folder = folder or KEPT
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(entry, indent=1, sort_keys=True) + "\n")
     return path
 

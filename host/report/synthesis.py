@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Markdown tables of the results that `make synth` and `make pnr` keep in ``hw/synthesis``."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
 from golden.spec.boards import BOARD_OF, BOARDS, Board
+from host.report import measured
 
 KEPT = Path(__file__).parents[2] / "hw" / "synthesis"
 MUST = {"LUT": 105_000, "DSP": 1754, "BRAM36": 638, "levels": 8, "reset": 4096}
@@ -72,16 +72,12 @@ def kept_clocks(machine: str) -> str:
 
 def kept(name: str) -> dict:
     """A result file; empty when there is none."""
-    path = KEPT / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return measured.kept(name, KEPT)
 
 
 def keep(name: str, entry: dict) -> Path:
-    """Write a result file, unrounded, one line per value, so that changes give small diffs."""
-    KEPT.mkdir(exist_ok=True)
-    path = KEPT / f"{name}.json"
-    path.write_text(json.dumps(entry, indent=1, sort_keys=True) + "\n")
-    return path
+    """Write a result file."""
+    return measured.keep(name, entry, KEPT)
 
 
 def _counts(result: dict) -> Counter:
