@@ -25,6 +25,13 @@ def kit(folder: Path, board: str | Board, **options) -> Path:
     return folder
 
 
+def spoil(path: Path, before: str, after: str) -> None:
+    """Plant a defect: ``after`` in the place of ``before``, which the file has."""
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
 def built(folder: Path, board: str | Board, **options) -> Vivado:
     """The tool after build.tcl. Raises Refused."""
     tool = Vivado(BOARDS[board] if isinstance(board, str) else board, **options)

@@ -13,7 +13,7 @@ from hw.platform.choice import choice
 from hw.platform.kit import files
 from tests.hw.platform.stand_ins.tcl import Refused
 from tests.hw.platform.stand_ins.verilog import read
-from tests.hw.platform.support import built, kit, needs_tcl
+from tests.hw.platform.support import built, kit, needs_tcl, spoil
 
 pytestmark = needs_tcl
 
@@ -71,10 +71,7 @@ def test_every_bus_is_linked_to_memory_of_the_card():
     ("build.tcl", "edge_moe.xo]", "edge_moe_1.xo]", "a file is missing"),
 ])
 def test_a_planted_defect_is_found(file, before, after, said, tmp_path):
-    path = kit(tmp_path, "u280") / file
-    text = path.read_text()
-    assert before in text
-    path.write_text(text.replace(before, after))
+    spoil(kit(tmp_path, "u280") / file, before, after)
     with pytest.raises(Refused, match=said):
         built(tmp_path, "u280")
 

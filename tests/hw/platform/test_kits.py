@@ -14,7 +14,7 @@ from hw.platform.choice import choice
 from tests.hw.platform.stand_ins.interpreters import interpreters
 from tests.hw.platform.stand_ins.packager import Core
 from tests.hw.platform.stand_ins.tcl import Refused
-from tests.hw.platform.support import ZYNQ, built, kit, needs_tcl
+from tests.hw.platform.support import ZYNQ, built, kit, needs_tcl, spoil
 
 pytestmark = needs_tcl
 FILES = {"edge_moe.bit", "edge_moe.hwh", "edge_moe.xsa", "edge_moe.bit.bin", "timing.txt", "utilization.txt",
@@ -220,10 +220,7 @@ DEFECTS = {
     ("ipx::associate_bus_interfaces -busif $bus -clock $facts::clock $core", "has no clock"),
 ])
 def test_what_a_version_does_not_infer_is_needed(before, said, tmp_path):
-    path = kit(tmp_path, "kv260") / "package_ip.tcl"
-    text = path.read_text()
-    assert before in text
-    path.write_text(text.replace(before, ""))
+    spoil(kit(tmp_path, "kv260") / "package_ip.tcl", before, "")
     with pytest.raises(Refused, match=said):
         built(tmp_path, "kv260", infers="interfaces")
 
@@ -232,9 +229,6 @@ def test_what_a_version_does_not_infer_is_needed(before, said, tmp_path):
     pytest.param(file, *defect, id=f"{file}-{n}")
     for file, listed in DEFECTS.items() for n, defect in enumerate(listed)])
 def test_a_planted_defect_is_found(file, before, after, said, tmp_path):
-    path = kit(tmp_path, "kv260") / file
-    text = path.read_text()
-    assert before in text
-    path.write_text(text.replace(before, after))
+    spoil(kit(tmp_path, "kv260") / file, before, after)
     with pytest.raises(Refused, match=said):
         built(tmp_path, "kv260")
