@@ -9,8 +9,7 @@ from golden.spec.machine import MachineConfig
 from golden.spec.status import Status
 from hw.array.array import MatrixArray, drain_beat
 from hw.interfaces import array_beat
-from hw.lib.own_reset import add_with_own_reset
-from hw.lib.shared import alike
+from hw.lib.shared import add_clusters
 
 
 class ClusterArrays(wiring.Component):
@@ -46,8 +45,8 @@ class ClusterArrays(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         beat, arrays = self.i.p, [MatrixArray(self.cfg.cluster) for _ in self.o]
-        for n, (array, module) in enumerate(zip(arrays, alike(platform, arrays), strict=True)):
-            add_with_own_reset(m, f"cluster{n}", module)
+        add_clusters(m, platform, arrays)
+        for n, array in enumerate(arrays):
             m.d.comb += [array.i.valid.eq(self.i.valid), self.release[n].eq(array.release)]
             m.d.comb += [array.i.p[name].eq(beat[name]) for name in ("weight", "first", "shift8", "last")]
             for lane in range(self.cfg.cluster.tm):

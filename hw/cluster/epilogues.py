@@ -22,8 +22,7 @@ from hw.interfaces import (
     tile_context,
 )
 from hw.lib.fork import Fork
-from hw.lib.own_reset import add_with_own_reset
-from hw.lib.shared import alike
+from hw.lib.shared import add_clusters
 from hw.vector.epilogue.epilogue import Epilogue
 
 
@@ -80,8 +79,8 @@ class ClusterEpilogues(wiring.Component):
         contexts = m.submodules.contexts = Fork(tile_context(self.cfg), count)
         params = m.submodules.params = Fork(LINE_BITS, count)
         connect(m, flipped(self.i_param), params.i)
-        for n, (epilogue, module) in enumerate(zip(epilogues, alike(platform, epilogues), strict=True)):
-            add_with_own_reset(m, f"cluster{n}", module)
+        add_clusters(m, platform, epilogues)
+        for n, epilogue in enumerate(epilogues):
             self._context(m, n, contexts.o[n], epilogue.i_context)
             connect(m, params.o[n], epilogue.i_param)
             connect(m, flipped(self.i[n]), epilogue.i)

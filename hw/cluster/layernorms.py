@@ -9,8 +9,7 @@ from golden.spec.isa import Opcode
 from golden.spec.machine import MachineConfig
 from hw.interfaces import ISSUE, LINE_BITS, OPERAND_WRITE, ROW_BITS
 from hw.lib.fork import Fork
-from hw.lib.own_reset import add_with_own_reset
-from hw.lib.shared import alike
+from hw.lib.shared import add_clusters
 from hw.shapes import INSTRUCTION
 from hw.vector.layernorm.layernorm import LayerNorm
 
@@ -57,8 +56,8 @@ class ClusterLayerNorms(wiring.Component):
         units = [LayerNorm(self.cfg.cluster) for _ in self.o]
         params = m.submodules.params = Fork(LINE_BITS, len(units))
         connect(m, flipped(self.i_param), params.i)
-        for n, (unit, module) in enumerate(zip(units, alike(platform, units), strict=True)):
-            add_with_own_reset(m, f"cluster{n}", module)
+        add_clusters(m, platform, units)
+        for n, unit in enumerate(units):
             connect(m, params.o[n], unit.i_param)
             connect(m, unit.o_read, flipped(self.o_read[n]))
             connect(m, unit.o, flipped(self.o[n]))

@@ -9,9 +9,8 @@ from golden.spec.machine import MachineConfig
 from hw.array.issue import probabilities
 from hw.interfaces import SOFTMAX_JOB, SOFTMAX_SLOTS, score_beat, softmax_done
 from hw.lib.fork import Fork
-from hw.lib.own_reset import add_with_own_reset
 from hw.lib.queue import Queue
-from hw.lib.shared import alike
+from hw.lib.shared import add_clusters
 from hw.vector.softmax.jobs import CHUNK_BITS
 from hw.vector.softmax.softmax import Softmax
 
@@ -57,8 +56,8 @@ class ClusterSoftmaxes(wiring.Component):
         jobs = m.submodules.jobs = Fork(SOFTMAX_JOB, count)
         connect(m, flipped(self.i_job), jobs.i)
         results, idle = [], []
-        for n, (unit, module, job) in enumerate(zip(units, alike(platform, units), jobs.o, strict=True)):
-            add_with_own_reset(m, f"cluster{n}", module)
+        add_clusters(m, platform, units)
+        for n, (unit, job) in enumerate(zip(units, jobs.o, strict=True)):
             connect(m, flipped(self.i[n]), unit.i)
             before, queries = n * lanes, job.p.lanes
             m.d.comb += [unit.i_job.valid.eq(job.valid), job.ready.eq(unit.i_job.ready), unit.i_job.p.eq(job.p)]

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared modules: in an export, units that are made alike become instances of one module."""
 
-from amaranth.hdl import ClockSignal, Instance, ResetSignal, Shape
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Shape
+
+from hw.lib.own_reset import add_with_own_reset
 
 PORT_SEPARATOR = "__"
 
@@ -47,3 +49,10 @@ def alike(platform, units: list) -> list:
         names = ", ".join(type(unit).__name__ for unit in units)
         raise ValueError(f"Units of different types or ports share no module: {names}.")
     return platform.instances(units)
+
+
+def add_clusters(m: Module, platform, units: list) -> None:
+    """Make ``units``, one for each cluster and :func:`alike`, the submodules ``cluster0`` and so on of ``m``, each with
+    a reset register of its own."""
+    for n, module in enumerate(alike(platform, units)):
+        add_with_own_reset(m, f"cluster{n}", module)
