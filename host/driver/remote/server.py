@@ -140,7 +140,7 @@ class Server:
                 answer = Kind.DONE, self._asked(connection, requests.answer, kind, payload)
             except (BadFrame, Closed, Silent):
                 raise
-            except Exception as error:  # of the device: its owner must hear it, and it ends nobody else's work
+            except Exception as error:  # of the device: its owner is told, and the server goes on
                 answer = Kind.ERROR, error_bytes(error)
             connection.send(*answer)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The token: where it is looked for, who may read it, and a proof that nobody without it can give."""
+"""The token: where it is looked for, who may read it, and a proof that needs it."""
 
 import hashlib
 import stat
