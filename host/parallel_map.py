@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import wait
+from typing import Any
 
 from host.interrupts import ctrl_c_later
 
@@ -64,19 +65,25 @@ def _obey_parent() -> None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
-def _on_cluster(work: Callable, items: Sequence, scheduler: str, report: Callable[[int, int], None]) -> list:
+def cluster_client(scheduler: str) -> Any:
+    """A client of the Dask scheduler at an address; close it. Raises ClusterError where there is none."""
     try:
         import distributed  # pyright: ignore[reportMissingImports]  # an extra of its own
     except ImportError:
         raise ClusterError("A Dask scheduler needs the package distributed: pip install 'edge-moe[cluster]'.") from None
     try:
-        client = distributed.Client(scheduler, timeout=TIMEOUT, set_as_default=False)
+        return distributed.Client(scheduler, timeout=TIMEOUT, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ClusterError(f"No Dask scheduler answers at {scheduler!r} within {TIMEOUT} s: "
                            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}.") from None
-    with client, client.as_current():
+
+
+def _on_cluster(work: Callable, items: Sequence, scheduler: str, report: Callable[[int, int], None]) -> list:
+    with cluster_client(scheduler) as client, client.as_current():
+        from distributed import as_completed  # pyright: ignore[reportMissingImports]  # an extra of its own
+
         # pure=False: the same item twice is worked on twice, as on the cores.
-        return _collect(client.map(work, list(items), pure=False), distributed.as_completed, report)
+        return _collect(client.map(work, list(items), pure=False), as_completed, report)
 
 
 def _collect(futures: list[Future], completed: Callable, report: Callable[[int, int], None]) -> list:

@@ -121,13 +121,15 @@ def test_a_model_runs_on_a_served_device_with_the_same_bytes_as_here(board):
             assert results(board) == wanted(task)
 
 
-def test_m3vit_tiny_runs_on_a_served_device_with_the_same_bytes_as_here(board):
+@pytest.mark.parametrize("device", ["golden:zcu102", pytest.param("sim:zcu102", marks=[pytest.mark.rtl,
+                                                                                        pytest.mark.nightly])])
+def test_m3vit_tiny_runs_on_a_served_device_with_the_same_bytes_as_here(board, device):
     image = compile_model(random_int_model(M3VIT_TINY, Plan.fast(M3VIT_TINY.depth), 1), ZCU102)
     image.save(board.folder / "m3vit.emoe")
     pixels = picture(M3VIT_TINY)
     np.save(board.folder / "street.npy", pixels)
     here = Session(image, open_device("golden:zcu102")).frame(pixels)
-    with process("golden:zcu102") as (_, address):
+    with process(device, patience=3600) as (_, address):
         board.run("edge-moe-driver", "run", "m3vit.emoe", "street.npy", "-o", "out.npz", "--device",
                   f"remote:{address}")
     assert results(board) == {name: here[name].tobytes() for name in here}

@@ -100,10 +100,11 @@ def test_a_slow_first_frame_does_not_change_the_order():
     exact(Pool([Late("nano"), Late("nano")], image()).run(pictures), pictures)
 
 
-def test_thirty_frames_on_three_served_boards_one_of_them_killed_on_the_way(monkeypatch):
+@pytest.mark.parametrize("device", ["golden:nano", pytest.param("sim:nano", marks=pytest.mark.rtl)])
+def test_thirty_frames_on_three_served_boards_one_of_them_killed_on_the_way(monkeypatch, device):
     monkeypatch.setenv(VALUE, TOKEN)
     with ExitStack() as stack:
-        boards = [stack.enter_context(process("golden:nano")) for _ in range(3)]
+        boards = [stack.enter_context(process(device, patience=1200)) for _ in range(3)]
         pictures, found = frames(30), []
         with Pool([f"remote:{address}" for _, address in boards], image()) as pool:
             for results in pool.batches(([pixels], "task0") for pixels in pictures):
