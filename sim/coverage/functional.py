@@ -23,6 +23,7 @@ STALLS = ("ideal", "slow", "stalls")
 FAR = 100
 """Cycles of latency from which a memory counts as slow."""
 NOT_WIDE, WIDE = "8 bit", "16 bit"
+PACKED = ", packed weights"
 NO_WIDTH = "-"
 
 
@@ -40,7 +41,8 @@ def class_of(opcode: Opcode, f: dict[str, int]) -> tuple[str, str, str]:
     """(opcode, destination, width) of one instruction."""
     if opcode is Opcode.LINEAR:
         source = "window" if f["window"] else "reuse" if f["reuse_weights"] else ""
-        return opcode.name, " ".join(filter(None, (Dest(f["dst"]).name, source))), _width(f["src_wide"])
+        return opcode.name, " ".join(filter(None, (Dest(f["dst"]).name, source))), \
+            _width(f["src_wide"]) + PACKED * f["packed"]
     if opcode is Opcode.NORM:
         return opcode.name, "OPERAND and normalized" if f["normalized"] else "OPERAND", _width(f["wide"])
     if opcode is Opcode.ATTENTION:
@@ -54,10 +56,11 @@ def class_of(opcode: Opcode, f: dict[str, int]) -> tuple[str, str, str]:
 
 def wanted() -> list[tuple[str, str, str]]:
     """Every class that a legal program can have: unsigned bytes have no 16-bit form, windows write no keys."""
-    both = (NOT_WIDE, WIDE)
-    classes = [("LINEAR", f"{dest.name}{source}", width) for dest, source, width in itertools.product(
-        Dest, ("", " reuse"), both) if dest is not Dest.GATE or not source]
-    classes += [("LINEAR", f"{dest.name} window", NOT_WIDE) for dest in (Dest.OPERAND8, Dest.UNSIGNED8)]
+    both, packed = (NOT_WIDE, WIDE), ("", PACKED)
+    classes = [("LINEAR", f"{dest.name}{source}", width + weights) for dest, source, width, weights in
+               itertools.product(Dest, ("", " reuse"), both, packed) if dest is not Dest.GATE or not source]
+    classes += [("LINEAR", f"{dest.name} window", NOT_WIDE + weights)
+                for dest in (Dest.OPERAND8, Dest.UNSIGNED8) for weights in packed]
     classes += [("NORM", dest, width) for dest in ("OPERAND", "OPERAND and normalized") for width in both]
     classes += [("ATTENTION", f"OPERAND, {p} probabilities", width) for p in both for width in both]
     classes += [(opcode, memory.name, NO_WIDTH) for opcode in ("LOAD", "STORE") for memory in Memory]

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from sim.formal.exhaustive import results
 from sim.formal.harness import Harness
-from sim.formal.prover import Verdict, prove
+from sim.formal.prover import Verdict, prove, refute
 
 
 class Counter(wiring.Component):
@@ -59,6 +59,23 @@ def test_a_register_without_reset_may_hold_anything(found):
 def test_covers(found):
     assert found["reaches_5"].verdict is Verdict.REACHED
     assert found["reaches_7"].verdict is Verdict.UNREACHABLE
+
+
+def test_a_defect_that_breaks_a_lemma_hides_no_claim(tmp_path):
+    """The counter goes to 5: of a claim that assumes that it stays below 5 nothing is said after cycle 6, and without
+    the lemma the run that breaks both is found."""
+    def harness():
+        h = Harness()
+        unit = h.add(Counter())
+        h.lemma("lemma_below_5", unit.count < 5)
+        h.claim("claim_below_5", unit.count < 5)
+        return h
+    found = {result.claim: result for result in prove("counter", harness(), tmp_path)}
+    assert found["lemma_below_5"].verdict is Verdict.REFUTED
+    assert found["claim_below_5"].verdict is Verdict.BOUNDED and found["claim_below_5"].cycles == 6
+    assert not found["claim_below_5"].good
+    alone = refute("counter", harness(), tmp_path, "claim_below_5")
+    assert (alone.verdict, alone.cycles) == (Verdict.REFUTED, 6)
 
 
 def test_a_contradiction_in_the_assumptions_leaves_no_cover(tmp_path):

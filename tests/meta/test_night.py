@@ -86,9 +86,10 @@ def test_counts_are_read_as_verilator_writes_them():
 
 def test_programs_count_by_class(tmp_path):
     words = [encode(Opcode.LINEAR, dst=int(Dest.OPERAND16), src_wide=1), encode(Opcode.NORM, wide=1),
-             encode(Opcode.END), encode(Opcode.COPY)]
+             encode(Opcode.LINEAR, dst=int(Dest.GATE), packed=1), encode(Opcode.END), encode(Opcode.COPY)]
     found = functional.classes_of(assemble(words))
-    assert found == {("LINEAR", "OPERAND16", "16 bit"): 1, ("NORM", "OPERAND", "16 bit"): 1, ("END", "-", "-"): 1}
+    assert found == {("LINEAR", "OPERAND16", "16 bit"): 1, ("NORM", "OPERAND", "16 bit"): 1,
+                     ("LINEAR", "GATE", "8 bit, packed weights"): 1, ("END", "-", "-"): 1}
     assert set(found) <= set(functional.wanted())
     memories = {"latency": 20}, {"latency": 20, "bytes_per_cycle": 2}, {"latency": 20, "stall": 0.1}
     assert [functional.stall_class(DramSettings(**options)) for options in memories] == list(functional.STALLS)
