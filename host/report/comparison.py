@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Markdown tables of kept measurements: models x machines, published accelerators, the ablation of the ideas."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from host.report.instruction_set import table
 from host.report.measured import cell, kept, milliseconds
 
 IDEAL, BOARD = "fast, ideal DRAM", "fast, DRAM of the board"
+HEADLINE = (IDEAL, BOARD, "fast, packed experts, DRAM of the board", "fast, four pictures, ideal DRAM")
+"""Cases of M3ViT-Tiny on zcu102 that README.md shows."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,17 @@ def models_and_machines() -> str:
                          facts["tokens"], *_cell(facts, kept(cell(facts["model"], facts["machine"])))])
     return table(["model", "machine", "MAC/cycle", "DSP", "tokens", "cycles, ideal memory",
                   "cycles, memory of the board", "ms", "frames/s", "MAC/DSP/cycle", "experts hit", "RTL at"], rows)
+
+
+def measured_cases(model: str, machine: str, only: Sequence[str] = ()) -> str:
+    """Every case of a model on a machine that `make bench` kept, or ``only`` some: cycles, use of the array, bytes."""
+    found = kept(cell(model, machine))
+    rows = [[name, f"{row['cycles']:,}", f"{milliseconds(row['cycles']):.3f}", f"{row['use']:.3f}",
+             f"{row['bytes'] / 1e6:.1f}", f"{row['dram_ratio']:.3f}", f"{row['predicted'] / row['cycles'] - 1:+.1%}",
+             f"`{row['commit']}`"]
+            for name in only or sorted(found) if (row := found.get(name))]
+    return table(["case", "cycles a picture", "ms", "array use", "DRAM MB a picture", "bytes over those needed",
+                  "performance model", "RTL at"], rows)
 
 
 def _cell(facts: dict, measured: dict) -> list[str]:

@@ -19,13 +19,21 @@ from golden.spec.machine import MACHINES
 from golden.spec.model import M3VIT_TINY
 from golden.spec.quantized import quantized_schema
 from host.registers.pages import fields, registers, statuses
-from host.report.comparison import ablation, ablation_steps, models_and_machines, published
+from host.report.comparison import (
+    HEADLINE,
+    ablation,
+    ablation_steps,
+    measured_cases,
+    models_and_machines,
+    published,
+)
 from host.report.instruction_set import instructions, table
 from host.report.other_networks import other_networks
 from host.report.synthesis import kept_areas, kept_clocks, kept_totals
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "golden/README.md", "hw/README.md", "hw/synthesis/README.md", "host/doc/other-networks.md")
+PAGES = ("README.md", "golden/README.md", "hw/README.md", "hw/synthesis/README.md", "host/doc/other-networks.md",
+         "sim/bench/README.md")
 
 
 def machines() -> str:
@@ -69,6 +77,9 @@ def limits() -> str:
 SECTIONS = {"registers": registers, "fields": fields, "statuses": statuses, "instructions": instructions,
             "machines": machines, "activations": activations, "tensors": tensors, "limits": limits,
             "other-networks": other_networks, "models-machines": models_and_machines, "published": published,
+            "headline": partial(measured_cases, "m3vit-tiny", "zcu102", HEADLINE),
+            "m3vit-tiny-zcu102": partial(measured_cases, "m3vit-tiny", "zcu102"),
+            "m3vit-tiny-u280": partial(measured_cases, "m3vit-tiny", "u280"),
             "ablation": ablation, "ablation-steps": ablation_steps,
             "synth-zcu102-total": partial(kept_totals, "zcu102"), "synth-zcu102": partial(kept_areas, "zcu102"),
             "synth-small": partial(kept_areas, "small"), "pnr-small": partial(kept_clocks, "small")}
