@@ -41,13 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
     except (RuntimeError, ValueError) as error:
         _say(str(error))
         return 1
-    over = report.violations(results)
+    over = report.violations(results, cfg.name)
     entries = [result.as_json() for result in results]
     table = synthesis.areas(cfg.name, entries, BOARDS[options.board or BOARD_OF[cfg.name]])
     if options.keep and not options.unit:
         _say(f"kept in {synthesis.keep(cfg.name, {'sources': sources.digest(), 'units': entries})}; "
              "`make docs` writes the pages")
-    text = "\n".join([table, "", *report.path_lines(results, synthesis.MUST["levels"]), "",
+    text = "\n".join([table, "", *report.path_lines(results, synthesis.LOGIC["levels"]), "",
                       *report.inference_lines(results), *(["", *over] if over else [])])
     report.save(text + "\n", flow.BUILD / f"{cfg.name}{'-units' if options.unit else ''}.md")
     print(json.dumps(entries, indent=1) if options.json else text)

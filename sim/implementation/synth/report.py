@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from golden.spec.whole_file import write_whole
-from host.report.synthesis import GLUE, MACHINE, MUST
+from host.report.synthesis import GLUE, LOGIC, MACHINE, MUST
 from sim.implementation.synth import depth, design, flow, resets
 from sim.implementation.synth import resources as resources_of
 from sim.implementation.synth.resources import TARGET_FILE, bram36, resources
@@ -152,17 +152,17 @@ def inference_lines(results: list[Result]) -> list[str]:
     return lines
 
 
-def violations(results: list[Result]) -> list[str]:
-    """Violations of :data:`MUST`, one sentence each."""
-    found = [f"{result.unit}: {path.levels} levels from {a} to {b}, {MUST['levels']} allowed."
-             for result in results for (a, b), path in result.paths.items() if path.levels > MUST["levels"]]
-    found += [f"{result.unit}: {result.reset[0]} resets {result.reset[1]:,} flip-flops, {MUST['reset']:,} allowed."
-              for result in results if result.reset[1] > MUST["reset"]]
+def violations(results: list[Result], machine: str) -> list[str]:
+    """Violations of :data:`LOGIC`, and of :data:`MUST` for ``machine``, one sentence each."""
+    found = [f"{result.unit}: {path.levels} levels from {a} to {b}, {LOGIC['levels']} allowed."
+             for result in results for (a, b), path in result.paths.items() if path.levels > LOGIC["levels"]]
+    found += [f"{result.unit}: {result.reset[0]} resets {result.reset[1]:,} flip-flops, {LOGIC['reset']:,} allowed."
+              for result in results if result.reset[1] > LOGIC["reset"]]
     for result in results:
         if result.unit == MACHINE:
-            used = {"DSP": result.resources["DSP"], "LUT": result.resources["LUT"], "BRAM36": bram36(result.resources)}
-            found += [f"whole machine: {count:,.0f} {name}, {MUST[name]:,} allowed."
-                      for name, count in used.items() if count > MUST[name]]
+            used = result.resources | {"BRAM36": bram36(result.resources)}
+            found += [f"whole machine: {used[name]:,.0f} {name}, {most:,} allowed."
+                      for name, most in MUST.get(machine, {}).items() if used.get(name, 0) > most]
     return found
 
 
