@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from golden.iss.trace import Entry
 from golden.spec.isa import Opcode
 from golden.spec.program.image import Symbol
-from host.profile.layers import block_of
+from host.profile.layers import block_of, queues_of
 
 
 def load_of(entries: Sequence[Entry], symbols: Sequence[Symbol]) -> dict[str, list[int]]:
-    """``blocks.3 depth`` -> tokens of each expert. A program of several tasks sends the tokens of all of them through
-    one loop over the experts; which task a token belongs to follows from the numbers that its gate gave it."""
+    """``blocks.3 depth`` -> tokens of each expert. A program of several tasks may send the tokens of all of them
+    through one loop over the experts; which task a token belongs to follows from the numbers that its gate gave it."""
     found: dict[str, list[int]] = {}
     for loop in (entry for entry in entries if entry.opcode is Opcode.EXPERTS):
         block = block_of(symbols[loop.index].name)
-        gates = [entry for entry in entries if entry.opcode is Opcode.GATE and entry.index < loop.index
-                 and block_of(symbols[entry.index].name) == block]
-        queues = {entry.expert: entry.tokens for entry in entries
-                  if loop.index < entry.index <= loop.index + loop.fields["body"] and entry.tokens is not None}
-        for gate in gates:
+        gates = [entry for entry in entries if entry.opcode is Opcode.GATE and entry.index < loop.index]
+        emptied = max(gate.index for gate in gates if not gate.fields["append"])
+        queues = queues_of(loop, entries)
+        for gate in (gate for gate in gates if gate.index >= emptied):
             first, count = gate.fields["first_token"], gate.fields["tokens"]
             task = symbols[gate.index].name.removeprefix(f"{block}.gate.").removesuffix(".route")
             row = found.setdefault(f"{block} {task}", [0] * loop.fields["experts"])

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from golden.iss.trace import Entry
 from golden.spec.heads import WINDOWS
-from golden.spec.isa import UNIT, Unit
+from golden.spec.isa import UNIT, Opcode, Unit
 from golden.spec.machine import LINE, MachineConfig
 from golden.spec.program.image import Symbol
 from host.profile import work
@@ -115,6 +117,7 @@ def layers(retired: Iterable[Retirement], symbols: Sequence[Symbol], machine: Ma
     although units overlap, and what is hidden by the array has none.
     """
     found: dict[str, Layer] = {}
+    bodies: dict[str, dict[int, dict[int, int]]] = {}
     last, ordered = 0.0, sorted(retired, key=lambda r: r.cycle)
     array_ends = max((item.cycle for item in ordered if UNIT[item.entry.opcode] is Unit.ARRAY), default=0.0)
     for item in ordered:
@@ -130,19 +133,28 @@ def layers(retired: Iterable[Retirement], symbols: Sequence[Symbol], machine: Ma
         layer.loaded += work.loaded_bytes(entry)
         layer.stored += work.stored_bytes(entry)
         if entry.expert >= 0 and entry.tokens is not None:
-            layer.queues[entry.expert] = len(entry.tokens)
+            bodies.setdefault(called, {}).setdefault(entry.index, {})[entry.expert] = len(entry.tokens)
+    for called, by_index in bodies.items():
+        for index in by_index.keys() - {index + 1 for index in by_index}:  # a body's first: the others have the same
+            for expert, count in by_index[index].items():
+                found[called].queues[expert] = found[called].queues.get(expert, 0) + count
     return list(found.values())
 
 
-def count_experts(found: Sequence[Layer], loops: Iterable[Entry], symbols: Sequence[Symbol],
+def count_experts(found: Sequence[Layer], entries: Sequence[Entry], symbols: Sequence[Symbol],
                   name: Callable[[str], str] = part_of) -> None:
-    """Note for each layer with experts how many it has, and what was not read of those without a token; ``loops``:
-    the executed EXPERTS."""
+    """Note for each layer with experts how many it has, and what was not read of those without a token."""
     by_name = {layer.name: layer for layer in found}
-    for loop in loops:
+    for loop in (entry for entry in entries if entry.opcode is Opcode.EXPERTS):
         layer = by_name[name(symbols[loop.index].name)]
         layer.experts = loop.fields["experts"]
-        layer.skipped += (layer.experts - len(layer.queues)) * loop.fields["pitch"] * LINE
+        layer.skipped += (layer.experts - len(queues_of(loop, entries))) * loop.fields["pitch"] * LINE
+
+
+def queues_of(loop: Entry, entries: Iterable[Entry]) -> dict[int, np.ndarray]:
+    """Tokens of each expert that an executed EXPERTS ran."""
+    return {entry.expert: entry.tokens for entry in entries
+            if loop.index < entry.index <= loop.index + loop.fields["body"] and entry.tokens is not None}
 
 
 def total(layers: Sequence[Layer]) -> Layer:

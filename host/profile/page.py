@@ -95,10 +95,7 @@ def context(profile: Profile, ranges: Sequence[Range] | None, trace: str | None)
     charts = {"stack": cycle_stack([whole_bar(profile), *(of_layer(layer, profile.machine) for layer in layers
                                                           if layer.cycles)], {} if profile.measured else BY_LAYER),
               "roofline": roofline(points_of(layers), profile.machine.macs_per_cycle, bytes_per_cycle(profile))}
-    if load:
-        charts["experts"] = expert_load(load)
-    if ranges:
-        charts["ranges"] = headroom(ranges)
+    charts |= {"experts": expert_load(load) if load else None, "ranges": headroom(ranges) if ranges else None}
     best = [] if result.logits is None else [(int(index), float(result.logits[index]))
                                              for index in (-result.logits).argsort(kind="stable")[:BEST_CLASSES]]
     return {"profile": profile, "figures": figures(profile), "facts": facts(profile), "sums": sums(profile),
@@ -107,7 +104,7 @@ def context(profile: Profile, ranges: Sequence[Range] | None, trace: str | None)
             "rows": [(layer.kind, [column.cell(layer) for column in cols]) for layer in layers],
             "total": [column.cell(total(layers)) for column in cols], "losses": losses(profile),
             "skipped": total(layers).skipped,
-            "charts": {name: chart.svg() for name, chart in charts.items()}, "ranges": ranges, "trace": trace}
+            "charts": {name: chart and chart.svg() for name, chart in charts.items()}, "ranges": ranges, "trace": trace}
 
 
 def page(profile: Profile, ranges: Sequence[Range] | None = None, trace: str | None = None) -> str:

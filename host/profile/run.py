@@ -13,7 +13,7 @@ from golden.device import GoldenDevice
 from golden.iss.trace import Entry
 from golden.spec.boards import BOARD_OF, BOARDS
 from golden.spec.boards.dram import DramTiming
-from golden.spec.isa import INSTRUCTION_BYTES, Opcode
+from golden.spec.isa import INSTRUCTION_BYTES
 from golden.spec.machine import BEAT_BYTES, MachineConfig
 from golden.spec.program.image import Image
 from host.driver.device import Device, clock_text, silent
@@ -75,7 +75,7 @@ class Profile:
         cycles and bytes add up to those of the job."""
         symbols = self.image.symbols[self.program]
         found = layers(self.timed, symbols, self.machine, part_of)
-        count_experts(found, [entry for entry in self.entries if entry.opcode is Opcode.EXPERTS], symbols)
+        count_experts(found, self.entries, symbols)
         for layer in found:
             layer.kind = kind_of(layer.name, layer.experts > 0)
         words = len(self.image.program(self.program)) // INSTRUCTION_BYTES
@@ -149,7 +149,7 @@ def profile(image: Image, device: Device, pixels: np.ndarray, program: str, prog
     reference.trace = entries.append
     expected = Session(image, reference).frame(pixels, program)
     reference.trace = None
-    result, ends, watches = expected, [], hasattr(device, "retired")
+    result, ends, watches = expected, [], not is_reference and hasattr(device, "retired")
     if not is_reference:
         session = Session(image, device)
         with _watched(device, ends, progress):

@@ -80,10 +80,12 @@ class Drawing:
 
     def svg(self, alone: bool = False) -> Markup:
         """The element for a page, or, ``alone``, with its style, for a file."""
-        style = Markup("<style>{}</style>").format(Markup(STYLE.read_text())) if alone else ""
-        return Markup('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {:.0f} {:.0f}" role="img" '
+        size = Markup('{:.0f}" height="{:.0f}').format(self.width, self.height) if alone else "100%"
+        head = Markup('<style>{}</style><rect width="100%" height="100%" class="paper"/>').format(
+            Markup(STYLE.read_text())) if alone else ""
+        return Markup('<svg xmlns="http://www.w3.org/2000/svg" width="{}" viewBox="0 0 {:.0f} {:.0f}" role="img" '
                       'class="chart" aria-label="{}">{}{}</svg>').format(
-                          self.width, self.height, self.label, style, Markup("\n").join(self.parts))
+                          size, self.width, self.height, self.label, head, Markup("\n").join(self.parts))
 
     def save(self, path: Path) -> None:
         """Write it as a file of its own, whole or not at all. Raises OSError."""

@@ -7,7 +7,7 @@ from math import isinf
 from host.profile.ranges import Range
 from host.profile.svg import SMALL, Drawing, shortened, width_of
 
-WIDTH, ROW, LETTERS = 600, 24, 20
+WIDTH, WIDE, ROW, LETTERS = 600, 1080, 24, 20
 SHARE_WITH_TEXT = 22
 """Least width of a cell that holds a number."""
 STRONG = 0.7
@@ -53,12 +53,12 @@ def headroom(ranges: Sequence[Range]) -> Drawing:
     forms = {stage: ", ".join(dict.fromkeys(entry.form for entry in ranges if entry.stage == stage))
              for stage in stages}
     left, top = 16 + width_of("x" * max(len(f"{stage}  {forms[stage]}") for stage in stages), SMALL), 44
-    cell = min(64.0, (1080 - left) / len(parts))
-    drawing = Drawing(1080, top + 22 * len(stages) + 8, "headroom of each tensor, in bits")
+    cell = min(64.0, (WIDE - 8 - left) / len(parts))
+    drawing = Drawing(WIDE, top + 22 * len(stages) + 8, "headroom of each tensor, in bits")
     drawing.legend(left, 8, [("low", "clipped, or no headroom"), ("good", f"{ENOUGH_BITS:g} bits or more")])
     for column, part in enumerate(parts):
         short = part.removeprefix("blocks.").removeprefix("heads.")
-        letters = max(2, int(cell / (0.64 * SMALL)))
+        letters = max(2, int(cell / width_of("x", SMALL)))
         drawing.text(left + (column + 0.5) * cell, 32, shortened(short, letters), "muted", "middle", SMALL)
     for row, stage in enumerate(stages):
         y = top + row * 22

@@ -12,7 +12,7 @@ PARTS = {
     "useful": "useful products", "padding": "unused lanes, second passes", "weights": "waiting for weights",
     "operands": "waiting for operands", "drain": "waiting for epilogue or softmax", "idle": "nothing issued"}
 """Parts of a bar by their class, in the order in which they are drawn."""
-WIDTH, ROW, BAR, LABELS = 1080, 21, 14, 30
+WIDTH, ROW, BAR, LABELS = 1080, 21, 14, 40
 
 
 @dataclass(frozen=True)
