@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from golden.files.html_table import html_table
 from golden.files.machine_file import machine_of
 from golden.iss.dram import Dram
 from golden.iss.faults import IssFault
@@ -62,6 +63,13 @@ class GoldenDevice:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+    def _repr_html_(self) -> str:
+        machine = self._machine.config
+        return html_table(f"{type(self).__name__} {self.name}", [
+            ("is", "the instruction-set simulator; it has no time"), ("closed", "yes" if self.closed else None),
+            ("machine", f"{machine.name}, {machine.macs_per_cycle:,} MAC/cycle, 0x{machine.fingerprint:016x}"),
+            ("clock", f"assumed {self.clock_hz / 1e6:g} MHz")])
 
     def reset(self) -> None:
         """Same as the reset pin: registers get their reset values; memory keeps its contents."""

@@ -143,6 +143,26 @@ def test_hostile_names_are_text(opened, tmp_path):
     assert collisions(page) == []
 
 
+def test_a_device_that_counts_whole_jobs_only(opened, tmp_path):
+    """Its cycles and bytes are measured, those of the layers the model's; a wrong result is called that."""
+    with GoldenDevice(NANO) as device:
+        found = profile(compiled()[1], device, picture(), "task0")
+    whole = total(found.layers)
+    counters = dict.fromkeys(found.result.counters, 0) | {
+        "CYCLES": 20_000, "ARRAY_BUSY": whole.steps, "ARRAY_WEIGHTS": 100, "WEIGHT_READ0": whole.weights // 16,
+        "MAIN_READ": whole.loaded // 16, "MAIN_WRITTEN": whole.stored // 16}
+    board = replace(found, result=replace(found.result, counters=counters), device="uio:edge-moe", exact=False)
+    save_page(board, tmp_path / "r.html")
+    page = opened(tmp_path / "r.html")
+    assert page.locator(".card i").all_text_contents() == ["measured"] * 5 + ["counted"]
+    assert page.inner_text(".card b") == "20,000" and "layers: model" in page.inner_text("#cycles h2")
+    note = page.inner_text("#layers .note")
+    assert "those of the layers are the model's" in note and f"counters of the ports say {whole.bytes:,}" in note
+    assert f"{found.predicted / 20_000 - 1:+.1%} of the 20,000 measured" in note
+    assert "DIFFERENT" in page.inner_text("#facts")
+    assert "whole job: waiting for weights, 100 cycles" in page.locator("#cycles title").all_text_contents()[2]
+
+
 def test_other_networks(opened, tmp_path):
     """A classifier without experts has its best classes, and no load of experts; a program image has no ranges."""
     network, image = compiled(CLASSIFIER)
