@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.files.html_table import html_table
 from golden.files.machine_file import machine_of
 from golden.iss.dram import Dram
 from golden.iss.faults import IssFault
 from golden.iss.machine import Machine
 from golden.iss.trace import Entry
+from golden.notebook.tables import html_table
 from golden.spec.machine import ZCU102, MachineConfig
 from golden.spec.model import require
 from golden.spec.regs import BY_NAME, REGISTERS, Access, Cause, Ctrl, StatusBits

@@ -13,7 +13,7 @@ from golden.files.sealed_file import check_seal, write_sealed
 from golden.model.int_checks import check_quantized
 from golden.model.int_forward import Forward, Trace
 from golden.model.int_heads import picture, run_head
-from golden.model.shown import model_table, one_line
+from golden.notebook.models import model_table, one_line
 from golden.ops.saturation import SaturationCounters
 from golden.spec.model import ConfigError, ModelConfig, require
 from golden.spec.quantized import FORMAT, FORMAT_VERSION, READABLE, Plan, newer_plan

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden.files.errors import MissingTensor, NotFinite, UnexpectedTensor, WrongDtype, WrongShape
-from golden.model.shown import model_table, one_line
+from golden.notebook.models import model_table, one_line
 from golden.spec.heads import WINDOWS
 from golden.spec.model import ModelConfig
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What models show of themselves: one line of text, a table in notebooks."""
+"""Texts and tables of models, from their configuration."""
 
 from collections.abc import Iterable
 
-from golden.files.html_table import html_table
+from golden.notebook.tables import html_table
 from golden.spec.model import ModelConfig
 
 
