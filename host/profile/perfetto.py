@@ -13,11 +13,12 @@ from host.profile.timing import Timed
 TRACKS = {Unit.DMA: "load and store", Unit.NORM: "layer norm", Unit.ARRAY: "matrix array", Unit.GATE: "gate"}
 
 
-def trace_events(timed: Sequence[Timed], symbols: Sequence[Symbol], clock_hz: float) -> list[dict]:
-    """Events of the trace: the names of the tracks, then each instruction."""
+def trace_events(timed: Sequence[Timed], symbols: Sequence[Symbol], clock_hz: float, title: str) -> list[dict]:
+    """Events of the trace: the ``title`` of all tracks and their names, then each instruction."""
     order = list(TRACKS)
-    events: list[dict] = [{"ph": "M", "name": "thread_name", "pid": 1, "tid": tid, "args": {"name": label}}
-                          for tid, label in enumerate(TRACKS.values())]
+    events: list[dict] = [{"ph": "M", "name": "process_name", "pid": 1, "args": {"name": title}}]
+    events += [{"ph": "M", "name": "thread_name", "pid": 1, "tid": tid, "args": {"name": label}}
+               for tid, label in enumerate(TRACKS.values())]
     for item in timed:
         entry, taken = item.entry, item.cycle - item.start
         name = symbols[entry.index].name + (f" expert {entry.expert}" if entry.expert >= 0 else "")
@@ -28,7 +29,7 @@ def trace_events(timed: Sequence[Timed], symbols: Sequence[Symbol], clock_hz: fl
     return events
 
 
-def save_trace(timed: Sequence[Timed], symbols: Sequence[Symbol], clock_hz: float, path: Path) -> None:
+def save_trace(timed: Sequence[Timed], symbols: Sequence[Symbol], clock_hz: float, path: Path, title: str) -> None:
     """Write the trace, whole or not at all. Raises OSError."""
-    text = json.dumps({"traceEvents": trace_events(timed, symbols, clock_hz), "displayTimeUnit": "ns"})
+    text = json.dumps({"traceEvents": trace_events(timed, symbols, clock_hz, title), "displayTimeUnit": "ns"})
     write_whole(path, lambda part: part.write_text(text))

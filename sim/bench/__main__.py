@@ -65,7 +65,7 @@ def save_pictures(runs: Mapping[Case, Run], images: Mapping[str, Image], clock_h
                      for layer in parts if layer.queues}).save(folder / "experts.svg")
     ends = [(int(UNIT[item.entry.opcode]), item.cycle) for item in shown.retired]
     timed = timed_by_device([item.entry for item in shown.retired], ends)
-    save_trace(timed, symbols, clock_hz, folder / "trace.json")
+    save_trace(timed, symbols, clock_hz, folder / "trace.json", f"{image.model.name}, {case.name}")
     out.print(f"pictures and trace.json (open it in Perfetto) in {folder}", highlight=False)
 
 

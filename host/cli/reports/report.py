@@ -9,9 +9,11 @@ import typer
 from host.cli.devices import Buffer, Clock, Uio, Which, opened
 from host.cli.options import Json, Machine, Source
 from host.cli.output import UsageError, check_output, show
+from host.driver.errors import AccelError
 
 app = typer.Typer()
 PAGES, TRACES = (".html", ".htm"), (".json",)
+EQUAL = {True: "yes", False: "NO", None: "it is the device"}
 
 
 @app.command()
@@ -52,15 +54,19 @@ def report(path: Source, picture: Annotated[Path, typer.Argument(help="Picture f
             cycles(f"{image.model.name} {name} on {board.name}", expected) as progress:
         found = profile(image, board, pixels, name, progress)
     if trace is not None:
-        save_trace(found.timed, image.symbols[name], found.clock_hz, trace)
+        title = f"{image.model.name} {name} on {found.device} at {found.clock}, times {found.timing}"
+        save_trace(found.timed, image.symbols[name], found.clock_hz, trace, title)
     save_page(found, output, _ranges(path, pixels, name, image.tasks(name)), trace)
     show(json_, f"{path} on {picture}", {
         "device": found.device, "task": name, "cycles_from": found.cycles_from, "layers_from": found.timing,
         "cycles": round(found.cycles), "milliseconds": round(found.cycles / found.clock_hz * 1e3, 3),
         "pictures_per_second": round(found.clock_hz / found.cycles, 1), "clock": found.clock,
         "array_use": round(found.use, 4), "dram_bytes": found.bytes, "macs": found.macs,
-        "equal_to_the_reference_model": found.exact, **({"trace": str(trace)} if trace else {}),
+        "equal_to_the_reference_model": found.exact if json_ else EQUAL[found.exact], **({"trace": str(trace)} if trace else {}),
         "written": str(output)})
+    if found.exact is False:
+        raise AccelError(f"The result of the device {found.device} differs from the reference model's; {output} tells of "
+                         f"the run.")
 
 
 def _ranges(path: Path, pixels, program: str, tasks: tuple[str, ...]):

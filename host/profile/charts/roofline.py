@@ -29,7 +29,7 @@ class Point:
 
 
 def points_of(layers: Sequence[Layer]) -> list[Point]:
-    """A point for each layer that multiplies, and one with a label for all layers of a kind."""
+    """A point for each layer that multiplies, and one with a label for all layers of a kind, and for the job."""
     multiply = [layer for layer in layers if layer.macs and layer.bytes and layer.cycles]
     found = [Point(layer.name, layer.macs / layer.bytes, layer.macs / layer.cycles, KINDS.index(layer.kind), True)
              for layer in multiply]
@@ -37,7 +37,8 @@ def points_of(layers: Sequence[Layer]) -> list[Point]:
         whole = total([layer for layer in multiply if layer.kind == kind])
         if whole.macs:
             found.append(Point(kind, whole.macs / whole.bytes, whole.macs / whole.cycles, KINDS.index(kind)))
-    return found
+    whole = total(layers)
+    return [*found, Point("whole job", whole.macs / whole.bytes, whole.macs / whole.cycles, len(KINDS))]
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -104,7 +105,7 @@ def roofline(points: Sequence[Point], peak: float, bytes_per_cycle: float) -> Dr
                                   names, strict=True):
         drawing.line([(x(point.intensity), y(point.rate)), (right + 4, place), (right + 12, place)], "leader")
         drawing.text(right + 16, place, name)
-    for point in sorted(points, key=lambda point: not point.small):
+    for point in sorted(points, key=lambda point: (not point.small, -point.kind)):
         attainable = min(peak, point.intensity * bytes_per_cycle)
         tip = (f"{point.name}: {point.rate:,.1f} MACs a cycle, {point.rate / attainable:.1%} of what is attainable at "
                f"{point.intensity:,.1f} MACs a byte")

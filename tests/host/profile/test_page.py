@@ -49,7 +49,8 @@ def opened(chromium):
 def written(street, tmp_path_factory):
     folder = tmp_path_factory.mktemp("street")
     found, ranges = street
-    save_trace(found.timed, found.image.symbols[found.program], found.clock_hz, folder / "street trace.json")
+    save_trace(found.timed, found.image.symbols[found.program], found.clock_hz, folder / "street trace.json",
+               "street")
     save_page(found, folder / "report.html", ranges, folder / "street trace.json")
     return folder / "report.html"
 
@@ -121,7 +122,7 @@ def test_the_trace_lies_next_to_it(opened, written, street):
 
 def test_a_trace_by_hand(street):
     found = street[0]
-    events = [event for event in trace_events(found.timed, found.image.symbols[found.program], 100e6)
+    events = [event for event in trace_events(found.timed, found.image.symbols[found.program], 100e6, "a")
               if event["ph"] == "X"]
     assert max(event["ts"] + event["dur"] for event in events) == pytest.approx(found.predicted / 100, rel=1e-3)
     tracks = {event["args"]["opcode"]: event["tid"] for event in events}

@@ -2,10 +2,11 @@
 """The verb ``report``: what it writes and prints, what it refuses; files are whole or absent."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from host.profile import page
+from host.profile import page, run
 from tests.host.support.commands import facts, refused
 
 REPORT = ("report", "int.safetensors", "cat.png", "--machine", "nano")
@@ -19,7 +20,8 @@ def test_a_page_and_a_trace(edge_moe, tmp_path):
     assert found["equal_to_the_reference_model"] is None and found["clock"] == "assumed 300 MHz"
     assert found["milliseconds"] == pytest.approx(found["cycles"] / 300e3, abs=1e-3)
     assert f"{found['cycles']:,}" in text and found["written"] == str(tmp_path / "r.html")
-    assert json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    assert events[0]["args"]["name"] == "nano task1 on golden:nano at assumed 300 MHz, times model" and len(events) > 30
 
 
 def test_a_program_image_and_a_clock(edge_moe, tmp_path):
@@ -34,6 +36,15 @@ def test_half_of_the_neurons(edge_moe, tmp_path):
     whole, half = (facts(edge_moe, *REPORT, "--task", task, "-o", tmp_path / "r.html")
                    for task in ("task0", "task0@0.5"))
     assert half["macs"] < whole["macs"] and half["dram_bytes"] < whole["dram_bytes"]
+
+
+def test_a_device_that_computes_something_else_has_failed(edge_moe, tmp_path, monkeypatch):
+    """The page is written all the same, and says so."""
+    right = run.profile
+    monkeypatch.setattr(run, "profile", lambda *given: replace(right(*given), exact=False))
+    status, _, said = edge_moe(*REPORT, "-o", tmp_path / "r.html")
+    assert status == 1 and "The result of the device golden:nano differs from the reference model's" in said
+    assert "DIFFERENT" in (tmp_path / "r.html").read_text()
 
 
 @pytest.mark.parametrize("words, said", [
