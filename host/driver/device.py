@@ -65,8 +65,9 @@ class Device(Protocol):
     ``name`` is for people; ``clock_hz`` turns cycles into time. A device may also tell its ``condition``, a text with
     whatever it knows of clock and temperature; it is put into the text of time-outs; and ``clock_from``, who says that
     ``clock_hz`` is its clock. One that is far away may also have ``read_words(offsets) -> list`` and
-    ``write_words(pairs)``, each of which does several accesses in their order. A simulated one may know its memory's timing
-    (``dram``) and watch its units: it calls ``retired(unit, cycle)``, where that is set, at the end of each instruction.
+    ``write_words(pairs)``, each of which does several accesses in their order. A simulated one may know its memory's
+    timing (``dram``) and watch its units: it calls ``retired(unit, cycle)``, where that is set, at the end of each
+    instruction.
     """
 
     name: str

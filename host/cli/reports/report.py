@@ -62,11 +62,11 @@ def report(path: Source, picture: Annotated[Path, typer.Argument(help="Picture f
         "cycles": round(found.cycles), "milliseconds": round(found.cycles / found.clock_hz * 1e3, 3),
         "pictures_per_second": round(found.clock_hz / found.cycles, 1), "clock": found.clock,
         "array_use": round(found.use, 4), "dram_bytes": found.bytes, "macs": found.macs,
-        "equal_to_the_reference_model": found.exact if json_ else EQUAL[found.exact], **({"trace": str(trace)} if trace else {}),
-        "written": str(output)})
+        "equal_to_the_reference_model": found.exact if json_ else EQUAL[found.exact],
+        **({"trace": str(trace)} if trace else {}), "written": str(output)})
     if found.exact is False:
-        raise AccelError(f"The result of the device {found.device} differs from the reference model's; {output} tells of "
-                         f"the run.")
+        raise AccelError(f"The result of the device {found.device} differs from the reference model's; {output} tells "
+                         f"of the run.")
 
 
 def _ranges(path: Path, pixels, program: str, tasks: tuple[str, ...]):
