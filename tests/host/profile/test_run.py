@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A profiled run adds up: on golden to the prediction, on the simulated board to every counter of the machine."""
 
+from dataclasses import replace
+
 import pytest
 
 from golden.device import GoldenDevice
@@ -10,13 +12,16 @@ from golden.spec.isa import UNIT
 from golden.spec.machine import NANO, ZCU102
 from golden.spec.program.outputs import FEATURES
 from host.driver.errors import AccelError, DeviceLost
-from host.profile import work
+from host.driver.remote.token import VALUE
+from host.driver.result import same
+from host.profile import run, work
 from host.profile.experts import load_of
 from host.profile.layers import total
 from host.profile.run import MEASURED, MODEL, memory_of, port_bytes, profile
 from host.profile.timing import timed_by_device
 from sim.device import SimDevice
 from tests.host.support.devices import compiled, exact, picture
+from tests.host.support.served import TOKEN, Serving
 
 BOTH = "task0+task1"
 
@@ -109,6 +114,23 @@ def test_memory_of_a_machine():
 
     assert memory_of(Simulated, ZCU102) == ("its own", "of sim:x")  # type: ignore[arg-type]
     assert memory_of(object(), machine.U280)[0] == BOARDS["u280"].dram  # type: ignore[arg-type]
+
+
+def test_a_device_elsewhere_is_compared_with_the_reference_model(monkeypatch):
+    """One bit of its result is another one in the second run."""
+    monkeypatch.setenv(VALUE, TOKEN)
+    serving = Serving(lambda: GoldenDevice(NANO))
+    try:
+        with serving.open() as device:
+            found = profile(compiled()[1], device, picture(), BOTH)
+            assert found.exact is True and found.timing == found.cycles_from == MODEL
+            result = found.result
+            result.residuals["task1"][3, 5] ^= 1
+            assert not same(result, profile(compiled()[1], device, picture(), BOTH).result)
+            monkeypatch.setattr(run, "same", lambda one, other: same(replace(one, residuals=result.residuals), other))
+            assert profile(compiled()[1], device, picture(), BOTH).exact is False
+    finally:
+        serving.stop()
 
 
 class Watched:
