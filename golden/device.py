@@ -14,6 +14,7 @@ from golden.iss.dram import Dram
 from golden.iss.faults import IssFault
 from golden.iss.machine import Machine
 from golden.iss.trace import Entry
+from golden.notebook.tables import html_table
 from golden.spec.machine import ZCU102, MachineConfig
 from golden.spec.model import require
 from golden.spec.regs import BY_NAME, REGISTERS, Access, Cause, Ctrl, StatusBits
@@ -62,6 +63,13 @@ class GoldenDevice:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+    def _repr_html_(self) -> str:
+        machine = self._machine.config
+        return html_table(f"{type(self).__name__} {self.name}", [
+            ("is", "the instruction-set simulator; it has no time"), ("closed", "yes" if self.closed else None),
+            ("machine", f"{machine.name}, {machine.macs_per_cycle:,} MAC/cycle, 0x{machine.fingerprint:016x}"),
+            ("clock", f"assumed {self.clock_hz / 1e6:g} MHz")])
 
     def reset(self) -> None:
         """Same as the reset pin: registers get their reset values; memory keeps its contents."""

@@ -4,7 +4,8 @@
 from collections.abc import Callable
 
 from golden.files.machine_file import machine_of
-from golden.spec.machine import PAGE, ZCU102, MachineConfig
+from golden.spec.boards.dram import DramTiming
+from golden.spec.machine import BEAT_BYTES, PAGE, ZCU102, MachineConfig
 from golden.spec.model import ConfigError
 from golden.spec.regs import BY_NAME
 from host.driver.device import Buffer, Handle
@@ -14,6 +15,13 @@ from sim.board.build import BuildError
 from sim.board.settings import DRAM_BASE, DramSettings
 
 ISR = BY_NAME["ISR"].offset
+
+
+def dram_model(settings: DramSettings, machine: MachineConfig) -> DramTiming:
+    """The timing of a simulated DRAM for the performance model, which cannot predict random stalls."""
+    everything = BEAT_BYTES + machine.weight_bytes_per_cycle
+    return DramTiming(settings.bytes_per_cycle or everything, settings.latency, settings.refresh_period,
+                      settings.refresh_length)
 
 
 class SimDevice(Handle):
@@ -36,7 +44,15 @@ class SimDevice(Handle):
             self.board = Board(config, dram, dram_bytes=dram_bytes, progress=progress)
         except BuildError as error:
             raise DeviceNotFound(str(error)) from None
-        self._next, self._open = 0, True
+        self._next, self._open, self._settings = 0, True, dram or DramSettings()
+        self.retired: Callable[[int, int], None] | None = None
+        """Hears in :meth:`wait` of each instruction that ends: its unit, and the cycle after the start of the job. It
+        must not touch the device. Waiting is faster with None."""
+
+    @property
+    def dram(self) -> DramTiming:
+        """Timing of the memory that the device was opened with, for the performance model."""
+        return dram_model(self._settings, self.board.config)
 
     def read32(self, offset: int) -> int:
         self._check_open()
@@ -72,11 +88,29 @@ class SimDevice(Handle):
     def wait(self, limit: int, progress: Callable[[int], None]) -> bool:
         """The ISR decides, as on a board: an interrupt that was disabled meanwhile is not waited for."""
         self._check_open()
+        if self.retired is not None:
+            return self._watch(self.retired, limit)
         done = 0
         while not (ended := self.board.interrupt or self.read32(ISR) != 0) and done < limit:
             done += self.board.run(min(CHUNK, limit - done))[0]
             progress(done)
         return ended
+
+    def _watch(self, retired: Callable[[int, int], None], limit: int) -> bool:
+        """Like :meth:`wait`, stopping at each instruction that ends. Registers are not read meanwhile: the clock would
+        go on unwatched."""
+        from sim.trace import OVER, RETIRES  # late: it needs gateware, which a simulator that is built does not
+
+        units, begin = {component: int(unit) for unit, component in RETIRES.items()}, self.board.cycle
+        for component in units:
+            self.board.watch(component, OVER[component])
+        try:
+            while not self.board.interrupt and (done := self.board.cycle - begin) < limit:
+                for component in sorted(self.board.run(limit - done)[1]):
+                    retired(units[component], self.board.cycle - begin)
+        finally:
+            self.board.unwatch()
+        return self.board.interrupt
 
     def reset(self) -> None:
         """Pull the reset pin; DRAM keeps its contents."""

@@ -13,6 +13,7 @@ from golden.files.sealed_file import check_seal, write_sealed
 from golden.model.int_checks import check_quantized
 from golden.model.int_forward import Forward, Trace
 from golden.model.int_heads import picture, run_head
+from golden.notebook.models import model_table, one_line
 from golden.ops.saturation import SaturationCounters
 from golden.spec.model import ConfigError, ModelConfig, require
 from golden.spec.quantized import FORMAT, FORMAT_VERSION, READABLE, Plan, newer_plan
@@ -50,6 +51,17 @@ class IntModel:
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.tensors[name]
+
+    def __repr__(self) -> str:
+        return one_line("IntModel", self.config, f"{self.plan.name(self.config)} plan, {self._bytes / 1e3:,.0f} kB")
+
+    def _repr_html_(self) -> str:
+        return model_table("IntModel", self.config, [("plan", self.plan.name(self.config)), (
+            "size", f"{self._bytes / 1e3:,.0f} kB in {len(self.tensors)} tensors"), ("source", self.source)])
+
+    @property
+    def _bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def run(self, image: np.ndarray, task: str | None = None, trace: Trace | None = None,
             saturation: SaturationCounters | None = None) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from golden.files.errors import MissingTensor, NotFinite, UnexpectedTensor, WrongDtype, WrongShape
+from golden.notebook.models import model_table, one_line
 from golden.spec.heads import WINDOWS
 from golden.spec.model import ModelConfig
 
@@ -93,3 +94,13 @@ class FloatModel:
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.tensors[name]
+
+    def __repr__(self) -> str:
+        return one_line("FloatModel", self.config, f"{self._parameters / 1e6:,.2f} M parameters")
+
+    def _repr_html_(self) -> str:
+        return model_table("FloatModel", self.config, [("parameters", f"{self._parameters:,}")])
+
+    @property
+    def _parameters(self) -> int:
+        return sum(tensor.size for tensor in self.tensors.values())

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command ``edge-moe``: import, quantize, compile, run, evaluate, train, scenes, accuracy,
-explore, disasm, info, registers, selftest, doctor, compare, serve.
+explore, disasm, info, registers, selftest, doctor, compare, report, serve.
 
 Exit status: 0 done; 1 the device or the job failed; 2 the input was refused. Errors are one sentence on stderr;
 ``--json`` prints one JSON object on stdout instead of tables.
@@ -21,6 +21,7 @@ from golden.spec.model import ConfigError
 from golden.spec.program.container import ProgramError
 from host.cli import diagnosis, evaluation, explore, files, models, registers, run, serve, training
 from host.cli.output import UsageError
+from host.cli.reports import report
 from host.diagnosis.dump import DumpError
 from host.driver.errors import AccelError, InputError, VersionMismatch
 from host.explore.errors import NothingFits
@@ -30,7 +31,7 @@ from host.ir.nodes import NotFitting
 from host.parallel_map import ClusterError
 from host.pictures.errors import AnimationError
 
-GROUPS = (models, run, evaluation, training, explore, files, registers, diagnosis, serve)
+GROUPS = (models, run, report, evaluation, training, explore, files, registers, diagnosis, serve)
 """Modules of verbs, in the order in which ``--help`` lists them; each has an ``app``."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -3,7 +3,7 @@
 
 import importlib
 import inspect
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ import numpy as np
 
 from golden.spec.machine import MachineConfig
 from host.driver.errors import DeviceNotFound
+from host.driver.notebook.tables import Shown
 
 ENTRY_POINTS = "edge_moe.devices"
 """Group under which transports register: simulators and others are found by name, never imported by this package."""
@@ -64,7 +65,9 @@ class Device(Protocol):
     ``name`` is for people; ``clock_hz`` turns cycles into time. A device may also tell its ``condition``, a text with
     whatever it knows of clock and temperature; it is put into the text of time-outs; and ``clock_from``, who says that
     ``clock_hz`` is its clock. One that is far away may also have ``read_words(offsets) -> list`` and
-    ``write_words(pairs)``, each of which does several accesses in their order.
+    ``write_words(pairs)``, each of which does several accesses in their order. A simulated one may know its memory's
+    timing (``dram``) and watch its units: it calls ``retired(unit, cycle)``, where that is set, at the end of each
+    instruction.
     """
 
     name: str
@@ -106,7 +109,7 @@ class Device(Protocol):
         ...
 
 
-class Handle(ABC):
+class Handle(Shown):
     """What devices have in common as Python objects: ``with`` closes them, and they show their name."""
 
     name: str
@@ -122,6 +125,10 @@ class Handle(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {getattr(self, 'name', 'half made')}>"
+
+    def _facts(self) -> list[tuple[str, object]]:
+        clock = clock_text(self) if hasattr(self, "clock_hz") else None  # type: ignore[arg-type]  # a device then
+        return [("clock", clock), ("closed", "yes" if getattr(self, "closed", False) else None)]
 
 
 def clock_text(device: Device) -> str:

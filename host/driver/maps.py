@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps of task heads at the picture's size, the last enlargement by 2 exact; features of kept patches, in place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -57,8 +57,14 @@ class TaskMap:
 
     name: str
     kind: str
-    codes: np.ndarray
+    codes: np.ndarray = field(repr=False)
     frac: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of :attr:`picture`."""
+        lines, columns = 2 * self.codes.shape[0], 2 * self.codes.shape[1]
+        return (lines, columns, 3) if self.kind == "normals" else (lines, columns)
 
     @property
     def scores(self) -> np.ndarray:

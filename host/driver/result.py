@@ -12,6 +12,8 @@ from golden.spec.program.outputs import FEATURES, KEPT, LOGITS, Output
 from host.driver.host_part import HostPart
 from host.driver.layout import read_output
 from host.driver.maps import TaskMap, patches_left
+from host.driver.notebook.tables import table
+from host.driver.notebook.thumbnails import thumbnail
 
 NORMED = "normed_features"
 
@@ -42,6 +44,25 @@ class Result(Mapping):
     kept: dict[str, np.ndarray] = field(default_factory=dict)
     host: HostPart | None = field(default=None, repr=False, compare=False)
     pictures: int = 1
+
+    def __repr__(self) -> str:
+        cycles = f"; {self.cycles:,} cycles" + f" of {self.pictures} pictures" * (self.pictures > 1)
+        return f"<Result: {', '.join(map(' '.join, self._sizes()))}{cycles if self.cycles else ''}>"
+
+    def _repr_html_(self) -> str:
+        facts = [*self._sizes(), ("cycles", f"{self.cycles:,}" if self.cycles else "this device has no time"),
+                 ("pictures of the job", self.pictures if self.pictures > 1 else None)]
+        return table("Result", facts, "".join(map(thumbnail, self.maps.values())))
+
+    def _sizes(self) -> list[tuple[str, str]]:
+        """Each result and its size, without computing it."""
+        shapes = {name: found.shape for name, found in self.maps.items()}
+        shapes |= dict.fromkeys((FEATURES, NORMED), next(iter(self.residuals.values())).shape)
+        if self.scores:
+            shapes[LOGITS] = next(iter(self.scores.values())).shape[-1:]
+        if self.kept:
+            shapes[KEPT] = next(iter(self.kept.values())).shape
+        return [(name, "x".join(map(str, shapes[name]))) for name in self]
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name in self.maps:

@@ -30,6 +30,7 @@ from host.driver.errors import (
 from host.driver.host_part import HostPart
 from host.driver.jobs import input_of, jobs
 from host.driver.layout import memory_need, padded, readable_of
+from host.driver.notebook.session import ShownSession
 from host.driver.registers import ENDED, Registers, rest
 from host.driver.result import Result, result_of
 
@@ -51,7 +52,7 @@ class _Turn:
 _TURNS: weakref.WeakKeyDictionary[Device, _Turn] = weakref.WeakKeyDictionary()
 
 
-class Session:
+class Session(ShownSession):
     """Load ``image`` (an Image or the path of one) into ``device`` and run pictures on it.
 
     ``job_limit``: most cycles of a job; ``bus_limit``: most cycles without an answer of the bus. Raises
@@ -68,9 +69,6 @@ class Session:
         self._waits, self._host = False, HostPart(self.image)
         self._turn, self._background = _TURNS.setdefault(device, _Turn()), None
         self._occupy()
-
-    def __repr__(self) -> str:
-        return f"<Session of {self.image.model.name!r} on {self.device.name}: {', '.join(self.image.programs)}>"
 
     def _occupy(self) -> None:
         with self._turn.lock:

@@ -6,12 +6,11 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image as Picture
 
 from golden.spec.whole_file import write_whole
+from host.pictures.coloured import coloured
 from host.pictures.errors import AnimationError
-from host.pictures.palette import class_names, painted
 from host.pictures.panels import Output
 
 FILMS = (".mp4", ".webm", ".mkv")
@@ -19,18 +18,8 @@ FILMS = (".mp4", ".webm", ".mkv")
 
 def frame(picture: np.ndarray, outputs: list[Output], farthest: float) -> np.ndarray:
     """uint8 [H, W * (1 + outputs), 3]: the picture and its results; depth from 0 to ``farthest``."""
-    parts = [np.broadcast_to(picture, (*picture.shape[:2], 3))]
-    for output in outputs:
-        values = output.values
-        if output.head.kind == "semseg":
-            parts.append(painted(values, class_names(output.head.classes, output.head.names)))
-            continue
-        if output.head.kind == "normals":
-            parts.append(np.rint(255 * np.clip(values / 2 + 0.5, 0, 1)).astype(np.uint8))
-            continue
-        top, colours = (farthest, "magma_r") if output.head.kind == "depth" else (1.0, "gray")
-        parts.append(np.rint(255 * colormaps[colours](np.clip(values / top, 0, 1))[..., :3]).astype(np.uint8))
-    return np.concatenate(parts, axis=1)
+    return np.concatenate([np.broadcast_to(picture, (*picture.shape[:2], 3)),
+                           *(coloured(output, farthest) for output in outputs)], axis=1)
 
 
 def check_film(path: Path) -> None:

@@ -24,11 +24,10 @@ from sim.ablation.pictures import save_bars
 from sim.ablation.programs import Program, first_task, long_machine, program
 from sim.ablation.rows import Measured, Row, Step, alone, cumulative
 from sim.bench.cases import moved_bytes
-from sim.bench.model import dram_model
 from sim.bench.networks import network
 from sim.board import is_built
 from sim.board.settings import IDEAL
-from sim.device import SimDevice
+from sim.device import SimDevice, dram_model
 
 MOST_ERROR = 0.03
 

@@ -9,17 +9,22 @@ from pathlib import Path
 from rich.table import Table
 
 from golden.files.machine_file import add_machine_option
+from golden.spec.isa import UNIT
 from golden.spec.machine import MachineConfig
 from golden.spec.model import MODELS, ModelConfig
 from golden.spec.program.image import Image
+from host.profile.charts.heat import expert_load
+from host.profile.charts.roofline import points_of, roofline
+from host.profile.charts.stack import cycle_stack, of_counters
+from host.profile.layers import kind_of, layers, part_of
+from host.profile.perfetto import save_trace
+from host.profile.timing import timed_by_device
 from host.progress import opening, printer
 from host.progress import steps as stages
 from host.report.measured import cell, commit, keep, kept, milliseconds
 from sim.bench.cases import CASES, Case, cases_of
 from sim.bench.model import by_kind
 from sim.bench.networks import network
-from sim.bench.perfetto import save_trace
-from sim.bench.pictures import save_cycle_stack, save_expert_load, save_roofline
 from sim.bench.run import Run, compiled, figures, run
 from sim.device import SimDevice
 from sim.trace import RETIRED_BY
@@ -46,13 +51,21 @@ def print_runs(runs: Mapping[Case, Run], title: str) -> None:
 def save_pictures(runs: Mapping[Case, Run], images: Mapping[str, Image], clock_hz: float, folder: Path) -> None:
     """The cycle stack of all runs; roofline, load of experts and trace of the first."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_cycle_stack({case.name: measured.counters for case, measured in runs.items()}, folder / "cycle-stack.png")
+    cycle_stack([of_counters(case.name, measured.counters, measured.macs * case.pictures, images[case.plan].machine)
+                 for case, measured in runs.items()]).save(folder / "cycle-stack.svg")
     case, shown = next(iter(runs.items()))
-    image = images[case.plan]
-    save_roofline(shown.layers, image.machine, case.dram(image.machine).bytes_per_cycle, folder / "roofline.png")
+    image, symbols = images[case.plan], images[case.plan].symbols[case.program(images[case.plan].model)]
+    parts = layers(shown.retired, symbols, image.machine, part_of)
+    for layer in parts:
+        layer.kind = kind_of(layer.name, bool(layer.queues))
+    memory = case.dram(image.machine).bytes_per_cycle
+    roofline(points_of(parts), image.machine.macs_per_cycle, memory).save(folder / "roofline.svg")
     if image.model.moe_layers:
-        save_expert_load(shown.layers, image.model.experts, folder / "experts.png")
-    save_trace(shown.retired, image.symbols[case.program(image.model)], clock_hz, folder / "trace.json")
+        expert_load({layer.name: [layer.queues.get(expert, 0) for expert in range(image.model.experts)]
+                     for layer in parts if layer.queues}).save(folder / "experts.svg")
+    ends = [(int(UNIT[item.entry.opcode]), item.cycle) for item in shown.retired]
+    timed = timed_by_device([item.entry for item in shown.retired], ends)
+    save_trace(timed, symbols, clock_hz, folder / "trace.json", f"{image.model.name}, {case.name}")
     out.print(f"pictures and trace.json (open it in Perfetto) in {folder}", highlight=False)
 
 

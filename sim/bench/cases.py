@@ -10,8 +10,8 @@ from golden.spec.machine import BEAT_BYTES, LINE, MachineConfig
 from golden.spec.model import MODELS, ModelConfig
 from golden.spec.program.image import Image
 from golden.spec.program.names import program_name
+from host.profile.work import moved_bytes as stream_bytes
 from sim.board.settings import IDEAL, DramSettings, memory_of
-from sim.demo.layers import stream_bytes
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from golden.spec.model import M3VIT_TINY
 from golden.spec.program.image import Image, Symbol
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
+from host.profile.work import moved_bytes as stream_bytes
 from host.progress import console as notes
 from host.progress import opening, printer
 from sim import lockstep
 from sim.bench.cases import weight_lines
 from sim.board.settings import DRAM_PRESETS
-from sim.demo.layers import stream_bytes
 from sim.device import SimDevice
 from sim.trace import Mismatch, Retired
 

@@ -8,20 +8,9 @@ it to its own. Waiting for other units is part of that, in the machine and in th
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from golden.spec.boards.dram import DramTiming
 from golden.spec.isa import Opcode
-from golden.spec.machine import BEAT_BYTES, MachineConfig
 from host.performance.timeline import Span
-from sim.board.settings import DramSettings
 from sim.trace import RETIRED_BY, Retired
-
-
-def dram_model(settings: DramSettings, machine: MachineConfig) -> DramTiming:
-    """The timing of a simulated DRAM for the performance model, which cannot predict random stalls."""
-    everything = BEAT_BYTES + machine.weight_bytes_per_cycle
-    return DramTiming(settings.bytes_per_cycle or everything, settings.latency, settings.refresh_period,
-                      settings.refresh_length)
-
 
 LEAST_PART = 0.005
 """Part of the longest kind's cycles below which a kind is left out: COPY, which waits for the array's accesses to the

@@ -23,7 +23,7 @@ from host.performance.timeline import Timeline
 from host.progress import printer
 from host.report.measured import commit, keep, milliseconds
 from sim.bench.cases import FAST, MOST_CYCLES, USUAL
-from sim.bench.model import dram_model
+from sim.device import dram_model
 
 HALF = Path(__file__).with_name("u280-half.json")
 MODEL_NAMES = ("m3vit-tiny", "deit-tiny", "deit-small", "m3vit-small")

@@ -13,6 +13,7 @@ from host.compiler.compile import compile_model
 from host.explore.routing import queues
 from host.ir.nodes import NotFitting
 from host.performance import timeline
+from host.profile.layers import Layer, layers
 from sim import lockstep
 from sim.bench.cases import (
     ALL_TASKS,
@@ -27,9 +28,8 @@ from sim.bench.cases import (
     moved_bytes,
     needed_bytes,
 )
-from sim.bench.model import Step, dram_model, steps, worst_kind
-from sim.demo.layers import Layer, layers
-from sim.device import SimDevice
+from sim.bench.model import Step, steps, worst_kind
+from sim.device import SimDevice, dram_model
 from sim.trace import Retired
 
 

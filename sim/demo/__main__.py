@@ -21,11 +21,11 @@ from host.driver.result import same
 from host.driver.session import Session
 from host.pictures.outputs import outputs_of, tokens_of_experts
 from host.pictures.sheet import save_sheet
+from host.profile.layers import Layer, layers
 from host.progress import cycles, opening, printer, steps
 from sim import lockstep
 from sim.board.settings import DRAM_PRESETS
 from sim.demo import models, pictures
-from sim.demo.layers import Layer, layers
 from sim.device import SimDevice
 from sim.trace import Mismatch
 

@@ -14,9 +14,9 @@ from host.compiler.compile import compile_model
 from host.explore.routing import queues
 from host.performance.timeline import predict
 from sim import lockstep
-from sim.bench.model import by_kind, dram_model, steps
+from sim.bench.model import by_kind, steps
 from sim.board.settings import IDEAL, ZCU102_DDR4, DramSettings
-from sim.device import SimDevice
+from sim.device import SimDevice, dram_model
 
 pytestmark = pytest.mark.rtl
 FOUR_PORTS = replace(NANO, name="nano-4-ports", ports=4, ring_lines=256)

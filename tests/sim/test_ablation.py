@@ -23,9 +23,8 @@ from sim.ablation.pictures import save_bars
 from sim.ablation.programs import first_task, long_machine, program
 from sim.ablation.rows import AREA, MODEL, PAPER_MS, RTL, SAME, Measured, alone, cumulative
 from sim.bench.cases import moved_bytes
-from sim.bench.model import dram_model
 from sim.board.settings import IDEAL
-from sim.device import SimDevice
+from sim.device import SimDevice, dram_model
 
 EXPERT_LINES = 2 * 2 * (6 + 4 * 8)
 """Of an expert of nano: fc1 and fc2 have two tiles, each with 6 lines of parameters and 4 slices of 8 lines."""

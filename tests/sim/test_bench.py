@@ -2,16 +2,19 @@
 """Benches of any model on any machine: thresholds, memories, kept figures, tables; no simulator is built."""
 
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 
+from golden.device import GoldenDevice
 from golden.files.machine_file import machine_of
 from golden.spec.boards import BOARDS
 from golden.spec.isa import Opcode
 from golden.spec.machine import MACHINES, NANO, U280, ZCU102
 from golden.spec.model import MODELS
+from host.profile.run import profile
 from host.report import comparison, measured
-from sim.bench.__main__ import keep_runs
+from sim.bench.__main__ import keep_runs, save_pictures
 from sim.bench.cases import (
     ALL_TASKS,
     CASES,
@@ -26,6 +29,7 @@ from sim.bench.model import Step
 from sim.bench.networks import network
 from sim.bench.predicted import HALF, main, predicted
 from sim.bench.run import Run, figures
+from tests.host.support.devices import compiled, picture
 
 HALF_MACHINE = machine_of(str(HALF))
 
@@ -106,6 +110,21 @@ def test_kept_figures_stand_in_the_table(tmp_path, monkeypatch):
     row = comparison.models_and_machines().splitlines()[2]
     assert "| 9,876 RTL | 12,345 RTL |" in row and f"| {12_345 / 300e3:.3f} |" in row
     assert row.endswith("| `1234567890` |")
+
+
+def test_pictures_of_a_run(tmp_path):
+    """Those of a run whose times are the performance model's."""
+    image = compiled()[1]
+    with GoldenDevice(NANO) as device:
+        shown = profile(image, device, picture(), "task0")
+    run = replace(found(round(shown.cycles)), retired=shown.timed)
+    run.counters |= {"ARRAY_BUSY": 9000, "ARRAY_WEIGHTS": 1, "ARRAY_OPERANDS": 2, "ARRAY_DRAIN": 3}
+    save_pictures({FAST: run, FAST_ON_BOARD: run}, {"fast": image}, 300e6, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "cycle-stack.svg", "experts.svg", "roofline.svg", "trace.json"]
+    texts = {path.stem: "".join(ElementTree.parse(path).getroot().itertext()) for path in tmp_path.glob("*.svg")}
+    assert FAST_ON_BOARD.name in texts["cycle-stack"] and "MoE FFN" in texts["roofline"]
+    assert "blocks.1.ffn" in texts["experts"]
 
 
 def test_a_model_that_does_not_fit_is_refused_in_the_table():

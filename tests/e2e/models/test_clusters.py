@@ -14,9 +14,8 @@ from host.compiler.compile import compile_model
 from host.explore.routing import queues
 from host.performance.timeline import predict
 from sim import lockstep
-from sim.bench.model import dram_model
 from sim.board.settings import DramSettings
-from sim.device import SimDevice
+from sim.device import SimDevice, dram_model
 from tests.host.support.compiled import picture
 
 pytestmark = pytest.mark.rtl

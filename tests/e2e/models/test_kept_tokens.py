@@ -16,8 +16,9 @@ from host.compiler.pruning import pruned
 from host.explore.routing import queues
 from host.performance.timeline import predict
 from sim import lockstep
-from sim.bench.model import dram_model, steps
+from sim.bench.model import steps
 from sim.board.settings import IDEAL, DramSettings
+from sim.device import dram_model
 
 pytestmark = pytest.mark.rtl
 CONFIG = replace(MODELS["nano"], name="kept", classes=5, final_norm=True, extra_tokens=2, tasks=("task0",))

@@ -98,7 +98,7 @@ def test_it_holds_the_driver_and_the_specification_and_nothing_else(wheel, tmp_p
         about = opened.read(next(name for name in names if name.endswith("METADATA"))).decode()
     held = {re.sub(r"/[^/]*$", "", name) for name in names if name.endswith(".py")}
     assert held == {"golden", "golden/spec", "golden/spec/instructions", "golden/spec/program", "host", "host/driver",
-                    "host/driver/pool", "host/driver/remote", "host/driver/roads"}
+                    "host/driver/notebook", "host/driver/pool", "host/driver/remote", "host/driver/roads"}
     assert "Requires-Dist: numpy>=1.26" in about and about.count("Requires-Dist") == 1
     assert "Requires-Python: >=3.10" in about and any(name.endswith("LICENSE") for name in names)
     assert build(tmp_path).read_bytes() == wheel.read_bytes(), "the same sources give another wheel"
