@@ -14,9 +14,9 @@ from golden.iss.dram import Dram
 from golden.iss.faults import IssFault
 from golden.iss.machine import Machine
 from golden.iss.trace import Entry
-from golden.notebook.tables import html_table
 from golden.spec.machine import ZCU102, MachineConfig
 from golden.spec.model import require
+from golden.spec.program.html_table import html_table
 from golden.spec.regs import BY_NAME, REGISTERS, Access, Cause, Ctrl, StatusBits
 
 _BY_OFFSET = {register.offset + 4 * high: register for register in REGISTERS for high in range(1 + register.wide)}

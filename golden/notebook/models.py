@@ -3,8 +3,8 @@
 
 from collections.abc import Iterable
 
-from golden.notebook.tables import html_table
 from golden.spec.model import ModelConfig
+from golden.spec.program.html_table import html_table
 
 
 def one_line(kind: str, config: ModelConfig, more: str) -> str:

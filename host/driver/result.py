@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from golden.spec.heads import HEAD_KINDS
+from golden.spec.program.html_table import html_table
 from golden.spec.program.image import Image
 from golden.spec.program.outputs import FEATURES, KEPT, LOGITS, Output
 from host.driver.host_part import HostPart
 from host.driver.layout import read_output
 from host.driver.maps import TaskMap, patches_left
-from host.driver.notebook.tables import table
 from host.driver.notebook.thumbnails import thumbnail
 
 NORMED = "normed_features"
@@ -52,7 +52,7 @@ class Result(Mapping):
     def _repr_html_(self) -> str:
         facts = [*self._sizes(), ("cycles", f"{self.cycles:,}" if self.cycles else "this device has no time"),
                  ("pictures of the job", self.pictures if self.pictures > 1 else None)]
-        return table("Result", facts, "".join(map(thumbnail, self.maps.values())))
+        return html_table("Result", facts, "".join(map(thumbnail, self.maps.values())))
 
     def _sizes(self) -> list[tuple[str, str]]:
         """Each result and its size, without computing it."""

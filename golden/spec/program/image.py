@@ -19,6 +19,7 @@ from golden.spec.program.file import read_file, write_file
 from golden.spec.program.host_part import host_problem
 from golden.spec.program.names import pictures_of, tasks_of
 from golden.spec.program.outputs import Output, OutputBuffer, from_json, problem, to_json
+from golden.spec.program.shown import ShownImage
 from golden.spec.program.weights import find_forbidden, loaded
 from golden.spec.quantized import Plan
 from golden.spec.tiling import ceil_div
@@ -61,8 +62,8 @@ class Symbol:
 _INPUT_KEYS = {"height", "width", "channels", "patch", "window", "row_bytes", "rows", "bytes"}
 
 
-@dataclass(frozen=True)
-class Image:
+@dataclass(frozen=True, repr=False)
+class Image(ShownImage):
     """One compiled model. ``programs`` maps a name (``golden.spec.program.names``) to instructions, ``planes`` holds
     the bytes of each weight port, ``tables`` what LOAD finds at the table base, ``host`` what the host computes with:
     the tensors of :func:`golden.spec.quantized.host_schema` one after the other, little-endian.
@@ -141,8 +142,7 @@ class Image:
             "programs": [{"task": task, "symbols": [list(asdict(s).values()) for s in self.symbols[task]]}
                          for task in self.programs],
             "symbol_fields": list(Symbol.__dataclass_fields__), "input": self.input,
-            "outputs": {task: to_json(buffer) for task, buffer in self.outputs.items()},
-        }
+            "outputs": {task: to_json(buffer) for task, buffer in self.outputs.items()}}
 
     def to_bytes(self) -> bytes:
         """The container; the same image gives the same bytes."""

@@ -3,20 +3,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from html import escape
 
-STYLE = "text-align: left; padding: 1px 12px 1px 0; vertical-align: top"
-
-
-def table(title: str, facts: Iterable[tuple[str, object]], below: str = "") -> str:
-    """A table of names and values under a title, all escaped; ``below``: HTML that follows it.
-
-    >>> table("a<b", [("c", "d&e")])[:46]
-    '<table><caption style="text-align: left"><b>a&'
-    """
-    rows = "".join(f'<tr><td style="{STYLE}">{escape(str(name))}</td><td style="{STYLE}">{escape(str(value))}</td></tr>'
-                   for name, value in facts if value not in (None, ""))
-    return f'<table><caption style="text-align: left"><b>{escape(title)}</b></caption>{rows}</table>{below}'
+from golden.spec.program.html_table import html_table
 
 
 class Shown(ABC):
@@ -27,4 +15,4 @@ class Shown(ABC):
         """Names and values, in their order; nothing that touches a device. Values that are None are left out."""
 
     def _repr_html_(self) -> str:
-        return table(repr(self).strip("<>"), self._facts())
+        return html_table(repr(self).strip("<>"), self._facts())

@@ -17,11 +17,11 @@ from golden.model.synthetic import synthetic_model
 from golden.spec.machine import NANO as NANO_MACHINE
 from golden.spec.machine import ZCU102
 from golden.spec.model import NANO
+from golden.spec.program import html_table
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
 from host.driver import Session
 from host.driver.maps import TaskMap
-from host.driver.notebook import tables
 from host.driver.notebook.thumbnails import LARGEST, pixels_of, png
 from host.training.recipe import STREET
 from tests.host.support.devices import CLASSIFIER, Recorded, compiled, picture
@@ -94,6 +94,13 @@ def test_a_classifier():
     assert repr(result) == "<Result: features 34x64, normed_features 34x64, logits 37>"
 
 
+def test_a_program_image():
+    image = compiled()[1]
+    assert repr(image) == "<Image of 'nano' for nano: task0, task1, task0+task1>"
+    shown = text_of(image._repr_html_())
+    assert shown["plan"] == "fast" and shown["weights"].endswith("in 1 planes") and "task1 (" in shown["programs"]
+
+
 def test_a_board(opened):
     assert text_of(opened._repr_html_()).keys() == {"clock"}
     assert repr(opened).strip("<>") in opened._repr_html_()
@@ -117,7 +124,7 @@ def test_hostile_names_are_text():
     network = random_int_model(config, Plan.fast(config.depth), seed=1)
     session = Session(compile_model(network, NANO_MACHINE), GoldenDevice(NANO_MACHINE))
     session.device.name = HOSTILE
-    for shown in (network, session, session.device, synthetic_model(config)):
+    for shown in (network, session.image, session, session.device, synthetic_model(config)):
         assert HOSTILE not in shown._repr_html_() and "&lt;b onload=&quot;x()&quot;&gt;&amp;" in shown._repr_html_()
     html = replace(session.run(picture()), maps={HOSTILE: TaskMap(HOSTILE, "depth", np.zeros((2, 2, 1), np.int16), 8)}
                    )._repr_html_()
@@ -125,4 +132,4 @@ def test_hostile_names_are_text():
 
 
 def test_examples():
-    assert doctest.testmod(tables).failed == 0
+    assert doctest.testmod(html_table).failed == 0
