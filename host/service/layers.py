@@ -5,7 +5,11 @@ from dataclasses import dataclass
 
 from golden.spec.heads import WINDOWS
 from golden.spec.program.image import Image
+from host.performance.spans import Span
 from host.performance.timeline import predict
+
+ARRAY = ("LINEAR", "ATTENTION")
+"""Instructions that the array executes."""
 
 
 @dataclass
@@ -20,22 +24,35 @@ class Layer:
 
 
 def layers_of(image: Image, program: str) -> list[Layer]:
-    """Layers in the order in which they end. An instruction's cycles run from the latest end before it to its own, so
-    that those of all layers add up to the whole job although units overlap. Experts are taken to share the tokens
-    evenly.
+    """Layers in the order in which they end. While the array works, a cycle counts for the layer that it works for,
+    else for the one whose instruction ends first: so the cycles of all layers add up to the whole job, although units
+    overlap. Experts are taken to share the tokens evenly.
     """
-    symbols, found, last = image.symbols[program], dict[str, Layer](), 0.0
+    symbols, found = image.symbols[program], dict[str, Layer]()
     for symbol in symbols:
         name = _layer_of(symbol.name)
         layer = found.setdefault(name, Layer(name, _kind(name, image)))
         layer.macs += symbol.macs
         layer.bytes += symbol.bytes
+    spans, now = predict(image, program), 0.0
+    array = sorted((span for span in spans if symbols[span.index].kind in ARRAY), key=lambda span: span.start)
+    others = sorted((span for span in spans if symbols[span.index].kind not in ARRAY), key=lambda span: span.end)
     order: dict[str, Layer] = {}
-    for span in sorted(predict(image, program), key=lambda span: span.end):
-        layer = found[_layer_of(symbols[span.index].name)]
-        layer.cycles += max(0.0, span.end - last)
-        last = max(last, span.end)
-        order[layer.name] = order.pop(layer.name, layer)
+
+    def count(span: Span, until: float) -> None:
+        nonlocal now
+        name = _layer_of(symbols[span.index].name)
+        order[name] = order.pop(name, found[name])
+        order[name].cycles += max(0.0, until - now)
+        now = max(now, until)
+    for span in array:
+        while others and now < span.start and (others[0].end <= span.start or others[0].start < span.start):
+            count(others[0], min(others[0].end, span.start))
+            if others[0].end <= span.start:
+                others.pop(0)
+        count(span, span.end)
+    for span in others:
+        count(span, span.end)
     return list(order.values())
 
 

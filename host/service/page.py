@@ -25,7 +25,7 @@ from host.service.tensors import MOST_PIXELS
 from host.service.views import experts_view, input_view, maps, time_view
 
 FILES = Path(__file__).parent / "page"
-SAMPLES = (0, 5, 7)
+SAMPLES = (2, 6, 11, 20)
 """Scenes that the page offers, of a series that training has not seen."""
 SERIES, SIZE = 1, (256, 512)
 FIELDS = {"model", "task", "experts"}
