@@ -81,7 +81,8 @@ def _classes(output: Output) -> dict:
 def _scaled(output: Output) -> dict:
     """A map with one channel, and its scale: depth from its own range, probabilities from 0 to 1."""
     depth, values = output.head.kind == "depth", output.values.astype(np.float64)
-    low, high = (max(0.0, float(values.min())), float(values.max())) if depth else (0.0, 1.0)
+    low = max(0.0, float(values.min())) if depth else 0.0
+    high = max(low, float(values.max())) if depth else 1.0
     step = max(high - low, 1e-6) / STEPS
     codes = np.clip(np.rint((values - low) / step), 0, STEPS).astype(np.uint16)
     table = _table("magma_r" if depth else "gray")
