@@ -75,12 +75,11 @@ class Service:
         try:
             return await _within(seconds, request, asyncio.wrap_future(job.future))
         except TimeoutError:
-            waited = "in the queue" if job.future.cancelled() else "on the device"
+            waited = "in the queue" if self.worker.give_up(job) else "on the device"
             raise Refused(504, "RequestTimeout", f"There was no result within {seconds:g} seconds; the request was "
                                                  f"{waited}.") from None
         finally:
-            if not job.future.done() or job.future.cancelled():
-                self.worker.give_up(job)
+            self.worker.give_up(job)
 
 
 async def _within(seconds: float, request: Request, future: "Awaitable[Done]") -> Done:

@@ -112,11 +112,14 @@ class Worker:
             self._turn.notify_all()
         return job
 
-    def give_up(self, job: Job) -> None:
-        """Take a job out of the queue, or stop it at its next sign of progress."""
+    def give_up(self, job: Job) -> bool:
+        """Take a job out of the queue, or stop it at its next sign of progress; whether it still waited."""
         job.given_up = True
-        with self._turn, suppress(ValueError):
-            self._jobs.remove(job)
+        with self._turn:
+            waits = job in self._jobs
+            if waits:
+                self._jobs.remove(job)
+            return waits
 
     def stop(self, patience: float) -> bool:
         """Refuse what waits, give the job that runs so many seconds, close the device; whether all that was done. May
@@ -170,6 +173,8 @@ class Worker:
             return self._running
 
     def _do(self, job: Job) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            return
         began = time.monotonic()
         try:
             self._reopen(job)

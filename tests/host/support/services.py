@@ -70,15 +70,19 @@ class Held(Slow):
 
 
 class Mortal(GoldenDevice):
-    """While ``dies`` is set, the device is lost in the middle of its job."""
+    """Once ``dies`` is set, the device is lost in the middle of its job, for ever."""
 
-    dies = False
+    dies = lost = False
 
     def wait(self, limit, progress):
-        if self.dies:
-            self.closed = True
-            raise DeviceLost("The cable of the device was pulled.")
+        self.lost = self.dies
+        self.read32(0)
         return super().wait(limit, progress)
+
+    def read32(self, offset):
+        if self.lost:
+            raise DeviceLost("The cable of the device was pulled.")
+        return super().read32(offset)
 
 
 class Running:
