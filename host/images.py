@@ -70,8 +70,8 @@ def _decoded(file: Path | BinaryIO, formats: tuple[str, ...] | None = None,
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # half of what is refused
         with Image.open(file, formats=formats) as picture:
             if picture.width * picture.height > most_pixels:
-                raise PictureError(f"has {picture.width:,} x {picture.height:,} pixels, more than {most_pixels:,}: make "
-                                   f"it smaller first.")
+                raise PictureError(f"has {picture.width:,} x {picture.height:,} pixels, more than {most_pixels:,}: "
+                                   f"make it smaller first.")
             form = picture.format
             ImageOps.exif_transpose(picture, in_place=True)
             if picture.mode.startswith("I") and (picture.mode != "I" or form in ("PNG", "PPM")):

@@ -58,8 +58,8 @@ def _serve_models(paths: list[Path], machine: MachineConfig | None, opens, host:
     if not paths:
         raise UsageError("--http serves models: name program images (.emoe) or quantized models (.safetensors).")
     if not 1 <= queue <= 10_000 or not 0 < timeout <= 86_400:
-        raise UsageError(f"--queue is 1 to 10,000 and --timeout more than 0 and at most 86,400 seconds, not {queue} and "
-                         f"{timeout:g}.")
+        raise UsageError(f"--queue is 1 to 10,000 and --timeout more than 0 and at most 86,400 seconds, not {queue} "
+                         f"and {timeout:g}.")
     try:
         from host.service.models import ModelNameError, load_models
         from host.service.run import PORT, serve_http

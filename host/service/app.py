@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The web application: routes, errors as the protocol says, headers, and counting of requests."""
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
@@ -51,7 +52,7 @@ def application(service: Service) -> FastAPI:
     return app
 
 
-def answered(error: Refused, headers: "dict[str, str] | None" = None) -> JSONResponse:
+def answered(error: Refused, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer to a request that is refused."""
     return JSONResponse(error.answer, error.status, {**(headers or {}), **error.headers})
 

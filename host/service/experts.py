@@ -13,6 +13,8 @@ from golden.iss.run import run_image
 from golden.iss.trace import Entry
 from golden.model.int_model import IntModel
 from golden.model.nested import narrow
+from golden.ops.queues import Queue
+from golden.spec.isa import Opcode
 from golden.spec.model import ModelConfig
 from golden.spec.program.image import Image
 from golden.spec.program.names import width_of
@@ -52,29 +54,32 @@ def _of_network(network: IntModel, tasks: tuple[str, ...], picture: np.ndarray) 
 
 
 def _of_image(image: Image, program: str, picture: np.ndarray) -> Chosen:
-    config, symbols, tasks = image.model, image.symbols[program], image.tasks(program)
-    queues: dict[int, np.ndarray] = {}
+    config, symbols = image.model, image.symbols[program]
+    parts: dict[tuple[str, int], list[np.ndarray]] = {}
+    first = 0
 
     def hears(entry: Entry) -> None:
-        match = re.match(r"blocks\.(\d+)\.gate\.", symbols[entry.index].name)
-        if match and entry.queues is not None:  # of all tokens that were gated up to here: the last entry counts
-            queues[int(match[1])] = _by_token(entry, len(tasks) * config.tokens, config.top_k)
+        nonlocal first
+        if entry.opcode is Opcode.GATE:  # the tokens that follow count from here
+            first = entry.fields["first_token"]
+        elif entry.queues is not None:
+            match = re.match(r"blocks\.(\d+)\.gate\.(.+)", symbols[entry.index].name)
+            assert match is not None, "what goes to the gate is called so by the compiler"
+            rows = _by_token(entry.queues, first, entry.fields["tokens"], config.top_k)
+            parts.setdefault((match[2], int(match[1])), []).append(rows)
     run_image(image, prepare_input(picture, image.input), program, hears)
-    return {task: {layer: _placed(rows[number * config.tokens:(number + 1) * config.tokens], config)
-                   for layer, rows in sorted(queues.items())} for number, task in enumerate(tasks)}
+    return {task: {layer: _placed(np.concatenate(parts[task, layer]), config) for layer in sorted(config.moe_layers)}
+            for task in image.tasks(program)}
 
 
-def _by_token(entry: Entry, tokens: int, top_k: int) -> np.ndarray:
-    """Experts of each token, int [tokens, top_k], from the queues of the experts."""
-    assert entry.queues is not None
-    token = np.concatenate([queue.tokens for queue in entry.queues])
-    weight = np.concatenate([queue.weights for queue in entry.queues]).astype(np.int64)
-    expert = np.repeat(np.arange(len(entry.queues)), [len(queue) for queue in entry.queues])
+def _by_token(queues: tuple[Queue, ...], first: int, tokens: int, top_k: int) -> np.ndarray:
+    """Experts of the ``tokens`` from number ``first`` on, int [tokens, top_k], from the queues of the experts."""
+    token = np.concatenate([queue.tokens for queue in queues]) - first
+    weight = np.concatenate([queue.weights for queue in queues]).astype(np.int64)
+    expert = np.repeat(np.arange(len(queues)), [len(queue) for queue in queues])
     order = np.lexsort((expert, -weight, token))
-    found = np.full((tokens, top_k), -1)
-    rank = np.arange(len(order)) - np.searchsorted(token[order], token[order])
-    found[token[order], rank] = expert[order]
-    return found
+    order = order[(token[order] >= 0) & (token[order] < tokens)]
+    return expert[order].reshape(tokens, top_k)
 
 
 def _placed(rows: np.ndarray, config: ModelConfig) -> np.ndarray:

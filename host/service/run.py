@@ -18,14 +18,14 @@ from host.service.models import Models
 from host.service.service import Limits, Service
 
 PORT = 8000
-PATIENCE = 3.0
+PATIENCE = 2.0
 """Seconds that the job that runs, and answers on their way, have to end."""
 
 
 class _Server(uvicorn.Server):
     """uvicorn that ends on signals without raising them again, and ends the service's jobs first."""
 
-    def __init__(self, config: uvicorn.Config, ends: Callable[[], None]):
+    def __init__(self, config: uvicorn.Config, ends: Callable[[], object]):
         super().__init__(config)
         self._ends = ends
 
@@ -54,8 +54,8 @@ class _Server(uvicorn.Server):
 def serve_http(models: Models, opens: Callable[[], Device], *, host: str = "127.0.0.1", port: int = PORT,
                limits: Limits | None = None, report: Callable[[str], None] = print,
                started: Callable[[_Server], None] = lambda server: None) -> None:
-    """Serve ``models`` on the device that ``opens`` gives until SIGTERM or Ctrl-C. ``report`` hears, in sentences, where
-    the page is and what becomes of the device; ``started`` gets the server, whose ``stop`` ends it too. Raises
+    """Serve ``models`` on the device that ``opens`` gives until SIGTERM or Ctrl-C. ``report`` hears, in sentences,
+    where the page is and what becomes of the device; ``started`` gets the server, whose ``stop`` ends it too. Raises
     InputError for an address that cannot be had, and what ``opens`` raises.
     """
     with _listening(host, port) as listener:
@@ -64,7 +64,7 @@ def serve_http(models: Models, opens: Callable[[], Device], *, host: str = "127.
         try:
             config = uvicorn.Config(application(service), log_level="warning", access_log=False, lifespan="off",
                                     timeout_graceful_shutdown=int(PATIENCE) + 1, server_header=False)
-            server = _Server(config, lambda: service.stop(PATIENCE) and None)
+            server = _Server(config, lambda: service.stop(PATIENCE))
             where, port = listener.getsockname()[:2]
             if not ipaddress.ip_address(where).is_loopback:
                 report(f"Others on the network reach {where}: the service asks nobody for a password, and nothing is "

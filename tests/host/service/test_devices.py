@@ -136,8 +136,8 @@ def test_a_full_queue_says_when_to_come_again(serving):
 
 def _listed():
     pixels = picture()
-    return json.dumps({"inputs": [{"name": "picture", "datatype": "UINT8", "shape": list(pixels.shape),
-                                   "data": pixels.reshape(-1).tolist()}]}).encode(), {"Content-Type": "application/json"}
+    one = {"name": "picture", "datatype": "UINT8", "shape": list(pixels.shape), "data": pixels.reshape(-1).tolist()}
+    return json.dumps({"inputs": [one]}).encode(), {"Content-Type": "application/json"}
 
 
 def test_a_request_that_waits_too_long_ends_and_leaves_no_job(serving):

@@ -2,6 +2,7 @@
 """The Open Inference Protocol: a public client talks to it, and each deviation from it has its own refusal."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -131,8 +132,6 @@ def request(**changes):
     (request(data=None, parameters={"shared_memory_region": "x"}), "not 'shared_memory_region'"),
 ], ids=lambda value: None if isinstance(value, bytes) else value[:24])
 def test_what_the_protocol_does_not_say_is_refused(streets, body, words):
-    import re
-
     status, name, sentence = streets.refused(INFER, body, TYPE)
     assert status == 400 and name == "BadRequest" and re.search(words, sentence), sentence
     assert len(sentence) < 600

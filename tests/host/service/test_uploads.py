@@ -3,6 +3,7 @@
 service goes on."""
 
 import json
+import re
 import struct
 import time
 import zlib
@@ -55,16 +56,14 @@ def test_pictures_of_every_format_and_size_have_a_result(streets, kind, size):
     (png(np.zeros((5_000, 4_000), np.uint8)), "4,000 x 5,000 pixels"), (claims(0, 0), "picture"),
 ], ids=range(14))
 def test_what_is_no_picture_is_said_to_be_none(streets, data, words):
-    import re
-
     status, name, sentence = streets.upload(data)
     assert (status, name) == (400, "PictureError") and re.search(words, sentence), sentence
 
 
 @pytest.mark.parametrize("fields, words", [
-    ({"model": "avenue"}, "NoSuchModel"), ({"task": "normals"}, "NoSuchTask"), ({"experts": "perhaps"}, "true or false"),
-    ({"wheels": "4"}, "not 'wheels'"), ({"model": "x" * 2000}, "cannot be read"),
-    ({f"field{n}": "" for n in range(20)}, "cannot be read")], ids=lambda value: value if isinstance(value, str) else "")
+    ({"model": "avenue"}, "NoSuchModel"), ({"task": "normals"}, "NoSuchTask"),
+    ({"experts": "perhaps"}, "true or false"), ({"wheels": "4"}, "not 'wheels'"),
+    ({"model": "x" * 2000}, "exceeded"), ({f"field{n}": "" for n in range(20)}, "Too many fields")], ids=range(6))
 def test_wrong_fields(streets, fields, words):
     status, name, sentence = streets.upload(GOOD, **fields)
     assert status in (400, 404) and words in f"{name} {sentence}"
@@ -102,7 +101,7 @@ def test_any_bytes_end_in_a_result_or_a_named_refusal(nanos, data, as_form):
     assert status == 200 or json.loads(answer)["name"] in ("BadRequest", "PictureError")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(
                         ["inputs", "outputs", "name", "shape", "data", "datatype", "parameters", "id", "picture"]),
