@@ -2,6 +2,7 @@
 """The web application: routes, errors as the protocol says, headers, and counting of requests."""
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
@@ -24,12 +25,13 @@ HEADERS = [
 """Headers of every answer: the page asks nothing of other servers, and stands in no other page."""
 
 
-def application(service: Service) -> FastAPI:
-    """The application of a service that was started."""
+def application(service: Service, local: bool = True) -> FastAPI:
+    """The application of a service that was started; ``local``: it is reached from this computer only, by the names
+    that this computer has for itself. A page of another name may belong to anybody."""
     app = FastAPI(title="edge-moe", docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(protocol.routes(service))
     app.include_router(page.routes(service))
-    app.add_middleware(_Gate, service=service)  # type: ignore[arg-type]  # Starlette types it by its own protocol
+    app.add_middleware(_Gate, service=service, local=local)  # type: ignore[arg-type]  # Starlette types it by its own protocol
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
@@ -65,8 +67,8 @@ class _Gate:
     """Sets headers, refuses what other sites' pages send and too many bodies at a time, counts requests for a
     result."""
 
-    def __init__(self, app: ASGIApp, service: Service):
-        self._app, self._service, self._open = app, service, 0
+    def __init__(self, app: ASGIApp, service: Service, local: bool):
+        self._app, self._service, self._local, self._open = app, service, local, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -81,7 +83,8 @@ class _Gate:
                 message["headers"] = [*message["headers"], *HEADERS]
             await send(message)
         if scope["method"] != "POST":
-            await self._app(scope, receive, sends)
+            refused = self._misled(Request(scope))
+            await (self._app if refused is None else answered(refused))(scope, receive, sends)
             return
         counted, state = _is_counted(scope["path"]), scope.setdefault("state", {})
         self._open += 1
@@ -97,7 +100,16 @@ class _Gate:
             if counted:
                 self._service.metrics.ends(state.get("model", UNKNOWN), state.get("task", UNKNOWN), status)
 
+    def _misled(self, request: Request) -> Refused | None:
+        """What to answer to a browser that was led here by another name: the names of other sites can be made to lead
+        to this computer."""
+        if not self._local or _is_here(host := request.headers.get("host", "")):
+            return None
+        return Refused(421, "OtherHost", f"This service is called localhost, not {host[:80]!r}.")
+
     def _refused(self, request: Request) -> Refused | None:
+        if (refused := self._misled(request)) is not None:
+            return refused
         origin, host = request.headers.get("origin"), request.headers.get("host", "")
         if origin is not None and urlsplit(origin).netloc != host:
             return Refused(403, "OtherOrigin", f"A page of {origin[:80]!r} may not ask for results here.")
@@ -105,6 +117,19 @@ class _Gate:
             return Refused(503, "TooManyRequests", f"{self._service.limits.open} requests are being answered: try "
                                                    f"again later.", RETRY_SECONDS)
         return None
+
+
+def _is_here(host: str) -> bool:
+    """Whether a Host header names this computer as it calls itself.
+
+    >>> [_is_here(host) for host in ("localhost:8000", "127.0.0.1", "[::1]:80", "rebound.example:8000", "")]
+    [True, True, True, False, False]
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_counted(path: str) -> bool:

@@ -6,6 +6,7 @@ equal to the machine bit for bit.
 """
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -34,32 +35,36 @@ def why_not(config: ModelConfig) -> str | None:
     return None
 
 
-def chosen_experts(model: Model, task: str, picture: np.ndarray) -> Chosen:
-    """The choices of all patches of a picture at the model's size; takes as long as the reference model does."""
+def chosen_experts(model: Model, task: str, picture: np.ndarray, check: Callable[[], None] = lambda: None) -> Chosen:
+    """The choices of all patches of a picture at the model's size; takes as long as the reference model does.
+    ``check`` is called many times meanwhile; what it raises ends the work."""
     if model.network is not None:
-        return _of_network(narrow(model.network, width_of(task, model.image.model)), model.image.tasks(task), picture)
-    return _of_image(model.image, task, picture)
+        network = narrow(model.network, width_of(task, model.image.model))
+        return _of_network(network, model.image.tasks(task), picture, check)
+    return _of_image(model.image, task, picture, check)
 
 
-def _of_network(network: IntModel, tasks: tuple[str, ...], picture: np.ndarray) -> Chosen:
+def _of_network(network: IntModel, tasks: tuple[str, ...], picture: np.ndarray, check: Callable[[], None]) -> Chosen:
     found: Chosen = {}
     for task in tasks:
         layers = found[task] = {}
 
         def hears(name: str, value: np.ndarray, layers=layers) -> None:
+            check()
             if match := re.fullmatch(r"blocks\.(\d+)\.gate\.experts", name):
                 layers[int(match[1])] = _placed(value, network.config)
         network.run(picture, task, trace=hears)
     return found
 
 
-def _of_image(image: Image, program: str, picture: np.ndarray) -> Chosen:
+def _of_image(image: Image, program: str, picture: np.ndarray, check: Callable[[], None]) -> Chosen:
     config, symbols = image.model, image.symbols[program]
     parts: dict[tuple[str, int], list[np.ndarray]] = {}
     first = 0
 
     def hears(entry: Entry) -> None:
         nonlocal first
+        check()
         if entry.opcode is Opcode.GATE:  # the tokens that follow count from here
             first = entry.fields["first_token"]
         elif entry.queues is not None:

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -35,6 +35,7 @@ class Metrics:
     """Counters of requests and jobs. ``state`` is the worker's."""
 
     def __init__(self, state: Callable[[], State]):
+        disable_created_metrics()  # or each counter has a second series, of when it began
         self.registry = CollectorRegistry()
         self.registry.register(_Device(state))
         labels = ["model", "task"]

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page and what it asks for: models, the device's state, sample pictures, and a picture's result to look at."""
 
+import asyncio
 import io
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +18,7 @@ from PIL import Image as Picture
 from host.images import decode_picture, fitted
 from host.service.bodies import Form, form_of
 from host.service.errors import BadRequest, Refused
-from host.service.experts import chosen_experts, why_not
+from host.service.experts import Chosen, chosen_experts, why_not
 from host.service.layers import Layer, layers_of
 from host.service.models import Model
 from host.service.protocol import figures
@@ -74,15 +76,15 @@ async def _run(service: Service, references: ThreadPoolExecutor, request: Reques
     form = await form_of(request)
     model, task, wants_experts = _asked(service, request, form)
     picture = await service.aside(_picture, form, model)
-    wants_experts = wants_experts and why_not(model.image.model) is None
-    reference = references.submit(chosen_experts, model, task, picture) if wants_experts else None
+    ends = asyncio.get_running_loop().time() + service.limits.seconds
+    unwanted = threading.Event()
+    reference = references.submit(chosen_experts, model, task, picture, lambda: _check(unwanted)) \
+        if wants_experts and why_not(model.image.model) is None else None
     try:
         done = await service.run(request, model, task, picture)
-        chosen, reason = (None, None) if reference is None else await service.aside(_waited, reference,
-                                                                                    service.limits.seconds)
+        chosen, reason = await _waited(reference, ends) if reference is not None else (None, None)
     finally:
-        if reference is not None:
-            reference.cancel()
+        unwanted.set()
 
     def shown() -> dict:
         return {"model": model.name, "task": task, "input": input_view(picture), "maps": maps(done.result, model),
@@ -109,12 +111,19 @@ def _picture(form: Form, model: Model) -> np.ndarray:
     return fitted(decode_picture(form.picture, MOST_PIXELS), model.image.model)
 
 
-def _waited(reference: Future, seconds: float) -> tuple:
-    """The choices of the reference model, or why there are none."""
+def _check(unwanted: threading.Event) -> None:
+    """Ends the work of the reference model for a request that is answered or gone."""
+    if unwanted.is_set():
+        raise CancelledError
+
+
+async def _waited(reference: "Future[Chosen]", ends: float) -> tuple[Chosen | None, str | None]:
+    """The choices of the reference model, or why there are none when the request's time ``ends``."""
     try:
-        return reference.result(seconds), None
+        async with asyncio.timeout_at(ends):
+            return await asyncio.wrap_future(reference), None
     except TimeoutError:
-        return None, f"The reference model needs more than {seconds:g} seconds for this picture."
+        return None, "The reference model needs more time for this picture than a request has."
 
 
 @lru_cache(64)

@@ -62,11 +62,12 @@ def serve_http(models: Models, opens: Callable[[], Device], *, host: str = "127.
         service = Service(models, opens, limits, report)
         service.start()
         try:
-            config = uvicorn.Config(application(service), log_level="warning", access_log=False, lifespan="off",
-                                    timeout_graceful_shutdown=int(PATIENCE) + 1, server_header=False)
-            server = _Server(config, lambda: service.stop(PATIENCE))
             where, port = listener.getsockname()[:2]
-            if not ipaddress.ip_address(where).is_loopback:
+            local = ipaddress.ip_address(where).is_loopback
+            config = uvicorn.Config(application(service, local), log_level="warning", access_log=False, lifespan="off",
+                                    timeout_graceful_shutdown=int(PATIENCE) + 2, server_header=False)
+            server = _Server(config, lambda: service.stop(PATIENCE))
+            if not local:
                 report(f"Others on the network reach {where}: the service asks nobody for a password, and nothing is "
                        f"encrypted. Safer: leave --host out, and ssh -L {port}:127.0.0.1:{port} BOARD on the desk.")
             report(f"{', '.join(models)} on {service.worker.state.name}: "

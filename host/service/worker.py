@@ -6,7 +6,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ from host.service.errors import RETRY_SECONDS, Refused
 from host.service.models import Model
 
 WATCH = 2.0
-"""Seconds without a job after which the device is looked at."""
+"""Seconds after which the device is looked at, between two jobs."""
 REOPEN = 5.0
 """Seconds that a job waits for a device that has to be opened again."""
 PAUSE = 0.2
@@ -134,6 +134,9 @@ class Worker:
             if (job := self._running) is not None:
                 job.given_up = True
         self._thread.join(max(1.0, end - time.monotonic()))
+        if job is not None and self._thread.is_alive():  # the device hears nothing; its client shall
+            with suppress(InvalidStateError):
+                job.future.set_exception(_closing())
         return not self._thread.is_alive()
 
     @property
@@ -154,6 +157,7 @@ class Worker:
             self._close()
             self._opened.set_exception(error)
             return
+        self._looked = time.monotonic()
         self._opened.set_result(None)
         while (job := self._next()) is not None or not self._stopping:
             if job is None:
@@ -163,12 +167,13 @@ class Worker:
         self._close()
 
     def _next(self) -> Job | None:
-        """The next job; None after a while without one, or where the service ends."""
+        """The next job; None where it is time to look at the device, or the service ends."""
         with self._turn:
             self._running = None
             self._turn.notify_all()
-            self._turn.wait_for(lambda: self._jobs or self._stopping, WATCH)
-            if self._jobs:
+            left = self._looked + WATCH - time.monotonic()
+            self._turn.wait_for(lambda: self._jobs or self._stopping, max(0.0, left))
+            if self._jobs and left > 0:
                 self._running = self._jobs.popleft()
             return self._running
 
@@ -183,16 +188,16 @@ class Worker:
             result = session.frame(job.picture, job.task, progress=job.check)
             outcome: Done | Exception = Done(result, began - job.asked, time.monotonic() - began, device.clock_hz,
                                              clock_text(device))
-            self._learn(device)
         except Exception as error:
             outcome = _closing() if isinstance(error, _GivenUp) else error
             if not isinstance(error, (InputError, _GivenUp)):
                 self._lose(error)
         self._hears(job, outcome)
-        if isinstance(outcome, Done):
-            job.future.set_result(outcome)
-        else:
-            job.future.set_exception(outcome)
+        with suppress(InvalidStateError):  # its client was told that the service ends
+            if isinstance(outcome, Done):
+                job.future.set_result(outcome)
+            else:
+                job.future.set_exception(outcome)
 
     def _load(self, model: Model) -> Session:
         """The session of a model; it is made where the device holds another one."""
@@ -213,6 +218,7 @@ class Worker:
             self._learn(self._device)
         except Exception as error:
             self._lose(error)
+        self._looked = time.monotonic()
 
     def _reopen(self, job: Job) -> None:
         """Open a lost device, if need be after some time. Raises what the last attempt raised."""

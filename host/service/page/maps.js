@@ -64,8 +64,9 @@ export function mapCards(result, ratio) {
     ...result.maps.filter((map) => !over.includes(map)).map((map) => mapCard(map, ratio))];
   // Rows of two and of three without gaps: two large maps above three small ones, or all of one size.
   const even = (large.length + small.length) % 3 !== 0;
-  if (large.length % 2) for (const each of small) each.classList.toggle("large", even);
-  for (const each of large) each.classList.toggle("large", large.length % 2 === 0 || even);
+  const mixed = large.length > 0 && large.length % 2 === 0;
+  if (!mixed) for (const each of small) each.classList.toggle("large", even);
+  for (const each of large) each.classList.toggle("large", mixed || even);
   return [...large, ...small];
 }
 

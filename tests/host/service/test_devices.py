@@ -181,6 +181,22 @@ def test_a_device_that_is_another_machine_is_refused_at_once():
         Running(models_of(street=street()[1]), lambda: GoldenDevice(NANO))
 
 
+def test_a_device_that_hears_nothing_does_not_hold_up_the_end(serving):
+    class Deaf(Held):
+        def wait(self, limit, progress):
+            self.go.wait()
+            return super().wait(limit, progress)
+    running = serving(nano(), lambda: Deaf(NANO))
+    asked = background(running.infer, "nano", picture())
+    assert within(5, lambda: asks(running)["status"] == "busy")
+    began = time.monotonic()
+    running.stop()
+    assert time.monotonic() - began < 12 and running.said[-1].endswith("is left to it.")
+    running.device.go.set()
+    status, about, _ = asked.result()
+    assert (status, about["name"]) == (503, "ServiceClosing")
+
+
 def test_the_end_refuses_what_waits_and_stops_what_runs(serving):
     running = serving(nano(), lambda: Endless(NANO), Limits(queue=8, seconds=30))
     asked = [background(running.infer, "nano", picture()) for _ in range(3)]

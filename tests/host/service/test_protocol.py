@@ -162,6 +162,14 @@ def test_a_page_of_another_site_may_not_ask(streets):
     assert streets.ask(INFER, request(), TYPE | {"Origin": streets.url})[0] == 200
 
 
+def test_another_name_of_this_computer_is_refused(streets):
+    for path, data in ((INFER, request()), ("/v2", None), ("/", None)):
+        for host in ("rebound.example", f"rebound.example:{streets.port}", "10.0.0.1", ""):
+            found = streets.refused(path, data, TYPE | {"Host": host, "Origin": f"http://{host}"})
+            assert found[:2] == (421, "OtherHost")
+        assert streets.ask(path, data, TYPE | {"Host": f"localhost:{streets.port}"})[0] == 200
+
+
 @pytest.mark.parametrize("config, image", [(STREET, lambda: street()[1]),
                                            (CLASSIFIER, lambda: compiled(CLASSIFIER)[1])], ids=["street", "classifier"])
 def test_metadata_describe_what_comes(config, image):
