@@ -19,7 +19,7 @@ def _say(text: str) -> None:
 
 
 @app.command()
-def serve(paths: Annotated[list[Path] | None, typer.Argument(metavar="[MODEL ...]", help="With --http: program images "
+def serve(paths: Annotated[list[Path] | None, typer.Argument(metavar="MODEL", help="With --http: program images "
                                                              "and quantized models.")] = None,
           http: Annotated[bool, typer.Option("--http", help="Serve MODELs: a page, and the Open Inference Protocol.")]
           = False,

@@ -20,7 +20,7 @@ export function showSummary({ figures, time, task, model }) {
 
 function tile(label, value, unit, note) {
   return el("div", {}, el("p", { className: "label" }, label),
-    el("p", { className: "value" }, value, unit ? el("small", {}, unit) : null),
+    el("p", { className: "value" }, value, unit ? el("small", {}, ` ${unit}`) : null),
     el("p", { className: "note" }, note));
 }
 

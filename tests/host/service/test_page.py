@@ -90,6 +90,18 @@ def test_the_pointer_and_the_keys_read_all_maps(streets, opened):
     assert page.locator(".cross:visible").count() == page.locator(".frame").count() >= 5
 
 
+def test_a_device_that_counts_cycles_stands_below_the_prediction(serving, opened):
+    class Counting(GoldenDevice):
+        def _start(self):
+            super()._start()
+            self._set("CYCLES", 300_000)
+    page = opened(serving(models_of(street=street()[1]), lambda: Counting(ZCU102)))
+    upload(page)
+    row = page.inner_text("#time tfoot tr >> nth=1")
+    assert row.startswith("measured") and "300,000" in row and "1.000" in row and "from the prediction" in row
+    assert "1.00 ms" in " ".join(page.inner_text("#summary").split()) and "measured" in page.inner_text("#summary")
+
+
 def test_another_task_another_layer_without_experts(streets, opened):
     page = opened(streets)
     upload(page)
