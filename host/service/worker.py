@@ -252,7 +252,7 @@ class Worker:
             self._report(f"The device {self._known['name']} failed and is opened again. {text}")
         if not type(error).__module__.startswith("host."):
             self._report("".join(traceback.format_exception(error)).rstrip())
-        self._error = text
+        self._error, self._looked = text, 0.0  # the next look is due
         self._close()
 
     def _close(self) -> None:

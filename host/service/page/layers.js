@@ -36,12 +36,14 @@ export function showLayers(time) {
     el("td", { className: "optional" }, whole(layer.bytes / 1e3)),
     el("td", { className: "optional" }, percent(layer.efficiency))));
   const measured = time.measured_cycles;
+  const predictedBy = "performance model" +
+    (time.layers.some((layer) => layer.kind === "experts") ? ", tokens shared evenly by the experts" : "");
   const total = (name, cycles, note) => el("tr", {}, el("td", {}, name),
     el("td", { className: "bar-cell" }, note), el("td", {}, whole(cycles)),
     el("td", {}, (1e3 * cycles / time.clock_hz).toFixed(3)), el("td", { className: "optional" }),
     el("td", { className: "optional" }));
   byId("time").replaceChildren(el("table", { className: "layers" }, el("thead", {}, head), el("tbody", {}, ...rows),
-    el("tfoot", {}, total("predicted", time.predicted_cycles, "performance model, tokens shared evenly by the experts"),
+    el("tfoot", {}, total("predicted", time.predicted_cycles, predictedBy),
       measured ? total("measured", measured, `${percentOff(measured, time.predicted_cycles)} from the prediction`) : "")),
   measured ? "" : el("p", { className: "note" }, "This device does not count cycles: nothing is measured."));
   byId("kinds").replaceChildren(...Object.entries(KINDS)

@@ -77,8 +77,11 @@ function card(title, note, ...children) {
 function mapCard(map, ratio) {
   const title = TITLES[map.kind] ?? map.name;
   if (map.kind === "logits") {
-    return card(title, "scores", el("ol", { className: "scores" },
-      ...map.scores.map((each) => el("li", {}, `${each.name}: ${short(each.score)}`))));
+    const low = Math.min(0, ...map.scores.map((each) => each.score));
+    const span = Math.max(...map.scores.map((each) => each.score)) - low || 1;
+    return card(title, "largest scores", el("div", { className: "scores" }, ...map.scores.flatMap((each) => [
+      el("span", {}, each.name), el("span", { className: "track" }, el("i", { className: "bar",
+        style: { width: `${100 * (each.score - low) / span}%` } })), el("b", {}, short(each.score))])));
   }
   const image = el("img", { src: map.picture, alt: "", draggable: false,
     className: map.kind === "semseg" || map.kind === "features" ? "crisp" : "" });
