@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from host.service.errors import Refused
 from host.service.worker import Done, Job, State
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -49,8 +50,8 @@ class Metrics:
                                  labels, buckets=BUCKETS, registry=self.registry)
         self._cycles = Counter("edge_moe_device_cycles", "Machine cycles of jobs; a device without timing has none.",
                                labels, registry=self.registry)
-        self._failures = Counter("edge_moe_job_failures", "Jobs that failed on the device.", [*labels, "error"],
-                                 registry=self.registry)
+        self._failures = Counter("edge_moe_job_failures", "Jobs that failed on the device, or were given up.",
+                                 [*labels, "error"], registry=self.registry)
 
     def begins(self) -> None:
         """A request for a result came."""
@@ -69,7 +70,8 @@ class Metrics:
             self._device.labels(*labels).observe(outcome.taken)
             self._cycles.labels(*labels).inc(outcome.result.cycles)
         else:
-            self._failures.labels(*labels, type(outcome).__name__).inc()
+            name = outcome.name if isinstance(outcome, Refused) else type(outcome).__name__
+            self._failures.labels(*labels, name).inc()
 
     def text(self) -> bytes:
         """In the text format."""

@@ -59,7 +59,10 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/api/state")
     def state() -> dict:
-        return asdict(service.worker.state) | {"machine": models.machine.name}
+        job = service.worker.running
+        progress = None if job is None or not job.cycles else min(1.0, job.cycles / sum(
+            layer.cycles for layer in _layers(job.model, job.task)))
+        return asdict(service.worker.state) | {"machine": models.machine.name, "progress": progress}
 
     @router.post("/api/run")
     async def run(request: Request) -> dict:

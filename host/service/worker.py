@@ -42,9 +42,11 @@ class Job:
     future: "Future[Done]" = field(default_factory=Future)
     asked: float = field(default_factory=time.monotonic)
     given_up: bool = False
+    cycles: int = 0
 
-    def check(self, _: int = 0) -> None:
-        """Progress of the job: raises where it is not wanted any more."""
+    def check(self, cycles: int = 0) -> None:
+        """Progress of the job, in machine cycles: raises where it is not wanted any more."""
+        self.cycles = cycles
         if self.given_up:
             raise _GivenUp
 
@@ -140,6 +142,11 @@ class Worker:
         return not self._thread.is_alive()
 
     @property
+    def running(self) -> Job | None:
+        """The job on the device."""
+        return self._running
+
+    @property
     def state(self) -> State:
         with self._turn:
             status = ("closed" if self._stopping else "lost" if self._device is None else
@@ -189,7 +196,8 @@ class Worker:
             outcome: Done | Exception = Done(result, began - job.asked, time.monotonic() - began, device.clock_hz,
                                              clock_text(device))
         except Exception as error:
-            outcome = _closing() if isinstance(error, _GivenUp) else error
+            outcome = error if not isinstance(error, _GivenUp) else _closing() if self._stopping else Refused(
+                499, "GivenUp", "Nobody waits for this job any more.")
             if not isinstance(error, (InputError, _GivenUp)):
                 self._lose(error)
         self._hears(job, outcome)

@@ -130,6 +130,8 @@ function waiting(yes) {
   byId("results").classList.toggle("waiting", yes);
   byId("results").setAttribute("aria-busy", String(yes));
   byId("run").textContent = yes ? "Running…" : "Run";
+  byId("progress").hidden = !yes;
+  byId("progress").removeAttribute("value");
 }
 
 function show(result) {
@@ -170,6 +172,7 @@ function showDevice(state) {
   byId("device").replaceChildren(...Object.entries(facts).flatMap(([term, text]) =>
     [el("dt", {}, term), el("dd", {}, text)]),
   ...(state.error ? [el("dt", {}, "last failure"), el("dd", { className: "long" }, state.error)] : []));
+  if (state.progress !== null) byId("progress").value = state.progress;
   byId("queue-text").textContent = `Queue: ${state.queue} of ${state.capacity}`;
   byId("queue").max = state.capacity;
   byId("queue").value = state.queue;

@@ -159,6 +159,16 @@ def test_a_job_that_takes_too_long_is_aborted(serving):
     assert status == 504 and about["error"].endswith("the request was on the device.")
     assert within(5, lambda: asks(running)["status"] == "ready")
     assert asks(running)["restarts"] == 0
+    failures = 'edge_moe_job_failures_total{error="GivenUp",model="nano",task="task0"}'
+    assert running.figures()[failures] == 1
+
+
+def test_progress_of_a_job_is_told(serving):
+    running = serving(nano(), lambda: Endless(NANO))
+    asked = background(running.infer, "nano", picture(), timeout=1_500_000)
+    assert within(5, lambda: 0 < (asks(running)["progress"] or 0) < 1)
+    assert asked.result()[0] == 504
+    assert within(5, lambda: asks(running)["progress"] is None)
 
 
 def test_a_client_that_leaves_takes_its_job_along(serving, monkeypatch):

@@ -10,6 +10,8 @@ from golden.device import GoldenDevice
 from golden.spec.machine import ZCU102
 from host.driver.session import Session
 from host.pictures.palette import painted
+from host.service.service import Limits
+from tests.host.support.served import Endless
 from tests.host.support.services import NAMES, STREET, Mortal, models_of, noise, png, street
 
 PICTURE = {"name": "street.png", "mimeType": "image/png", "buffer": png(noise(STREET))}
@@ -167,6 +169,15 @@ def test_a_device_killed_in_mid_request_is_named_and_the_next_request_works(serv
     assert not page.is_visible("#error")
     page.get_by_text("1 times").wait_for()
     assert "DeviceLost" in page.inner_text("#device")
+
+
+def test_progress_is_shown_while_a_job_runs_and_its_end_is_named(serving, opened):
+    page = opened(serving(models_of(street=street()[1]), lambda: Endless(ZCU102), Limits(seconds=4)))
+    page.set_input_files("#file", PICTURE)
+    page.wait_for_selector("#progress[value]")
+    assert page.inner_text("#run") == "Running…" and "busy" in page.inner_text("#pill")
+    page.wait_for_selector("#error:not([hidden])")
+    assert page.inner_text("#error .error-name") == "RequestTimeout" and not page.is_visible("#progress")
 
 
 def test_what_is_no_picture_is_named_on_the_page(streets, opened):
