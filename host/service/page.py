@@ -79,6 +79,7 @@ async def _run(service: Service, references: ThreadPoolExecutor, request: Reques
     form = await form_of(request)
     model, task, wants_experts = _asked(service, request, form)
     picture = await service.aside(_picture, form, model)
+    del form  # what waits in the queue is a picture of the model's size
     ends = asyncio.get_running_loop().time() + service.limits.seconds
     unwanted = threading.Event()
     reference = references.submit(chosen_experts, model, task, picture, lambda: _check(unwanted)) \
@@ -127,6 +128,8 @@ async def _waited(reference: "Future[Chosen]", ends: float) -> tuple[Chosen | No
             return await asyncio.wrap_future(reference), None
     except TimeoutError:
         return None, "The reference model needs more time for this picture than a request has."
+    except Exception as error:  # the result of the device is shown all the same
+        return None, f"The reference model failed with {type(error).__name__}: {error}"
 
 
 @lru_cache(64)

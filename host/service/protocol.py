@@ -68,6 +68,8 @@ async def _infer(service: Service, request: Request, model: Model) -> Response:
     task = request.state.task = model.task(parameters.get("task"))
     outputs = wanted_outputs(asked, model, task)
     picture = await service.aside(picture_of, asked, rest, model)
+    asked.inputs.clear()
+    del body, rest  # what waits in the queue is a picture of the model's size
     done = await service.run(request, model, task, picture, service.seconds(parameters.get("timeout")))
     head = {"model_name": model.name, "model_version": VERSION, "parameters": figures(task, done)}
     if asked.id:

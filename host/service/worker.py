@@ -93,11 +93,11 @@ class Worker:
         self._known = {"name": "", "clock": "", "condition": ""}
         self._error = ""
         self._opened: Future[None] = Future()
-        self._thread = threading.Thread(target=self._work, name="edge-moe-device", daemon=True)
+        self._looked = 0.0
 
     def start(self, first: Model) -> None:
         """Open the device and load the ``first`` model. Raises what either raises."""
-        self._first = first
+        self._thread = threading.Thread(target=self._work, args=(first,), name="edge-moe-device", daemon=True)
         self._thread.start()
         self._opened.result()
 
@@ -130,15 +130,14 @@ class Worker:
         with self._turn:
             self._stopping = True
             while self._jobs:
-                self._jobs.popleft().future.set_exception(_closing())
+                _answer(self._jobs.popleft(), _closing())
             self._turn.notify_all()
             self._turn.wait_for(lambda: self._running is None, patience)
             if (job := self._running) is not None:
                 job.given_up = True
         self._thread.join(max(1.0, end - time.monotonic()))
         if job is not None and self._thread.is_alive():  # the device hears nothing; its client shall
-            with suppress(InvalidStateError):
-                job.future.set_exception(_closing())
+            _answer(job, _closing())
         return not self._thread.is_alive()
 
     @property
@@ -156,10 +155,10 @@ class Worker:
 
     # -- in the thread
 
-    def _work(self) -> None:
+    def _work(self, first: Model) -> None:
         try:
             self._open()
-            self._load(self._first)
+            self._load(first)
         except BaseException as error:
             self._close()
             self._opened.set_exception(error)
@@ -201,11 +200,7 @@ class Worker:
             if not isinstance(error, (InputError, _GivenUp)):
                 self._lose(error)
         self._hears(job, outcome)
-        with suppress(InvalidStateError):  # its client was told that the service ends
-            if isinstance(outcome, Done):
-                job.future.set_result(outcome)
-            else:
-                job.future.set_exception(outcome)
+        _answer(job, outcome)
 
     def _load(self, model: Model) -> Session:
         """The session of a model; it is made where the device holds another one."""
@@ -268,6 +263,15 @@ class Worker:
         if device is not None:
             with suppress(Exception):
                 device.close()
+
+
+def _answer(job: Job, outcome: "Done | Exception") -> None:
+    """Give a job its outcome, unless its client is gone or was told that the service ends."""
+    with suppress(InvalidStateError):
+        if isinstance(outcome, Done):
+            job.future.set_result(outcome)
+        else:
+            job.future.set_exception(outcome)
 
 
 def _closing() -> Refused:

@@ -2,17 +2,19 @@
 """The page in a headless browser: a picture goes in, its result is shown; a device that dies has a name there."""
 
 import re
+import time
 
 import numpy as np
 import pytest
 
 from golden.device import GoldenDevice
-from golden.spec.machine import ZCU102
+from golden.spec.machine import NANO, ZCU102
 from host.driver.session import Session
 from host.pictures.palette import painted
+from host.service import page as routes
 from host.service.service import Limits
 from tests.host.support.served import Endless
-from tests.host.support.services import NAMES, STREET, Mortal, models_of, noise, png, street
+from tests.host.support.services import NAMES, STREET, Mortal, models_of, nano, noise, png, street
 
 PICTURE = {"name": "street.png", "mimeType": "image/png", "buffer": png(noise(STREET))}
 
@@ -115,6 +117,15 @@ def test_another_task_another_layer_without_experts(streets, opened):
     assert page.locator("figure[data-map=semseg]").count() == 0 and page.is_visible("figure[data-map=depth]")
     assert page.inner_text("#experts-body") == "They were not asked for."
     assert "semseg" not in page.inner_text("#time")
+
+
+@pytest.mark.parametrize("fails, words", [(lambda *_: time.sleep(4), "needs more time"),
+                                          (lambda *_: 1 // 0, "failed with ZeroDivisionError")], ids=["late", "fails"])
+def test_a_reference_model_that_gives_nothing_leaves_the_maps(serving, opened, monkeypatch, fails, words):
+    monkeypatch.setattr(routes, "chosen_experts", fails)
+    page = opened(serving(nano(), lambda: GoldenDevice(NANO), Limits(seconds=2.5)))
+    assert upload(page).status == 200
+    assert words in page.inner_text("#experts-body") and page.is_visible("figure[data-map=features]")
 
 
 def test_an_expert_is_shown_alone_and_the_overlay_fades(streets, opened):
