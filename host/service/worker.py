@@ -24,6 +24,7 @@ WATCH = 2.0
 """Seconds after which the device is looked at, between two jobs."""
 REOPEN = 5.0
 """Seconds that a job waits for a device that has to be opened again."""
+NEVER = float("-inf")
 PAUSE = 0.2
 """Seconds between two attempts to open it."""
 
@@ -93,7 +94,7 @@ class Worker:
         self._known = {"name": "", "clock": "", "condition": ""}
         self._error = ""
         self._opened: Future[None] = Future()
-        self._looked = 0.0
+        self._looked = NEVER
 
     def start(self, first: Model) -> None:
         """Open the device and load the ``first`` model. Raises what either raises."""
@@ -255,7 +256,7 @@ class Worker:
             self._report(f"The device {self._known['name']} failed and is opened again. {text}")
         if not type(error).__module__.startswith("host."):
             self._report("".join(traceback.format_exception(error)).rstrip())
-        self._error, self._looked = text, 0.0  # the next look is due
+        self._error, self._looked = text, NEVER  # so the next look is due
         self._close()
 
     def _close(self) -> None:

@@ -51,7 +51,8 @@ def works(running, name="nano", seed=0):
     assert about["outputs"][0]["name"] == "features" and data == wanted.astype("<f4").tobytes()
 
 
-def test_a_device_lost_in_the_middle_of_a_job_has_a_name_and_the_next_request_works(serving):
+def test_a_device_lost_in_the_middle_of_a_job_has_a_name_and_the_next_request_works(serving, monkeypatch):
+    monkeypatch.setattr(worker, "WATCH", 60.0)
     running = serving(nano(), lambda: Mortal(NANO))
     works(running)
     running.device.dies = True
