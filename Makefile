@@ -16,10 +16,12 @@ COUNT  ?= 10
 OUT    ?= out
 DEVICE ?= golden
 ARGS   ?=
-# What `make test-fast` runs; left out are tests that quantize, search, compile many programs or large models.
+# What `make test-fast` runs; left out are tests that quantize, search, compile many programs or large models,
+# or need a browser.
 FAST   := tests/spec tests/golden tests/host --ignore tests/host/quantizer --ignore tests/host/explore/test_explore.py \
 	--ignore tests/host/compiler/heads/test_heads.py --ignore tests/host/compiler/test_nested.py \
 	--ignore tests/host/compiler/test_any_shape.py --ignore tests/host/compiler/test_image_contents.py \
+	--ignore tests/host/service/test_page.py \
 	--deselect tests/host/compiler/test_compiler.py::test_the_largest_model_fits_the_largest_machine
 
 # Run times are stated for two cores; more BLAS threads than that slow each other down.

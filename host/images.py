@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures: files of any usual kind read into uint8 arrays, cropped and resized to what a model takes."""
 
+import io
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from golden.spec.model import ModelConfig
 
 ARRAY = ".npy"
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 1 << 27)
 """Pixels beyond which Pillow takes a file for an attack on the memory."""
+SENT = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+"""Formats of pictures that are taken from a network."""
 DEEP = 65_535
 """White of a picture with 16 bits a channel."""
 
@@ -43,10 +47,31 @@ def read_picture(path: str | Path) -> np.ndarray:
         raise PictureError(f"{path} is not a picture that can be read: {reason}.") from None
 
 
-def _decoded(path: Path) -> np.ndarray:
+def decode_picture(data: bytes, most_pixels: int, formats: tuple[str, ...] = SENT) -> np.ndarray:
+    """The bytes of a picture file that somebody sent, as :func:`read_picture` gives it. Raises PictureError, before
+    anything is decoded, for other ``formats`` of Pillow and for more than ``most_pixels``.
+    """
+    try:
+        return _decoded(io.BytesIO(data), formats, most_pixels)
+    except PictureError as error:
+        raise PictureError(f"The picture {error}") from None
+    except UnidentifiedImageError:
+        raise PictureError(f"What came is no picture: it must be a file of {', '.join(formats)}.") from None
+    except Image.DecompressionBombError:
+        raise PictureError(f"The picture has more than {most_pixels:,} pixels: make it smaller first.") from None
+    except Exception as error:  # decoders of a dozen formats raise whatever they like
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise PictureError(f"The picture cannot be read: {reason}.") from None
+
+
+def _decoded(file: Path | BinaryIO, formats: tuple[str, ...] | None = None,
+             most_pixels: int = MOST_PIXELS) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # half of what is refused
-        with Image.open(path) as picture:
+        with Image.open(file, formats=formats) as picture:
+            if picture.width * picture.height > most_pixels:
+                raise PictureError(f"has {picture.width:,} x {picture.height:,} pixels, more than {most_pixels:,}: "
+                                   f"make it smaller first.")
             form = picture.format
             ImageOps.exif_transpose(picture, in_place=True)
             if picture.mode.startswith("I") and (picture.mode != "I" or form in ("PNG", "PPM")):

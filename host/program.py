@@ -67,6 +67,12 @@ def program_of(path: str | Path, machine: MachineConfig | None = None, widths: I
     return image
 
 
+def usual_program(image: Image) -> str:
+    """All tasks together where there are task heads and such a program, else the first."""
+    together = "+".join(image.model.tasks)
+    return together if image.model.task_heads and together in image.programs else next(iter(image.programs))
+
+
 def config_of(path: str | Path, note: Callable[[str], None] = lambda line: None) -> ModelConfig:
     """Configuration of the model in a program image, a quantized model or any checkpoint, of which ``note`` hears what
     was guessed. Raises as they do.

@@ -86,12 +86,6 @@ def programs(path: Path, task: str | None) -> tuple[tuple[float, ...], int]:
     return (width_of(task, config),), pictures_of(task, config)
 
 
-def usual_program(image: Image) -> str:
-    """All tasks together where there are task heads and such a program, else the first."""
-    together = "+".join(image.model.tasks)
-    return together if image.model.task_heads and together in image.programs else next(iter(image.programs))
-
-
 def folder(image: Image, devices: Sequence[Device], todo: Sequence[Job], pictures: Sequence[Path],
            report: Report) -> tuple[list[Frame], dict]:
     """Pictures at the model's size with their results, in the order of ``todo``; and what several devices are asked

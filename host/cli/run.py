@@ -43,14 +43,14 @@ def run(path: Source,
     from host.driver.arguments import program_named
     from host.driver.jobs import jobs
     from host.images import fitted, read_picture
-    from host.program import program_of
+    from host.program import program_of, usual_program
     from host.progress import cycles, steps
 
     pictures = results.files(picture)
     results.check(output, save_picture, picture, path)
     results.check_dump(dump)
     image = program_of(path, None if machine is None else machine_of(machine), *results.programs(path, task))
-    name = task or results.usual_program(image)
+    name = task or usual_program(image)
     todo = jobs(image, len(pictures), name) if scales is None else []
     if len(device) > 1 and (scales is not None or not picture.is_dir() or uio or buffer):
         raise UsageError("Several devices share a folder of pictures, without --scales, --uio and --buffer.")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures: read upright and in their colours whatever the format, cropped and resized, or refused by name."""
 
+import io
 import os
 import re
 import time
@@ -8,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, PngImagePlugin
 
 from golden.spec.model import M3VIT_TINY, NANO
-from host.images import MOST_PIXELS, PictureError, fitted, read_picture, resized
+from host.images import MOST_PIXELS, SENT, PictureError, decode_picture, fitted, read_picture, resized
 from host.quantizer.crops import photograph
 
 ORIENTATION = 0x0112
@@ -159,3 +160,39 @@ def test_a_picture_of_12_megapixels_is_fitted_in_a_blink():
     began = time.process_time()
     fitted(large, M3VIT_TINY)
     assert time.process_time() - began < 0.8, "Pillow takes a tenth of a second on an idle core, scikit-image 2 to 6"
+
+
+def saved(pixels, **how):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, **how)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", SENT)
+def test_a_picture_that_was_sent_is_the_one_that_is_read(tmp_path, colours, kind):
+    data = saved(colours, format=kind)
+    (tmp_path / "a").write_bytes(data)
+    np.testing.assert_array_equal(decode_picture(data, 24 * 40), read_picture(tmp_path / "a"))
+
+
+def test_a_picture_that_was_sent_turned_or_deep(colours):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    assert decode_picture(saved(colours, format="JPEG", exif=exif), 1000).shape == (40, 24, 3)
+    assert (decode_picture(saved(np.full((3, 4), 65_535, np.uint16), format="PNG"), 12) == 255).all()
+
+
+def test_too_many_pixels_are_refused_before_any_is_decoded(colours, monkeypatch):
+    data = saved(colours, format="PNG")
+
+    def load(self):
+        raise AssertionError("decoded")
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    with pytest.raises(PictureError, match="^The picture has 40 x 24 pixels, more than 959: make it smaller first.$"):
+        decode_picture(data, 24 * 40 - 1)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PPM", "ICO"])
+def test_other_formats_are_not_taken_from_a_network(colours, kind):
+    with pytest.raises(PictureError, match="^What came is no picture: it must be a file of PNG, JPEG, WEBP, BMP"):
+        decode_picture(saved(colours, format=kind), 1 << 20)
