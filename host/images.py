@@ -6,19 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageChops, ImageOps
 
 from golden.spec.model import ModelConfig
+from host.pictures.errors import PictureError
 
 ARRAY = ".npy"
-MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 1 << 27)
-"""Pixels beyond which Pillow takes a file for an attack on the memory."""
+MOST_PIXELS = 2 * ((1 << 30) // 12)
+"""Pixels beyond which Pillow takes a file for an attack on the memory: twice its MAX_IMAGE_PIXELS."""
 DEEP = 65_535
 """White of a picture with 16 bits a channel."""
-
-
-class PictureError(ValueError):
-    """A file that is no picture, or one that the model cannot look at."""
 
 
 def read_picture(path: str | Path) -> np.ndarray:
@@ -36,14 +32,18 @@ def read_picture(path: str | Path) -> np.ndarray:
         return _rgb(_array(path)) if path.suffix.lower() == ARRAY else _decoded(path)
     except PictureError as error:
         raise PictureError(f"{path} {error}") from None
-    except Image.DecompressionBombError:
-        raise PictureError(f"{path} has more than {MOST_PIXELS:,} pixels: make it smaller first.") from None
+    except ModuleNotFoundError:  # of Pillow, without which .npy can be read
+        raise
     except Exception as error:  # decoders of a dozen formats raise whatever they like
+        if type(error).__name__ == "DecompressionBombError":
+            raise PictureError(f"{path} has more than {MOST_PIXELS:,} pixels: make it smaller first.") from None
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise PictureError(f"{path} is not a picture that can be read: {reason}.") from None
 
 
 def _decoded(path: Path) -> np.ndarray:
+    from PIL import Image, ImageChops, ImageOps
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # half of what is refused
         with Image.open(path) as picture:
@@ -86,6 +86,8 @@ def resized(image: np.ndarray, height: int, width: int, kind: str = "bilinear") 
     """
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image)
+    from PIL import Image
+
     flat = image[:, :, 0] if image.shape[2] == 1 else image
     found = Image.fromarray(np.ascontiguousarray(flat)).resize((width, height), Image.Resampling[kind.upper()])
     return np.array(found).reshape(height, width, image.shape[2])

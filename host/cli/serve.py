@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from host.cli.common.verb import BOARDS, verb
 from host.cli.devices import Buffer, Clock, Uio, Which, opened
 from host.cli.options import Machine
 
 app = typer.Typer()
 
 
-@app.command()
+@verb(app, BOARDS, "edge-moe serve --device uio", "edge-moe serve --device golden --machine nano --port 0")
 def serve(device: Which = "uio", machine: Machine = None, uio: Uio = None, buffer: Buffer = None, clock: Clock = None,
           host: Annotated[str, typer.Option(help="Address to listen at; by default this computer only is let in.")]
           = "127.0.0.1",
@@ -21,7 +22,9 @@ def serve(device: Which = "uio", machine: Machine = None, uio: Uio = None, buffe
                                                                "default ~/.config/edge-moe/token. The variable "
                                                                "EDGE_MOE_TOKEN is the token itself.")] = None,
           idle: Annotated[float, typer.Option(help="Seconds after which a silent owner loses the device.")] = 3600.0):
-    """Serve a device: elsewhere it is --device remote:HOST:PORT. Until Ctrl-C or SIGTERM."""
+    """Lend a device to other computers.
+
+    Elsewhere it is --device remote:HOST:PORT. Until Ctrl-C or SIGTERM."""
     from golden.files.machine_file import machine_of
     from host.driver.remote.serve import serve as until_stopped
 
