@@ -16,7 +16,7 @@ app = typer.Typer()
 
 
 @verb(app, MACHINES, "edge-moe explore --board kv260 --model nano",
-      "edge-moe explore --board zcu102 --model model.q.safetensors --picture front.png",
+      "edge-moe explore --model model.q.safetensors --picture front.png",
       "edge-moe explore --board zcu104 --model deit-tiny --csv")
 def explore(board: Annotated[str, typer.Option(help=f"Board: {', '.join(BOARDS)}.",
                                                autocompletion=among(*BOARDS))] = "zcu102",

@@ -19,7 +19,7 @@ app = typer.Typer()
 @verb(app, MODELS, "edge-moe info", "edge-moe info model.safetensors", "edge-moe info model.emoe --json")
 def info(path: Annotated[Path | None, typer.Argument(help="A model, a program image or a checkpoint.")] = None,
          json_: Json = False, csv_: Csv = False):
-    """Tell what a file is, or which machines and devices there are."""
+    """Tell what a file is, or which machines there are."""
     form = form_of(json_, csv_)
     if path is not None:
         show(form, str(path), _info(path))

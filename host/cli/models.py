@@ -86,7 +86,7 @@ def import_(path: Source, output: Output,
 
 @verb(app, groups.MODELS, "edge-moe quantize model.safetensors -o model.q.safetensors",
       "edge-moe quantize model.safetensors -o model.q.safetensors --plan accurate",
-      "edge-moe quantize model.safetensors -o model.q.safetensors --images picture.jpg")
+      "edge-moe quantize model.safetensors -o q.safetensors --images picture.jpg")
 def quantize(path: Source, output: Output,
              plan: Annotated[str, typer.Option(help="fast, accurate, mixed, or w4: accurate, packed 4-bit weights "
                                                "in experts, or where there are none in every FFN.",

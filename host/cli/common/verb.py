@@ -25,6 +25,13 @@ class Verb(TyperCommand):
                 parameter.show_envvar = False  # `edge-moe config` tells them all
                 parameter.metavar = "" if parameter.is_flag else parameter.metavar
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse; on the Tab key without an option whose value is just being typed, which would hide all arguments."""
+        waiting = [each for each in self.params if args and args[-1] in each.opts and isinstance(each, TyperOption)]
+        if ctx.resilient_parsing and waiting and not waiting[0].is_flag:
+            args = args[:-1]
+        return super().parse_args(ctx, args)
+
     def get_help_option(self, ctx: Any) -> Any:
         option = super().get_help_option(ctx)
         if option is not None:

@@ -18,7 +18,7 @@ app = typer.Typer()
 @verb(app, RUN, "edge-moe run model.emoe picture.jpg --save-picture sheet.png",
       "edge-moe run model.emoe drive/ -o drive.gif --task semseg+depth",
       "edge-moe run model.emoe drive.mp4 -o maps.npz --every 5 --frames 100",
-      "edge-moe run model.emoe @list.txt --device sim --csv",
+      "edge-moe run model.emoe @list.txt --csv",
       "edge-moe run model.emoe drive/ --device remote:A --device remote:B")
 def run(path: Source,
         picture: Annotated[list[str], typer.Argument(help="Picture files, folders of them by their names, @list.txt "

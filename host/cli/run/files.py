@@ -40,6 +40,8 @@ class Files:
         if self.sheet is not None and not source.single:
             raise UsageError("--save-picture draws one picture; of several -o NAME.gif makes an animation.")
         check_output(self.sheet, *sources, suffixes=DRAWINGS)
+        if self.sheet is not None:
+            import host.pictures.sheet  # noqa: F401  # before the work, if it cannot be drawn here
         check_output(self.output, *sources, suffixes=(*ARRAYS, *(() if source.single else ANIMATIONS)))
         if self.output is not None and self.output == self.sheet:
             raise UsageError(f"-o and --save-picture both name {self.output}; name two files.")
