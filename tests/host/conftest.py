@@ -24,8 +24,11 @@ def opened(board):
 
 
 @pytest.fixture
-def edge_moe(capsys):
-    """Runs ``edge-moe`` in process: (status, stdout, stderr)."""
+def edge_moe(capsys, monkeypatch, tmp_path):
+    """Runs ``edge-moe`` in process, without defaults of the user's own: (status, stdout, stderr)."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no settings"))
+    monkeypatch.delenv("EDGE_MOE_CONFIG", raising=False)
+
     def command(*words):
         with pytest.raises(SystemExit) as ended:
             main([str(word) for word in words])
