@@ -52,7 +52,7 @@ def steps(title: str, earlier: int = 0) -> Iterator[Report]:
         return
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                   TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[what]}"),
-                  console=console, transient=True) as bar:
+                  console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(title, total=None, completed=earlier, what="")
         yield lambda done, total, what="": bar.update(task, completed=done, total=total, what=what)
 

@@ -25,8 +25,8 @@ def accuracy(model: Annotated[Path | None, typer.Option(help="A checkpoint of yo
              = None,
              only: Annotated[str | None, typer.Option(help="seeded, reference or street: leave out the others.",
                                                       autocompletion=among("seeded", "reference", "street"))] = None,
-             scenes: Annotated[int | None, typer.Option(help="Rendered scenes for the street model, if not 300.")]
-             = None,
+             scenes: Annotated[int | None, typer.Option(help="Rendered scenes for the street model, if not the usual "
+                                                             "number.")] = None,
              out: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path("out/accuracy"),
              json_: Json = False, csv_: Csv = False):
     """Compare the integer model with float, layer by layer.

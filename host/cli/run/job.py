@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the verb ``run`` does: checks, opens devices, sends the pictures through, prints and writes what came."""
 
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from golden.spec.program.image import Image
-from golden.spec.program.names import pictures_of, width_of
 from host.cli.devices import opened
 from host.cli.output import CsvRows, Form, UsageError, show
 from host.cli.run import facts
@@ -24,7 +25,7 @@ from host.driver.pool import Pool
 from host.driver.result import Result
 from host.images import fitted
 from host.pictures.errors import PictureError
-from host.program import config_of, is_program, is_quantized, program_of
+from host.program import program_of, usual_program, widths_and_pictures
 from host.progress import cycles, pictures, tell
 from host.sources import Shot, Source
 
@@ -48,11 +49,15 @@ class Wanted:
 
 @dataclass
 class Flow:
-    """A run: its program ``name`` of ``image``, the pictures, the devices; what several devices are asked for."""
+    """A run: its program ``name`` of ``image``, the pictures, of which ``first`` has been read; whether to draw a
+    ``bar``; the devices; figures of several pictures.
+    """
 
     image: Image
     name: str
     source: Source
+    first: Shot
+    bar: bool = True
     boards: list[Device] = field(default_factory=list)
     figures: dict = field(default_factory=dict)
 
@@ -60,12 +65,12 @@ class Flow:
 def run(wanted: Wanted, files: Files, form: Form) -> None:
     """Raises what the parts raise; files are written whole or not at all, after the last picture."""
     flow = _checked(wanted, files)
+    flow.bar = form is not Form.CSV or not sys.stdout.isatty()  # rows on a terminal show how far it is
     image, source, title = flow.image, flow.source, f"{wanted.model} on {', '.join(wanted.places)}"
     if wanted.scales is not None:
         show(form, title, run_at_scales(image, source, wanted.scales, lambda: _opened(wanted, image, 0), flow.name,
                                         files))
         return
-    _shot(next(iter(source)), image)  # opening a simulator may take minutes
     files.begin(image, wanted.model, flow.name, source.rate)
     rows: list[dict] = []
     printed = CsvRows(facts.COLUMNS) if form is Form.CSV else rows.append if form is Form.JSON else None
@@ -93,30 +98,15 @@ def _checked(wanted: Wanted, files: Files) -> Flow:
     source = Source(wanted.places, wanted.every, wanted.most)
     files.check(source, [Path(place.removeprefix("@")) for place in wanted.places], wanted.model)
     image = program_of(wanted.model, None if wanted.machine is None else machine_of(wanted.machine),
-                       *_programs(wanted.model, wanted.task))
-    flow = Flow(image, wanted.task or usual_program(image), source)
+                       *widths_and_pictures(wanted.model, wanted.task))
+    name = wanted.task or usual_program(image)
     if len(wanted.devices) > 1 and (wanted.scales is not None or source.single or wanted.uio or wanted.buffer):
         raise UsageError("Several devices share a folder of pictures, without --scales, --uio and --buffer.")
-    program_named(image, flow.name)
+    program_named(image, name)
     if source.exact and source.count is not None and wanted.scales is None:
-        jobs(image, source.count, flow.name)
+        jobs(image, source.count, name)
     files.check_normed(image)
-    return flow
-
-
-def usual_program(image: Image) -> str:
-    """All tasks together where there are task heads and such a program, else the first."""
-    all_tasks = "+".join(image.model.tasks)
-    return all_tasks if image.model.task_heads and all_tasks in image.programs else next(iter(image.programs))
-
-
-def _programs(path: Path, task: str | None) -> tuple[tuple[float, ...], int]:
-    """FFN widths, and pictures at a time, of the programs to make of the quantized model at ``path`` so that ``task``
-    can run."""
-    if task is None or not set("@#") & set(task) or is_program(path) or not is_quantized(path):
-        return (1.0,), 1
-    config = config_of(path)
-    return (width_of(task, config),), pictures_of(task, config)
+    return Flow(image, name, source, _shot(next(iter(source)), image))  # opening a simulator may take minutes
 
 
 def _opened(wanted: Wanted, image: Image, number: int) -> Device:
@@ -127,7 +117,7 @@ def _frames(flow: Flow) -> Iterator[Frame]:
     """The pictures with their results, in order, with a progress bar."""
     title = f"{flow.image.model.name} {flow.name} on {', '.join(each.name for each in flow.boards)}"
     if flow.source.single:
-        shot = _shot(next(iter(flow.source)), flow.image)
+        shot = flow.first
         expected = sum(symbol.cycles for symbol in flow.image.symbols.get(flow.name, ()))
         with cycles(title, expected) as report:
             result = Session(flow.image, flow.boards[0]).frame(shot.pixels, flow.name, progress=report)
@@ -138,7 +128,7 @@ def _frames(flow: Flow) -> Iterator[Frame]:
     batches = _batches(flow, ahead)
     results = pool.batches(batches) if pool is not None else _alone(Session(flow.image, flow.boards[0]), batches)
     began, count = time.monotonic(), 0
-    with pictures(title, flow.source.count) as report:
+    with pictures(title, flow.source.count) if flow.bar else nullcontext(lambda done, name: None) as report:
         for done in results:
             for shot, result in zip(ahead.popleft(), done, strict=True):
                 count += 1

@@ -61,7 +61,8 @@ def test_frames_of_a_video_give_what_the_network_gives(run, place, tmp_path):
 def test_an_animation_keeps_the_rate_of_the_video(run, tmp_path):
     for every, rate in ((1, 20.0), (2, 10.0)):
         run("film.mp4", "-o", tmp_path / "out.mp4", "--every", every)
-        assert (facts_of(tmp_path / "out.mp4").rate, facts_of(tmp_path / "out.mp4").frames) == (rate, -(-COUNT // every))
+        found = facts_of(tmp_path / "out.mp4")
+        assert (found.rate, found.frames) == (rate, -(-COUNT // every))
     run("film.mp4", "-o", tmp_path / "out.gif")
     with Picture.open(tmp_path / "out.gif") as found:
         assert found.n_frames == COUNT and found.info["duration"] == 50 and found.size == (3 * 64, 32)
@@ -94,9 +95,17 @@ def test_rows_come_as_the_pictures_do(run, edge_moe):
     assert re.fullmatch(r"edge-moe: PictureError: list\.txt is not a picture that can be read: .*\.\n", err)
 
 
+def test_rows_go_to_standard_output_while_a_bar_is_drawn(run, edge_moe, monkeypatch):
+    bar = io.StringIO()
+    monkeypatch.setattr(progress, "console", progress.Console(file=bar, force_terminal=True, width=100))
+    status, out, _ = edge_moe("run", "model.safetensors", "--machine", "nano", "--csv", "drive")
+    assert status == 0 and len(out.splitlines()) == 1 + COUNT and "drive" not in bar.getvalue()
+    assert f"{COUNT}/{COUNT}" in bar.getvalue() and "pictures/s" in bar.getvalue()
+
+
 def test_what_cannot_be_is_refused(run, edge_moe, place, tmp_path):
     model = ("run", "model.safetensors")
-    assert "draws one picture; of several" in refused(edge_moe, *model, "film.mp4", "--save-picture", tmp_path / "a.png")
+    assert "draws one picture; of" in refused(edge_moe, *model, "film.mp4", "--save-picture", tmp_path / "a.png")
     assert "is the input" in refused(edge_moe, *model, "film.mp4", "-o", "film.mp4")
     assert "lies in the folder drive" in refused(edge_moe, *model, "@list.txt", "drive", "-o", "drive/out.npy")
     assert "There is no picture file none.png." in refused(edge_moe, *model, "drive", "none.png")
