@@ -50,6 +50,7 @@ def steps(title: str, earlier: int = 0) -> Iterator[Report]:
     if not console.is_terminal or console.is_dumb_terminal:
         yield _Lines(title, earlier)
         return
+    # Standard output stays where it is: results, such as rows of CSV, may go to a file meanwhile.
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                   TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[what]}"),
                   console=console, transient=True, redirect_stdout=False) as bar:
@@ -94,5 +95,5 @@ class _Lines:
         new = done - self.earlier
         passed = now - self.began
         left = f", about {passed / new * (total - done):.0f} s left" if total is not None and new > 0 else ""
-        console.print(f"{self.title}: {done}/{'?' if total is None else total} {what}  {passed:.0f} s{left}", highlight=False,
-                      markup=False, soft_wrap=True)
+        console.print(f"{self.title}: {done}/{'?' if total is None else total} {what}  {passed:.0f} s{left}",
+                      highlight=False, markup=False, soft_wrap=True)
