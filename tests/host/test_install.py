@@ -85,10 +85,11 @@ def test_help_of_every_verb(lean):
         set(verbs) - {"doctor", "report"}
 
 
-@pytest.mark.parametrize("what", WORKS)
-def test_a_verb_works(what, lean):
-    status, out, err = lean.run(*WORKS[what])
-    assert status == 0 and out and "Traceback" not in err, err
+def test_verbs_work(lean):
+    for what, (status, out, err) in lean.run_all(WORKS).items():
+        assert status == 0 and out and "Traceback" not in err, (what, err)
+    assert (lean.folder / "again.emoe").read_bytes() == (lean.folder / "model.emoe").read_bytes()
+    assert {"maps.npz", "dump", "again.safetensors"} <= {path.name for path in lean.folder.iterdir()}
 
 
 def test_doctor_works(lean):
@@ -96,12 +97,13 @@ def test_doctor_works(lean):
     assert status == 1 and "UIO node" in out
 
 
-@pytest.mark.parametrize("what", NEEDS)
-def test_a_verb_says_which_extra_it_needs(what, lean):
-    words, module, extra = NEEDS[what]
+def test_verbs_say_which_extra_they_need(lean):
     before = set(lean.folder.iterdir())
-    status, out, err = lean.run(*words)
-    assert status == 2 and out == "" and re.fullmatch(SENTENCE.format(module, extra, extra), err.splitlines(True)[-1])
+    found = lean.run_all({what: words for what, (words, _, _) in NEEDS.items()})
+    for what, (_, module, extra) in NEEDS.items():
+        status, out, err = found[what]
+        assert status == 2 and out == "", what
+        assert re.fullmatch(SENTENCE.format(module, extra, extra), err.splitlines(True)[-1]), err
     assert {path.name for path in set(lean.folder.iterdir()) - before} <= {"scenes", "trained.run", "out"}
 
 
