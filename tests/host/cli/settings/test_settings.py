@@ -11,11 +11,14 @@ from host.cli import app
 from host.cli.settings import SHARED, file
 from tests.host.support.commands import facts, refused
 
+OWN = file.OWN
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, edge_moe):
-    """An empty working folder, and no file of the user's."""
+    """An empty working folder, and an empty folder of the user's settings."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(file, "OWN", OWN)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     return tmp_path
 
