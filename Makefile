@@ -84,7 +84,7 @@ drive: $(STAMP) ## a drive of 30 rendered frames through the street model: segme
 	$(VENV)/bin/edge-moe run $(OUT)/drive/street.emoe $(OUT)/drive/image -o $(OUT)/drive/drive.gif --device $(DEVICE) $(ARGS)
 
 accuracy: $(STAMP) ## error of the integer model against float, by layer and in mIoU and RMSE of the street model, with thresholds
-	$(PY) -m host.report.accuracy --out $(OUT)/accuracy $(ARGS)
+	$(VENV)/bin/edge-moe accuracy --out $(OUT)/accuracy $(ARGS)
 
 accuracy-packed: $(STAMP) ## packed 4-bit weights of a DeiT-shaped network with ReLU, next to int8 and to 4 bits by ranges; ARGS="--depth 4"
 	$(PY) -m host.report.packed_weights $(ARGS)

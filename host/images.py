@@ -8,21 +8,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
 from golden.spec.model import ModelConfig
+from host.pictures.errors import PictureError
 
 ARRAY = ".npy"
-MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 1 << 27)
-"""Pixels beyond which Pillow takes a file for an attack on the memory."""
+MOST_PIXELS = 2 * ((1 << 30) // 12)
+"""Pixels beyond which Pillow takes a file for an attack on the memory: twice its MAX_IMAGE_PIXELS."""
 SENT = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 """Formats of pictures that are taken from a network."""
 DEEP = 65_535
 """White of a picture with 16 bits a channel."""
-
-
-class PictureError(ValueError):
-    """A file that is no picture, or one that the model cannot look at."""
 
 
 def read_picture(path: str | Path) -> np.ndarray:
@@ -40,9 +36,11 @@ def read_picture(path: str | Path) -> np.ndarray:
         return _rgb(_array(path)) if path.suffix.lower() == ARRAY else _decoded(path)
     except PictureError as error:
         raise PictureError(f"{path} {error}") from None
-    except Image.DecompressionBombError:
-        raise PictureError(f"{path} has more than {MOST_PIXELS:,} pixels: make it smaller first.") from None
+    except ModuleNotFoundError:  # of Pillow, without which .npy can be read
+        raise
     except Exception as error:  # decoders of a dozen formats raise whatever they like
+        if type(error).__name__ == "DecompressionBombError":
+            raise PictureError(f"{path} has more than {MOST_PIXELS:,} pixels: make it smaller first.") from None
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise PictureError(f"{path} is not a picture that can be read: {reason}.") from None
 
@@ -51,6 +49,8 @@ def decode_picture(data: bytes, most_pixels: int, formats: tuple[str, ...] = SEN
     """The bytes of a picture file that somebody sent, as :func:`read_picture` gives it. Raises PictureError, before
     anything is decoded, for other ``formats`` of Pillow and for more than ``most_pixels``.
     """
+    from PIL import Image, UnidentifiedImageError
+
     try:
         return _decoded(io.BytesIO(data), formats, most_pixels)
     except PictureError as error:
@@ -66,6 +66,8 @@ def decode_picture(data: bytes, most_pixels: int, formats: tuple[str, ...] = SEN
 
 def _decoded(file: Path | BinaryIO, formats: tuple[str, ...] | None = None,
              most_pixels: int = MOST_PIXELS) -> np.ndarray:
+    from PIL import Image, ImageChops, ImageOps
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # half of what is refused
         with Image.open(file, formats=formats) as picture:
@@ -111,6 +113,8 @@ def resized(image: np.ndarray, height: int, width: int, kind: str = "bilinear") 
     """
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image)
+    from PIL import Image
+
     flat = image[:, :, 0] if image.shape[2] == 1 else image
     found = Image.fromarray(np.ascontiguousarray(flat)).resize((width, height), Image.Resampling[kind.upper()])
     return np.array(found).reshape(height, width, image.shape[2])

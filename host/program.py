@@ -13,6 +13,7 @@ from golden.spec.machine import ZCU102, MachineConfig
 from golden.spec.model import ModelConfig
 from golden.spec.program.container import MAGIC
 from golden.spec.program.image import Image
+from golden.spec.program.names import pictures_of, width_of
 from golden.spec.quantized import FORMAT
 from host.compiler.compile import compile_model
 from host.compiler.presets import suggestion
@@ -71,6 +72,15 @@ def usual_program(image: Image) -> str:
     """All tasks together where there are task heads and such a program, else the first."""
     together = "+".join(image.model.tasks)
     return together if image.model.task_heads and together in image.programs else next(iter(image.programs))
+
+
+def widths_and_pictures(path: str | Path, task: str | None) -> tuple[tuple[float, ...], int]:
+    """FFN widths, and pictures at a time, of the programs to make of the quantized model at ``path`` so that ``task``
+    can run."""
+    if task is None or not set("@#") & set(task) or is_program(path) or not is_quantized(path):
+        return (1.0,), 1
+    config = config_of(path)
+    return (width_of(task, config),), pictures_of(task, config)
 
 
 def config_of(path: str | Path, note: Callable[[str], None] = lambda line: None) -> ModelConfig:

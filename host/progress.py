@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(stderr=True)
 PLAIN_WIDTH = 120
@@ -31,9 +31,9 @@ PLAIN_SECONDS = 5.0
 
 
 class Report(Protocol):
-    """``report(done, total, what)``: how far some work has come, and what it does now."""
+    """``report(done, total, what)``: how far some work has come, and what it does now; ``total``: None if not known."""
 
-    def __call__(self, done: int, total: int, what: str = "", /) -> None: ...
+    def __call__(self, done: int, total: int | None, what: str = "", /) -> None: ...
 
 
 def opening(text: str) -> None:
@@ -47,12 +47,13 @@ def steps(title: str, earlier: int = 0) -> Iterator[Report]:
 
     ``earlier``: how much of it was done before, by a run that this one continues.
     """
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield _Lines(title, earlier)
         return
-    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+    # Standard output stays where it is: results, such as rows of CSV, may go to a file meanwhile.
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
                   TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[what]}"),
-                  console=console, transient=True) as bar:
+                  console=console, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task(title, total=None, completed=earlier, what="")
         yield lambda done, total, what="": bar.update(task, completed=done, total=total, what=what)
 
@@ -68,6 +69,17 @@ def cycles(title: str, expected: int) -> Iterator[Callable[[int], None]]:
         yield report_cycles
 
 
+@contextmanager
+def pictures(title: str, total: int | None) -> Iterator[Callable[[int, str], None]]:
+    """A function ``report(done, name)`` for pictures: how many, how many a second, time left, the name of the last."""
+    began = time.monotonic()
+    with steps(title) as report:
+        def report_pictures(done: int, name: str) -> None:
+            speed = done / max(time.monotonic() - began, 1e-9)
+            report(done, total if total is None else max(total, done), f"{speed:.3g} pictures/s  {name}")
+        yield report_pictures
+
+
 class _Lines:
     """A line every PLAIN_SECONDS; work that takes less says nothing."""
 
@@ -75,12 +87,13 @@ class _Lines:
         self.title, self.earlier = title, earlier
         self.began = self.last = time.monotonic()
 
-    def __call__(self, done: int, total: int, what: str = "") -> None:
+    def __call__(self, done: int, total: int | None, what: str = "") -> None:
         now = time.monotonic()
         if now - self.last < PLAIN_SECONDS:
             return
         self.last = now
         new = done - self.earlier
-        left = f", about {(now - self.began) / new * (total - done):.0f} s left" if new > 0 else ""
-        console.print(f"{self.title}: {done}/{total} {what}  {now - self.began:.0f} s{left}", highlight=False,
-                      markup=False, soft_wrap=True)
+        passed = now - self.began
+        left = f", about {passed / new * (total - done):.0f} s left" if total is not None and new > 0 else ""
+        console.print(f"{self.title}: {done}/{'?' if total is None else total} {what}  {passed:.0f} s{left}",
+                      highlight=False, markup=False, soft_wrap=True)

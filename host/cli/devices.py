@@ -1,18 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options that find a device and its clock, and opening it for a verb."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from golden.spec.machine import MachineConfig
 from host.cli.output import UsageError
-from host.driver.device import Device
+
+if TYPE_CHECKING:
+    from host.driver.device import Device  # which needs numpy: help shall be quick
 
 _DEVICES = "golden, sim or uio (the board's node called edge-moe); uio:NAME for another node, pynq:FILE.bit, " \
            "xrt:FILE.xclbin, remote:HOST:PORT."
-Which = Annotated[str, typer.Option("--device", help=_DEVICES)]
-Several = Annotated[list[str], typer.Option("--device", help=f"{_DEVICES} Several times: they share a folder.")]
+
+
+def devices(incomplete: str) -> list[str]:
+    """What completes --device: the names of the transports that begin as typed."""
+    from importlib.metadata import entry_points
+
+    from host.driver.device import ENTRY_POINTS, OWN
+
+    names = sorted({*OWN, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
+    return [name for name in names if name.startswith(incomplete)]
+
+
+Which = Annotated[str, typer.Option("--device", help=_DEVICES, autocompletion=devices)]
+Several = Annotated[list[str], typer.Option("--device", autocompletion=devices,
+                                            help=f"{_DEVICES} Several times: they share the pictures.")]
 Uio = Annotated[str | None, typer.Option(help="UIO node of the board, by its name or as uioN.")]
 Buffer = Annotated[str | None, typer.Option("--buffer", help="u-dma-buf buffer of the board.")]
 Clock = Annotated[float | None, typer.Option(help="Clock of the device in MHz; by default a board's device tree tells "
@@ -20,7 +35,7 @@ Clock = Annotated[float | None, typer.Option(help="Clock of the device in MHz; b
 
 
 def opened(device: str, machine: MachineConfig | None, uio: str | None = None, buffer: str | None = None,
-           clock: float | None = None) -> Device:
+           clock: float | None = None) -> "Device":
     """The device that the options name; a simulator gets ``machine`` unless its name says another. Raises UsageError
     for options that contradict each other, or what the device raises.
     """

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verb ``evaluate``: accuracy of a model's task heads on a set of pictures."""
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from host.cli.options import Json
-from host.cli.output import UsageError
+from host.cli.common.verb import MEASURE, verb
+from host.cli.options import Csv, Json, Scheduler, among
+from host.cli.output import Form, UsageError, form_of, print_csv, print_json
 
 app = typer.Typer()
 
 
-@app.command()
+@verb(app, MEASURE, "edge-moe evaluate --count 20", "edge-moe evaluate model.safetensors --data FOLDER",
+      "edge-moe evaluate model.emoe --data FOLDER --device golden --csv")
 def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task heads; the street model that comes "
                                                                "with the package when none is given.")] = None,
              data: Annotated[Path | None, typer.Option(help="Folder with image and label or depth; rendered street "
@@ -23,13 +25,12 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
              classes: Annotated[int | None, typer.Option(help="Classes of labels, if no dataset.json tells.")] = None,
              ignore: Annotated[int | None, typer.Option(help="Label that counts nowhere.")] = None,
              device: Annotated[str, typer.Option(help="What computes: float, golden (the integer "
-                                                 "network), sim or uio.")] = "float",
+                                                 "network), sim or uio.",
+                                            autocompletion=among("float", "golden", "sim", "uio"))] = "float",
              baseline: Annotated[bool, typer.Option("--baseline", help="Also a classifier that sees single colours "
                                                                        "only, trained on scenes of series 0.")] = False,
-             scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler; every core of this "
-                                                                "machine when none is given.")] = None,
-             json_: Json = False):
-    """Accuracy of a model on a set of pictures: mIoU, RMSE, log-RMSE, relative error."""
+             scheduler: Scheduler = None, json_: Json = False, csv_: Csv = False):
+    """Measure mIoU, RMSE and others on a set of pictures."""
     from importlib.metadata import entry_points
 
     from golden.spec.model import require
@@ -44,7 +45,7 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
     from host.program import config_of
     from host.progress import steps, tell
 
-    model = model or default_model()
+    form, model = form_of(json_, csv_), model or default_model()
     if model is None:
         raise UsageError("No model comes with this checkout: name one.")
     known = sorted({*MODELS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
@@ -62,9 +63,12 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
         with steps("colour classifier") as report:
             matrix = colours.colour_classifier(SceneSet(colours.SCENES, 0, *size), pictures,
                                                lambda done, total: report(done, total, "scenes"))
-        facts["colour_classifier"] = {"miou": round(mean_iou(matrix), 5)}
-    if json_:
-        print(json.dumps(facts))
+        facts["colour_classifier"] = {"miou": mean_iou(matrix)}
+    if form is Form.JSON:
+        print_json(facts)
+    elif form is Form.CSV:
+        print_csv(({"task": task, "figure": name, "part": part, "value": value}
+                   for task, name, part, value in _figures(facts)), ("task", "figure", "part", "value"))
     else:
         _print(facts)
 
@@ -77,11 +81,15 @@ def _print(facts: dict) -> None:
     table = Table(title=f"{facts['model']} on {facts['data']}, {facts['pictures']} pictures, {facts['device']}")
     for column in ("task", "figure", "value"):
         table.add_column(column, justify="right" if column == "value" else "left")
-    for task, figures in facts.items():
-        if not isinstance(figures, dict):
-            continue
-        for name, value in figures.items():
-            for part, number in (value.items() if isinstance(value, dict) else (("", value),)):
-                table.add_row(task, f"{name} {part}".replace("_", " ").strip(),
-                              "does not occur" if number is None else f"{number:.4f}")
+    for task, name, part, number in _figures(facts):
+        table.add_row(task, f"{name} {part}".replace("_", " ").strip(),
+                      "does not occur" if number is None else f"{number:.4f}")
     printer().print(table)
+
+
+def _figures(facts: dict) -> Iterator[tuple[str, str, str, float | None]]:
+    """Task, figure, class (empty where the figure is of all) and value."""
+    for task, figures in facts.items():
+        for name, value in figures.items() if isinstance(figures, dict) else ():
+            for part, number in value.items() if isinstance(value, dict) else (("", value),):
+                yield task, name, part, number

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verbs ``disasm`` and ``info``: what is in a file."""
+"""Verbs ``info`` and ``disasm``: what is in a file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,38 +7,60 @@ from typing import Annotated
 import typer
 
 from golden.spec.machine import MACHINES
-from host.cli.options import Json, Source
-from host.cli.output import describe, show
+from host.cli.common.complete import tasks
+from host.cli.common.model_facts import describe
+from host.cli.common.verb import MODELS, verb
+from host.cli.options import Csv, Json, Source
+from host.cli.output import Form, Told, form_of, print_csv, print_json, show
 
 app = typer.Typer()
 
 
-@app.command()
-def disasm(path: Source,
-           task: Annotated[str | None, typer.Option(help="Which program; all when none is named.")] = None):
-    """List the instructions of a program image."""
-    from golden.spec.program.image import Image
-    from host.compiler.disassemble import disassemble, listing
-
-    image = Image.load(path)
-    print(disassemble(image) if task is None else "\n".join(listing(image, task)))
-
-
-@app.command()
+@verb(app, MODELS, "edge-moe info", "edge-moe info model.safetensors", "edge-moe info model.emoe --json")
 def info(path: Annotated[Path | None, typer.Argument(help="A model, a program image or a checkpoint.")] = None,
-         json_: Json = False):
-    """Tell what a file is; without a file, which machines and devices there are."""
+         json_: Json = False, csv_: Csv = False):
+    """Tell what a file is, or which machines there are."""
+    form = form_of(json_, csv_)
+    if path is not None:
+        show(form, str(path), _info(path))
+        return
+    devices, machines = _devices(), [
+        {"name": m.name, "macs_per_cycle": m.macs_per_cycle, "fingerprint": f"0x{m.fingerprint:016x}"}
+        for m in MACHINES.values()]
+    rows = [{"kind": "device", "name": name, "macs_per_cycle": None, "fingerprint": None} for name in devices]
+    show(form, "edge-moe", {
+        "devices": devices,
+        "machines": Told(machines, ", ".join(f"{m['name']} ({m['macs_per_cycle']} MAC/cycle, {m['fingerprint']})"
+                                             for m in machines))},
+         rows + [{"kind": "machine", **machine} for machine in machines])
+
+
+@verb(app, MODELS, "edge-moe disasm model.emoe", "edge-moe disasm model.emoe --task semseg --csv")
+def disasm(path: Source,
+           task: Annotated[str | None, typer.Option(help="Which program; all when none is named.",
+                                                    autocompletion=tasks)] = None,
+           json_: Json = False, csv_: Csv = False):
+    """List the instructions of a program."""
+    from golden.spec.program.image import Image
+    from host.compiler.disassemble import COLUMNS, disassemble, listing, rows
+
+    form, image = form_of(json_, csv_), Image.load(path)
+    programs = tuple(image.programs) if task is None else (task,)
+    if form is Form.CSV:
+        print_csv((row for name in programs for row in rows(image, name)), COLUMNS)
+    elif form is Form.JSON:
+        print_json({"model": image.model.name, "machine": image.machine.name,
+                    "programs": {name: list(rows(image, name)) for name in programs}})
+    else:
+        print(disassemble(image) if task is None else "\n".join(listing(image, task)))
+
+
+def _devices() -> list[str]:
     from importlib.metadata import entry_points
 
     from host.driver.device import ENTRY_POINTS
 
-    if path is None:
-        show(json_, "edge-moe", {
-            "devices": ", ".join(sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))),
-            "machines": ", ".join(f"{m.name} ({m.macs_per_cycle} MAC/cycle, 0x{m.fingerprint:016x})"
-                                  for m in MACHINES.values())})
-        return
-    show(json_, str(path), _info(path))
+    return sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))
 
 
 def _info(path: Path) -> dict:

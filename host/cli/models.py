@@ -9,18 +9,23 @@ import typer
 from golden.spec.activations import ACTIVATIONS
 from golden.spec.model import FITS, INTERPOLATIONS, POOLS, ModelConfig
 from golden.spec.whole_file import write_whole
-from host.cli.options import Fits, Json, Output, Preset, Source
-from host.cli.output import MODELS, UsageError, check_output, describe, show
+from host.cli.common import verb as groups
+from host.cli.common.model_facts import describe
+from host.cli.common.verb import verb
+from host.cli.options import Csv, Fits, Json, Output, Preset, Source, among
+from host.cli.output import MODELS, Form, UsageError, check_output, form_of, show
 
 app = typer.Typer()
 
 
-@app.command("import")
+@verb(app, groups.MODELS, "edge-moe import checkpoint.pth -o model.safetensors --heads 3 --top-k 2",
+      "edge-moe import dinov2/ -o model.safetensors --image 224x224", name="import")
 def import_(path: Source, output: Output,
             heads: Annotated[int | None, typer.Option(help="Attention heads.")] = None,
             top_k: Annotated[int | None, typer.Option(help="Experts that a token goes to.")] = None,
             gate: Annotated[str | None, typer.Option(help="softmax_then_topk or topk_then_softmax.")] = None,
-            activation: Annotated[str | None, typer.Option(help=f"Of the FFNs: {', '.join(ACTIVATIONS)}.")] = None,
+            activation: Annotated[str | None, typer.Option(help=f"Of the FFNs: {', '.join(ACTIVATIONS)}.",
+                                                           autocompletion=among(*ACTIVATIONS))] = None,
             tasks: Annotated[str | None, typer.Option(help="Task names, comma-separated.")] = None,
             image: Annotated[str | None, typer.Option(help="Wanted image size, HEIGHTxWIDTH.")] = None,
             source_image: Annotated[str | None, typer.Option(help="Image size the checkpoint was trained for.")] = None,
@@ -55,12 +60,15 @@ def import_(path: Source, output: Output,
             trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Unpickle the file: it can run any "
                                                        "code. Only for files of your own.")] = False,
             machine: Fits = None,
-            json_: Json = False):
-    """Read a checkpoint of any known layout and write one float .safetensors."""
+            json_: Json = False, csv_: Csv = False):
+    """Read a checkpoint of any known layout into a float model.
+
+    Writes one .safetensors; what was taken from which file, and what is a guess, goes to stderr."""
     from golden.model.store import save_float
     from host.importers import import_checkpoint
     from host.progress import tell
 
+    form = form_of(json_, csv_)
     check_output(output, path, suffixes=MODELS)
     model = import_checkpoint(path, trust_pickle=trust_pickle, heads=heads, top_k=top_k, gate=gate, name=name,
                               pixel_mean=_numbers(pixel_mean), pixel_std=_numbers(pixel_std), pixel_scale=pixel_scale,
@@ -72,14 +80,17 @@ def import_(path: Source, output: Output,
                               window=window, window_blocks=_blocks(window_blocks), note=tell)
     require_fit(model.config, "fast", machine)
     save_float(model, output)
-    show(json_, f"{path} -> {output}", describe(model.config) | {
+    show(form, f"{path} -> {output}", describe(model.config) | {
         "parameters": sum(t.size for t in model.tensors.values()), "written": str(output)})
 
 
-@app.command()
+@verb(app, groups.MODELS, "edge-moe quantize model.safetensors -o model.q.safetensors",
+      "edge-moe quantize model.safetensors -o model.q.safetensors --plan accurate",
+      "edge-moe quantize model.safetensors -o q.safetensors --images picture.jpg")
 def quantize(path: Source, output: Output,
              plan: Annotated[str, typer.Option(help="fast, accurate, mixed, or w4: accurate, packed 4-bit weights "
-                                               "in experts, or where there are none in every FFN.")] = "fast",
+                                               "in experts, or where there are none in every FFN.",
+                                          autocompletion=among("fast", "accurate", "mixed", "w4"))] = "fast",
              images: Annotated[list[Path] | None, typer.Option(help="Calibration pictures; when none are given, "
                                                                "scenes for a model trained on scenes, else photographs "
                                                                "that come with the packages.")] = None,
@@ -91,8 +102,10 @@ def quantize(path: Source, output: Output,
              strict: Annotated[bool, typer.Option("--strict", help="Write nothing where calibration finds a place that "
                                                   "the integer model does badly.")] = False,
              machine: Fits = None,
-             json_: Json = False):
-    """Turn a float model (or a checkpoint that needs no questions) into an integer one."""
+             json_: Json = False, csv_: Csv = False):
+    """Turn a float model into an integer one.
+
+    Takes a checkpoint that needs no questions as well."""
     from host.images import fitted, read_picture
     from host.importers import import_checkpoint
     from host.models.calibration import calibration_pictures, trained_on_scenes
@@ -101,6 +114,7 @@ def quantize(path: Source, output: Output,
     from host.quantizer.findings import Finding
     from host.quantizer.quantize import quantize as quantized
 
+    form = form_of(json_, csv_)
     check_output(output, path, *(images or ()), suffixes=MODELS)
     if is_quantized(path):
         raise UsageError(f"{path} is quantized already; give the float model it was made from.")
@@ -120,12 +134,14 @@ def quantize(path: Source, output: Output,
         raise UsageError(f"{len(found)} finding{'s' * (len(found) > 1)} of calibration, and --strict: nothing is "
                          f"written.")
     result.save(output)
-    show(json_, f"{path} -> {output}", describe(result.config) | {
+    show(form, f"{path} -> {output}", describe(result.config) | {
         "plan": plan, "calibration_pictures": len(pictures), "calibrated_on": kind, "bytes": output.stat().st_size,
-        "warnings": [str(finding) for finding in found] if json_ else len(found), "written": str(output)})
+        "warnings": [str(finding) for finding in found] if form is Form.JSON else len(found), "written": str(output)})
 
 
-@app.command("compile")
+@verb(app, groups.MODELS, "edge-moe compile model.q.safetensors -o model.emoe --machine zcu102",
+      "edge-moe compile model.q.safetensors -o model.emoe --ffn-width 0.5,1",
+      "edge-moe compile model.q.safetensors -o model.emoe --machine nano --pictures 2", name="compile")
 def compile_(path: Source, output: Output, machine: Preset = "zcu102",
              ffn_width: Annotated[str, typer.Option(help="Fractions of the neurons of every FFN, comma-separated, like "
                                                     "0.25,0.5,1: programs TASK@0.25, TASK@0.5 and TASK that share "
@@ -134,12 +150,13 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102",
                                                "most, and how many: 3:0.7,6:0.7,9:0.7 or 3:137.")] = "",
              pictures: Annotated[str, typer.Option(help="How many pictures at a time, like 4: programs TASK#4 next to "
                                                    "TASK, which read each weight once for all of them.")] = "1",
-             json_: Json = False):
-    """Lower a quantized model to a program image for one machine."""
+             json_: Json = False, csv_: Csv = False):
+    """Compile a quantized model to a program for one machine."""
     from golden.files.machine_file import machine_of
     from golden.spec.program.names import parse_pictures, parse_width
     from host.program import is_program, program_of
 
+    form = form_of(json_, csv_)
     if is_program(path):
         raise UsageError(f"{path} is a program image already; give the quantized model it was made from.")
     check_output(output, path)
@@ -149,13 +166,12 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102",
     image = program_of(path, machine_of(machine), widths, parse_pictures(pictures.strip()), keep)
     data = image.to_bytes()
     write_whole(output, lambda part: part.write_bytes(data))
-    show(json_, f"{path} -> {output}", describe(image.model) | {
+    show(form, f"{path} -> {output}", describe(image.model) | {
         "machine": image.machine.name, "fingerprint": f"0x{image.machine.fingerprint:016x}",
         "programs": ", ".join(f"{task} ({len(symbols)} instructions, about {sum(s.cycles for s in symbols):,} cycles)"
                               for task, symbols in image.symbols.items()),
-        **({"ffn_neurons": _neurons(image.model, widths)} if widths != {1.0} else {}),
-        **({"patches_kept": ", ".join(f"{count} in block {layer}" for layer, count in image.model.keep)}
-           if image.model.keep else {}),
+        "ffn_neurons": _neurons(image.model, widths) if widths != {1.0} else "all",
+        "patches_kept": ", ".join(f"{count} in block {layer}" for layer, count in image.model.keep) or "all",
         "weight_bytes": sum(len(plane) for plane in image.planes), "written": str(output)})
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from golden.spec.machine import MachineConfig
+from host.cli.common.verb import BOARDS, verb
 from host.cli.devices import Buffer, Clock, Uio, Which, opened
 from host.cli.options import Machine
 from host.cli.output import UsageError
@@ -18,7 +19,8 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-@app.command()
+@verb(app, BOARDS, "edge-moe serve --device uio", "edge-moe serve --device golden --machine nano --port 0",
+      "edge-moe serve --http model.emoe --device golden")
 def serve(paths: Annotated[list[Path] | None, typer.Argument(metavar="MODEL", help="With --http: program images "
                                                              "and quantized models.")] = None,
           http: Annotated[bool, typer.Option("--http", help="Serve MODELs: a page, and the Open Inference Protocol.")]
@@ -34,8 +36,9 @@ def serve(paths: Annotated[list[Path] | None, typer.Argument(metavar="MODEL", he
           idle: Annotated[float, typer.Option(help="Seconds after which a silent owner loses the device.")] = 3600.0,
           queue: Annotated[int, typer.Option(help="With --http: requests that may wait for the device.")] = 32,
           timeout: Annotated[float, typer.Option(help="With --http: seconds of a request.")] = 60.0):
-    """Serve a device: elsewhere it is --device remote:HOST:PORT. Or, with --http, serve models on it. Until Ctrl-C or
-    SIGTERM."""
+    """Lend a device to other computers, or serve models on it.
+
+    Lent, it is --device remote:HOST:PORT elsewhere; --http serves MODELs with a page. Until Ctrl-C or SIGTERM."""
     from golden.files.machine_file import machine_of
 
     config = None if machine is None else machine_of(machine)
@@ -60,13 +63,10 @@ def _serve_models(paths: list[Path], machine: MachineConfig | None, opens, host:
     if not 1 <= queue <= 10_000 or not 0 < timeout <= 86_400:
         raise UsageError(f"--queue is 1 to 10,000 and --timeout more than 0 and at most 86,400 seconds, not {queue} "
                          f"and {timeout:g}.")
-    try:
-        from host.service.models import ModelNameError, load_models
-        from host.service.run import PORT, serve_http
-        from host.service.service import Limits
-    except ModuleNotFoundError as error:
-        raise UsageError(f"--http needs {error.name}, which is not installed: pip install 'edge-moe[serve,host]'."
-                         ) from None
+    from host.service.models import ModelNameError, load_models
+    from host.service.run import PORT, serve_http
+    from host.service.service import Limits
+
     try:
         models = load_models(paths, machine)
     except ModelNameError as error:

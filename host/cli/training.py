@@ -8,38 +8,38 @@ from typing import Annotated
 
 import typer
 
-from host.cli.options import Json
-from host.cli.output import MODELS, check_output, show
+from host.cli.common.verb import TRAIN, verb
+from host.cli.options import Csv, Json, Scheduler
+from host.cli.output import MODELS, check_output, form_of, show
 
 app = typer.Typer()
 
 Size = Annotated[str, typer.Option("--size", help="HEIGHTxWIDTH, multiples of 16.")]
-Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler; every core of this machine when none "
-                                                    "is given.")]
 
 
-@app.command()
+@verb(app, TRAIN, "edge-moe scenes -o FOLDER --count 300", "edge-moe scenes -o FOLDER --count 30 --drive")
 def scenes(output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
            count: Annotated[int, typer.Option(help="How many scenes.")] = 100,
            seed: Annotated[int, typer.Option(help="Series of scenes; training uses 0, measuring 1.")] = 1,
            first: Annotated[int, typer.Option(help="Number of the first scene.")] = 0,
            drive: Annotated[bool, typer.Option("--drive", help="Pictures on the way through one scene, the first, "
                                                "instead of one of each.")] = False,
-           size: Size = "128x256", scheduler: Scheduler = None,
-           json_: Json = False):
-    """Render street scenes with a class and a depth for every pixel into a folder."""
+           size: Size = "128x256", scheduler: Scheduler = None, json_: Json = False, csv_: Csv = False):
+    """Render street scenes with classes and depth.
+
+    The folder holds a picture, the class and the depth of every pixel for each scene."""
     from host.progress import steps
     from host.scenes.write import write_scenes
 
-    height, width = size_of(size)
+    form, (height, width) = form_of(json_, csv_), size_of(size)
     with steps("scenes") as report:
         new = write_scenes(output, count, seed, height, width, first=first, drive=drive, scheduler=scheduler,
                            report=lambda done, total: report(done, total, "scenes"))
-    show(json_, f"scenes in {output}", {"folder": str(output), "scenes": count, "rendered": new, "seed": seed,
+    show(form, f"scenes in {output}", {"folder": str(output), "scenes": count, "rendered": new, "seed": seed,
                                         "size": size})
 
 
-@app.command()
+@verb(app, TRAIN, "edge-moe train -o model.safetensors --data FOLDER", "edge-moe train -o model.safetensors --resume")
 def train(output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")],
           data: Annotated[Path | None, typer.Option(help="Folder with image, label, depth; rendered street scenes when "
                                                          "none is given.")] = None,
@@ -59,10 +59,13 @@ def train(output: Annotated[Path, typer.Option("--output", "-o", help="Model fil
           scenes: Annotated[int | None, typer.Option(help="Rendered scenes to learn from.")] = None,
           seed: Annotated[int | None, typer.Option(help="Seed of weights, order and scenes.")] = None,
           processes: Annotated[int | None, typer.Option(help="Worker processes; every core when not given.")] = None,
-          json_: Json = False):
-    """Train a model for segmentation and depth on rendered street scenes, or fine-tune one on a folder of pictures."""
+          json_: Json = False, csv_: Csv = False):
+    """Train or fine-tune a model with task heads.
+
+    For segmentation and depth: on rendered street scenes, or on a folder of pictures."""
     from host.training.job import Job, run
 
+    form = form_of(json_, csv_)
     given = {key: value for key, value in (("steps", steps), ("batch", batch), ("rate", rate), ("scenes", scenes),
                                            ("seed", seed)) if value is not None}
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +74,7 @@ def train(output: Annotated[Path, typer.Option("--output", "-o", help="Model fil
     job = Job(output=output, work=work, data=data, validation=validation, init=init, scratch=scratch, classes=classes,
               ignore=ignore, resume=resume, processes=processes or os.cpu_count() or 1, recipe=given)
     facts = run(job)
-    show(json_, f"trained {output}", facts)
+    show(form, f"trained {output}", facts)
 
 
 def size_of(text: str) -> tuple[int, int]:

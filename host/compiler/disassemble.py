@@ -38,6 +38,19 @@ def _text(field: Field, value: int) -> str:
     return f"0x{value:x}" if field.name in _HEX else str(value)
 
 
+COLUMNS = ("program", "index", "opcode", "wait", "cycles", "macs", "bytes", "symbol", "text")
+"""Names of what :func:`rows` tells of an instruction."""
+
+
+def rows(image: Image, name: str) -> Iterator[dict]:
+    """The instructions of the program ``name`` as data, by :data:`COLUMNS`; cycles are estimates."""
+    for index, (word, symbol) in enumerate(zip(image.words(name), image.symbols[name], strict=True)):
+        opcode, fields = isa.decode(word)
+        values = (name, index, opcode.name.lower(), waits(fields["wait"]), symbol.cycles, symbol.macs, symbol.bytes,
+                  symbol.name, instruction(opcode, fields))
+        yield dict(zip(COLUMNS, values, strict=True))
+
+
 def listing(image: Image, task: str | None = None) -> Iterator[str]:
     """Lines for one program; instructions that EXPERTS repeats are indented."""
     name = next(iter(image.programs)) if task is None else task

@@ -166,7 +166,7 @@ def open_device(name: str = "sim", *, machine: MachineConfig | str | None = None
     try:
         constructor = found[name]()
     except ImportError as error:
-        raise DeviceNotFound(f"The device {name!r} needs a package that is not installed: {error}.") from None
+        raise DeviceNotFound(f"The device {name!r} needs a package that is not installed: {error}.") from error
     taken = inspect.signature(constructor).parameters
     for option, value in (("machine", None if which else machine), ("progress", progress)):
         if value is not None and option in taken:

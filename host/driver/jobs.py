@@ -44,6 +44,11 @@ def jobs(image: Image, count: int, task: str | Sequence[str | None] | None) -> l
     return found
 
 
+def together(image: Image, task: str) -> int:
+    """How many pictures the largest of the programs takes that compute ``task``. Raises InputError for none."""
+    return max(size for _, size in _sizes(image, program_named(image, task)))
+
+
 def _sizes(image: Image, name: str) -> list[tuple[str, int]]:
     """Programs that compute what ``name`` computes, and on how many pictures, the most first; itself alone where it
     is for several."""

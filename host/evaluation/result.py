@@ -46,13 +46,12 @@ class Result:
         found: dict = {"pictures": self.pictures}
         for task, matrix in self.matrices.items():
             names = classes if len(classes) == len(matrix) else [f"class {i}" for i in range(len(matrix))]
-            ious = {name: None if np.isnan(iou) else round(float(iou), 5)
+            ious = {name: None if np.isnan(iou) else float(iou)
                     for name, iou in zip(names, class_ious(matrix), strict=True)}
-            found[task] = {"miou": round(mean_iou(matrix), 5), "iou": ious,
-                           "pixel_accuracy": round(float(np.diag(matrix).sum() / max(matrix.sum(), 1)), 5)}
+            found[task] = {"miou": mean_iou(matrix), "iou": ious,
+                           "pixel_accuracy": float(np.diag(matrix).sum() / max(matrix.sum(), 1))}
         for task, sums in self.depths.items():
             found[task] = {"rmse": sums.rmse, "log_rmse": sums.log_rmse, "relative_error": sums.relative_error,
                            "mean_error": sums.mean_error,
                            "rmse_over_predicting_the_mean": sums.rmse / max(self.spread.deviation, 1e-9)}
-            found[task] = {name: round(value, 5) for name, value in found[task].items()}
         return found

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``edge-moe explore``: from names to a search, and the search as a table or as JSON."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -89,14 +90,20 @@ def as_json(found: Search, model: str, tasks: tuple[str, ...]) -> dict:
             "shipped": [_facts(point, found) for point in found.shipped]}
 
 
+def rows(found: Search) -> Iterator[dict]:
+    """A row a machine: those of the front, then the project's own; the machine by its fields."""
+    for group, points in (("front", found.pareto_front), ("shipped", found.shipped)):
+        for facts in (_facts(point, found) for point in points):
+            machine = facts.pop("machine")
+            yield {"group": group, "machine": machine.pop("name"), **facts, **machine}
+
+
 def _facts(point: Point, found: Search) -> dict:
     slow, slow_share = slowed_by(point, found.board)
     held, held_share = held_by(point, found.board, found.fill)
-    return {"machine": asdict(point.machine), "cycles": round(point.cycles),
-            "milliseconds": round(_milliseconds(point, found), 4),
-            **{name: round(value, 1) for name, value in asdict(point.area).items()},
-            "slowed_by": slow, "slowed_share": round(slow_share, 4), "held_by": held,
-            "held_share": round(held_share, 4)}
+    return {"machine": asdict(point.machine), "cycles": point.cycles,
+            "milliseconds": _milliseconds(point, found), **asdict(point.area),
+            "slowed_by": slow, "slowed_share": slow_share, "held_by": held, "held_share": held_share}
 
 
 def _milliseconds(point: Point, found: Search) -> float:

@@ -16,11 +16,11 @@ def resize_positions(rows: np.ndarray, old: tuple[int, int], new: tuple[int, int
     Pixel centres lie at ``i + 1/2`` (``align_corners=False``), unless the kind says otherwise. Rows of extra
     tokens are not part of ``rows``.
     """
+    if old == new:
+        return rows.astype(np.float32)
     import torch
     import torch.nn.functional as F
 
-    if old == new:
-        return rows.astype(np.float32)
     grid = torch.from_numpy(np.ascontiguousarray(rows, np.float32)).reshape(1, *old, -1).permute(0, 3, 1, 2)
     grid = F.interpolate(grid, size=new, **{"align_corners": False} | KINDS[kind])
     return np.ascontiguousarray(grid[0].permute(1, 2, 0).reshape(new[0] * new[1], -1).numpy())

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every format tells of the register map besides the registers themselves."""
 
+from collections.abc import Iterator
+
 from golden.spec.machine import ABI_VERSION, MachineConfig
-from golden.spec.regs import STRAY, Register
+from golden.spec.regs import REGISTERS, STRAY, Register
 
 NAME = "edge_moe"
 SLAVE = "s_axi_control"
@@ -23,6 +25,22 @@ def heading(machine: MachineConfig | None) -> str:
 def reset_of(register: Register, machine: MachineConfig | None) -> int | None:
     """Value after a reset; None where it depends on a machine that is not known."""
     return register.reset if register.reset is not None or machine is None else machine.fingerprint
+
+
+COLUMNS = ("register", "offset", "field", "low", "width", "access", "reset", "about")
+"""Names of what :func:`rows` tells."""
+
+
+def rows(machine: MachineConfig | None) -> Iterator[dict]:
+    """Registers, and after each its fields, by :data:`COLUMNS`; a register itself has no field's name."""
+    for register in REGISTERS:
+        values = (register.name, register.offset, None, 0, register.bits, register.access.value,
+                  reset_of(register, machine), about(register))
+        yield dict(zip(COLUMNS, values, strict=True))
+        for part in register.parts:
+            values = (register.name, register.offset, part.name, part.low, part.width, part.access.value, None,
+                      part.about)
+            yield dict(zip(COLUMNS, values, strict=True))
 
 
 def about(register: Register) -> str:

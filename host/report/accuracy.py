@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make accuracy``: compares the integer model with float, per layer, at the output and in its tasks, with thresholds.
+"""``edge-moe accuracy``: compares the integer model with float, by layer, at the output and in its tasks.
 
 Calibration uses photographs that are not measured; some photographs are held out for measurement. The reference
 weights are measured where they are available, seeded weights always, and the street model on rendered scenes that it
-has not seen: mIoU and RMSE in float and in integers. Exit status 1 when a threshold is missed.
+has not seen: mIoU and RMSE in float and in integers, with thresholds.
 """
 
-import argparse
-import json
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 from golden.model.params import FloatModel
 from golden.model.reference_data import reference_folder, reference_image
 from golden.model.synthetic import synthetic_model
-from golden.spec.model import M3VIT_TINY
+from golden.spec.model import M3VIT_TINY, require
 from host.images import fitted, read_picture
 from host.importers import import_checkpoint
 from host.models import default_model
@@ -34,7 +33,8 @@ SEEDED = replace(M3VIT_TINY, name="m3vit-seeded", image_width=128, depth=4, moe_
 SEEDED_SQNR = {"fast": 31.0, "mixed": 31.0, "accurate": 36.0}
 """Thresholds in dB at the output of seeded weights, for the median over held-out photographs and tasks; the minimum
 would depend on single tokens whose experts change."""
-out = printer()
+PLANS, CASES = ("fast", "accurate", "mixed", "w4"), ("seeded", "reference", "street")
+COLUMNS = ("case", "picture", "task", "figure", "value", "limit", "met")
 
 
 def measure(model: FloatModel, plan: str, pictures: dict[str, np.ndarray], count: int | None = None,
@@ -97,71 +97,117 @@ def threshold_table(thresholds: list[Threshold], title: str) -> Table:
     return table
 
 
-def report(title: str, slug: str, results: list[Comparison], thresholds: list[Threshold], folder: Path) -> dict:
+@dataclass(frozen=True)
+class Wanted:
+    """What to measure. ``model``: a checkpoint instead of the reference folder, on ``images``; ``plan``: a plan or
+    "all"; ``only``: "seeded", "reference" or "street" instead of all three; ``crops``: calibration crops, if not the
+    model's own number; ``scenes`` for the street model; ``out``: folder of the pictures; ``tables``: where to print.
+    """
+
+    model: Path | None = None
+    images: tuple[Path, ...] = ()
+    plan: str = "all"
+    cycle_budget: int | None = None
+    crops: int | None = None
+    only: str | None = None
+    scenes: int = street_model.SCENES
+    out: Path = Path("out/accuracy")
+    tables: Console = field(default_factory=printer)
+
+    @property
+    def plans(self) -> tuple[str, ...]:
+        """Plans to measure."""
+        return ("fast", "accurate") if self.plan == "all" else (self.plan,)
+
+
+def report(wanted: Wanted) -> dict[str, dict]:
+    """Measure, print the tables and save the plots; the figures by case, each with its ``thresholds``."""
+    require(wanted.plan in (*PLANS, "all"), f"The plan is one of {', '.join(PLANS)} or all, not {wanted.plan!r}.")
+    require(wanted.only in (None, *CASES), f"What to measure is one of {', '.join(CASES)}, not {wanted.only!r}.")
+    wanted.out.mkdir(parents=True, exist_ok=True)  # before minutes of work
+    own = wanted.model is not None
+    figures: dict[str, dict] = {}
+    if wanted.only in (None, "reference"):
+        folder = wanted.model or reference_folder()
+        if folder is None:
+            wanted.tables.print("the reference folder is not here: only seeded weights are measured", highlight=False)
+        else:
+            figures |= _of_checkpoint(folder, wanted)
+    if wanted.only in (None, "seeded") and not own:
+        figures |= _of_seeded(wanted)
+    if wanted.only in (None, "street") and not own and default_model() is not None:
+        figures |= _of_street(wanted)
+    wanted.tables.print(f"pictures in {wanted.out}", highlight=False)
+    return figures
+
+
+def met(figures: dict[str, dict]) -> bool:
+    """Whether no threshold is missed."""
+    return all(threshold["met"] for case in figures.values() for threshold in case["thresholds"])
+
+
+def rows(figures: dict[str, dict]) -> Iterator[dict]:
+    """The figures and thresholds, one a row, by :data:`COLUMNS`."""
+    def row(*values) -> dict:
+        return dict(zip(COLUMNS, values, strict=True))
+
+    for case, found in figures.items():
+        for each in found["thresholds"]:
+            yield row(case, "", "", each["what"], each["measured"], each["limit"], each["met"])
+        for each in found.get("pictures", ()):
+            for name, value in each.items():
+                if name not in ("picture", "task"):
+                    yield row(case, each["picture"], each["task"], name, value, None, None)
+        for part, tasks in found.items():
+            for task, of_task in tasks.items() if isinstance(tasks, dict) else ():
+                for name, value in of_task.items() if isinstance(of_task, dict) else ():
+                    for detail, number in value.items() if isinstance(value, dict) else (("", value),):
+                        yield row(f"{case}, {part}", "", task, f"{name} {detail}".strip(), number, None, None)
+
+
+def _of_checkpoint(folder: Path, wanted: Wanted) -> dict[str, dict]:
+    """The reference weights, or a checkpoint of one's own, for which there are no thresholds."""
+    model = import_checkpoint(folder, note=tell)
+    config, own = model.config, wanted.model is not None
+    if own:
+        pictures = {str(path): fitted(read_picture(path), config) for path in wanted.images} or held_out(config)
+    else:
+        street = reference_image(folder)
+        pictures = {"street": street, **street_crops(street, config), **held_out(config)}
+    found = {}
+    for plan in wanted.plans:
+        results = measure(model, plan, pictures, wanted.crops, wanted.cycle_budget)
+        thresholds = [] if own or plan not in LIMITS else reference_thresholds(plan, results, config.tasks[0])
+        found[f"{config.name}, {plan}"] = _told(f"{config.name}, {plan}", results, thresholds, wanted)
+    return found
+
+
+def _of_seeded(wanted: Wanted) -> dict[str, dict]:
+    """Seeded weights, which every checkout has."""
+    model, found = synthetic_model(SEEDED, seed=1), {}
+    for plan in wanted.plans:
+        results = measure(model, plan, held_out(SEEDED), wanted.crops, wanted.cycle_budget)
+        thresholds = [Threshold("held-out photographs: median SQNR, dB", SEEDED_SQNR[plan],
+                      float(np.median([r.output.sqnr for r in results])), True)] if plan in SEEDED_SQNR else []
+        found[f"{SEEDED.name}, {plan}"] = _told(f"{SEEDED.name}, {plan}", results, thresholds, wanted)
+    return found
+
+
+def _of_street(wanted: Wanted) -> dict[str, dict]:
+    """The street model, in mIoU and RMSE on rendered scenes."""
+    found = street_model.measure([plan for plan in wanted.plans if plan in street_model.MOST_LOSS], wanted.scenes)
+    limits = street_model.thresholds(found)
+    wanted.tables.print(street_model.table(found))
+    wanted.tables.print(threshold_table(limits, "street model: thresholds"))
+    return {"street model": {"thresholds": [vars(limit) | {"met": limit.met} for limit in limits], **found}}
+
+
+def _told(title: str, results: list[Comparison], thresholds: list[Threshold], wanted: Wanted) -> dict:
     """Print the tables and save the plot; returns the figures as a JSON-ready dictionary."""
-    out.print(layer_table(results[0], title))
-    out.print(output_table(results, title))
-    out.print(saturation_table(results))
-    out.print(threshold_table(thresholds, f"{title}: thresholds"))
-    save_error_by_layer(title, results, folder / f"{slug}.png")
+    for table in (layer_table(results[0], title), output_table(results, title), saturation_table(results),
+                  threshold_table(thresholds, f"{title}: thresholds")):
+        wanted.tables.print(table)
+    save_error_by_layer(title, results, wanted.out / f"{title.replace(', ', '-')}.png")
     return {"thresholds": [vars(threshold) | {"met": threshold.met} for threshold in thresholds],
             "pictures": [{"picture": r.picture, "task": r.task, "changed": r.changed, **vars(r.output)}
                          for r in results]}
-
-
-def main(arguments: list[str] | None = None, command: str = "make accuracy") -> int:
-    parser = argparse.ArgumentParser(prog=command, description=__doc__)
-    parser.add_argument("--model", type=Path, help="a checkpoint of your own instead of the reference folder")
-    parser.add_argument("--images", type=Path, nargs="*", help="pictures to measure on, with --model")
-    parser.add_argument("--plan", default="all", choices=("fast", "accurate", "mixed", "w4", "all"))
-    parser.add_argument("--cycle-budget", type=int, help="cycles a frame may take (mixed)")
-    parser.add_argument("--crops", type=int, help="calibration crops, if not the model's default")
-    parser.add_argument("--only", choices=("seeded", "reference", "street"), help="leave out the others")
-    parser.add_argument("--scenes", type=int, default=street_model.SCENES, help="scenes for the street model")
-    parser.add_argument("--out", type=Path, default=Path("out/accuracy"))
-    parser.add_argument("--json", action="store_true", help="also print one JSON object")
-    options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)  # before minutes of work
-    plans = ("fast", "accurate") if options.plan == "all" else (options.plan,)
-    figures: dict[str, dict] = {}
-
-    folder = options.model or reference_folder()
-    if folder is not None and options.only in (None, "reference"):
-        model = import_checkpoint(folder, note=tell)
-        config = model.config
-        own = options.model is not None
-        if own:
-            pictures = {str(path): fitted(read_picture(path), config) for path in options.images or ()}
-            pictures = pictures or held_out(config)
-        else:
-            street = reference_image(folder)
-            pictures = {"street": street, **street_crops(street, config), **held_out(config)}
-        for plan in plans:
-            results = measure(model, plan, pictures, options.crops, options.cycle_budget)
-            thresholds = [] if own or plan not in LIMITS else reference_thresholds(plan, results, config.tasks[0])
-            title = f"{config.name}, {plan}"
-            figures[title] = report(title, f"{config.name}-{plan}", results, thresholds, options.out)
-    elif options.only in (None, "reference"):
-        out.print("the reference folder is not here: only seeded weights are measured", highlight=False)
-    if options.only in (None, "seeded") and options.model is None:
-        model = synthetic_model(SEEDED, seed=1)
-        for plan in plans:
-            results = measure(model, plan, held_out(SEEDED), options.crops, options.cycle_budget)
-            thresholds = [Threshold("held-out photographs: median SQNR, dB", SEEDED_SQNR[plan],
-                        float(np.median([r.output.sqnr for r in results])), True)] if plan in SEEDED_SQNR else []
-            title = f"{SEEDED.name}, {plan}"
-            figures[title] = report(title, f"{SEEDED.name}-{plan}", results, thresholds, options.out)
-    if options.only in (None, "street") and options.model is None and default_model() is not None:
-        found = street_model.measure([plan for plan in plans if plan in street_model.MOST_LOSS], options.scenes)
-        out.print(street_model.table(found))
-        limits = street_model.thresholds(found)
-        out.print(threshold_table(limits, "street model: thresholds"))
-        figures["street model"] = {"thresholds": [vars(limit) | {"met": limit.met} for limit in limits], **found}
-    out.print(f"pictures in {options.out}", highlight=False)
-    if options.json:
-        print(json.dumps(figures))
-    return 0 if all(threshold["met"] for case in figures.values() for threshold in case["thresholds"]) else 1
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -68,7 +68,7 @@ def run(job: Job) -> dict:
               "data": SCENE_DATA if job.data is None else job.data.name}
     save_float(model, job.output, half=True, notes=notes)
     names = ("miou", "rmse", "rmse_ratio", "log_rmse", "relative_error")
-    shown = {name: round(last[name], 4) for name in names if name in last}
+    shown = {name: last[name] for name in names if name in last}
     per_class = dict(zip(plan.classes, last.get("ious", ()), strict=False))
     return {"written": str(job.output), "bytes": job.output.stat().st_size, "steps": notes["steps"],
             "seconds": notes["seconds"], **shown, "iou_of_classes": per_class}

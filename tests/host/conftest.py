@@ -4,6 +4,7 @@
 import pytest
 
 from host.cli import main
+from host.cli.settings import file
 from tests.host.support.stand_in import Board, StandIn, lay_out
 
 
@@ -24,8 +25,11 @@ def opened(board):
 
 
 @pytest.fixture
-def edge_moe(capsys):
-    """Runs ``edge-moe`` in process: (status, stdout, stderr)."""
+def edge_moe(capsys, monkeypatch):
+    """Runs ``edge-moe`` in process, without defaults of the user's own: (status, stdout, stderr)."""
+    monkeypatch.setattr(file, "OWN", "edge-moe/absent.toml")
+    monkeypatch.delenv("EDGE_MOE_CONFIG", raising=False)
+
     def command(*words):
         with pytest.raises(SystemExit) as ended:
             main([str(word) for word in words])

@@ -31,9 +31,9 @@ def asked(monkeypatch):
 
 def test_milliseconds_name_their_clock(edge_moe, asked):
     found = facts(edge_moe, "run", "nano.emoe", "cat.png", "--device", "sim")
-    assert (found["cycles"], found["milliseconds"], found["clock"]) == (3000, 0.01, "assumed 300 MHz")
+    assert (found["cycles"], found["milliseconds"], found["clock"]) == (3000, 3000 / 300e6 * 1e3, "assumed 300 MHz")
     found = facts(edge_moe, "run", "nano.emoe", "cat.png", "--device", "sim", "--clock", "53.9")
-    assert (found["milliseconds"], found["clock"]) == (0.056, "53.9 MHz (given)")
+    assert (found["milliseconds"], found["clock"]) == (3000 / 53.9e6 * 1e3, "53.9 MHz (given)")
     assert asked == [("sim", {"machine": NANO})] * 2
 
 

@@ -16,7 +16,6 @@ from golden.spec.whole_file import write_whole
 from host import explore, images, program
 from host.driver import device as driver_device
 from host.explore import search
-from host.report import accuracy
 from sim.board.build import BuildError
 from sim.device import SimDevice
 from tests.host.support.commands import refused
@@ -203,14 +202,3 @@ def test_a_phones_portrait_gives_what_the_upright_picture_gives(turn, edge_moe, 
 def test_the_version(edge_moe):
     status, out, _ = edge_moe("--version")
     assert status == 0 and out.startswith(f"edge-moe {version('edge-moe')}, ABI ")
-
-
-def test_help_of_accuracy_names_the_command(edge_moe):
-    status, out, _ = edge_moe("accuracy", "--help")
-    assert status == 0 and out.startswith("usage: edge-moe accuracy [-h]")
-
-
-def test_help_of_the_report_names_make(capsys):
-    with pytest.raises(SystemExit):
-        accuracy.main(["--help"])
-    assert capsys.readouterr().out.startswith("usage: make accuracy [-h]")

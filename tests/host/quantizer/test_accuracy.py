@@ -30,29 +30,32 @@ def test_a_threshold_knows_which_way_is_better():
 
 
 @pytest.mark.parametrize("limit, status", [(10.0, 0), (99.0, 1)])
-def test_seeded_report_prints_figures_and_leaves_a_picture(limit, status, monkeypatch, tmp_path, capsys):
+def test_seeded_report_prints_figures_and_leaves_a_picture(limit, status, monkeypatch, tmp_path, edge_moe):
     monkeypatch.setattr(accuracy, "SEEDED", SMALL)
     monkeypatch.setattr(accuracy, "held_out", lambda config: {
         f"photograph {i}": view for i, view in enumerate(accuracy.crops(config, 2, seed=5))})
     monkeypatch.setattr(accuracy, "SEEDED_SQNR", {"fast": limit})
-    arguments = ["--only", "seeded", "--plan", "fast", "--crops", "4", "--out", str(tmp_path), "--json"]
-    assert accuracy.main(arguments) == status
-    printed = capsys.readouterr().out
-    case = json.loads(printed.splitlines()[-1])["nano-seeded, fast"]
-    assert len(case["pictures"]) == 2 * len(SMALL.tasks)
-    assert {"mse", "mae", "cosine", "sqnr", "changed"} <= set(case["pictures"][0])
-    assert case["thresholds"][0]["met"] is (status == 0)
-    for word in ("block 1", "experts", "saturations", "thresholds"):
-        assert word in printed
+    arguments = ["accuracy", "--only", "seeded", "--plan", "fast", "--crops", "4", "--out", tmp_path]
+    code, printed, _ = edge_moe(*arguments, *(() if status else ("--json",)))
+    assert code == status
+    if status:
+        assert all(word in printed for word in ("block 1", "experts", "saturations", "thresholds", "NO"))
+    else:
+        case = json.loads(printed)["nano-seeded, fast"]
+        assert len(case["pictures"]) == 2 * len(SMALL.tasks) and case["thresholds"][0]["met"]
+        assert {"mse", "mae", "cosine", "sqnr", "changed"} <= set(case["pictures"][0])
+        rows = list(accuracy.rows({"nano-seeded, fast": case}))
+        assert len(rows) == 1 + 5 * len(case["pictures"]) and all(tuple(row) == accuracy.COLUMNS for row in rows)
+        assert rows[0]["met"] is True and rows[1]["value"] == case["pictures"][0]["changed"]
     assert (tmp_path / "nano-seeded-fast.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(reference_folder() is None, reason="the folder of reference weights is not here")
 @pytest.mark.parametrize("plan", LIMITS)
-def test_every_threshold_on_the_reference_weights_is_met(plan, tmp_path, capsys):
-    status = accuracy.main(["--only", "reference", "--plan", plan, "--out", str(tmp_path), "--json"])
-    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+def test_every_threshold_on_the_reference_weights_is_met(plan, tmp_path, edge_moe):
+    status, out, _ = edge_moe("accuracy", "--only", "reference", "--plan", plan, "--out", tmp_path, "--json")
+    figures = json.loads(out)
     thresholds = [threshold for case in figures.values() for threshold in case["thresholds"]]
     assert {threshold["limit"] for threshold in thresholds} == set(LIMITS[plan].values())
     assert [threshold for threshold in thresholds if not threshold["met"]] == [] and status == 0
