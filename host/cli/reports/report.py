@@ -10,7 +10,6 @@ from host.cli.common.verb import MEASURE, verb
 from host.cli.devices import Buffer, Clock, Uio, Which, opened
 from host.cli.options import Csv, Json, Machine, Source
 from host.cli.output import Told, UsageError, check_output, form_of, show
-from host.driver.errors import AccelError
 
 app = typer.Typer()
 PAGES, TRACES = (".html", ".htm"), (".json",)
@@ -18,7 +17,7 @@ EQUAL = {True: "yes", False: "NO", None: "it is the device"}
 
 
 @verb(app, MEASURE, "edge-moe report model.q.safetensors picture.jpg -o report.html",
-      "edge-moe report model.emoe picture.jpg -o report.html --device sim --trace trace.json")
+      "edge-moe report model.emoe picture.jpg -o report.html --trace trace.json")
 def report(path: Source, picture: Annotated[Path, typer.Argument(help="Picture file.")],
            output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write; it needs no other.")],
            device: Which = "golden", machine: Machine = None, uio: Uio = None, buffer: Buffer = None,
@@ -35,6 +34,7 @@ def report(path: Source, picture: Annotated[Path, typer.Argument(help="Picture f
     measured and what is the performance model's is marked."""
     from golden.files.machine_file import machine_of
     from host.driver.arguments import program_named
+    from host.driver.errors import AccelError
     from host.images import fitted, read_picture
     from host.profile.page import save_page
     from host.profile.perfetto import save_trace

@@ -150,4 +150,4 @@ def test_a_missing_package_is_named_with_its_extra(edge_moe, program, monkeypatc
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     text = refused(edge_moe, "serve", "--http", program, "--device", "golden:nano")
-    assert "--http needs fastapi" in text and "edge-moe[serve,host]" in text
+    assert "needs the package fastapi of the extra 'serve': pip install 'edge-moe[serve]'" in text

@@ -22,6 +22,7 @@ from tests.host.cli.test_results import CONFIG
 NOT_HERE = {"quantize": "takes seconds each; tests/host/cli/test_cli.py quantizes", "train": "takes minutes",
             "evaluate": "takes minutes", "accuracy": "takes minutes", "scenes": "renders for minutes",
             "explore": "takes minutes", "serve": "runs until it is stopped", "import": "checkpoints of real networks"}
+WRITES = ("-o", "--save-picture", "--trace")
 ELSEWHERE = ("remote:", "--device uio", "dump-sim")
 EXAMPLES = [each for name, verb in get_command(app).commands.items() if name not in NOT_HERE for each in verb.examples
             if not any(word in each for word in ELSEWHERE)]
@@ -54,7 +55,7 @@ def test_an_example_does_what_it_shows(example, place, tmp_path, monkeypatch, ed
     words = shlex.split(example)[1:]
     status, out, err = edge_moe(*words)
     assert status == (1 if words[0] == "doctor" else 0), err
-    written = [word for option, word in zip(words, words[1:], strict=False) if option in ("-o", "--save-picture")]
+    written = [word for option, word in zip(words, words[1:], strict=False) if option in WRITES]
     assert {path.name for path in set((tmp_path / "here").iterdir()) - before} <= set(written) and (out or written)
     assert all(path.stat().st_mtime_ns >= began for path in map(Path, written))
 
