@@ -95,7 +95,8 @@ def rows(found: Search) -> Iterator[dict]:
     for group, points in (("front", found.pareto_front), ("shipped", found.shipped)):
         for facts in (_facts(point, found) for point in points):
             machine = facts.pop("machine")
-            yield {"group": group, "machine": machine.pop("name"), **facts, **machine}
+            yield {"group": group, "name": machine.pop("name"), **facts,
+                   **{f"machine.{name}": value for name, value in machine.items()}}
 
 
 def _facts(point: Point, found: Search) -> dict:

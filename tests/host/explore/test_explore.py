@@ -17,11 +17,12 @@ from host.cli import main
 from host.compiler.compile import compile_model
 from host.compiler.skeleton import empty, skeleton
 from host.explore.area import area
+from host.explore.command import rows
 from host.explore.design_space import Geometry, families, geometries
 from host.explore.errors import NothingFits
 from host.explore.evaluate import RESOURCES, explore_geometry
 from host.explore.pareto_front import dominates, front, held_by, slowed_by
-from host.explore.search import search
+from host.explore.search import Search, search
 from host.performance.timeline import predict
 
 NANO = MODELS["nano"]
@@ -152,6 +153,16 @@ def test_the_command_prints_machines_that_can_be_made(capsys, tmp_path):
         assert entry["bram36"] == pytest.approx(area(machine).bram36, abs=0.1) and entry["cycles"] > 0
     assert {entry["machine"]["name"] for entry in facts["shipped"]} == {"nano", "small", "kv260"}
     assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_rows_name_the_machines_and_all_their_fields(nano):
+    points = explore_geometry(skeleton(nano), NANO.tasks[:1], KV260, FILL, Geometry(2, 4, 2))[0][:3]
+    shown = list(rows(Search(KV260, FILL, points, points[:2], points[2:])))
+    assert [row["group"] for row in shown] == ["front", "front", "shipped"] and len(set(map(tuple, shown))) == 1
+    for row, point in zip(shown, points, strict=True):
+        machine = {key.removeprefix("machine."): value for key, value in row.items() if key.startswith("machine.")}
+        assert MachineConfig(name=row["name"], **machine) == point.machine
+        assert (row["cycles"], row["uram"]) == (point.cycles, point.area.uram)
 
 
 @pytest.mark.parametrize("arguments, said", [
