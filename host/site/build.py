@@ -26,7 +26,7 @@ def build(out: Path, work: Path, words: list[str]) -> int:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make site", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/site"), help="folder of the site")
-    parser.add_argument("--work", type=Path, default=Path("build/site"), help="folder of what a second build uses again")
+    parser.add_argument("--work", type=Path, default=Path("build/site"), help="folder of what a second build reuses")
     options, words = parser.parse_known_args(arguments)
     status = build(options.out.absolute(), options.work.absolute(), words)
     print(f"{options.out}/index.html" if status == 0 else f"The site has problems (status {status}); see above.")

@@ -62,7 +62,8 @@ def stream(cfg: MachineConfig = ZCU102) -> str:
         d.box(230, 20 + 46 * n, 130, 36, f"port {n}\n{8 * cfg.port_bytes} bits", "bus")
         d.arrow((150, 38 + 46 * n), (230, 38 + 46 * n))
         d.arrow((360, 38 + 46 * n), (430, 38 + 46 * n))
-    d.box(430, 20, 120, 36 + 46 * (cfg.ports - 1), f"ring\n{cfg.ring_lines * LINE // 1024} KiB,\nfirst in,\nfirst out", "memory")
+    size = cfg.ring_lines * LINE // 1024
+    d.box(430, 20, 120, 36 + 46 * (cfg.ports - 1), f"ring\n{size} KiB,\nfirst in,\nfirst out", "memory")
     d.box(620, 60, 120, 60, f"array\n{cfg.macs_per_cycle} MAC/cycle", "compute")
     d.arrow((550, 90), (620, 90), label="step rows")
     d.text(20, 225, f"{cfg.ports * cfg.port_bytes} bytes a cycle, in the order in which instructions use them: no "

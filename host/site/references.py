@@ -7,8 +7,9 @@ packages, private names and constants without a docstring are shown without a li
 
 import builtins
 import re
-import sys
+from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from docutils import nodes
 from sphinx import addnodes
@@ -45,6 +46,8 @@ class ProjectReferences(SphinxPostTransform):
             if name in entries:
                 return name
         found = _meaning(written, module, scope)
+        if found is None and len(only := [name for name in entries if name.endswith(f".{written}")]) == 1:
+            return only[0]  # its module does not import what it speaks of
         if found is None:
             return written if isinstance(node.next_node(), nodes.literal) else None  # of a docstring, of a signature
         return found if found in entries else None
@@ -58,25 +61,35 @@ def _shown(node: addnodes.pending_xref) -> list[nodes.Node]:
 
 def _meaning(name: str, module: str | None, scope: str | None) -> str | None:
     """Where a name is defined that a docstring of ``scope`` in ``module`` uses; None where there is no such name."""
-    places = [sys.modules.get(module or "")]
-    places += [getattr(places[0], scope or "", None), builtins]
-    package, _, rest = name.rpartition(".")
-    while package:
-        if package in sys.modules:
-            places.append(sys.modules[package])
-            break
-        package, _, more = package.rpartition(".")
-        rest = f"{more}.{rest}"
-    for place, path in zip(places, (name, name, name, rest), strict=False):
-        if place is not None and (found := _attribute(place, path)) is not None:
+    here, parts = _module(module or ""), name.split(".")
+    for place in (here, getattr(here, scope or "", None), builtins):
+        if place is not None and (found := _attribute(place, parts)) is not None:
             return found
-    return name if name in sys.modules or name.partition(".")[0] not in PACKAGES and "." in name else None
+    if parts[0] not in PACKAGES:
+        for package in (module or "", (module or "").rpartition(".")[0]):  # a module of its package, or next to it
+            if _module(f"{package}.{name}") is not None:
+                return f"{package}.{name}"
+        return name if len(parts) > 1 else None  # of another package
+    for count in range(len(parts), 0, -1):
+        if (place := _module(".".join(parts[:count]))) is not None:
+            return _attribute(place, parts[count:])
+    return None
 
 
-def _attribute(place, path: str) -> str | None:
-    """Full name of what is at a dotted path from a module or class."""
+def _module(name: str) -> ModuleType | None:
+    """A module of the project; None where there is none of that name."""
+    if name.partition(".")[0] not in PACKAGES:
+        return None
+    try:
+        return import_module(name)
+    except ModuleNotFoundError:
+        return None
+
+
+def _attribute(place: Any, parts: list[str]) -> str | None:
+    """Full name of what is at a path from a module or class; None where nothing is."""
     owner = place
-    for part in path.split("."):
+    for part in parts:
         owner, place = place, getattr(place, part, getattr(place, "__annotations__", {}).get(part))
         if place is None:
             return None
@@ -84,8 +97,8 @@ def _attribute(place, path: str) -> str | None:
         return place.__name__
     if hasattr(place, "__qualname__"):
         return f"{place.__module__}.{place.__qualname__}"
-    return f"{getattr(owner, '__module__', owner.__name__)}.{path}" if isinstance(owner, type) else \
-        f"{owner.__name__}.{path.rpartition('.')[2]}"
+    within = owner.__name__ if isinstance(owner, ModuleType) else f"{owner.__module__}.{owner.__qualname__}"
+    return f"{within}.{parts[-1]}"
 
 
 def _docstring(app, what, name, thing, options, lines: list[str]) -> None:

@@ -29,9 +29,9 @@ READY_SECONDS = 120
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture. ``made_by``: words after ``edge-moe``; ``address``: file in the folder of the work, or where a command
-    that keeps running serves the page; ``picture``: dropped on the page's first file input; ``awaited``: selector of what
-    must be there before the picture is taken."""
+    """One picture. ``made_by``: words after ``edge-moe``; ``address``: file in the folder of the work, or where a
+    command that keeps running serves the page; ``picture``: dropped on the page's first file input; ``awaited``:
+    selector of what must be there before the picture is taken."""
 
     name: str
     made_by: Sequence[str]
@@ -73,8 +73,8 @@ def _environment() -> dict[str, str]:
 
 
 def take(shot: Shot, folder: Path, to: Path = FOLDER) -> Path:
-    """Make the page of ``shot`` in ``folder`` and take its picture. Raises RuntimeError where it does not answer, or the
-    picture is too large to be kept."""
+    """Make the page of ``shot`` in ``folder`` and take its picture. Raises RuntimeError where it does not answer, or
+    the picture is too large to be kept."""
     process = None
     if shot.served:
         process = subprocess.Popen(_edge_moe(shot.made_by), cwd=folder, env=_environment())

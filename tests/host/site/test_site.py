@@ -103,10 +103,13 @@ NAMES = """
 .. automodule:: host.driver.result
    :members:
 
+.. automodule:: golden.files.errors
+   :members:
+
 .. py:currentmodule:: golden.model.params
 
-:class:`numpy.ndarray`, :data:`golden.spec.model.POOLS`, :class:`ModelFileError`, :class:`OSError`, :mod:`host.driver.result`,
-:meth:`host.driver.result.Result.by_task`
+:class:`numpy.ndarray`, :data:`golden.spec.model.POOLS`, :class:`ModelFileError`, :class:`OSError`,
+:mod:`host.driver.result`, :meth:`host.driver.result.Result.by_task`
 """
 
 

@@ -116,14 +116,16 @@ class Reader:
         for name in ("Makefile", "pyproject.toml", "README.md"):
             shutil.copy(ROOT / name, self.folder)
         for name in (".venv", "build"):  # the environment, and boards that were built before
-            (ROOT / name).exists() and (self.folder / name).symlink_to(ROOT / name)
+            if (ROOT / name).exists():
+                (self.folder / name).symlink_to(ROOT / name)
         commands = folder / "bin"
         commands.mkdir()
         for name, line in _WRAPPERS.items():
             text = line.format(python=sys.executable, make=shutil.which("make"))
             (commands / name).write_text(f"#!/bin/sh\n{text}\n")
             (commands / name).chmod(0o755)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("EDGE_MOE", "PYTEST", "MAKE"))}
+        kept = {name: value for name, value in os.environ.items()
+                if not name.startswith(("EDGE_MOE", "PYTEST", "MAKE"))}
         self.env = kept | {"PATH": f"{commands}:{os.environ['PATH']}", "HOME": str(folder), "COLUMNS": "110",
                            "PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1", "NO_COLOR": "1",
                            "XDG_CONFIG_HOME": str(folder / ".config"), "LAST_FOLDER": str(folder / "last-folder")}
