@@ -6,6 +6,7 @@ packages, private names and constants without a docstring are shown without a li
 """
 
 import builtins
+import inspect
 import re
 from importlib import import_module
 from types import ModuleType
@@ -46,8 +47,11 @@ class ProjectReferences(SphinxPostTransform):
             if name in entries:
                 return name
         found = _meaning(written, module, scope)
-        if found is None and len(only := [name for name in entries if name.endswith(f".{written}")]) == 1:
-            return only[0]  # its module does not import what it speaks of
+        if found is None:  # its module does not import what it speaks of
+            known = {_meaning(name, None, None) for name in entries if name.endswith(f".{written}")}
+            found = known.pop() if len(known) == 1 else None
+        if found is None and node["reftype"] == "attr" and _set_in(module, scope, written):
+            return None
         if found is None:
             return written if isinstance(node.next_node(), nodes.literal) else None  # of a docstring, of a signature
         return found if found in entries else None
@@ -74,6 +78,12 @@ def _meaning(name: str, module: str | None, scope: str | None) -> str | None:
         if (place := _module(".".join(parts[:count]))) is not None:
             return _attribute(place, parts[count:])
     return None
+
+
+def _set_in(module: str | None, scope: str | None, name: str) -> bool:
+    """Whether methods of the class ``scope`` set its attribute ``name``."""
+    owner = getattr(_module(module or ""), scope or "", None)
+    return isinstance(owner, type) and f"self.{name}" in inspect.getsource(owner)
 
 
 def _module(name: str) -> ModuleType | None:

@@ -35,7 +35,7 @@ POLL = 0.2
 class Server:
     """Lend the device that ``opens`` gives; it is opened at once, and again when it could not be brought to rest.
 
-    ``port`` 0 takes a free one, which is ``port`` then. ``idle``: seconds after which a silent owner loses the device.
+    ``port`` 0 takes a free one (:attr:`port`). ``idle``: seconds after which a silent owner loses the device.
     ``report`` hears a sentence for each owner. Raises what ``opens`` raises, and OSError when the address is taken.
     """
 

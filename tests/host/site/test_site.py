@@ -103,8 +103,7 @@ NAMES = """
 .. automodule:: host.driver.result
    :members:
 
-.. automodule:: golden.files.errors
-   :members:
+.. autoclass:: golden.files.errors.ModelFileError
 
 .. py:currentmodule:: golden.model.params
 
