@@ -24,13 +24,11 @@ PLACES = {
     "host/README.md": "project/host",
     "host/doc/add-an-activation.md": "tutorials/add-an-activation",
     "host/doc/other-networks.md": "project/other-networks",
-    "host/models/README.md": "project/models",
-    "host/scenes/README.md": "project/scenes",
-    "host/training/README.md": "project/training",
     "sim/README.md": "project/simulation",
     "tests/README.md": "verification",
 } | {str(path.relative_to(ROOT)): f"decisions/{path.parts[-3]}-{path.stem}"
-     for folder in ("golden/doc", "hw/doc") for path in sorted((ROOT / folder).glob("[0-9]*.md"))}
+     for folder in ("golden/doc", "hw/doc") for path in sorted((ROOT / folder).glob("[0-9]*.md"))
+} | {str(path.relative_to(ROOT)): f"project/{path.parent.name}" for path in sorted((ROOT / "host").glob("*/README.md"))}
 """Page of the repository -> its name in the site. They are included as they are, but for their links."""
 
 CUT = {"golden/README.md": "## Generated from the spec", "hw/README.md": "## Generated from the spec"}

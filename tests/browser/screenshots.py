@@ -49,7 +49,7 @@ class Shot:
 SHOTS = (
     Shot("report", ("report", "street.emoe", "scenes/image/s1-000000.png", "-o", "report.html"), "report.html"),
     Shot("service", ("serve", "--http", "street.emoe", "--device", "golden"), "http://127.0.0.1:8000", picture=True,
-         awaited="figure img, canvas, .result img"),
+         awaited="#results[aria-busy=false] #shown:not([hidden]) figure"),
 )
 
 
@@ -59,7 +59,7 @@ def _edge_moe(words: Sequence[str]) -> list[str]:
 
 def prepare(folder: Path) -> None:
     """The street model as a program, and rendered scenes, in ``folder``."""
-    for words in (("quantize", str(STREET_MODEL), "-o", "street.q.safetensors"),
+    for words in (("quantize", str(STREET_MODEL), "-o", "street.q.safetensors", "--crops", "8"),
                   ("compile", "street.q.safetensors", "-o", "street.emoe"), ("scenes", "-o", "scenes", "--count", "1")):
         _run(folder, words)
 
