@@ -17,6 +17,7 @@ highlight_language = "text"
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # those of other packages speak of names that are not here
 autodoc_typehints_format = "short"
 autodoc_use_type_comments = False
 python_use_unqualified_type_names = True
