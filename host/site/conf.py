@@ -44,6 +44,7 @@ html_logo = "static/logo.svg"
 html_favicon = "static/logo.svg"
 html_copy_source = html_show_sourcelink = False
 html_show_sphinx = False
+html_use_index = html_domain_indices = False  # lists of nine thousand names; the search finds them
 MONOSPACE = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', 'Liberation Mono', monospace"
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1d5f8a", "color-brand-content": "#1d5f8a",
