@@ -40,11 +40,13 @@ def _verb(name: str, verb: Any) -> str:
         parts.append(table(["option", "meaning", "default"], [
             [" ".join(f"`{text}`" for text in (*one.opts, *one.secondary_opts)), _cell(one.help), _default(one)]
             for one in options]))
+    if examples := getattr(verb, "examples", ()):
+        parts.append("\n".join(["```sh", *examples, "```"]))
     return "\n\n".join(parts)
 
 
 def _word(one: Any) -> str:
-    word = one.metavar or one.name.upper()
+    word = (one.metavar or one.name.upper()).strip("[]")
     return (word if one.required else f"[{word}]") + "..." * (one.nargs != 1)
 
 

@@ -39,3 +39,10 @@ def test_what_is_said_of_an_option(monkeypatch):
     assert r"| `--colours` | Which, like a\|b or \*. |  |" in said
     assert "| `--depth` `-d` |  | `3` |" in said and "| `--out` | Where. | required |" in said
     assert said.endswith("```text\nedge-moe other\n```\n\nNothing.")
+
+
+def test_examples_of_a_verb_are_shown(monkeypatch):
+    known = verbs()
+    monkeypatch.setattr(known["info"], "examples", ("edge-moe info", "edge-moe info a.emoe"), raising=False)
+    monkeypatch.setattr(commands, "verbs", lambda: {"info": known["info"]})
+    assert commands.commands().endswith("```sh\nedge-moe info\nedge-moe info a.emoe\n```")
