@@ -23,7 +23,7 @@ SHA256 = "18fe5404ce845594cd7d592fc07f37a19514079ba4d9c27192ad8b908743f16b"
 FOLDER = Path(sys.prefix) / "browser"
 STAMP = FOLDER / "fetched"
 PARTS = ("al2023", "fonts", "swiftshader")
-"""Archives beside the program: libraries, a typeface, a rasterizer in software."""
+"""Archives that come with the program: libraries, a typeface, a rasterizer in software."""
 TYPEFACES = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig>
