@@ -11,6 +11,7 @@ author = "The maintainers"
 project_copyright = "the maintainers, Apache-2.0"
 release = version = version_of("edge-moe")
 language = "en"
+smartquotes = False  # what is typed is what is shown
 
 extensions = ["sphinx.ext.autodoc", "myst_nb", "sphinx_design", "sphinx_copybutton", "host.site.references"]
 highlight_language = "text"
@@ -20,7 +21,6 @@ autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False  # those of other packages speak of names that are not here
 autodoc_typehints_format = "short"
 autodoc_use_type_comments = False
-python_use_unqualified_type_names = True
 add_module_names = False
 toc_object_entries = False  # the packages have hundreds of names; the search finds them
 

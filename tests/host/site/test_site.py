@@ -66,7 +66,7 @@ def test_pages_are_read_offline_and_fit_the_window(site, width):
     with browser() as opened:
         page = opened.new_page(viewport={"width": width, "height": 900})
         page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", errors.append)
+        page.on("pageerror", lambda error: errors.append(error))
         for name in ("index", "tutorials/run-a-picture", "tutorials/look-at-the-maps", "reference/instructions",
                      "comparison"):
             page.goto((site / f"{name}.html").as_uri())
