@@ -18,7 +18,7 @@ def modules(root: Path = ROOT) -> list[str]:
 def packages(names: list[str]) -> dict[str, list[str]]:
     """Package -> its modules, itself first."""
     found: dict[str, list[str]] = {}
-    known = {name for name in names if (ROOT / name.replace(".", "/")).is_dir()}
+    known = {name for name in names if (ROOT / name.replace(".", "/") / "__init__.py").exists()}
     for name in names:
         found.setdefault(name if name in known else name.rpartition(".")[0], []).append(name)
     return found

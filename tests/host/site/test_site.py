@@ -31,7 +31,7 @@ def site(tmp_path_factory):
 def public(module: str) -> set[str]:
     """A module's name, and those of its functions, classes and their methods that are not private, from its source."""
     path = ROOT / module.replace(".", "/")
-    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    source = package if (package := path / "__init__.py").exists() else path.with_suffix(".py")
 
     def names(body, prefix):
         for node in body:
@@ -48,7 +48,7 @@ def test_every_public_name_has_an_entry(site):
     inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
     entries = {name for kind, names in inventory.data.items() if kind.startswith("py:") for name in names}
     wanted = set().union(*map(public, api.modules()))
-    assert len(wanted) > 3000 and not wanted - entries, sorted(wanted - entries)[:20]
+    assert len(wanted) > 2500 and not wanted - entries, sorted(wanted - entries)[:20]
 
 
 @pytest.mark.slow
