@@ -29,7 +29,8 @@ export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lint test test-fast sim formal formal-long fuzz check demo demo-nano drive accuracy accuracy-packed verilog synth pnr bench \
-	bench-table ablation bench-heads bench-quantize stalls mutants coverage nightly explore train docs clean platform driver-wheel
+	bench-table ablation bench-heads bench-quantize stalls mutants coverage nightly explore train docs clean platform driver-wheel \
+	site screenshots
 
 help: ## list of the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -144,6 +145,12 @@ driver-wheel: $(STAMP) ## the wheel edge-moe-driver for boards, which needs nump
 docs: $(STAMP) ## regenerate the tables inside the README files, and the figures
 	$(PY) -m host.report.pages
 	$(PY) -m host.report.figures
+
+site: $(STAMP) ## the documentation site into OUT/site, notebooks executed, any warning an error; works offline
+	$(PY) -m host.site.build --out $(OUT)/site $(ARGS)
+
+screenshots: $(STAMP) ## pictures of the site's pages from the headless browser, into host/site/pictures; ARGS="--only report"
+	$(PY) -m tests.browser.screenshots $(ARGS)
 
 clean: ## delete builds and outputs, keep the virtual environment
 	rm -rf build $(OUT)

@@ -58,7 +58,7 @@ def slang(source: Path, waived=tuple(SLANG_WAIVED)) -> str:
 
 
 def icarus(source: Path, dialect: str = DIALECTS[-1]) -> str:
-    """The same of Icarus Verilog. The machine has no delays, so no `timescale either."""
+    """The same of Icarus Verilog. The machine has no delays, so no ``timescale`` either."""
     return _said("iverilog", dialect, "-Wall", "-Wno-timescale", "-tnull", "-s", NAME, str(source))
 
 

@@ -16,12 +16,12 @@ from host.compiler.disassemble import COLUMNS
 from tests.host.support.commands import facts, refused
 from tests.host.support.devices import compiled
 
-WITHOUT = {"serve": "runs until it is stopped, and prints what happens",
-           "report": "writes one page, which holds the figures"}
+WITHOUT = {"serve": "runs until it is stopped, and prints what happens"}
 WORDS = {
     "info": ("info",), "a model": ("info", "float.safetensors"), "a program": ("info", "nano.emoe"),
     "run": ("run", "nano.emoe", "cat.png"), "scales": ("run", "nano.emoe", "cat.png", "--scales", "1"),
     "several": ("run", "classifier.safetensors", "cat.png", "cat.png", "--machine", "nano"),
+    "report": ("report", "nano.emoe", "cat.png", "-o", "run.html"),
     "disasm": ("disasm", "nano.emoe"), "registers": ("registers", "--machine", "nano"),
     "compile": ("compile", "int.safetensors", "-o", "form.emoe", "--machine", "nano"), "config": ("config", "run"),
     "selftest": ("selftest", "--device", "golden", "--machine", "nano"), "doctor": ("doctor",),
