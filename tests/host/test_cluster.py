@@ -2,14 +2,16 @@
 """Devices of a Dask cluster in a pool: frames in order, a worker killed on the way, workers without such a device."""
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from host.cluster import cluster_devices
-from host.driver import open_device
+from host.driver import Session, open_device
 from host.driver.errors import DeviceNotFound
 from host.driver.pool import Pool
 from host.driver.remote.token import VALUE
 from host.parallel_map import ClusterError
+from tests.host.support.commands import facts, refused
 from tests.host.support.devices import compiled, picture
 from tests.host.support.served import TOKEN
 
@@ -68,3 +70,20 @@ def test_no_scheduler_is_told(monkeypatch):
     monkeypatch.setattr("host.parallel_map.TIMEOUT", 1)
     with pytest.raises(ClusterError, match="No Dask scheduler answers"), cluster_devices("tcp://127.0.0.1:1", "golden"):
         pass
+
+
+def test_the_command_shares_a_folder_among_the_workers(cluster, edge_moe, tmp_path):
+    """And refuses what cannot be shared, before anything is opened."""
+    (tmp_path / "drive").mkdir()
+    for seed in range(4):
+        PIL.Image.fromarray(picture(seed=seed)).save(tmp_path / f"drive/{seed}.png")
+    compiled()[1].save(tmp_path / "nano.emoe")
+    words = ("run", tmp_path / "nano.emoe", tmp_path / "drive", "--task", "task0", "--scheduler",
+             cluster.scheduler_address)
+    found = facts(edge_moe, *words, "--device", "golden:nano", "-o", tmp_path / "out.npz")
+    assert found["pictures"] == 4 and found["device"].count("golden:nano at ") == 2
+    with np.load(tmp_path / "out.npz") as arrays:
+        alone = Session(compiled()[1], open_device("golden:nano")).frame(picture(seed=3), "task0")
+        np.testing.assert_array_equal(arrays["features"][3], alone["features"])
+    assert "takes one --device" in refused(edge_moe, *words, "--device", "golden", "--device", "sim")
+    assert "share a folder" in refused(edge_moe, *words, "--device", "golden", "--scales", "1,2")

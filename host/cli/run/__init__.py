@@ -44,6 +44,8 @@ def run(path: Source,
         scales: Annotated[str | None, typer.Option(help="Features at several scales, like 1,2: of the picture and of "
                                                    "its quarters at twice the size, pooled and joined by channels.")
                           ] = None,
+        scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler: the devices of its workers, "
+                                                      "each called as --device says, share the pictures.")] = None,
         json_: Json = False, csv_: Csv = False):
     """Run pictures, folders, lists or videos on a device.
 
@@ -53,5 +55,6 @@ def run(path: Source,
     from host.cli.run import job
     from host.cli.run.files import Files
 
-    job.run(job.Wanted(path, tuple(picture), tuple(device), machine, uio, buffer, clock, task, every, frames, scales),
+    job.run(job.Wanted(path, tuple(picture), tuple(device), machine, uio, buffer, clock, task, every, frames, scales,
+                       scheduler),
             Files(output, save_picture, dump, normed), form_of(json_, csv_))

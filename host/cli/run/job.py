@@ -5,7 +5,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from host.cli.run import facts
 from host.cli.run.files import Files
 from host.cli.run.frame import Frame
 from host.cli.run.scales import run_at_scales
+from host.cluster import cluster_devices
 from host.driver import Session
 from host.driver.arguments import program_named
 from host.driver.device import Device
@@ -45,6 +46,12 @@ class Wanted:
     every: int = 1
     most: int | None = None
     scales: str | None = None
+    scheduler: str | None = None
+
+    @property
+    def several(self) -> bool:
+        """Whether several devices share the pictures."""
+        return len(self.devices) > 1 or self.scheduler is not None
 
 
 @dataclass
@@ -68,23 +75,18 @@ def run(wanted: Wanted, files: Files, form: Form) -> None:
     flow.bar = form is not Form.CSV or not sys.stdout.isatty()  # rows on a terminal show how far it is
     image, source, title = flow.image, flow.source, f"{wanted.model} on {', '.join(wanted.places)}"
     if wanted.scales is not None:
-        show(form, title, run_at_scales(image, source, wanted.scales, lambda: _opened(wanted, image, 0), flow.name,
-                                        files))
+        show(form, title, run_at_scales(image, source, wanted.scales, lambda: _opened(wanted, image, wanted.devices[0]),
+                                        flow.name, files))
         return
     files.begin(image, wanted.model, flow.name, source.rate)
     rows: list[dict] = []
     printed = CsvRows(facts.COLUMNS) if form is Form.CSV else rows.append if form is Form.JSON else None
     last: Frame | None = None
-    try:
-        for number in range(len(wanted.devices)):
-            flow.boards.append(_opened(wanted, image, number))
+    with _boards(wanted, flow):
         for last in _frames(flow):
             files.add(last)
             if printed is not None:
                 printed(facts.row(last, flow.boards[0], flow.name))
-    finally:
-        for each in flow.boards:
-            each.close()
     assert last is not None  # a source without pictures has raised
     shown = facts.facts(last, image, flow.boards[0], flow.name) | flow.figures | files.write(flow.boards[0])
     if form is not Form.CSV:
@@ -100,7 +102,9 @@ def _checked(wanted: Wanted, files: Files) -> Flow:
     image = program_of(wanted.model, None if wanted.machine is None else machine_of(wanted.machine),
                        *widths_and_pictures(wanted.model, wanted.task))
     name = wanted.task or usual_program(image)
-    if len(wanted.devices) > 1 and (wanted.scales is not None or source.single or wanted.uio or wanted.buffer):
+    if wanted.scheduler is not None and len(wanted.devices) > 1:
+        raise UsageError("--scheduler takes one --device: what it is called on every worker.")
+    if wanted.several and (wanted.scales is not None or source.single or wanted.uio or wanted.buffer):
         raise UsageError("Several devices share a folder of pictures, without --scales, --uio and --buffer.")
     program_named(image, name)
     if source.exact and source.count is not None and wanted.scales is None:
@@ -109,8 +113,23 @@ def _checked(wanted: Wanted, files: Files) -> Flow:
     return Flow(image, name, source, _shot(next(iter(source)), image))  # opening a simulator may take minutes
 
 
-def _opened(wanted: Wanted, image: Image, number: int) -> Device:
-    return opened(wanted.devices[number], image.machine, wanted.uio, wanted.buffer, wanted.clock)
+def _opened(wanted: Wanted, image: Image, device: str) -> Device:
+    return opened(device, image.machine, wanted.uio, wanted.buffer, wanted.clock)
+
+
+@contextmanager
+def _boards(wanted: Wanted, flow: Flow) -> Iterator[None]:
+    """The devices of the run, open; with a scheduler those of its workers."""
+    with nullcontext() if wanted.scheduler is None else cluster_devices(wanted.scheduler, wanted.devices[0]) as served:
+        for worker, why in served.refused.items() if served else ():
+            tell(f"worker {worker} is left out: {why}")
+        try:
+            for name in served.names if served else wanted.devices:
+                flow.boards.append(_opened(wanted, flow.image, name))
+            yield
+        finally:
+            for each in flow.boards:
+                each.close()
 
 
 def _frames(flow: Flow) -> Iterator[Frame]:
