@@ -28,7 +28,8 @@ PLACES = {
     "tests/README.md": "verification",
 } | {str(path.relative_to(ROOT)): f"decisions/{path.parts[-3]}-{path.stem}"
      for folder in ("golden/doc", "hw/doc") for path in sorted((ROOT / folder).glob("[0-9]*.md"))
-} | {str(path.relative_to(ROOT)): f"project/{path.parent.name}" for path in sorted((ROOT / "host").glob("*/README.md"))}
+} | {str(path.relative_to(ROOT)): f"project/{path.parent.name}"
+     for package in ("host", "sim") for path in sorted((ROOT / package).glob("*/README.md"))}
 """Page of the repository -> its name in the site. They are included as they are, but for their links."""
 
 CUT = {"golden/README.md": "## Generated from the spec", "hw/README.md": "## Generated from the spec"}

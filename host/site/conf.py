@@ -50,7 +50,8 @@ html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1d5f8a", "color-brand-content": "#1d5f8a",
                             "font-stack--monospace": MONOSPACE, "color-api-name": "#1d5f8a",
                             "color-api-pre-name": "#1d5f8a"},
-    "dark_css_variables": {"color-brand-primary": "#7cc4f0", "color-brand-content": "#7cc4f0"},
+    "dark_css_variables": {"color-brand-primary": "#7cc4f0", "color-brand-content": "#7cc4f0",
+                           "color-api-name": "#7cc4f0", "color-api-pre-name": "#7cc4f0"},
 }
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True

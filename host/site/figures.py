@@ -22,8 +22,8 @@ def block_exponents() -> str:
             d.box(180 + 52 * n, 30 + 90 * row, 46, 36, str(number), kind)
         d.text(180 + 52 * len(values) + 8, 53 + 90 * row, "...")
     d.box(640, 120, 100, 36, f"e = {exponent}", "control")
-    d.arrow((360, 66), (360, 120), label=f"rounded shift right by e, the smallest e of 0..3 with all of {TN} in "
-            "-128..127", at=(370, 98))
+    d.arrow((360, 66), (360, 120), label=f"shift right by e, the smallest of 0..3 with which all {TN} fit a byte",
+            at=(370, 98))
     d.text(180, 185, "The array multiplies bytes and shifts each partial sum left by e before it accumulates.")
     return d.svg()
 

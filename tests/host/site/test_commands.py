@@ -15,7 +15,7 @@ def test_every_verb_and_option():
     assert list(sections) == list(verbs()) and {"import", "quantize", "compile", "run", "doctor"} <= set(sections)
     for name, verb in verbs().items():
         for one in verb.params:
-            words = one.opts if one.param_type_name == "option" else [one.name.upper()]
+            words = one.opts if one.param_type_name == "option" else [(one.metavar or one.name.upper()).strip("[]")]
             assert one.hidden or all(word in sections[name] for word in words), (name, one.name)
 
 

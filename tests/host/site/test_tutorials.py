@@ -6,7 +6,6 @@ import re
 import pytest
 
 from host.site import PAGES
-from host.site.commands import verbs
 from tests.host.site.tutorial import Block, Reader, before, blocks, page, told
 
 NAMES = ["start", *(f"tutorials/{path.stem}" for path in sorted((PAGES / "tutorials").glob("*.md"))
@@ -14,18 +13,6 @@ NAMES = ["start", *(f"tutorials/{path.stem}" for path in sorted((PAGES / "tutori
 ORDER = sorted(NAMES, key=lambda name: before(page(name)) is not None)
 """A page comes after the one on which it goes on."""
 SIMULATES = re.compile(r"--device sim|make demo")
-
-
-def lacking(block: Block) -> str | None:
-    """The verb or option of a block that this checkout does not have."""
-    known = verbs()
-    for name in re.findall(r"^edge-moe (\w+)", block.text, re.MULTILINE):
-        if name not in known:
-            return name
-    if "serve --http" in block.text and not any("--http" in option.opts for option in known["serve"].params):
-        return "serve --http"
-    several = re.search(r"edge-moe run \S+ \S+\.png \S+\.png", block.text) or block.name == "edge-moe.toml"
-    return "config" if several and "config" not in known else None
 
 
 @pytest.fixture(scope="module")
@@ -37,31 +24,25 @@ def readers(tmp_path_factory):
         reader.close()
 
 
-def read(name: str, readers, tmp_path_factory) -> list[str]:
-    """Follow a page once; what was left out since this checkout lacks it."""
-    first, text = before(page(name)), page(name)
-    if name not in readers:
-        if first is not None:
-            read(f"tutorials/{first}", readers, tmp_path_factory)
-            readers[name] = readers[f"tutorials/{first}"]
-        else:
-            readers[name] = Reader(tmp_path_factory.mktemp(name.rpartition("/")[2]))
-        reader, found = readers[name], blocks(text)
-        absent = {block.section: verb for block in found if (verb := lacking(block))}
-        for block in found:
-            if block.section not in absent:
-                reader.type(block)
-        reader.close()
-        return [f"{section}: {verb}" for section, verb in absent.items()]
-    return []
+def read(name: str, readers, tmp_path_factory) -> None:
+    """Follow a page once, after the one on which it goes on."""
+    if name in readers:
+        return
+    text = page(name)
+    if (first := before(text)) is None:
+        readers[name] = Reader(tmp_path_factory.mktemp(name.rpartition("/")[2]))
+    else:
+        read(f"tutorials/{first}", readers, tmp_path_factory)
+        readers[name] = readers[f"tutorials/{first}"]
+    for block in blocks(text):
+        readers[name].type(block)
+    readers[name].close()
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] + [pytest.mark.rtl] * bool(
     SIMULATES.search(page(name)))) for name in ORDER])
 def test_page_is_as_it_says(name, readers, tmp_path_factory):
-    left_out = read(name, readers, tmp_path_factory)
-    if left_out:
-        pytest.skip(f"This checkout lacks what these sections use: {left_out}.")
+    read(name, readers, tmp_path_factory)
 
 
 def test_no_tutorial_is_without_blocks():
@@ -91,9 +72,9 @@ serve
 ```
 Leave it running.
 """)
-    assert [(b.kind, b.text, b.status, b.stays, b.name, b.section) for b in found] == [
-        ("sh", "run --device golden\n", 3, False, "", "One"), ("file", "a = 1\n", 0, False, "defaults.toml", "Two"),
-        ("sh", "serve\n", 0, True, "", "Two")]
+    assert [(b.kind, b.text, b.status, b.stays, b.name) for b in found] == [
+        ("sh", "run --device golden\n", 3, False, ""), ("file", "a = 1\n", 0, False, "defaults.toml"),
+        ("sh", "serve\n", 0, True, "")]
     assert found[0].shown == ["came ... back"]
 
 
@@ -115,9 +96,9 @@ def test_output_is_compared_line_by_line_and_in_order():
 
 
 @pytest.mark.parametrize("block, said", [
-    (Block("sh", "exit 2\n", 7, ""), "Status 2 of the block in line 7"),
-    (Block("sh", "echo other\n", 7, "", shown=["this"]), "Line 7 shows 'this', which did not come"),
-    (Block("python", "raise SystemExit(1)\n", 9, ""), "Status 1 of the block in line 9")])
+    (Block("sh", "exit 2\n", 7), "Status 2 of the block in line 7"),
+    (Block("sh", "echo other\n", 7, shown=["this"]), "Line 7 shows 'this', which did not come"),
+    (Block("python", "raise SystemExit(1)\n", 9), "Status 1 of the block in line 9")])
 def test_a_page_that_is_wrong_fails(block, said, tmp_path):
     with pytest.raises(AssertionError, match=said):
         Reader(tmp_path).type(block)

@@ -42,7 +42,6 @@ class Block:
     kind: str
     text: str
     line: int
-    section: str
     name: str = ""
     shown: list[str] = field(default_factory=list)
     status: int = 0
@@ -58,9 +57,8 @@ def blocks(text: str) -> list[Block]:
         if "output" in options.values():
             found[-1].shown += body.splitlines()
         elif kind in ("sh", "python") or "caption" in options:
-            headings = re.findall(r"^## (.*)$", text[:match.start()], re.MULTILINE)
             found.append(Block("file" if "caption" in options else kind, body, text.count("\n", 0, match.start()) + 1,
-                               headings[-1] if headings else "", options.get("caption", "")))
+                               options.get("caption", "")))
         elif match["directive"] != "toctree":
             raise ValueError(f"Nothing runs the block {kind!r}: make it sh, python, a file, or output.")
         said = text[match.end():after.start() if after else len(text)].partition("\n## ")[0]
