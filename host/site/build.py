@@ -20,9 +20,19 @@ def build(out: Path, work: Path, words: list[str]) -> int:
     gc.set_threshold(100_000)  # the trees of pages are large and live long: a fifth less time
     assemble(source)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # of the notebooks
+    os.environ["IPYTHONDIR"] = str(_kernel_settings(work / "ipython"))
     return build_main(["-b", "html", "-W", "--keep-going", "-n", "-q", "-c", str(CONFIGURATION),
                        "-d", str(work / "doctrees"), "-D", f"nb_execution_cache_path={work / 'notebooks'}",
                        *words, str(source), str(out)])
+
+
+def _kernel_settings(folder: Path) -> Path:
+    """Settings of the notebooks' kernel instead of the user's own: it says nothing of its sockets, which are of this
+    computer only."""
+    file = folder / "profile_default" / "ipython_kernel_config.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("get_config().IPKernelApp.log_level = 'ERROR'\n")
+    return folder
 
 
 def main(arguments: list[str] | None = None) -> int:
