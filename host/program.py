@@ -55,8 +55,8 @@ def program_of(path: str | Path, machine: MachineConfig | None = None, widths: I
     path = Path(path)
     if not is_program(path):
         if not is_quantized(path):
-            raise UnknownLayout(f"{path} is neither a program image nor a quantized model (.safetensors). Quantize the "
-                                f"checkpoint first: edge-moe quantize {path} -o MODEL.safetensors.")
+            raise UnknownLayout(f"{path} is neither a program image nor a quantized model (.safetensors). If it is a "
+                                f"checkpoint, quantize it first: edge-moe quantize {path} -o MODEL.safetensors.")
         model = IntModel.load(path)
         model = replace(model, config=pruned(model.config, keep)) if keep else model
         return _compiled(model, machine or ZCU102, widths, pictures)

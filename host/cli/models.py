@@ -154,6 +154,7 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102",
     """Compile a quantized model to a program for one machine."""
     from golden.files.machine_file import machine_of
     from golden.spec.program.names import parse_pictures, parse_width
+    from host.performance.timeline import predict
     from host.program import is_program, program_of
 
     form = form_of(json_, csv_)
@@ -168,7 +169,8 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102",
     write_whole(output, lambda part: part.write_bytes(data))
     show(form, f"{path} -> {output}", describe(image.model) | {
         "machine": image.machine.name, "fingerprint": f"0x{image.machine.fingerprint:016x}",
-        "programs": ", ".join(f"{task} ({len(symbols)} instructions, about {sum(s.cycles for s in symbols):,} cycles)"
+        "programs": ", ".join(f"{task} ({len(symbols)} instructions, about "
+                              f"{max(span.end for span in predict(image, task)):,.0f} cycles)"
                               for task, symbols in image.symbols.items()),
         "ffn_neurons": _neurons(image.model, widths) if widths != {1.0} else "all",
         "patches_kept": ", ".join(f"{count} in block {layer}" for layer, count in image.model.keep) or "all",

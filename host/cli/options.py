@@ -21,6 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values, the names first.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
 Source = Annotated[Path, typer.Argument(help="File or folder to read.")]
+Runnable = Annotated[Path, typer.Argument(metavar="MODEL", help="Program (.emoe) or quantized model (.safetensors).")]
 Machine = Annotated[str | None, typer.Option(help=f"Machine configuration: {_MACHINES}.", autocompletion=machines)]
 Preset = Annotated[str, typer.Option(help=f"Machine configuration: {_MACHINES}.", autocompletion=machines)]
 Fits = Annotated[str | None, typer.Option("--machine", autocompletion=machines,

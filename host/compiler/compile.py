@@ -51,7 +51,7 @@ def compile_model(model, machine: MachineConfig, joint: bool = True, passes: tup
     config, stream = model.config, Stream()
     require(1 <= pictures <= MOST_PICTURES, f"A program computes 1 to {MOST_PICTURES} pictures, not {pictures}.")
     require(pictures == 1 or not config.keep, f"A program that keeps some of its tokens computes one picture, not "
-            f"{pictures}. Compile it without keep, or one picture at a time.")
+            f"{pictures}. Compile it without --keep, or one picture at a time.")
     by_width = {width: narrow(model, width) for width in sorted(set(widths), reverse=True)} or {1.0: model}
     nest = Nest(tuple(by_width.values()))
     groups = [(task,) for task in config.tasks]

@@ -59,7 +59,8 @@ def find_uio(sysfs: Path, wanted: str | None = None) -> str:
         return found[0].file
     called = NAME if wanted is None else repr(wanted)
     if not found:
-        raise DeviceNotFound(f"No UIO node is called {called}; {there}. {OVERLAY} Else name one: --device uio:NAME.")
+        raise DeviceNotFound(f"No UIO node is called {called}; {there}. {OVERLAY} Else name one, as in uio:NAME. "
+                             f"Without a board there is --device golden.")
     raise DeviceNotFound(f"{len(found)} UIO nodes are called {called}: {', '.join(map(str, found))}. Name one: "
                          f"--device uio:{found[0].file}.")
 

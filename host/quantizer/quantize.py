@@ -142,7 +142,7 @@ def quantize(model: FloatModel, images: Sequence[np.ndarray], plan: Plan | str =
                                              "w4": partial(Plan.w4, dense=not c.moe_layers)}
     require(cycle_budget is None or plan == "mixed", f"A cycle budget belongs to the mixed plan, not to {plan!r}.")
     require(not isinstance(plan, str) or plan in {*named, "mixed"},
-            f"plan must be one of {sorted([*named, 'mixed'])} or a Plan, not {plan!r}.")
+            f"The plan must be {', '.join(sorted([*named, 'mixed']))} or a Plan, not {plan!r}.")
     with one_thread():
         found = value_range(model, stacked)
         options = options or Options()

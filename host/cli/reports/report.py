@@ -8,7 +8,7 @@ import typer
 
 from host.cli.common.verb import MEASURE, verb
 from host.cli.devices import Buffer, Clock, Uio, Which, opened
-from host.cli.options import Csv, Json, Machine, Source
+from host.cli.options import Csv, Json, Machine, Runnable
 from host.cli.output import Told, UsageError, check_output, form_of, show
 
 app = typer.Typer()
@@ -18,7 +18,7 @@ EQUAL = {True: "yes", False: "NO", None: "it is the device"}
 
 @verb(app, MEASURE, "edge-moe report model.q.safetensors picture.jpg -o report.html",
       "edge-moe report model.emoe picture.jpg -o report.html --trace trace.json")
-def report(path: Source, picture: Annotated[Path, typer.Argument(help="Picture file.")],
+def report(path: Runnable, picture: Annotated[Path, typer.Argument(help="Picture file.")],
            output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write; it needs no other.")],
            device: Which = "golden", machine: Machine = None, uio: Uio = None, buffer: Buffer = None,
            clock: Clock = None,

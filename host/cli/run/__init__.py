@@ -9,7 +9,7 @@ import typer
 from host.cli.common.complete import tasks
 from host.cli.common.verb import RUN, verb
 from host.cli.devices import Buffer, Clock, Several, Uio
-from host.cli.options import Csv, Json, Machine, Source
+from host.cli.options import Csv, Json, Machine, Runnable
 from host.cli.output import form_of
 
 app = typer.Typer()
@@ -20,7 +20,7 @@ app = typer.Typer()
       "edge-moe run model.emoe drive.mp4 -o maps.npz --every 5 --frames 100",
       "edge-moe run model.emoe @list.txt --csv",
       "edge-moe run model.emoe drive/ --device remote:A --device remote:B")
-def run(path: Source,
+def run(path: Runnable,
         picture: Annotated[list[str], typer.Argument(help="Picture files, folders of them by their names, @list.txt "
                                                      "with one path a line, videos.")],
         device: Several = ["golden"], machine: Machine = None, uio: Uio = None,  # noqa: B006  # typer copies it

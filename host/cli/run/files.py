@@ -42,6 +42,9 @@ class Files:
         check_output(self.sheet, *sources, suffixes=DRAWINGS)
         if self.sheet is not None:
             import host.pictures.sheet  # noqa: F401  # before the work, if it cannot be drawn here
+        if self.output is not None and source.single and self.output.suffix in (*ANIMATIONS, *DRAWINGS):
+            raise UsageError(f"-o {self.output.name}: of one picture -o writes {' or '.join(ARRAYS)}; --save-picture "
+                             f"draws it, and an animation needs several pictures.")
         check_output(self.output, *sources, suffixes=(*ARRAYS, *(() if source.single else ANIMATIONS)))
         if self.output is not None and self.output == self.sheet:
             raise UsageError(f"-o and --save-picture both name {self.output}; name two files.")

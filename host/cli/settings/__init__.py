@@ -52,8 +52,8 @@ def config(context: typer.Context,
 
     A default is taken from the command line, else from the environment (EDGE_MOE_RUN_DEVICE, EDGE_MOE_DEVICE), else
     from a file, else it is built in. The file is edge-moe.toml in the working folder, else the one that
-    EDGE_MOE_CONFIG names, else ~/.config/edge-moe/config.toml: [defaults] holds options of any verb, [run] those of
-    run; keys are long options, like save-picture."""
+    EDGE_MOE_CONFIG names, else ~/.config/edge-moe/config.toml: its table defaults holds options of any verb, its table
+    run those of run; keys are long options, like save-picture."""
     form, parent = form_of(json_, csv_), context.parent
     assert parent is not None
     commands = parent.command.commands  # type: ignore[attr-defined]  # a group

@@ -39,13 +39,15 @@ export function showLayers(time) {
   const predictedBy = "performance model" +
     (time.layers.some((layer) => layer.kind === "experts") ? ", tokens shared evenly by the experts" : "");
   const total = (name, cycles, note) => el("tr", {}, el("td", {}, name),
-    el("td", { className: "bar-cell" }, note), el("td", {}, whole(cycles)),
+    el("td", { className: "bar-cell", title: note }), el("td", {}, whole(cycles)),
     el("td", {}, (1e3 * cycles / time.clock_hz).toFixed(3)), el("td", { className: "optional" }),
     el("td", { className: "optional" }));
   byId("time").replaceChildren(el("table", { className: "layers" }, el("thead", {}, head), el("tbody", {}, ...rows),
     el("tfoot", {}, total("predicted", time.predicted_cycles, predictedBy),
       measured ? total("measured", measured, `${percentOff(measured, time.predicted_cycles)} from the prediction`) : "")),
-  measured ? "" : el("p", { className: "note" }, "This device does not count cycles: nothing is measured."));
+  el("p", { className: "note" }, `Predicted by the ${predictedBy}. `, measured
+    ? `Measured: ${percentOff(measured, time.predicted_cycles)} from the prediction.`
+    : "This device does not count cycles: nothing is measured."));
   byId("kinds").replaceChildren(...Object.entries(KINDS)
     .filter(([kind]) => time.layers.some((layer) => layer.kind === kind))
     .map(([kind, text]) => el("li", { "data-kind": kind }, el("i", { className: "swatch" }), text)));

@@ -42,7 +42,7 @@ def test_no_monitor_is_ever_taken_blindly(stock, tmp_path):
     with pytest.raises(DeviceNotFound) as refused:
         UioDevice(**stock)
     assert str(refused.value).startswith(f"No UIO node is called edge-moe; there are {MONITORS}, uio4 (dma-pl). Is the")
-    assert str(refused.value).endswith("Else name one: --device uio:NAME.")
+    assert str(refused.value).endswith("Else name one, as in uio:NAME. Without a board there is --device golden.")
     for name in ("dma-pl", "uio4"):
         device = UioDevice(name, **stock)
         assert device.name == "uio:uio4"

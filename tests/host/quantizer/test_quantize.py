@@ -112,7 +112,7 @@ def test_joining_nothing_and_everything_gives_either_model(plans, images):
     ([], "fast", None, "at least one"),
     ([np.zeros((8, 8, 3), np.uint8)], "fast", None, "of shape"),
     ([np.zeros((32, 64, 3), np.float32)], "fast", None, "uint8"),
-    (None, "fastest", None, "plan must be one of"),
+    (None, "fastest", None, "The plan must be accurate, fast, mixed, w4 or a Plan"),
     (None, "fast", 1000, "cycle budget belongs to the mixed plan"),
 ])
 def test_refusals(pictures, plan, budget, text, model, images):
