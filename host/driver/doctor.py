@@ -100,8 +100,16 @@ def _node(place: Place) -> str:
     return next(str(node) for node in uio_nodes(place.sysfs) if node.file == found)
 
 
+def _found(place: Place) -> str:
+    """The node's file, for lines that come after the node's own."""
+    try:
+        return find_uio(place.sysfs, place.uio)
+    except AccelError:
+        raise Lacking("Nothing to look at without the UIO node: see its line.") from None
+
+
 def _registers(place: Place) -> str:
-    found = find_uio(place.sysfs, place.uio)
+    found = _found(place)
     path = place.sysfs / "class/uio" / found / "maps/map0/size"
     size = _number(path, 16)
     if size < MAP_BYTES:
@@ -113,7 +121,7 @@ def _registers(place: Place) -> str:
 def _clock(place: Place) -> str:
     if place.clock_hz is not None:
         return f"{place.clock_hz / 1e6:g} MHz (given)"
-    found = find_uio(place.sysfs, place.uio)
+    found = _found(place)
     if (told := clock_of(place.sysfs, found)) is None:
         raise Lacking(f"The device tree does not tell the clock of {found}: give its node clock-frequency = <HZ>, or "
                       f"run with --clock MHZ.")
@@ -121,7 +129,12 @@ def _clock(place: Place) -> str:
 
 
 def _buffer(place: Place, image: Image | None) -> str:
-    name = find_buffer(place.sysfs, place.buffer)
+    need = 0 if image is None else sum(memory_need(image))
+    try:
+        name = find_buffer(place.sysfs, place.buffer)
+    except AccelError as error:
+        raise Lacking(f"{error} The program needs {_mib(need)}, at least udmabuf0={need}." if need else str(error)
+                      ) from None
     _permission(place.dev / name, 'SUBSYSTEM=="u-dma-buf"', "Load the u-dma-buf module again.")
     folder = place.sysfs / "class/u-dma-buf" / name
     for file in ("sync_for_cpu", "sync_for_device"):
@@ -129,7 +142,7 @@ def _buffer(place: Place, image: Image | None) -> str:
     size = _number(folder / "size", 10)
     if size <= 0:
         raise Lacking(f"{name} is empty: load u-dma-buf with a size, as insmod u-dma-buf.ko {name}={64 << 20}.")
-    if image is not None and size < (need := sum(memory_need(image))):
+    if image is not None and size < need:
         raise Lacking(f"{name} has {_mib(size)}; the program of {image.model.name!r} needs {_mib(need)}: load "
                       f"u-dma-buf with {name}={need} or more.")
     return f"{name}, {_mib(size)}"
@@ -138,13 +151,13 @@ def _buffer(place: Place, image: Image | None) -> str:
 def _cma(place: Place, image: Image | None) -> str:
     facts = {name: int(value) << 10 for name, value in
              re.findall(r"^(Cma\w+): +(\d+) kB$", text(place.proc / "meminfo"), re.MULTILINE)}
+    need = 0 if image is None else sum(memory_need(image))
     if "CmaTotal" not in facts:
-        return "this kernel does not tell"
+        return "this kernel does not tell" + (f"; {_mib(need)} needed" if need else "")
     total, free = facts["CmaTotal"], facts.get("CmaFree", 0)
     taken = 0
     with suppress(AccelError, Lacking):
         taken = _number(place.sysfs / "class/u-dma-buf" / find_buffer(place.sysfs, place.buffer) / "size", 10)
-    need = 0 if image is None else sum(memory_need(image))
     if need > max(taken, total):
         raise Lacking(f"{_mib(total)} in all; the program needs {_mib(need)}: boot with cma={_boot(need)}M on the "
                       f"kernel's command line.")

@@ -14,6 +14,7 @@ COLUMNS = ("picture", "task", "cycles", "milliseconds", "pictures_together", "me
            "top_score")
 """Names of what :func:`row` tells."""
 BEST = 5
+UNCOUNTED = "not counted by this device; edge-moe report predicts them"
 
 
 def row(frame: Frame, board: Device, program: str) -> dict:
@@ -34,8 +35,9 @@ def facts(frame: Frame, image: Image, board: Device, program: str) -> dict:
     normed = "; normed_features: after it" if NORMED in result else ", which the model does not have"
     shown = {"device": board.name, "task": program, "placement": f"accelerator: 100 % of MACs; host: {host}",
              "features": list(found.shape), "features_are": f"before the final norm{normed}",
-             "mean": float(found.mean()), "deviation": float(found.std()), "cycles": result.cycles or None,
-             "milliseconds": _milliseconds(frame, board), "clock": clock_text(board) if result.cycles else None}
+             "mean": float(found.mean()), "deviation": float(found.std()),
+             "cycles": result.cycles or Told(None, UNCOUNTED), "milliseconds": _milliseconds(frame, board),
+             "clock": clock_text(board) if result.cycles else None}
     if result.kept:
         shown["patches_kept"] = len(result["kept"])
     if result.pictures > 1:

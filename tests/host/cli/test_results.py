@@ -66,5 +66,6 @@ def test_what_cannot_be_written_is_refused_before_the_work(files, tmp_path, edge
     assert "is the input" in refused(drive / "0.png", "--save-picture", drive / "0.png")
     assert "one picture" in refused(drive, "--save-picture", tmp_path / "a.png")
     assert ".npy, .npz, .gif" in refused(drive, "-o", tmp_path / "a.txt")
-    assert "-o a.gif: of one picture -o writes .npy or .npz; --save-picture draws it" in refused(drive / "0.png", "-o", tmp_path / "a.gif")
+    assert "of one picture -o writes .npy or .npz; --save-picture draws it" in refused(
+        drive / "0.png", "-o", tmp_path / "a.gif")
     assert not list(tmp_path.iterdir())

@@ -96,7 +96,8 @@ def test_memory_of_the_kernel_is_weighed_against_the_program(root):
     (root / "sys/class/u-dma-buf/udmabuf0/size").write_text(f"{1 << 20}\n")
     assert said(root, "CMA", image)[0], "the buffer has been taken out of it already"
     (root / "proc/meminfo").write_text("MemTotal: 5 kB\n")
-    assert said(root, "CMA", image) == (True, "this kernel does not tell")
+    assert said(root, "CMA") == (True, "this kernel does not tell")
+    assert said(root, "CMA", image)[1].startswith("this kernel does not tell; 0.")
 
 
 def test_old_versions_are_said(root, monkeypatch):
@@ -109,6 +110,10 @@ def test_a_machine_that_is_no_board(tmp_path):
     lines = {line.name: line for line in examine(place(tmp_path))}
     assert not lines["UIO node"].ok and "there are no UIO nodes at all" in lines["UIO node"].said
     assert not lines["u-dma-buf"].ok and lines["bitstream"].ok and lines["CMA"].ok
+    for name in ("registers", "clock"):
+        assert lines[name].said == "Nothing to look at without the UIO node: see its line."
+    need = sum(memory_need(compiled()[1]))
+    assert said(tmp_path, "u-dma-buf", compiled()[1])[1].endswith(f"MiB, at least udmabuf0={need}.")
 
 
 def test_what_a_program_needs_is_what_a_session_takes():
