@@ -39,7 +39,7 @@ REFUSALS = {
     "64 GiB for a program": (("run", "huge.emoe", "cat.png"), "'huge.emoe' has 68719476736 bytes; a program image has"),
     "64 GiB for a model": (("compile", "huge.safetensors", "-o", "x"), "TooLarge: huge.safetensors has 68,719,476,736"),
     "64 GiB for a picture": (("run", "nano.emoe", "huge.png"), "huge.png is not a picture that can be read: "),
-    "a float model run": (("run", "float.safetensors", "cat.png"), "model (.safetensors). If it is a checkpoint, quantize"),
+    "a float model run": (("run", "float.safetensors", "cat.png"), "If it is a checkpoint, quantize it first"),
     "a checkpoint run": (("run", "checkpoint.pth", "cat.png"), "checkpoint.pth is neither a program image nor a"),
     "a float model compiled": (("compile", "float.safetensors", "-o", "x"), "edge-moe quantize float.safetensors -o"),
     "a program compiled": (("compile", "nano.emoe", "-o", "x"), "nano.emoe is a program image already"),
