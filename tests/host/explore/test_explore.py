@@ -77,6 +77,7 @@ def test_the_same_every_time_and_on_every_core(found, nano):
     assert again == found
 
 
+@pytest.mark.nightly  # tests/host/explore/test_parallel_map.py has the cluster, in seconds
 def test_on_a_cluster(found, nano):
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
