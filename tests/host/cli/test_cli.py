@@ -157,7 +157,7 @@ def test_info_knows_each_kind_of_file(edge_moe, path, kind):
 
 def test_info_without_a_file_lists_devices_and_machines(edge_moe):
     found = facts(edge_moe, "info")
-    assert found["devices"] == ["golden", "sim", "uio"]
+    assert found["devices"] == ["golden", "pynq", "remote", "sim", "uio", "xrt"]
     zcu102 = {"name": "zcu102", "macs_per_cycle": 2048, "fingerprint": f"0x{ZCU102.fingerprint:016x}"}
     assert zcu102 in found["machines"]
 
