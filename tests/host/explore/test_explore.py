@@ -72,6 +72,7 @@ def test_dominated_and_equal_points_are_dropped(found):
     assert front([worse, equal, first]) == [first]
 
 
+@pytest.mark.nightly  # the whole search again, a minute and more
 def test_the_same_every_time_and_on_every_core(found, nano):
     again = search(skeleton(nano), NANO.tasks[:1], KV260, FILL, workers=2)
     assert again == found
