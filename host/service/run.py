@@ -68,7 +68,7 @@ def serve_http(models: Models, opens: Callable[[], Device], *, host: str = "127.
                                     timeout_graceful_shutdown=int(PATIENCE) + 2, server_header=False)
             server = _Server(config, lambda: service.stop(PATIENCE))
             if not local:
-                report(f"Others on the network reach {where}: the service asks nobody for a password, and nothing is "
+                report(f"Others on the network reach {where}: the service has no authentication, and nothing is "
                        f"encrypted. Safer: leave --host out, and ssh -L {port}:127.0.0.1:{port} BOARD on the desk.")
             report(f"{', '.join(models)} on {service.worker.state.name}: "
                    f"http://{f'[{where}]' if ':' in where else where}:{port}")

@@ -30,7 +30,7 @@ PAUSE = 0.2
 
 
 class _GivenUp(Exception):
-    """Ends a job whose request nobody waits for any more."""
+    """Ends a job whose request was given up: it timed out, or its client left."""
 
 
 @dataclass(eq=False)
@@ -197,7 +197,7 @@ class Worker:
                                              clock_text(device))
         except Exception as error:
             outcome = error if not isinstance(error, _GivenUp) else _closing() if self._stopping else Refused(
-                499, "GivenUp", "Nobody waits for this job any more.")
+                499, "GivenUp", "The request of this job was given up.")
             if not isinstance(error, (InputError, _GivenUp)):
                 self._lose(error)
         self._hears(job, outcome)

@@ -38,13 +38,12 @@ export function showLayers(time) {
   const measured = time.measured_cycles;
   const predictedBy = "performance model" +
     (time.layers.some((layer) => layer.kind === "experts") ? ", tokens shared evenly by the experts" : "");
-  const total = (name, cycles, note) => el("tr", {}, el("td", {}, name),
-    el("td", { className: "bar-cell", title: note }), el("td", {}, whole(cycles)),
+  const total = (name, cycles) => el("tr", {}, el("td", {}, name),
+    el("td", { className: "bar-cell" }), el("td", {}, whole(cycles)),
     el("td", {}, (1e3 * cycles / time.clock_hz).toFixed(3)), el("td", { className: "optional" }),
     el("td", { className: "optional" }));
   byId("time").replaceChildren(el("table", { className: "layers" }, el("thead", {}, head), el("tbody", {}, ...rows),
-    el("tfoot", {}, total("predicted", time.predicted_cycles, predictedBy),
-      measured ? total("measured", measured, `${percentOff(measured, time.predicted_cycles)} from the prediction`) : "")),
+    el("tfoot", {}, total("predicted", time.predicted_cycles), measured ? total("measured", measured) : "")),
   el("p", { className: "note" }, `Predicted by the ${predictedBy}. `, measured
     ? `Measured: ${percentOff(measured, time.predicted_cycles)} from the prediction.`
     : "This device does not count cycles: nothing is measured."));
