@@ -7,7 +7,7 @@ from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.spec.machine import BEAT_BYTES, MachineConfig
+from golden.spec.machine import BEAT_BYTES, NORM_PARAM_LINES, PARAM_LINES, MachineConfig
 from hw.array.array_control import ArrayControl
 from hw.axi import LITE_MEMBERS, WRITE_MEMBERS, connect_flat, flat, read_members
 from hw.cluster.arrays import ClusterArrays
@@ -25,10 +25,9 @@ from hw.ctrl.weight_prefetcher import WeightPrefetcher
 from hw.dma.load_store import LoadStore
 from hw.dma.main_port import MainPort
 from hw.dma.weight_stream import WeightStream
-from hw.interfaces import LINE_BITS
 from hw.lib.own_reset import add_with_own_reset
-from hw.lib.queue import Queue
 from hw.memory.operand_memory import OperandMemory
+from hw.memory.parameter_queue import ParameterQueue
 from hw.memory.residual_memory import ResidualMemory
 from hw.memory.weight_ring import WeightRing
 from hw.moe.gate import Gate
@@ -158,9 +157,8 @@ class Accelerator(wiring.Component):
               (u.norm_params.o, u.norm.i_param), (u.multipliers.o, u.control.i_multipliers))
         _assign(m, u.prefetcher, u.control, "ring_release", "ring_release_en")
         m.d.comb += [
-            u.prefetcher.param_release.eq(u.params.o.valid & u.params.o.ready),
-            u.prefetcher.norm_release.eq(u.norm_params.o.valid & u.norm_params.o.ready),
-            u.prefetcher.multipliers_release.eq(u.multipliers.o.valid & u.multipliers.o.ready),
+            u.prefetcher.param_release.eq(u.params.release), u.prefetcher.norm_release.eq(u.norm_params.release),
+            u.prefetcher.multipliers_release.eq(u.multipliers.release),
         ]
         _assign(m, u.control, u.ring, "ring_level", "ring_data")
         _assign(m, u.ring, u.control, "ring_row", "ring_en", "ring_release", "ring_release_en")
@@ -217,9 +215,9 @@ def _units(cfg: MachineConfig) -> dict:
         "load_store": LoadStore(cfg), "norm": ClusterLayerNorms(cfg), "gate": Gate(cfg), "control": ArrayControl(cfg),
         "array": ClusterArrays(cfg), "epilogue": ClusterEpilogues(cfg), "softmax": ClusterSoftmaxes(cfg),
         "operand": OperandMemory(cfg), "residual": ResidualMemory(cfg), "key": KeyBanks(cfg), "value": ValueBanks(cfg),
-        "ring": WeightRing(cfg), "params": Queue(LINE_BITS, cfg.param_lines),
-        "norm_params": Queue(LINE_BITS, NORM_LINES),
-        "multipliers": Queue(LINE_BITS, MULTIPLIER_LINES),
+        "ring": WeightRing(cfg), "params": ParameterQueue(cfg, lines=cfg.param_lines, record=PARAM_LINES),
+        "norm_params": ParameterQueue(cfg, lines=NORM_LINES, record=NORM_PARAM_LINES),
+        "multipliers": ParameterQueue(cfg, lines=MULTIPLIER_LINES, record=1),
     }
 
 

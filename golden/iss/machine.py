@@ -126,10 +126,12 @@ class Machine:
             raise IssFault(Status.R_DECERR, index, str(error), address) from None
 
     def _stream_lines(self, first: int, count: int) -> np.ndarray:
-        part = self.config.line_bytes_per_port
-        planes = [self._read(self.registers[f"WEIGHT_ADDR{p}"] + first * part, count * part, "WEIGHT",
-                             self.memories.index).reshape(count, part) for p in range(self.config.ports)]
-        return np.concatenate(planes, axis=1)
+        """``count`` lines, of whole stream beats, from the beat of line ``first`` on: uint8 [count, 64]."""
+        share, ports = self.config.share_bytes, self.config.ports
+        beat, beats = first // self.config.beat_lines, count // self.config.beat_lines
+        planes = [self._read(self.registers[f"WEIGHT_ADDR{p}"] + beat * share, beats * share, "WEIGHT",
+                             self.memories.index).reshape(beats, share) for p in range(ports)]
+        return np.concatenate(planes, axis=1).reshape(count, LINE)
 
     # -- instructions
 

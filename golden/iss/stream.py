@@ -10,6 +10,7 @@ from golden.ops.matmul import unpacked
 from golden.spec.isa import STREAM_LINES, Opcode, stream_lines
 from golden.spec.machine import (
     LINE,
+    NORM_PARAM_LINES,
     NORM_PARAMS,
     PARAM_LINES,
     PARAMS,
@@ -43,7 +44,7 @@ class Stream:
     def linear(self, f: dict) -> LinearStream:
         """What a LINEAR with the fields ``f`` uses: parameters from the stream; weights from there, or retained."""
         c, first, tiles, slices = self.config, f["stream"], f["tiles"], f["slices"]
-        used, stored = stream_lines(Opcode.LINEAR, f), f["tiles"] * slices >> f["packed"]
+        used, stored = stream_lines(Opcode.LINEAR, f, c), f["tiles"] * slices >> f["packed"]
         if f["reuse_weights"]:
             starts = [(first + tile * used.pitch) % STREAM_LINES for tile in range(tiles)]
             params = np.stack([self._read(start, PARAM_LINES) for start in starts])
@@ -62,9 +63,12 @@ class Stream:
 
     def norm(self, f: dict) -> np.ndarray:
         """Record array with gain and offset of each channel of a NORM with the fields ``f``."""
-        return self._read(f["stream"], stream_lines(Opcode.NORM, f).lines).reshape(-1).view(_NORM_PARAM)
+        lines = self._read(f["stream"], stream_lines(Opcode.NORM, f, self.config).lines)
+        blocks = lines.reshape(f["blocks"], -1, LINE)[:, :NORM_PARAM_LINES]
+        return np.ascontiguousarray(blocks).reshape(-1).view(_NORM_PARAM)
 
     def attention(self, f: dict) -> tuple[np.ndarray, np.ndarray]:
         """Score multipliers uint16 [heads] of an ATTENTION and the parameters of its output channels."""
-        lines = self._read(f["stream"], stream_lines(Opcode.ATTENTION, f).lines)
-        return lines[0].view(SCORE_MULTIPLIER)[:f["heads"]], lines[1:].reshape(-1).view(_PARAM)
+        lines = self._read(f["stream"], stream_lines(Opcode.ATTENTION, f, self.config).lines)
+        params = lines[self.config.beat_lines:]
+        return lines[0].view(SCORE_MULTIPLIER)[:f["heads"]], params.reshape(-1).view(_PARAM)

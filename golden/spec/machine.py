@@ -20,6 +20,8 @@ LANES = 16
 """Values of one beat through epilogue and softmax: half a tile of one token, or the attention scores of a chunk."""
 LINE = 64
 """Bytes of one stream line, of one operand row and of one residual row."""
+MAX_BEAT_LINES = 2
+"""Most stream lines that the weight ports of any machine together carry a cycle."""
 PARAMS = (("bias", "<i4"), ("multiplier", "<u2"), ("gain", "<i2"), ("offset", "<i4"))
 """Parameters of one output channel in the weight stream, in this order: names and types, as numpy writes them."""
 NORM_PARAMS = (("gain", "<i2"), ("offset", "<i4"))
@@ -74,8 +76,9 @@ class MachineConfig:
 
     ``tm`` token lanes (2, 4, 8 or 16) in ``clusters`` (1, 2 or 4), each with an epilogue, a softmax and a layer norm of
     its own; ``tk`` inputs a cycle (2, 4, 8 or 16), ``ports`` weight ports (1, 2, 4) whose beats have
-    ``port_bytes`` (16 or 32), together at most a line of 64 bytes a cycle. ``max_burst``: most beats of a burst of any
-    port (16, 32 or 64; AXI3 has bursts of at most 16); bursts end at multiples of as many beats.
+    ``port_bytes`` (16 or 32), together at most two lines of 64 bytes a cycle and no more than the array takes.
+    ``max_burst``: most beats of a burst of any port (16, 32 or 64; AXI3 has bursts of at most 16); bursts end at
+    multiples of as many beats.
     Depths, powers of two or three quarters of one: ``ring_lines`` of weights in 64-byte lines; ``operand_rows`` and
     ``residual_rows`` of 64 bytes. Depths, powers of two: ``param_lines`` of parameters in 64-byte lines; ``kv_tiles``
     of TN x SLICE bytes for each of K and V; ``lane_rows`` 64-byte rows in each half of a lane buffer; ``max_keys`` a
@@ -110,8 +113,9 @@ class MachineConfig:
         require(self.tk in (2, 4, 8, 16), f"tk must be 2, 4, 8 or 16, not {self.tk}.")
         require(self.ports in (1, 2, 4), f"ports must be 1, 2 or 4, not {self.ports}.")
         require(self.port_bytes in (16, 32), f"port_bytes must be 16 or 32, not {self.port_bytes}.")
-        require(self.ports * self.port_bytes <= LINE, f"{self.ports} ports of {self.port_bytes} bytes carry more than "
-                f"a line of {LINE} bytes a cycle.")
+        most = min(MAX_BEAT_LINES * LINE, max(LINE, self.row_bytes))
+        require(self.weight_bytes_per_cycle <= most, f"{self.ports} ports of {self.port_bytes} bytes carry more than "
+                f"the {most} bytes a cycle that the array and the weight ring of this machine take.")
         require(self.max_burst in (16, 32, MAX_BURST), f"max_burst must be 16, 32 or 64, not {self.max_burst}.")
         require(self.clusters in (1, 2, 4), f"clusters must be 1, 2 or 4, not {self.clusters}.")
         require(self.tm >= 2 * self.clusters,
@@ -175,19 +179,34 @@ class MachineConfig:
         return self.kv_tiles * self.steps
 
     @property
-    def line_bytes_per_port(self) -> int:
-        """Bytes that one weight port carries of each 64-byte line; its plane holds these, line after line."""
-        return LINE // self.ports
-
-    @property
-    def beats_per_line(self) -> int:
-        """Beats in which one weight port carries its bytes of a line."""
-        return self.line_bytes_per_port // self.port_bytes
-
-    @property
     def weight_bytes_per_cycle(self) -> int:
         """Bytes that all weight ports together carry a cycle."""
         return self.ports * self.port_bytes
+
+    @property
+    def beat_lines(self) -> int:
+        """Lines of a stream beat, which all weight ports together carry: as many as they do in a cycle, at least one.
+        Each record of the stream is filled up to whole beats."""
+        return max(1, self.weight_bytes_per_cycle // LINE)
+
+    @property
+    def share_bytes(self) -> int:
+        """Bytes of each stream beat that one weight port carries; its plane holds these, beat after beat."""
+        return self.beat_lines * LINE // self.ports
+
+    @property
+    def share_beats(self) -> int:
+        """Beats of a weight port in which it carries its share of a stream beat."""
+        return self.share_bytes // self.port_bytes
+
+    @property
+    def line_bytes_per_port(self) -> int:
+        """Bytes of a weight plane for each line of the stream."""
+        return LINE // self.ports
+
+    def whole_beats(self, lines: int) -> int:
+        """Lines that a record of ``lines`` lines takes in the stream: those of whole stream beats."""
+        return -(-lines // self.beat_lines) * self.beat_lines
 
     @cached_property
     def fingerprint(self) -> int:
@@ -210,7 +229,7 @@ KV260 = MachineConfig(
     name="kv260", tm=4, tk=8, ports=4, ring_lines=16384, param_lines=256, operand_rows=4096, residual_rows=4096,
     kv_tiles=256, lane_rows=32, max_keys=256, program_depth=512, queue_depth=512, serialization=2, uram=True)
 U280 = MachineConfig(
-    name="u280", tm=16, tk=16, ports=2, ring_lines=32768, param_lines=1024, operand_rows=65536, residual_rows=16384,
+    name="u280", tm=16, tk=16, ports=4, ring_lines=32768, param_lines=1024, operand_rows=65536, residual_rows=16384,
     kv_tiles=1024, lane_rows=64, max_keys=2048, program_depth=1024, queue_depth=8192, clusters=4, uram=True,
     port_bytes=32, max_burst=16)
 MACHINES = {machine.name: machine for machine in (NANO, SMALL, KV260, ZCU102, U280)}

@@ -12,8 +12,12 @@ The weight stream is a sequence of 64-byte lines. LINEAR: for each output tile, 
 of PARAM_BYTES), then for each slice and step one step row, or, packed, for each two steps: of each byte the low half is
 the first step's code, the high half the second one's. NORM: for each block NORM_PARAM_LINES. ATTENTION: one line
 of uint16 score multipliers (head order, zero-filled), then PARAM_LINES for each 32 output channels (gain and offset
-used). EXPERTS: for each expert the streams of its body, ``pitch`` lines apart. With P ports, port p carries bytes
-[p * 64 / P, (p + 1) * 64 / P) of each line.
+used). EXPERTS: for each expert the streams of its body, ``pitch`` lines apart.
+
+The weight ports together carry a *stream beat* of ``beat_lines`` lines; with P ports and beats of B bytes, port p
+carries bytes [p * B / P, (p + 1) * B / P) of each. Where a beat has several lines, every record (the parameters of
+a tile, a slice, those of a block of a NORM, the multipliers of an ATTENTION) is filled up to whole beats, and the bits
+of a line's number below a beat do not count.
 """
 
 from golden.spec.machine import (
@@ -23,6 +27,7 @@ from golden.spec.machine import (
     SLICE,
     SLICE_LINES,
     TN,
+    MachineConfig,
 )
 
 SLICES_PER_ROW = LINE // SLICE
@@ -81,12 +86,19 @@ def linear_lines(tile_count: int, slice_count: int, packed: int = 0) -> int:
     return tile_count * linear_tile_lines(slice_count, packed)
 
 
-def norm_lines(blocks: int) -> int:
-    return blocks * NORM_PARAM_LINES
+def norm_lines(blocks: int, machine: MachineConfig) -> int:
+    """Stream lines of a NORM: gain and offset of each block, filled up to whole stream beats."""
+    return blocks * machine.whole_beats(NORM_PARAM_LINES)
 
 
-def attention_lines(heads: int, head_slices: int) -> int:
-    return 1 + heads * head_slices * SLICE // TN * PARAM_LINES
+def attention_param_lines(heads: int, head_slices: int) -> int:
+    """Stream lines of the parameters of an ATTENTION's output channels."""
+    return heads * head_slices * SLICE // TN * PARAM_LINES
+
+
+def attention_lines(heads: int, head_slices: int, machine: MachineConfig) -> int:
+    """Stream lines of an ATTENTION: a line of score multipliers, filled up to a stream beat, and parameters."""
+    return machine.beat_lines + attention_param_lines(heads, head_slices)
 
 
 WINDOW = 3

@@ -116,7 +116,7 @@ class Builder:
             fields |= {"normalized": 1, "normalized_row": Row(normalized), "normalized_stride": normalized.stride,
                        "normalized_plane": normalized.rows}
             writes.append(Access(normalized))
-        payload = self.payload(name, lambda: lay.norm(self.t(f"{name}.gain"), self.t(f"{name}.offset")))
+        payload = self.payload(name, lambda: lay.norm(self.machine, self.t(f"{name}.gain"), self.t(f"{name}.offset")))
         self.add(Opcode.NORM, name, fields=fields, reads=(Access(self.x, first, tokens),), writes=tuple(writes),
                  payload=payload, tokens=tokens, **rest)
 

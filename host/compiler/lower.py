@@ -147,7 +147,7 @@ class Lowering(Builder):
         """ATTENTION of ``count`` tokens from ``first`` on over ``keys`` tokens."""
         c, b, plan = self.config, f"blocks.{i}.attn", self.plan.layers[i]
         payload = self.payload(b, lambda: lay.attention(
-            self.t(f"{b}.score_multiplier"), self.t(f"{b}.out.gain"), self.t(f"{b}.out.offset")))
+            self.machine, self.t(f"{b}.score_multiplier"), self.t(f"{b}.out.gain"), self.t(f"{b}.out.offset")))
         self.add(Opcode.ATTENTION, b, payload=payload, macs=2 * count * keys * c.dim, tokens=count,
                  reads=(Access(q, first, count), Access(k), Access(v)), writes=(Access(out, first, count),),
                  fields={

@@ -76,7 +76,7 @@ def _scores(low: "Lowering", at: str, first: Region, k: Region, keys: int) -> Re
     """What the class token, the query in ``first``, pays to each of ``keys``: 32 a row."""
     c, paid = low.config, Region(f"{at}.paid", Memory.RESIDUAL, tiles(keys), 1)
     payload = low.payload(f"{at}.paid", lambda: lay.attention(
-        low.t(f"{at}.score_multiplier"), CLASS_PARAMETERS["gain"], CLASS_PARAMETERS["offset"]))
+        low.machine, low.t(f"{at}.score_multiplier"), CLASS_PARAMETERS["gain"], CLASS_PARAMETERS["offset"]))
     low.add(Opcode.ATTENTION, f"{at}.paid", payload=payload, macs=keys * c.dim, tokens=1,
             reads=(Access(first), Access(k)), writes=(Access(paid),), fields={
                 "class_scores": 1, "heads": c.heads, "head_slices": c.head_dim // SLICE, "queries": 1, "keys": keys,

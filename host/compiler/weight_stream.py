@@ -80,19 +80,26 @@ def gate(machine: MachineConfig, weight: np.ndarray, bias: np.ndarray) -> bytes:
     return linear(machine, columns[:, :-1].astype(np.int8), columns[:, -1], 0)
 
 
-def norm(gain: np.ndarray, offset: np.ndarray) -> bytes:
-    """Stream of one NORM, channels zero-filled to whole blocks."""
+def norm(machine: MachineConfig, gain: np.ndarray, offset: np.ndarray) -> bytes:
+    """Stream of one NORM, channels zero-filled to whole blocks, blocks to whole stream beats."""
     record = np.zeros(tiles(len(gain)) * TN, _NORM_PARAM)
     _fill(record, "gain", gain, len(gain))
     _fill(record, "offset", offset, len(gain))
-    return record.tobytes()
+    return _filled(machine, record.view(np.uint8).reshape(tiles(len(gain)), -1)).tobytes()
 
 
-def attention(score_multiplier: np.ndarray, gain: np.ndarray, offset: np.ndarray) -> bytes:
-    """Stream of one ATTENTION: a line of multipliers, then the parameters of its output channels."""
+def attention(machine: MachineConfig, score_multiplier: np.ndarray, gain: np.ndarray, offset: np.ndarray) -> bytes:
+    """Stream of one ATTENTION: a line of multipliers, filled up to a stream beat, then the parameters of its output
+    channels."""
     line = np.zeros(MAX_HEADS, SCORE_MULTIPLIER)
     line[:len(score_multiplier)] = score_multiplier
-    return line.tobytes() + params(len(gain), gain=gain, offset=offset).tobytes()
+    return _filled(machine, line.view(np.uint8)[None]).tobytes() + params(len(gain), gain=gain, offset=offset).tobytes()
+
+
+def _filled(machine: MachineConfig, records: np.ndarray) -> np.ndarray:
+    """Records of whole lines, uint8 ``[records, bytes]``, each filled up with zeros to whole stream beats."""
+    size = records.shape[1]
+    return np.pad(records, ((0, 0), (0, machine.whole_beats(size // LINE) * LINE - size)))
 
 
 class Stream:
@@ -120,6 +127,6 @@ class Stream:
         return self._lines[name]
 
     def planes(self, machine: MachineConfig) -> tuple[bytes, ...]:
-        """What each port reads: its part of every line, line after line."""
-        lines = np.frombuffer(b"".join(self._parts), np.uint8).reshape(-1, machine.ports, machine.line_bytes_per_port)
-        return tuple(np.ascontiguousarray(lines[:, p]).tobytes() for p in range(machine.ports))
+        """What each port reads: its share of every stream beat, beat after beat."""
+        beats = np.frombuffer(b"".join(self._parts), np.uint8).reshape(-1, machine.ports, machine.share_bytes)
+        return tuple(np.ascontiguousarray(beats[:, p]).tobytes() for p in range(machine.ports))

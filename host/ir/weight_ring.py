@@ -28,4 +28,4 @@ def lines_again(tiles: int, slices: int, machine: MachineConfig, packed: int = 0
     """Lines that come a second time when a LINEAR is cut into two over the same tiles."""
     fields = {"tiles": tiles, "slices": slices, "packed": packed,
               "reuse_weights": tiles * (slices >> packed) <= most_retained(machine)}
-    return stream_lines(Opcode.LINEAR, fields).lines
+    return stream_lines(Opcode.LINEAR, fields, machine).lines

@@ -124,14 +124,14 @@ class AblatedTimeline(Timeline):
         return Span(at, span.expert, span.start, span.end + longer, span.waited)
 
 
-def dram_bytes(words: Sequence[int], spans: Sequence[Span], off: frozenset[Idea]) -> int:
-    """Bytes that a program moves: itself, each instruction's part of the weight stream, LOADs and STOREs; without
-    attention reordering also keys and values."""
+def dram_bytes(machine: MachineConfig, words: Sequence[int], spans: Sequence[Span], off: frozenset[Idea]) -> int:
+    """Bytes that a program moves on a machine: itself, each instruction's part of the weight stream, LOADs and STOREs;
+    without attention reordering also keys and values."""
     total = len(words) * isa.INSTRUCTION_BYTES
     for span in spans:
         opcode, fields = isa.decode(words[span.index])
         if opcode is not Opcode.EXPERTS:
-            total += LINE * stream_lines(opcode, fields).lines
+            total += LINE * stream_lines(opcode, fields, machine).lines
         if opcode in (Opcode.LOAD, Opcode.STORE):
             total += LINE * fields["rows"]
         if opcode is Opcode.ATTENTION and Idea.ATTENTION_REORDERING in off:

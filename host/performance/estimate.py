@@ -20,6 +20,6 @@ class Cost:
 def estimate(node: Node, machine: MachineConfig) -> Cost:
     """Cost of one node; a body's node is counted for all its passes, what the sequencer executes itself for nothing."""
     rows = node.fields["rows"] if node.opcode in (Opcode.LOAD, Opcode.STORE) else 0
-    lines = stream_lines(node.opcode, node.fields).lines + rows
+    lines = stream_lines(node.opcode, node.fields, machine).lines + rows
     cycles = CYCLES[node.opcode](machine, node.fields, node.tokens) if node.opcode in CYCLES else 0
     return Cost(node.passes * cycles, node.passes * lines * LINE)

@@ -246,7 +246,7 @@ class Timeline:
 
     def _attention(self, at: int, f: dict, issue: float) -> Span:
         m, lat = self.machine, self.latency
-        lines = stream_lines(Opcode.ATTENTION, f).lines
+        lines = stream_lines(Opcode.ATTENTION, f, m).lines
         self.stream.lines(lines, self.stream.params)
         groups, scores, mixed, beats = attention_group(m, f, self.share(at))
         start = max(issue + lat.load, self.array_free)
@@ -265,7 +265,7 @@ class Timeline:
         return Span(at, -1, start, end)
 
     def _norm(self, at: int, f: dict, issue: float) -> Span:
-        lines = stream_lines(Opcode.NORM, f).lines
+        lines = stream_lines(Opcode.NORM, f, self.machine).lines
         there = self.stream.lines(lines)
         start = max(issue, self.idle[Unit.NORM], there - lines)
         work = norm_cycles(self.machine, f, f["tokens"])

@@ -107,10 +107,10 @@ class Layer:
         return self.macs / max(1, self.cycles * machine.macs_per_cycle)
 
 
-def layers(retired: Iterable[Retirement], symbols: Sequence[Symbol], machine: MachineConfig | None = None,
+def layers(retired: Iterable[Retirement], symbols: Sequence[Symbol], machine: MachineConfig,
            name: Callable[[str], str] = block_of) -> list[Layer]:
     """One :class:`Layer` for each block and for what comes before and after, in program order, or as ``name`` says;
-    ``machine``: what their ``steps`` are counted on.
+    ``machine``: what they ran on.
 
     A cycle belongs to the layer of the instruction that the array ends next, whatever other units do meanwhile, and
     after the array's last one to that of the instruction which any unit ends next: cycles add up to the whole frame
@@ -127,9 +127,9 @@ def layers(retired: Iterable[Retirement], symbols: Sequence[Symbol], machine: Ma
             layer.cycles += max(0, item.cycle - last)
             last = max(last, item.cycle)
         layer.macs += work.macs(entry)
-        layer.steps += 0 if machine is None else work.array_steps(entry, machine)
+        layer.steps += work.array_steps(entry, machine)
         layer.waited += getattr(item, "waited", 0.0)
-        layer.weights += work.weight_bytes(entry)
+        layer.weights += work.weight_bytes(entry, machine)
         layer.loaded += work.loaded_bytes(entry)
         layer.stored += work.stored_bytes(entry)
         if entry.expert >= 0 and entry.tokens is not None:

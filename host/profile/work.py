@@ -40,9 +40,9 @@ def array_steps(entry: Entry, machine: MachineConfig) -> int:
     return 0
 
 
-def weight_bytes(entry: Entry) -> int:
+def weight_bytes(entry: Entry, machine: MachineConfig) -> int:
     """Bytes of weights and parameters that come through the weight ports."""
-    return 0 if entry.opcode is Opcode.EXPERTS else LINE * stream_lines(entry.opcode, entry.fields).lines
+    return 0 if entry.opcode is Opcode.EXPERTS else LINE * stream_lines(entry.opcode, entry.fields, machine).lines
 
 
 def loaded_bytes(entry: Entry) -> int:
@@ -55,6 +55,6 @@ def stored_bytes(entry: Entry) -> int:
     return LINE * entry.fields["rows"] if entry.opcode is Opcode.STORE else 0
 
 
-def moved_bytes(entry: Entry) -> int:
+def moved_bytes(entry: Entry, machine: MachineConfig) -> int:
     """All bytes that it moves from and to DRAM."""
-    return weight_bytes(entry) + loaded_bytes(entry) + stored_bytes(entry)
+    return weight_bytes(entry, machine) + loaded_bytes(entry) + stored_bytes(entry)

@@ -9,9 +9,9 @@ from golden.spec.machine import LINE, MachineConfig
 from hw.dma.weight_lines import CHUNK_LINES, Destination
 
 NORM_LINES = 128
-"""Depth of the norm's parameter queue; the widest norm takes 96 lines."""
+"""Lines that the norm's parameter queue holds; the widest norm takes 96, or 128 in stream beats of two lines."""
 MULTIPLIER_LINES = 4
-"""Depth of the queue of ATTENTION's score multipliers."""
+"""Lines that the queue of ATTENTION's score multipliers holds."""
 
 
 class Credits(wiring.Component):
@@ -22,7 +22,7 @@ class Credits(wiring.Component):
     Reference model: none.
 
     Members: ``destination`` In, ``taken`` In, lines, ``possible`` Out, ``ring_release`` In, rows of the ring,
-    ``param_release``, ``norm_release``, ``multipliers_release`` In, one line each.
+    ``param_release``, ``norm_release``, ``multipliers_release`` In, a stream beat each.
     """
 
     LATENCY = 2
@@ -49,9 +49,9 @@ class Credits(wiring.Component):
         # Destination: depth, lines that must be free before a chunk, lines freed in this cycle.
         targets = {
             Destination.RING: (cfg.ring_lines, CHUNK_LINES, self.ring_release * (cfg.row_bytes // LINE)),
-            Destination.PARAM: (cfg.param_lines, CHUNK_LINES, self.param_release),
-            Destination.NORM: (NORM_LINES, CHUNK_LINES, self.norm_release),
-            Destination.MULTIPLIERS: (MULTIPLIER_LINES, 1, self.multipliers_release),
+            Destination.PARAM: (cfg.param_lines, CHUNK_LINES, self.param_release * cfg.beat_lines),
+            Destination.NORM: (NORM_LINES, CHUNK_LINES, self.norm_release * cfg.beat_lines),
+            Destination.MULTIPLIERS: (MULTIPLIER_LINES, cfg.beat_lines, self.multipliers_release * cfg.beat_lines),
         }
         possible = []
         for target, (depth, wanted, released) in targets.items():

@@ -21,7 +21,7 @@ class WeightPrefetcher(wiring.Component):
 
     LINEAR: for each tile PARAM_LINES to PARAM, then SLICE_LINES a slice to RING (half of them when packed, none with
     ``reuse_weights``). NORM: NORM_PARAM_LINES a block to NORM. ATTENTION: a line to MULTIPLIERS, then
-    PARAM_LINES for each 32 output channels to PARAM.
+    PARAM_LINES for each 32 output channels to PARAM. All of these are filled up to whole stream beats.
     EXPERTS: repeats the body once for each expert, in order of arrival, as soon as the gate has named it, and goes on
     after as many as the sequencer reports; streams in the body count from ``stream + expert * pitch``.
 
@@ -36,15 +36,15 @@ class WeightPrefetcher(wiring.Component):
     The experts named by the gate belong to this EXPERTS once the gate has begun as many rounds (GATEs without
     ``append``) as precede it in the program.
 
-    Timing: a chunk in two cycles, four times what the ports can bring; two cycles between segments, about six between
-    instructions, EXPERT_BITS more before an expert.
+    Timing: a chunk in two cycles, at least twice what the ports can bring; two cycles between segments, about six
+    between instructions, EXPERT_BITS more before an expert.
     Domain: programs that passed ``hw.ctrl.checker``; the consumers take lines in program order.
     Reference model: the stream lines of ``golden.spec.instructions``, followed by ``golden.iss``.
 
     Members: ``start`` In; ``index`` Out, ``word`` In, READ_CYCLES later; ``i_total`` In(stream): experts in
     all; ``arrivals`` In, experts named so far, ``round`` In, rounds of the gate; ``place`` Out, ``arrival`` In, the
     expert of that place a cycle later; ``o_chunk``, ``o_route`` Out(streams); ``ring_release`` In, rows, with
-    ``ring_release_en``; ``param_release``, ``norm_release``, ``multipliers_release`` In, one line each.
+    ``ring_release_en``; ``param_release``, ``norm_release``, ``multipliers_release`` In, a stream beat each.
     """
 
     start: Signal
@@ -76,7 +76,7 @@ class WeightPrefetcher(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        pointer, segments, experts = ProgramPointer(m, self.index, first=1), WeightSegments(m), ExpertLines(m)
+        pointer, segments, experts = ProgramPointer(m, self.index, first=1), WeightSegments(m, self.cfg), ExpertLines(m)
         credit = self._credits(m, segments)
         opcode, wait = Signal(4), Signal(range(READ_CYCLES + 1))
         m.d.comb += [

@@ -5,7 +5,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data
 
 from golden.spec.isa import STREAM_BITS, Opcode
-from golden.spec.machine import NORM_PARAM_LINES, PARAM_LINES, SLICE, SLICE_LINES, TN
+from golden.spec.machine import NORM_PARAM_LINES, PARAM_LINES, SLICE, SLICE_LINES, TN, MachineConfig
 from hw.dma.weight_lines import CHUNK_LINES, ROUTE, Destination
 
 HALF_LINES = SLICE_LINES // 2
@@ -13,13 +13,14 @@ HALF_LINES = SLICE_LINES // 2
 
 
 def _times(value, factor: int):
-    """A product by shifts and additions; the factors have two bits set."""
+    """A product by shifts and additions; the factors have at most two bits set."""
     high = 1 << factor.bit_length() - 1
     return value * high + value * (factor - high)
 
 
 class WeightSegments:
-    """Weight segments of the module ``m``, of one instruction at a time: ``left`` lines to ``destination``.
+    """Weight segments of the module ``m``, of one instruction at a time: ``left`` lines, whole stream beats of the
+    machine, to ``destination``.
 
     ``line`` is the next line to request, ``lines`` how many with the next chunk, which is the segment's ``last``;
     ``jump``: it does not follow the chunk before. A method is what happens in the cycle in which the conditions around
@@ -27,8 +28,8 @@ class WeightSegments:
     chunk ``measure``, ``take``; after each segment ``follow``.
     """
 
-    def __init__(self, m: Module):
-        self.m = m
+    def __init__(self, m: Module, cfg: MachineConfig):
+        self.m, self.cfg = m, cfg
         self.destination, self.left = Signal(Destination, name="destination"), Signal(ROUTE["lines"].width, name="left")
         self.line, self.jump, self.last = Signal(STREAM_BITS, name="line"), Signal(name="jump"), Signal(name="last")
         self.lines = Signal(range(CHUNK_LINES + 1), name="lines")
@@ -74,9 +75,9 @@ class WeightSegments:
             with m.Case(Opcode.LINEAR):
                 self._segment(Destination.PARAM, PARAM_LINES)
             with m.Case(Opcode.NORM):
-                self._segment(Destination.NORM, _times(self._blocks, NORM_PARAM_LINES))
+                self._segment(Destination.NORM, _times(self._blocks, self.cfg.whole_beats(NORM_PARAM_LINES)))
             with m.Default():
-                self._segment(Destination.MULTIPLIERS, 1)
+                self._segment(Destination.MULTIPLIERS, self.cfg.beat_lines)
 
     def measure(self) -> None:
         """How much of the segment the next chunk takes."""

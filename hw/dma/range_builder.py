@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Range builder: joins the prefetcher's chunks into ranges long enough for a burst."""
+"""Range builder: joins the prefetcher's chunks of lines into ranges of stream beats long enough for a burst."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from golden.spec.isa import STREAM_BITS
 from golden.spec.machine import MachineConfig
@@ -20,17 +21,17 @@ class RangeBuilder(wiring.Component):
 
     ::
 
-        i -> [granted lines] -> enough for a burst? nothing in flight? patience over? -> [range] -> o[0..P-1]
+        i -> [granted beats] -> enough for a burst? nothing in flight? patience over? -> [range] -> o[0..P-1]
 
-    A range ends at a multiple of ``max_burst`` beats of the stream. It goes out earlier when the next chunk does not
-    follow it, when ``starving``, or after PATIENCE cycles without a chunk.
+    A range ends at a multiple of as many stream beats as make ``max_burst`` beats of a port. It goes out earlier when
+    the next chunk does not follow it, when ``starving``, or after PATIENCE cycles without a chunk.
 
     Timing: LATENCY cycles from a chunk to ``o.valid`` when starving; II cycles from range to range. One chunk a cycle.
-    Domain: chunks of 1..8 lines; ``jump`` on the first chunk after reset.
+    Domain: chunks of 1..8 lines, whole stream beats; ``jump`` on the first chunk after reset.
     Reference model: none.
 
     Members: ``i`` In(stream of CHUNK), ``o[ports]`` Out(stream of RANGE), ``starving`` In, the ports have nothing
-    to do; ``granted`` Out, lines waiting.
+    to do; ``granted`` Out, stream beats waiting.
     """
 
     LATENCY = 4
@@ -43,7 +44,7 @@ class RangeBuilder(wiring.Component):
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
-        self.group = cfg.max_burst // cfg.beats_per_line
+        self.group = cfg.max_burst // cfg.share_beats
         super().__init__({
             "i": In(stream.Signature(CHUNK)), "o": Out(stream.Signature(RANGE)).array(cfg.ports),
             "starving": In(1), "granted": Out(range(4 * cfg.ring_lines)),
@@ -51,16 +52,17 @@ class RangeBuilder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        line, lines, room = Signal(STREAM_BITS), Signal(RANGE["lines"].width), Signal(RANGE["lines"].width)
+        beat, beats, room = Signal(STREAM_BITS), Signal(RANGE["beats"].width), Signal(RANGE["beats"].width)
         waiting = Signal(self.cfg.ports)
-        count, whole, some = Signal.like(lines), Signal(), Signal()
-        added, removed = Signal(CHUNK["lines"].width), Signal.like(lines)
+        count, whole, some = Signal.like(beats), Signal(), Signal()
+        added, removed = Signal(CHUNK["lines"].width), Signal.like(beats)
         patience, may_jump, push = Signal(range(PATIENCE + 1)), Signal(), Signal()
 
+        below = exact_log2(self.cfg.beat_lines)  # bits of a line's number within its stream beat
         # Consecutive chunks are accepted at any time; a jump waits until everything before it has been sent.
         m.d.comb += [
             self.i.ready.eq(Mux(self.i.payload.jump, may_jump, ~self.granted[-1])),
-            push.eq(self.i.valid & self.i.ready), added.eq(Mux(push, self.i.payload.lines, 0)),
+            push.eq(self.i.valid & self.i.ready), added.eq(Mux(push, self.i.payload.lines >> below, 0)),
         ]
         m.d.sync += self.granted.eq(self.granted + added - removed)
         with m.If(push):
@@ -74,11 +76,11 @@ class RangeBuilder(wiring.Component):
             m.d.sync += settle.eq(settle - 1)
         m.d.comb += hurry.eq(starving | (patience == 0) | self.i.valid & self.i.payload.jump)
         for port, out in enumerate(self.o):
-            m.d.comb += [out.payload.line.eq(line), out.payload.lines.eq(lines), out.valid.eq(waiting[port])]
+            m.d.comb += [out.payload.beat.eq(beat), out.payload.beats.eq(beats), out.valid.eq(waiting[port])]
 
         with m.FSM():
             with m.State("MEASURE"):
-                m.d.sync += room.eq(self.group - line[:(self.group - 1).bit_length()])
+                m.d.sync += room.eq(self.group - beat[:(self.group - 1).bit_length()])
                 m.next = "COMPARE"
             with m.State("COMPARE"):
                 m.d.sync += [count.eq(self.granted), whole.eq(self.granted >= room), some.eq(self.granted != 0)]
@@ -86,22 +88,22 @@ class RangeBuilder(wiring.Component):
             with m.State("DECIDE"):
                 m.next = "COMPARE"
                 with m.If(whole):
-                    m.d.sync += [lines.eq(room), waiting.eq(~0)]
+                    m.d.sync += [beats.eq(room), waiting.eq(~0)]
                     m.d.comb += removed.eq(room)
                     m.next = "SEND"
                 with m.Elif(some & hurry):
-                    m.d.sync += [lines.eq(count), waiting.eq(~0)]
+                    m.d.sync += [beats.eq(count), waiting.eq(~0)]
                     m.d.comb += removed.eq(count)
                     m.next = "SEND"
                 with m.Elif(self.granted == 0):
                     m.d.comb += may_jump.eq(1)
                     with m.If(push & self.i.payload.jump):
-                        m.d.sync += line.eq(self.i.payload.line)
+                        m.d.sync += beat.eq(self.i.payload.line >> below)
                         m.next = "MEASURE"
             with m.State("SEND"):
                 ready = Cat(out.ready for out in self.o)
                 m.d.sync += [waiting.eq(waiting & ~ready), settle.eq(SETTLE), starving.eq(0)]
                 with m.If((waiting & ~ready) == 0):
-                    m.d.sync += line.eq(line + lines)
+                    m.d.sync += beat.eq(beat + beats)
                     m.next = "MEASURE"
         return m

@@ -27,5 +27,5 @@ CHUNK = data.StructLayout({
 })
 ROUTE = data.StructLayout({"destination": Destination, "lines": unsigned(13)})
 """The next ``lines`` lines go to ``destination``."""
-RANGE = data.StructLayout({"line": unsigned(STREAM_BITS), "lines": unsigned(MAX_BURST.bit_length())})
-"""Lines to be read by every port, at most one burst."""
+RANGE = data.StructLayout({"beat": unsigned(STREAM_BITS), "beats": unsigned(MAX_BURST.bit_length())})
+"""Stream beats of which every port is to read its share, at most one burst."""

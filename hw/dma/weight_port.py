@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weight port: ranges of lines in, this port's share of each line out."""
+"""Weight port: ranges of stream beats in, this port's share of each out."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
@@ -12,15 +12,15 @@ from hw.dma.weight_lines import RANGE
 
 
 class WeightPort(wiring.Component):
-    """Weight port: reads bytes ``base + line * B`` .. of its plane, B = 64 / ports, and gives B bytes for each line.
-    A beat has P = ``port_bytes`` bytes.
+    """Weight port: reads bytes ``base + beat * B`` .. of its plane, B = ``share_bytes``, and gives B bytes for each
+    stream beat. A beat of the port has P = ``port_bytes`` bytes.
 
     ::
 
         i -> [low half of the address] -> [high half] -> [read engine] -> [B / P beats to a share] -> o
 
-    Timing: one beat a cycle, so one line in B / P cycles. LATENCY cycles from a transfer at ``i`` to ARVALID. A
-    stalled ``o`` stops new bursts once the engine's data queue is full; RREADY stays high.
+    Timing: one beat of the port a cycle, so one stream beat in B / P cycles. LATENCY cycles from a transfer at ``i`` to
+    ARVALID. A stalled ``o`` stops new bursts once the engine's data queue is full; RREADY stays high.
     Domain: ``base`` a multiple of P; what leaves the window is refused.
     Reference model: the planes of ``golden.spec.program.image``.
 
@@ -47,9 +47,9 @@ class WeightPort(wiring.Component):
     def __init__(self, cfg: MachineConfig, *, depth: int = DEPTH):
         self.cfg = cfg
         self.depth = depth
-        self.beats = cfg.beats_per_line
+        self.beats = cfg.share_beats
         super().__init__({
-            "i": In(stream.Signature(RANGE)), "o": Out(stream.Signature(8 * cfg.line_bytes_per_port)),
+            "i": In(stream.Signature(RANGE)), "o": Out(stream.Signature(8 * cfg.share_bytes)),
             "base": In(ADDRESS_BITS), "lo": In(ADDRESS_BITS), "hi": In(ADDRESS_BITS), "limit": In(32), "halt": In(1),
             "quiet": Out(1), "expired": Out(1),
             "fault": Out(1), "fault_code": Out(8), "fault_addr": Out(ADDRESS_BITS),
@@ -66,12 +66,12 @@ class WeightPort(wiring.Component):
         for name in ("quiet", "expired", "fault", "fault_code", "fault_addr", "beat"):
             m.d.comb += getattr(self, name).eq(getattr(engine, name))
 
-        # Address: base + line * B, half by half.
+        # Address: base + beat * B, half by half.
         half = ADDRESS_BITS // 2
         offset, carry = Signal(ADDRESS_BITS), Signal()
         transfer = Signal(TRANSFER, reset_less=True)
         m.d.comb += [
-            offset.eq(self.i.payload.line * self.cfg.line_bytes_per_port), engine.i.payload.eq(transfer),
+            offset.eq(self.i.payload.beat * self.cfg.share_bytes), engine.i.payload.eq(transfer),
         ]
         offset_high = Signal(half)
         with m.FSM():
@@ -80,7 +80,7 @@ class WeightPort(wiring.Component):
                 m.d.sync += [
                     Cat(transfer.addr[:half], carry).eq(self.base[:half] + offset[:half]),
                     offset_high.eq(offset[half:]),
-                    transfer.beats.eq(self.i.payload.lines * self.beats),
+                    transfer.beats.eq(self.i.payload.beats * self.beats),
                 ]
                 with m.If(self.i.valid):
                     m.next = "HIGH"
@@ -92,7 +92,7 @@ class WeightPort(wiring.Component):
                 with m.If(engine.i.ready):
                     m.next = "ACCEPT"
 
-        # Beats to shares, lowest bytes first.
+        # Beats of the port to shares, lowest bytes first.
         if self.beats == 1:
             wiring.connect(m, engine.o, wiring.flipped(self.o))
             return m

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weight stream: from the prefetcher's chunks through all weight ports to lines at their destinations."""
+"""Weight stream: from the prefetcher's chunks through all weight ports to stream beats at their destinations."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
@@ -26,11 +26,11 @@ class WeightStream(wiring.Component):
         i_chunk -> [queue] -> [range builder] -> [weight port] x P -> [line router] -> o_ring | o_param | ...
         i_route -> [queue] ----------------------------------------------^
 
-    Timing: one line in ``beats_per_line`` cycles.
+    Timing: one stream beat of ``beat_lines`` lines in ``share_beats`` cycles.
     Reference model: none.
 
     Members: ``i_chunk``, ``i_route`` In(streams); ``base[ports]``, ``lo``, ``hi``, ``limit``, ``halt`` In; four
-    Out(stream of LINE_BITS); for each port ``axi``, ``quiet``, ``expired``, ``fault``, ``fault_code``, ``fault_addr``,
+    Out(stream of a beat); for each port ``axi``, ``quiet``, ``expired``, ``fault``, ``fault_code``, ``fault_addr``,
     ``beat`` Out.
     """
 
@@ -47,12 +47,12 @@ class WeightStream(wiring.Component):
 
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
-        line, ports = stream.Signature(LINE_BITS), cfg.ports
+        beat, ports = stream.Signature(cfg.beat_lines * LINE_BITS), cfg.ports
         super().__init__({
             "i_chunk": In(stream.Signature(CHUNK)), "i_route": In(stream.Signature(ROUTE)),
             "base": In(ADDRESS_BITS).array(ports), "lo": In(ADDRESS_BITS), "hi": In(ADDRESS_BITS),
             "limit": In(32), "halt": In(1),
-            "o_ring": Out(line), "o_param": Out(line), "o_norm": Out(line), "o_multipliers": Out(line),
+            "o_ring": Out(beat), "o_param": Out(beat), "o_norm": Out(beat), "o_multipliers": Out(beat),
             "axi": Out(axi_read(cfg.port_bytes)).array(ports),
             **{name: Out(1).array(ports) for name in ("quiet", "expired", "fault", "beat")},
             "fault_code": Out(8).array(ports), "fault_addr": Out(ADDRESS_BITS).array(ports),

@@ -11,21 +11,22 @@ from hw.lib.ram import ram_style
 
 
 class WeightRing(wiring.Component):
-    """Weight ring: gathers 64-byte lines into step rows of TN * tk bytes; keeps them in order until they are released.
+    """Weight ring: gathers stream beats of 64-byte lines into step rows of TN * tk bytes; keeps them in order until
+    they are released.
 
     ::
 
-        i -> [ line ] -> [ row_lines arrays of ring_rows lines ] -> [ output register ] -> ring_data
+        i -> [ beat ] -> [ row_lines arrays of ring_rows lines ] -> [ output register ] -> ring_data
                            ^ write head                ^ tail + ring_row, ring_en
 
     Row n of the stream holds lines n * row_lines .., the first one lowest.
     Timing: LATENCY = READ_LATENCY from ``ring_en`` to ``ring_data``, which is stable until the next read's data. II = 1
-    line, 1 row. ``ring_level`` counts a row WRITE_LATENCY cycles after the transfer of its last line. A release is
+    beat, 1 row. ``ring_level`` counts a row WRITE_LATENCY cycles after the transfer of its last beat. A release is
     seen by ``ring_row`` and ``ring_level`` of the next cycle. ``i.ready`` falls while all rows are full.
     Domain: ``ring_row`` below ``ring_level``; ``ring_release`` up to ``ring_level``.
     Reference model: none, it changes nothing.
 
-    Members: ``i`` In(stream of LINE_BITS); ``ring_level`` Out, rows that can be read; ``ring_row`` In, offset from the
+    Members: ``i`` In(stream of a beat); ``ring_level`` Out, rows that can be read; ``ring_row`` In, offset from the
     oldest row, ``ring_en`` In, ``ring_data`` Out; ``ring_release`` In, rows to free, ``ring_release_en`` In.
     """
 
@@ -44,8 +45,10 @@ class WeightRing(wiring.Component):
     def __init__(self, cfg: MachineConfig):
         self.cfg = cfg
         self.row_lines = cfg.row_bytes // LINE
+        self.row_beats = self.row_lines // cfg.beat_lines
+        self.bits = cfg.beat_lines * LINE_BITS
         super().__init__({
-            "i": In(stream.Signature(LINE_BITS)), "ring_level": Out(range(cfg.ring_rows + 1)),
+            "i": In(stream.Signature(self.bits)), "ring_level": Out(range(cfg.ring_rows + 1)),
             "ring_row": In(range(cfg.ring_rows)), "ring_en": In(1), "ring_data": Out(8 * cfg.row_bytes),
             "ring_release": In(range(cfg.ring_rows + 1)), "ring_release_en": In(1),
         })
@@ -54,22 +57,22 @@ class WeightRing(wiring.Component):
         m = Module()
         rows = self.cfg.ring_rows
 
-        # Write: `part` is the line within its row; a row's place is taken when its last line is accepted.
-        part, head, tail = Signal(range(max(2, self.row_lines))), Signal(range(rows)), Signal(range(rows))
+        # Write: `part` is the beat within its row; a row's place is taken when its last beat is accepted.
+        part, head, tail = Signal(range(max(2, self.row_beats))), Signal(range(rows)), Signal(range(rows))
         taken = Signal(range(rows + 1))
         push, row_push, released = Signal(), Signal(), Signal(range(rows + 1))
-        s1_select, s1_head = Signal(self.row_lines), Signal(range(rows))
-        s1_line, s1_full = Signal(LINE_BITS, reset_less=True), Signal()
+        s1_select, s1_head = Signal(self.row_beats), Signal(range(rows))
+        s1_beat, s1_full = Signal(self.bits, reset_less=True), Signal()
         m.d.comb += [
             self.i.ready.eq(taken != rows), push.eq(self.i.valid & self.i.ready),
-            row_push.eq(push & (part == self.row_lines - 1)),
+            row_push.eq(push & (part == self.row_beats - 1)),
         ]
         with m.If(self.ring_release_en):
             m.d.comb += released.eq(self.ring_release)
         with m.If(push):
-            m.d.sync += part.eq((part + 1) % self.row_lines if self.row_lines > 1 else 0)
+            m.d.sync += part.eq((part + 1) % self.row_beats if self.row_beats > 1 else 0)
         m.d.sync += [
-            s1_select.eq(push << part), s1_head.eq(head), s1_line.eq(self.i.payload), s1_full.eq(row_push),
+            s1_select.eq(push << part), s1_head.eq(head), s1_beat.eq(self.i.payload), s1_full.eq(row_push),
             head.eq(self._place(head, row_push)), tail.eq(self._place(tail, released)),
             taken.eq(taken + row_push - released),
             self.ring_level.eq(self.ring_level + s1_full - released),
@@ -80,13 +83,14 @@ class WeightRing(wiring.Component):
         address = Signal(range(rows))
         m.d.comb += address.eq(self._place(tail, self.ring_row))
         m.d.sync += s1_en.eq(self.ring_en)
-        words = []
+        words, beat_lines = [], self.cfg.beat_lines
         for n in range(self.row_lines):
             store = m.submodules[f"line{n}"] = memory.Memory(
                 shape=LINE_BITS, depth=rows, init=[], attrs=ram_style(self.cfg.uram))
             write_port, read_port = store.write_port(), store.read_port()
             m.d.comb += [
-                write_port.addr.eq(s1_head), write_port.data.eq(s1_line), write_port.en.eq(s1_select[n]),
+                write_port.addr.eq(s1_head), write_port.data.eq(s1_beat.word_select(n % beat_lines, LINE_BITS)),
+                write_port.en.eq(s1_select[n // beat_lines]),
                 read_port.addr.eq(address), read_port.en.eq(self.ring_en),
             ]
             words.append(read_port.data)

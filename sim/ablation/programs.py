@@ -46,7 +46,7 @@ class Program:
         full.run(words, self.arrivals)
         timeline = AblatedTimeline(machine, dram, off, kinds, best_shares(full.work))
         spans = timeline.run(words, self.arrivals)
-        return Predicted(spans[-1].end, dram_bytes(words, spans, off))
+        return Predicted(spans[-1].end, dram_bytes(machine, words, spans, off))
 
     @property
     def engines(self) -> int:

@@ -10,7 +10,7 @@ from golden.spec.machine import BEAT_BYTES, LINE, MachineConfig
 from golden.spec.model import MODELS, ModelConfig
 from golden.spec.program.image import Image
 from golden.spec.program.names import program_name
-from host.profile.work import moved_bytes as stream_bytes
+from host.profile.work import weight_bytes
 from sim.board.settings import IDEAL, DramSettings, memory_of
 
 
@@ -76,8 +76,8 @@ MOST_TASKS_RATIO = 1.7
 MOST_MODEL_ERROR = 0.03
 
 
-def weight_lines(entries: list[Entry]) -> set[int]:
-    """Lines of the weight stream that instructions use, each once, those of experts that were hit."""
+def weight_lines(entries: list[Entry], machine: MachineConfig) -> set[int]:
+    """Lines of the weight stream that instructions use on a machine, each once, those of experts that were hit."""
     lines: set[int] = set()
     loops = {entry.index: entry.fields for entry in entries if entry.opcode is Opcode.EXPERTS}
     for entry in entries:
@@ -86,7 +86,7 @@ def weight_lines(entries: list[Entry]) -> set[int]:
             if entry.expert >= 0:  # a body's stream counts from its expert's part
                 loop = loops[max(index for index in loops if index < entry.index)]
                 first += loop["stream"] + entry.expert * loop["pitch"]
-            lines.update(range(first, first + stream_bytes(entry) // LINE))
+            lines.update(range(first, first + weight_bytes(entry, machine) // LINE))
     return lines
 
 
@@ -95,7 +95,8 @@ def needed_bytes(image: Image, task: str, entries: list[Entry]) -> int:
 
     Experts that no token chose are not in ``entries`` and do not count.
     """
-    return (len(weight_lines(entries)) * LINE + len(image.program(task)) + len(image.tables) + image.input_bytes(task)
+    streamed = LINE * len(weight_lines(entries, image.machine))
+    return (streamed + len(image.program(task)) + len(image.tables) + image.input_bytes(task)
             + image.output_bytes(task))
 
 

@@ -12,12 +12,12 @@ from golden.iss.trace import Entry
 from golden.model.random_int_model import random_int_model
 from golden.spec.heads import HeadConfig
 from golden.spec.isa import Opcode
-from golden.spec.machine import LINE, MACHINES
+from golden.spec.machine import LINE, MACHINES, MachineConfig
 from golden.spec.model import M3VIT_TINY
 from golden.spec.program.image import Image, Symbol
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
-from host.profile.work import moved_bytes as stream_bytes
+from host.profile.work import moved_bytes
 from host.progress import console as notes
 from host.progress import opening, printer
 from sim import lockstep
@@ -52,16 +52,17 @@ def measured(head: HeadConfig, retired: list[Retired], symbols: tuple[Symbol, ..
     taken = max(item.cycle for item in own) - begin
     macs = head.macs(image.model.dim, *image.model.grid)
     return HeadFigures(head.task, taken, macs / (taken * image.machine.macs_per_cycle),
-                       sum(stream_bytes(item.entry) for item in own) / needed_bytes([item.entry for item in own]))
+                       sum(moved_bytes(item.entry, image.machine) for item in own)
+                       / needed_bytes([item.entry for item in own], image.machine))
 
 
-def needed_bytes(entries: list[Entry]) -> int:
+def needed_bytes(entries: list[Entry], machine: MachineConfig) -> int:
     """Least bytes of a head: each line of its weights once, each line of DRAM that it stores or loads once."""
     moved: dict[Opcode, set[int]] = {Opcode.STORE: set(), Opcode.LOAD: set()}
     for entry in entries:
         if entry.opcode in moved:
             moved[entry.opcode].update(range(entry.fields["offset"], entry.fields["offset"] + entry.fields["rows"]))
-    return LINE * (len(weight_lines(entries)) + sum(map(len, moved.values())))
+    return LINE * (len(weight_lines(entries, machine)) + sum(map(len, moved.values())))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -68,7 +68,7 @@ def run(case: Case, image: Image, device: SimDevice, pixels: list[np.ndarray]) -
     """One case: every instruction compared with golden, then the counters read."""
     task, dram = case.program(image.model), case.dram(image.machine)
     compared = lockstep.run(image, device, pixels[:case.pictures], task, case.name, dram=dram)
-    result, found = compared.machine, layers(compared.retired, image.symbols[task])
+    result, found = compared.machine, layers(compared.retired, image.symbols[task], image.machine)
     routing = queues(compared.entries)
     spans = timeline.predict(image, task, routing, dram_model(dram, image.machine))
     macs, moved = sum(layer.macs for layer in found), moved_bytes(result.counters, image.machine)

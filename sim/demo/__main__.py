@@ -52,7 +52,7 @@ def all_tasks(image: Image, device: SimDevice, pixels: np.ndarray) -> dict:
     task = "+".join(image.model.tasks)
     compared = lockstep.run(image, device, pixels, task, task)
     taken = compared.machine.cycles
-    macs = sum(row.macs for row in layers(compared.retired, image.symbols[task]))
+    macs = sum(row.macs for row in layers(compared.retired, image.symbols[task], image.machine))
     return {"cycles": taken, "milliseconds_at_300_MHz": round(taken / 300e3, 3),
             "frames_a_second_at_300_MHz": round(300e6 / taken, 1),
             "array_use": round(macs / (taken * image.machine.macs_per_cycle), 4),
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for task in config.tasks:
             compared = lockstep.run(image, device, pixels, task, task)
-            machine, rows = compared.machine, layers(compared.retired, image.symbols[task])
+            machine, rows = compared.machine, layers(compared.retired, image.symbols[task], image.machine)
             outputs += outputs_of(machine, config, sample)
             reference = run_float(model, pixels[None], task)[0]
             error = machine.features - reference

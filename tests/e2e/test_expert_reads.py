@@ -19,17 +19,20 @@ pytestmark = pytest.mark.rtl
 BEAT = 16
 
 
-def lines_of(opcode: Opcode, fields: dict) -> np.ndarray:
+def lines_of(opcode: Opcode, fields: dict, machine: MachineConfig) -> np.ndarray:
     """Lines of the weight stream that an instruction takes, counted from where it starts."""
     if opcode is Opcode.LINEAR:
         tiles = np.arange(linear_lines(fields["tiles"], fields["slices"])).reshape(fields["tiles"], -1)
         return (tiles[:, :PARAM_LINES] if fields["reuse_weights"] else tiles).reshape(-1)
     if opcode is Opcode.NORM:
-        return np.arange(norm_lines(fields["blocks"]))
-    return np.arange(attention_lines(fields["heads"], fields["head_slices"]) if opcode is Opcode.ATTENTION else 0)
+        return np.arange(norm_lines(fields["blocks"], machine))
+    if opcode is Opcode.ATTENTION:
+        return np.arange(attention_lines(fields["heads"], fields["head_slices"], machine))
+    return np.arange(0)
 
 
-def wanted_reads(program: bytes, trace: list[Entry], lines: int) -> tuple[np.ndarray, list[tuple[set, set]]]:
+def wanted_reads(program: bytes, trace: list[Entry], lines: int,
+                 machine: MachineConfig) -> tuple[np.ndarray, list[tuple[set, set]]]:
     """How often each line of the stream is wanted: once for each instruction that uses it, an expert's lines once for
     each EXPERTS whose queues name it, whatever the instruction-set simulator read. Also, for each EXPERTS, the experts
     that some token chose and the others."""
@@ -46,9 +49,9 @@ def wanted_reads(program: bytes, trace: list[Entry], lines: int) -> tuple[np.nda
             for expert in hit:
                 for inner in body:
                     first = fields["stream"] + expert * fields["pitch"] + code[inner][1].get("stream", 0)
-                    times[first + lines_of(*code[inner])] += 1
+                    times[first + lines_of(*code[inner], machine)] += 1
         elif position not in body and "stream" in fields:
-            times[fields["stream"] + lines_of(opcode, fields)] += 1
+            times[fields["stream"] + lines_of(opcode, fields, machine)] += 1
     return times, visits
 
 
@@ -84,7 +87,7 @@ def test_hit_experts_are_read_once_and_the_others_never(together, stall, model, 
         trace = []
         Session(image, GoldenDevice(config, trace=trace.append)).frame(picture, name)
         lines = len(image.planes[0]) // config.line_bytes_per_port
-        wanted, visits = wanted_reads(image.program(name), trace, lines)
+        wanted, visits = wanted_reads(image.program(name), trace, lines, config)
         read = board_reads(device.board, session.regs["WEIGHT_ADDR0"], lines, config)
         device.board.log_reads(False)
         assert np.array_equal(read, wanted), np.flatnonzero(read != wanted)

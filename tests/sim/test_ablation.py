@@ -52,7 +52,7 @@ def moved_for_experts(found):
     loops = [index for index, word in enumerate(words) if decode(word)[0] is Opcode.EXPERTS]
     for index, arrivals in zip(loops, found.arrivals, strict=True):
         body = [decode(word) for word in words[index + 1:index + 1 + decode(words[index])[1]["body"]]]
-        total += len(arrivals) * sum(stream_lines(opcode, fields).lines for opcode, fields in body) * LINE
+        total += len(arrivals) * sum(stream_lines(opcode, fields, NANO).lines for opcode, fields in body) * LINE
     return total
 
 
@@ -123,5 +123,5 @@ def test_bytes_of_the_model_are_those_of_the_machine(programs, pixels):
     finally:
         device.close()
     spans = predict(found.image, found.task, found.arrivals, dram_model(IDEAL, NANO))
-    predicted = dram_bytes(found.image.words(found.task), spans, frozenset())
+    predicted = dram_bytes(NANO, found.image.words(found.task), spans, frozenset())
     assert moved_bytes(compared.machine.counters, NANO) == pytest.approx(predicted, rel=0.01)

@@ -23,7 +23,7 @@ def test_the_hbm_of_the_u280():
     """32 ports of 256 bits are AXI3; the machine's two carry a line a cycle."""
     board, machine = BOARDS["u280"], MACHINES["u280"]
     assert (board.port_bytes, board.max_burst) == (machine.port_bytes, machine.max_burst) == (32, 16)
-    assert machine.weight_bytes_per_cycle == LINE
+    assert machine.weight_bytes_per_cycle == 2 * LINE
 
 
 def test_boards_are_what_their_files_say():

@@ -14,9 +14,10 @@ from golden.spec.model import DEIT_TINY, M3VIT_SMALL, M3VIT_TINY, MODELS, Config
 @pytest.mark.parametrize("config", MACHINES.values(), ids=MACHINES)
 def test_machine_presets(config):
     assert config.row_bytes * config.ring_rows == config.ring_lines * machine.LINE
-    assert config.line_bytes_per_port * config.ports == machine.LINE
-    assert config.beats_per_line * config.port_bytes == config.line_bytes_per_port
-    assert config.beats_per_line * config.weight_bytes_per_cycle == machine.LINE
+    assert config.share_bytes * config.ports == config.beat_lines * machine.LINE
+    assert config.share_beats * config.port_bytes == config.share_bytes
+    assert config.share_beats * config.weight_bytes_per_cycle == config.beat_lines * machine.LINE
+    assert config.whole_beats(1) == config.beat_lines and config.whole_beats(6) == 6
     assert config.steps * config.tk == machine.SLICE
     assert replace(config).fingerprint == config.fingerprint
     assert replace(config, name="other").fingerprint != config.fingerprint
@@ -40,7 +41,8 @@ def test_the_reference_machine():
     ({"max_keys": 4096}, "max_keys"), ({"ring_lines": 32}, "ring_lines"), ({"ring_lines": 320}, "three quarters"),
     ({"kv_tiles": 2048}, "kv_tiles"),
     ({"port_bytes": 64}, "port_bytes must be 16 or 32, not 64"), ({"max_burst": 48}, "max_burst must be"),
-    ({"ports": 4, "port_bytes": 32}, "4 ports of 32 bytes carry more than a line of 64 bytes a cycle"),
+    ({"ports": 4, "port_bytes": 32, "tk": 2},
+     "4 ports of 32 bytes carry more than the 64 bytes a cycle that the array"),
     ({"serialization": 3}, "serialization must be")])
 def test_impossible_machines_are_refused(change, words):
     with pytest.raises(ConfigError, match=words):

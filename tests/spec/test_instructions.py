@@ -11,7 +11,7 @@ from golden.spec.instructions.codes import MEMORIES
 from golden.spec.instructions.record import ProgramState
 from golden.spec.isa import Dest, Destination, Index, Opcode, Unit, bounds, out_of_bounds, stream_lines
 from golden.spec.legality import SLOTS, Resource
-from golden.spec.machine import NORM_PARAM_BYTES, NORM_PARAM_LINES, PARAM_BYTES, PARAM_LINES
+from golden.spec.machine import NANO, NORM_PARAM_BYTES, NORM_PARAM_LINES, PARAM_BYTES, PARAM_LINES
 from golden.spec.tables import ACC_LIMIT, EXP_ONE, WEIGHT_MAX, least_p_shift, probabilities_fit
 from golden.spec.tiling import attention_lines, linear_lines, norm_lines
 
@@ -80,13 +80,13 @@ def test_units_are_those_of_the_machine():
     (Opcode.LINEAR, {"tiles": 3, "slices": 12, "packed": 1}, [(Destination.PARAM, 6), (Destination.RING, 48)] * 3,
      linear_lines(3, 12, 1), 54),
     (Opcode.LINEAR, {"tiles": 3, "slices": 12, "packed": 1, "reuse_weights": 1}, [(Destination.PARAM, 6)] * 3, 18, 54),
-    (Opcode.NORM, {"blocks": 6}, [(Destination.NORM, 18)], norm_lines(6), 18),
+    (Opcode.NORM, {"blocks": 6}, [(Destination.NORM, 18)], norm_lines(6, NANO), 18),
     (Opcode.ATTENTION, {"heads": 3, "head_slices": 4}, [(Destination.MULTIPLIERS, 1), (Destination.PARAM, 36)],
-     attention_lines(3, 4), 37),
+     attention_lines(3, 4, NANO), 37),
     (Opcode.LOAD, {"rows": 9}, [], 0, 0), (Opcode.EXPERTS, {"pitch": 9}, [], 0, 0),
 ], ids=lambda value: value.name if isinstance(value, Opcode) else "")
 def test_stream_lines(opcode, fields, segments, lines, pitch):
-    used = stream_lines(opcode, fields)
+    used = stream_lines(opcode, fields, NANO)
     read = [(part.destination, part.lines) for part in used.segments if not part.skipped] * used.times
     assert (read, used.lines, used.pitch) == (segments, lines, pitch)
 

@@ -32,6 +32,6 @@ def test_rows_round_up(channels, operand, residual, slices, tiles):
 
 def test_stream_lines_hold_their_bytes():
     assert tiling.linear_lines(6, 12) * machine.LINE == 6 * 32 * machine.PARAM_BYTES + 192 * 192
-    assert tiling.norm_lines(6) * machine.LINE == 192 * machine.NORM_PARAM_BYTES
-    assert tiling.attention_lines(3, 4) == 1 + 192 * machine.PARAM_BYTES // machine.LINE
-    assert tiling.attention_lines(2, 2) == 1 + 64 * machine.PARAM_BYTES // machine.LINE
+    assert tiling.norm_lines(6, machine.NANO) * machine.LINE == 192 * machine.NORM_PARAM_BYTES
+    assert tiling.attention_lines(3, 4, machine.NANO) == 1 + 192 * machine.PARAM_BYTES // machine.LINE
+    assert tiling.attention_lines(2, 2, machine.NANO) == 1 + 64 * machine.PARAM_BYTES // machine.LINE

@@ -18,12 +18,13 @@ from golden.spec.instructions.norm import NORM
 from golden.spec.instructions.record import Instruction, StreamLines
 from golden.spec.instructions.transfer import COPY, LOAD, STORE
 from golden.spec.instructions.upsample import UPSAMPLE
+from golden.spec.machine import MachineConfig
 
 INSTRUCTIONS: dict[Opcode, Instruction] = {instruction.opcode: instruction for instruction in (
     BEGIN, LOAD, STORE, COPY, NORM, LINEAR, ATTENTION, GATE, EXPERTS, UPSAMPLE, KEEP, END)}
 """Every instruction, in the order of the opcodes."""
 
 
-def stream_lines(opcode: Opcode, fields: dict) -> StreamLines:
-    """Lines of the weight stream that an instruction with these fields uses; missing flags are 0."""
-    return INSTRUCTIONS[opcode].stream(fields)
+def stream_lines(opcode: Opcode, fields: dict, machine: MachineConfig) -> StreamLines:
+    """Lines of the weight stream that an instruction with these fields uses on a machine; missing flags are 0."""
+    return INSTRUCTIONS[opcode].stream(fields, machine)

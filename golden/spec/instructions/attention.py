@@ -16,8 +16,8 @@ from golden.spec.instructions.record import (
     round_up,
 )
 from golden.spec.instructions.words import Field
-from golden.spec.machine import MAX_HEADS, PARAM_LINES, SLICE, TN
-from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW, attention_lines
+from golden.spec.machine import MAX_HEADS, PARAM_LINES, SLICE, TN, MachineConfig
+from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW, attention_param_lines
 
 
 def _products(f, pick=choose) -> dict:
@@ -48,11 +48,11 @@ def _ranges(f, s: ProgramState, pick=choose) -> list[AddressRange]:
             AddressRange(4, Resource.SOFTMAX, count=f["keys"])]
 
 
-def _stream(f) -> StreamLines:
-    """A line of score multipliers, then the parameters of the output channels; with ``class_scores`` one set of them
-    for all tiles."""
-    lines = PARAM_LINES if f.get("class_scores") else attention_lines(f["heads"], f["head_slices"]) - 1
-    return StreamLines((Segment(Destination.MULTIPLIERS, 1), Segment(Destination.PARAM, lines)))
+def _stream(f, machine: MachineConfig) -> StreamLines:
+    """A line of score multipliers, filled up to a stream beat, then the parameters of the output channels; with
+    ``class_scores`` one set of them for all tiles."""
+    lines = PARAM_LINES if f.get("class_scores") else attention_param_lines(f["heads"], f["head_slices"])
+    return StreamLines((Segment(Destination.MULTIPLIERS, machine.beat_lines), Segment(Destination.PARAM, lines)))
 
 
 ATTENTION = Instruction(

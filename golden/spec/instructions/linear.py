@@ -17,7 +17,7 @@ from golden.spec.instructions.record import (
     round_up,
 )
 from golden.spec.instructions.words import Field
-from golden.spec.machine import PARAM_LINES, SLICE, TN
+from golden.spec.machine import PARAM_LINES, SLICE, TN, MachineConfig
 from golden.spec.tiling import BLOCKS_PER_ROW, SLICES_PER_ROW, linear_tile_lines, window_slices
 
 LOGITS = TN // 2
@@ -132,7 +132,7 @@ def _changes(f, s: ProgramState) -> dict:
     return {"left": s.left - (f["tokens"] if f["dst"] == Dest.GATE else 0), "held": retained(f, s)}
 
 
-def _stream(f) -> StreamLines:
+def _stream(f, machine: MachineConfig) -> StreamLines:
     """For each tile its parameters, then its weights, which are not read again with ``reuse_weights``."""
     weights = Segment(Destination.RING, linear_tile_lines(f["slices"], f.get("packed", 0)) - PARAM_LINES,
                       bool(f.get("reuse_weights")))

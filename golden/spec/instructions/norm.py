@@ -58,4 +58,4 @@ NORM = Instruction(
         Field("eps", 40, "round(eps * 4**9 * D**2)")),
     limits={"tokens": (1, 4095), "blocks": (1, MAX_NORM_DIM // 32), "shift": (0, 31)},
     totals=_totals, contradictions=_contradictions, ranges=_ranges,
-    stream=lambda f: StreamLines((Segment(Destination.NORM, norm_lines(f["blocks"])),)))
+    stream=lambda f, machine: StreamLines((Segment(Destination.NORM, norm_lines(f["blocks"], machine)),)))

@@ -13,6 +13,7 @@ from typing import Any
 
 from golden.spec.instructions.codes import MEMORIES, STREAM_BITS, Destination, Edge, Opcode, Resource, Unit
 from golden.spec.instructions.words import Field, Word
+from golden.spec.machine import MachineConfig
 
 INSTRUCTION_BYTES = 32
 HEAD = (Field("opcode", 4, "instruction format"), Field("wait", 4, "units that must be empty first"))
@@ -161,7 +162,7 @@ class Instruction:
     ranges: Callable[..., list[AddressRange]] = _never
     changes: Callable[[dict, ProgramState], dict] = _unchanged
     queues: Callable[[dict], tuple[Use, ...]] = lambda f: ()
-    stream: Callable[[Mapping[str, int]], StreamLines] = lambda f: StreamLines()
+    stream: Callable[[Mapping[str, int], MachineConfig], StreamLines] = lambda f, machine: StreamLines()
 
     @cached_property
     def word(self) -> Word:

@@ -269,8 +269,8 @@ def _check(image: Image) -> None:
     want(len(image.planes) == machine.ports, BadSection,
          f"The machine {machine.name!r} has {machine.ports} weight ports; the image holds {len(image.planes)} planes.")
     sizes = {len(plane) for plane in image.planes}
-    want(len(sizes) == 1 and sizes.pop() % machine.line_bytes_per_port == 0, BadSection,
-         f"Weight planes must have one size, a multiple of {machine.line_bytes_per_port} bytes, not "
+    want(len(sizes) == 1 and sizes.pop() % machine.share_bytes == 0, BadSection,
+         f"Weight planes must have one size, a multiple of {machine.share_bytes} bytes, not "
          f"{[len(plane) for plane in image.planes]}.")
     want(len(image.tables) % LINE == 0, BadSection,
          f"Tables come in lines of {LINE} bytes, not {len(image.tables)} bytes.")

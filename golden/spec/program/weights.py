@@ -85,7 +85,7 @@ def find_forbidden(parts: Iterable[Weights], planes: tuple[bytes, ...], machine:
         seen.add(where)
         pitch = linear_tile_lines(weights.slices, weights.packed) * share
         size = pitch - PARAM_LINES * share
-        first = (weights.first + PARAM_LINES) * share
+        first = weights.first // machine.beat_lines * machine.share_bytes + PARAM_LINES * share
         for port, plane in enumerate(planes):
             for begin in range(first, min(first + weights.tiles * pitch, len(plane)), pitch):
                 byte = plane.find(FORBIDDEN, begin, begin + size)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weight ports of 256 bits and bursts of at most 16 beats, as HBM has them: whole frames in lock-step with golden."""
+"""Weight ports of 256 bits, also so many that they bring two lines a cycle, and bursts of at most 16 beats, as HBM
+has them: whole frames in lock-step with golden."""
 
 from dataclasses import replace
 
@@ -18,7 +19,8 @@ from sim.device import SimDevice
 
 pytestmark = [pytest.mark.rtl, pytest.mark.slow]
 MACHINES = (replace(NANO, name="nano-2x256", ports=2, port_bytes=32, max_burst=16),
-            replace(NANO, name="nano-1x256", ports=1, port_bytes=32, max_burst=32, tm=4, clusters=2))
+            replace(NANO, name="nano-1x256", ports=1, port_bytes=32, max_burst=32, tm=4, clusters=2),
+            replace(NANO, name="nano-4x256", ports=4, port_bytes=32, max_burst=16, tk=16, tm=4, clusters=2))
 STALLING = DramSettings(bytes_per_cycle=23, latency=60, refresh_period=400, refresh_length=30, stall=0.2, seed=4)
 """Less than a beat a cycle, pauses, and stalls of every channel."""
 

@@ -84,7 +84,7 @@ def test_the_street_frame_reads_less_than_65_hundredths():
     run_image(image, prepare_input(reference_image(folder), image.input), task, entries.append)
 
     def total(change: dict) -> int:
-        lines = sum(stream_lines(entry.opcode, entry.fields | change).lines + (
+        lines = sum(stream_lines(entry.opcode, entry.fields | change, ZCU102).lines + (
             entry.fields["rows"] if entry.opcode in (Opcode.LOAD, Opcode.STORE) else 0) for entry in entries)
         return lines * LINE + len(image.program(task))
 

@@ -99,7 +99,8 @@ def test_each_weight_is_read_once():
 
     def lines(name: str) -> int:
         found = [isa.decode(word) for word in image.words(name)]
-        return sum(stream_lines(opcode, fields).lines for opcode, fields in found if opcode is Opcode.LINEAR)
+        return sum(stream_lines(opcode, fields, image.machine).lines for opcode, fields in found
+                   if opcode is Opcode.LINEAR)
 
     assert lines("task0#4") < 1.1 * lines("task0")
     for name in ("task0", "task0#4"):

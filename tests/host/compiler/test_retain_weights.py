@@ -98,5 +98,6 @@ def test_what_lies_too_far_apart_is_not_retained():
     nodes = linears("abab", most // 4 + 1)
     nodes = retain_weights(nodes, machine.ZCU102)
     assert not any(node.fields["reuse_weights"] or node.fields["retain_weights"] for node in nodes)
-    read, again = (stream_lines(Opcode.LINEAR, nodes[0].fields | {"reuse_weights": reuse}).lines for reuse in (0, 1))
+    read, again = (stream_lines(Opcode.LINEAR, nodes[0].fields | {"reuse_weights": reuse}, machine.ZCU102).lines
+                   for reuse in (0, 1))
     assert read > again == 2 * PARAM_LINES

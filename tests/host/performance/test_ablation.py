@@ -98,7 +98,7 @@ def test_keys_and_values_from_dram_set_the_pace():
     span, = timeline.run([word])
     assert span.end - span.start == pytest.approx(attention_bytes(fields) / 64, rel=0.05)  # 4 ports of 16 bytes
     lines = 1 + 3 * 2 * 6
-    assert dram_bytes([word], [span], timeline.off) == 32 + LINE * lines + attention_bytes(fields)
+    assert dram_bytes(timeline.machine, [word], [span], timeline.off) == 32 + LINE * lines + attention_bytes(fields)
 
 
 @pytest.mark.parametrize("idea", [idea for idea in Idea if idea is not Idea.EXPERT_BY_EXPERT])
@@ -106,7 +106,8 @@ def test_no_idea_is_better_off(image, idea):
     full, words = run(image, ())
     without, _ = run(image, {idea}, best_shares(full.work))
     assert without.spans[-1].end >= full.spans[-1].end
-    assert dram_bytes(words, without.spans, without.off) >= dram_bytes(words, full.spans, full.off)
+    machine = full.machine
+    assert dram_bytes(machine, words, without.spans, without.off) >= dram_bytes(machine, words, full.spans, full.off)
     slower = {Idea.UNIFIED_LINEAR, Idea.ATTENTION_REORDERING, Idea.SINGLE_PASS}
     assert (without.spans[-1].end > full.spans[-1].end) == (idea in slower)
 

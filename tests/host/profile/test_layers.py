@@ -5,6 +5,7 @@ import pytest
 
 from golden.iss.trace import Entry
 from golden.spec.isa import Opcode
+from golden.spec.machine import NANO
 from golden.spec.program.image import Symbol
 from host.profile.layers import block_of, kind_of, layers, part_of, total
 from host.profile.table import bound
@@ -53,7 +54,7 @@ def timed(*ends):
 def test_cycles_belong_to_what_the_array_ends_next():
     """The norm and the first STORE end while the array works and take no cycles from its layers; the last STORE ends
     after it and has the rest."""
-    found = {layer.name: layer for layer in layers(*timed(10, 30, 40, 90, 60, 100), name=part_of)}
+    found = {layer.name: layer for layer in layers(*timed(10, 30, 40, 90, 60, 100), NANO, name=part_of)}
     assert {name: layer.cycles for name, layer in found.items()} == {
         "embedding": 40, "blocks.0.attn": 50, "residual": 10}
     assert found["embedding"].loaded == 128 and found["residual"].stored == 256
@@ -61,12 +62,12 @@ def test_cycles_belong_to_what_the_array_ends_next():
 
 def test_a_program_without_products_has_cycles():
     items, symbols = timed(10, 30, 40, 90, 60, 100)
-    found = layers([item for item in items if item.entry.opcode in (LOAD, STORE)], symbols)
+    found = layers([item for item in items if item.entry.opcode in (LOAD, STORE)], symbols, NANO)
     assert {layer.name: layer.cycles for layer in found} == {"embedding": 10, "residual": 90}
 
 
 def test_total_and_bound():
-    first, second = layers(*timed(10, 30, 40, 90, 60, 100))[:2]
+    first, second = layers(*timed(10, 30, 40, 90, 60, 100), NANO)[:2]
     assert total([first, second]).cycles == first.cycles + second.cycles
     first.cycles, first.steps, first.waited = 100, 80, 0
     assert bound(first) == "array"

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weight prefetcher: requests every line of the stream once, in order, and never one that could not be stored."""
 
+import os
+from dataclasses import replace
+
 import cocotb
 import pytest
 from cocotb.triggers import FallingEdge, RisingEdge
@@ -18,13 +21,17 @@ from tests.hw.support.programs import PLAIN, program, random_word
 from tests.hw.support.weight_segments import expected
 
 pytestmark = pytest.mark.rtl
-DEPTHS = {Destination.RING: NANO.ring_lines, Destination.PARAM: NANO.param_lines, Destination.NORM: NORM_LINES,
+CONFIGS = {"nano": NANO, "two_lines": replace(NANO, ports=4, port_bytes=32)}
+CFG = CONFIGS[os.environ.get("PREFETCHER_CFG", "nano")]
+DEPTHS = {Destination.RING: CFG.ring_lines, Destination.PARAM: CFG.param_lines, Destination.NORM: NORM_LINES,
           Destination.MULTIPLIERS: MULTIPLIER_LINES}
-LINES_PER_ROW = NANO.row_bytes // LINE
+LINES_PER_ROW = CFG.row_bytes // LINE
 
 
-def test_weight_prefetcher():
-    run_bench(WeightPrefetcher(NANO), module=__name__)
+@pytest.mark.parametrize("config", list(CONFIGS))
+def test_weight_prefetcher(config):
+    run_bench(WeightPrefetcher(CONFIGS[config]), module=__name__, name=f"weight_prefetcher-{config}",
+              env={"PREFETCHER_CFG": config})
 
 
 class Testbench:
@@ -61,6 +68,7 @@ class Testbench:
                     self.route += 1
                 lines = self.chunks.values[self.seen]["lines"]
                 assert lines <= self.left, "A chunk crosses the end of its segment."
+                assert lines % CFG.beat_lines == 0, "A chunk ends within a stream beat."
                 self.left, self.seen = self.left - lines, self.seen + 1
                 target = Destination(self.target)
                 self.held[target] += lines
@@ -69,7 +77,7 @@ class Testbench:
             for target in (Destination.PARAM, Destination.NORM, Destination.MULTIPLIERS):
                 frees = self.held[target] > 0 and self.rng.random() < self.consume
                 getattr(dut, f"{target.name.lower()}_release").value = int(frees)
-                self.held[target] -= frees
+                self.held[target] -= frees * CFG.beat_lines
             rows = self.held[Destination.RING] // LINES_PER_ROW
             frees = self.rng.randint(1, rows) if rows and self.rng.random() < self.consume / 4 else 0
             dut.ring_release.value, dut.ring_release_en.value = frees or self.rng.randint(0, 9), int(frees > 0)
@@ -99,7 +107,7 @@ class Testbench:
         """``rounds``: for each EXPERTS the rounds begun before it, and the experts in order of arrival."""
         self.clear()
         self.words = words
-        routes, chunks = expected(words, [order for _, order in rounds])
+        routes, chunks = expected(words, [order for _, order in rounds], CFG)
         self.dut.start.value = 1
         await cycles(self.dut, 1)
         self.dut.start.value = 0
@@ -138,7 +146,7 @@ async def asks_for_every_line_once_and_in_order(dut):
         await reset(dut)
         needed = [small(rng, Opcode.UPSAMPLE), small(rng, Opcode.ATTENTION), small(rng, Opcode.NORM),
                   small(rng, Opcode.LINEAR, reuse_weights=0)]
-        words = program(NANO, [*(small(rng, rng.choice(PLAIN)) for _ in range(25)), *needed])
+        words = program(CFG, [*(small(rng, rng.choice(PLAIN)) for _ in range(25)), *needed])
         routes = await tb.run(words)
         assert {target for target, _, _ in routes} == set(Destination)
         tb.stop()
@@ -151,14 +159,14 @@ async def follows_the_stream_without_jumps(dut):
     tb = Testbench(dut, consume=1)
     await reset(dut)
     words, line = [], 100
-    for opcode, fields, length in ((Opcode.NORM, {"tokens": 1, "blocks": 6}, tiling.norm_lines(6)),
+    for opcode, fields, length in ((Opcode.NORM, {"tokens": 1, "blocks": 6}, tiling.norm_lines(6, CFG)),
                                    (Opcode.LINEAR, {"tiles": 3, "slices": 12}, tiling.linear_lines(3, 12)),
                                    (Opcode.ATTENTION, {"heads": 3, "head_slices": 4, "queries": 1, "keys": 1},
-                                    tiling.attention_lines(3, 4)),
+                                    tiling.attention_lines(3, 4, CFG)),
                                    (Opcode.LINEAR, {"tiles": 1, "slices": 1}, tiling.linear_lines(1, 1))):
         words += [encode(opcode, stream=line, **fields), encode(Opcode.COPY, rows=1)]
         line += length
-    await tb.run(program(NANO, words))
+    await tb.run(program(CFG, words))
     assert sum(chunk["jump"] for chunk in tb.chunks.values) == 1
 
 
@@ -169,14 +177,14 @@ async def never_promises_more_than_fits(dut):
     tb = Testbench(dut, consume=0)
     await reset(dut)
     linear = encode(Opcode.LINEAR, tiles=8, slices=511, stream=5)
-    tb.words = program(NANO, [linear])
+    tb.words = program(CFG, [linear])
     dut.start.value = 1
     await cycles(dut, 1)
     dut.start.value = 0
     await cycles(dut, 2000)
-    assert tb.held[Destination.RING] == NANO.ring_lines and not int(dut.o_chunk__valid.value)
+    assert tb.held[Destination.RING] == CFG.ring_lines and not int(dut.o_chunk__valid.value)
     tb.consume = 1
-    await until(dut, lambda: tb.chunks.values[-1]["line"] > 5 + 2 * NANO.ring_lines, 10_000, "more lines")
+    await until(dut, lambda: tb.chunks.values[-1]["line"] > 5 + 2 * CFG.ring_lines, 10_000, "more lines")
 
 
 @cocotb.test()
@@ -184,14 +192,14 @@ async def runs_well_ahead_of_the_ports(dut):
     await start(dut)
     tb = Testbench(dut, consume=1)
     await reset(dut)
-    await tb.run(program(NANO, [encode(Opcode.LINEAR, tiles=1, slices=24)]))
+    await tb.run(program(CFG, [encode(Opcode.LINEAR, tiles=1, slices=24)]))
     ring = tb.chunks.times[-24:]
     assert ring[-1] - ring[0] == 2 * 23 and all(chunk["lines"] == CHUNK_LINES for chunk in tb.chunks.values[-24:])
     # Between instructions and segments it still grants more than a line a cycle.
     tb.stop()
     tb = Testbench(dut, consume=1)
     await reset(dut)
-    routes = await tb.run(program(NANO, [encode(Opcode.LINEAR, tiles=1, slices=1)] * 30))
+    routes = await tb.run(program(CFG, [encode(Opcode.LINEAR, tiles=1, slices=1)] * 30))
     assert sum(lines for _, lines, _ in routes) / (tb.chunks.times[-1] - tb.chunks.times[0]) > 1
 
 
@@ -211,7 +219,7 @@ async def prefetches_exactly_the_experts_that_the_gate_names(dut):
         body = [encode(Opcode.LINEAR, tiles=first, slices=1), encode(Opcode.STORE, rows=1),
                 encode(Opcode.LINEAR, tiles=second, slices=2, stream=tiling.linear_lines(first, 1))]
         loop = encode(Opcode.EXPERTS, experts=experts, body=3, stream=1000, pitch=rng.choice([80, 1 << 20, 0x1_2345]))
-        words = program(NANO, [*gates, loop, *body, small(rng, Opcode.LINEAR), gates[0], gates[1], loop, *body,
+        words = program(CFG, [*gates, loop, *body, small(rng, Opcode.LINEAR), gates[0], gates[1], loop, *body,
                                small(rng, Opcode.NORM)])
         tb.gate, tb.named = (0, []), 0
         await reset(dut)
@@ -226,7 +234,7 @@ async def asks_for_an_expert_as_soon_as_it_is_named(dut):
     tb.gate, tb.named = (0, [4, 3]), 2
     await reset(dut)
     length = tiling.linear_lines(2, 1)
-    tb.words = program(NANO, [encode(Opcode.GATE, tokens=1, experts=64, top_k=1),
+    tb.words = program(CFG, [encode(Opcode.GATE, tokens=1, experts=64, top_k=1),
                                  encode(Opcode.EXPERTS, experts=64, body=1, stream=100, pitch=1000),
                                  encode(Opcode.LINEAR, tiles=2, slices=1), encode(Opcode.NORM, tokens=1, blocks=1)])
     dut.start.value = 1
@@ -253,11 +261,11 @@ async def starts_afresh_after_a_reset(dut):
     rng = seeded("reset")
     tb = Testbench(dut, stall=half, consume=0.5)
     for _ in range(8):
-        tb.words = program(NANO, [small(rng, Opcode.LINEAR) for _ in range(20)])
+        tb.words = program(CFG, [small(rng, Opcode.LINEAR) for _ in range(20)])
         dut.start.value = 1
         await cycles(dut, 1)
         dut.start.value = 0
         await cycles(dut, rng.randint(1, 300))
         await reset(dut)
         tb.clear()
-        await tb.run(program(NANO, [small(rng, Opcode.LINEAR)]))
+        await tb.run(program(CFG, [small(rng, Opcode.LINEAR)]))

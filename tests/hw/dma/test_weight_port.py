@@ -29,7 +29,7 @@ STREAM = ["delivers_every_line_where_it_belongs", "takes_grants_at_any_moment", 
 
 @pytest.mark.parametrize("ports, beat, longest", [
     (1, 16, 64), (2, 16, 64), (4, 16, 64), (1, 32, 64), (2, 32, 64),
-    (1, 16, 16), (4, 16, 16), (1, 32, 16), (2, 32, 16)])
+    (1, 16, 16), (4, 16, 16), (1, 32, 16), (2, 32, 16), (4, 32, 16), (4, 32, 64)])
 def test_weight_stream(ports, beat, longest):
     cfg = replace(NANO, ports=ports, port_bytes=beat, max_burst=longest, ring_lines=1024)
     run_bench(WeightStream(cfg), module=__name__, name=f"weight_stream_{ports}_{beat}_{longest}", tests=STREAM,
@@ -48,9 +48,11 @@ class Testbench:
     def __init__(self, dut, *, aligned=False, stall=never, latency=100):
         self.dut, self.rng = dut, seeded("tb")
         self.ports = len([name for name in dir(dut) if name.startswith("axi__") and name.endswith("__araddr")])
-        self.share = LINE // self.ports
         self.beat = len(dut.axi__0__rdata) // 8
-        self.beats_per_line = self.share // self.beat
+        self.lines = max(1, self.ports * self.beat // LINE)
+        """Lines of a stream beat."""
+        self.share = self.lines * LINE // self.ports
+        self.share_beats = self.share // self.beat
         self.bases = [LO + 0x100_0000 * p + (0 if aligned else 64 * self.rng.randrange(64)) for p in range(self.ports)]
         dut.lo.value, dut.hi.value, dut.limit.value, dut.halt.value = LO, HI, 1 << 20, 0
         for p, base in enumerate(self.bases):
@@ -58,14 +60,18 @@ class Testbench:
         self.memories = [ReadMemory(dut, partial(content, size=self.beat), prefix=f"axi__{p}__", latency=latency,
                                     stall_ar=stall, stall_r=stall) for p in range(self.ports)]
         self.chunks, self.routes = Source(dut, "i_chunk", CHUNK, stall=stall), Source(dut, "i_route", ROUTE)
-        self.sinks = {target: Sink(dut, name, LINE_BITS) for target, name in OUTPUTS.items()}
+        self.sinks = {target: Sink(dut, name, self.lines * LINE_BITS) for target, name in OUTPUTS.items()}
 
     def stop(self):
         for agent in (*self.memories, *self.sinks.values()):
             agent.task.cancel()
 
-    def line(self, number):
-        """64 bytes: the shares of all ports, port 0 lowest."""
+    def whole(self, lines):
+        """As many lines, or more, as make whole stream beats."""
+        return -(-lines // self.lines) * self.lines
+
+    def beat_of(self, number):
+        """A stream beat: the shares of all ports, port 0 lowest."""
         return sum(content(base + number * self.share, self.share) << 8 * p * self.share
                    for p, base in enumerate(self.bases))
 
@@ -86,12 +92,12 @@ class Testbench:
     async def arrived(self, segments, limit=50_000):
         wanted = {target: [] for target in OUTPUTS}
         for target, lines, line in segments:
-            wanted[target] += [line + n for n in range(lines)]
+            wanted[target] += [line // self.lines + n for n in range(lines // self.lines)]
         await until(self.dut, lambda: all(len(self.sinks[t].values) >= len(w) for t, w in wanted.items()), limit,
                     "the last line")
         await cycles(self.dut, 50)
-        for target, lines in wanted.items():
-            assert self.sinks[target].values == [self.line(n) for n in lines], target.name
+        for target, beats in wanted.items():
+            assert self.sinks[target].values == [self.beat_of(n) for n in beats], target.name
 
 
 @cocotb.test()
@@ -103,8 +109,8 @@ async def delivers_every_line_where_it_belongs(dut):
         tb = Testbench(dut, stall=stall, latency=rng.choice([1, 40]))
         line, segments = 0, []
         for _ in range(40):
-            line = rng.choice([line, line, line, rng.randrange(1 << 16)])
-            lines = rng.choice([1, 6, 8, 12, 96, rng.randint(1, 40)])
+            line = tb.whole(rng.choice([line, line, line, rng.randrange(1 << 16)]))
+            lines = tb.whole(rng.choice([1, 6, 8, 12, 96, rng.randint(1, 40)]))
             segments.append((rng.choice(list(Destination)), lines, line))
             line += lines
         for sink in tb.sinks.values():
@@ -123,8 +129,8 @@ async def takes_grants_at_any_moment(dut):
     tb = Testbench(dut, latency=1)
     line, segments = 0, []
     for n in range(400):
-        line = line if n % 2 else rng.randrange(1 << 16)
-        segments.append((Destination.RING, rng.randint(1, CHUNK_LINES), line))
+        line = line if n % 2 else tb.whole(rng.randrange(1 << 16))
+        segments.append((Destination.RING, tb.whole(rng.randint(1, CHUNK_LINES)), line))
         line += segments[-1][1]
     following = None
     routes = cocotb.start_soon(tb.routes.send({"destination": 0, "lines": lines} for _, lines, _ in segments))
@@ -139,7 +145,7 @@ async def takes_grants_at_any_moment(dut):
 
 @cocotb.test()
 async def sustains_its_rate(dut):
-    """64 bytes of ports bring a line a cycle although the bus takes 100 cycles to answer."""
+    """Ports of 64 bytes bring a line a cycle, those of 128 bytes two, although the bus takes 100 cycles to answer."""
     await start(dut)
     await reset(dut)
     tb = Testbench(dut, aligned=True)
@@ -148,10 +154,10 @@ async def sustains_its_rate(dut):
     await tb.ask(segments)
     await tb.arrived(segments)
     times = sorted(time for sink in tb.sinks.values() for time in sink.times)
-    assert times[-1] - times[0] <= tb.beats_per_line * 1024 + 150, times[-1] - times[0]
+    assert times[-1] - times[0] <= tb.share_beats * 1024 // tb.lines + 150, times[-1] - times[0]
     # Once under way nothing breaks the stream, neither a burst's end nor another destination.
     late = [time for time in times if time > times[0] + 150]
-    assert late[-1] - late[0] == tb.beats_per_line * (len(late) - 1)
+    assert late[-1] - late[0] == tb.share_beats * (len(late) - 1)
 
 
 @cocotb.test()
@@ -168,7 +174,7 @@ async def joins_chunks_into_long_bursts(dut):
     await tb.arrived(segments)
     for memory in tb.memories:
         beats = [burst.beats for burst in memory.bursts]
-        assert sum(beats) == line * tb.beats_per_line
+        assert sum(beats) == line // tb.lines * tb.share_beats
         # The first ones may be short, to begin early; then whole bursts, whatever the tiles.
         assert beats.count(LONGEST) >= len(beats) - 5, beats
 
@@ -179,15 +185,15 @@ async def hands_out_a_short_grant_in_time(dut):
     await start(dut)
     await reset(dut)
     tb = Testbench(dut, latency=300)
-    lines = min(80, 5 * LONGEST // tb.beats_per_line)  # few bursts, which are all requested by then
+    lines = min(80, 5 * LONGEST * tb.lines // tb.share_beats)  # few bursts, which are all requested by then
     await tb.ask([(Destination.RING, lines, 0)])
     await cycles(dut, 100)  # the ports are busy, so nothing hurries
-    await tb.ask([(Destination.MULTIPLIERS, 1, lines)])
+    await tb.ask([(Destination.MULTIPLIERS, tb.lines, lines)])
     asked = tb.memories[0].cycle
-    await until(dut, lambda: sum(b.beats for b in tb.memories[0].bursts) == (lines + 1) * tb.beats_per_line, 80,
-                "the last line")
+    wanted = (lines // tb.lines + 1) * tb.share_beats
+    await until(dut, lambda: sum(b.beats for b in tb.memories[0].bursts) == wanted, 80, "the last line")
     assert tb.memories[0].cycle - asked < 70
-    await tb.arrived([(Destination.RING, lines, 0), (Destination.MULTIPLIERS, 1, lines)])
+    await tb.arrived([(Destination.RING, lines, 0), (Destination.MULTIPLIERS, tb.lines, lines)])
 
 
 @cocotb.test()
@@ -198,7 +204,7 @@ async def refuses_what_leaves_the_window(dut):
         tb = Testbench(dut)
         end = tb.bases[-1] + 64 * tb.share
         dut.hi.value = end
-        last = 0 if first else 60
+        last = 0 if first else 64 * tb.lines - 4
         cocotb.start_soon(tb.ask([(Destination.RING, 8, first or last)]))
         seen = []
         for _ in range(200):
@@ -220,7 +226,7 @@ async def keeps_its_latency(dut):
     dut.lo.value, dut.hi.value, dut.limit.value, dut.halt.value, dut.base.value = LO, HI, 1 << 20, 0, LO + 64
     memory = ReadMemory(dut, content)  # gives nothing
     memory.dead.add("ar")
-    await Source(dut, "i", RANGE).send([{"line": 3, "lines": 2}])
+    await Source(dut, "i", RANGE).send([{"beat": 3, "beats": 2}])
     waited = await until(dut, lambda: int(dut.axi__arvalid.value) == 1, 50, "ARVALID")
     assert waited == WeightPort.LATENCY - 1, waited
-    assert int(dut.axi__araddr.value) == LO + 64 + 3 * NANO.line_bytes_per_port
+    assert int(dut.axi__araddr.value) == LO + 64 + 3 * NANO.share_bytes

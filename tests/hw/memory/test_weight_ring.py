@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weight ring: lines become rows in order, the level never lies, released rows make room; full, empty, reset."""
+"""Weight ring: stream beats become rows in order, the level never lies, released rows make room; full, empty, reset."""
 
 import dataclasses
 import os
@@ -15,9 +15,12 @@ from sim.streams import reset, seeded, start
 
 CONFIGS = {"nano": dataclasses.replace(NANO, ring_lines=64), "small": dataclasses.replace(SMALL, ring_lines=64),
            "wide": dataclasses.replace(NANO, tk=16, ring_lines=64),
-           "odd": dataclasses.replace(NANO, tk=16, ring_lines=96)}
+           "odd": dataclasses.replace(NANO, tk=16, ring_lines=96),
+           "two_lines": dataclasses.replace(NANO, tk=16, ports=4, port_bytes=32, ring_lines=96),
+           "row_a_beat": dataclasses.replace(NANO, ports=4, port_bytes=32, ring_lines=64)}
 CFG = CONFIGS[os.environ.get("RING_CFG", "nano")]
-ROW_LINES = CFG.row_bytes // LINE
+BEAT_BYTES = CFG.beat_lines * LINE
+ROW_BEATS = CFG.row_bytes // BEAT_BYTES
 
 
 @pytest.mark.parametrize("config", list(CONFIGS))
@@ -30,19 +33,19 @@ class Model:
 
     def __init__(self, dut, salt: str = ""):
         self.dut, self.rng = dut, seeded(salt)
-        self.lines, self.rows, self.tail, self.levels, self.reads = [], 0, 0, [], []
+        self.beats, self.rows, self.tail, self.levels, self.reads = [], 0, 0, [], []
         self.coverage = {"full": 0, "empty": 0, "read": 0, "released": 0, "taken": 0}
         dut.i__valid.value = dut.ring_en.value = dut.ring_release_en.value = 0
 
     def row(self, number: int) -> int:
-        lines = self.lines[number * ROW_LINES:(number + 1) * ROW_LINES]
-        return sum(line << 8 * LINE * n for n, line in enumerate(lines))
+        beats = self.beats[number * ROW_BEATS:(number + 1) * ROW_BEATS]
+        return sum(beat << 8 * BEAT_BYTES * n for n, beat in enumerate(beats))
 
     async def cycle(self, push: float, pull: float, read: float) -> None:
         dut, rng = self.dut, self.rng
         level = int(dut.ring_level.value)
-        line, valid = rng.getrandbits(8 * LINE), int(rng.random() < push)
-        dut.i__valid.value, dut.i__payload.value = valid, line
+        beat, valid = rng.getrandbits(8 * BEAT_BYTES), int(rng.random() < push)
+        dut.i__valid.value, dut.i__payload.value = valid, beat
         reading = int(level > 0 and rng.random() < read)
         offset = rng.randrange(level) if level else rng.randrange(CFG.ring_rows)
         dut.ring_en.value, dut.ring_row.value = reading, offset
@@ -57,17 +60,17 @@ class Model:
         # What was asked a cycle ago shows now.
         expected, self.reads = self.reads, [self.row(self.tail + offset)] if reading else []
         for want in expected:
-            assert int(dut.ring_data.value) == want, "A row differs from the lines that were sent."
+            assert int(dut.ring_data.value) == want, "A row differs from the beats that were sent."
         before = self.rows
         if taken:
-            self.lines.append(line)
-            self.rows = len(self.lines) // ROW_LINES
+            self.beats.append(beat)
+            self.rows = len(self.beats) // ROW_BEATS
         if releasing:
             self.tail += amount
-        # A row counts WRITE_LATENCY after its last line: the rows known one cycle ago.
+        # A row counts WRITE_LATENCY after its last beat: the rows known one cycle ago.
         assert int(dut.ring_level.value) == before - self.tail, (
             f"The level is {int(dut.ring_level.value)}, expected {before - self.tail}.")
-        assert self.rows - self.tail <= CFG.ring_rows, "A line was accepted into a full ring."
+        assert self.rows - self.tail <= CFG.ring_rows, "A beat was accepted into a full ring."
         self.coverage["full"] += bool(valid and not taken)
         self.coverage["empty"] += before == self.tail
         self.coverage["read"] += reading
@@ -87,12 +90,12 @@ async def keeps_rows_in_order(dut):
 
 
 @cocotb.test()
-async def fills_at_one_line_a_cycle(dut):
+async def fills_at_one_beat_a_cycle(dut):
     model = Model(dut)
     await start(dut)
-    for _ in range(CFG.ring_lines):
+    for _ in range(CFG.ring_rows * ROW_BEATS):
         await model.cycle(1, 0, 0)
-    assert model.coverage["taken"] == CFG.ring_lines and not model.coverage["full"]
+    assert model.coverage["taken"] == CFG.ring_rows * ROW_BEATS and not model.coverage["full"]
     await model.cycle(1, 0, 0)
     assert model.coverage["full"] == 1 and int(dut.ring_level.value) == CFG.ring_rows
     await model.cycle(0, 0, 1)
@@ -103,7 +106,7 @@ async def fills_at_one_line_a_cycle(dut):
 async def forgets_everything_on_reset(dut):
     model = Model(dut)
     await start(dut)
-    for _ in range(50 + ROW_LINES // 2):
+    for _ in range(50 + ROW_BEATS // 2):
         await model.cycle(1, 0.1, 0.5)
     dut.i__valid.value = dut.ring_en.value = dut.ring_release_en.value = 0
     await reset(dut)
