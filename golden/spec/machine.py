@@ -70,6 +70,12 @@ def _three_quarters(value: int) -> bool:
     return _power_of_two(value) or value % 3 == 0 and _power_of_two(value // 3)
 
 
+def most_weight_bytes(tk: int) -> int:
+    """Most bytes a cycle of all weight ports of a machine whose array takes ``tk`` inputs a cycle: no more than a row of
+    the ring."""
+    return min(MAX_BEAT_LINES * LINE, max(LINE, TN * tk))
+
+
 @dataclass(frozen=True, kw_only=True)
 class MachineConfig:
     """Configuration of one bitstream. The array makes ``tm * TN * tk`` multiply-accumulates a cycle.
@@ -113,7 +119,7 @@ class MachineConfig:
         require(self.tk in (2, 4, 8, 16), f"tk must be 2, 4, 8 or 16, not {self.tk}.")
         require(self.ports in (1, 2, 4), f"ports must be 1, 2 or 4, not {self.ports}.")
         require(self.port_bytes in (16, 32), f"port_bytes must be 16 or 32, not {self.port_bytes}.")
-        most = min(MAX_BEAT_LINES * LINE, max(LINE, self.row_bytes))
+        most = most_weight_bytes(self.tk)
         require(self.weight_bytes_per_cycle <= most, f"{self.ports} ports of {self.port_bytes} bytes carry more than "
                 f"the {most} bytes a cycle that the array and the weight ring of this machine take.")
         require(self.max_burst in (16, 32, MAX_BURST), f"max_burst must be 16, 32 or 64, not {self.max_burst}.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from golden.spec.boards import Board
-from golden.spec.machine import BANK_ROWS, BEAT_BYTES, LINE, MAX_BURST, TN, MachineConfig
+from golden.spec.machine import BANK_ROWS, BEAT_BYTES, MAX_BURST, TN, MachineConfig, most_weight_bytes
 from golden.spec.tiling import ceil_div
 from host.compiler.allocate import lifetimes, peak
 from host.compiler.compile import plan_program
@@ -45,15 +45,18 @@ class Geometry:
 
 
 def geometries(board: Board) -> list[Geometry]:
-    """Every array, with the port counts that the board has in addition to the main port and that together carry at most
-    a line a cycle, and the largest in clusters where the board has the multipliers; large memories in UltraRAM where it
-    has any."""
-    counts = [ports for ports in PORTS if ports * board.port_bytes <= LINE]
-    shapes = [(tm, tk, ports, 1) for tm, tk, ports in product(TM, TK, counts)]
-    shapes += [(CLUSTER_LANES * clusters, TK[-1], counts[-1], clusters) for clusters in CLUSTERS
+    """Every array, with the port counts that the board has in addition to the main port and whose bytes the array
+    takes, and the largest in clusters where the board has the multipliers; large memories in UltraRAM where it has
+    any."""
+    shapes = [(tm, tk, ports, 1) for tm, tk in product(TM, TK) for ports in _port_counts(board, tk)]
+    shapes += [(CLUSTER_LANES * clusters, TK[-1], _port_counts(board, TK[-1])[-1], clusters) for clusters in CLUSTERS
                if CLUSTER_LANES * clusters * TN * TK[-1] <= 2 * board.dsp]
     return [Geometry(*shape, board.uram > 0, board.port_bytes, min(MAX_BURST, board.max_burst))
             for shape in shapes if shape[2] < board.ports]
+
+
+def _port_counts(board: Board, tk: int) -> list[int]:
+    return [ports for ports in PORTS if ports * board.port_bytes <= most_weight_bytes(tk)]
 
 
 def roomy(geometry: Geometry) -> MachineConfig:

@@ -9,7 +9,7 @@ from golden.iss.dram import Dram
 from golden.iss.faults import IssFault
 from golden.iss.machine import Machine
 from golden.spec import isa
-from golden.spec.machine import LINE, NANO, PAGE
+from golden.spec.machine import LINE, NANO, PAGE, MachineConfig
 from golden.spec.regs import Ctrl
 from golden.spec.status import Status
 from host.driver.registers import Registers
@@ -43,13 +43,23 @@ class Contents:
         rng = np.random.default_rng(seed)
         return cls(rng.bytes(TABLE_ROWS * LINE), rng.bytes(INPUT_ROWS * LINE), stream_bytes(seed).tobytes())
 
+    def planes(self, machine: MachineConfig) -> tuple[bytes, dict[str, int]]:
+        """The weights as planes of one region, each on a page of its own, and where each port's begins in it. With
+        stream beats of several lines there are more, since norms take more there than the grammar thinks."""
+        weights = self.weights + (machine.beat_lines - 1) * self.weights
+        share = len(weights) // machine.ports
+        planes = [weights[p * share:(p + 1) * share] for p in range(machine.ports)]
+        region = b"".join(plane + bytes(-len(plane) % PAGE) for plane in planes[:-1]) + planes[-1]
+        pitch = share + -share % PAGE
+        return region, {f"WEIGHT_ADDR{p}": p * pitch for p in range(machine.ports)}
+
 
 def _padded(data: bytes) -> int:
     """Bytes of whole pages that hold ``data``, and one page of zeros after them."""
     return (len(data) + PAGE - 1) // PAGE * PAGE + PAGE
 
 
-def on_golden(words: list[int], contents: Contents) -> Outcome:
+def on_golden(words: list[int], contents: Contents, config: MachineConfig = NANO) -> Outcome:
     """The job on the instruction-set simulator. Raises MissingWait where the program lacks a wait."""
     dram, parts = Dram(), {"PROGRAM_ADDR": isa.assemble(words), "TABLE_ADDR": contents.tables,
                            "INPUT_ADDR": contents.pixels, "OUTPUT_ADDR": bytes(OUTPUT_LINES * LINE)}
@@ -59,10 +69,12 @@ def on_golden(words: list[int], contents: Contents) -> Outcome:
         dram.write(end, data)
         end += _padded(data)
     registers |= {"READ_LO": registers["PROGRAM_ADDR"], "READ_HI": registers["OUTPUT_ADDR"] + OUTPUT_LINES * LINE}
-    output, weights = registers["OUTPUT_ADDR"], dram.put(contents.weights)
+    region, places = contents.planes(config)
+    output, weights = registers["OUTPUT_ADDR"], dram.put(region)
+    registers |= {name: weights + place for name, place in places.items()}
     registers |= {"WRITE_LO": output, "WRITE_HI": output + OUTPUT_LINES * LINE,
-                  "WEIGHT_ADDR0": weights, "WEIGHT_LO": weights, "WEIGHT_HI": weights + len(contents.weights)}
-    machine, status, index = Machine(NANO, dram, hazards=True), Status.OK, 0
+                  "WEIGHT_LO": weights, "WEIGHT_HI": weights + len(region)}
+    machine, status, index = Machine(config, dram, hazards=True), Status.OK, 0
     try:
         machine.run(registers)
     except IssFault as fault:
@@ -71,7 +83,7 @@ def on_golden(words: list[int], contents: Contents) -> Outcome:
 
 
 class Rig:
-    """The simulated nano board with buffers in the same order as on the reference."""
+    """A simulated board with buffers in the same order as on the reference."""
 
     def __init__(self, device: SimDevice):
         self.device, self.regs = device, Registers(device)
@@ -80,14 +92,17 @@ class Rig:
         """The job in RTL; the machine is idle afterwards."""
         device, regs = self.device, self.regs
         device.free()
+        region, places = contents.planes(device.board.config)
         parts = {"PROGRAM_ADDR": isa.assemble(words), "TABLE_ADDR": contents.tables, "INPUT_ADDR": contents.pixels,
-                 "OUTPUT_ADDR": bytes(OUTPUT_LINES * LINE), "WEIGHT_ADDR0": contents.weights}
+                 "OUTPUT_ADDR": bytes(OUTPUT_LINES * LINE), "WEIGHT_ADDR0": region}
         buffers = {}
         for name, data in parts.items():
             buffers[name] = device.allocate(_padded(data))
             buffers[name].view[:] = 0
             buffers[name].view[:len(data)] = np.frombuffer(data, np.uint8)
             regs[name] = buffers[name].address
+        for name, place in places.items():
+            regs[name] = buffers["WEIGHT_ADDR0"].address + place
         ends = {name: buffer.address + len(parts[name]) for name, buffer in buffers.items()}
         for window, first, last in (("READ", "PROGRAM_ADDR", "OUTPUT_ADDR"), ("WRITE", "OUTPUT_ADDR", "OUTPUT_ADDR"),
                                     ("WEIGHT", "WEIGHT_ADDR0", "WEIGHT_ADDR0")):

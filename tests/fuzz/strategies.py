@@ -11,7 +11,7 @@ from golden.model.random_int_model import random_int_model
 from golden.ops.layernorm import eps_code
 from golden.spec.activations import ACT_SHIFT_MAX, ACTIVATIONS
 from golden.spec.limits import machine_needs
-from golden.spec.machine import MachineConfig
+from golden.spec.machine import BEAT_BYTES, MachineConfig, most_weight_bytes
 from golden.spec.model import GateKind, ModelConfig
 from golden.spec.quantized import LayerPlan, Plan
 from golden.spec.tables import RESIDUAL_FRACS
@@ -90,8 +90,11 @@ def machines_for(draw, model: IntModel) -> MachineConfig:
     kv = max(tiles(c.tokens) * slices(c.dim), tiles(c.dim) * slices(c.tokens))
     rows = c.tokens * (operand_rows(c.dim) * 4 + operand_rows(max(c.mlp_hidden, c.expert_hidden)) * 2)
     copies = draw(st.sampled_from([1, len(c.tasks)]))
+    ports, port_bytes = draw(st.sampled_from([1, 2, 4])), draw(st.sampled_from([16, 32]))
+    if ports * port_bytes > most_weight_bytes(tk):
+        port_bytes = BEAT_BYTES
     return MachineConfig(
-        name="fuzzed", tm=tm, tk=tk, ports=draw(st.sampled_from([1, 2, 4])),
+        name="fuzzed", tm=tm, tk=tk, ports=ports, port_bytes=port_bytes,
         serialization=draw(st.sampled_from([1, 2, 4, 8])),
         ring_lines=draw(_at_least(8 * max(slices(inputs), gate), DEPTHS, max(64, tk), 4096)),
         param_lines=draw(st.sampled_from([16, 64, 512])),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Program fuzzer: whatever a program says, the reference and RTL give the same bytes or the same named status."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import event, given
@@ -12,17 +14,20 @@ from golden.spec.model import ConfigError
 from golden.spec.status import Status
 from sim.board.settings import DramSettings
 from sim.device import SimDevice
+from tests.fuzz.machines import TWO_LINES
 from tests.fuzz.mutations import mutations
 from tests.fuzz.profile import PROGRAMS, examples
 from tests.fuzz.programs import finished, programs
 from tests.fuzz.rig import Contents, Rig, on_golden
 
 pytestmark = pytest.mark.rtl
+MACHINES = (NANO, *((TWO_LINES,) if os.environ.get("FUZZ_MACHINES") else ()))
+"""Programs name any line of the weight stream: on the second one also the middle of a stream beat."""
 
 
-@pytest.fixture(scope="module")
-def rig():
-    device = SimDevice(NANO, dram_bytes=8 << 20)
+@pytest.fixture(scope="module", params=MACHINES, ids=lambda machine: machine.name)
+def rig(request):
+    device = SimDevice(request.param, dram_bytes=8 << 20)
     yield Rig(device)
     device.close()
 
@@ -47,7 +52,7 @@ def test_programs_mean_the_same(rig, data, seed, stall):
     if mutated:
         words = data.draw(mutations(words))
     contents = Contents.of(seed)
-    wanted = on_golden(words, contents)
+    wanted = on_golden(words, contents, rig.device.board.config)
     assert mutated or wanted.status is Status.OK, "the grammar makes legal programs"
     event(f"{'mutated' if mutated else 'legal'}: {wanted.status.name}")
     rig.device.board.configure(DramSettings(latency=20, stall=stall, seed=seed + 1))

@@ -18,7 +18,7 @@ from host.compiler.compile import compile_model
 from host.compiler.skeleton import empty, skeleton
 from host.explore.area import area
 from host.explore.command import rows
-from host.explore.design_space import Geometry, families, geometries
+from host.explore.design_space import Geometry, families, geometries, roomy
 from host.explore.errors import NothingFits
 from host.explore.evaluate import RESOURCES, explore_geometry
 from host.explore.pareto_front import dominates, front, held_by, slowed_by
@@ -26,7 +26,7 @@ from host.explore.search import Search, search
 from host.performance.timeline import predict
 
 NANO = MODELS["nano"]
-KV260, ZCU102 = BOARDS["kv260"], BOARDS["zcu102"]
+KV260, ZCU102, U280 = BOARDS["kv260"], BOARDS["zcu102"], BOARDS["u280"]
 FILL = 0.7
 
 
@@ -119,6 +119,13 @@ def test_what_was_shipped_is_near_the_front():
     cycles = predict(image, tasks[0], dram=ZCU102.dram)[-1].end
     assert cycles <= 1.03 * best.cycles
     assert all(getattr(area(shipped), field) <= FILL * getattr(ZCU102, field) for field in RESOURCES.values())
+
+
+def test_wide_ports_bring_no_more_than_the_array_takes():
+    found = {g.tk: {other.ports for other in geometries(U280) if other.tk == g.tk} for g in geometries(U280)}
+    assert found == {2: {1, 2}, 4: {1, 2, 4}, 8: {1, 2, 4}, 16: {1, 2, 4}}
+    assert {g.ports for g in geometries(U280) if g.clusters > 1} == {4}
+    assert all(roomy(g).weight_bytes_per_cycle <= 128 for g in geometries(U280))
 
 
 def test_no_more_ports_than_the_board_has():
