@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from golden.iss.trace import Entry
 from golden.spec.isa import Opcode
 from golden.spec.program.image import Symbol
-from host.profile.layers import block_of, queues_of
+from host.performance.layers import block_of
+from host.profile.layers import queues_of
 
 
 def load_of(entries: Sequence[Entry], symbols: Sequence[Symbol]) -> dict[str, list[int]]:

@@ -16,10 +16,10 @@ from fastapi.staticfiles import StaticFiles
 from PIL import Image as Picture
 
 from host.images import decode_picture, fitted
+from host.performance.layers import PredictedLayer, predicted_layers
 from host.service.bodies import Form, form_of
 from host.service.errors import BadRequest, Refused
 from host.service.experts import Chosen, chosen_experts, why_not
-from host.service.layers import Layer, layers_of
 from host.service.models import Model
 from host.service.protocol import figures
 from host.service.service import Service
@@ -133,8 +133,8 @@ async def _waited(reference: "Future[Chosen]", ends: float) -> tuple[Chosen | No
 
 
 @lru_cache(64)
-def _layers(model: Model, task: str) -> list[Layer]:
-    return layers_of(model.image, task)
+def _layers(model: Model, task: str) -> list[PredictedLayer]:
+    return predicted_layers(model.image, task)
 
 
 @lru_cache(len(SAMPLES))

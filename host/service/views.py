@@ -11,11 +11,11 @@ from PIL import Image as Picture
 from golden.spec.program.outputs import FEATURES
 from host.driver.maps import on_grid
 from host.driver.result import Result
+from host.performance.layers import PredictedLayer
 from host.pictures.outputs import outputs_of, tokens_of_experts
 from host.pictures.palette import class_names, colours, painted
 from host.pictures.panels import UNITS, Output
 from host.service.experts import Chosen, why_not
-from host.service.layers import Layer
 from host.service.models import Model
 
 STEPS = 65_535
@@ -53,7 +53,7 @@ def experts_view(model: Model, chosen: Chosen | None, reason: str | None) -> dic
                for layer, rows in layers.items()} for task, layers in chosen.items()}}
 
 
-def time_view(layers: list[Layer], result: Result, model: Model, clock_hz: float, clock: str) -> dict:
+def time_view(layers: list[PredictedLayer], result: Result, model: Model, clock_hz: float, clock: str) -> dict:
     """Predicted cycles of the layers, and the measured cycles of the job where the device counts them."""
     predicted, macs = sum(layer.cycles for layer in layers), model.image.machine.macs_per_cycle
     return {"clock_hz": clock_hz, "clock": clock, "measured_cycles": result.cycles or None,

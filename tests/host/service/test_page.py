@@ -65,7 +65,10 @@ def test_a_picture_is_uploaded_and_its_result_shown(streets, opened):
     counts = [int(text) for text in page.locator("#experts-body .count").all_inner_texts()]
     assert sum(counts) == STREET.top_k * STREET.grid[0] * STREET.grid[1]
     rows = page.locator("#time tbody tr td:first-child").all_inner_texts()
-    assert {"embedding", "block 0", "block 1", "semseg last convs", "depth last convs"} <= set(rows)
+    assert {"embedding", "blocks.0.attn", "blocks.1.ffn", "heads.semseg.last", "heads.depth.last"} <= set(rows)
+    kinds = page.locator("#kinds li")
+    colours = {kind.evaluate("item => getComputedStyle(item.firstChild).backgroundColor") for kind in kinds.all()}
+    assert len(colours) == kinds.count() and "MoE FFN" in kinds.all_inner_texts()
     assert "does not count cycles" in page.inner_text("#time") and "predicted" in page.inner_text("#time tfoot")
     assert page.locator("#summary .value").first.inner_text().endswith("ms")
     assert not page.is_visible("#error") and not page.is_visible("#empty")

@@ -18,12 +18,12 @@ from golden.spec.model import M3VIT_TINY, NANO
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
 from host.driver.session import Session
+from host.performance.layers import FETCH, predicted_layers
 from host.performance.timeline import predict
 from host.pictures.outputs import expert_load
 from host.pictures.palette import painted
 from host.service import views
 from host.service.experts import chosen_experts, why_not
-from host.service.layers import layers_of
 from host.service.models import Model, ModelNameError, load_models
 from tests.host.support.devices import CLASSIFIER, compiled
 from tests.host.support.services import NAMES, STREET, models_of, noise, street
@@ -87,16 +87,18 @@ def test_why_experts_are_not_shown():
 def test_cycles_of_the_layers_add_up_to_the_job(image):
     image = image()
     for task in image.programs:
-        layers = layers_of(image, task)
+        layers = predicted_layers(image, task)
         end = max(span.end for span in predict(image, task))
         assert sum(layer.cycles for layer in layers) == pytest.approx(end)
         assert sum(layer.macs for layer in layers) == sum(symbol.macs for symbol in image.symbols[task])
-        assert sum(layer.bytes for layer in layers) == sum(symbol.bytes for symbol in image.symbols[task])
+        assert sum(layer.bytes for layer in layers) == sum(symbol.bytes for symbol in image.symbols[task]) + len(
+            image.program(task))
         names = [layer.name for layer in layers]
-        assert [f"block {i}" for i in range(image.model.depth)] == [name for name in names if name[:5] == "block"]
+        assert names[0] == FETCH and [name for name in names if name[:6] == "blocks"] == [
+            f"blocks.{i}.{part}" for i in range(image.model.depth) for part in ("attn", "ffn")]
         assert all(layer.macs <= layer.cycles * image.machine.macs_per_cycle for layer in layers)
-        assert {layer.name for layer in layers if layer.kind == "experts"} == {
-            f"block {i}" for i in image.model.moe_layers}
+        assert {layer.name for layer in layers if layer.kind == "MoE FFN"} == {
+            f"blocks.{i}.ffn" for i in image.model.moe_layers}
 
 
 def pixels_of(url):
