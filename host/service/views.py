@@ -11,11 +11,12 @@ from PIL import Image as Picture
 from golden.spec.program.outputs import FEATURES
 from host.driver.maps import on_grid
 from host.driver.result import Result
+from host.expert_choices import Choices, load_of
 from host.performance.layers import PredictedLayer
-from host.pictures.outputs import outputs_of, tokens_of_experts
+from host.pictures.outputs import outputs_of
 from host.pictures.palette import class_names, colours, painted
 from host.pictures.panels import UNITS, Output
-from host.service.experts import Chosen, why_not
+from host.service.experts import of_patches, why_not
 from host.service.models import Model
 
 STEPS = 65_535
@@ -41,7 +42,7 @@ def input_view(picture: np.ndarray) -> str:
     return png(picture if picture.shape[2] == 3 else picture[:, :, 0])
 
 
-def experts_view(model: Model, chosen: Chosen | None, reason: str | None) -> dict:
+def experts_view(model: Model, chosen: Choices | None, reason: str | None) -> dict:
     """Experts of each patch, and tokens of each expert, by task and layer; or the ``reason`` why there are none."""
     config = model.image.model
     reason = why_not(config) or reason
@@ -49,8 +50,8 @@ def experts_view(model: Model, chosen: Chosen | None, reason: str | None) -> dic
         return {"reason": reason or "They were not asked for."}
     source = "the quantized model" if model.network is not None else "the instruction-set simulator"
     return {"experts": config.experts, "grid": list(config.grid), "source": source, "tasks": {
-        task: {str(layer): {"patches": rows.tolist(), "load": tokens_of_experts(rows, config.experts).tolist()}
-               for layer, rows in layers.items()} for task, layers in chosen.items()}}
+        task: {str(layer): {"patches": of_patches(chosen[task][layer], config).tolist(), "load": counts.tolist()}
+               for layer, counts in layers.items()} for task, layers in load_of(chosen, config.experts).items()}}
 
 
 def time_view(layers: list[PredictedLayer], result: Result, model: Model, clock_hz: float, clock: str) -> dict:

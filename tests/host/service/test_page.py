@@ -63,7 +63,7 @@ def test_a_picture_is_uploaded_and_its_result_shown(streets, opened):
     assert len(metres) > 2 and metres == sorted(metres) and metres[-1] <= result["depth"].max()
     assert page.locator("#experts-body .load li").count() == STREET.experts
     counts = [int(text) for text in page.locator("#experts-body .count").all_inner_texts()]
-    assert sum(counts) == STREET.top_k * STREET.grid[0] * STREET.grid[1]
+    assert sum(counts) == STREET.top_k * STREET.tokens
     rows = page.locator("#time tbody tr td:first-child").all_inner_texts()
     assert {"embedding", "blocks.0.attn", "blocks.1.ffn", "heads.semseg.last", "heads.depth.last"} <= set(rows)
     kinds = page.locator("#kinds li")
