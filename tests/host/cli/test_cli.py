@@ -159,6 +159,8 @@ def test_info_knows_each_kind_of_file(edge_moe, path, kind):
 def test_info_without_a_file_lists_devices_and_machines(edge_moe):
     found = facts(edge_moe, "info")
     assert found["devices"] == ["golden", "pynq", "remote", "sim", "uio", "xrt"]
+    status, _, err = edge_moe("run", "nano.emoe", "cat.png", "--device", "ulo:board")
+    assert status != 0 and f"installed are {', '.join(found['devices'])}; the nearest one is uio." in err
     zcu102 = {"name": "zcu102", "macs_per_cycle": 2048, "fingerprint": f"0x{ZCU102.fingerprint:016x}"}
     assert zcu102 in found["machines"]
 

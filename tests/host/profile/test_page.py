@@ -79,7 +79,8 @@ def test_it_can_be_looked_at(opened, written, width, scheme):
 
 
 BEYOND = """() => [...document.querySelectorAll("body *")].filter((element) => !element.closest(".scroll")
-  && element.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5).map((found) => found.outerHTML)"""
+  && element.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
+  .map((found) => found.outerHTML)"""
 """What reaches beyond the right edge of a page outside of the boxes that scroll."""
 
 
