@@ -15,7 +15,7 @@ from host.expert_choices import Choices, load_of
 from host.performance.layers import PredictedLayer
 from host.pictures.outputs import outputs_of
 from host.pictures.palette import class_names, colours, painted
-from host.pictures.panels import UNITS, Output
+from host.pictures.panels import MEANINGS, UNITS, Output
 from host.service.experts import of_patches, why_not
 from host.service.models import Model
 
@@ -23,7 +23,6 @@ STEPS = 65_535
 """Codes of a map's values under the pointer."""
 BEST = 5
 """Classes of a classifier that are shown."""
-METRES = "m"
 
 
 def maps(result: Result, model: Model) -> list[dict]:
@@ -88,7 +87,8 @@ def _scaled(output: Output) -> dict:
     codes = np.clip(np.rint((values - low) / step), 0, STEPS).astype(np.uint16)
     table = _table("magma_r" if depth else "gray")
     return {"name": output.head.task, "kind": output.head.kind, "picture": png(table[codes >> 8]),
-            "scale": {"low": low, "high": high, "unit": METRES if depth else "", "meaning": UNITS[output.head.kind],
+            "scale": {"low": low, "high": high, "unit": UNITS.get(output.head.kind, ""),
+                      "meaning": MEANINGS[output.head.kind],
                       "colours": [_hex(colour) for colour in table[::15]]},
             "values": _codes(codes, low, step)}
 

@@ -76,6 +76,7 @@ def test_it_can_be_looked_at(opened, written, width, scheme):
     assert page.locator("#pictures figure b").all_text_contents() == ["input", "semseg", "depth"]
     assert page.locator("svg").count() == 4 and "road" in page.inner_text("#pictures .classes")
     assert page.inner_text("#pictures .scale").split()[0] == "0"
+    assert page.inner_text("#pictures .scale").endswith("model units")
 
 
 BEYOND = """() => [...document.querySelectorAll("body *")].filter((element) => !element.closest(".scroll")

@@ -115,7 +115,8 @@ def test_maps_show_the_values_of_the_result():
         found = pixels_of(semseg["picture"])[result["semseg"] == index]
         assert all("#" + bytes(pixel.tolist()).hex() == each["colour"] for pixel in found[:3])
     scale = depth["scale"]
-    assert scale["unit"] == "m" and scale["low"] == 0 and scale["high"] == pytest.approx(result["depth"].max())
+    assert scale["unit"] == "model units" and scale["low"] == 0
+    assert scale["high"] == pytest.approx(result["depth"].max())
     np.testing.assert_allclose(values_of(depth["values"]), np.maximum(result["depth"], 0), atol=scale["high"] / 60_000)
     assert pixels_of(features["picture"]).shape == (*STREET.grid, 3) and features["shape"] == [33, 64]
 
