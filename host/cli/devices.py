@@ -17,12 +17,9 @@ _DEVICES = "golden, sim or uio (the board's node called edge-moe); uio:NAME for 
 
 def devices(incomplete: str) -> list[str]:
     """What completes --device: the names of the transports that begin as typed."""
-    from importlib.metadata import entry_points
+    from host.driver.device import device_names
 
-    from host.driver.device import ENTRY_POINTS, OWN
-
-    names = sorted({*OWN, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
-    return [name for name in names if name.startswith(incomplete)]
+    return [name for name in device_names() if name.startswith(incomplete)]
 
 
 Which = Annotated[str, typer.Option("--device", help=_DEVICES, autocompletion=devices)]

@@ -31,12 +31,10 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
                                                                        "only, trained on scenes of series 0.")] = False,
              scheduler: Scheduler = None, json_: Json = False, csv_: Csv = False):
     """Measure mIoU, RMSE and others on a set of pictures."""
-    from importlib.metadata import entry_points
-
     from golden.spec.model import require
     from host.datasets import open_folder
     from host.datasets.scene_set import SceneSet
-    from host.driver.device import ENTRY_POINTS
+    from host.driver.device import device_names, no_device
     from host.evaluation import baseline as colours
     from host.evaluation import evaluate as job
     from host.evaluation.metrics import mean_iou
@@ -48,8 +46,8 @@ def evaluate(model: Annotated[Path | None, typer.Argument(help="Model with task 
     form, model = form_of(json_, csv_), model or default_model()
     if model is None:
         raise UsageError("No model comes with this checkout: name one.")
-    known = sorted({*MODELS, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
-    require(device.partition(":")[0] in known, f"device must be one of {', '.join(known)}, not {device!r}.")
+    known, kind = {*MODELS, *device_names()}, device.partition(":")[0]
+    require(kind in known, no_device(kind, known))
     config = config_of(model, tell)
     require(bool(config.task_heads), f"The model {config.name!r} has no task heads; there is nothing to evaluate.")
     size = config.image_height, config.image_width

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from golden.notebook.models import model_facts
 from golden.spec.machine import MACHINES
 from host.cli.common.complete import tasks
-from host.cli.common.model_facts import describe
 from host.cli.common.verb import MODELS, verb
 from host.cli.devices import devices as names_of_devices
 from host.cli.options import Csv, Json, Source
@@ -65,13 +65,13 @@ def _info(path: Path) -> dict:
 
     if is_program(path):
         image = Image.load(path)
-        return {"kind": "program image", **describe(image.model), "plan": image.plan.name(image.model),
+        return {"kind": "program image", **model_facts(image.model), "plan": image.plan.name(image.model),
                 "machine": image.machine.name,
                 "programs": ", ".join(image.programs)}
     if is_quantized(path):
         model = IntModel.load(path)
         wide = sum(value is True for layer in model.plan.layers for value in vars(layer).values())
-        return {"kind": "quantized model", **describe(model.config), "plan": model.plan.name(model.config),
+        return {"kind": "quantized model", **model_facts(model.config), "plan": model.plan.name(model.config),
                 "packed_weights": ", ".join(name for name in model.plan.packed_parts(model.config)) or "none",
                 "wide_operands": wide, "source": model.source}
-    return {"kind": "float model", **describe(import_checkpoint(path, note=tell).config)}
+    return {"kind": "float model", **model_facts(import_checkpoint(path, note=tell).config)}

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from golden.notebook.models import model_facts
 from golden.spec.activations import ACTIVATIONS
 from golden.spec.model import FITS, INTERPOLATIONS, POOLS, ModelConfig
 from golden.spec.whole_file import write_whole
 from host.cli.common import verb as groups
-from host.cli.common.model_facts import describe
 from host.cli.common.verb import verb
 from host.cli.options import Csv, Fits, Json, Output, Preset, Source, among
 from host.cli.output import MODELS, Form, UsageError, check_output, form_of, show
@@ -80,7 +80,7 @@ def import_(path: Source, output: Output,
                               window=window, window_blocks=_blocks(window_blocks), note=tell)
     require_fit(model.config, "fast", machine)
     save_float(model, output)
-    show(form, f"{path} -> {output}", describe(model.config) | {
+    show(form, f"{path} -> {output}", model_facts(model.config) | {
         "parameters": sum(t.size for t in model.tensors.values()), "written": str(output)})
 
 
@@ -134,7 +134,7 @@ def quantize(path: Source, output: Output,
         raise UsageError(f"{len(found)} finding{'s' * (len(found) > 1)} of calibration, and --strict: nothing is "
                          f"written.")
     result.save(output)
-    show(form, f"{path} -> {output}", describe(result.config) | {
+    show(form, f"{path} -> {output}", model_facts(result.config) | {
         "plan": plan, "calibration_pictures": len(pictures), "calibrated_on": kind, "bytes": output.stat().st_size,
         "warnings": [str(finding) for finding in found] if form is Form.JSON else len(found), "written": str(output)})
 
@@ -167,7 +167,7 @@ def compile_(path: Source, output: Output, machine: Preset = "zcu102",
     image = program_of(path, machine_of(machine), widths, parse_pictures(pictures.strip()), keep)
     data = image.to_bytes()
     write_whole(output, lambda part: part.write_bytes(data))
-    show(form, f"{path} -> {output}", describe(image.model) | {
+    show(form, f"{path} -> {output}", model_facts(image.model) | {
         "machine": image.machine.name, "fingerprint": f"0x{image.machine.fingerprint:016x}",
         "programs": ", ".join(f"{task} ({len(symbols)} instructions, about "
                               f"{max(span.end for span in predict(image, task)):,.0f} cycles)"

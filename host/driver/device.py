@@ -4,8 +4,9 @@
 import importlib
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import entry_points
 from typing import Protocol, TypeVar, runtime_checkable
@@ -154,15 +155,12 @@ def open_device(name: str = "sim", *, machine: MachineConfig | str | None = None
     ``machine``: what to simulate, where ``name`` says nothing of it; a board is the machine that it is.
     ``progress`` hears, in words, what a device does that takes minutes to open: the simulator, where it must be built.
     """
-    found: dict[str, Callable[[], Callable[..., Device]]] = {
-        own: partial(_own, place) for own, place in OWN.items()}
-    found |= {entry.name: entry.load for entry in entry_points(group=ENTRY_POINTS) if entry.name not in OWN}
+    found = _transports()
     name, colon, which = name.partition(":")
     if colon and not which:
         raise DeviceNotFound(f"The device {name + colon!r} ends in a colon; a name follows it, as in 'uio:NAME'.")
     if name not in found:
-        raise DeviceNotFound(f"There is no device {name!r}; installed are {', '.join(sorted(found)) or 'none'}. "
-                             f"Run `make setup` if the project was not installed.")
+        raise DeviceNotFound(f"{no_device(name, found)} Run `make setup` if the project was not installed.")
     try:
         constructor = found[name]()
     except ImportError as error:
@@ -172,6 +170,23 @@ def open_device(name: str = "sim", *, machine: MachineConfig | str | None = None
         if value is not None and option in taken:
             options[option] = value
     return constructor(*([which] if which else []), **options)
+
+
+def device_names() -> list[str]:
+    """Names that :func:`open_device` knows, without what follows a colon."""
+    return sorted(_transports())
+
+
+def no_device(name: str, known: Iterable[str]) -> str:
+    """A sentence for a name that is none of ``known``, with the one that is meant where one is like it."""
+    nearest = "".join(f"; the nearest one is {each}" for each in get_close_matches(name, sorted(known), 1))
+    return f"There is no device {name!r}; installed are {', '.join(sorted(known))}{nearest}."
+
+
+def _transports() -> dict[str, Callable[[], Callable[..., Device]]]:
+    """What imports the constructor of each device, by its name."""
+    others = {entry.name: entry.load for entry in entry_points(group=ENTRY_POINTS) if entry.name not in OWN}
+    return others | {own: partial(_own, place) for own, place in OWN.items()}
 
 
 def _own(place: str) -> Callable[..., Device]:

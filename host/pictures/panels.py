@@ -13,8 +13,10 @@ matplotlib.use("Agg")
 from matplotlib.axes import Axes  # noqa: E402  the backend must be chosen first
 from matplotlib.patches import Patch  # noqa: E402
 
-UNITS = {"depth": "depth", "edge": "probability of an edge", "saliency": "probability of a salient pixel"}
-"""Legend of the scale of each kind of map with one channel."""
+MEANINGS = {"depth": "depth", "edge": "probability of an edge", "saliency": "probability of a salient pixel"}
+"""What the values of each kind of map with one channel are."""
+UNITS = {"depth": "model units"}
+"""Unit of the kinds that have one. No head says whether it was trained for metres."""
 WRONG, RIGHT = (200, 30, 30), (235, 235, 235)
 
 
@@ -37,6 +39,15 @@ class Output:
         return self.truth != self.ignore if self.head.kind == "semseg" else self.truth > 0
 
 
+def scale_label(kind: str) -> str:
+    """Legend of the scale of a kind of map with one channel.
+
+    >>> scale_label("depth"), scale_label("edge")
+    ('depth, model units', 'probability of an edge')
+    """
+    return ", ".join(text for text in (MEANINGS[kind], UNITS.get(kind)) if text)
+
+
 def draw_picture(axis: Axes, picture: np.ndarray) -> None:
     """The input, uint8 [H, W, 1 or 3]."""
     axis.imshow(picture if picture.shape[-1] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=255)
@@ -55,7 +66,7 @@ def draw_output(axis: Axes, output: Output, values: np.ndarray | None = None, ti
     else:
         top = None if kind == "depth" else 1.0
         shown = axis.imshow(values, cmap="magma_r" if kind == "depth" else "gray", vmin=0, vmax=top)
-        axis.figure.colorbar(shown, ax=axis, shrink=0.8, label=UNITS[kind])
+        axis.figure.colorbar(shown, ax=axis, shrink=0.8, label=scale_label(kind))
     _title(axis, title or output.head.task)
 
 

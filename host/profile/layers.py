@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers of a run: the instructions that were executed, by layer, with their cycles, work, bytes and experts."""
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -9,10 +8,10 @@ from typing import Protocol
 import numpy as np
 
 from golden.iss.trace import Entry
-from golden.spec.heads import WINDOWS
 from golden.spec.isa import UNIT, Opcode, Unit
 from golden.spec.machine import LINE, MachineConfig
 from golden.spec.program.image import Symbol
+from host.performance.layers import End, block_of, part_of, shared_cycles
 from host.profile import work
 
 
@@ -24,55 +23,6 @@ class Retirement(Protocol):
 
     @property
     def cycle(self) -> float: ...
-
-
-def block_of(symbol: str) -> str:
-    """``blocks.3.attn.q`` -> ``blocks.3``, ``heads.depth.conv_1.3`` -> ``heads.depth.conv_1``.
-
-    What overlaps is one layer: loads and patch embedding; a head's last two convolutions and the STORE of their
-    result, one tile after the other.
-    """
-    parts = symbol.split(".")
-    if parts[0] == "heads":
-        head, step = _head(symbol)
-        return f"{head}.last" if step in ("", f"conv_{WINDOWS - 1}", f"conv_{WINDOWS}") else f"{head}.{step}"
-    if parts[0] == "blocks":
-        return ".".join(parts[:2])
-    return "embedding" if parts[0] in ("pos_embed", "patches", "patch_embed") else parts[0]
-
-
-def part_of(symbol: str) -> str:
-    """Like :func:`block_of`, with a block's attention and FFN, each with the norm before it, as layers of their own; a
-    head's norm, enlargements and maps in DRAM belong to the convolution that reads them."""
-    parts = symbol.split(".")
-    if parts[0] == "blocks":
-        return f"{block_of(symbol)}.{'ffn' if parts[2] in ('norm2', 'gate', 'mlp') else 'attn'}"
-    if parts[0] == "heads":
-        head, step = _head(symbol)
-        kind, _, number = step.partition("_")
-        if kind in ("norm", "up", "map"):
-            return block_of(f"{head}.conv_{int(number) + 1 if number else 0}")
-    return block_of(symbol)
-
-
-_HEAD = re.compile(r"(heads\..*?)(?:\.(norm|(?:conv|up|map)_\d)(?:\.\d+)*)?")
-
-
-def _head(symbol: str) -> tuple[str, str]:
-    """``heads.a.b.conv_1.3`` -> ``heads.a.b``, ``conv_1``; a task's name may have dots. Its result is no step."""
-    found = _HEAD.fullmatch(symbol)
-    assert found is not None
-    return found[1], found[2] or ""
-
-
-def kind_of(layer: str, experts: bool) -> str:
-    """What a layer of :func:`part_of` is; ``experts``: whether it has an FFN of experts."""
-    if layer.startswith("heads."):
-        return "convolution"
-    if layer.startswith("blocks."):
-        return "attention" if layer.endswith(".attn") else "MoE FFN" if experts else "dense FFN"
-    return {"embedding": "patch embedding", "norm": "classifier", "head": "classifier", "head_dist": "classifier"}.get(
-        layer, "transfer")
 
 
 @dataclass
@@ -112,20 +62,16 @@ def layers(retired: Iterable[Retirement], symbols: Sequence[Symbol], machine: Ma
     """One :class:`Layer` for each block and for what comes before and after, in program order, or as ``name`` says;
     ``machine``: what they ran on.
 
-    A cycle belongs to the layer of the instruction that the array ends next, whatever other units do meanwhile, and
-    after the array's last one to that of the instruction which any unit ends next: cycles add up to the whole frame
-    although units overlap, and what is hidden by the array has none.
+    A cycle belongs to a layer as :func:`host.performance.layers.shared_cycles` says.
     """
     found: dict[str, Layer] = {}
     bodies: dict[str, dict[int, dict[int, int]]] = {}
-    last, ordered = 0.0, sorted(retired, key=lambda r: r.cycle)
-    array_ends = max((item.cycle for item in ordered if UNIT[item.entry.opcode] is Unit.ARRAY), default=0.0)
-    for item in ordered:
-        entry, called = item.entry, name(symbols[item.entry.index].name)
-        layer = found.setdefault(called, Layer(called))
-        if UNIT[entry.opcode] is Unit.ARRAY or item.cycle > array_ends:
-            layer.cycles += max(0, item.cycle - last)
-            last = max(last, item.cycle)
+    ordered = sorted(retired, key=lambda item: item.cycle)
+    names = [name(symbols[item.entry.index].name) for item in ordered]
+    cycles = shared_cycles(End(item.cycle, called, UNIT[item.entry.opcode] is Unit.ARRAY)
+                           for item, called in zip(ordered, names, strict=True))
+    for item, called in zip(ordered, names, strict=True):
+        entry, layer = item.entry, found.setdefault(called, Layer(called, cycles=cycles[called]))
         layer.macs += work.macs(entry)
         layer.steps += work.array_steps(entry, machine)
         layer.waited += getattr(item, "waited", 0.0)

@@ -12,10 +12,10 @@ from markupsafe import Markup
 from golden.spec.boards.dram import DramTiming
 from golden.spec.machine import ABI_VERSION, BEAT_BYTES
 from golden.spec.whole_file import write_whole
+from host.expert_choices import choices_of_entries, load_of
 from host.profile.charts.heat import expert_load, headroom
 from host.profile.charts.roofline import points_of, roofline
 from host.profile.charts.stack import Bar, cycle_stack, of_counters, of_layer
-from host.profile.experts import load_of
 from host.profile.layers import total
 from host.profile.pictures import shown
 from host.profile.ranges import Range
@@ -88,10 +88,18 @@ def sums(profile: Profile) -> list[str]:
     return sentences
 
 
+def load_by_layer(profile: Profile) -> dict[str, list[int]]:
+    """``blocks.3 depth`` -> tokens of each expert, in the order of the layers."""
+    load = load_of(choices_of_entries(profile.entries, profile.image.symbols[profile.program]),
+                   profile.image.model.experts)
+    return {f"blocks.{layer} {task}": load[task][layer].tolist() for layer in sorted(profile.image.model.moe_layers)
+            for task in load}
+
+
 def context(profile: Profile, ranges: Sequence[Range] | None, trace: str | None) -> dict:
     """What the template shows."""
     cols, layers, result = columns(profile), profile.layers, profile.result
-    load = load_of(profile.entries, profile.image.symbols[profile.program])
+    load = load_by_layer(profile)
     charts = {"stack": cycle_stack([whole_bar(profile), *(of_layer(layer, profile.machine) for layer in layers
                                                           if layer.cycles)], {} if profile.measured else BY_LAYER),
               "roofline": roofline(points_of(layers), profile.machine.macs_per_cycle, bytes_per_cycle(profile))}

@@ -14,7 +14,7 @@ from host.driver.result import Result
 from host.pictures.coloured import coloured, scale_of
 from host.pictures.outputs import outputs_of
 from host.pictures.palette import class_names, colours
-from host.pictures.panels import Output
+from host.pictures.panels import UNITS, Output
 
 STOPS = 9
 """Colours of a scale."""
@@ -55,4 +55,4 @@ def _map(output: Output) -> Shown:
     top = float(output.values.max()) if head.kind == "depth" else 1.0
     steps = colormaps[scale_of(head.kind)](np.linspace(0, 1, STOPS))[:, :3]
     gradient = ", ".join("#{:02x}{:02x}{:02x}".format(*np.rint(255 * step).astype(int)) for step in steps)
-    return Shown(head.task, source, scale=(gradient, "0", f"{top:.3g}"))
+    return Shown(head.task, source, scale=(gradient, "0", f"{top:.3g} {UNITS.get(head.kind, '')}".rstrip()))

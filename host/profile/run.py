@@ -20,8 +20,9 @@ from host.driver.device import Device, clock_text, silent
 from host.driver.result import Result, same
 from host.driver.session import Progress, Session
 from host.explore.routing import queues
+from host.performance.layers import END, FETCH, TRANSFER, kind_of, part_of
 from host.performance.timeline import predict
-from host.profile.layers import Layer, count_experts, kind_of, layers, part_of
+from host.profile.layers import Layer, count_experts, layers
 from host.profile.timing import Timed, timed_by_device, timed_by_model
 
 MEASURED, MODEL, COUNTED = "measured", "model", "counted"
@@ -77,11 +78,11 @@ class Profile:
         found = layers(self.timed, symbols, self.machine, part_of)
         count_experts(found, self.entries, symbols)
         for layer in found:
-            layer.kind = kind_of(layer.name, layer.experts > 0)
+            layer.kind = kind_of(layer.name, self.image.model.moe_layers)
         words = len(self.image.program(self.program)) // INSTRUCTION_BYTES
         total = self.cycles if self.timing == MEASURED else self.predicted
-        fetch = Layer("program", "transfer", loaded=words * INSTRUCTION_BYTES)
-        end = Layer("end", "transfer", cycles=total - sum(layer.cycles for layer in found))
+        fetch = Layer(FETCH, TRANSFER, loaded=words * INSTRUCTION_BYTES)
+        end = Layer(END, TRANSFER, cycles=total - sum(layer.cycles for layer in found))
         return [fetch, *found, end]
 
     @property

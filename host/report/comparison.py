@@ -4,8 +4,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from golden.spec.machine import ZCU102
+from golden.spec.model import M3VIT_TINY
 from host.report.instruction_set import table
-from host.report.measured import cell, kept, milliseconds
+from host.report.measured import KEPT, cell, kept, milliseconds
 
 IDEAL, BOARD = "fast, ideal DRAM", "fast, DRAM of the board"
 HEADLINE = (IDEAL, BOARD, "fast, packed experts, DRAM of the board", "fast, four pictures, ideal DRAM")
@@ -95,6 +97,34 @@ def published() -> str:
                      f"{cycles:,.0f}", f"{1000 / row.ms:.0f}", use, row.remark])
     return table(["published", "model", "board", "bits W / A", "MHz", "DSP", "ms", "cycles", "frames/s",
                   "MAC/DSP/cycle", "remark"], rows)
+
+
+def bytes_over_needed() -> str:
+    """DRAM bytes of a frame of M3ViT-Tiny on zcu102 over those needed, in figures."""
+    return f"{kept(cell(M3VIT_TINY.name, ZCU102.name))[BOARD]['dram_ratio']:.3f}"
+
+
+def experts_hit() -> str:
+    """Mean number of experts with tokens in a layer of M3ViT-Tiny, of how many, on the measured picture."""
+    return f"{kept(cell(M3VIT_TINY.name, ZCU102.name))[BOARD]['experts_hit']:.1f} of {M3VIT_TINY.experts}"
+
+
+def model_error() -> str:
+    """The largest error of the performance model in all cases that `make bench` kept."""
+    names = [path.stem for path in KEPT.glob("*.json")]
+    errors = [abs(case["predicted"] / case["cycles"] - 1) for name in names for case in kept(name).values()
+              if isinstance(case, dict) and case.keys() >= {"predicted", "cycles", "dram_ratio"}]
+    return f"{100 * max(errors):.1f} %"
+
+
+def giga_operations() -> str:
+    """Operations of a frame of M3ViT-Tiny, two for a multiply-accumulate, in thousands of millions."""
+    return f"{2 * M3VIT_TINY.macs / 1e9:.3f}"
+
+
+FIGURES = {"bytes-over-needed": bytes_over_needed, "experts-hit": experts_hit, "model-error": model_error,
+           "giga-operations": giga_operations}
+"""Figures for the middle of a sentence."""
 
 
 def signed(count: float) -> str:

@@ -2,7 +2,8 @@
 """``make docs``: generates the tables in README pages from the spec and from the last kept results of `make synth`,
 `make pnr`, `make bench`, `make bench-table` and `make ablation`.
 
-The text between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` in a page is replaced.
+The text between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` in a page is replaced: by a table of its own, or by
+a figure in the middle of a sentence.
 ``tests/meta/test_pages.py`` fails when a page is out of date.
 """
 
@@ -20,6 +21,7 @@ from golden.spec.model import M3VIT_TINY
 from golden.spec.quantized import quantized_schema
 from host.registers.pages import fields, registers, statuses
 from host.report.comparison import (
+    FIGURES,
     HEADLINE,
     ablation,
     ablation_steps,
@@ -89,6 +91,8 @@ SECTIONS = {"registers": registers, "fields": fields, "statuses": statuses, "ins
 def rewritten(text: str) -> str:
     """``text`` with every generated section as it should be. Raises KeyError for an unknown section."""
     def fill(match: re.Match) -> str:
+        if match[1] in FIGURES:
+            return f"<!-- begin {match[1]} -->{FIGURES[match[1]]()}<!-- end {match[1]} -->"
         return f"<!-- begin {match[1]} -->\n\n{SECTIONS[match[1]]()}\n\n<!-- end {match[1]} -->"
 
     return re.sub(r"<!-- begin ([\w-]+) -->.*?<!-- end \1 -->", fill, text, flags=re.DOTALL)

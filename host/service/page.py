@@ -15,11 +15,12 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from PIL import Image as Picture
 
+from host.expert_choices import Choices
 from host.images import decode_picture, fitted
+from host.performance.layers import PredictedLayer, predicted_layers
 from host.service.bodies import Form, form_of
 from host.service.errors import BadRequest, Refused
-from host.service.experts import Chosen, chosen_experts, why_not
-from host.service.layers import Layer, layers_of
+from host.service.experts import chosen_experts, why_not
 from host.service.models import Model
 from host.service.protocol import figures
 from host.service.service import Service
@@ -121,7 +122,7 @@ def _check(unwanted: threading.Event) -> None:
         raise CancelledError
 
 
-async def _waited(reference: "Future[Chosen]", ends: float) -> tuple[Chosen | None, str | None]:
+async def _waited(reference: "Future[Choices]", ends: float) -> tuple[Choices | None, str | None]:
     """The choices of the reference model, or why there are none when the request's time ``ends``."""
     try:
         async with asyncio.timeout_at(ends):
@@ -133,8 +134,8 @@ async def _waited(reference: "Future[Chosen]", ends: float) -> tuple[Chosen | No
 
 
 @lru_cache(64)
-def _layers(model: Model, task: str) -> list[Layer]:
-    return layers_of(model.image, task)
+def _layers(model: Model, task: str) -> list[PredictedLayer]:
+    return predicted_layers(model.image, task)
 
 
 @lru_cache(len(SAMPLES))

@@ -11,18 +11,18 @@ from PIL import Image as Picture
 from golden.spec.program.outputs import FEATURES
 from host.driver.maps import on_grid
 from host.driver.result import Result
-from host.pictures.outputs import outputs_of, tokens_of_experts
+from host.expert_choices import Choices, load_of
+from host.performance.layers import PredictedLayer
+from host.pictures.outputs import outputs_of
 from host.pictures.palette import class_names, colours, painted
-from host.pictures.panels import UNITS, Output
-from host.service.experts import Chosen, why_not
-from host.service.layers import Layer
+from host.pictures.panels import MEANINGS, UNITS, Output
+from host.service.experts import of_patches, why_not
 from host.service.models import Model
 
 STEPS = 65_535
 """Codes of a map's values under the pointer."""
 BEST = 5
 """Classes of a classifier that are shown."""
-METRES = "m"
 
 
 def maps(result: Result, model: Model) -> list[dict]:
@@ -41,7 +41,7 @@ def input_view(picture: np.ndarray) -> str:
     return png(picture if picture.shape[2] == 3 else picture[:, :, 0])
 
 
-def experts_view(model: Model, chosen: Chosen | None, reason: str | None) -> dict:
+def experts_view(model: Model, chosen: Choices | None, reason: str | None) -> dict:
     """Experts of each patch, and tokens of each expert, by task and layer; or the ``reason`` why there are none."""
     config = model.image.model
     reason = why_not(config) or reason
@@ -49,11 +49,11 @@ def experts_view(model: Model, chosen: Chosen | None, reason: str | None) -> dic
         return {"reason": reason or "They were not asked for."}
     source = "the quantized model" if model.network is not None else "the instruction-set simulator"
     return {"experts": config.experts, "grid": list(config.grid), "source": source, "tasks": {
-        task: {str(layer): {"patches": rows.tolist(), "load": tokens_of_experts(rows, config.experts).tolist()}
-               for layer, rows in layers.items()} for task, layers in chosen.items()}}
+        task: {str(layer): {"patches": of_patches(chosen[task][layer], config).tolist(), "load": counts.tolist()}
+               for layer, counts in layers.items()} for task, layers in load_of(chosen, config.experts).items()}}
 
 
-def time_view(layers: list[Layer], result: Result, model: Model, clock_hz: float, clock: str) -> dict:
+def time_view(layers: list[PredictedLayer], result: Result, model: Model, clock_hz: float, clock: str) -> dict:
     """Predicted cycles of the layers, and the measured cycles of the job where the device counts them."""
     predicted, macs = sum(layer.cycles for layer in layers), model.image.machine.macs_per_cycle
     return {"clock_hz": clock_hz, "clock": clock, "measured_cycles": result.cycles or None,
@@ -87,7 +87,8 @@ def _scaled(output: Output) -> dict:
     codes = np.clip(np.rint((values - low) / step), 0, STEPS).astype(np.uint16)
     table = _table("magma_r" if depth else "gray")
     return {"name": output.head.task, "kind": output.head.kind, "picture": png(table[codes >> 8]),
-            "scale": {"low": low, "high": high, "unit": METRES if depth else "", "meaning": UNITS[output.head.kind],
+            "scale": {"low": low, "high": high, "unit": UNITS.get(output.head.kind, ""),
+                      "meaning": MEANINGS[output.head.kind],
                       "colours": [_hex(colour) for colour in table[::15]]},
             "values": _codes(codes, low, step)}
 

@@ -5,13 +5,14 @@ import re
 import shutil
 from pathlib import Path
 
+from host.report import comparison
 from host.report.pages import SECTIONS
 from host.site import CUT, ROOT, api, places
 from host.site.commands import commands
 from host.site.figures import FIGURES
 from host.site.links import BrokenLink, rewritten
 
-GENERATED = SECTIONS | {"commands": commands, "api": api.contents}
+GENERATED = SECTIONS | comparison.FIGURES | {"commands": commands, "api": api.contents}
 """What stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` in a page."""
 
 

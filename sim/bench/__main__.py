@@ -13,10 +13,11 @@ from golden.spec.isa import UNIT
 from golden.spec.machine import MachineConfig
 from golden.spec.model import MODELS, ModelConfig
 from golden.spec.program.image import Image
+from host.performance.layers import kind_of, part_of
 from host.profile.charts.heat import expert_load
 from host.profile.charts.roofline import points_of, roofline
 from host.profile.charts.stack import cycle_stack, of_counters
-from host.profile.layers import kind_of, layers, part_of
+from host.profile.layers import layers
 from host.profile.perfetto import save_trace
 from host.profile.timing import timed_by_device
 from host.progress import opening, printer
@@ -57,7 +58,7 @@ def save_pictures(runs: Mapping[Case, Run], images: Mapping[str, Image], clock_h
     image, symbols = images[case.plan], images[case.plan].symbols[case.program(images[case.plan].model)]
     parts = layers(shown.retired, symbols, image.machine, part_of)
     for layer in parts:
-        layer.kind = kind_of(layer.name, bool(layer.queues))
+        layer.kind = kind_of(layer.name, image.model.moe_layers)
     memory = case.dram(image.machine).bytes_per_cycle
     roofline(points_of(parts), image.machine.macs_per_cycle, memory).save(folder / "roofline.svg")
     if image.model.moe_layers:

@@ -19,7 +19,8 @@ from host.compiler.compile import compile_model
 from host.compiler.presets import smallest
 from host.driver.result import same
 from host.driver.session import Session
-from host.pictures.outputs import outputs_of, tokens_of_experts
+from host.expert_choices import choices_of_network, load_of
+from host.pictures.outputs import outputs_of
 from host.pictures.sheet import save_sheet
 from host.profile.layers import Layer, layers
 from host.progress import cycles, opening, printer, steps
@@ -122,9 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
             outputs += outputs_of(machine, config, sample)
             reference = run_float(model, pixels[None], task)[0]
             error = machine.features - reference
-            intermediate = {}
-            integer.run(pixels, task, trace=intermediate.__setitem__)
-            chosen[task] = {layer: intermediate[f"blocks.{layer}.gate.experts"] for layer in config.moe_layers}
+            chosen |= choices_of_network(integer, (task,), pixels)
             features[task] = machine.features
             out.print(layer_table(task, rows, image))
             useful = sum(row.macs for row in rows) / (machine.cycles * image.machine.macs_per_cycle)
@@ -155,8 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
         pictures.save_experts(pixels, config, chosen, options.out / "experts.png")
     pictures.save_features(config, features, options.out / "features.png")
     if outputs:
-        load = {task: {layer: tokens_of_experts(of_layer, config.experts) for layer, of_layer in by_layer.items()}
-                for task, by_layer in chosen.items()}
+        load = load_of(chosen, config.experts)
         save_sheet(pixels, outputs, options.out / "sheet.png", load, f"{config.name} on {image.machine.name}")
     (options.out / "summary.json").write_text(json.dumps(summary, indent=1))
     names = ", ".join(sorted(path.name for path in options.out.glob("*.png")))

@@ -129,14 +129,15 @@ def _save_arrays(frames: list[Frame], path: Path, normed: bool) -> None:
 def _save_sheet(frame: Frame, image: Image, model: Path, program: str, path: Path) -> None:
     from golden.model.int_model import IntModel
     from golden.model.nested import narrow
-    from host.pictures.outputs import expert_load, outputs_of
+    from host.expert_choices import choices_of_network, load_of
+    from host.pictures.outputs import outputs_of
     from host.pictures.sheet import save_sheet
     from host.program import is_program, is_quantized
 
     load = {}
     if not is_program(model) and is_quantized(model):
         network = narrow(IntModel.load(model), width_of(program, image.model))
-        load = expert_load(network, frame.pixels, image.tasks(program))
+        load = load_of(choices_of_network(network, image.tasks(program), frame.pixels), image.model.experts)
     title = f"{image.model.name}, {program}"
     title += f", {frame.result.cycles:,} cycles" if frame.result.cycles else ""
     save_sheet(frame.pixels, outputs_of(frame.result, image.model), path, load, title)

@@ -21,16 +21,36 @@ SHARED = ("device", "machine", "uio", "buffer", "clock", "scheduler")
 """Options that say where to compute, the same in every verb."""
 COLUMNS = ("verb", "option", "value", "from", "where")
 BUILT_IN = "built in"
+PREFIX = "EDGE_MOE_"
+BUILD = "EDGE_MOE_BUILD"
+"""The folder of `sim`, which may not be installed."""
 
 
 def apply(context: typer.Context) -> None:
-    """Have the verbs of ``context`` take defaults from the environment and the file. Raises UsageError."""
+    """Have the verbs of ``context`` take defaults from the environment and the file; warn of variables that look like
+    a default and are none. Raises UsageError."""
     commands: Any = context.command
+    known = {file.VARIABLE}
     for name, command in commands.commands.items():
         for long, option in file.options(command).items():
             option.envvar = [variable(f"{name}-{long}"), *([variable(long)] if long in SHARED else [])]
+            known |= set(option.envvar)
+    _warn({name for name in os.environ if name.startswith(PREFIX)} - known, known)
     path = file.find()
     context.default_map = {} if path is None else file.read(path, commands.commands)
+
+
+def _warn(unknown: set[str], known: set[str]) -> None:
+    """Name the nearest variable for each of ``unknown`` that no other part of the project reads either."""
+    if not unknown:
+        return
+    from golden.model.reference_data import VARIABLE as DATA
+    from host.driver.remote import token
+    from host.progress import tell
+
+    known = known | {DATA, token.VALUE, token.FILE, BUILD}
+    for name in sorted(unknown - known):
+        tell(f"warning: nothing reads the variable {name}; the nearest one is {file.nearest(name, known)}.")
 
 
 def variable(name: str) -> str:
@@ -39,7 +59,7 @@ def variable(name: str) -> str:
     >>> variable("run-save-picture")
     'EDGE_MOE_RUN_SAVE_PICTURE'
     """
-    return f"edge-moe-{name}".upper().replace("-", "_")
+    return PREFIX + name.upper().replace("-", "_")
 
 
 @verb(app, SETTINGS, "edge-moe config", "edge-moe config run", "edge-moe config --csv")

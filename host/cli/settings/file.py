@@ -7,7 +7,7 @@ the long options: ``save-picture = "sheet.png"``.
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def read(path: Path, verbs: Verbs) -> dict[str, dict[str, Any]]:
                              f"called like a verb.")
         if table != DEFAULTS and table not in verbs:
             raise UsageError(f"{path}: [{table}] is no verb; the nearest table is "
-                             f"[{_nearest(table, (DEFAULTS, *verbs))}].")
+                             f"[{nearest(table, (DEFAULTS, *verbs))}].")
     for table in (DEFAULTS, *content.keys() - {DEFAULTS}):  # a verb's own value comes last, and stays
         names = list(verbs) if table == DEFAULTS else [table]
         for key, value in content.get(table, {}).items():
@@ -87,7 +87,7 @@ def _takers(path: Path, table: str, key: str, value: Any, known: Mapping[str, Ma
     having = {name: options[key] for name, options in known.items() if key in options}
     if not having:
         every = {key for options in known.values() for key in options}
-        raise UsageError(f"{path}: [{table}] {key} is no option; the nearest one is {_nearest(key, every)}.")
+        raise UsageError(f"{path}: [{table}] {key} is no option; the nearest one is {nearest(key, every)}.")
     found = [name for name, option in having.items() if _fits(option, value)]
     if not found:
         raise UsageError(f"{path}: [{table}] {key} must be {_wanted(next(iter(having.values())))}, not {value!r}.")
@@ -117,5 +117,6 @@ def _for(option: TyperOption, value: Any) -> Any:
     return [value] if option.multiple and isinstance(value, str) else value
 
 
-def _nearest(name: str, names) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The one of ``names`` that is most like ``name``."""
     return get_close_matches(name, sorted(names), 1, 0.0)[0]

@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
+from host.performance.layers import PRODUCT_KINDS as KINDS
 from host.profile.layers import Layer, total
 from host.profile.svg import SMALL, Drawing, shortened, width_of
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM, GAP, LETTERS = 600, 400, 52, 30, 48, 18, 18
-
-
-KINDS = ("attention", "dense FFN", "MoE FFN", "patch embedding", "convolution", "classifier")
-"""Kinds of layers that multiply, in the order of their colours."""
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,6 @@
 
 import { byId, el, percent, short, whole } from "./dom.js";
 
-const KINDS = { block: "attention and dense FFN", experts: "attention and experts", head: "task head",
-  other: "embedding and output" };
-
 /** Fill the summary above the pictures. */
 export function showSummary({ figures, time, task, model }) {
   const cycles = time.measured_cycles ?? time.predicted_cycles;
@@ -37,7 +34,7 @@ export function showLayers(time) {
     el("td", { className: "optional" }, percent(layer.efficiency))));
   const measured = time.measured_cycles;
   const predictedBy = "performance model" +
-    (time.layers.some((layer) => layer.kind === "experts") ? ", tokens shared evenly by the experts" : "");
+    (time.layers.some((layer) => layer.kind === "MoE FFN") ? ", tokens shared evenly by the experts" : "");
   const total = (name, cycles) => el("tr", {}, el("td", {}, name),
     el("td", { className: "bar-cell" }), el("td", {}, whole(cycles)),
     el("td", {}, (1e3 * cycles / time.clock_hz).toFixed(3)), el("td", { className: "optional" }),
@@ -47,9 +44,8 @@ export function showLayers(time) {
   el("p", { className: "note" }, `Predicted by the ${predictedBy}. `, measured
     ? `Measured: ${percentOff(measured, time.predicted_cycles)} from the prediction.`
     : "This device does not count cycles: nothing is measured."));
-  byId("kinds").replaceChildren(...Object.entries(KINDS)
-    .filter(([kind]) => time.layers.some((layer) => layer.kind === kind))
-    .map(([kind, text]) => el("li", { "data-kind": kind }, el("i", { className: "swatch" }), text)));
+  byId("kinds").replaceChildren(...[...new Set(time.layers.map((layer) => layer.kind))]
+    .map((kind) => el("li", { "data-kind": kind }, el("i", { className: "swatch" }), kind)));
 }
 
 const percentOff = (one, other) => `${one >= other ? "+" : ""}${(100 * (one / other - 1)).toFixed(1)} %`;

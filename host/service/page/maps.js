@@ -86,7 +86,7 @@ function mapCard(map, ratio) {
   const image = el("img", { src: map.picture, alt: "", draggable: false,
     className: map.kind === "semseg" || map.kind === "features" ? "crisp" : "" });
   const note = map.kind === "features" ? `${map.shape.join(" x ")}, three principal components` :
-    map.name === map.kind ? "" : map.name;
+    [map.name === map.kind ? "" : map.name, map.scale?.unit].filter(Boolean).join(", ");
   const made = card(title, note, frame(title, ratio, image));
   made.dataset.map = map.name;
   const values = map.values && decoded(map.values);
@@ -121,7 +121,7 @@ function scale({ low, high, unit, colours, meaning }) {
   for (let value = Math.ceil(low / step) * step; value <= high + step / 1e3; value += step) {
     const place = (value - low) / span;
     ticks.push(el("span", { className: place > 0.97 ? "last" : "", style: { left: `${100 * place}%` } },
-      `${Number(value.toPrecision(6))} ${unit}`.trim()));
+      String(Number(value.toPrecision(6)))));
   }
   return el("div", { className: "scale", role: "img",
     "aria-label": `${meaning}, ${short(low)} to ${short(high)} ${unit}`.trim() },

@@ -149,7 +149,8 @@ def test_the_plan_w4_from_float_model_to_features(edge_moe, tmp_path, folder):
 def test_info_knows_each_kind_of_file(edge_moe, path, kind):
     found = facts(edge_moe, "info", path)
     assert found["kind"] == kind and found["model"] == "nano" and found["tokens"] == 33 and found["experts"] == 4
-    assert found["macs"] == NANO.macs and found["tasks"] == "task0, task1"
+    assert found["backbone_macs"] == NANO.macs and found["head_macs"] is None and found["moe_layers"] == [1]
+    assert found["tasks"] == "task0, task1"
     assert found.get("programs") == (None if kind != "program image" else "task0, task1, task0+task1")
     status, out, err = edge_moe("info", path)
     assert status == 0 and kind in out and f"{NANO.macs:,}" in out and err == ""
@@ -158,6 +159,8 @@ def test_info_knows_each_kind_of_file(edge_moe, path, kind):
 def test_info_without_a_file_lists_devices_and_machines(edge_moe):
     found = facts(edge_moe, "info")
     assert found["devices"] == ["golden", "pynq", "remote", "sim", "uio", "xrt"]
+    status, _, err = edge_moe("run", "nano.emoe", "cat.png", "--device", "ulo:board")
+    assert status != 0 and f"installed are {', '.join(found['devices'])}; the nearest one is uio." in err
     zcu102 = {"name": "zcu102", "macs_per_cycle": 2048, "fingerprint": f"0x{ZCU102.fingerprint:016x}"}
     assert zcu102 in found["machines"]
 
@@ -191,7 +194,7 @@ def test_the_installed_command_runs(folder, tmp_path):
 def test_an_internal_error_is_not_reported_as_a_refusal(monkeypatch, folder):
     def broken(*_):
         raise ValueError("an ordinary bug")
-    monkeypatch.setattr(cli.files, "describe", broken)
+    monkeypatch.setattr(cli.files, "model_facts", broken)
     with pytest.raises(ValueError, match="an ordinary bug"):
         main(["info", str(folder / "nano.emoe")])
 

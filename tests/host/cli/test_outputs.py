@@ -13,7 +13,7 @@ from PIL import Image as Picture
 
 from golden.spec import whole_file
 from golden.spec.whole_file import write_whole
-from host import explore, images, program
+from host import explore, images, program, sources
 from host.driver import device as driver_device
 from host.explore import search
 from sim.board.build import BuildError
@@ -39,7 +39,7 @@ def no_work(monkeypatch):
     def work(*_, **__):
         raise AssertionError("work began before the output was checked")
     for module, name in ((program, "compile_model"), (search, "search"), (images, "read_picture"),
-                         (driver_device, "entry_points")):
+                         (sources, "read_picture"), (driver_device, "entry_points")):
         monkeypatch.setattr(module, name, work)
     monkeypatch.setattr("host.importers.import_checkpoint", work)
     monkeypatch.setattr("host.training.job.run", work)

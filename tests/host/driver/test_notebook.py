@@ -110,7 +110,8 @@ def test_models():
     network = compiled()[0]
     assert repr(network) == "<IntModel 'nano': 2 blocks of 64, 4 experts, tasks task0, task1; fast plan, 112 kB>"
     shown = text_of(network._repr_html_())
-    assert shown["experts"] == "4 in blocks 1; top 2" and shown["plan"] == "fast" and shown["tokens"] == "33"
+    assert shown["experts"] == "4" and shown["moe layers"] == "1" and shown["top k"] == "2"
+    assert shown["plan"] == "fast" and shown["tokens"] == "33"
     model = synthetic_model(CLASSIFIER)
     assert repr(model).startswith("<FloatModel 'classifier': 2 blocks of 64, tasks default; 0.")
     assert repr(model).endswith(" M parameters>") and "\n" not in repr(model)

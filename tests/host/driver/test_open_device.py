@@ -22,6 +22,8 @@ def test_devices_are_found_by_name():
     assert board.read32(0x10) == ID
     with pytest.raises(DeviceNotFound, match=r"no device 'gold'; installed are golden, .*sim, uio"):
         open_device("gold")
+    with pytest.raises(DeviceNotFound, match="the nearest one is golden. Run `make setup`"):
+        open_device("gloden:small")
     with pytest.raises(ConfigError, match="no machine 'huge'; there are nano"):
         open_device("golden", machine="huge")
     with pytest.raises(TypeError):

@@ -70,6 +70,14 @@ def test_a_sheet_shows_everything_there_is(picture, titles, tmp_path):
     assert Picture.open(tmp_path / "sheet.png").size[0] > 1000 and [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
 
 
+def test_scales_name_what_they_measure_and_depth_no_unit_that_the_model_does_not_tell(picture, monkeypatch, tmp_path):
+    seen, close = [], pyplot.close
+    monkeypatch.setattr(pyplot, "close", lambda figure: (seen.extend(
+        axis.get_ylabel() for axis in figure.axes if axis.get_ylabel()), close(figure)))
+    save_sheet(picture, outputs(truth=False), tmp_path / "sheet.png")
+    assert seen == ["depth, model units", "probability of an edge"]
+
+
 def test_a_sheet_without_truth_and_of_one_channel(picture, titles, tmp_path):
     save_sheet(picture[..., :1], outputs(truth=False), tmp_path / "sheet.png")
     assert titles == ["input", "semseg", "semseg over the input", "depth", "edge", "normals"]

@@ -1,42 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers of a run: names, kinds, and whose the cycles are where units overlap."""
-
-import pytest
+"""Layers of a run: their cycles and bytes, and what bounds them."""
 
 from golden.iss.trace import Entry
 from golden.spec.isa import Opcode
 from golden.spec.machine import NANO
 from golden.spec.program.image import Symbol
-from host.profile.layers import block_of, kind_of, layers, part_of, total
+from host.performance.layers import part_of
+from host.profile.layers import layers, total
 from host.profile.table import bound
 from host.profile.timing import Timed
 
 LOAD, NORM, LINEAR, STORE = Opcode.LOAD, Opcode.NORM, Opcode.LINEAR, Opcode.STORE
-
-
-@pytest.mark.parametrize("symbol, block, part", [
-    ("patch_embed", "embedding", "embedding"), ("pos_embed", "embedding", "embedding"),
-    ("blocks.11.norm1.kept", "blocks.11", "blocks.11.attn"), ("blocks.3.attn", "blocks.3", "blocks.3.attn"),
-    ("blocks.3.prompts", "blocks.3", "blocks.3.attn"), ("blocks.3.norm2", "blocks.3", "blocks.3.ffn"),
-    ("blocks.3.gate.a.b.route", "blocks.3", "blocks.3.ffn"), ("blocks.3.mlp.fc2", "blocks.3", "blocks.3.ffn"),
-    ("heads.depth.norm", "heads.depth.norm", "heads.depth.conv_0"),
-    ("heads.depth.conv_1.3", "heads.depth.conv_1", "heads.depth.conv_1"),
-    ("heads.depth.map_0", "heads.depth.map_0", "heads.depth.conv_1"),
-    ("heads.depth.up_0", "heads.depth.up_0", "heads.depth.conv_1"),
-    ("heads.depth.up_2", "heads.depth.up_2", "heads.depth.last"),
-    ("heads.depth.conv_4.7", "heads.depth.last", "heads.depth.last"), ("heads.depth", "heads.depth.last",
-                                                                      "heads.depth.last"),
-    ("heads.a.b.conv_0", "heads.a.b.conv_0", "heads.a.b.conv_0"), ("heads.a.b", "heads.a.b.last", "heads.a.b.last"),
-    ("residual.depth", "residual", "residual"), ("head", "head", "head")])
-def test_names(symbol, block, part):
-    assert block_of(symbol) == block and part_of(symbol) == part
-
-
-def test_kinds():
-    assert [kind_of(layer, False) for layer in ("embedding", "blocks.0.attn", "blocks.0.ffn", "heads.a.conv_0", "head",
-                                                "residual")] == [
-        "patch embedding", "attention", "dense FFN", "convolution", "classifier", "transfer"]
-    assert kind_of("blocks.0.ffn", True) == "MoE FFN"
 
 
 def entry(index, opcode, **fields):

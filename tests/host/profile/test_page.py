@@ -76,6 +76,32 @@ def test_it_can_be_looked_at(opened, written, width, scheme):
     assert page.locator("#pictures figure b").all_text_contents() == ["input", "semseg", "depth"]
     assert page.locator("svg").count() == 4 and "road" in page.inner_text("#pictures .classes")
     assert page.inner_text("#pictures .scale").split()[0] == "0"
+    assert page.inner_text("#pictures .scale").endswith("model units")
+
+
+BEYOND = """() => [...document.querySelectorAll("body *")].filter((element) => !element.closest(".scroll")
+  && element.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
+  .map((found) => found.outerHTML)"""
+"""What reaches beyond the right edge of a page outside of the boxes that scroll."""
+
+
+@pytest.mark.parametrize("width", [375, 320])
+def test_on_a_phone_charts_and_tables_scroll_in_their_own_boxes(opened, written, width):
+    page = opened(written, width)
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width and page.evaluate(BEYOND) == []
+    boxes = page.locator(".scroll").all()
+    assert len(boxes) == page.locator("svg, table.layers").count() == 6
+    for box in boxes:
+        inside = box.locator("svg, table").first.bounding_box()
+        assert inside["width"] > box.bounding_box()["width"], "what fits needs no box that scrolls"
+        box.focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("box => box.scrollLeft > 0", arg=box.element_handle())
+        box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+        assert box.locator("svg, table").first.evaluate("it => it.getBoundingClientRect().right") <= width
+    heights = page.eval_on_selector_all("svg text", "all => all.map((text) => text.getBoundingClientRect().height)")
+    assert min(heights) >= 8, "texts of a chart are too small to be read"
 
 
 def test_its_figures_are_those_of_the_run(opened, written, street):

@@ -15,8 +15,8 @@ from host.driver.errors import AccelError, DeviceLost
 from host.driver.remote.token import VALUE
 from host.driver.result import same
 from host.profile import run, work
-from host.profile.experts import load_of
 from host.profile.layers import total
+from host.profile.page import load_by_layer
 from host.profile.run import MEASURED, MODEL, memory_of, port_bytes, profile
 from host.profile.timing import timed_by_device
 from sim.device import SimDevice
@@ -59,7 +59,7 @@ def test_experts_have_all_tokens():
     """Each task's gate sends each of its tokens to top_k experts; those of both tasks pass one loop."""
     _, found = nano(GoldenDevice(NANO))
     config, moe = found.image.model, next(layer for layer in found.layers if layer.kind == "MoE FFN")
-    load = load_of(found.entries, found.image.symbols[BOTH])
+    load = load_by_layer(found)
     assert list(load) == ["blocks.1 task0", "blocks.1 task1"]
     assert [sum(row) for row in load.values()] == [config.top_k * config.tokens] * 2
     together = [sum(counts) for counts in zip(*load.values(), strict=True)]

@@ -59,13 +59,18 @@ def test_a_picture_is_uploaded_and_its_result_shown(streets, opened):
     share = float(re.search(r"([\d.]+) %", legend.nth(4).inner_text())[1])
     assert share == pytest.approx(100 * (result["semseg"] == 4).mean(), abs=0.06)
     ticks = page.locator("figure[data-map=depth] .ticks span").all_inner_texts()
-    metres = [float(re.fullmatch(r"([\d.]+) m", text)[1]) for text in ticks]
-    assert len(metres) > 2 and metres == sorted(metres) and metres[-1] <= result["depth"].max()
+    depths = [float(text) for text in ticks]
+    assert len(depths) > 2 and depths == sorted(depths) and depths[-1] <= result["depth"].max()
+    assert "model units" in page.inner_text("figure[data-map=depth]")
+    assert "model units" not in page.inner_text("figure[data-map=semseg]")
     assert page.locator("#experts-body .load li").count() == STREET.experts
     counts = [int(text) for text in page.locator("#experts-body .count").all_inner_texts()]
-    assert sum(counts) == STREET.top_k * STREET.grid[0] * STREET.grid[1]
+    assert sum(counts) == STREET.top_k * STREET.tokens
     rows = page.locator("#time tbody tr td:first-child").all_inner_texts()
-    assert {"embedding", "block 0", "block 1", "semseg last convs", "depth last convs"} <= set(rows)
+    assert {"embedding", "blocks.0.attn", "blocks.1.ffn", "heads.semseg.last", "heads.depth.last"} <= set(rows)
+    kinds = page.locator("#kinds li")
+    colours = {kind.evaluate("item => getComputedStyle(item.firstChild).backgroundColor") for kind in kinds.all()}
+    assert len(colours) == kinds.count() and "MoE FFN" in kinds.all_inner_texts()
     assert "does not count cycles" in page.inner_text("#time") and "predicted" in page.inner_text("#time tfoot")
     assert page.locator("#summary .value").first.inner_text().endswith("ms")
     assert not page.is_visible("#error") and not page.is_visible("#empty")
@@ -84,8 +89,8 @@ def test_the_pointer_and_the_keys_read_all_maps(streets, opened):
     y, x = (int(number) for number in (re.search(r"y\s+(\d+)", text)[1], re.search(r"x\s+(\d+)", text)[1]))
     assert abs(x - u * STREET.image_width) <= 1 and abs(y - v * STREET.image_height) <= 1
     assert NAMES[result["semseg"][y, x]] in text and "experts of block 1 (semseg)" in text
-    metres = float(re.search(r"depth ([\d.]+) m", text)[1])
-    assert metres == pytest.approx(max(0, result["depth"][y, x]), abs=0.02 + 0.01 * metres)
+    depth = float(re.search(r"depth ([\d.]+) model units", text)[1])
+    assert depth == pytest.approx(max(0, result["depth"][y, x]), abs=0.02 + 0.01 * depth)
     frame.focus()
     page.keyboard.press("ArrowRight")
     moved = int(re.search(r"x\s+(\d+)", page.inner_text("#readout"))[1])

@@ -18,12 +18,11 @@ from golden.spec.model import M3VIT_TINY, NANO
 from golden.spec.quantized import Plan
 from host.compiler.compile import compile_model
 from host.driver.session import Session
+from host.performance.layers import FETCH, predicted_layers
 from host.performance.timeline import predict
-from host.pictures.outputs import expert_load
 from host.pictures.palette import painted
 from host.service import views
-from host.service.experts import chosen_experts, why_not
-from host.service.layers import layers_of
+from host.service.experts import chosen_experts, of_patches, why_not
 from host.service.models import Model, ModelNameError, load_models
 from tests.host.support.devices import CLASSIFIER, compiled
 from tests.host.support.services import NAMES, STREET, models_of, noise, street
@@ -42,32 +41,26 @@ def image_of(image):
     return next(iter(models_of(model=image).values()))
 
 
-@pytest.mark.parametrize("config, machine", [(STREET, ZCU102), (NANO, MACHINE), (WINDOWS, MACHINE)],
-                         ids=lambda value: value.name)
-def test_a_program_image_routes_as_its_network(config, machine):
-    plan = Plan.fast(config.depth, config.task_heads)
-    network = random_int_model(config, plan, 3)
-    image, pixels = compile_model(network, machine), noise(config)
-    for task in image.programs:
-        by_network = chosen_experts(network_of(network, image), task, pixels)
-        by_image = chosen_experts(image_of(image), task, pixels)
-        load = expert_load(network, pixels, image.tasks(task))
-        assert by_network.keys() == by_image.keys() == load.keys()
-        for name, layers in by_network.items():
-            assert layers.keys() == by_image[name].keys() == set(config.moe_layers)
-            for layer, rows in layers.items():
-                assert rows.shape == (config.grid[0] * config.grid[1], config.top_k)
-                np.testing.assert_array_equal(rows, by_image[name][layer])
-                tokens = np.bincount(rows.reshape(-1), minlength=config.experts)
-                extra = load[name][layer] - tokens  # of the class token
-                assert (extra >= 0).all() and extra.sum() == config.extra_tokens * config.top_k
+def test_the_page_has_patches_on_their_places_and_all_tokens_in_the_load():
+    network = random_int_model(STREET, Plan.fast(STREET.depth, STREET.task_heads), 3)
+    model, pixels = network_of(network, compile_model(network, ZCU102)), noise(STREET)
+    chosen = chosen_experts(model, "semseg+depth", pixels)
+    view = views.experts_view(model, chosen, None)
+    assert view["source"] == "the quantized model" and set(view["tasks"]) == {"semseg", "depth"}
+    for task, layers in view["tasks"].items():
+        assert {int(layer) for layer in layers} == set(STREET.moe_layers)
+        for layer, shown in layers.items():
+            rows = chosen[task][int(layer)]
+            np.testing.assert_array_equal(shown["patches"], rows[STREET.extra_tokens:])
+            np.testing.assert_array_equal(shown["load"], np.bincount(rows.reshape(-1), minlength=STREET.experts))
 
 
 def test_patches_of_windows_lie_at_their_places():
     network = random_int_model(WINDOWS, Plan.fast(WINDOWS.depth), 3)
     seen = {}
     network.run(noise(WINDOWS), "task0", trace=seen.__setitem__)
-    rows = chosen_experts(network_of(network, compile_model(network, MACHINE)), "task0", noise(WINDOWS))["task0"][1]
+    model = network_of(network, compile_model(network, MACHINE))
+    rows = of_patches(chosen_experts(model, "task0", noise(WINDOWS))["task0"][1], WINDOWS)
     raw = seen["blocks.1.gate.experts"][WINDOWS.extra_tokens:]
     assert WINDOWS.patch_order()[2] == WINDOWS.grid[1]  # the third patch of a window is on its second line
     np.testing.assert_array_equal(rows[WINDOWS.grid[1]], raw[2])
@@ -87,16 +80,18 @@ def test_why_experts_are_not_shown():
 def test_cycles_of_the_layers_add_up_to_the_job(image):
     image = image()
     for task in image.programs:
-        layers = layers_of(image, task)
+        layers = predicted_layers(image, task)
         end = max(span.end for span in predict(image, task))
         assert sum(layer.cycles for layer in layers) == pytest.approx(end)
         assert sum(layer.macs for layer in layers) == sum(symbol.macs for symbol in image.symbols[task])
-        assert sum(layer.bytes for layer in layers) == sum(symbol.bytes for symbol in image.symbols[task])
+        assert sum(layer.bytes for layer in layers) == sum(symbol.bytes for symbol in image.symbols[task]) + len(
+            image.program(task))
         names = [layer.name for layer in layers]
-        assert [f"block {i}" for i in range(image.model.depth)] == [name for name in names if name[:5] == "block"]
+        assert names[0] == FETCH and [name for name in names if name[:6] == "blocks"] == [
+            f"blocks.{i}.{part}" for i in range(image.model.depth) for part in ("attn", "ffn")]
         assert all(layer.macs <= layer.cycles * image.machine.macs_per_cycle for layer in layers)
-        assert {layer.name for layer in layers if layer.kind == "experts"} == {
-            f"block {i}" for i in image.model.moe_layers}
+        assert {layer.name for layer in layers if layer.kind == "MoE FFN"} == {
+            f"blocks.{i}.ffn" for i in image.model.moe_layers}
 
 
 def pixels_of(url):
@@ -120,7 +115,8 @@ def test_maps_show_the_values_of_the_result():
         found = pixels_of(semseg["picture"])[result["semseg"] == index]
         assert all("#" + bytes(pixel.tolist()).hex() == each["colour"] for pixel in found[:3])
     scale = depth["scale"]
-    assert scale["unit"] == "m" and scale["low"] == 0 and scale["high"] == pytest.approx(result["depth"].max())
+    assert scale["unit"] == "model units" and scale["low"] == 0
+    assert scale["high"] == pytest.approx(result["depth"].max())
     np.testing.assert_allclose(values_of(depth["values"]), np.maximum(result["depth"], 0), atol=scale["high"] / 60_000)
     assert pixels_of(features["picture"]).shape == (*STREET.grid, 3) and features["shape"] == [33, 64]
 

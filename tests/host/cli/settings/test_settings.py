@@ -3,12 +3,14 @@
 
 import csv
 import io
+import re
 
 import pytest
 from typer.main import get_command
 
 from host.cli import app
 from host.cli.settings import SHARED, file
+from host.site import ROOT
 from tests.host.support.commands import facts, refused
 
 OWN = file.OWN
@@ -117,6 +119,27 @@ def test_what_is_no_default_is_refused_by_name(text, sentence, here, edge_moe):
 def test_a_value_that_makes_no_sense_is_refused_where_it_is_used(here, folder, edge_moe):
     (here / file.HERE).write_text('[defaults]\nmachine = "huge"\n')
     assert "There is no machine 'huge'" in refused(edge_moe, "run", folder / "nano.emoe", folder / "cat.png")
+
+
+@pytest.mark.parametrize("unknown, nearest", [
+    ("EDGE_MOE_DEVCE", "EDGE_MOE_DEVICE"), ("EDGE_MOE_RUN_SAVE_PICTURES", "EDGE_MOE_RUN_SAVE_PICTURE"),
+    ("EDGE_MOE_TOKENS", "EDGE_MOE_TOKEN"), ("EDGE_MOE_CONFG", "EDGE_MOE_CONFIG")])
+@pytest.mark.parametrize("words", [("config",), ("info", "--json")], ids=" ".join)
+def test_a_variable_that_nothing_reads_is_warned_of(words, unknown, nearest, here, edge_moe, monkeypatch):
+    monkeypatch.setenv(unknown, "1")
+    status, out, err = edge_moe(*words)
+    assert status == 0 and out
+    assert err == f"edge-moe: warning: nothing reads the variable {unknown}; the nearest one is {nearest}.\n"
+
+
+def test_every_variable_that_is_read_is_known(here, edge_moe, monkeypatch):
+    """Those that a source names in quotes, and those of options."""
+    named = {name for room in ("golden", "host", "sim") for path in (ROOT / room).rglob("*.py")
+             for name in re.findall(r'["\'](EDGE_MOE_[A-Z_]*[A-Z])["\']', path.read_text())}
+    assert {"EDGE_MOE_DATA", "EDGE_MOE_BUILD", "EDGE_MOE_TOKEN_FILE"} <= named
+    for name in named | {"EDGE_MOE_RUN_TASK", "EDGE_MOE_SERVE_DEVICE"}:
+        monkeypatch.setenv(name, "")
+    assert edge_moe("config")[2] == ""
 
 
 def test_shared_options_are_the_same_in_every_verb():
