@@ -71,8 +71,8 @@ def _three_quarters(value: int) -> bool:
 
 
 def most_weight_bytes(tk: int) -> int:
-    """Most bytes a cycle of all weight ports of a machine whose array takes ``tk`` inputs a cycle: no more than a row of
-    the ring."""
+    """Most bytes a cycle of all weight ports of a machine whose array takes ``tk`` inputs a cycle: no more than a row
+    of the ring."""
     return min(MAX_BEAT_LINES * LINE, max(LINE, TN * tk))
 
 

@@ -47,12 +47,13 @@ def _decoded(word: int) -> str:
 @given(st.data(), st.integers(0, 15), st.sampled_from([0.0, 0.0, 0.4]))
 @examples(PROGRAMS)
 def test_programs_mean_the_same(rig, data, seed, stall):
-    words = [isa.encode(opcode, **fields) for opcode, fields in finished(data.draw(programs()))]
+    machine = rig.device.board.config
+    words = [isa.encode(opcode, **fields) for opcode, fields in finished(data.draw(programs(machine)), machine)]
     mutated = data.draw(st.booleans())
     if mutated:
         words = data.draw(mutations(words))
     contents = Contents.of(seed)
-    wanted = on_golden(words, contents, rig.device.board.config)
+    wanted = on_golden(words, contents, machine)
     assert mutated or wanted.status is Status.OK, "the grammar makes legal programs"
     event(f"{'mutated' if mutated else 'legal'}: {wanted.status.name}")
     rig.device.board.configure(DramSettings(latency=20, stall=stall, seed=seed + 1))
