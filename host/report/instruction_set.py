@@ -10,6 +10,7 @@ from golden.spec.instructions.codes import MEMORIES
 from golden.spec.instructions.record import AddressRange, Instruction, ProgramState
 from golden.spec.instructions.words import Word
 from golden.spec.isa import Index
+from golden.spec.machine import U280, ZCU102, MachineConfig
 
 _ATOM, _PRODUCT, _SUM, _COMPARISON, _AND, _OR, _CHOICE = range(7, 0, -1)
 
@@ -143,14 +144,19 @@ def _fields(record: Instruction, **known: int) -> dict:
 
 
 def _stream(record: Instruction) -> str:
-    """Lines of the weight stream, a sentence."""
-    used = record.stream(_fields(record, reuse_weights=0, packed=0))
-    if not used.segments:
+    """Lines of the weight stream, a sentence; also those with stream beats of two lines, where they are others."""
+    one, two = _lines(record, ZCU102), _lines(record, U280)
+    if not one:
         return ""
+    return f"Weight stream: {one}." if one == two else f"Weight stream: {one}. With stream beats of two lines: {two}."
+
+
+def _lines(record: Instruction, machine: MachineConfig) -> str:
+    used = record.stream(_fields(record, reuse_weights=0, packed=0, class_scores=0), machine)
     each = f"`{used.times}` times " if isinstance(used.times, Term) else ""
     parts = (f"`{segment.lines}` line{'s' * (str(segment.lines) != '1')} for {segment.destination.name}"
              for segment in used.segments)
-    return f"Weight stream: {each}{', then '.join(parts)}."
+    return f"{each}{', then '.join(parts)}"
 
 
 def _ranges(record: Instruction) -> list[list[str]]:
