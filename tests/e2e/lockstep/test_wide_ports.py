@@ -25,7 +25,12 @@ STALLING = DramSettings(bytes_per_cycle=23, latency=60, refresh_period=400, refr
 """Less than a beat a cycle, pauses, and stalls of every channel."""
 
 
-@pytest.fixture(scope="module", params=MACHINES, ids=lambda machine: machine.name)
+DAILY = MACHINES[-1]
+"""Has all of it: several ports, short bursts, clusters, two lines a cycle."""
+
+
+@pytest.fixture(scope="module", params=[pytest.param(machine, id=machine.name, marks=[] if machine is DAILY else
+                                                     [pytest.mark.nightly]) for machine in MACHINES])
 def device(request):
     found = SimDevice(request.param, dram_bytes=8 << 20)
     yield found
