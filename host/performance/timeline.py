@@ -187,8 +187,11 @@ class Timeline:
         collect = gate or f["retain_weights"] or f["reuse_weights"]
         # The operand loader works ahead, across instructions, as far as the lane buffers go: a row a cycle.
         loaded = max(issue + lat.load - m.tm, self.loaded)
-        start = max(loaded + m.tm, self.array_free)
-        when, waited, rows, ahead = start, 0.0, group_rows(m, f), groups_ahead(m, f)
+        lanes, rows, ahead = max(1, min(m.tm, tokens)), group_rows(m, f), groups_ahead(m, f)
+        start = max(loaded + lanes, self.array_free)
+        # The first tile of the first group ends when the last of the group's rows is there.
+        filled = loaded + rows * lanes / m.tm
+        when, waited = max(start, filled - array_cycles(m, f, 1, self.share(at))), 0.0
         for size in sizes:
             one, begin = array_cycles(m, f, size, self.share(at)), when
             for tile in range(1, size + 1):
