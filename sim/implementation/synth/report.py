@@ -66,8 +66,15 @@ def measure(text: str, name: str, progress=None) -> Result:
                    seconds=time.perf_counter() - began)
 
 
+def of_clusters(one: Result, count: int) -> Result:
+    """A unit of so many clusters, which are alike, from one of them: areas of all, all else of one."""
+    areas = Counter({name: count * used for name, used in one.resources.items()})
+    return replace(one, resources=areas, products=count * one.products)
+
+
 def measure_machine(text: str, progress) -> Iterator[Result]:
-    """Synthesise the machine unit by unit, as its top makes them; then the top's own logic; the last is the whole.
+    """Synthesise the machine unit by unit, as its top makes them; then the top's own logic, with what distributes work
+    to clusters; the last is the whole.
 
     Its areas are the sum of all others; its paths run through as many units as they do. ``progress(n, count, unit)`` is
     called before each synthesis that is not kept from before.
@@ -75,11 +82,16 @@ def measure_machine(text: str, progress) -> Iterator[Result]:
     began = time.perf_counter()
     shell, children = design.split(text)
     parts, results = {}, []
-    for n, (unit, (kind, inside)) in enumerate(children.items(), 1):
-        results.append(measure(inside, unit, lambda n=n, unit=unit: progress(n, len(children) + 1, unit)))
-        parts[kind] = partial(_netlist_of, inside)
+    alike: dict[str, list[tuple[str, str]]] = {}
+    for part, child in children.items():
+        alike.setdefault(design.CLUSTER.sub("", part), []).append(child)
+    for n, (unit, group) in enumerate(alike.items(), 1):
+        _, first = group[0]
+        one = measure(first, unit, lambda n=n, unit=unit: progress(n, len(alike) + 1, unit))
+        results.append(of_clusters(one, len(group)))
+        parts |= {kind: partial(_netlist_of, first, design.same_ports(first, inside)) for kind, inside in group}
         yield results[-1]
-    stat, netlist = flow.synthesise(shell, progress=lambda: progress(len(children) + 1, len(children) + 1, GLUE))
+    stat, netlist = flow.synthesise(shell, progress=lambda: progress(len(alike) + 1, len(alike) + 1, GLUE))
     own = {kind: count for kind, count in stat["design"]["num_cells_by_type"].items() if kind not in parts}
     results.append(Result(unit=GLUE, resources=resources(own), paths={}))
     yield results[-1]
@@ -109,8 +121,10 @@ def _kept(path: Path, make) -> Result:
     return Result.from_json(json.loads(path.read_text()))
 
 
-def _netlist_of(text: str) -> dict:
-    return flow.load(flow.synthesise(text)[1])
+def _netlist_of(text: str, names: dict[str, str]) -> dict:
+    """The netlist of a unit with other names of its ports, those that have one."""
+    netlist = flow.load(flow.synthesise(text)[1])
+    return netlist | {"ports": {names[name]: port for name, port in netlist["ports"].items() if name in names}}
 
 
 def _homes(memories: dict[str, tuple[int, int]], cells: dict) -> dict[str, str]:

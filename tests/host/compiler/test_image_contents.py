@@ -72,17 +72,18 @@ def test_step_rows_and_planes(target):
     data = lay.linear(target, weight, bias, multiplier, gain=-5, offset=7)
     assert len(data) == linear_lines(2, 2) * LINE
     stream = lay.Stream()
-    stream.add("first", bytes(LINE))
-    assert stream.add("x", data) == 1 and stream.add("x", b"") == 1
+    first = target.beat_lines
+    stream.add("first", bytes(first * LINE))
+    assert stream.add("x", data) == first and stream.add("x", b"") == first
     planes = stream.planes(target)
-    part = target.line_bytes_per_port
+    share = target.share_bytes
     for _ in range(300):
         channel, inp = rng.integers(0, 64), rng.integers(0, 32)
         tile, c = divmod(channel, 32)
         step, j = divmod(inp, target.tk)
-        place = (1 + tile * linear_lines(1, 2) + 6) * LINE + step * target.row_bytes + c * target.tk + j
-        line, byte = divmod(place, LINE)
-        got = np.int8(np.uint8(planes[byte // part][line * part + byte % part]).view(np.int8))
+        place = (first + tile * linear_lines(1, 2) + 6) * LINE + step * target.row_bytes + c * target.tk + j
+        beat, byte = divmod(place, target.beat_lines * LINE)
+        got = np.int8(np.uint8(planes[byte // share][beat * share + byte % share]).view(np.int8))
         assert got == (weight[channel, inp] if channel < 40 and inp < 24 else 0)
     record = data[linear_lines(1, 2) * LINE:][12 * 7:12 * 8]  # channel 39
     assert int.from_bytes(record[:4], "little", signed=True) == bias[39]

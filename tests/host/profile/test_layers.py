@@ -14,7 +14,8 @@ LOAD, NORM, LINEAR, STORE = Opcode.LOAD, Opcode.NORM, Opcode.LINEAR, Opcode.STOR
 
 
 def entry(index, opcode, **fields):
-    usual = {"rows": 2, "blocks": 1, "tokens": 4, "tiles": 1, "slices": 1, "packed": 0, "reuse_weights": 0}
+    usual = {"rows": 2, "blocks": 1, "tokens": 4, "tiles": 1, "slices": 1, "packed": 0,
+             "reuse_weights": 0, "src_wide": 0}
     return Entry(index, opcode, usual | fields)
 
 
