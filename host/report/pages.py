@@ -84,8 +84,8 @@ SECTIONS = {"registers": registers, "fields": fields, "statuses": statuses, "ins
             "m3vit-tiny-u280": partial(measured_cases, "m3vit-tiny", "u280"),
             "ablation": ablation, "ablation-steps": ablation_steps,
             "synth-zcu102-total": partial(kept_totals, "zcu102"), "synth-zcu102": partial(kept_areas, "zcu102"),
-            "synth-kv260": partial(kept_areas, "kv260"), "synth-small": partial(kept_areas, "small"),
-            "pnr-small": partial(kept_clocks, "small")}
+            "synth-kv260": partial(kept_areas, "kv260"), "synth-u280": partial(kept_areas, "u280"),
+            "synth-small": partial(kept_areas, "small"), "pnr-small": partial(kept_clocks, "small")}
 
 
 def rewritten(text: str) -> str:

@@ -4,7 +4,6 @@
 import json
 import re
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
@@ -62,7 +61,7 @@ def test_the_widest_reset_is_counted_by_flip_flops():
     assert widest_reset(netlist([flop(2, 10, R="0")])) == ("", 0)
 
 
-@pytest.mark.parametrize("machine", ["zcu102", "kv260"])
+@pytest.mark.parametrize("machine", ["zcu102", "kv260", "u280"])
 def test_no_net_of_a_kept_machine_resets_more_than_the_limit(machine):
     """`make synth CONFIG=zcu102 ARGS=--keep` last measured it; every unit has a reset register of its own."""
     found = {unit["unit"]: unit["reset"] for unit in synthesis.kept(machine)["units"]}
@@ -174,28 +173,6 @@ def test_a_machine_comes_apart_at_its_units():
         kept = json.loads((synthesis.KEPT / f"{machine}.json").read_text())["units"]
         assert [entry["unit"] for entry in kept] == [*parts, GLUE, units.TOP], (
             f"The units have changed: run `make synth CONFIG={machine} ARGS=--keep && make docs`.")
-
-
-def test_a_unit_of_clusters_comes_apart_at_its_clusters():
-    """One is synthesised for all of them, so they must be alike; what distributes work to them is the top's."""
-    pair = replace(NANO, name="pair", tm=4, clusters=2)
-    shell, parts = design.split(design.to_rtlil(units.component(units.TOP, pair)))
-    of_clusters = {name.partition(".")[0] for name in parts if design.CLUSTER.search(name)}
-    assert of_clusters == {"array", "epilogue", "norm", "softmax"} and not of_clusters & set(parts)
-    for unit in of_clusters:
-        (kind, first), (_, second) = parts[f"{unit}.cluster0"], parts[f"{unit}.cluster1"]
-        names = design.same_ports(first, second)
-        assert set(names.values()) == set(design.ports(second)) and names[f"cluster0_{'clk'}"] == "cluster1_clk"
-        wrapper = kind.partition(".cluster")[0]
-        assert f"module \\{wrapper}\n" in shell and f"cell \\{kind} " in shell
-    with pytest.raises(ValueError, match="not alike"):
-        design.same_ports(parts["array.cluster0"][1], parts["softmax.cluster0"][1])
-
-
-def test_areas_of_clusters_add_up():
-    one = report.Result("norm", Counter(LUT=7, FF=3), {}, products=5)
-    four = report.of_clusters(one, 4)
-    assert four.resources == Counter(LUT=28, FF=12) and four.products == 20 and four.unit == "norm"
 
 
 def test_a_loop_without_a_register_is_refused():
