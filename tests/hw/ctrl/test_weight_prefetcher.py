@@ -45,6 +45,8 @@ class Testbench:
         self.chunks, self.routes = Sink(dut, "o_chunk", CHUNK, stall=stall), Sink(dut, "o_route", ROUTE, stall=stall)
         self.total = Source(dut, "i_total", EXPERTS.bit_length())
         self.gate, self.named = (0, []), 0
+        self.empty_ring = False
+        """The ring gives all of its rows back at once."""
         self.clear()
         self.tasks = [cocotb.start_soon(self._run()), self.chunks.task, self.routes.task]
 
@@ -80,6 +82,8 @@ class Testbench:
                 self.held[target] -= frees * CFG.beat_lines
             rows = self.held[Destination.RING] // LINES_PER_ROW
             frees = self.rng.randint(1, rows) if rows and self.rng.random() < self.consume / 4 else 0
+            if self.empty_ring:
+                frees, self.empty_ring = rows, False
             dut.ring_release.value, dut.ring_release_en.value = frees or self.rng.randint(0, 9), int(frees > 0)
             self.held[Destination.RING] -= frees * LINES_PER_ROW
             round_, order = self.gate
@@ -183,6 +187,9 @@ async def never_promises_more_than_fits(dut):
     dut.start.value = 0
     await cycles(dut, 2000)
     assert tb.held[Destination.RING] == CFG.ring_lines and not int(dut.o_chunk__valid.value)
+    tb.empty_ring = True
+    await cycles(dut, 2000)
+    assert tb.held[Destination.RING] == CFG.ring_lines, "not all rows of a whole ring came back as credit"
     tb.consume = 1
     await until(dut, lambda: tb.chunks.values[-1]["line"] > 5 + 2 * CFG.ring_lines, 10_000, "more lines")
 
