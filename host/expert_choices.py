@@ -48,7 +48,7 @@ def choices_of_entries(entries: Iterable[Entry], symbols: Sequence[Symbol]) -> C
     """Choices of the tokens of one picture, from the executed instructions of a program and its symbols."""
     parts: dict[str, dict[int, list[np.ndarray]]] = {}
     gate: dict[str, int] = {}
-    for entry in filter(routes, entries):
+    for entry in entries:
         if entry.opcode is Opcode.GATE:  # the tokens that follow count from its first one
             gate = entry.fields
         elif entry.queues is not None:

@@ -46,7 +46,7 @@ class Contents:
     def planes(self, machine: MachineConfig) -> tuple[bytes, dict[str, int]]:
         """The weights as planes of one region, each on a page of its own, and where each port's begins in it. With
         stream beats of several lines there are more, since norms take more there than the grammar thinks."""
-        weights = self.weights + (machine.beat_lines - 1) * self.weights
+        weights = machine.beat_lines * self.weights
         share = len(weights) // machine.ports
         planes = [weights[p * share:(p + 1) * share] for p in range(machine.ports)]
         region = b"".join(plane + bytes(-len(plane) % PAGE) for plane in planes[:-1]) + planes[-1]

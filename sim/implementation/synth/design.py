@@ -38,8 +38,9 @@ def split(text: str) -> tuple[str, dict[str, tuple[str, str]]]:
     shell, found = [modules[top][0]], {}
     for child in _below(modules, top, direct=True):
         clusters = [name for name in _below(modules, child, direct=True) if CLUSTER.search(name)]
-        boxes = clusters if len(clusters) > 1 else [child]
-        if boxes is clusters:
+        boxes = [child]
+        if len(clusters) > 1:
+            boxes = clusters
             inside = {name for cluster in clusters for name in _below(modules, cluster)}
             shell += [modules[name][0] for name in _below(modules, child) if name not in inside]
         for box in boxes:
