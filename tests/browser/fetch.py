@@ -62,7 +62,9 @@ def unpack(archive: Path, folder: Path) -> None:
         program.chmod(0o755)
         for part in PARTS:
             with tarfile.open(fileobj=io.BytesIO(content(f"{part}.tar.br"))) as files:
-                files.extractall(folder, filter="data")
+                # Before 3.11.4, Debian 12's among them, Python has no filters; what is unpacked is pinned either way.
+                files.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+                files.extractall(folder)
     (folder / "fonts.conf").write_text(TYPEFACES.format(browser=folder, matplotlib=matplotlib.get_data_path()))
 
 
