@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cocotb_tools.runner import get_runner
 
-from sim import accuracy
+from sim import accuracy, object_cache
 from sim.coverage import instrument
 from sim.export import port_names, sim_verilog
 from sim.lock import exclusive
@@ -34,8 +34,7 @@ def toolchain(*, fast: bool = False) -> None:
     os.environ["PATH"] = os.pathsep.join(scripts + path)
     optimise = r"OPT_FAST=-O3\ -march=native OPT_SLOW=-O1 OPT_GLOBAL=-O2" if fast else "OPT_FAST=-O1 OPT_SLOW=-O0"
     os.environ["MAKEFLAGS"] = f"CXX=g++ LINK=g++ CFG_CXXFLAGS_PCH_I=-include {optimise}"
-    if shutil.which("ccache"):
-        os.environ["OBJCACHE"] = "ccache"
+    os.environ["OBJCACHE"] = object_cache.command(BUILD / "objects")
 
 
 def build(component, name: str, *, fast: bool = False, waves: bool = False):

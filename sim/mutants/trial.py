@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from sim import object_cache
 from sim.lock import exclusive
 from sim.mutants.equivalence import proved_equal
 from sim.mutants.sites import Mutant
@@ -111,7 +112,8 @@ def _pytest(task: dict, benches: Sequence[str], folder: Path, limit: float) -> t
     """(exit status, end of the log); no status where it was given up."""
     (folder / "task.json").write_text(json.dumps(task))
     environment = os.environ | {"MUTANT": str(folder / "task.json"), "EDGE_MOE_BUILD": str(folder / "build"),
-                                "COCOTB_MAX_FAILURES": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+                                "COCOTB_MAX_FAILURES": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+                                "OBJCACHE": object_cache.command(BUILD / "objects")}
     log = folder / "log"
     with log.open("w") as stream:
         process = subprocess.Popen([sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p",

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from golden.spec.machine import NANO
-from sim import icarus
+from sim.implementation import icarus
 from sim.implementation.synth import units
 
 pytestmark = [pytest.mark.rtl, pytest.mark.skipif(bool(icarus.missing()), reason=str(icarus.missing()))]
