@@ -66,7 +66,7 @@ formal-long: $(STAMP) ## the same with those that take long: AXI rules of all en
 
 fuzz: $(STAMP) ## random shapes and programs, golden model against RTL, on machines of every geometry; SEED=7 for others, SCALE=1 as in `make test`
 	FUZZ_SEED=$(SEED) FUZZ_MACHINES=1 FUZZ_PROGRESS=1 FUZZ_SHAPES=$$((40 * $(SCALE))) FUZZ_RTL_SHAPES=$$((4 * $(SCALE))) \
-		FUZZ_PROGRAMS=$$((400 * $(SCALE))) FUZZ_LEGALITY=$$((1000 * $(SCALE))) \
+		FUZZ_PROGRAMS=$$((400 * $(SCALE))) FUZZ_LEGALITY=$$((1000 * $(SCALE))) FUZZ_CLASSES=$$((2 * $(SCALE))) \
 		$(PY) -m pytest -q -s tests/fuzz $(ARGS)
 
 check: lint test ## all that CI runs

@@ -14,9 +14,8 @@ from golden.spec.whole_file import write_whole
 from host.interrupts import ends_on_sigterm
 from host.parallel_map import ClusterError, add_parallel_options, parallel_map
 from host.progress import steps
-from sim.mutants.units import UNITS
+from sim.mutants.units import ROOT, UNITS, bench_folders
 
-ROOT = Path(__file__).parents[1]
 LIMIT = 4 * 3600
 """Seconds after which one job is stopped: it counts as failed."""
 TAIL = 12
@@ -52,22 +51,21 @@ def jobs(seed: int, scale: int) -> list[Job]:
     """All jobs of a night; ``scale`` 1 is a short one. The longest ones come first."""
     pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     fuzz = {"FUZZ_SEED": str(seed), "FUZZ_MACHINES": "1", "FUZZ_SHAPES": str(40 * scale),
-            "FUZZ_RTL_SHAPES": str(4 * scale), "FUZZ_PROGRAMS": str(400 * scale), "FUZZ_LEGALITY": str(1000 * scale)}
+            "FUZZ_RTL_SHAPES": str(4 * scale), "FUZZ_PROGRAMS": str(400 * scale), "FUZZ_LEGALITY": str(1000 * scale),
+            "FUZZ_CLASSES": str(2 * scale)}
     night = [
         Job("demo", ("-m", "sim.demo", "--then", "deit-tiny", "--out", "out/nightly/demo"), seed),
         Job("bench", ("-m", "sim.bench", "--out", "out/nightly/bench"), seed),
         Job("tests marked nightly", (*pytest, "-m", "nightly", "tests"), seed),
         *(Job(f"fuzz {name}", (*pytest, f"tests/fuzz/test_{name}.py"), seed, fuzz)
-          for name in ("shapes", "programs", "legality_oracle")),
+          for name in ("shapes", "programs", "legality_oracle", "every_class")),
         Job("stalls", ("-m", "sim.stalls", "--workers", "1", "--first", str(seed), "--seeds", str(50 * scale)), seed),
         Job("faults, aborts, resets", ("-m", "sim.disturbances", "--workers", "1", "--first", str(seed), "--seeds",
                                        str(50 * scale)), seed),
         *(Job(f"mutants of {unit}", ("-m", "sim.mutants", "--unit", unit, "--seed", str(seed), "--count",
                                      str(3 * scale)), seed) for unit in UNITS),
-        *(Job(f"benches of {room.name}, seed {seed + n}", (*pytest, f"tests/hw/{room.name}"), seed + n,
-              {"SEED": str(seed + n)})
-          for n in range(max(1, scale // 2)) for room in sorted((ROOT / "tests" / "hw").iterdir())
-          if list(room.glob("test_*.py")) and room.name not in ("implementation", "platform")),
+        *(Job(f"benches of {room}, seed {seed + n}", (*pytest, f"tests/hw/{room}"), seed + n, {"SEED": str(seed + n)})
+          for n in range(max(1, scale // 2)) for room in bench_folders()),
         Job("demo on nano", ("-m", "sim.demo", "--model", "nano", "--machine", "nano", "--out", "out/nightly/nano"),
             seed),
     ]

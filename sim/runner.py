@@ -46,12 +46,13 @@ def build(component, name: str, *, fast: bool = False, waves: bool = False):
     ports = ["clk", "rst", *port_names(component)]
     present = [port for port in ports if f" {port};" in text or f" {port} ;" in text or f"\\{port} " in text]
     control = "`verilator_config\n" + "".join(f'public_flat_rw -module "{TOP}" -var "{port}"\n' for port in present)
-    arguments = ["--no-public-flat-rw", "--output-split", "0", "--output-split-cfuncs", "0", "-Wno-fatal",
+    whole = ["--output-split", "0", "--output-split-cfuncs", "0"]
+    arguments = ["--no-public-flat-rw", *(instrument.SPLIT if instrument.folder() else whole), "-Wno-fatal",
                  "-Wno-WIDTH", *UNINITIALISED]
     if waves:
         arguments += ["--trace-vcd"]
     if instrument.folder():
-        arguments += ["--coverage-toggle"]
+        arguments += instrument.COUNTED
     digest = hashlib.sha256(json.dumps([text, control, arguments, fast]).encode()).hexdigest()[:16]
     directory = BUILD / f"{name}-{digest}"
     runner = get_runner("verilator")

@@ -15,6 +15,7 @@ from host.interrupts import ends_on_sigterm
 from sim.coverage.functional import page as functional_page
 from sim.coverage.instrument import ROOT, VARIABLE
 from sim.coverage.sources import Coverage, File, read
+from sim.mutants.units import bench_folders
 
 LEAST = 95.0
 """Per cent of branches, and of lines, that must be covered."""
@@ -92,8 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not (options.keep or options.no_run):
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    parts = ("arith", "array", "ctrl", "dma", "lib", "memory", "moe", "vector")
-    benches = [f"tests/hw/{options.unit}"] if options.unit else [f"tests/hw/{part}" for part in parts]
+    benches = [f"tests/hw/{unit}" for unit in ([options.unit] if options.unit else bench_folders())]
     benches += [] if options.unit else ["tests/e2e", "tests/fuzz"]  # for functional coverage
     status = 0 if options.no_run else collect(folder, benches, passed_on)
     coverage = Coverage.read(folder)

@@ -45,6 +45,8 @@ def class_of(opcode: Opcode, f: dict[str, int]) -> tuple[str, str, str]:
             _width(f["src_wide"]) + PACKED * f["packed"]
     if opcode is Opcode.NORM:
         return opcode.name, "OPERAND and normalized" if f["normalized"] else "OPERAND", _width(f["wide"])
+    if opcode is Opcode.ATTENTION and f["class_scores"]:
+        return opcode.name, f"RESIDUAL, {_width(f['wide_p'])} probabilities", NO_WIDTH
     if opcode is Opcode.ATTENTION:
         return opcode.name, f"OPERAND, {_width(f['wide_p'])} probabilities", _width(f["wide"])
     if opcode in (Opcode.LOAD, Opcode.STORE):
@@ -55,17 +57,18 @@ def class_of(opcode: Opcode, f: dict[str, int]) -> tuple[str, str, str]:
 
 
 def wanted() -> list[tuple[str, str, str]]:
-    """Every class that a legal program can have: unsigned bytes have no 16-bit form, windows write no keys."""
+    """Every class that a legal program can have: to the gate there are no windows."""
     both, packed = (NOT_WIDE, WIDE), ("", PACKED)
     classes = [("LINEAR", f"{dest.name}{source}", width + weights) for dest, source, width, weights in
-               itertools.product(Dest, ("", " reuse"), both, packed) if dest is not Dest.GATE or not source]
-    classes += [("LINEAR", f"{dest.name} window", NOT_WIDE + weights)
-                for dest in (Dest.OPERAND8, Dest.UNSIGNED8) for weights in packed]
+               itertools.product(Dest, ("", " reuse", " window"), both, packed)
+               if (dest, source) != (Dest.GATE, " window")]
     classes += [("NORM", dest, width) for dest in ("OPERAND", "OPERAND and normalized") for width in both]
     classes += [("ATTENTION", f"OPERAND, {p} probabilities", width) for p in both for width in both]
+    classes += [("ATTENTION", f"RESIDUAL, {p} probabilities", NO_WIDTH) for p in both]
     classes += [(opcode, memory.name, NO_WIDTH) for opcode in ("LOAD", "STORE") for memory in Memory]
     classes += [("GATE", what, NO_WIDTH) for what in ("new queues", "append")]
-    return classes + [(opcode, NO_WIDTH, NO_WIDTH) for opcode in ("BEGIN", "COPY", "UPSAMPLE", "EXPERTS", "END")]
+    others = ("BEGIN", "COPY", "UPSAMPLE", "EXPERTS", "KEEP", "END")
+    return classes + [(opcode, NO_WIDTH, NO_WIDTH) for opcode in others]
 
 
 def classes_of(program: bytes) -> Counter:

@@ -7,6 +7,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
+def bench_folders() -> list[str]:
+    """Folders below ``tests/hw`` with benches on Verilator: all but those about implementation and boards."""
+    folders = {bench.parent.name for bench in (ROOT / "tests" / "hw").glob("*/test_*.py")}
+    return sorted(folders - {"implementation", "platform"})
+
+
 @dataclass(frozen=True)
 class Unit:
     """``sources``: patterns below ``hw``; ``benches``: files below ``tests/hw``, the fastest first."""

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, settings
 
 SEED = int(os.environ.get("FUZZ_SEED", 0))
 """0: the same examples every time."""
-SHAPES, RTL_SHAPES, PROGRAMS, LEGALITY = (int(os.environ.get(f"FUZZ_{name}", default)) for name, default in (
-    ("SHAPES", 40), ("RTL_SHAPES", 8), ("PROGRAMS", 300), ("LEGALITY", 1500)))
+SHAPES, RTL_SHAPES, PROGRAMS, LEGALITY, CLASSES = (
+    int(os.environ.get(f"FUZZ_{name}", default)) for name, default in (
+        ("SHAPES", 40), ("RTL_SHAPES", 8), ("PROGRAMS", 300), ("LEGALITY", 1500), ("CLASSES", 2)))
 PERIOD = 10.0
 """Seconds between two lines of progress."""
 

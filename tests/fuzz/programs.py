@@ -5,7 +5,7 @@ A program loads rows, computes on them with any fields, and stores both row memo
 instruction did can be seen in the output. Weights and parameters are random bytes.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -40,21 +40,23 @@ def legal(opcode: Opcode, fields: dict, state: ProgramState, machine: MachineCon
 
 
 def _fields(opcode: Opcode, **values: int) -> dict:
-    return {field.name: 0 for field in FORMATS[opcode].fields[1:]} | {key: int(v) for key, v in values.items()}
+    return {each.name: 0 for each in FORMATS[opcode].fields[1:]} | {key: int(v) for key, v in values.items()}
 
 
 @dataclass
 class Grammar:
-    """Draws instructions that nano accepts, most of them at their first attempt."""
+    """Draws instructions that nano accepts, most of them at their first attempt; ``pinned``: fields that are not
+    drawn."""
 
     draw: object
     machine: MachineConfig = NANO
+    pinned: dict[str, int] = field(default_factory=dict)
 
     def number(self, low: int, high: int) -> int:
         return self.draw(st.integers(low, high))
 
-    def flag(self) -> int:
-        return self.draw(st.integers(0, 1))
+    def flag(self, name: str = "") -> int:
+        return self.pinned[name] if name in self.pinned else self.draw(st.integers(0, 1))
 
     def operand(self, rows: int) -> int:
         """A first operand row with room for ``rows``."""
@@ -64,14 +66,14 @@ class Grammar:
         return self.number(0, max(0, STREAM_LINES - lines))
 
     def load(self) -> Instruction:
-        rows, memory, region = self.number(1, 120), self.flag(), self.draw(st.sampled_from(Region))
+        rows, memory, region = self.number(1, 120), self.flag("memory"), self.draw(st.sampled_from(Region))
         depth = self.machine.residual_rows if memory else self.machine.operand_rows
         have = {Region.TABLES: TABLE_ROWS, Region.INPUT: INPUT_ROWS, Region.OUTPUT: OUTPUT_LINES}[region]
         return Opcode.LOAD, _fields(Opcode.LOAD, region=region, memory=memory, rows=rows,
                                     row=self.number(0, depth - rows), offset=self.number(0, have - min(rows, have)))
 
     def store(self) -> Instruction:
-        rows, memory = self.number(1, 100), self.flag()
+        rows, memory = self.number(1, 100), self.flag("memory")
         depth = self.machine.residual_rows if memory else self.machine.operand_rows
         return Opcode.STORE, _fields(Opcode.STORE, memory=memory, rows=rows, row=self.number(0, depth - rows),
                                      offset=self.number(0, OUTPUT_LINES - rows))
@@ -95,7 +97,8 @@ class Grammar:
             tokens=tokens, first=self.number(0, min(3, keep)), keep=keep)
 
     def norm(self) -> Instruction:
-        tokens, blocks, wide, normalized = self.number(1, 12), self.number(1, 6), self.flag(), self.flag()
+        tokens, blocks = self.number(1, 12), self.number(1, 6)
+        wide, normalized = self.flag("wide"), self.flag("normalized")
         rows = -(-blocks // 2)
         plane, normalized_plane = self.number(rows, rows + 2), self.number(rows, rows + 2)
         stride, normalized_stride = (self.number(rows + p, rows + p + 2) for p in (plane * wide, normalized_plane))
@@ -110,13 +113,15 @@ class Grammar:
             normalized_shift=self.number(0, 3))
 
     def linear(self, state: ProgramState, dest: Dest | None = None, queue: bool = False) -> Instruction:
+        dest = self.pinned.get("dst", dest)
         dst = self.draw(st.sampled_from([d for d in Dest if d is not Dest.GATE])) if dest is None else dest
         dst = min(dst, Dest.OPERAND16) if queue else dst
         tokens, tiles, slices = self.number(0 if self.flag() else 1, 14), self.number(1, 4), self.number(1, 12)
-        wide, packed = self.flag(), self.flag()
+        wide, packed = self.flag("src_wide"), self.flag("packed")
         slices += slices & packed
         stored = slices >> packed
-        reuse, retain = self.flag() and state.held > 0 and not state.body, self.flag() and not state.body
+        reuse = self.flag("reuse_weights") and state.held > 0 and not state.body
+        retain = self.flag("retain_weights") and not state.body
         source, plane = -(-slices // 4), self.number(0, 4)
         src_stride = self.number(0, source + plane + 1)
         rows = tiles if dst == Dest.RESIDUAL else -(-tiles // 2)
@@ -168,12 +173,13 @@ class Grammar:
             "reuse_offset": self.number(0, max(0, state.held - stored)) if reuse else 0}
 
     def attention(self) -> Instruction:
-        heads, head_slices, wide = self.number(1, 3), self.draw(st.sampled_from([2, 4])), self.flag()
-        queries, keys, wide_p = self.number(1, 12), self.number(1, 40), self.flag()
+        heads, head_slices, wide = self.number(1, 3), self.draw(st.sampled_from([2, 4])), self.flag("wide")
+        queries, keys, wide_p = self.number(1, 12), self.number(1, 40), self.flag("wide_p")
         rows = -(-heads * head_slices // 4)
         plane = self.number(rows, rows + 1)
         stride, q_stride = self.number(rows + plane * wide, rows + plane * wide + 2), self.number(0, rows + 2)
-        pitch, class_scores = self.number(0, heads * head_slices), int(self.number(0, 3) == 0)
+        pitch, scores = self.number(0, heads * head_slices), int(self.number(0, 3) == 0)
+        class_scores = self.pinned.get("class_scores", scores)
         return Opcode.ATTENTION, _fields(
             Opcode.ATTENTION, stream=self.stream(1 + heads * head_slices * 3), heads=heads, head_slices=head_slices,
             queries=1 if class_scores else queries, keys=keys, class_scores=class_scores,
@@ -190,24 +196,31 @@ class Grammar:
             top_k=self.number(1, min(4, experts)), renormalise=self.flag(), append=append,
             multiplier=self.number(0, 65535), shift1=self.number(20, 45))
 
+    def logits(self, gate: dict, state: ProgramState) -> list[Instruction]:
+        """The LINEARs into a GATE, some tokens each; perhaps all use the weights of the first."""
+        found: list[Instruction] = []
+        shared, left, alike = self.flag("reuse_weights"), gate["tokens"], {}
+        while left:
+            count = self.number(1, left)
+            _, fields = self.linear(replace(state, held=0, body=True), Dest.GATE)
+            tiles, slices = -(-gate["experts"] // 16), self.number(1, 6)
+            slices += slices & fields["packed"]
+            shape = {"tiles": tiles, "slices": slices, "packed": fields["packed"]} | alike
+            left -= count
+            found.append((Opcode.LINEAR, fields | shape | {
+                "stream": self.stream(linear_lines(tiles, shape["slices"])), "tokens": count, "src_index": 0,
+                "dst_index": 0, "gate_weight": 0, "retain_weights": int(shared and left > 0),
+                "reuse_weights": int(bool(alike)), "reuse_offset": 0}))
+            alike = shape if shared else {}
+        return found
+
     def moe(self, state: ProgramState) -> list[Instruction]:
         """A GATE and the LINEARs into it, then perhaps another that appends, then EXPERTS with a body."""
         found: list[Instruction] = []
-        for append in [False] + [True] * self.number(0, 1):
+        for append in [False] + [True] * self.flag("append"):
             opcode, gate = self.gate(append)
-            found.append((opcode, gate))
-            left = gate["tokens"]
-            while left:
-                count = self.number(1, left)
-                _, fields = self.linear(replace(state, held=0, body=True), Dest.GATE)
-                tiles, slices = -(-gate["experts"] // 16), self.number(1, 6)
-                slices += slices & fields["packed"]
-                found.append((Opcode.LINEAR, fields | {
-                    "stream": self.stream(linear_lines(tiles, slices)), "tokens": count, "tiles": tiles,
-                    "slices": slices, "src_index": 0, "dst_index": 0, "gate_weight": 0,
-                    "retain_weights": 0, "reuse_weights": 0, "reuse_offset": 0}))
-                left -= count
-        body = [self.linear(replace(state, body=True), queue=bool(self.number(0, 3)))
+            found += [(opcode, gate), *self.logits(gate, state)]
+        body = [replace(self, pinned={}).linear(replace(state, body=True), queue=bool(self.number(0, 3)))
                 for _ in range(self.number(1, 3))]
         for _, fields in body:
             fields["stream"] = self.number(0, 200)
@@ -231,14 +244,14 @@ def programs(draw, machine: MachineConfig = NANO) -> list[Instruction]:
         if kind == "moe" and state.held:  # nothing may be retained at EXPERTS
             group.insert(0, (Opcode.LINEAR, grammar.linear(state, Dest.RESIDUAL)[1] | {
                 "retain_weights": 0, "reuse_weights": 0, "reuse_offset": 0, "tokens": 0}))
-        accepted = _accepted(group, state, machine)
-        if accepted is not None:
-            state = accepted
+        reached = accepted(group, state, machine)
+        if reached is not None:
+            state = reached
             found += group
     return found
 
 
-def _accepted(group: list[Instruction], state: ProgramState, machine: MachineConfig) -> ProgramState | None:
+def accepted(group: list[Instruction], state: ProgramState, machine: MachineConfig) -> ProgramState | None:
     """The state after ``group``, or None where one of its instructions is refused."""
     body = 0
     for opcode, fields in group:
