@@ -57,7 +57,8 @@ def place_of(name: str) -> tuple[str, int, str]:
 
 
 def install() -> None:
-    """Let every Module from here on put a cover point into each branch. Once in a process."""
+    """Let every Module from here on put a cover point into each branch, and note the files whose statements it takes.
+    Once in a process."""
     from amaranth.hdl import Module  # late: the simulated board itself needs no gateware
 
     if getattr(Module, "covered", False):
@@ -65,15 +66,15 @@ def install() -> None:
     Module.covered = True
     for name in ARMS:
         setattr(Module, name, _covered(name, getattr(Module, name)))
-    start = Module.__init__
+    add = Module._add_statement
 
-    def begin(self, *arguments, **options):
-        start(self, *arguments, **options)
+    def noted(self, *arguments, **options):
         if place := _place(2):
             with _lock:
                 _seen.add(place[0])
+        add(self, *arguments, **options)
 
-    Module.__init__ = begin
+    Module._add_statement = noted
 
 
 def _covered(name: str, original: Callable) -> Callable:
