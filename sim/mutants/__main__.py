@@ -2,12 +2,10 @@
 """``make mutants``: mutants drawn from the source of a unit, each tried on the unit's benches; score and survivors."""
 
 import argparse
-import json
 import os
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +15,11 @@ from host.interrupts import ends_on_sigterm
 from host.parallel_map import ClusterError, add_parallel_options, parallel_map
 from host.progress import printer, steps
 from sim.mutants.sites import Mutant, draw
-from sim.mutants.trial import FOLDER, LIMIT, RESULTS, Outcome, run
+from sim.mutants.trial import COUNTED, LIMIT, RESULTS, Outcome, of_unit
 from sim.mutants.units import UNITS
 
 COUNT = 10
 EXPLAINED = Path(__file__).with_name("explained.toml")
-COUNTED = ("killed", "hung", "survived")
-"""Results that the score is made of: the others have nothing that a bench could find."""
 
 
 def explained(path: Path = EXPLAINED) -> dict[tuple[str, str, str], str]:
@@ -35,21 +31,6 @@ def explained(path: Path = EXPLAINED) -> dict[tuple[str, str, str], str]:
 def reason(mutant: Mutant, reasons: dict) -> str:
     """Why no bench can find it; empty where nothing is known."""
     return reasons.get((mutant.module, *mutant.lines()), "")
-
-
-def trials(unit: str, seed: int, count: int, limit: float,
-           each: Callable[[Outcome], None] = lambda outcome: None, *, first: int = 0) -> list[Outcome]:
-    """Outcomes of the mutants of ``unit`` drawn by ``seed``, until ``count`` of them count for the score; ``first``:
-    how many drawn ones to pass over."""
-    outcomes, counted = [], 0
-    for mutant in draw(unit, seed)[first:]:
-        if counted == count:
-            break
-        outcome = run(unit, mutant, limit)
-        counted += outcome.result in COUNTED
-        outcomes.append(outcome)
-        each(outcome)
-    return outcomes
 
 
 def score(outcomes: list[Outcome], reasons: dict) -> tuple[int, int]:
@@ -73,19 +54,6 @@ def table(outcomes: list[Outcome], reasons: dict) -> Table:
     return view
 
 
-def _one(seed: int, count: int, limit: float, unit: str) -> list[Outcome]:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    log = FOLDER / f"{unit}-{seed}.jsonl"
-    log.unlink(missing_ok=True)
-
-    def keep(outcome: Outcome) -> None:
-        with log.open("a") as file:
-            file.write(json.dumps({"unit": unit, "result": outcome.result, "why": outcome.why, "seconds":
-                                   round(outcome.seconds, 1), "diff": outcome.mutant.diff()}) + "\n")
-
-    return trials(unit, seed, count, limit, keep)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 0 when every mutant was found or is explained, 1 otherwise, 2 for bad arguments, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
@@ -104,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         with steps(f"mutants with seed {options.seed}") as report:
-            found = parallel_map(partial(_one, options.seed, options.count, options.limit), units,
+            found = parallel_map(partial(of_unit, options.seed, options.count, options.limit), units,
                                  scheduler=options.scheduler, workers=options.workers, report=report)
     except (ClusterError, RuntimeError) as error:
         print(error, file=sys.stderr)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 from sim import object_cache
 from sim.lock import exclusive
 from sim.mutants.equivalence import proved_equal
-from sim.mutants.sites import Mutant
+from sim.mutants.sites import Mutant, draw
 from sim.mutants.units import ROOT, UNITS
 from sim.runner import BUILD
 
@@ -34,6 +34,10 @@ PROOF = 60
 RESULTS = ("killed", "hung", "survived", "equal", "proved", "stillborn")
 """``equal``: the netlists did not change; ``proved``: they changed, and Yosys shows that they do the same;
 ``stillborn``: there is no netlist, so there is nothing that a bench could find."""
+
+
+COUNTED = ("killed", "hung", "survived")
+"""Results that the score is made of: the others have nothing that a bench could find."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,35 @@ def run(unit: str, mutant: Mutant, limit: float = LIMIT) -> Outcome:
         return Outcome(unit, mutant, result, why, time.monotonic() - began)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def trials(unit: str, seed: int, count: int, limit: float,
+           each: Callable[[Outcome], None] = lambda outcome: None, *, first: int = 0) -> list[Outcome]:
+    """Outcomes of the mutants of ``unit`` drawn by ``seed``, until ``count`` of them count for the score; ``first``:
+    how many drawn ones to pass over."""
+    outcomes, counted = [], 0
+    for mutant in draw(unit, seed)[first:]:
+        if counted == count:
+            break
+        outcome = run(unit, mutant, limit)
+        counted += outcome.result in COUNTED
+        outcomes.append(outcome)
+        each(outcome)
+    return outcomes
+
+
+def of_unit(seed: int, count: int, limit: float, unit: str) -> list[Outcome]:
+    """The same, each outcome written to a file of the unit and the seed as soon as it is known."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    log = FOLDER / f"{unit}-{seed}.jsonl"
+    log.unlink(missing_ok=True)
+
+    def keep(outcome: Outcome) -> None:
+        with log.open("a") as file:
+            file.write(json.dumps({"unit": unit, "result": outcome.result, "why": outcome.why, "seconds":
+                                   round(outcome.seconds, 1), "diff": outcome.mutant.diff()}) + "\n")
+
+    return trials(unit, seed, count, limit, keep)
 
 
 def _result(status: int | None, log: str, events: list[dict], known: Path, folder: Path) -> tuple[str, str]:

@@ -3,6 +3,8 @@
 
 import ast
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,10 +104,17 @@ def test_a_list_of_mutants_needs_no_run(capsys):
 
 
 def test_outcomes_are_kept_while_they_come(monkeypatch, tmp_path):
-    monkeypatch.setattr(tool, "FOLDER", tmp_path)
-    monkeypatch.setattr(tool, "run", lambda unit, mutant, limit: Outcome(unit, mutant, "killed", "a bench", 1.0))
+    monkeypatch.setattr(trial, "FOLDER", tmp_path)
+    monkeypatch.setattr(trial, "run", lambda unit, mutant, limit: Outcome(unit, mutant, "killed", "a bench", 1.0))
     assert tool.main(["--unit", "sequencer", "--count", "2", "--seed", "9"]) == 0
     lines = [json.loads(line) for line in (tmp_path / "sequencer-9.jsonl").read_text().splitlines()]
     assert [line["result"] for line in lines] == ["killed", "killed"]
-    monkeypatch.setattr(tool, "run", lambda unit, mutant, limit: Outcome(unit, mutant, "survived", "", 1.0))
+    monkeypatch.setattr(trial, "run", lambda unit, mutant, limit: Outcome(unit, mutant, "survived", "", 1.0))
     assert tool.main(["--unit", "sequencer", "--count", "2"]) == 1
+
+
+def test_units_go_to_processes_of_their_own():
+    """None is tried: what is told is whether workers find their work."""
+    done = subprocess.run([sys.executable, "-m", "sim.mutants", "--unit", "norm", "--unit", "gate", "--count", "0",
+                           "--workers", "2"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
