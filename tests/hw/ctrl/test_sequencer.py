@@ -29,7 +29,7 @@ class Testbench:
 
     def __init__(self, dut, *, slow=0, stall=never):
         self.dut, self.slow, self.stall, self.rng = dut, slow, stall, seeded("tb")
-        self.words, self.queues = [0], {}
+        self.words, self.queues, self.totals_wait = [0], {}, False
         self.clear()
         self.task = cocotb.start_soon(self._run())
 
@@ -48,7 +48,7 @@ class Testbench:
             # A busy unit does not accept; its idle follows through registers, when it falls as well.
             for unit, (_, ready, _) in pins.items():
                 ready.value = int(self.cycle >= self.busy_until[unit] and not self.stall(self.rng))
-            dut.o_total__ready.value = int(not self.stall(self.rng))
+            dut.o_total__ready.value = int(not self.totals_wait and not self.stall(self.rng))
             idle = [*idle[1:], sum(unit for unit in UNITS if self.cycle > self.busy_until[unit])]
             dut.idle.value = idle[0]
             order = list(self.queues)
@@ -236,6 +236,22 @@ async def experts_wait_for_the_gate_even_unasked(dut):
     tb.queues = {2: 9}  # filled just before the gate falls idle
     await until(dut, lambda: tb.finished, 200, "END")
     assert tb.totals == [1] and [issue["count"] for _, issue in tb.issued] == [9]
+
+
+@cocotb.test()
+async def a_total_waits_until_the_one_before_is_taken(dut):
+    await start(dut)
+    tb = Testbench(dut)
+    await reset(dut)
+    tb.queues, tb.totals_wait = {2: 9, 5: 1}, True
+    body = encode(Opcode.LINEAR, tiles=1, slices=1)
+    words = program(NANO, [encode(Opcode.EXPERTS, experts=16, body=1), body] * 2)
+    running = cocotb.start_soon(tb.run(words))
+    await cycles(dut, 300)
+    assert not tb.totals and len(tb.issued) == 2, "the second EXPERTS began before the first one's total was taken"
+    tb.totals_wait = False
+    await running
+    check(tb, words)
 
 
 @cocotb.test()

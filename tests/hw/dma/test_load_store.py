@@ -12,7 +12,7 @@ from golden.spec.isa import Memory, Opcode, Region, encode
 from golden.spec.machine import LINE, NANO
 from golden.spec.status import Status
 from hw.axi import BEAT_BITS, BEAT_BYTES, LINE_BEATS, TRANSFER
-from hw.dma.load_store import LoadStore
+from hw.dma.load_store import ROW_QUEUE, LoadStore
 from hw.dma.upsample.upsample import Upsample
 from hw.interfaces import ISSUE, OPERAND_ROW, OPERAND_WRITE, READ_LATENCY, RESIDUAL_WRITE
 from hw.memory.row_memory import RowMemory
@@ -142,6 +142,25 @@ def check_kept(tb, f):
     assert {write["row"]: write["data"] for write in sink.values} == wanted, f
     assert len(sink.values) == len(wanted) and all(write["mask"] == 3 for write in sink.values)
     sink.values.clear()
+
+
+@cocotb.test()
+async def beats_wait_while_a_memory_takes_no_row(dut):
+    """More rows than the unit can keep come before the first is taken: the channel stops, and none is lost."""
+    await start(dut)
+    rng, shut = seeded("shut"), {"shut": True}
+    tb = Testbench(dut)
+    for memory in Memory:
+        shut["shut"], tb.writes[memory].stall = True, lambda rng: shut["shut"]
+        rows = [rng.getrandbits(8 * LINE) for _ in range(2 * ROW_QUEUE + 3)]
+        sending = cocotb.start_soon(tb.beats.send(beats_of(rows)))
+        running = cocotb.start_soon(tb.run(1, Opcode.LOAD, memory=memory, row=4, rows=len(rows)))
+        await cycles(dut, 8 * LINE_BEATS * len(rows))
+        assert not sending.done() and not int(dut.i_data__ready.value) and not tb.writes[memory].values
+        shut["shut"] = False
+        await running
+        await sending
+        check_writes(tb.writes[memory], memory, 4, rows)
 
 
 @cocotb.test()
