@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 LIBRARY = "verilated"
@@ -47,13 +48,14 @@ def main(arguments: list[str]) -> int:
     if source is None:
         os.execvp(call[0], call)
     known, output = folder / f"{key(call, source)}.o", Path(call[call.index("-o") + 1])
-    if not known.exists():
-        status = subprocess.run(call).returncode
-        if status == 0:
+    with suppress(OSError):  # not there, or gone in between
+        shutil.copyfile(known, output)
+        return 0
+    status = subprocess.run(call).returncode
+    if status == 0:
+        with suppress(OSError):  # a full disk costs time, not the build
             _keep(output, known)
-        return status
-    shutil.copyfile(known, output)
-    return 0
+    return status
 
 
 def _keep(made: Path, known: Path) -> None:
@@ -61,8 +63,11 @@ def _keep(made: Path, known: Path) -> None:
     known.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=known.parent)
     os.close(handle)
-    shutil.copyfile(made, part)
-    os.replace(part, known)
+    try:
+        shutil.copyfile(made, part)
+        os.replace(part, known)
+    finally:
+        Path(part).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

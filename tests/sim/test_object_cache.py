@@ -85,6 +85,14 @@ def test_an_error_of_the_compiler_is_passed_on_and_nothing_is_kept(toolbox):
     assert not toolbox.objects.exists()
 
 
+def test_a_folder_that_takes_nothing_costs_time_only(toolbox):
+    toolbox.objects.write_text("a file where the folder should be")
+    for _ in range(2):
+        assert toolbox.compile("-Os") == 0
+        assert toolbox.output.read_text() == "text"
+    assert toolbox.count() == 2
+
+
 def test_what_the_user_or_the_machine_has_comes_first(toolbox, monkeypatch):
     monkeypatch.setattr(object_cache.shutil, "which", lambda name: f"/usr/bin/{name}")
     assert object_cache.command(toolbox.objects) == "ccache"
