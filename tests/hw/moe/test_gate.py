@@ -41,8 +41,8 @@ class Case:
         gen = np.random.default_rng(rng.getrandbits(64))
         self.shift1 = rng.choice([0, 3, 16, 20, 30, 37])
         self.multiplier = rng.randint(1, 65535) if self.shift1 > 3 else rng.randint(1, 9)
-        limit = {"spread": 1500, "tie": 2, "far": 60000, "beyond": 900_000, "one": 400,
-                 "close": 40}[kind]
+        limit = {"spread": 1500, "tie": 2, "far": 60000, "beyond": 900_000, "one": 400, "close": 40,
+                 "extreme": 1}[kind]
         t = gen.integers(-limit, limit + 1, (tokens, experts))
         if kind == "one":  # every token to the same expert
             t[:, rng.randrange(experts)] += 3000
@@ -55,6 +55,9 @@ class Case:
         high = np.array([[(int(v) - int(a)) >> 7 for v, a in zip(*rows, strict=True)]
                          for rows in zip(logits, low, strict=True)], dtype=object)
         self.high, self.low = np.clip(high, -(1 << 31), (1 << 31) - 1).astype(np.int64), low
+        if kind == "extreme":  # the largest products that there are
+            self.multiplier = 65535
+            self.high, self.low = (gen.choice([-(1 << 31), (1 << 31) - 1], (tokens, experts)) for _ in range(2))
 
     def word(self) -> int:
         return encode(Opcode.GATE, tokens=self.tokens, first_token=self.first_token, experts=self.experts,
@@ -147,7 +150,7 @@ class Bench:
 
 
 SHAPES = [(16, 2), (16, 1), (1, 1), (3, 3), (17, 4), (64, 8), (8, 8), (33, 2), (5, 2), (64, 1)]
-KINDS = ["spread", "tie", "far", "one", "close", "beyond"]
+KINDS = ["spread", "tie", "far", "one", "close", "beyond", "extreme"]
 
 
 def random_cases(rng, count):
