@@ -195,6 +195,21 @@ async def never_promises_more_than_fits(dut):
 
 
 @cocotb.test()
+async def asks_for_nothing_after_the_end(dut):
+    """Whatever the program memory says by then: the next program may be on its way into it."""
+    await start(dut)
+    tb = Testbench(dut, consume=1)
+    await reset(dut)
+    linear = encode(Opcode.LINEAR, tiles=1, slices=1)
+    await tb.run(program(CFG, [linear]))
+    before = len(tb.routes.values), len(tb.chunks.values)
+    tb.words = [linear] * 8
+    await cycles(dut, 100)
+    assert (len(tb.routes.values), len(tb.chunks.values)) == before
+    tb.stop()
+
+
+@cocotb.test()
 async def runs_well_ahead_of_the_ports(dut):
     await start(dut)
     tb = Testbench(dut, consume=1)

@@ -10,6 +10,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from golden.spec.machine import LINE, NANO
 from golden.spec.status import Status
+from hw.dma.range_builder import PATIENCE, SETTLE
 from hw.dma.weight_lines import CHUNK, CHUNK_LINES, RANGE, ROUTE, Destination
 from hw.dma.weight_port import WeightPort
 from hw.dma.weight_stream import WeightStream
@@ -198,6 +199,22 @@ async def hands_out_a_short_grant_in_time(dut):
     await until(dut, lambda: sum(b.beats for b in tb.memories[0].bursts) == wanted, 80, "the last line")
     assert tb.memories[0].cycle - asked < 70
     await tb.arrived([(Destination.RING, lines, 0), (Destination.MULTIPLIERS, tb.lines, lines)])
+
+
+@cocotb.test()
+async def hands_out_a_short_grant_at_once_to_idle_ports(dut):
+    """Nothing is gained by waiting for more, and that not only for the first one."""
+    await start(dut)
+    await reset(dut)
+    tb = Testbench(dut, latency=5)
+    for line in range(0, 5 * tb.lines, tb.lines):
+        await cycles(dut, 2 * SETTLE)
+        bursts_before = len(tb.memories[0].bursts)
+        await tb.ask([(Destination.RING, tb.lines, line)])
+        asked = tb.memories[0].cycle
+        await until(dut, lambda n=bursts_before: len(tb.memories[0].bursts) > n, 80, "the burst")
+        assert tb.memories[0].cycle - asked < PATIENCE, line
+    await tb.arrived([(Destination.RING, 5 * tb.lines, 0)])
 
 
 @cocotb.test()
