@@ -101,3 +101,40 @@ def test_a_unit_without_a_bench_is_named(tmp_path):
     missing = without_bench(tmp_path / "hw", tmp_path / "tests", {})
     assert set(missing) == {"Shared", "Alone"} and "top.py" in missing["Alone"]
     assert set(without_bench(tmp_path / "hw", tmp_path / "tests", {"Shared": ""})) == {"Alone"}
+
+
+def coroutines(path: Path) -> set[str]:
+    """Names of a file's ``@cocotb.test`` coroutines."""
+    return {node.name for node in tree(path).body if isinstance(node, ast.AsyncFunctionDef)
+            and any("cocotb.test" in ast.unparse(decorator) for decorator in node.decorator_list)}
+
+
+def _named(call: ast.Call) -> bool:
+    """Whether a ``run_bench`` names its coroutines: in a list, or in one that is a constant of the file."""
+    chosen = [keyword.value for keyword in call.keywords if keyword.arg == "tests"]
+    return bool(chosen) and (isinstance(chosen[0], ast.Name) or isinstance(chosen[0], ast.List) and all(
+        isinstance(element, ast.Constant) for element in chosen[0].elts))
+
+
+def never_run(path: Path) -> set[str]:
+    """Coroutines that no bench of the file runs: all of its ``run_bench`` name others."""
+    nodes = list(ast.walk(tree(path)))
+    calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "run_bench"]
+    strings = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    return coroutines(path) - strings if all(map(_named, calls)) else set()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.stem)
+def test_every_coroutine_runs(path):
+    if coroutines(path):
+        assert not never_run(path), f"{path.name}: no run_bench names {never_run(path)}"
+
+
+def test_a_coroutine_in_no_list_is_found(tmp_path):
+    bench = tmp_path / "test_bench.py"
+    text = '@cocotb.test()\nasync def {}(dut):\n    pass\n\n'
+    bench.write_text(text.format("one") + text.format("two") + 'run_bench(Unit(), module="m", tests=["one"])\n')
+    assert never_run(bench) == {"two"}
+    other = tmp_path / "test_other.py"
+    other.write_text(bench.read_text() + 'run_bench(Unit(), module="m")\n')
+    assert never_run(other) == set()

@@ -282,6 +282,11 @@ async def a_row_beyond_its_memory_moves_nothing(dut):
         await reset(dut)
     await tb.run(0, Opcode.STORE, memory=Memory.OPERAND, row=0, rows=operand)
     assert len(tb.data.values) == 4 * operand
+    for memory, last in ((Memory.OPERAND, operand), (Memory.RESIDUAL, residual)):  # up to the last row is no fault
+        sending = cocotb.start_soon(tb.beats.send(beats_of([7, 8])))
+        await tb.run(1, Opcode.LOAD, memory=memory, row=last - 2, rows=2)
+        await sending
+        check_writes(tb.writes[memory], memory, last - 2, [7, 8])
 
 
 @cocotb.test()

@@ -56,6 +56,15 @@ async def writes_everything(dut):
     rng = seeded("transfers")
     memory, source, source_data = await write_engine(dut)
     faults = Faults(dut, "bready")
+    counted = total = 0
+
+    async def count():
+        nonlocal counted
+        while True:
+            await RisingEdge(dut.clk)
+            counted += int(dut.beat.value)
+
+    cocotb.start_soon(count())
     policies = [never, half, bursts()]
     for salt in range(15):
         memory.stall_aw, memory.stall_w, memory.stall_b = (rng.choice(policies) for _ in range(3))
@@ -71,8 +80,9 @@ async def writes_everything(dut):
         await until(dut, lambda: int(dut.idle.value) == 1, 20_000, "idle")
         assert memory.owed == 0 and memory.memory == expected and len(memory.written) == len(expected)
         assert memory.bursts == [burst for transfer in transfers for burst in bursts_of(*transfer)]
+        total += sum(beats for _, beats in transfers)
     await cycles(dut, 2)
-    assert not faults.seen and int(dut.quiet.value)
+    assert not faults.seen and int(dut.quiet.value) and counted == total
 
 
 @cocotb.test()
