@@ -54,6 +54,7 @@ class Model:
             self.seen.update(("window", f["edges"] >> side & 1, side) for side in range(4))
             self.seen.update([("window", "wide")] * f["src_wide"])
         self.seen.update([(opcode, "far")] * (f.get("strip_last", 0) > 0xFFFF))
+        self.seen.update("furthest" for r in used if r.end >= 1 << 24 and r.end % (1 << 24) < 400)
         self.state = after(opcode, f, state)
         return any(wrong) or met, any(r.end > capacity(NANO, r.resource) for r in used)
 
@@ -112,7 +113,12 @@ def draw_window(rng, fields: dict[str, int]) -> dict[str, int]:
         found[name] = min(most, max(1, found[name] + rng.choice([0] * 12 + [1, -1])))
     found |= {"tokens": 0} if rng.random() < 0.03 else {}
     found |= {"src_index": fields["src_index"]} if rng.random() < 0.05 else {}
-    return found | ({"src_stride": rng.randint(0, 4)} if rng.random() < 0.7 else {})
+    if rng.random() < 0.03:  # a last row of 2**24 and a little, whose lower bits are those of a row that there is
+        sizes = {"width": rng.choice([12, 13]), "lines": 64, "pitch": 1012}
+        found |= sizes | window(1, sizes) | {"edges": 0, "src_stride": 255, "src_row": rng.randint(0, 60)}
+    elif rng.random() < 0.7:
+        found["src_stride"] = rng.randint(0, 4)
+    return found
 
 
 def adjacent(rng, opcode: Opcode, fields: dict[str, int], state: ProgramState) -> dict[str, int]:
@@ -179,6 +185,7 @@ async def agrees_with_the_rules_in_integers(dut):
         assert all(seen[opcode, gap] for gap in ("apart", "met", -1, 0)), (opcode, seen)
     for opcode in (Opcode.LINEAR, Opcode.UPSAMPLE):
         assert seen[opcode, "far"] > 20, seen  # positions of the strip that take more than 16 bits
+    assert seen["furthest"] > 10, seen
     assert all(seen["window", there, side] > 50 for there in (0, 1) for side in range(4)) and seen["window", "wide"]
     for opcode, count in ((Opcode.NORM, 2), (Opcode.LINEAR, 13), (Opcode.ATTENTION, 3), (Opcode.GATE, 4),
                           (Opcode.EXPERTS, 2), (Opcode.KEEP, 2)):
