@@ -28,20 +28,23 @@ def add_parallel_options(parser: argparse.ArgumentParser, workers: int | None = 
 
 
 def parallel_map(work: Callable, items: Sequence, *, scheduler: str | None = None, workers: int | None = None,
-           report: Callable[[int, int], None] = lambda done, total: None) -> list:
-    """``work(item)`` of every item, in the order of the items; ``report(done, total)`` after each.
+           report: Callable[[int, int], None] = lambda done, total: None,
+           each: Callable[[Any], None] = lambda result: None) -> list:
+    """``work(item)`` of every item, in the order of the items; ``each(result)`` as it comes, ``report(done, total)``
+    after it.
 
     ``work`` and items must be picklable. ``scheduler``: address of a Dask scheduler, whose workers have this package
     installed; otherwise ``workers`` processes, one for each core by default, none for 1. The first exception ends all,
     Ctrl-C included, and the workers with it.
     """
     if scheduler is not None:
-        return _on_cluster(work, items, scheduler, report)
+        return _on_cluster(work, items, scheduler, report, each)
     workers = min(workers or os.cpu_count() or 1, len(items))
     if workers <= 1:
         results = []
         for item in items:
             results.append(work(item))
+            each(results[-1])
             report(len(results), len(items))
         return results
     # Fresh processes: a fork would inherit the threads of progress bars and BLAS.
@@ -50,7 +53,7 @@ def parallel_map(work: Callable, items: Sequence, *, scheduler: str | None = Non
         try:
             with ctrl_c_later():
                 futures = [pool.submit(work, item) for item in items]
-            return _collect(futures, as_completed, report)
+            return _collect(futures, as_completed, report, each)
         except BaseException:  # Ctrl-C, for one: leaving would wait for what the workers have begun
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in set(active_children()) - others:
@@ -78,18 +81,20 @@ def cluster_client(scheduler: str) -> Any:
                            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}.") from None
 
 
-def _on_cluster(work: Callable, items: Sequence, scheduler: str, report: Callable[[int, int], None]) -> list:
+def _on_cluster(work: Callable, items: Sequence, scheduler: str, report: Callable[[int, int], None],
+                each: Callable[[Any], None]) -> list:
     with cluster_client(scheduler) as client, client.as_current():
         from distributed import as_completed  # pyright: ignore[reportMissingImports]  # an extra of its own
 
         # pure=False: the same item twice is worked on twice, as on the cores.
-        return _collect(client.map(work, list(items), pure=False), as_completed, report)
+        return _collect(client.map(work, list(items), pure=False), as_completed, report, each)
 
 
-def _collect(futures: list[Future], completed: Callable, report: Callable[[int, int], None]) -> list:
+def _collect(futures: list[Future], completed: Callable, report: Callable[[int, int], None],
+             each: Callable[[Any], None]) -> list:
     for done, future in enumerate(completed(futures), 1):
         try:
-            future.result()
+            each(future.result())
         except BaseException:
             for other in futures:
                 other.cancel()

@@ -85,12 +85,13 @@ def run(job: Job, limit: float = LIMIT) -> Ended:
     return Ended(job, status, time.monotonic() - began, tuple(text.splitlines()[-TAIL:]))
 
 
-def page(ended: list[Ended], seed: int) -> str:
-    """One page: a line for each job, then the end of what the failed ones wrote."""
+def page(ended: list[Ended], seed: int, total: int) -> str:
+    """One page: a line for each job that has ended, then the end of what the failed ones wrote."""
     failed = [one for one in ended if one.status != 0]
     rows = [f"| {one.job.name} | {one.job.seed} | {'ok' if one.status == 0 else 'FAILED'} | {one.seconds:.0f} | "
             f"{one.said[-1].strip().replace('|', '/')[:100] if one.said else ''} |" for one in ended]
-    text = [f"# Night with seed {seed}", "", f"{len(ended) - len(failed)} of {len(ended)} jobs ended well, "
+    left = f"{total - len(ended)} have not ended, " if total > len(ended) else ""
+    text = [f"# Night with seed {seed}", "", f"{len(ended) - len(failed)} of {len(ended)} jobs ended well, {left}"
             f"{sum(one.seconds for one in ended) / 3600:.1f} hours in all.", "",
             "| job | seed | ended | seconds | last line |", "|---|---|---|---|---|", *rows]
     for one in failed:
@@ -115,17 +116,24 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(f"{job.name}: {job.command}" for job in chosen) or f"No job is called {options.only!r}.")
         return 0 if chosen else 2
     options.out.mkdir(parents=True, exist_ok=True)
+    so_far: list[Ended] = []
+
+    def keep(one: Ended) -> None:
+        so_far.append(one)
+        text = page(so_far, options.seed, len(chosen))
+        write_whole(options.out / "nightly.md", lambda part: part.write_text(text))
+
     try:
         with steps(f"night with seed {options.seed}") as report:
-            ended = parallel_map(run, chosen, scheduler=options.scheduler, workers=options.workers,
-                                 report=report)
+            ended = parallel_map(run, chosen, scheduler=options.scheduler, workers=options.workers, report=report,
+                                 each=keep)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    text = page(ended, options.seed)
+    text = page(ended, options.seed, len(chosen))
     write_whole(options.out / "nightly.md", lambda part: part.write_text(text))
     print(text)
     return 0 if all(one.status == 0 for one in ended) else 1

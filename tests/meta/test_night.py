@@ -34,7 +34,20 @@ def test_a_night_says_what_failed(tmp_path, monkeypatch, capsys):
     assert nightly.main(["--out", str(tmp_path), "--workers", "1", "--only", "good"]) == 0
     assert nightly.main(["--only", "nothing"]) == 2
     slow = nightly.run(nightly.Job("slow", ("-c", "import time; time.sleep(60)"), 1), limit=1)
-    assert slow.status is None and "time limit" in nightly.page([slow], 1)
+    assert slow.status is None and "time limit" in nightly.page([slow], 1, 1)
+
+
+def test_a_night_that_is_cut_off_has_a_page_of_what_has_ended(tmp_path, monkeypatch):
+    good = nightly.Job("good", ("-c", "print('fine')"), 3)
+    monkeypatch.setattr(nightly, "jobs", lambda seed, scale: [good, nightly.Job("other", (), 3)])
+    monkeypatch.setattr(nightly, "run", lambda job: nightly.Ended(job, 0, 1.0, ("fine",)) if job is good else stopped())
+    assert nightly.main(["--out", str(tmp_path), "--workers", "1"]) == 130
+    page = (tmp_path / "nightly.md").read_text()
+    assert "1 of 1 jobs ended well, 1 have not ended" in page and "| good | 3 | ok |" in page
+
+
+def stopped():
+    raise KeyboardInterrupt
 
 
 def test_a_night_without_a_cluster(capsys, tmp_path):
