@@ -29,9 +29,9 @@ def cluster():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_on_cores(workers):
-    calls = []
-    squares, came = [i * i for i in ITEMS], []
-    assert parallel_map(square, ITEMS, workers=workers, report=lambda *now: calls.append(now), each=came.append) == squares
+    calls, came, squares = [], [], [i * i for i in ITEMS]
+    assert parallel_map(square, ITEMS, workers=workers, report=lambda *now: calls.append(now),
+                        each=came.append) == squares
     assert sorted(came) == sorted(squares)
     assert calls == [(done, len(ITEMS)) for done in range(1, len(ITEMS) + 1)]
 
