@@ -106,6 +106,7 @@ def test_scarce_memory_shows(nano):
     assert points and {slowed_by(point, slow)[0] for point in points} == {"DRAM"}
 
 
+@pytest.mark.nightly  # a search for a large model, a minute
 def test_what_was_shipped_is_near_the_front():
     """The geometry of zcu102 is that of the fastest machines; only its memories are larger than one task needs."""
     model = skeleton(quantized("m3vit-tiny"))

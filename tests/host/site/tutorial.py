@@ -26,6 +26,8 @@ LIMIT = 600
 _FENCE = re.compile(r"^```(?:\{(?P<directive>[\w-]+)\} ?)?(?P<language>\w*)\n(?P<body>.*?)^```$",
                     re.MULTILINE | re.DOTALL)
 _BOXES = str.maketrans(dict.fromkeys("│┃┌┐└┘├┤─━┏┓┗┛┡┩╇", " "))
+_VARIABLES = ("ARGS", "UNIT", "MODEL", "CONFIG", "BOARD", "DEVICE", "SEED", "COUNT", "SCALE", "OUT", "WAVES", "RESUME")
+"""Of the Makefile: those of the `make test` that runs this would reach the reader's."""
 _WRAPPERS = {
     "edge-moe": 'exec "{python}" -m host.cli "$@"',
     "python": 'exec "{python}" "$@"',
@@ -123,7 +125,7 @@ class Reader:
             (commands / name).write_text(f"#!/bin/sh\n{text}\n")
             (commands / name).chmod(0o755)
         kept = {name: value for name, value in os.environ.items()
-                if not name.startswith(("EDGE_MOE", "PYTEST", "MAKE"))}
+                if not name.startswith(("EDGE_MOE", "PYTEST", "MAKE")) and name not in _VARIABLES}
         self.env = kept | {"PATH": f"{commands}:{os.environ['PATH']}", "HOME": str(folder), "COLUMNS": "110",
                            "PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1", "NO_COLOR": "1",
                            "XDG_CONFIG_HOME": str(folder / ".config"), "LAST_FOLDER": str(folder / "last-folder")}

@@ -4,7 +4,7 @@
 import cocotb
 import numpy as np
 import pytest
-from cocotb.triggers import FallingEdge, RisingEdge
+from cocotb.triggers import RisingEdge
 
 from golden.ops.keep import kept
 from golden.ops.upsample import upsample
@@ -14,11 +14,12 @@ from golden.spec.status import Status
 from hw.axi import BEAT_BITS, BEAT_BYTES, LINE_BEATS, TRANSFER
 from hw.dma.load_store import ROW_QUEUE, LoadStore
 from hw.dma.upsample.upsample import Upsample
-from hw.interfaces import ISSUE, OPERAND_ROW, OPERAND_WRITE, READ_LATENCY, RESIDUAL_WRITE
+from hw.interfaces import ISSUE, OPERAND_ROW, OPERAND_WRITE, RESIDUAL_WRITE
 from hw.memory.row_memory import RowMemory
 from sim.payload import pack
 from sim.runner import run_bench
 from sim.streams import Sink, Source, bursts, cycles, half, never, reset, seeded, start, until
+from tests.hw.support.dma_engines import MemoryReader
 
 pytestmark = pytest.mark.rtl
 BASES = {Region.TABLES: 0x8_0000_0000, Region.INPUT: 0x9_FFFF_FFC0, Region.OUTPUT: 0xFFFF_FFFF_0000_0000}
@@ -29,27 +30,6 @@ def test_load_store():
     run_bench(LoadStore(NANO), module=__name__)
 
 
-class Reader:
-    """A memory's read side: takes a row unless it stalls, shows the answer READ_LATENCY later, noise otherwise."""
-
-    def __init__(self, dut, name, answer, rows, wrap, stall):
-        self.dut, self.rows, self.wrap, self.stall = dut, rows, wrap, stall
-        self.valid, self.ready = getattr(dut, f"{name}__valid"), getattr(dut, f"{name}__ready")
-        self.row, self.answer = getattr(dut, f"{name}__payload"), getattr(dut, answer)
-        self.rng, self.pipe = seeded(name), [None] * READ_LATENCY
-        cocotb.start_soon(self._run())
-
-    async def _run(self):
-        while True:
-            self.ready.value = int(not self.stall(self.rng))
-            await RisingEdge(self.dut.clk)
-            taken = int(self.valid.value) and int(self.ready.value)
-            self.pipe = [int(self.row.value) if taken else None, *self.pipe[:-1]]
-            await FallingEdge(self.dut.clk)
-            row = self.pipe[-1]
-            self.answer.value = self.rng.getrandbits(len(self.answer)) if row is None else self.wrap(self.rows[row])
-
-
 class Testbench:
     """The unit's neighbours: two on-chip memories as lists of integers, and the main port as the streams it sees."""
 
@@ -58,7 +38,7 @@ class Testbench:
         self.rows = {memory: [self.rng.getrandbits(8 * LINE) for _ in range(depth)] for memory, depth in DEPTH.items()}
         for memory, name in ((Memory.OPERAND, "operand"), (Memory.RESIDUAL, "residual")):
             wrap = (lambda row: pack(OPERAND_ROW, {"data": row, "exp": [3, 1]})) if memory is Memory.OPERAND else int
-            Reader(dut, f"o_{name}_read", f"i_{name}_row", self.rows[memory], wrap, read_stall or stall)
+            MemoryReader(dut, f"o_{name}_read", f"i_{name}_row", self.rows[memory], wrap, read_stall or stall)
         self.writes = {Memory.OPERAND: Sink(dut, "o_operand_write", OPERAND_WRITE, stall=stall),
                        Memory.RESIDUAL: Sink(dut, "o_residual_write", RESIDUAL_WRITE, stall=stall)}
         self.load, self.store = Sink(dut, "o_load", TRANSFER, stall=stall), Sink(dut, "o_store", TRANSFER, stall=stall)

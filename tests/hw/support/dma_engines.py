@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bench of the DMA engines: a fresh engine in front of a memory, and a log of the faults that it names."""
+"""Bench of the DMA engines: a fresh engine in front of a memory, a log of the faults that it names, a memory's read side."""
 
 from functools import partial
 
 import cocotb
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import FallingEdge, RisingEdge
 
 from hw.axi import BEAT_BITS, TRANSFER
-from sim.streams import Sink, Source, never, reset
+from hw.interfaces import READ_LATENCY
+from sim.streams import Sink, Source, never, reset, seeded
 from tests.hw.support.axi_agents import BEAT, PORT_BEAT, ReadMemory, WriteMemory
 
 LO, HI = 0x8_0000_0000, 0x9_0000_0000
@@ -66,3 +67,24 @@ class Faults:
             self.expired += int(self.dut.expired.value)
             if int(self.dut.expired.value):
                 self.owed.add(int(self.dut.fault_addr.value))
+
+
+class MemoryReader:
+    """A memory's read side: takes a row unless it stalls, shows the answer READ_LATENCY later, noise otherwise."""
+
+    def __init__(self, dut, name, answer, rows, wrap, stall):
+        self.dut, self.rows, self.wrap, self.stall = dut, rows, wrap, stall
+        self.valid, self.ready = getattr(dut, f"{name}__valid"), getattr(dut, f"{name}__ready")
+        self.row, self.answer = getattr(dut, f"{name}__payload"), getattr(dut, answer)
+        self.rng, self.pipe = seeded(name), [None] * READ_LATENCY
+        cocotb.start_soon(self._run())
+
+    async def _run(self):
+        while True:
+            self.ready.value = int(not self.stall(self.rng))
+            await RisingEdge(self.dut.clk)
+            taken = int(self.valid.value) and int(self.ready.value)
+            self.pipe = [int(self.row.value) if taken else None, *self.pipe[:-1]]
+            await FallingEdge(self.dut.clk)
+            row = self.pipe[-1]
+            self.answer.value = self.rng.getrandbits(len(self.answer)) if row is None else self.wrap(self.rows[row])
