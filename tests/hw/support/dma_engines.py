@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bench of the DMA engines: a fresh engine in front of a memory, a log of the faults that it names, a memory's read side."""
+"""Bench of the DMA engines: a fresh engine before a memory, a log of its faults, a memory that rows are read from."""
 
 from functools import partial
 
