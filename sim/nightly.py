@@ -118,10 +118,14 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     so_far: list[Ended] = []
 
+    def written(ended: list[Ended]) -> str:
+        text = page(ended, options.seed, len(chosen))
+        write_whole(options.out / "nightly.md", lambda part: part.write_text(text))
+        return text
+
     def keep(one: Ended) -> None:
         so_far.append(one)
-        text = page(so_far, options.seed, len(chosen))
-        write_whole(options.out / "nightly.md", lambda part: part.write_text(text))
+        written(so_far)
 
     try:
         with steps(f"night with seed {options.seed}") as report:
@@ -133,9 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    text = page(ended, options.seed, len(chosen))
-    write_whole(options.out / "nightly.md", lambda part: part.write_text(text))
-    print(text)
+    print(written(ended))
     return 0 if all(one.status == 0 for one in ended) else 1
 
 

@@ -11,18 +11,21 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+from golden.spec.whole_file import write_whole
+
+ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = "verilated"
 """Sources of the run-time library begin with this; those of a netlist with the name of its top (``Vdut``)."""
 
 
 def command(folder: Path) -> str:
     """Value of ``OBJCACHE``: ccache where there is one, else this script with ``folder``; what the user set is kept."""
-    own = " ".join(map(shlex.quote, (sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(folder.resolve()))))
-    return os.environ.get("OBJCACHE") or ("ccache" if shutil.which("ccache") else own)
+    own = ("env", f"PYTHONPATH={ROOT}", sys.executable, "-P", "-S", "-m", "sim.object_cache", str(folder.resolve()))
+    return os.environ.get("OBJCACHE") or ("ccache" if shutil.which("ccache") else shlex.join(own))
 
 
 def library_source(call: list[str]) -> Path | None:
@@ -54,20 +57,9 @@ def main(arguments: list[str]) -> int:
     status = subprocess.run(call).returncode
     if status == 0:
         with suppress(OSError):  # a full disk costs time, not the build
-            _keep(output, known)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(known, partial(shutil.copyfile, output))  # two builds may make the same object at once
     return status
-
-
-def _keep(made: Path, known: Path) -> None:
-    """Whole or not at all: two builds may make the same object at once."""
-    known.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=known.parent)
-    os.close(handle)
-    try:
-        shutil.copyfile(made, part)
-        os.replace(part, known)
-    finally:
-        Path(part).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

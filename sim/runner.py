@@ -19,8 +19,8 @@ from sim.lock import exclusive
 
 BUILD = Path(os.environ.get("EDGE_MOE_BUILD", Path(__file__).parents[1] / "build")) / "sim"
 TOP = "dut"
-
-
+WHOLE = ("--output-split", "0", "--output-split-cfuncs", "0")
+"""Verilator's arguments for one file and one function, which makes the fastest simulation."""
 UNINITIALISED = ("--x-initial", "unique", "--x-assign", "unique")
 """Verilator's arguments that make unknown values random by the run's seed, instead of zeros."""
 
@@ -46,13 +46,10 @@ def build(component, name: str, *, fast: bool = False, waves: bool = False):
     ports = ["clk", "rst", *port_names(component)]
     present = [port for port in ports if f" {port};" in text or f" {port} ;" in text or f"\\{port} " in text]
     control = "`verilator_config\n" + "".join(f'public_flat_rw -module "{TOP}" -var "{port}"\n' for port in present)
-    whole = ["--output-split", "0", "--output-split-cfuncs", "0"]
-    arguments = ["--no-public-flat-rw", *(instrument.SPLIT if instrument.folder() else whole), "-Wno-fatal",
-                 "-Wno-WIDTH", *UNINITIALISED]
+    how = instrument.ARGUMENTS if instrument.folder() else WHOLE
+    arguments = ["--no-public-flat-rw", *how, "-Wno-fatal", "-Wno-WIDTH", *UNINITIALISED]
     if waves:
         arguments += ["--trace-vcd"]
-    if instrument.folder():
-        arguments += instrument.COUNTED
     digest = hashlib.sha256(json.dumps([text, control, arguments, fast]).encode()).hexdigest()[:16]
     directory = BUILD / f"{name}-{digest}"
     runner = get_runner("verilator")

@@ -19,11 +19,10 @@ PREFIX = "cover__"
 TRUE, FALSE = "true", "false"
 ARMS = ("If", "Elif", "Else", "Case", "Default", "State")
 """Methods of a Module that open a branch."""
-SPLIT = ["--output-split", "20000", "--output-split-cfuncs", "500"]
-"""Verilator's arguments for short functions: with a counter for each bit, a compiler takes a quarter of an hour for a
-unit in one."""
-COUNTED = ["--coverage-toggle", "--coverage-max-width", "64"]
-"""Verilator's arguments for what is counted: each bit of signals up to 64 bits, which cover points are as well."""
+ARGUMENTS = ("--coverage-toggle", "--coverage-max-width", "64",
+             "--output-split", "20000", "--output-split-cfuncs", "500")
+"""Verilator's: each bit of signals up to 64 bits is counted, cover points among them; short functions, since with all
+these counters a compiler takes a quarter of an hour for a unit in one."""
 _seen: set[str] = set()
 _lock = threading.Lock()
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,8 +34,6 @@ PROOF = 60
 RESULTS = ("killed", "hung", "survived", "equal", "proved", "stillborn")
 """``equal``: the netlists did not change; ``proved``: they changed, and Yosys shows that they do the same;
 ``stillborn``: there is no netlist, so there is nothing that a bench could find."""
-
-
 COUNTED = ("killed", "hung", "survived")
 """Results that the score is made of: the others have nothing that a bench could find."""
 
@@ -83,33 +81,23 @@ def run(unit: str, mutant: Mutant, limit: float = LIMIT) -> Outcome:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def trials(unit: str, seed: int, count: int, limit: float,
-           each: Callable[[Outcome], None] = lambda outcome: None, *, first: int = 0) -> list[Outcome]:
-    """Outcomes of the mutants of ``unit`` drawn by ``seed``, until ``count`` of them count for the score; ``first``:
-    how many drawn ones to pass over."""
+def of_unit(seed: int, count: int, limit: float, unit: str) -> list[Outcome]:
+    """Outcomes of the mutants of ``unit`` drawn by ``seed``, until ``count`` of them count for the score; each is
+    written to a file of the unit and the seed as soon as it is known."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    log = FOLDER / f"{unit}-{seed}.jsonl"
+    log.unlink(missing_ok=True)
     outcomes, counted = [], 0
-    for mutant in draw(unit, seed)[first:]:
+    for mutant in draw(unit, seed):
         if counted == count:
             break
         outcome = run(unit, mutant, limit)
         counted += outcome.result in COUNTED
         outcomes.append(outcome)
-        each(outcome)
-    return outcomes
-
-
-def of_unit(seed: int, count: int, limit: float, unit: str) -> list[Outcome]:
-    """The same, each outcome written to a file of the unit and the seed as soon as it is known."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    log = FOLDER / f"{unit}-{seed}.jsonl"
-    log.unlink(missing_ok=True)
-
-    def keep(outcome: Outcome) -> None:
         with log.open("a") as file:
             file.write(json.dumps({"unit": unit, "result": outcome.result, "why": outcome.why, "seconds":
                                    round(outcome.seconds, 1), "diff": outcome.mutant.diff()}) + "\n")
-
-    return trials(unit, seed, count, limit, keep)
+    return outcomes
 
 
 def _result(status: int | None, log: str, events: list[dict], known: Path, folder: Path) -> tuple[str, str]:

@@ -27,17 +27,17 @@ def _pinned(name: Name) -> dict[str, int]:
     if opcode == "ATTENTION":
         scores = destination.startswith("RESIDUAL")
         return {"class_scores": int(scores), "wide_p": int(WIDE in destination), "wide": wide}
-    return {"NORM": {"wide": wide, "normalized": int(destination.endswith("normalized"))},
-            "GATE": {"append": int(destination == "append")}}.get(
-                opcode, {"memory": Memory[destination]} if opcode in ("LOAD", "STORE") else {})
+    if opcode == "NORM":
+        return {"wide": wide, "normalized": int(destination.endswith("normalized"))}
+    if opcode == "GATE":
+        return {"append": int(destination == "append")}
+    return {"memory": Memory[destination]} if opcode in ("LOAD", "STORE") else {}
 
 
 def _group(grammar: Grammar, name: Name) -> list[Instruction]:
     """Instructions among which one should be of the class; not all of these are legal."""
     opcode, destination, _ = name
     state = ProgramState()
-    if opcode in ("BEGIN", "END"):
-        return []
     if opcode in ("GATE", "EXPERTS") or destination.startswith("GATE"):
         return grammar.moe(state)
     if opcode != "LINEAR":
@@ -54,11 +54,12 @@ def _group(grammar: Grammar, name: Name) -> list[Instruction]:
 @st.composite
 def programs_of(draw, name: Name, machine: MachineConfig = NANO) -> list[Instruction]:
     """Loads, then a group with an instruction of class ``name``; without BEGIN, the last stores and END."""
+    loads = [Grammar(draw, machine).load() for _ in range(draw(st.integers(1, 4)))]
+    if name[0] in ("BEGIN", "END"):  # every program has them
+        return loads
     grammar = Grammar(draw, machine, _pinned(name))
     for _ in range(ATTEMPTS):
         group = _group(grammar, name)
-        found = {class_of(opcode, fields) for opcode, fields in group}
-        if (name in found or not group and name[0] in ("BEGIN", "END")) and accepted(group, ProgramState(), machine):
-            loads = [replace(grammar, pinned={}).load() for _ in range(draw(st.integers(1, 4)))]
+        if name in {class_of(*instruction) for instruction in group} and accepted(group, ProgramState(), machine):
             return [*loads, *group]
     hypothesis.reject()

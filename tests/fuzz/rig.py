@@ -29,6 +29,20 @@ class Outcome:
     output: bytes
     retired: int
 
+    def rows(self) -> np.ndarray:
+        """The output buffer, uint8 [OUTPUT_LINES, 64]: operand rows, then residual rows."""
+        return np.frombuffer(self.output, np.uint8).reshape(-1, LINE)
+
+    def differs(self, golden: "Outcome") -> str:
+        """What is wrong with the output, empty where nothing is."""
+        came, wanted = self.rows(), golden.rows()
+        rows = np.flatnonzero((came != wanted).any(axis=1))
+        if not rows.size:
+            return ""
+        first = rows[0]
+        return (f"{rows.size} rows of the output differ, first row {first} (operand rows, then residual rows): "
+                f"machine {came[first].tolist()}, golden {wanted[first].tolist()}")
+
 
 @dataclass(frozen=True)
 class Contents:

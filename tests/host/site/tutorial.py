@@ -26,7 +26,7 @@ LIMIT = 600
 _FENCE = re.compile(r"^```(?:\{(?P<directive>[\w-]+)\} ?)?(?P<language>\w*)\n(?P<body>.*?)^```$",
                     re.MULTILINE | re.DOTALL)
 _BOXES = str.maketrans(dict.fromkeys("│┃┌┐└┘├┤─━┏┓┗┛┡┩╇", " "))
-_VARIABLES = ("ARGS", "UNIT", "MODEL", "CONFIG", "BOARD", "DEVICE", "SEED", "COUNT", "SCALE", "OUT", "WAVES", "RESUME")
+_VARIABLES = re.findall(r"^(\w+) *\?=", (ROOT / "Makefile").read_text(), re.MULTILINE)
 """Of the Makefile: those of the `make test` that runs this would reach the reader's."""
 _WRAPPERS = {
     "edge-moe": 'exec "{python}" -m host.cli "$@"',

@@ -3,7 +3,6 @@
 
 import cocotb
 import pytest
-from cocotb.triggers import RisingEdge
 
 from golden.spec.regs import DRAIN_LIMITS
 from golden.spec.status import Status
@@ -12,7 +11,7 @@ from hw.dma.read_engine import ReadEngine
 from sim.runner import run_bench
 from sim.streams import bursts, cycles, half, never, seeded, start, until
 from tests.hw.support.axi_agents import BEAT, PORT_BEAT, bursts_of
-from tests.hw.support.dma_engines import HI, LO, Faults, content, read_engine
+from tests.hw.support.dma_engines import HI, LO, BeatCounter, Faults, content, read_engine
 
 pytestmark = pytest.mark.rtl
 DEPTH, BURSTS, LIMIT = 256, 16, 300
@@ -38,15 +37,7 @@ async def reads_everything_in_order(dut):
     rng = seeded("transfers")
     memory, source, sink = await read_engine(dut, latency=20)
     faults = Faults(dut, "rready")
-    total = counted = 0
-
-    async def count():
-        nonlocal counted
-        while True:
-            await RisingEdge(dut.clk)
-            counted += int(dut.beat.value)
-
-    cocotb.start_soon(count())
+    counter, total = BeatCounter(dut), 0
     policies = [never, half, bursts()]
     for _ in range(12):
         memory.stall_ar, memory.stall_r, sink.stall, source.stall = (rng.choice(policies) for _ in range(4))
@@ -63,7 +54,7 @@ async def reads_everything_in_order(dut):
         assert sink.values[total - len(expected):] == expected
         assert memory.bursts == [burst for transfer in transfers for burst in bursts_of(*transfer, beat=PORT_BEAT)]
     await cycles(dut, 20)
-    assert len(sink.values) == total == counted and int(dut.quiet.value) and not faults.seen
+    assert len(sink.values) == total == counter.beats and int(dut.quiet.value) and not faults.seen
     assert memory.most_owed <= DEPTH
 
 

@@ -12,7 +12,7 @@ from hw.dma.write_engine import WriteEngine
 from sim.runner import run_bench
 from sim.streams import bursts, cycles, half, never, seeded, start, until
 from tests.hw.support.axi_agents import BEAT, bursts_of
-from tests.hw.support.dma_engines import AGENTS, HI, LO, Faults, write_engine
+from tests.hw.support.dma_engines import AGENTS, HI, LO, BeatCounter, Faults, write_engine
 
 pytestmark = pytest.mark.rtl
 LIMIT = 300
@@ -56,15 +56,7 @@ async def writes_everything(dut):
     rng = seeded("transfers")
     memory, source, source_data = await write_engine(dut)
     faults = Faults(dut, "bready")
-    counted = total = 0
-
-    async def count():
-        nonlocal counted
-        while True:
-            await RisingEdge(dut.clk)
-            counted += int(dut.beat.value)
-
-    cocotb.start_soon(count())
+    counter, total = BeatCounter(dut), 0
     policies = [never, half, bursts()]
     for salt in range(15):
         memory.stall_aw, memory.stall_w, memory.stall_b = (rng.choice(policies) for _ in range(3))
@@ -82,7 +74,7 @@ async def writes_everything(dut):
         assert memory.bursts == [burst for transfer in transfers for burst in bursts_of(*transfer)]
         total += sum(beats for _, beats in transfers)
     await cycles(dut, 2)
-    assert not faults.seen and int(dut.quiet.value) and counted == total
+    assert not faults.seen and int(dut.quiet.value) and counter.beats == total
 
 
 @cocotb.test()

@@ -69,6 +69,20 @@ class Faults:
                 self.owed.add(int(self.dut.fault_addr.value))
 
 
+class BeatCounter:
+    """Sum of the engine's ``beat`` event."""
+
+    def __init__(self, dut):
+        self.dut, self.beats = dut, 0
+        self.task = cocotb.start_soon(self._run())
+        AGENTS.append(self)
+
+    async def _run(self):
+        while True:
+            await RisingEdge(self.dut.clk)
+            self.beats += int(self.dut.beat.value)
+
+
 class MemoryReader:
     """A memory's read side: takes a row unless it stalls, shows the answer READ_LATENCY later, noise otherwise."""
 
