@@ -23,6 +23,13 @@ WHOLE = ("--output-split", "0", "--output-split-cfuncs", "0")
 """Verilator's arguments for one file and one function, which makes the fastest simulation."""
 UNINITIALISED = ("--x-initial", "unique", "--x-assign", "unique")
 """Verilator's arguments that make unknown values random by the run's seed, instead of zeros."""
+COLD = """\
+#include "verilatedos.h"
+#undef VL_ATTR_COLD
+#define VL_ATTR_COLD __attribute__((cold, optimize("O0")))
+"""
+"""Header for a model's C++: what runs once, at its construction and first settling, is a third of the code and is not
+worth a compiler's time."""
 
 
 def toolchain(*, fast: bool = False) -> None:
@@ -35,6 +42,12 @@ def toolchain(*, fast: bool = False) -> None:
     optimise = r"OPT_FAST=-O3\ -march=native OPT_SLOW=-O1 OPT_GLOBAL=-O2" if fast else "OPT_FAST=-O1 OPT_SLOW=-O0"
     os.environ["MAKEFLAGS"] = f"CXX=g++ LINK=g++ CFG_CXXFLAGS_PCH_I=-include {optimise}"
     os.environ["OBJCACHE"] = object_cache.command(BUILD / "objects")
+
+
+def cold_code(folder: Path) -> list[str]:
+    """Writes :data:`COLD` into ``folder``, in which the compiler runs; Verilator's arguments that include it."""
+    (folder / "cold.h").write_text(COLD)
+    return ["-CFLAGS", "-include cold.h"]
 
 
 def build(component, name: str, *, fast: bool = False, waves: bool = False):
@@ -50,7 +63,7 @@ def build(component, name: str, *, fast: bool = False, waves: bool = False):
     arguments = ["--no-public-flat-rw", *how, "-Wno-fatal", "-Wno-WIDTH", *UNINITIALISED]
     if waves:
         arguments += ["--trace-vcd"]
-    digest = hashlib.sha256(json.dumps([text, control, arguments, fast]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps([text, control, arguments, COLD, fast]).encode()).hexdigest()[:16]
     directory = BUILD / f"{name}-{digest}"
     runner = get_runner("verilator")
     done = directory / "built"
@@ -60,7 +73,8 @@ def build(component, name: str, *, fast: bool = False, waves: bool = False):
         (directory / "dut.v").write_text(text)
         (directory / "dut.vlt").write_text(control)
         runner.build(sources=[directory / "dut.vlt", directory / "dut.v"], hdl_toplevel=TOP, build_dir=directory,
-                     timescale=("1ns", "1ps"), build_args=arguments, log_file=directory / "build.log", waves=waves)
+                     timescale=("1ns", "1ps"), build_args=[*arguments, *cold_code(directory)],
+                     log_file=directory / "build.log", waves=waves)
         done.touch()
     return runner, directory
 

@@ -16,7 +16,7 @@ from typing import IO
 from golden.spec.machine import MachineConfig
 from sim.export import sim_verilog
 from sim.lock import exclusive
-from sim.runner import BUILD, TOP, UNINITIALISED, toolchain
+from sim.runner import BUILD, TOP, UNINITIALISED, cold_code, toolchain
 
 SOURCE = Path(__file__).with_name("board.cpp")
 HEADER = Path(__file__).with_name("slaves.h")
@@ -114,10 +114,11 @@ def _build(config: MachineConfig, directory: Path, progress: Callable[[str], Non
     (directory / "units.json").write_text(json.dumps({unit: path for unit, (_, path) in units(text).items()}))
     log = directory / "build.log"
     objects = directory / "obj"
+    objects.mkdir(exist_ok=True)
     commands = [
         ["verilator", "--cc", "--build", "-j", "2", "--vpi", "--top-module", TOP, "--prefix", "Vdut",
          "--Mdir", str(objects), *_split(config), "-Wno-fatal", "-Wno-WIDTH",
-         *UNINITIALISED, "-O3", "-CFLAGS", "-fPIC -std=c++17", "dut.vlt", "dut.v"],
+         *UNINITIALISED, "-O3", "-CFLAGS", "-fPIC -std=c++17", *cold_code(objects), "dut.vlt", "dut.v"],
         ["g++", "-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-I.", "-Iobj", f"-I{_include()}",
          f"-I{_include()}/vltstd", f"-I{HEADER.parent}", str(SOURCE), "-Wl,--whole-archive", "obj/libVdut.a",
          "-Wl,--no-whole-archive", "obj/libverilated.a", "-lpthread", "-o", "board.so.tmp"],
