@@ -28,8 +28,10 @@ COLD = """\
 #undef VL_ATTR_COLD
 #define VL_ATTR_COLD __attribute__((cold, optimize("O0")))
 """
-"""Header for a model's C++: what runs once, at its construction and first settling, is a third of the code and is not
-worth a compiler's time."""
+"""Header for a model's C++ in one file: what runs once, at its construction and first settling, is a third of the code
+and is not worth a compiler's time. In several files it stands in files of its own, compiled with OPT_SLOW."""
+COLD_CODE = ("-CFLAGS", "-include cold.h")
+"""Verilator's arguments for that header, which stands where the compiler runs."""
 
 
 def toolchain(*, fast: bool = False) -> None:
@@ -39,15 +41,9 @@ def toolchain(*, fast: bool = False) -> None:
     scripts = [str(Path(verilator.__file__).parent / "bin"), str(Path(sys.executable).parent)]
     path = [entry for entry in os.environ["PATH"].split(os.pathsep) if entry not in scripts]
     os.environ["PATH"] = os.pathsep.join(scripts + path)
-    optimise = r"OPT_FAST=-O3\ -march=native OPT_SLOW=-O1 OPT_GLOBAL=-O2" if fast else "OPT_FAST=-O1 OPT_SLOW=-O0"
+    optimise = r"OPT_FAST=-O3\ -march=native OPT_SLOW=-O0 OPT_GLOBAL=-O2" if fast else "OPT_FAST=-O1 OPT_SLOW=-O0"
     os.environ["MAKEFLAGS"] = f"CXX=g++ LINK=g++ CFG_CXXFLAGS_PCH_I=-include {optimise}"
     os.environ["OBJCACHE"] = object_cache.command(BUILD / "objects")
-
-
-def cold_code(folder: Path) -> list[str]:
-    """Writes :data:`COLD` into ``folder``, in which the compiler runs; Verilator's arguments that include it."""
-    (folder / "cold.h").write_text(COLD)
-    return ["-CFLAGS", "-include cold.h"]
 
 
 def build(component, name: str, *, fast: bool = False, waves: bool = False):
@@ -59,7 +55,7 @@ def build(component, name: str, *, fast: bool = False, waves: bool = False):
     ports = ["clk", "rst", *port_names(component)]
     present = [port for port in ports if f" {port};" in text or f" {port} ;" in text or f"\\{port} " in text]
     control = "`verilator_config\n" + "".join(f'public_flat_rw -module "{TOP}" -var "{port}"\n' for port in present)
-    how = instrument.ARGUMENTS if instrument.folder() else WHOLE
+    how = instrument.ARGUMENTS if instrument.folder() else (*WHOLE, *COLD_CODE)
     arguments = ["--no-public-flat-rw", *how, "-Wno-fatal", "-Wno-WIDTH", *UNINITIALISED]
     if waves:
         arguments += ["--trace-vcd"]
@@ -72,9 +68,9 @@ def build(component, name: str, *, fast: bool = False, waves: bool = False):
             return runner, directory
         (directory / "dut.v").write_text(text)
         (directory / "dut.vlt").write_text(control)
+        (directory / "cold.h").write_text(COLD)
         runner.build(sources=[directory / "dut.vlt", directory / "dut.v"], hdl_toplevel=TOP, build_dir=directory,
-                     timescale=("1ns", "1ps"), build_args=[*arguments, *cold_code(directory)],
-                     log_file=directory / "build.log", waves=waves)
+                     timescale=("1ns", "1ps"), build_args=arguments, log_file=directory / "build.log", waves=waves)
         done.touch()
     return runner, directory
 

@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     print_runs(runs, f"{net.config.name} on {machine.name}")
     save_pictures(runs, images, device.clock_hz, options.out)
-    rows = figures(runs, net.config.name, machine.name)
+    rows = figures(runs, net.config.name, machine.name, trained=net.trained is not None)
     table = Table("figure", "must", "measured", "met")
     for figure, must, measured, met in rows:
         table.add_row(figure, must, measured, "yes" if met else "NO")

@@ -23,6 +23,7 @@ from sim.bench.cases import (
     MOST_DRAM_RATIO,
     MOST_MODEL_ERROR,
     MOST_TASKS_RATIO,
+    MOST_TASKS_RATIO_SEEDED,
     REFERENCE,
     Case,
     moved_bytes,
@@ -87,8 +88,9 @@ def compiled(model: IntModel, machine: MachineConfig, pictures: int) -> Image:
         return compile_model(model, machine)
 
 
-def figures(runs: Mapping[Case, Run], model: str, machine: str) -> list[tuple[str, str, str, bool]]:
-    """(figure, must, measured, met) of every figure with a threshold."""
+def figures(runs: Mapping[Case, Run], model: str, machine: str, *,
+            trained: bool = True) -> list[tuple[str, str, str, bool]]:
+    """(figure, must, measured, met) of every figure with a threshold; ``trained``: the weights are."""
     most = MOST_CYCLES.get((model, machine), {})
     rows = [(f"cycles a picture, {case.name}", f"<= {most[case]:,}", f"{run.cycles:,}", run.cycles <= most[case])
             for case, run in runs.items() if case in most]
@@ -99,9 +101,8 @@ def figures(runs: Mapping[Case, Run], model: str, machine: str) -> list[tuple[st
                  ("DRAM bytes over needed bytes", f"<= {MOST_DRAM_RATIO}", f"{first.dram_ratio:.3f}",
                   first.dram_ratio <= MOST_DRAM_RATIO)]
     if first and both:
-        ratio = both.cycles / first.cycles
-        rows.append(("both tasks over one, cycles", f"<= {MOST_TASKS_RATIO}", f"{ratio:.3f}",
-                     ratio <= MOST_TASKS_RATIO))
+        ratio, most = both.cycles / first.cycles, MOST_TASKS_RATIO if trained else MOST_TASKS_RATIO_SEEDED
+        rows.append(("both tasks over one, cycles", f"<= {most}", f"{ratio:.3f}", ratio <= most))
     for case, run in runs.items():
         error = abs(run.predicted / run.cycles - 1)
         rows.append((f"performance model against RTL, {case.name}", f"<= {MOST_MODEL_ERROR:.0%}", f"{error:.1%}",

@@ -16,7 +16,7 @@ from typing import IO
 from golden.spec.machine import MachineConfig
 from sim.export import sim_verilog
 from sim.lock import exclusive
-from sim.runner import BUILD, TOP, UNINITIALISED, cold_code, toolchain
+from sim.runner import BUILD, COLD, COLD_CODE, TOP, UNINITIALISED, WHOLE, toolchain
 
 SOURCE = Path(__file__).with_name("board.cpp")
 HEADER = Path(__file__).with_name("slaves.h")
@@ -115,10 +115,11 @@ def _build(config: MachineConfig, directory: Path, progress: Callable[[str], Non
     log = directory / "build.log"
     objects = directory / "obj"
     objects.mkdir(exist_ok=True)
+    (objects / "cold.h").write_text(COLD)
     commands = [
         ["verilator", "--cc", "--build", "-j", "2", "--vpi", "--top-module", TOP, "--prefix", "Vdut",
          "--Mdir", str(objects), *_split(config), "-Wno-fatal", "-Wno-WIDTH",
-         *UNINITIALISED, "-O3", "-CFLAGS", "-fPIC -std=c++17", *cold_code(objects), "dut.vlt", "dut.v"],
+         *UNINITIALISED, "-O3", "-CFLAGS", "-fPIC -std=c++17", "dut.vlt", "dut.v"],
         ["g++", "-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-I.", "-Iobj", f"-I{_include()}",
          f"-I{_include()}/vltstd", f"-I{HEADER.parent}", str(SOURCE), "-Wl,--whole-archive", "obj/libVdut.a",
          "-Wl,--no-whole-archive", "obj/libverilated.a", "-lpthread", "-o", "board.so.tmp"],
@@ -135,8 +136,9 @@ def _build(config: MachineConfig, directory: Path, progress: Callable[[str], Non
 def _split(config: MachineConfig) -> list[str]:
     """One file of C++ makes the fastest simulator; of a machine with clusters a compiler needs minutes to an hour for
     it."""
-    statements = (0, 0) if config.clusters == 1 else (30_000, 3_000)
-    return ["--output-split", str(statements[0]), "--output-split-cfuncs", str(statements[1])]
+    if config.clusters == 1:
+        return [*WHOLE, *COLD_CODE]
+    return ["--output-split", "30000", "--output-split-cfuncs", "3000"]
 
 
 def _run(command: list[str], directory: Path, log: IO, progress: Callable[[str], None]) -> int:

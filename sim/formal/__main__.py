@@ -56,7 +56,7 @@ def main() -> int:
                 runs += [(proof, d, pool.submit(_with_defect, proof.name, d, options.limit)) for d in proof.defects]
         for proof, defect, run in runs:
             for result in run.result() if defect is None else [run.result()]:
-                _account(rows.setdefault(proof.name, _Row()), proof, defect, result)
+                _account(rows.setdefault(proof.name, _Row()), proof.name, defect, result)
     printer().print(_table(rows))
     wrong = sum(row.wrong for row in rows.values())
     print(f"{sum(row.claims for row in rows.values())} claims proved, {wrong} results not as they should be, "
@@ -72,9 +72,9 @@ def _with_defect(name: str, defect: Defect, limit: float) -> Result:
     return ALL[name].with_defect(defect, limit)
 
 
-def _account(row: _Row, proof, defect, result: Result) -> None:
+def _account(row: _Row, name: str, defect: Defect | None, result: Result) -> None:
     """Prints a result, at once since a long proof may follow, and adds it to its unit's row."""
-    good = proof.acceptable(result) if defect is None else result.verdict is Verdict.REFUTED
+    good = result.good if defect is None else result.verdict is Verdict.REFUTED
     row.wrong += not good
     row.seconds += result.seconds
     what = result.claim if defect is None else f"defect: {defect.what}"
@@ -87,7 +87,7 @@ def _account(row: _Row, proof, defect, result: Result) -> None:
         row.claims += result.verdict is Verdict.PROVED
         if result.verdict is not Verdict.PROVED:
             row.bounded.append(f"{result.claim} {result}")
-    print(f"{proof.name}: {what}: {result}, {result.seconds:.1f} s{'' if good else '  WRONG'}", flush=True)
+    print(f"{name}: {what}: {result}, {result.seconds:.1f} s{'' if good else '  WRONG'}", flush=True)
 
 
 def _table(rows: dict[str, _Row]) -> Table:

@@ -66,9 +66,6 @@ class Enumeration:
         with planted(defect):
             return next(self.results(first=True))
 
-    def acceptable(self, result: Result) -> bool:
-        return result.good
-
 
 def _exponential():
     from hw.arith.exp2 import Exponential

@@ -79,6 +79,7 @@ _CONE = "read_aiger design.aig; cone -O {output}; scleanup"
 _REDUCED = _CONE + "; scorr; dc2; scorr; write_aiger {name}.aig"
 DEPTHS = 1, 2, 4, 8
 """Depths of induction that are tried before reachability; the base of each is checked with the first of all."""
+QUICK_SECONDS = 5
 INDUCTION_SECONDS = 10
 REDUCTION_SECONDS = 30
 COVER_CYCLES = 50
@@ -122,14 +123,16 @@ class _Decision:
 
 
 def decide(directory: Path, output: int, name: str, limit: float) -> _Decision:
-    """Whether output ``output`` of ``design.aig`` can ever be 1."""
-    if name.startswith("cover"):
-        start = _CONE.format(output=output)
-        found = _searched(_abc(f"{start}; bmc3 -F {COVER_CYCLES} -T {limit:.0f}", directory, 2 * limit + 60))
-        if found.possible:
-            return found
-    start, value = _CONE.format(output=output), None
-    # Merging equal registers helps most proofs and takes longer than all else for a few.
+    """Whether output ``output`` of ``design.aig`` can ever be 1: a claim by induction on the graph as it is, since
+    merging registers can hide why a lemma helps, else by what is quickest on the graph with equal registers merged."""
+    start, claim = _CONE.format(output=output), name.startswith("bad")
+    frames = max(DEPTHS) + 2 if claim else COVER_CYCLES
+    base = _searched(_abc(f"{start}; bmc3 -F {frames} -T {limit:.0f}", directory, 2 * limit + 60))
+    if base.possible:
+        return base
+    if claim and (found := _induction(start, directory, base.cycles or 0, QUICK_SECONDS)):
+        return found
+    # Merging equal registers helps most other proofs and takes longer than all else for a few.
     with contextlib.suppress(subprocess.TimeoutExpired):
         _abc(_REDUCED.format(output=output, name=name), directory, REDUCTION_SECONDS)
         value = _constant(directory / f"{name}.aig")
@@ -137,19 +140,23 @@ def decide(directory: Path, output: int, name: str, limit: float) -> _Decision:
             return _Decision(False, method="equivalence of registers")
         if value is None:
             start = f"read_aiger {name}.aig"
-    base = _searched(_abc(f"{start}; bmc3 -F {max(DEPTHS) + 2} -T {limit:.0f}", directory, 2 * limit + 60))
-    if base.possible or value is not None:
-        return base
-    if name.startswith("bad"):
-        for depth in DEPTHS:
-            if depth < (base.cycles or 0) and "are equivalent" in _abc(
-                    f"{start}; ind -F {depth} -T {INDUCTION_SECONDS}", directory, 2 * INDUCTION_SECONDS + 60):
-                return _Decision(False, method=f"{depth}-induction")
+    if claim and (found := _induction(start, directory, base.cycles or 0, INDUCTION_SECONDS)):
+        return found
     text = _abc(f"{start}; pdr -T {limit:.0f}", directory, 2 * limit + 60)
     if "Property proved" in text:
         return _Decision(False, method="reachability")
     found = _searched(text)
     return found if found.possible else _searched(_abc(f"{start}; bmc3 -T {limit:.0f}", directory, 2 * limit + 60))
+
+
+def _induction(start: str, directory: Path, base: int, seconds: float) -> _Decision | None:
+    """That the graph made by commands ``start`` is never 1, if that follows by induction of a depth below ``base``, the
+    cycles in which a search found no 1."""
+    for depth in DEPTHS:
+        if depth < base and "are equivalent" in _abc(f"{start}; ind -F {depth} -T {seconds}", directory,
+                                                     2 * seconds + 60):
+            return _Decision(False, method=f"{depth}-induction")
+    return None
 
 
 def search(directory: Path, output: int, limit: float) -> _Decision:
@@ -165,18 +172,16 @@ def _searched(text: str) -> _Decision:
     return _Decision(None, int(found[1]) if found else 0, "search")
 
 
-def prove(name: str, harness, directory: Path, *, limit: float = LIMIT_SECONDS, bounded: frozenset[str] = frozenset()):
-    """Yields a :class:`Result` for each claim and cover of ``harness``, lemmas first; those in ``bounded`` are only
-    searched. What assumes a lemma that is not proved is known up to as many cycles as the lemma, and refuted with it.
-    """
+def prove(name: str, harness, directory: Path, *, limit: float = LIMIT_SECONDS):
+    """Yields a :class:`Result` for each claim and cover of ``harness``, lemmas first. What assumes a lemma that
+    is not proved is known up to as many cycles as the lemma, and refuted with it."""
     outputs = netlist(harness.rtlil(), directory)
     order = {lemma: n for n, lemma in enumerate(harness.lemmas)}
     known: dict[str, Result] = {}
     for output, number in sorted(outputs.items(), key=lambda item: order.get(item[0].partition("_")[2], len(order))):
         kind, _, claim = output.partition("_")
         start = time.perf_counter()
-        found = (search(directory, number, limit) if kind == "bad" and claim in bounded
-                 else decide(directory, number, output, limit))
+        found = decide(directory, number, output, limit)
         verdict = Verdict.BOUNDED if found.possible is None else (
             {"bad": Verdict.REFUTED, "cover": Verdict.REACHED} if found.possible
             else {"bad": Verdict.PROVED, "cover": Verdict.UNREACHABLE})[kind]

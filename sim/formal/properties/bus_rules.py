@@ -74,6 +74,13 @@ def issue_rules(h: Harness, valid, engine) -> None:
     h.claim("nothing_issued_after_a_fault", ~h.later | ~rises | ~failed, alone=True)
 
 
+def never_refused(h: Harness) -> None:
+    """Lemmas about an engine that is assumed to report no fault: its guards block nothing, and nothing poisons it."""
+    for guard in ("check", "guard"):
+        h.lemma(f"{guard}_does_not_block", ~h.at("BLOCKED", f"unit.{guard}") | h.inside(guard).fault)
+    h.lemma("not_poisoned", ~h.inside("poisoned"))
+
+
 def beats_due(h: Harness, axi):
     """Beats that the subordinate still has to send, counted at the port; those that come without a request count as
     none. The second result: such a beat comes now. A response in the cycle in which its request is taken, which would

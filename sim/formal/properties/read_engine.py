@@ -7,7 +7,7 @@ from golden.spec.machine import BEAT_BYTES, MAX_BURST
 from golden.spec.status import Status
 from hw.dma.read_engine import ReadEngine
 from sim.formal.harness import Harness
-from sim.formal.properties.bus_rules import address_rules, beats_due, fair, issue_rules, soon
+from sim.formal.properties.bus_rules import address_rules, beats_due, fair, issue_rules, never_refused, soon
 from sim.formal.properties.queues import trust
 from sim.formal.properties.splitter import splitter_lemma
 from sim.formal.properties.window_guard import guard_lemma
@@ -41,21 +41,35 @@ def rules(h: Harness, axi, path: str) -> None:
     issue_rules(h, axi.arvalid, engine)
 
 
-def read_accounts(bursts: int = FEW) -> Harness:
+def read_accounts() -> Harness:
     """The engine's counts against those at the port, for any subordinate. The queue of bursts is replaced by a list of
     lengths, which is what :mod:`queues` proves of it."""
     h = Harness()
-    unit = h.add(ReadEngine(depth=SHALLOW, bursts=bursts))
+    unit = h.add(ReadEngine(depth=SHALLOW, bursts=FEW))
+    due, unasked, waiting = _accounts(h, unit)
+    taken, data, arvalid = h.inside("taken"), h.inside("queue"), unit.axi.arvalid
+    h.claim("at_most_so_many_bursts", taken + arvalid <= FEW)
+    h.claim("quiet_means_nothing_due", ~unit.quiet | (due == 0) & ~arvalid)
+    h.claim("unasked_beat_is_a_fault", ~h.past(h.past(unasked)) | unit.fault
+            & (unit.fault_code == Status.BAD_RESPONSE))
+    h.lemma("space_is_free", (h.inside("space") + data.level + waiting <= unit.depth) & (
+        ~(h.at("SEND", "unit.guard") & h.inside("enough")) | (h.inside("space") >= MAX_BURST)))
+    h.claim("no_beat_is_lost", ~data.i.valid | data.i.ready)
+    h.cover("all_bursts_outstanding", (taken == FEW) & ~arvalid)
+    return h
+
+
+def _accounts(h: Harness, unit: ReadEngine):
+    """(Beats due at the port, whether one comes unasked, beats that the engine waits for); lemmas that connect them
+    with the engine's counters."""
     m, axi = h.m, unit.axi
-    issued, data, current = h.inside("issued"), h.inside("queue"), h.inside("current")
-    take, taken, arvalid = h.inside("take"), h.inside("taken"), axi.arvalid
-    valid, s1_valid, asked = h.inside("current_valid"), h.inside("s1_valid"), h.inside("asked")
-    space, enough = h.inside("space"), h.inside("enough")
+    issued, current = h.inside("issued"), h.inside("current")
+    taken, arvalid, valid = h.inside("taken"), axi.arvalid, h.inside("current_valid")
     trust(h, issued)
-    trust(h, data)
+    trust(h, h.inside("queue"))
 
     lengths = [h.register(7, f"length{n}") for n in range(issued.depth)]
-    level, put, got = issued.level, take, issued.o.valid & issued.o.ready
+    level, put, got = issued.level, h.inside("take"), issued.o.valid & issued.o.ready
     for n, length in enumerate(lengths):
         following = lengths[n + 1] if n + 1 < len(lengths) else length
         with m.If(put & (level - got == n)):
@@ -76,32 +90,28 @@ def read_accounts(bursts: int = FEW) -> Harness:
     splitter_lemma(h, "unit")
     h.lemma("bursts_have_1_to_64_beats", sane & (~valid | (current.beats != 0) & (current.beats <= MAX_BURST)))
     h.lemma("every_burst_counts_once", (level + valid == taken + arvalid) & (~arvalid | (newest == axi.arlen + 1)))
-    recent = h.past(take), h.past(h.past(take))
-    h.lemma("bursts_come_apart", ~recent[0] | ~take & ~recent[1] & ~h.at("SEND", "unit.guard"))
+    recent = h.past(put), h.past(h.past(put))
+    h.lemma("bursts_come_apart", ~recent[0] | ~put & ~recent[1] & ~h.at("SEND", "unit.guard"))
     h.lemma("oldest_burst_is_at_hand", valid | (level == 0) | (level == 1) & (recent[0] | recent[1]))
-    h.lemma("every_beat_counts_once", (waiting == due + offered + counted) & (counted == (s1_valid & asked)))
-    h.claim("at_most_so_many_bursts", taken + arvalid <= bursts)
-    h.claim("quiet_means_nothing_due", ~unit.quiet | (due == 0) & ~arvalid)
-    h.claim("unasked_beat_is_a_fault", ~h.past(h.past(unasked)) | unit.fault
-            & (unit.fault_code == Status.BAD_RESPONSE))
-    h.lemma("space_is_free", (space + data.level + waiting <= unit.depth) & (
-        ~(h.at("SEND", "unit.guard") & enough) | (space >= MAX_BURST)))
-    h.cover("all_bursts_outstanding", (taken == bursts) & ~arvalid)
-    return h
+    h.lemma("every_beat_counts_once", (waiting == due + offered + counted) & (
+        counted == (h.inside("s1_valid") & h.inside("asked"))))
+    return due, unasked, waiting
 
 
 def read_progress() -> Harness:
     """A fair subordinate without errors and a consumer that goes on: an engine with work makes a handshake in time."""
     h = Harness()
-    unit = h.add(ReadEngine())
+    unit = h.add(ReadEngine(depth=SHALLOW, bursts=FEW))
     axi = unit.axi
+    *_, waiting = _accounts(h, unit)
     taken, data = h.inside("taken"), h.inside("queue")
-    trust(h, data)
     h.assume(~unit.fault & ~unit.halt & ~h.inside("wrong"))
     fair(h, axi.arvalid, axi.arready, "ar")
     fair(h, taken != 0, axi.rvalid, "r")
     h.assume(~axi.rvalid | (taken != 0))
     fair(h, unit.o.valid, unit.o.ready, "o")
+    never_refused(h)
+    h.lemma("all_space_is_accounted_for", h.inside("space") + data.level + waiting == unit.depth)
     busy = Cat(h.inside(part).busy for part in ("check", "splitter", "guard")).any() | (taken != 0) | axi.arvalid
     moves = (unit.i.valid & unit.i.ready | axi.arvalid & axi.arready | axi.rvalid | unit.o.valid & unit.o.ready)
     h.claim("goes_on", soon(h, moves | ~(busy | unit.i.valid), STEP, "step"))

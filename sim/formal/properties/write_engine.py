@@ -7,7 +7,7 @@ from golden.spec.machine import BEAT_BYTES, MAX_BURST
 from golden.spec.status import Status
 from hw.dma.write_engine import WriteEngine
 from sim.formal.harness import Harness
-from sim.formal.properties.bus_rules import address_rules, fair, issue_rules, soon, stays
+from sim.formal.properties.bus_rules import address_rules, fair, issue_rules, never_refused, soon, stays
 from sim.formal.properties.queues import trust
 from sim.formal.properties.window_guard import guard_lemma
 
@@ -67,7 +67,19 @@ def write_accounts() -> Harness:
     """Counts of the engine against those at the port, for any subordinate."""
     h = Harness()
     unit = h.add(WriteEngine(bursts=FEW))
-    m, axi = h.m, unit.axi
+    addresses, unasked = _accounts(h, unit)
+    h.claim("unasked_response_is_a_fault", ~h.past(h.past(unasked)) | unit.fault & (
+        unit.fault_code == Status.BAD_RESPONSE))
+    h.claim("at_most_so_many_bursts", addresses <= FEW)
+    h.claim("quiet_means_nothing_due", ~unit.quiet | ~unit.axi.awvalid & ~unit.axi.wvalid & (addresses == 0))
+    h.cover("all_bursts_outstanding", addresses == FEW)
+    return h
+
+
+def _accounts(h: Harness, unit: WriteEngine):
+    """(Bursts whose address the port has taken and whose response it has not seen, whether a response comes unasked);
+    lemmas that connect them with the engine's counters."""
+    axi = unit.axi
     addressed, filled = h.inside("addressed"), h.inside("filled")
     addresses, bursts = h.register(4, "addresses"), h.register(4, "bursts")
     expected = (addresses != 0) & (bursts != 0)
@@ -75,8 +87,8 @@ def write_accounts() -> Harness:
     answered = h.live & axi.bvalid & expected
     # A response in the cycle of its own request would need a combinational path, which AXI forbids.
     h.assume(~(unasked & (axi.awvalid & axi.awready | axi.wvalid & axi.wready & axi.wlast)))
-    m.d.watch += [addresses.eq(addresses + (h.live & axi.awvalid & axi.awready) - answered),
-                  bursts.eq(bursts + (h.live & axi.wvalid & axi.wready & axi.wlast) - answered)]
+    h.m.d.watch += [addresses.eq(addresses + (h.live & axi.awvalid & axi.awready) - answered),
+                    bursts.eq(bursts + (h.live & axi.wvalid & axi.wready & axi.wlast) - answered)]
     late = h.past(answered)
     started, issued, w, active = h.inside("started"), h.inside("issued"), h.inside("w"), h.inside("active")
     trust(h, started)
@@ -90,12 +102,7 @@ def write_accounts() -> Harness:
     # The engine sees a response a cycle later than the port.
     h.lemma("counts_agree", (addressed == addresses + late) & (filled == bursts + late)
             & (~h.inside("s1_valid") | (late == h.inside("asked"))) & (h.inside("s1_valid") | ~late))
-    h.claim("unasked_response_is_a_fault", ~h.past(h.past(unasked)) | unit.fault & (
-        unit.fault_code == Status.BAD_RESPONSE))
-    h.claim("at_most_so_many_bursts", addresses <= FEW)
-    h.claim("quiet_means_nothing_due", ~unit.quiet | ~axi.awvalid & ~axi.wvalid & (addresses == 0))
-    h.cover("all_bursts_outstanding", addresses == FEW)
-    return h
+    return addresses, unasked
 
 
 def write_progress() -> Harness:
@@ -103,12 +110,14 @@ def write_progress() -> Harness:
     h = Harness()
     unit = h.add(WriteEngine(bursts=FEW))
     axi = unit.axi
+    _accounts(h, unit)
     addressed, filled = h.inside("addressed"), h.inside("filled")
     h.assume(~unit.fault & ~unit.halt & ~h.inside("wrong"))
     fair(h, axi.awvalid, axi.awready, "aw")
     fair(h, axi.wvalid, axi.wready, "w")
     fair(h, (addressed != 0) & (filled != 0), axi.bvalid, "b")
     fair(h, unit.i_data.ready, unit.i_data.valid, "data")
+    never_refused(h)
     busy = Cat(h.inside(part).busy for part in ("check", "splitter", "guard")).any() | (addressed != 0) | (
         axi.awvalid | axi.wvalid)
     moves = (unit.i.valid & unit.i.ready | axi.awvalid & axi.awready | axi.wvalid & axi.wready | axi.bvalid

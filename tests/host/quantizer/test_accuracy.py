@@ -52,7 +52,8 @@ def test_seeded_report_prints_figures_and_leaves_a_picture(limit, status, monkey
 
 @pytest.mark.slow
 @pytest.mark.skipif(reference_folder() is None, reason="the folder of reference weights is not here")
-@pytest.mark.parametrize("plan", LIMITS)
+@pytest.mark.parametrize("plan", [pytest.param(plan, marks=[pytest.mark.nightly] if plan != "fast" else [])
+                                  for plan in LIMITS])
 def test_every_threshold_on_the_reference_weights_is_met(plan, tmp_path, edge_moe):
     status, out, _ = edge_moe("accuracy", "--only", "reference", "--plan", plan, "--out", tmp_path, "--json")
     figures = json.loads(out)
