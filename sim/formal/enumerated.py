@@ -117,7 +117,7 @@ ENUMERATIONS = (
                        "EXPONENTIAL_BITS - 1, whole)", "")),
     Enumeration("activation", "every code and act_shift", _activation, _activations, {"o": -G_BITS}, _activated,
                 Defect("the correction is not rounded", "hw.vector.activation", "Const(1 << STEP >> 1, STEP)",
-                       "Const(0, STEP)", ""), held=4, long=True),
+                       "Const(0, STEP)", ""), held=4),
     *(Enumeration(f"division of {bits} bits", "(2**(2 bits - 1) - 1) // divisor", _division(bits), _divisors(bits),
                   {"o": bits}, lambda given, bits=bits: {"o": ((1 << 2 * bits - 1) - 1) // given["i"]},
                   Defect("a remainder of 0 does not fit", RECIPROCAL, "fits = ~trial[-1]",

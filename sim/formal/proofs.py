@@ -54,20 +54,20 @@ GUARDS = (
     )),
     Proof("window guard, transfers", "window_guard", "transfer_guard", (
         Defect("the carry is lost", GUARD, "addr_high + end_low[HALF]", "addr_high", "passes_only_what_is_inside"),
-    ), long=True),
+    )),
     Proof("burst splitter", "splitter", "splitter", (
         Defect("a burst crosses 1024", SPLITTER, "room.eq(self.max_burst - addr[self.size:span])",
                "room.eq(self.max_burst)", "never_across_a_multiple"),
         Defect("the last burst is too long", SPLITTER, "Mux(left < room, left[:BURST_BITS], room)", "room",
                "never_beyond_the_transfer"),
-    ), long=True),
+    )),
     Proof("window guard, beats of 32 bytes", "window_guard", "wide_guard", (
         Defect("half a beat passes", GUARD, "~item.addr[:exact_log2(self.beat_bytes)].any()", "~item.addr[:4].any()",
                "passes_only_what_is_inside"),
     )),
     Proof("burst splitter, 16 beats of 32 bytes", "splitter", "splitter", (
         Defect("bursts have 64 beats", SPLITTER, "self.max_burst = max_burst", "self.max_burst = MAX_BURST", "length"),
-    ), (32, 16), long=True),
+    ), (32, 16)),
 )
 QUEUES = (
     Proof("queue of 1", "queues", "queue", (
@@ -95,21 +95,21 @@ READ_RULES = (
     Defect("the guard on the wire lets all pass", GUARD, "m.If(inside)", "m.If(item.beats != 0)", "ar_in_window"),
 )
 ENGINES = (
-    Proof("read engine, AXI rules", "read_engine", "read_rules", READ_RULES, long=True),
+    Proof("read engine, AXI rules", "read_engine", "read_rules", READ_RULES),
     Proof("read engine, accounts", "read_engine", "read_accounts", (
         Defect("a burst takes no space", READ, "space + popped - Mux(take, guard.o.payload.beats, 0)", "space + popped",
                "space_is_free"),
-    ), long=True),
+    )),
     Proof("read engine, progress", "read_engine", "read_progress", (
         Defect("no burst is issued", READ, "guard.o.ready.eq(enough & ", "guard.o.ready.eq(0 & ", "goes_on"),
-    ), long=True),
+    )),
     Proof("write engine, AXI rules", "write_engine", "write_rules", (
         Defect("AWVALID falls before AWREADY", WRITE, "m.If(axi.awready)", "m.If(axi.awvalid)", "aw_stays"),
         Defect("strobes stay in a halt", WRITE, "Mux(self.halt, 0, (1 << BEAT_BYTES) - 1)", "(1 << BEAT_BYTES) - 1",
                "no_strobe_after_two_beats_of_halt"),
         Defect("bursts are issued in a halt", WRITE, "issued.i.ready & ~self.halt & ~poisoned",
                "issued.i.ready & ~poisoned", "nothing_issued_in_halt"),
-    ), long=True),
+    )),
     Proof("write engine, WLAST", "write_engine", "write_last", (
         Defect("WLAST comes a beat early", WRITE, "last.eq(left == 2)", "last.eq(left == 3)", "last_is_the_length"),
     )),
@@ -121,7 +121,7 @@ ENGINES = (
     Proof("write engine, progress", "write_engine", "write_progress", (
         Defect("the data of a burst never starts", WRITE, "started.i.valid.eq(take)", "started.i.valid.eq(0)",
                "goes_on"),
-    ), long=True),
+    )),
     Proof("weight port, AXI rules", "ports", "weight_port", READ_RULES[:1], long=True),
     Proof("weight port of 256 bits, AXI rules", "ports", "hbm_port", (
         Defect("a port has the longest bursts", "hw.dma.weight_port", "max_burst=self.cfg.max_burst", "max_burst=64",
@@ -130,10 +130,10 @@ ENGINES = (
     Proof("main port, reads", "ports", "main_port_reads", (
         Defect("fetched beats go to the load unit too", PORT, "reader.o.valid & load", "reader.o.valid",
                "beats_go_to_one_reader"),
-    ), long=True),
+    )),
     Proof("main port, writes", "ports", "main_port_writes", (
         Defect("AWVALID falls before AWREADY", WRITE, "m.If(axi.awready)", "m.If(axi.awvalid)", "aw_stays"),
-    ), long=True),
+    )),
 )
 CONTROL = (
     Proof("bus timer", "control", "bus_timer", (
@@ -181,6 +181,6 @@ ARITHMETIC = (
     Proof("block writer", "arithmetic", "block_writer", (
         Defect("a block one above int8 keeps its exponent", "hw.arith.block_quantize", "(value > high - half - 1)",
                "(value > high - half)", "smallest_exponent_that_fits"),
-    ), long=True),
+    )),
 )
 PROOFS = (*GUARDS, *QUEUES, *ENGINES, *CONTROL, *ARITHMETIC)

@@ -10,7 +10,7 @@ from sim.formal.prover import Verdict
 
 pytestmark = pytest.mark.slow
 QUICK = {"queue of 1", "queue of 2", "write engine, WLAST", "bus timer", "rounding shift, 32 to 16 bits",
-         "leading zeros of 31 bits"}
+         "leading zeros of 31 bits", "burst splitter", "write engine, progress"}
 """Proofs of some seconds each. The other short ones are for the night, the long ones for ``make formal-long``."""
 
 

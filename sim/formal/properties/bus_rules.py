@@ -41,9 +41,9 @@ def fair(h: Harness, wanted, given, name: str, within: int = FAIR) -> None:
     h.assume(soon(h, ~wanted | given, within, f"{name}_fair"))
 
 
-def address_rules(h: Harness, name: str, prefix: str, axi, engine) -> None:
-    """Claims about an address channel of ``engine``: payload, bursts, window."""
-    lo, hi, longest = engine.lo, engine.hi, engine.max_burst
+def address_rules(h: Harness, name: str, prefix: str, axi, engine, longest: int) -> None:
+    """Claims about an address channel of ``engine``: payload, bursts of at most ``longest`` beats, window."""
+    lo, hi = engine.lo, engine.hi
     beat_bytes = getattr(engine, "beat_bytes", BEAT_BYTES)
     size = exact_log2(beat_bytes)
 

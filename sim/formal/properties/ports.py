@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weight port and main port: the rules of AXI at the ports of the machine, through all that they lead to."""
 
-from golden.spec.machine import NANO, U280, MachineConfig
+from golden.spec.machine import MAX_BURST, NANO, U280, MachineConfig
 from hw.dma.main_port import MainPort
 from hw.dma.weight_port import WeightPort
 from sim.formal.harness import Harness
@@ -11,10 +11,11 @@ from sim.formal.properties.write_engine import rules as write_rules
 
 
 def weight_port(cfg: MachineConfig = NANO) -> Harness:
-    """Any ranges of lines, any base address, any subordinate; the window stays."""
+    """Any ranges of lines, any base address, any subordinate; the window stays. The data queue is as shallow as it may
+    be, since its memory is most of what a prover has to read."""
     h = Harness()
-    unit = h.add(WeightPort(cfg))
-    rules(h, unit.axi, "unit.engine")
+    unit = h.add(WeightPort(cfg, depth=2 * MAX_BURST))
+    rules(h, unit.axi, "unit.engine", cfg.max_burst)
     stays(h, "o", unit.o.valid, unit.o.ready, unit.o.payload)
     return h
 

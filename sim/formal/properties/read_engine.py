@@ -24,17 +24,17 @@ def read_rules(beat_bytes: int = BEAT_BYTES, max_burst: int = MAX_BURST) -> Harn
     """A subordinate and transfers that may do anything; the window stays."""
     h = Harness()
     unit = h.add(ReadEngine(beat_bytes=beat_bytes, max_burst=max_burst))
-    rules(h, unit.axi, "unit")
+    rules(h, unit.axi, "unit", max_burst)
     return h
 
 
-def rules(h: Harness, axi, path: str) -> None:
-    """AXI rules of a read engine at ``path``."""
+def rules(h: Harness, axi, path: str, longest: int = MAX_BURST) -> None:
+    """AXI rules of a read engine at ``path`` whose bursts may have ``longest`` beats."""
     engine = h.part(path)
     h.fixed(engine.lo)
     h.fixed(engine.hi)
     guard_lemma(h, h.inside("guard", path), f"{path}.guard")
-    address_rules(h, "ar", "ar", axi, engine)
+    address_rules(h, "ar", "ar", axi, engine, longest)
     h.claim("rready_always", axi.rready, alone=True)
     _, unasked = beats_due(h, axi)
     h.cover("unasked", unasked)

@@ -20,18 +20,18 @@ def write_rules(max_burst: int = MAX_BURST) -> Harness:
     """A subordinate, data and transfers that may do anything; the window stays."""
     h = Harness()
     unit = h.add(WriteEngine(max_burst=max_burst))
-    rules(h, unit.axi, "unit")
+    rules(h, unit.axi, "unit", max_burst)
     return h
 
 
-def rules(h: Harness, axi, path: str) -> None:
-    """AXI rules of a write engine at ``path``."""
+def rules(h: Harness, axi, path: str, longest: int = MAX_BURST) -> None:
+    """AXI rules of a write engine at ``path`` whose bursts may have ``longest`` beats."""
     engine = h.part(path)
     m = h.m
     h.fixed(engine.lo)
     h.fixed(engine.hi)
     guard_lemma(h, h.inside("guard", path), f"{path}.guard")
-    address_rules(h, "aw", "aw", axi, engine)
+    address_rules(h, "aw", "aw", axi, engine, longest)
     stays(h, "w", axi.wvalid, axi.wready, axi.wdata, axi.wstrb, axi.wlast)
     h.claim("w_quiet_after_reset", h.later | ~axi.wvalid, alone=True)
     h.claim("bready_always", axi.bready, alone=True)
