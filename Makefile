@@ -58,10 +58,10 @@ test-fast: $(STAMP) ## tests that need no Verilator build, under 90 seconds
 sim: $(STAMP) ## unit benches on Verilator, with a table of results; UNIT=softmax for one, WAVES=1 for a waveform
 	$(PY) -m sim.table $(if $(UNIT),--unit $(UNIT)) $(ARGS)
 
-formal: $(STAMP) ## proofs of control and arithmetic, each with planted defects, in minutes; ARGS="--proof queue" for some
+formal: $(STAMP) ## proofs of bus rules, control and arithmetic, each with planted defects, in minutes; ARGS="--proof queue" for some
 	OMP_NUM_THREADS=1 $(PY) -m sim.formal $(ARGS)
 
-formal-long: $(STAMP) ## the same with those that take long: AXI rules of all engines and ports
+formal-long: $(STAMP) ## the same with those that take long: AXI rules of the weight ports
 	OMP_NUM_THREADS=1 $(PY) -m sim.formal --long $(ARGS)
 
 fuzz: $(STAMP) ## random shapes and programs, golden model against RTL, on machines of every geometry; SEED=7 for others, SCALE=1 as in `make test`

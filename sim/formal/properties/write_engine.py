@@ -67,7 +67,7 @@ def write_accounts() -> Harness:
     """Counts of the engine against those at the port, for any subordinate."""
     h = Harness()
     unit = h.add(WriteEngine(bursts=FEW))
-    addresses, unasked = _accounts(h, unit)
+    addresses, _, unasked = _accounts(h, unit)
     h.claim("unasked_response_is_a_fault", ~h.past(h.past(unasked)) | unit.fault & (
         unit.fault_code == Status.BAD_RESPONSE))
     h.claim("at_most_so_many_bursts", addresses <= FEW)
@@ -77,8 +77,8 @@ def write_accounts() -> Harness:
 
 
 def _accounts(h: Harness, unit: WriteEngine):
-    """(Bursts whose address the port has taken and whose response it has not seen, whether a response comes unasked);
-    lemmas that connect them with the engine's counters."""
+    """(Bursts without a response at the port whose address it has taken, those whose last beat it has taken, whether a
+    response comes unasked); lemmas that connect them with the engine's counters."""
     axi = unit.axi
     addressed, filled = h.inside("addressed"), h.inside("filled")
     addresses, bursts = h.register(4, "addresses"), h.register(4, "bursts")
@@ -102,7 +102,7 @@ def _accounts(h: Harness, unit: WriteEngine):
     # The engine sees a response a cycle later than the port.
     h.lemma("counts_agree", (addressed == addresses + late) & (filled == bursts + late)
             & (~h.inside("s1_valid") | (late == h.inside("asked"))) & (h.inside("s1_valid") | ~late))
-    return addresses, unasked
+    return addresses, bursts, unasked
 
 
 def write_progress() -> Harness:
@@ -110,16 +110,16 @@ def write_progress() -> Harness:
     h = Harness()
     unit = h.add(WriteEngine(bursts=FEW))
     axi = unit.axi
-    _accounts(h, unit)
-    addressed, filled = h.inside("addressed"), h.inside("filled")
+    addresses, bursts, unasked = _accounts(h, unit)
     h.assume(~unit.fault & ~unit.halt & ~h.inside("wrong"))
     fair(h, axi.awvalid, axi.awready, "aw")
     fair(h, axi.wvalid, axi.wready, "w")
-    fair(h, (addressed != 0) & (filled != 0), axi.bvalid, "b")
+    fair(h, (addresses != 0) & (bursts != 0), axi.bvalid, "b")
+    h.assume(~unasked)
     fair(h, unit.i_data.ready, unit.i_data.valid, "data")
     never_refused(h)
-    busy = Cat(h.inside(part).busy for part in ("check", "splitter", "guard")).any() | (addressed != 0) | (
-        axi.awvalid | axi.wvalid)
+    busy = Cat(h.inside(part).busy for part in ("check", "splitter", "guard")).any() | (
+        h.inside("addressed") != 0) | axi.awvalid | axi.wvalid
     moves = (unit.i.valid & unit.i.ready | axi.awvalid & axi.awready | axi.wvalid & axi.wready | axi.bvalid
              | unit.i_data.valid & unit.i_data.ready)
     h.claim("goes_on", soon(h, moves | ~(busy | unit.i.valid), STEP, "step"))
