@@ -24,7 +24,8 @@ ROUNDS = ModelConfig(name="three rounds", image_height=128, image_width=224, dim
                      moe_layers=(0,), experts=8, top_k=2, expert_hidden=1536, tasks=("default",))
 """A MoE layer whose hidden operands do not fit at once: three rounds of GATE and EXPERTS on zcu102."""
 WIDE = replace(ROUNDS, name="wide", image_width=256, dim=384, heads=6, experts=16, expert_hidden=384)
-MANY = replace(model.M3VIT_TINY, name="many", depth=2, moe_layers=(1,), experts=64, top_k=8)
+MANY = replace(model.M3VIT_TINY, name="many", image_width=512, depth=2, moe_layers=(1,), experts=64, top_k=8)
+"""257 tokens with 8 choices each: more entries than the queues of zcu102 hold, so two rounds."""
 SHAPES = [
     (ROUNDS, "accurate", machine.ZCU102),
     (replace(ROUNDS, name="one choice", experts=2, top_k=1), "accurate", machine.ZCU102),

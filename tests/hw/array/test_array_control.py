@@ -123,7 +123,8 @@ async def windows_have_no_bubble(dut):
 async def programs_match_the_loops(dut):
     rng, tb = seeded("programs"), Testbench(CFG, 2)
     await start(dut)
-    issues = random_program(rng, tb, 60)
+    issues = [*random_program(rng, tb, 60), *(random_window(CFG, rng, src_wide=wide, src_unsigned=0, packed=packed)
+                                              for wide in (0, 1) for packed in (0, 1))]
     got = await run(dut, issues, tb=tb)
     coverage = {kind: sum(beat["kind"] == kind for beat in got.loops.beats) for kind in ("ring", "key", "value")}
     cocotb.log.info("beats %s, traversals %s, jobs %s", coverage, len(got.loops.traversals), len(got.loops.jobs))

@@ -77,7 +77,7 @@ def draw(rng, opcode: Opcode, state: ProgramState) -> int:
         if name in fields and rng.random() < 0.4:
             fields[name] = border + near
     if opcode is Opcode.GATE:
-        fields |= {"tokens": rng.choice([1, 7, 40, 128, 2000, 4095]), "top_k": rng.randint(1, 3),
+        fields |= {"tokens": rng.choice([1, 7, 40, 128, 2000, 4095]), "top_k": rng.choice([1, 2, 3, 8]),
                    "experts": rng.choice([1, 2, 16, 17, 64]), "append": rng.random() < 0.7}
     if opcode is Opcode.LINEAR and rng.random() < 0.3:
         fields |= {"dst": Dest.GATE, "tokens": max(0, state.left + rng.choice([0, 0, 0, 1, -1])) % 4096,

@@ -124,6 +124,21 @@ async def knows_the_body_of_experts(dut):
 
 
 @cocotb.test()
+async def weights_are_kept_outside_of_bodies_only(dut):
+    """A LINEAR that keeps its weights is legal right after a body and in no place of it."""
+    await start(dut)
+    bench = Bench(dut)
+    keeps = tame_word(bench.rng, Opcode.LINEAR, retain_weights=1, block=0)
+    for length in (1, 2, 15):
+        experts = random_word(bench.rng, Opcode.EXPERTS, body=length)
+        body = [tame_word(bench.rng, Opcode.LINEAR) for _ in range(length)]
+        assert await bench.fetch(program(NANO, [experts, *body, keeps])) is None
+        for place in range(length):
+            words = [experts, *body[:place], keeps, *body[place + 1:], keeps]
+            assert await bench.fetch(program(NANO, words)) == (Status.BAD_FIELD, 2 + place), (length, place)
+
+
+@cocotb.test()
 async def refuses_a_foreign_program_before_reading_it(dut):
     await start(dut)
     bench = Bench(dut)

@@ -26,7 +26,7 @@ def random_window(cfg: MachineConfig, rng, **fields) -> dict:
          "dst_row": rng.randrange(1 << 16), "dst_stride": rng.randrange(256), "dst_plane": rng.randrange(256)} | fields
     while window_slices(f["window"]) > cfg.ring_rows // cfg.steps:  # a tile's weights fit the ring
         f["window"] -= 1
-    f |= {"packed": rng.getrandbits(1)}
+    f.setdefault("packed", rng.getrandbits(1))
     f |= random_block(cfg, rng, f | {"slices": window_slices(f["window"])})
     return linear(**f, tokens=f["width"] * f["lines"], slices=window_slices(f["window"]))
 
