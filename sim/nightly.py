@@ -46,6 +46,12 @@ class Ended:
     seconds: float
     said: tuple[str, ...]
 
+    @property
+    def summary(self) -> str:
+        """The last line with a word in it, which a table's border has not; bars do not end a cell of the page."""
+        line = next((line for line in reversed(self.said) if any(letter.isalnum() for letter in line)), "")
+        return " ".join(line.translate(str.maketrans("|│┃", "///")).split())
+
 
 def jobs(seed: int, scale: int) -> list[Job]:
     """All jobs of a night; ``scale`` 1 is a short one. The longest ones come first."""
@@ -89,7 +95,7 @@ def page(ended: list[Ended], seed: int, total: int) -> str:
     """One page: a line for each job that has ended, then the end of what the failed ones wrote."""
     failed = [one for one in ended if one.status != 0]
     rows = [f"| {one.job.name} | {one.job.seed} | {'ok' if one.status == 0 else 'FAILED'} | {one.seconds:.0f} | "
-            f"{one.said[-1].strip().replace('|', '/')[:100] if one.said else ''} |" for one in ended]
+            f"{one.summary[:100]} |" for one in ended]
     left = f"{total - len(ended)} have not ended, " if total > len(ended) else ""
     text = [f"# Night with seed {seed}", "", f"{len(ended) - len(failed)} of {len(ended)} jobs ended well, {left}"
             f"{sum(one.seconds for one in ended) / 3600:.1f} hours in all.", "",

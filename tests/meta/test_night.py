@@ -110,3 +110,8 @@ def test_programs_count_by_class(tmp_path):
     record = {"stall": "slow", "classes": [["END", "-", "-", 4]]}
     (tmp_path / "jobs" / "1.json").write_text(json.dumps(record))
     assert "| END | - | - | 0 | 4 | 0 |" in functional.page(tmp_path)
+
+
+def test_the_border_of_a_table_is_not_what_a_job_said():
+    ended = nightly.Ended(nightly.jobs(1, 1)[0], 0, 1.0, ("│ all │ 3 of 3 │", "└─────┴────────┘"))
+    assert "| / all / 3 of 3 / |" in nightly.page([ended], 1, 1)
