@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arithmetic of any width, by induction: rounding shift, block quantization, normalisation, square root."""
 
-from amaranth.hdl import Cat, Module, Mux, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -93,11 +93,18 @@ def normalisation(width: int, unit_bits: int = 1) -> Harness:
                        i=unsigned(width), o=unsigned(width), n=5))
     value = ago(h, unit.i, len(moves))
     known = after(h, len(moves)) & (value != 0)
-    h.claim("shifted_by_the_zeros", ~known | (unit.o == (value << (unit.n * unit_bits))[:width]))
-    h.claim("nothing_is_shifted_out", ~known | ((value >> (width - unit.n * unit_bits).as_unsigned()) == 0))
-    h.claim("top_digit_is_not_zero", ~known | (unit.o[width - unit_bits:] != 0))
+    for name, condition in without_leading_zeros(value, unit.o, unit.n, unit_bits).items():
+        h.claim(name, ~known | condition)
     h.cover("one", known & (value == 1))
     return h
+
+
+def without_leading_zeros(value, shifted, count, digit: int) -> dict[str, Value]:
+    """What makes ``shifted`` the ``value``, not 0, without its ``count`` leading digits of ``digit`` zeros."""
+    width = len(value)
+    return {"shifted_by_the_zeros": shifted == (value << (count * digit))[:width],
+            "nothing_is_shifted_out": (value >> (width - count * digit).as_unsigned()) == 0,
+            "top_digit_is_not_zero": shifted[width - digit:] != 0}
 
 
 class Division(wiring.Component):

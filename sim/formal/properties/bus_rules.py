@@ -9,6 +9,8 @@ from hw.axi import ADDRESS_BITS, CACHE, INCR, PROT
 from sim.formal.harness import Harness
 
 DUE_BITS = 12
+STEP = 24
+"""Most cycles between two handshakes of an engine that has work: twice a guard and a splitter."""
 FAIR = 2
 """Most cycles that a fair partner lets a valid payload, or a requested response, wait."""
 
@@ -74,11 +76,21 @@ def issue_rules(h: Harness, valid, engine) -> None:
     h.claim("nothing_issued_after_a_fault", ~h.later | ~rises | ~failed, alone=True)
 
 
-def never_refused(h: Harness) -> None:
-    """Lemmas about an engine that is assumed to report no fault: its guards block nothing, and nothing poisons it."""
+def undisturbed(h: Harness, unit) -> None:
+    """Assume that engine ``unit`` is not halted and meets no error; lemmas: its guards block nothing, nothing poisons
+    it."""
+    h.assume(~unit.fault & ~unit.halt & ~h.inside("wrong"))
     for guard in ("check", "guard"):
         h.lemma(f"{guard}_does_not_block", ~h.at("BLOCKED", f"unit.{guard}") | h.inside(guard).fault)
     h.lemma("not_poisoned", ~h.inside("poisoned"))
+
+
+def goes_on(h: Harness, unit, owed, moves) -> None:
+    """Claim that engine ``unit`` makes a handshake within STEP cycles while it has work: a transfer at ``i`` or inside,
+    or ``owed`` at the port; ``moves``: a handshake at another port than ``i``."""
+    busy = Cat(h.inside(part).busy for part in ("check", "splitter", "guard")).any() | owed
+    h.claim("goes_on", soon(h, moves | unit.i.valid & unit.i.ready | ~(busy | unit.i.valid), STEP, "step"))
+    h.cover("finishes", h.later & h.past(h.live & busy) & ~busy & ~unit.i.valid)
 
 
 def beats_due(h: Harness, axi):

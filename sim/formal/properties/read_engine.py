@@ -7,7 +7,7 @@ from golden.spec.machine import BEAT_BYTES, MAX_BURST
 from golden.spec.status import Status
 from hw.dma.read_engine import ReadEngine
 from sim.formal.harness import Harness
-from sim.formal.properties.bus_rules import address_rules, beats_due, fair, issue_rules, never_refused, soon
+from sim.formal.properties.bus_rules import address_rules, beats_due, fair, goes_on, issue_rules, undisturbed
 from sim.formal.properties.queues import trust
 from sim.formal.properties.splitter import splitter_lemma
 from sim.formal.properties.window_guard import guard_lemma
@@ -16,8 +16,6 @@ FEW = 4
 """Bursts outstanding in the proof of the accounts; the machine has 16, of the same queue."""
 SHALLOW = 128
 """Beats in the data queue in that proof; the machine has 512."""
-STEP = 24
-"""Most cycles between two handshakes of an engine that has work: twice a guard and a splitter."""
 
 
 def read_rules(beat_bytes: int = BEAT_BYTES, max_burst: int = MAX_BURST) -> Harness:
@@ -104,16 +102,13 @@ def read_progress() -> Harness:
     unit = h.add(ReadEngine(depth=SHALLOW, bursts=FEW))
     axi = unit.axi
     due, unasked, waiting = _accounts(h, unit)
-    taken, data = h.inside("taken"), h.inside("queue")
-    h.assume(~unit.fault & ~unit.halt & ~h.inside("wrong"))
+    data = h.inside("queue")
+    undisturbed(h, unit)
     fair(h, axi.arvalid, axi.arready, "ar")
     fair(h, due != 0, axi.rvalid, "r")
     h.assume(~unasked)
     fair(h, unit.o.valid, unit.o.ready, "o")
-    never_refused(h)
     h.lemma("all_space_is_accounted_for", h.inside("space") + data.level + waiting == unit.depth)
-    busy = Cat(h.inside(part).busy for part in ("check", "splitter", "guard")).any() | (taken != 0) | axi.arvalid
-    moves = (unit.i.valid & unit.i.ready | axi.arvalid & axi.arready | axi.rvalid | unit.o.valid & unit.o.ready)
-    h.claim("goes_on", soon(h, moves | ~(busy | unit.i.valid), STEP, "step"))
-    h.cover("finishes", h.later & h.past(h.live & busy) & ~busy & ~unit.i.valid)
+    goes_on(h, unit, owed=(h.inside("taken") != 0) | axi.arvalid,
+            moves=axi.arvalid & axi.arready | axi.rvalid | unit.o.valid & unit.o.ready)
     return h

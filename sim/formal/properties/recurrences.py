@@ -12,7 +12,7 @@ from golden.spec.tables import RECIPROCAL_BITS, RSQRT_RADICAND_BITS
 from hw.arith.reciprocal import Reciprocal
 from hw.arith.rsqrt import ROOT_BITS, ReciprocalRoot
 from sim.formal.harness import Harness
-from sim.formal.properties.arithmetic import ago
+from sim.formal.properties.arithmetic import ago, without_leading_zeros
 
 LEADING = 2
 """Stages that remove leading zeros."""
@@ -59,10 +59,9 @@ def _known(h: Harness, latency: int) -> list[Value]:
 
 def _leading(h: Harness, value, known: list[Value], digit: int = 1):
     """(``value`` of LEADING cycles ago without leading digits of ``digit`` zeros, their number)."""
-    aligned, count, wide = h.signal("lead1_value"), h.signal("lead1_count"), len(value)
-    given = ago(h, value, LEADING)
-    h.lemma("aligned", ~known[LEADING] | (aligned == (given << (count * digit))[:wide]) & (
-        aligned[wide - digit:] != 0) & ((given >> (wide - count * digit).as_unsigned()) == 0))
+    aligned, count = h.signal("lead1_value"), h.signal("lead1_count")
+    is_right = without_leading_zeros(ago(h, value, LEADING), aligned, count, digit).values()
+    h.lemma("aligned", ~known[LEADING] | Cat(is_right).all())
     return aligned, count
 
 

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write engine: AXI rules, window, WLAST, no response without a request, no strobe in a halt, no deadlock."""
 
-from amaranth.hdl import Cat, Mux
+from amaranth.hdl import Mux
 
 from golden.spec.machine import BEAT_BYTES, MAX_BURST
 from golden.spec.status import Status
 from hw.dma.write_engine import WriteEngine
 from sim.formal.harness import Harness
-from sim.formal.properties.bus_rules import address_rules, fair, issue_rules, never_refused, soon, stays
+from sim.formal.properties.bus_rules import address_rules, fair, goes_on, issue_rules, stays, undisturbed
 from sim.formal.properties.queues import trust
 from sim.formal.properties.window_guard import guard_lemma
 
 FEW = 4
 """Bursts outstanding in these proofs; the machine has 16, of the same counters."""
-STEP = 24
 
 
 def write_rules(max_burst: int = MAX_BURST) -> Harness:
@@ -111,17 +110,13 @@ def write_progress() -> Harness:
     unit = h.add(WriteEngine(bursts=FEW))
     axi = unit.axi
     addresses, bursts, unasked = _accounts(h, unit)
-    h.assume(~unit.fault & ~unit.halt & ~h.inside("wrong"))
+    undisturbed(h, unit)
     fair(h, axi.awvalid, axi.awready, "aw")
     fair(h, axi.wvalid, axi.wready, "w")
     fair(h, (addresses != 0) & (bursts != 0), axi.bvalid, "b")
     h.assume(~unasked)
     fair(h, unit.i_data.ready, unit.i_data.valid, "data")
-    never_refused(h)
-    busy = Cat(h.inside(part).busy for part in ("check", "splitter", "guard")).any() | (
-        h.inside("addressed") != 0) | axi.awvalid | axi.wvalid
-    moves = (unit.i.valid & unit.i.ready | axi.awvalid & axi.awready | axi.wvalid & axi.wready | axi.bvalid
-             | unit.i_data.valid & unit.i_data.ready)
-    h.claim("goes_on", soon(h, moves | ~(busy | unit.i.valid), STEP, "step"))
-    h.cover("finishes", h.later & h.past(h.live & busy) & ~busy & ~unit.i.valid)
+    goes_on(h, unit, owed=(h.inside("addressed") != 0) | axi.awvalid | axi.wvalid,
+            moves=axi.awvalid & axi.awready | axi.wvalid & axi.wready | axi.bvalid
+            | unit.i_data.valid & unit.i_data.ready)
     return h
